@@ -1,0 +1,59 @@
+"""The frames of `ncl`: one request, one answer, both JSON on one line. Who asks is never in the frame (I7)."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+from attrs import frozen
+
+
+class Code(str, Enum):
+    """Why a request was not done. The exit code of `ncl` is 1 for each, 2 for TRANSPORT_ERROR."""
+
+    UNKNOWN_COMMAND = "unknown-command"
+    INVALID_ARGS = "invalid-args"
+    FORBIDDEN = "forbidden"
+    APPROVAL_PENDING = "approval-pending"
+    NOT_FOUND = "not-found"
+    HANDLER_ERROR = "handler-error"
+    TRANSPORT_ERROR = "transport-error"
+
+
+@frozen(kw_only=True)
+class Request:
+    """What a client asks for.
+
+    Args:
+        id: Chosen by the client, repeated in the answer.
+        words: The words of the command as typed, options left out: `["groups", "config", "get", "ag-…"]`.
+        options: `--key value` pairs; a repeated key holds a list, a flag without value holds True.
+    """
+
+    id: str
+    words: list[str]
+    options: dict[str, Any]
+
+
+@frozen(kw_only=True)
+class Answer:
+    """What comes back.
+
+    Args:
+        id: The request's, or `unknown` where it could not be read.
+        ok: True with `data`; False with `code` and `message`.
+        data: Any JSON value.
+    """
+
+    id: str
+    ok: bool
+    data: Any = None
+    code: Code | None = None
+    message: str | None = None
+
+    def as_json_object(self) -> dict[str, Any]:
+        """Return the wire form: `{id, ok, data}` or `{id, ok, error: {code, message}}`."""
+        if self.ok:
+            return {"id": self.id, "ok": True, "data": self.data}
+        code = (self.code or Code.HANDLER_ERROR).value
+        return {"id": self.id, "ok": False, "error": {"code": code, "message": self.message or ""}}

@@ -1,0 +1,255 @@
+"""inbound.db: what the host tells the runner. The host writes (I1); both sides read through these functions.
+
+Every function is one statement, or one transaction where it says so, on a connection from `session_files`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from enum import Enum
+
+import apsw
+from attrs import asdict, frozen
+
+from nanoclaw_wire.sequence import next_even
+
+
+class Kind(str, Enum):
+    """What an inbound message is. SYSTEM rows answer a waiting tool and never start a turn by themselves."""
+
+    CHAT = "chat"
+    TASK = "task"
+    WEBHOOK = "webhook"
+    SYSTEM = "system"
+
+
+class Status(str, Enum):
+    """Where an inbound message stands. It leaves PENDING only when its turn ended or it failed for good (I3)."""
+
+    PENDING = "pending"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+@frozen(kw_only=True)
+class NewInbound:
+    """A message on its way into inbound.db.
+
+    Args:
+        id: Unique in the session; the same id a second time is the same message, not a new one.
+        kind: See `Kind`.
+        at: When it was said, clock text form.
+        content: A JSON object as text. For CHAT: `text`, `sender`, `sender_id`, and where they exist `attachments`
+            (`[{name, type, mime_type, size_bytes, path | url}]`, path below `in/`) and `reply_to` (`{id, sender, text}`).
+            For SYSTEM: `type`, `request_id` and the answer.
+        process_after: Not before this time, clock text form; None is at once.
+        trigger: False is context only: it wakes nobody and rides along with the next message that does.
+        on_wake: True is seen only by the first poll of a fresh runner (I5).
+        channel: With `room` and `thread` the address it came from; `agent` and a group id where another agent wrote.
+        platform_message_id: The platform's own id, for edits and reactions; None where there is none.
+        correlation_id: Follows the message through every log line, from arrival to delivery.
+    """
+
+    id: str
+    kind: Kind
+    at: str
+    content: str
+    process_after: str | None = None
+    trigger: bool = True
+    on_wake: bool = False
+    channel: str | None = None
+    room: str | None = None
+    thread: str | None = None
+    platform_message_id: str | None = None
+    correlation_id: str | None = None
+    source_session_id: str | None = None
+    series_id: str | None = None
+    recurrence: str | None = None
+
+
+@frozen(kw_only=True)
+class InboundMessage(NewInbound):
+    """A row of messages_in.
+
+    Args:
+        seq: The even number the agent sees as the message's id.
+        tries: How often a runner died or hung over it.
+    """
+
+    seq: int
+    status: Status = Status.PENDING
+    tries: int = 0
+
+
+@frozen(kw_only=True)
+class Destination:
+    """A named address an agent may write to.
+
+    Args:
+        name: What the agent writes in `to="…"`.
+        kind: `channel` (then channel and room are set) or `agent` (then agent_group_id is).
+    """
+
+    name: str
+    kind: str
+    display_name: str | None = None
+    channel: str | None = None
+    room: str | None = None
+    agent_group_id: str | None = None
+
+
+@frozen(kw_only=True)
+class Routing:
+    """Where a session's own conversation is; all None for a session without a chat."""
+
+    channel: str | None = None
+    room: str | None = None
+    thread: str | None = None
+
+
+_COLUMNS = (
+    "seq, id, kind, at, status, process_after, tries, trigger, on_wake, channel, room, thread,"
+    " platform_message_id, correlation_id, source_session_id, series_id, recurrence, content"
+)
+_INSERT = """
+INSERT INTO messages_in (seq, id, kind, at, process_after, trigger, on_wake, channel, room, thread,
+                         platform_message_id, correlation_id, source_session_id, series_id, recurrence, content)
+VALUES (:seq, :id, :kind, :at, :process_after, :trigger, :on_wake, :channel, :room, :thread,
+        :platform_message_id, :correlation_id, :source_session_id, :series_id, :recurrence, :content)
+"""
+
+
+def append(db: apsw.Connection, messages: Iterable[NewInbound]) -> list[int]:
+    """Store messages in one transaction, and return their numbers in the same order.
+
+    A message whose id is already there keeps its row and its number: writing again is harmless (⚠21).
+
+    Raises:
+        apsw.Error: Nothing was stored.
+    """
+    numbers: list[int] = []
+    with db:
+        highest = db.execute("SELECT max(seq) FROM messages_in").get
+        for message in messages:
+            known = db.execute("SELECT seq FROM messages_in WHERE id = ?", (message.id,)).get
+            if known is None:
+                known = highest = next_even(highest)
+                values = asdict(message) | {"seq": known, "kind": message.kind.value}
+                values |= {"trigger": int(message.trigger), "on_wake": int(message.on_wake)}
+                db.execute(_INSERT, values)
+            numbers.append(known)
+    return numbers
+
+
+def pending(db: apsw.Connection, *, now: str, fresh: bool, without: Collection[int], limit: int) -> list[InboundMessage]:
+    """Return what a runner may take, oldest first: pending, due, and not already taken.
+
+    Args:
+        now: Clock text form.
+        fresh: True for the first poll of a fresh runner, which alone sees on_wake rows (I5).
+        without: Numbers already acknowledged; they are left out *before* the limit counts (⚠7).
+        limit: How many at most.
+    """
+    query = (
+        f"SELECT {_COLUMNS} FROM messages_in"
+        " WHERE status = 'pending' AND (process_after IS NULL OR process_after <= ?) AND on_wake <= ? ORDER BY seq"
+    )
+    found: list[InboundMessage] = []
+    for row in db.execute(query, (now, int(fresh))):
+        if row[0] not in without:
+            found.append(_message(row))
+            if len(found) == limit:
+                break
+    return found
+
+
+def by_seq(db: apsw.Connection, seq: int) -> InboundMessage | None:
+    """Return the message with a number, or None."""
+    row = db.execute(f"SELECT {_COLUMNS} FROM messages_in WHERE seq = ?", (seq,)).fetchone()
+    return _message(row) if row else None
+
+
+def by_id(db: apsw.Connection, message_id: str) -> InboundMessage | None:
+    """Return the message with an id, or None."""
+    row = db.execute(f"SELECT {_COLUMNS} FROM messages_in WHERE id = ?", (message_id,)).fetchone()
+    return _message(row) if row else None
+
+
+def latest_from(db: apsw.Connection, channel: str, room: str) -> InboundMessage | None:
+    """Return the most recent message from a room, or None where it never wrote."""
+    row = db.execute(
+        f"SELECT {_COLUMNS} FROM messages_in WHERE channel = ? AND room = ? ORDER BY seq DESC LIMIT 1", (channel, room)
+    ).fetchone()
+    return _message(row) if row else None
+
+
+def due_count(db: apsw.Connection, now: str) -> int:
+    """Count what should wake a sandbox: pending, due, triggering, and no answer to a tool (⚠28)."""
+    count: int = db.execute(
+        "SELECT count(*) FROM messages_in WHERE status = 'pending' AND trigger = 1 AND kind <> 'system'"
+        " AND (process_after IS NULL OR process_after <= ?)",
+        (now,),
+    ).get
+    return count
+
+
+def set_status(db: apsw.Connection, changes: Iterable[tuple[str, Status]]) -> None:
+    """Set the status of messages by id, in one transaction; a completed or failed one never changes again."""
+    with db:
+        db.executemany(
+            "UPDATE messages_in SET status = ? WHERE id = ? AND status IN ('pending', 'paused')",
+            [(status.value, message_id) for message_id, status in changes],
+        )
+
+
+def postpone(db: apsw.Connection, message_id: str, *, tries: int, process_after: str) -> None:
+    """Note one more failed try, and when to try again (clock text form)."""
+    db.execute(
+        "UPDATE messages_in SET tries = ?, process_after = ? WHERE id = ? AND status = 'pending'",
+        (tries, process_after, message_id),
+    )
+
+
+def set_destinations(db: apsw.Connection, destinations: Sequence[Destination]) -> None:
+    """Replace all destinations, in one transaction."""
+    with db:
+        db.execute("DELETE FROM destinations")
+        db.executemany(
+            "INSERT INTO destinations (name, display_name, kind, channel, room, agent_group_id)"
+            " VALUES (:name, :display_name, :kind, :channel, :room, :agent_group_id)",
+            [asdict(destination) for destination in destinations],
+        )
+
+
+def destinations(db: apsw.Connection) -> list[Destination]:
+    """Return the destinations in name order."""
+    rows = db.execute("SELECT name, kind, display_name, channel, room, agent_group_id FROM destinations ORDER BY name")
+    names = ("name", "kind", "display_name", "channel", "room", "agent_group_id")
+    return [Destination(**dict(zip(names, row, strict=True))) for row in rows]
+
+
+def set_routing(db: apsw.Connection, routing: Routing) -> None:
+    """Say where the session's own conversation is."""
+    db.execute(
+        "INSERT INTO session_routing (one, channel, room, thread) VALUES (1, :channel, :room, :thread)"
+        " ON CONFLICT (one) DO UPDATE SET channel = :channel, room = :room, thread = :thread",
+        asdict(routing),
+    )
+
+
+def routing(db: apsw.Connection) -> Routing:
+    """Return where the session's own conversation is; all None where nothing was written."""
+    row = db.execute("SELECT channel, room, thread FROM session_routing WHERE one = 1").fetchone()
+    return Routing(channel=row[0], room=row[1], thread=row[2]) if row else Routing()
+
+
+def _message(row: tuple) -> InboundMessage:  # type: ignore[type-arg]  # a row of many types, named just below
+    values = dict(zip(_COLUMNS.replace(" ", "").split(","), row, strict=True))
+    values |= {
+        "kind": Kind(values["kind"]),
+        "status": Status(values["status"]),
+        "trigger": bool(values["trigger"]),
+        "on_wake": bool(values["on_wake"]),
+    }
+    return InboundMessage(**values)

@@ -1,0 +1,94 @@
+"""Where a session's files are, by trust (I6).
+
+`in/` is written by the host alone and mounted read-only; `out/` is written by the sandbox, and nothing in it is trusted.
+The same relative names hold on the host (`sessions/<id>/in`) and in the sandbox (`/workspace/in`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import frozen
+
+INBOUND_DB = "inbound.db"
+OUTBOUND_DB = "outbound.db"
+CONFIG = "config.json"
+INBOX = "inbox"
+OUTBOX = "outbox"
+HEARTBEAT = "heartbeat"
+STATE = "state"
+BELL = "bell.sock"
+GATEWAY = "gateway.sock"
+
+IN_DIR_VARIABLE = "NANOCLAW_IN_DIR"
+OUT_DIR_VARIABLE = "NANOCLAW_OUT_DIR"
+AGENT_DIR_VARIABLE = "NANOCLAW_AGENT_DIR"
+EXTRA_DIR_VARIABLE = "NANOCLAW_EXTRA_DIR"
+
+SANDBOX_IN = "/workspace/in"
+SANDBOX_OUT = "/workspace/out"
+SANDBOX_AGENT = "/workspace/agent"
+SANDBOX_EXTRA = "/workspace/extra"
+
+
+@frozen
+class Layout:
+    """The paths of one session, seen from one side.
+
+    Args:
+        incoming: The directory the host writes: inbound.db, config.json, inbox/, bell.sock, gateway.sock.
+        outgoing: The directory the runner writes: outbound.db, outbox/, heartbeat, state/.
+    """
+
+    incoming: Path
+    outgoing: Path
+
+    @property
+    def inbound_db(self) -> Path:
+        return self.incoming / INBOUND_DB
+
+    @property
+    def config(self) -> Path:
+        return self.incoming / CONFIG
+
+    @property
+    def inbox(self) -> Path:
+        return self.incoming / INBOX
+
+    @property
+    def bell(self) -> Path:
+        return self.incoming / BELL
+
+    @property
+    def gateway(self) -> Path:
+        return self.incoming / GATEWAY
+
+    @property
+    def outbound_db(self) -> Path:
+        return self.outgoing / OUTBOUND_DB
+
+    @property
+    def outbox(self) -> Path:
+        return self.outgoing / OUTBOX
+
+    @property
+    def heartbeat(self) -> Path:
+        return self.outgoing / HEARTBEAT
+
+    @property
+    def state(self) -> Path:
+        return self.outgoing / STATE
+
+
+def is_safe_name(name: object) -> bool:
+    """Say whether a name from the other side may become one path component.
+
+    True for a non-empty string of at most 255 bytes without separators or NUL that is not `.` or `..`.
+    """
+    return (
+        isinstance(name, str)
+        and name not in ("", ".", "..")
+        and not any(character in name for character in "/\\\0")
+        and len(name.encode("utf-8", "surrogatepass")) <= 255
+        and name.isprintable()
+    )

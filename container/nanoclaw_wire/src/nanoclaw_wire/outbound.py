@@ -1,0 +1,246 @@
+"""outbound.db: what the runner tells the host. The runner writes (I1); both sides read through these functions.
+
+The host trusts nothing it reads here: rows come back as they are stored, and `delivery` judges them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from enum import Enum
+
+import apsw
+from attrs import asdict, frozen
+
+from nanoclaw_wire.sequence import next_odd
+
+
+class OutKind(str, Enum):
+    """What an outbound message is: words for a chat, a card, or a request to the host."""
+
+    CHAT = "chat"
+    CARD = "card"
+    ACTION = "action"
+
+
+class AckStatus(str, Enum):
+    """How far the runner is with an inbound message."""
+
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class Activity(str, Enum):
+    """Whether the runner has a turn open."""
+
+    IDLE = "idle"
+    BUSY = "busy"
+
+
+@frozen(kw_only=True)
+class NewOutbound:
+    """A message on its way into outbound.db.
+
+    Args:
+        id: Unique in the session; also the folder of its files below `out/outbox/`.
+        kind: See `OutKind`.
+        at: Clock text form.
+        content: A JSON object as text. CHAT: `{text, files?: [name]}`, `{operation: "edit", seq, text}` or
+            `{operation: "reaction", seq, emoji}`, where seq is the number of the message meant. CARD: `{type:
+            "ask_question", question_id, title, question, options}` or `{type: "card", card, fallback_text}`. ACTION:
+            `{action, request_id, arguments}`.
+        in_reply_to: Id of the inbound message this answers, or None.
+        channel: With `room` and `thread` the target; `agent` and a group id for another agent; None for actions.
+        deliver_after: Not before this time, clock text form; None is at once.
+    """
+
+    id: str
+    kind: OutKind
+    at: str
+    content: str
+    in_reply_to: str | None = None
+    channel: str | None = None
+    room: str | None = None
+    thread: str | None = None
+    deliver_after: str | None = None
+
+
+@frozen(kw_only=True)
+class OutboundMessage(NewOutbound):
+    """A row of messages_out; `seq` is odd (I2)."""
+
+    seq: int
+
+
+@frozen(kw_only=True)
+class Acknowledgement:
+    """What the runner says about one inbound message; `revision` grows with every change in the file."""
+
+    message_id: str
+    status: AckStatus
+    changed_at: str
+    revision: int
+
+
+@frozen(kw_only=True)
+class RunnerState:
+    """What the runner is doing.
+
+    Args:
+        tool: The tool that runs now, or None.
+        tool_timeout_s: What the tool call asked for, in seconds, or None.
+        tool_started_at: Clock text form, or None.
+        updated_at: Clock text form.
+    """
+
+    activity: Activity
+    tool: str | None
+    tool_timeout_s: float | None
+    tool_started_at: str | None
+    updated_at: str
+
+
+_INSERT = """
+INSERT INTO messages_out (seq, id, kind, at, deliver_after, in_reply_to, channel, room, thread, content)
+VALUES (:seq, :id, :kind, :at, :deliver_after, :in_reply_to, :channel, :room, :thread, :content)
+"""
+_COLUMNS = ("seq", "id", "kind", "at", "deliver_after", "in_reply_to", "channel", "room", "thread", "content")
+
+
+def write(
+    db: apsw.Connection,
+    *,
+    now: str,
+    highest_inbound: int | None = None,
+    messages: Iterable[NewOutbound] = (),
+    acknowledge: Iterable[tuple[str, AckStatus]] = (),
+) -> list[int]:
+    """Store messages and acknowledgements in one transaction; return the messages' numbers in order.
+
+    Numbers are chosen inside the transaction, under the write lock (⚠36).
+
+    Args:
+        now: Clock text form.
+        highest_inbound: The highest number in inbound.db, so that ours is above both files.
+
+    Raises:
+        apsw.Error: Nothing was stored.
+    """
+    numbers: list[int] = []
+    with immediate(db):
+        highest = max(db.execute("SELECT max(seq) FROM messages_out").get or 0, highest_inbound or 0)
+        for message in messages:
+            highest = next_odd(highest)
+            db.execute(_INSERT, asdict(message) | {"seq": highest, "kind": message.kind.value})
+            numbers.append(highest)
+        _acknowledge(db, acknowledge, now)
+    return numbers
+
+
+def messages_after(db: apsw.Connection, seq: int, *, limit: int) -> list[OutboundMessage]:
+    """Return the messages with a higher number, in order.
+
+    Raises:
+        ValueError: A row has a kind that does not exist; the file was not written by a runner of ours.
+    """
+    query = f"SELECT {', '.join(_COLUMNS)} FROM messages_out WHERE seq > ? ORDER BY seq LIMIT ?"
+    found = []
+    for row in db.execute(query, (seq, limit)):
+        values = dict(zip(_COLUMNS, row, strict=True))
+        found.append(OutboundMessage(**values | {"kind": OutKind(values["kind"])}))
+    return found
+
+
+def acknowledgements_after(db: apsw.Connection, revision: int, *, limit: int) -> list[Acknowledgement]:
+    """Return what changed since a revision, oldest change first."""
+    query = (
+        "SELECT message_id, status, changed_at, revision FROM acknowledgements WHERE revision > ? ORDER BY revision LIMIT ?"
+    )
+    return [_acknowledgement(row) for row in db.execute(query, (revision, limit))]
+
+
+def claims(db: apsw.Connection, *, limit: int = 1_000) -> list[Acknowledgement]:
+    """Return what the runner is working on now."""
+    query = "SELECT message_id, status, changed_at, revision FROM acknowledgements WHERE status = 'processing' LIMIT ?"
+    return [_acknowledgement(row) for row in db.execute(query, (limit,))]
+
+
+def settled(db: apsw.Connection, message_ids: Iterable[str]) -> set[str]:
+    """Return those of the messages that are completed or failed."""
+    statement = "SELECT 1 FROM acknowledgements WHERE message_id = ? AND status <> 'processing'"
+    return {message_id for message_id in message_ids if db.execute(statement, (message_id,)).fetchone()}
+
+
+def release_claims(db: apsw.Connection) -> int:
+    """Forget what a runner before this one had claimed, and return how many there were. For a fresh runner."""
+    with immediate(db):
+        db.execute("DELETE FROM acknowledgements WHERE status = 'processing'")
+        return db.changes()
+
+
+def state(db: apsw.Connection, key: str) -> str | None:
+    """Return a value that a runner kept for its successors, or None."""
+    value: str | None = db.execute("SELECT value FROM session_state WHERE key = ?", (key,)).get
+    return value
+
+
+def set_state(db: apsw.Connection, key: str, value: str | None, now: str) -> None:
+    """Keep a value for later runners; None forgets it."""
+    if value is None:
+        db.execute("DELETE FROM session_state WHERE key = ?", (key,))
+        return
+    db.execute(
+        "INSERT INTO session_state (key, value, updated_at) VALUES (?, ?, ?)"
+        " ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at",
+        (key, value, now),
+    )
+
+
+def runner_state(db: apsw.Connection) -> RunnerState | None:
+    """Return what the runner last said of itself, or None where no runner ever ran."""
+    row = db.execute(
+        "SELECT activity, tool, tool_timeout_s, tool_started_at, updated_at FROM runner_state WHERE one = 1"
+    ).fetchone()
+    if row is None:
+        return None
+    return RunnerState(
+        activity=Activity(row[0]), tool=row[1], tool_timeout_s=row[2], tool_started_at=row[3], updated_at=row[4]
+    )
+
+
+def set_runner_state(db: apsw.Connection, now_state: RunnerState) -> None:
+    """Say what the runner is doing."""
+    db.execute(
+        "INSERT OR REPLACE INTO runner_state (one, activity, tool, tool_timeout_s, tool_started_at, updated_at)"
+        " VALUES (1, :activity, :tool, :tool_timeout_s, :tool_started_at, :updated_at)",
+        asdict(now_state) | {"activity": now_state.activity.value},
+    )
+
+
+@contextlib.contextmanager
+def immediate(db: apsw.Connection) -> Iterator[None]:
+    """One write transaction that holds the write lock from its start, so that what it reads stays true."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def _acknowledge(db: apsw.Connection, changes: Iterable[tuple[str, AckStatus]], now: str) -> None:
+    revision = db.execute("SELECT max(revision) FROM acknowledgements").get or 0
+    for message_id, status in changes:
+        revision += 1
+        db.execute(
+            "INSERT INTO acknowledgements (message_id, status, changed_at, revision) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (message_id) DO UPDATE SET status = excluded.status, changed_at = excluded.changed_at,"
+            " revision = excluded.revision",
+            (message_id, status.value, now, revision),
+        )
+
+
+def _acknowledgement(row: tuple) -> Acknowledgement:  # type: ignore[type-arg]  # a row, named just below
+    return Acknowledgement(message_id=row[0], status=AckStatus(row[1]), changed_at=row[2], revision=row[3])

@@ -1,0 +1,156 @@
+"""Opening a session's two SQLite files.
+
+I1: one writer per file, and never WAL, because shared-memory files do not cross every kind of mount. Each opener applies
+its own list of settings: `apsw.bestpractice.apply` works on every later connection of the process and would turn these
+files to WAL.
+"""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import apsw
+
+from nanoclaw_wire import PROTOCOL
+
+BUSY_TIMEOUT_MS = 5_000
+
+INBOUND_SCHEMA = """
+CREATE TABLE messages_in (
+    seq INTEGER PRIMARY KEY CHECK (seq % 2 = 0 AND seq > 0),   -- the message id an agent sees (I2)
+    id TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL CHECK (kind IN ('chat', 'task', 'webhook', 'system')),
+    at TEXT NOT NULL CHECK (at GLOB '????-??-??T??:??:??.???Z'),
+    status TEXT NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'paused', 'completed', 'failed')),
+    process_after TEXT CHECK (process_after GLOB '????-??-??T??:??:??.???Z'),
+    tries INTEGER NOT NULL DEFAULT 0 CHECK (tries >= 0),
+    trigger INTEGER NOT NULL DEFAULT 1 CHECK (trigger IN (0, 1)),   -- 0: context only, wakes nobody
+    on_wake INTEGER NOT NULL DEFAULT 0 CHECK (on_wake IN (0, 1)),   -- 1: only for the first poll of a fresh runner (I5)
+    channel TEXT, room TEXT, thread TEXT CHECK (thread <> ''),
+    platform_message_id TEXT,                                       -- as the platform gave it, for edits and reactions
+    correlation_id TEXT,
+    source_session_id TEXT,                                         -- who wrote, where another agent did
+    series_id TEXT, recurrence TEXT,
+    content TEXT NOT NULL CHECK (json_valid(content) AND json_type(content) = 'object')
+) STRICT;
+CREATE INDEX messages_in_pending ON messages_in (seq) WHERE status = 'pending';
+CREATE INDEX messages_in_series ON messages_in (series_id) WHERE series_id IS NOT NULL;
+CREATE TABLE destinations (
+    name TEXT PRIMARY KEY,
+    display_name TEXT,
+    kind TEXT NOT NULL CHECK (kind IN ('channel', 'agent')),
+    channel TEXT, room TEXT, agent_group_id TEXT
+) STRICT;
+CREATE TABLE session_routing (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    channel TEXT, room TEXT, thread TEXT CHECK (thread <> '')
+) STRICT;
+"""
+
+OUTBOUND_SCHEMA = """
+CREATE TABLE messages_out (
+    seq INTEGER PRIMARY KEY CHECK (seq % 2 = 1 AND seq > 0),
+    id TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL CHECK (kind IN ('chat', 'card', 'action')),
+    at TEXT NOT NULL,
+    deliver_after TEXT,
+    in_reply_to TEXT,                                               -- messages_in.id
+    channel TEXT, room TEXT, thread TEXT,
+    content TEXT NOT NULL
+) STRICT;
+CREATE TABLE acknowledgements (
+    message_id TEXT PRIMARY KEY,                                    -- messages_in.id
+    status TEXT NOT NULL CHECK (status IN ('processing', 'completed', 'failed')),
+    changed_at TEXT NOT NULL,
+    revision INTEGER NOT NULL UNIQUE                                -- grows with every change, so a reader asks for the new
+) STRICT;
+CREATE INDEX acknowledgements_open ON acknowledgements (message_id) WHERE status = 'processing';
+CREATE TABLE session_state (key TEXT PRIMARY KEY, value TEXT NOT NULL, updated_at TEXT NOT NULL) STRICT;
+CREATE TABLE runner_state (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    activity TEXT NOT NULL CHECK (activity IN ('idle', 'busy')),
+    tool TEXT, tool_timeout_s REAL, tool_started_at TEXT,
+    updated_at TEXT NOT NULL
+) STRICT;
+"""
+
+
+class WrongProtocol(Exception):
+    """A session file of another protocol number. Nothing was changed."""
+
+
+class NotARegularFile(Exception):
+    """Where a session file should be there is a link, a pipe, a device or a directory, or it has a second name."""
+
+
+def create_inbound(path: Path) -> apsw.Connection:
+    """Make a new inbound.db, or open the one that is there. For the host alone (I1)."""
+    return _create(path, INBOUND_SCHEMA)
+
+
+def create_outbound(path: Path) -> None:
+    """Make a new, empty outbound.db, before any runner exists; from then on the runner alone writes it (I1)."""
+    _create(path, OUTBOUND_SCHEMA).close()
+
+
+def open_writable(path: Path) -> apsw.Connection:
+    """Open a session file for its one writer; rolls back what a killed writer left.
+
+    Raises:
+        WrongProtocol: The file carries another protocol number.
+        apsw.Error: It is missing, damaged or locked.
+    """
+    return _checked(_configured(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)), path)
+
+
+def open_readable(path: Path, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> apsw.Connection:
+    """Open the other side's file for reading, trusting nothing in it.
+
+    A hot journal that a killed writer left is *not* rolled back here: SQLite answers `ReadOnlyError`, and only the
+    file's own writer may repair it. Rolling back would follow the super-journal name that is stored in the journal and
+    delete the file of that name (https://www.sqlite.org/atomiccommit.html), a gift to a hostile sandbox.
+
+    Raises:
+        NotARegularFile: Not a regular file with exactly one name.
+        WrongProtocol: The file carries another protocol number.
+        apsw.Error: It is missing, damaged, locked, or waits for its writer to repair it.
+    """
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        raise NotARegularFile(f"{path} is not a regular file with one name")
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW
+    db = apsw.Connection(str(path), flags=flags)
+    db.set_busy_timeout(busy_timeout_ms)
+    for option in (apsw.SQLITE_DBCONFIG_DEFENSIVE, apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, apsw.SQLITE_DBCONFIG_ENABLE_VIEW):
+        db.config(option, 1 if option == apsw.SQLITE_DBCONFIG_DEFENSIVE else 0)
+    db.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+    db.pragma("mmap_size", 0)
+    db.pragma("cell_size_check", 1)
+    return _checked(db, path)
+
+
+def _create(path: Path, schema: str) -> apsw.Connection:
+    db = _configured(apsw.Connection(str(path)))
+    if db.pragma("user_version") == 0:
+        with db:
+            db.execute(schema)
+            db.pragma("user_version", PROTOCOL)
+    return _checked(db, path)
+
+
+def _configured(db: apsw.Connection) -> apsw.Connection:
+    db.set_busy_timeout(BUSY_TIMEOUT_MS)
+    db.pragma("journal_mode", "persist")  # a rollback journal that is kept: two directory syncs fewer a commit than DELETE
+    db.pragma("synchronous", "full")  # I3: what is acknowledged survives the machine
+    db.pragma("mmap_size", 0)  # a mapped page does not cross the mounts of virtual machines
+    db.pragma("trusted_schema", 0)
+    return db
+
+
+def _checked(db: apsw.Connection, path: Path) -> apsw.Connection:
+    found = db.pragma("user_version")
+    if found != PROTOCOL:
+        db.close()
+        raise WrongProtocol(f"{path.name} has protocol {found}, this side speaks {PROTOCOL}")
+    return db

@@ -1,0 +1,122 @@
+"""nanoclaw: the host that runs people's AI assistants, and the hooks that extend it.
+
+Everything public is imported from here: `from nanoclaw_core import Channel, Inbound, hookimpl`. Names are loaded when first
+asked for, so that the thin `ncl` client does not pay for the host.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nanoclaw_core.descriptors.administration import (
+        Action,
+        ApprovalHandler,
+        Migration,
+        Parameter,
+        Resource,
+        Roster,
+        Sweep,
+        Verb,
+    )
+    from nanoclaw_core.descriptors.channels import Channel, ChannelAdapter, Receive, ShowsTyping
+    from nanoclaw_core.descriptors.context import PluginContext
+    from nanoclaw_core.descriptors.messages import (
+        Address,
+        Attachment,
+        Card,
+        CardOption,
+        Inbound,
+        Outbound,
+        OutboundFile,
+        Outcome,
+        Quoted,
+        Receipt,
+    )
+    from nanoclaw_core.descriptors.providers import Provider, TokenCount, Upstream, UsageReader
+    from nanoclaw_core.descriptors.runtimes import (
+        Limits,
+        Mount,
+        Network,
+        Readiness,
+        Runtime,
+        RuntimeAdapter,
+        Sandbox,
+        SandboxExit,
+        SandboxPart,
+        SandboxSpec,
+    )
+    from nanoclaw_core.descriptors.services import Door, Gateway, RunningService, Service
+    from nanoclaw_core.descriptors.votes import (
+        Access,
+        Admission,
+        Caller,
+        DeliveryRequest,
+        Step,
+        StepKind,
+        Verdict,
+        Vote,
+    )
+    from nanoclaw_core.errors import (
+        AlreadyRunning,
+        ApprovalPending,
+        DeliveryRefused,
+        Forbidden,
+        InvalidArguments,
+        MigrationError,
+        NanoclawError,
+        NotFound,
+        PluginError,
+        SandboxFailed,
+        SandboxRefused,
+        SettingsError,
+        TransportError,
+        UnknownCommand,
+    )
+    from nanoclaw_core.hookspecs import hookimpl
+    from nanoclaw_core.host import Host
+    from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, RoomId, SessionId, UserId, WiringId
+    from nanoclaw_core.settings import CoreSettings, Settings, load_settings
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "descriptors.administration": "Action ApprovalHandler Migration Parameter Resource Roster Sweep Verb",
+    "descriptors.channels": "Channel ChannelAdapter Receive ShowsTyping",
+    "descriptors.context": "PluginContext",
+    "descriptors.messages": (
+        "Address Attachment Card CardOption Inbound Outbound OutboundFile Outcome Quoted Receipt"
+    ),
+    "descriptors.providers": "Provider TokenCount Upstream UsageReader",
+    "descriptors.runtimes": (
+        "Limits Mount Network Readiness Runtime RuntimeAdapter Sandbox SandboxExit SandboxPart SandboxSpec"
+    ),
+    "descriptors.services": "Door Gateway RunningService Service",
+    "descriptors.votes": "Access Admission Caller DeliveryRequest Step StepKind Verdict Vote",
+    "errors": (
+        "AlreadyRunning ApprovalPending DeliveryRefused Forbidden InvalidArguments MigrationError NanoclawError NotFound"
+        " PluginError SandboxFailed SandboxRefused SettingsError TransportError UnknownCommand"
+    ),
+    "hookspecs": "hookimpl",
+    "host": "Host",
+    "ids": "ApprovalId DeliveryId GroupId RoomId SessionId UserId WiringId",
+    "settings": "CoreSettings Settings load_settings",
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+__all__ = [  # noqa: PLE0604  # the same names as _HOMES, in one place
+    *_HOME_OF,
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'nanoclaw_core' has no attribute {name!r}")
+    value = getattr(import_module(f"nanoclaw_core.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME_OF])

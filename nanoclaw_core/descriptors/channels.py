@@ -1,0 +1,65 @@
+"""Channels: chat platforms."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, runtime_checkable
+
+from attrs import field, frozen
+
+from nanoclaw_core.descriptors.context import PluginContext
+from nanoclaw_core.descriptors.messages import Address, Inbound, Outbound, Receipt
+from nanoclaw_core.descriptors.names import check_name
+
+Receive = Callable[[Inbound], Awaitable[Receipt]]
+
+
+class ChannelAdapter(Protocol):
+    """The running half of a channel: owns the sockets, never the routing."""
+
+    async def listen(self, receive: Receive) -> None:
+        """Pass on every message until cancelled.
+
+        `await receive(message)` returns when the message is durable (I3): acknowledge it to the platform after that.
+
+        Raises:
+            Exception: Anything. The core logs it and calls again after a pause that doubles from 1 s to 300 s.
+        """
+
+    async def deliver(self, address: Address, message: Outbound) -> str | None:
+        """Send one message.
+
+        Returns:
+            The platform's message id, or None where there is none.
+
+        Raises:
+            DeliveryRefused: The platform will never take it; it is not tried again.
+            Exception: Anything else. The core tries 3 times in all, with growing pauses.
+        """
+
+
+@runtime_checkable
+class ShowsTyping(Protocol):
+    """An adapter that can show that the agent is at work."""
+
+    async def show_typing(self, address: Address) -> None:
+        """Show it for a few seconds. Called every 4 s while a turn runs; errors are ignored."""
+
+
+@frozen(kw_only=True)
+class Channel:
+    """A chat platform.
+
+    Args:
+        name: The channel part of addresses ("telegram"); unique across installed plugins.
+        connect: Makes the adapter from the plugin's settings and its context. Must not do I/O; a heavy SDK is
+            imported in here, so that listing plugins never loads it.
+        settings: The shape of [plugins.<name>] in nanoclaw.toml. A channel whose required settings are missing is
+            skipped, with one warning.
+        has_threads: True where one thread is one conversation (Slack), False where the room is (Telegram).
+    """
+
+    name: str = field(validator=check_name)
+    connect: Callable[[Any, PluginContext], ChannelAdapter]
+    settings: type | None = None
+    has_threads: bool = False

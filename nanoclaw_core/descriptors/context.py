@@ -1,0 +1,37 @@
+"""What a plugin's running half gets from the core."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    import apsw
+
+
+@frozen(kw_only=True)
+class PluginContext:
+    """A plugin's place in one running host.
+
+    Args:
+        plugin: The plugin's name.
+        instance_id: Identifies the instance directory on this machine, 12 hex digits; for labels.
+        home: The instance directory.
+        data_dir: The plugin's own directory below it; made when first asked for with `mkdir`.
+        run_dir: For sockets; emptied when no host runs.
+        environment: The host's environment, to be read instead of `os.environ`.
+        database: The central database. A plugin writes only tables with its own prefix, made by its migrations.
+        owners: User ids with all rights.
+    """
+
+    plugin: str
+    instance_id: str
+    home: Path
+    data_dir: Path
+    run_dir: Path
+    environment: Mapping[str, str] = field(repr=False)
+    database: apsw.Connection = field(repr=False)
+    owners: frozenset[str] = frozenset()

@@ -1,0 +1,165 @@
+"""Messages as channels see them: what comes in, what goes out, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from attrs import field, frozen
+
+
+@frozen
+class Address:
+    """Where a message belongs.
+
+    Args:
+        channel: The channel's name; filled in by the core, so an adapter cannot speak for another channel.
+        room: The platform's id of the chat; data, whatever characters it has.
+        thread: The platform's id of a thread in it, or None. An empty text is None (⚠55).
+    """
+
+    channel: str
+    room: str
+    thread: str | None = field(default=None, converter=lambda text: text or None)
+
+
+@frozen(kw_only=True)
+class Attachment:
+    """A file that came with a message.
+
+    Args:
+        name: As the platform calls it; may be empty or unsafe, the core makes a safe one.
+        kind: `image`, `audio`, `video`, `voice`, `sticker` or `file`.
+        content: The bytes, or None where only `url` is known.
+        mime_type: As the platform says, or None.
+    """
+
+    name: str = ""
+    kind: str = "file"
+    content: bytes | None = field(default=None, repr=False)
+    url: str | None = None
+    mime_type: str | None = None
+
+
+@frozen(kw_only=True)
+class Quoted:
+    """The message a message replies to; whatever of it the platform tells."""
+
+    message_id: str | None = None
+    sender: str | None = None
+    text: str | None = None
+
+
+@frozen(kw_only=True)
+class Inbound:
+    """What an adapter passes on.
+
+    Args:
+        room: The platform's id of the chat.
+        text: What was said; empty where only files came.
+        sender: The platform's id of the writer, or None where it cannot say.
+        sender_name: How people call the writer, or None.
+        thread: The platform's id of the thread, or None.
+        message_id: The platform's id; the same id twice is the same message. None makes one.
+        is_mention: True only where the platform says that the assistant was addressed, or in a direct conversation.
+        is_group: True for a room of several people.
+        room_name: The room's name, kept for people to read (⚠44).
+        at: When it was said; None is now.
+        reply_to: A private reply address for the answer where it is not the room, or None.
+    """
+
+    room: str
+    text: str = ""
+    sender: str | None = None
+    sender_name: str | None = None
+    thread: str | None = field(default=None, converter=lambda text: text or None)
+    message_id: str | None = None
+    attachments: Sequence[Attachment] = ()
+    quoted: Quoted | None = None
+    is_mention: bool = False
+    is_group: bool = False
+    room_name: str | None = None
+    at: datetime | None = None
+    reply_to: Address | None = None
+
+
+class Outcome(Enum):
+    """What became of one inbound message, over all wirings."""
+
+    ROUTED = "routed"
+    KEPT = "kept"
+    DROPPED = "dropped"
+    IGNORED = "ignored"
+
+
+@frozen(kw_only=True)
+class Receipt:
+    """The core's answer to an adapter: the message is durable, or was turned down.
+
+    Args:
+        outcome: ROUTED woke an agent, KEPT is context for later, DROPPED was refused and recorded, IGNORED concerned nobody.
+        reason: Why, for DROPPED and IGNORED.
+        correlation_id: Follows the message through the logs.
+    """
+
+    outcome: Outcome
+    correlation_id: str
+    reason: str | None = None
+
+
+@frozen(kw_only=True)
+class OutboundFile:
+    """A file to send. `name` is one safe path component."""
+
+    name: str
+    content: bytes = field(repr=False)
+
+
+@frozen(kw_only=True)
+class CardOption:
+    """One choice of a card: what the button says, and the value it stands for."""
+
+    label: str
+    value: str
+    selected_label: str = ""
+
+
+@frozen(kw_only=True)
+class Card:
+    """A question with choices, or something to show.
+
+    Args:
+        id: The question's id; an answer names it. Empty for a card that asks nothing.
+        options: Empty for a card that asks nothing.
+        extra: What the agent put beside it, for channels that can show more; JSON values.
+    """
+
+    title: str
+    text: str = ""
+    id: str = ""
+    options: Sequence[CardOption] = ()
+    extra: Mapping[str, Any] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class Outbound:
+    """One message to send. Exactly one of `text` (with or without files), `card`, `edit_of` and `reaction_to` leads.
+
+    Args:
+        idempotency_key: The same for every attempt; for platforms that refuse a second one with the same key.
+        text: What to say; with `edit_of` the new text.
+        edit_of: The platform id of the message to change, or None.
+        reaction_to: The platform id of the message to react to, or None; `emoji` is then a shortcode.
+        in_reply_to: The platform id of the message this answers, or None.
+    """
+
+    idempotency_key: str
+    text: str = ""
+    files: Sequence[OutboundFile] = ()
+    card: Card | None = None
+    edit_of: str | None = None
+    reaction_to: str | None = None
+    emoji: str | None = None
+    in_reply_to: str | None = None

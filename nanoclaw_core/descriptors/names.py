@@ -1,0 +1,14 @@
+"""The one rule for names of plugins, channels, providers, runtimes, services and resources."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
+
+
+def check_name(_instance: object, attribute: Any, value: object) -> None:
+    """Refuse what is not a lower-case word of at most 40 letters, digits and hyphens (an attrs validator)."""
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise ValueError(f"{attribute.name} {value!r}: use lower-case letters, digits and hyphens, starting with a letter")

@@ -1,0 +1,160 @@
+"""Runtimes: what makes sandboxes, from a pure description of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, Protocol
+
+from attrs import field, frozen
+
+from nanoclaw_core.descriptors.context import PluginContext
+from nanoclaw_core.descriptors.names import check_name
+from nanoclaw_core.ids import SessionId
+
+
+class Network(Enum):
+    """What a sandbox may reach: the model gateway alone, the engine's network, or nothing."""
+
+    GATEWAY = "gateway"
+    OPEN = "open"
+    NONE = "none"
+
+
+@frozen(kw_only=True)
+class Mount:
+    """A directory or file of the host in the sandbox; read-only unless `writable`. Both paths are absolute."""
+
+    source: Path
+    target: str
+    writable: bool = False
+
+
+@frozen(kw_only=True)
+class Limits:
+    """What one sandbox may use at most."""
+
+    memory_bytes: int = 4 * 1024**3
+    cpus: float = 2.0
+    pids: int = 1024
+
+
+@frozen(kw_only=True)
+class SandboxSpec:
+    """One sandbox, completely described.
+
+    Args:
+        name: Unique on the machine, `[A-Za-z0-9][A-Za-z0-9_.-]*`.
+        arguments: For the sandbox's Python interpreter: `("-m", "nanoclaw_runner")`.
+        mounts: The session's `in` (read-only) and `out`, the group's folder, and what was allowed beside them.
+        environment: All of it; nothing of the host's environment is added.
+        runs_tools: True where what runs inside can execute anything; without isolation it is refused.
+        image: A runtime's own name of an image, or None for its default.
+    """
+
+    session_id: SessionId
+    name: str
+    arguments: Sequence[str]
+    mounts: Sequence[Mount]
+    environment: Mapping[str, str]
+    runs_tools: bool
+    network: Network = Network.GATEWAY
+    limits: Limits = Limits()
+    image: str | None = None
+
+
+@frozen(kw_only=True)
+class SandboxExit:
+    """How a sandbox ended.
+
+    Args:
+        code: The exit status; negative is a signal.
+        reason: A short phrase for the log: `exited`, `killed`, `out of memory`.
+        last_words: The end of what it wrote to its error output, at most 4 000 characters.
+    """
+
+    code: int
+    reason: str
+    last_words: str = ""
+
+
+class Sandbox(Protocol):
+    """A running sandbox."""
+
+    async def wait(self) -> SandboxExit:
+        """Wait for its end. May be called by several at once, and after the end."""
+
+    async def stop(self, grace_s: float) -> None:
+        """Ask it to end, and end it after so many seconds. Returns when it is gone; silently where it already was."""
+
+
+@frozen(kw_only=True)
+class Readiness:
+    """Whether a runtime can be used now.
+
+    Args:
+        isolates: True where what runs inside cannot reach the host's files and processes.
+        detail: What was found: "Docker Engine 20.10, image nanoclaw-agent:1f2e".
+        remedy: What to do where it is not ready, or not isolating; empty otherwise.
+    """
+
+    ready: bool
+    isolates: bool
+    detail: str
+    remedy: str = ""
+
+
+class RuntimeAdapter(Protocol):
+    """The running half of a runtime. Nothing in it may block the event loop (⚠26)."""
+
+    async def check(self) -> Readiness:
+        """Look whether sandboxes can be made now, within 10 s. Does not raise."""
+
+    async def start(self, spec: SandboxSpec) -> Sandbox:
+        """Make a sandbox and start it.
+
+        Raises:
+            SandboxRefused: It cannot work as things are; the message says what to do.
+            SandboxFailed: It did not work this time. Nothing is left behind in either case.
+        """
+
+    async def reap(self) -> int:
+        """End all sandboxes of this instance that an earlier host left, and return how many there were."""
+
+    async def close(self) -> None:
+        """Let go of the engine; sandboxes that still run stay as they are."""
+
+
+@frozen(kw_only=True)
+class SandboxPart:
+    """What a plugin wants inside the image.
+
+    Args:
+        name: The plugin's name.
+        distribution: The distribution whose `[runner]` extra goes into the image, or None.
+        apt: Debian packages; `npm`: npm packages, each `name` or `name@version`; `pip`: requirements.
+    """
+
+    name: str = field(validator=check_name)
+    distribution: str | None = None
+    apt: Sequence[str] = ()
+    npm: Sequence[str] = ()
+    pip: Sequence[str] = ()
+    environment: Mapping[str, str] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class Runtime:
+    """A maker of sandboxes.
+
+    Args:
+        connect: Makes the running half from settings, context and the parts of all plugins. Must not do I/O.
+        preference: Where nobody chose, the ready runtime with the highest one is taken for providers that run tools,
+            and the one with the lowest for those that do not.
+    """
+
+    name: str = field(validator=check_name)
+    connect: Callable[[Any, PluginContext, Sequence[SandboxPart]], RuntimeAdapter]
+    settings: type | None = None
+    preference: int = 0

@@ -1,0 +1,31 @@
+"""Identifiers: one type each, so that three strings in a row cannot be swapped, and one way to make them."""
+
+from __future__ import annotations
+
+import secrets
+from typing import NewType
+
+GroupId = NewType("GroupId", str)
+"""An agent group: `ag-` and 12 hex digits."""
+RoomId = NewType("RoomId", str)
+"""A messaging group: `mg-` and 12 hex digits."""
+WiringId = NewType("WiringId", str)
+"""A wiring: `wir-` and 12 hex digits."""
+SessionId = NewType("SessionId", str)
+"""A session: `ses-` and 12 hex digits."""
+UserId = NewType("UserId", str)
+"""A person on one platform: `<channel>:<the platform's id>`; the channel part is the core's, the rest is data (⚠33)."""
+DeliveryId = NewType("DeliveryId", str)
+"""An outbound message on its way, and its idempotency key."""
+ApprovalId = NewType("ApprovalId", str)
+"""A held action: `apr-` and 12 hex digits."""
+
+
+def new_id(prefix: str) -> str:
+    """Return `<prefix>-` and 12 random hex digits."""
+    return f"{prefix}-{secrets.token_hex(6)}"
+
+
+def user_id(channel: str, raw: str) -> UserId:
+    """Return the id of a person: always under the channel that saw them, whatever the raw id contains (⚠33)."""
+    return UserId(f"{channel}:{raw}")
