@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         Sweep,
         Verb,
     )
-    from nanoclaw_core.descriptors.channels import Channel, ChannelAdapter, Receive, ShowsTyping
+    from nanoclaw_core.descriptors.channels import Channel, ChannelAdapter, Receive, ShowsStatus, ShowsTyping
     from nanoclaw_core.descriptors.context import PluginContext
     from nanoclaw_core.descriptors.messages import (
         Address,
@@ -83,7 +83,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "descriptors.administration": "Action ApprovalHandler Migration Parameter Resource Roster Sweep Verb",
-    "descriptors.channels": "Channel ChannelAdapter Receive ShowsTyping",
+    "descriptors.channels": "Channel ChannelAdapter Receive ShowsStatus ShowsTyping",
     "descriptors.context": "PluginContext",
     "descriptors.messages": (
         "Address Attachment Card CardOption Inbound Outbound OutboundFile Outcome Quoted Receipt"

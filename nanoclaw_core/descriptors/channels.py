@@ -46,6 +46,14 @@ class ShowsTyping(Protocol):
         """Show it for a few seconds. Called every 4 s while a turn runs; errors are ignored."""
 
 
+@runtime_checkable
+class ShowsStatus(Protocol):
+    """An adapter that can tell people what is being waited for."""
+
+    async def show_status(self, address: Address, text: str) -> None:
+        """Show a short phrase ("starting a sandbox") until the next one or the next message; errors are ignored."""
+
+
 @frozen(kw_only=True)
 class Channel:
     """A chat platform.
