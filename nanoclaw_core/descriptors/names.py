@@ -9,6 +9,15 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
 
 def check_name(_instance: object, attribute: Any, value: object) -> None:
-    """Refuse what is not a lower-case word of at most 40 letters, digits and hyphens (an attrs validator)."""
+    """Refuse what is not a name (an attrs validator)."""
+    require_name(attribute.name, value)
+
+
+def require_name(what: str, value: object) -> None:
+    """Refuse what is not a lower-case word of at most 40 letters, digits and hyphens.
+
+    Raises:
+        ValueError: It is not; `what` says in the message what it was for.
+    """
     if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise ValueError(f"{attribute.name} {value!r}: use lower-case letters, digits and hyphens, starting with a letter")
+        raise ValueError(f"{what} {value!r}: use lower-case letters, digits and hyphens, starting with a letter")

@@ -1,0 +1,65 @@
+"""Logs: one line per event, a constant phrase and values beside it, under a correlation id from arrival to delivery.
+
+The core never configures logging by itself: an application that embeds a host keeps its own. `ncl serve` calls `configure`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextvars import ContextVar
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from nanoclaw_wire import clock
+
+_context: ContextVar[dict[str, str]] = ContextVar("nanoclaw_log_context", default={})  # noqa: B039  # never mutated
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+FILE_BYTES = 10_000_000  # five of these are weeks of a busy host
+FILES_KEPT = 5
+
+
+@contextlib.contextmanager
+def context(**values: str) -> Iterator[None]:
+    """Put values (`correlation`, `session`, `plugin`) on every line that is logged inside."""
+    token = _context.set(_context.get() | values)
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+class LineFormatter(logging.Formatter):
+    """`2026-01-05T15:04:00.000Z INFO nanoclaw_core.router message routed session=ses-… correlation=…`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = clock.to_text(clock.datetime.fromtimestamp(record.created, clock.UTC))
+        values = {key: value for key, value in vars(record).items() if key not in _STANDARD} | _context.get()
+        pairs = "".join(f" {key}={_plain(value)}" for key, value in values.items())
+        line = f"{at} {record.levelname} {record.name} {record.getMessage()}{pairs}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+
+def configure(level: str, directory: Path | None, *, to_stderr: bool) -> None:
+    """Send our log lines to `<directory>/nanoclaw.log` (rotated) and to stderr. For programs, not for libraries."""
+    root = logging.getLogger()
+    root.setLevel(level.upper())
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)] if to_stderr else []
+    if directory is not None:
+        directory.mkdir(parents=True, exist_ok=True)
+        handlers.append(
+            RotatingFileHandler(directory / "nanoclaw.log", maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8")
+        )
+    for handler in handlers:
+        handler.setFormatter(LineFormatter())
+        root.addHandler(handler)
+
+
+def _plain(value: object) -> str:
+    text = str(value)
+    return text if text.isprintable() and text and not any(c in text for c in ' "=') else json.dumps(text)

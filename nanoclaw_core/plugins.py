@@ -1,0 +1,237 @@
+"""The plugins of one host, behind three fences: load (import and registration), call (each hook), run (each task).
+
+A plugin that fails at any stage is recorded with its distribution and the reason, and nothing else stops.
+Finding plugins reads metadata only; nothing is imported for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from importlib.metadata import EntryPoint, distributions
+from typing import Any, Generic, TypeVar
+
+import pluggy
+from attrs import frozen
+
+from nanoclaw_core import hookspecs
+from nanoclaw_core.descriptors.names import require_name
+from nanoclaw_core.descriptors.votes import Verdict, Vote
+from nanoclaw_core.errors import PluginError
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class State(Enum):
+    """Where a plugin stands."""
+
+    ACTIVE = "active"
+    DISABLED = "disabled"
+    FAILED = "failed"
+
+
+@frozen(kw_only=True)
+class Found:
+    """An installed plugin, from metadata alone.
+
+    Args:
+        source: Its distribution and version, `nanoclaw-channel-terminal 0.1.0`.
+    """
+
+    name: str
+    source: str
+    entry_point: EntryPoint
+
+
+@frozen(kw_only=True)
+class Report:
+    """What is known of one plugin; `reason` is why it failed, empty otherwise."""
+
+    name: str
+    source: str
+    state: State
+    reason: str = ""
+
+
+@frozen
+class Offer(Generic[T]):
+    """A descriptor and the plugin it came from."""
+
+    item: T
+    plugin: str
+
+
+def find_installed() -> list[Found]:
+    """Return the installed plugins in name order, reading metadata only."""
+    found = [
+        Found(name=point.name, source=f"{distribution.name} {distribution.version}", entry_point=point)
+        for distribution in distributions()
+        for point in distribution.entry_points
+        if point.group == hookspecs.GROUP
+    ]
+    return sorted(found, key=lambda one: (one.name, one.source))
+
+
+class Plugins:
+    """The plugins of one running host. Make one per host, and one per test."""
+
+    def __init__(self) -> None:
+        self._manager = pluggy.PluginManager(hookspecs.GROUP)
+        self._manager.add_hookspecs(hookspecs)
+        self._reports: dict[str, Report] = {}
+
+    def load_installed(self, disabled: frozenset[str] = frozenset()) -> None:
+        """Load every installed plugin in name order. A broken one is recorded and skipped.
+
+        Raises:
+            PluginError: Two distributions offer one name.
+        """
+        for found in find_installed():
+            if found.name in disabled:
+                self._reports[found.name] = Report(name=found.name, source=found.source, state=State.DISABLED)
+                continue
+            self._refuse_second(found.name, found.source)
+            try:
+                self.add(found.entry_point.load(), name=found.name, source=found.source)
+            except Exception as error:  # a plugin may raise anything at import: the load fence
+                self._fail(found.name, found.source, error)
+
+    def add(self, plugin: object, *, name: str, source: str = "in process") -> None:
+        """Register one plugin object, or leave no trace of it.
+
+        Raises:
+            PluginError: The name is taken or no name, a hook does not match its specification, or it is a class.
+        """
+        self._refuse_second(name, source)
+        try:
+            _check_plugin(plugin, name)
+            self._manager.register(plugin, name=name)
+            self._manager.check_pending()
+        except Exception as error:  # registration runs the plugin's own attributes: the load fence
+            if self._manager.has_plugin(name):
+                self._manager.unregister(name=name)
+            raise PluginError(f"plugin {name!r} ({source}): {error}") from error
+        self._reports[name] = Report(name=name, source=source, state=State.ACTIVE)
+
+    def collect(
+        self, hook: str, kind: type[T], *, key: Callable[[T], str] = lambda item: str(getattr(item, "name", ""))
+    ) -> dict[str, Offer[T]]:
+        """Call a collect hook and return its descriptors by name.
+
+        Raises:
+            PluginError: Two plugins offer one name.
+        """
+        offers: dict[str, Offer[T]] = {}
+        for implementation in self._implementations(hook):
+            for item in self._descriptors(implementation, hook, kind):
+                name = key(item)
+                if name in offers:
+                    first = self._reports[offers[name].plugin].source
+                    second = self._reports[implementation.plugin_name].source
+                    raise PluginError(f"{hook}: {name!r} is offered by both {first} and {second}; uninstall or disable one")
+                offers[name] = Offer(item, implementation.plugin_name)
+        return offers
+
+    def collect_all(self, hook: str, kind: type[T]) -> dict[str, list[T]]:
+        """Call a collect hook whose descriptors are per plugin, like migrations; return them by plugin, in order."""
+        found = {i.plugin_name: self._descriptors(i, hook, kind) for i in self._implementations(hook)}
+        return {plugin: items for plugin, items in found.items() if items}
+
+    def permits(self, hook: str, **arguments: object) -> Verdict:
+        """Put a question to the vote: one DENY wins, an exception is a DENY, silence is a DENY (I8)."""
+        allowed: Verdict | None = None
+        for plugin, verdict in self._votes(hook, arguments):
+            if verdict is not None and verdict.vote is Vote.DENY:
+                return Verdict(Vote.DENY, verdict.reason or f"{plugin} said no")
+            allowed = allowed or verdict
+        return allowed or Verdict(Vote.DENY, "no plugin allowed it")
+
+    def objection(self, hook: str, **arguments: object) -> Verdict | None:
+        """Ask for objections to what is allowed already: the first DENY, or None."""
+        denials = (verdict for _, verdict in self._votes(hook, arguments) if verdict and verdict.vote is Vote.DENY)
+        return next(denials, None)
+
+    def notify(self, hook: str, **arguments: object) -> None:
+        """Tell plugins what happened; one that raises is logged and skipped."""
+        for implementation in self._implementations(hook):
+            try:
+                _call(implementation, arguments)
+            except Exception:  # the call fence: what was told has already happened
+                log.exception("notify hook failed", extra={"plugin": implementation.plugin_name, "hook": hook})
+
+    def record_failure(self, name: str, error: Exception) -> None:
+        """Note that a plugin failed at a later stage; its log line is the caller's."""
+        source = self._reports[name].source if name in self._reports else "in process"
+        self._reports[name] = Report(name=name, source=source, state=State.FAILED, reason=_reason(error))
+
+    def reports(self) -> list[Report]:
+        """Return what is known of every plugin, in name order."""
+        return [self._reports[name] for name in sorted(self._reports)]
+
+    def require(self, names: list[str]) -> None:
+        """Insist on plugins.
+
+        Raises:
+            PluginError: One is absent, disabled or failed; the message says which and why.
+        """
+        for name in names:
+            report = self._reports.get(name)
+            if report is None or report.state is not State.ACTIVE:
+                why = "is not installed" if report is None else f"is {report.state.value} {report.reason}".strip()
+                raise PluginError(f"the required plugin {name!r} {why}; mend it, or take it out of core.required_plugins")
+
+    def _descriptors(self, implementation: pluggy.HookImpl, hook: str, kind: type[T]) -> list[T]:
+        try:
+            items = list(_call(implementation, {}) or ())
+            wrong = next((item for item in items if not isinstance(item, kind)), None)
+            if wrong is not None:
+                raise TypeError(f"{hook} must offer {kind.__name__} descriptors, not {wrong!r}")
+        except Exception as error:  # the call fence: a generator may raise half-way, then nothing of it counts
+            self._fail(implementation.plugin_name, self._reports[implementation.plugin_name].source, error)
+            return []
+        return items
+
+    def _votes(self, hook: str, arguments: Mapping[str, object]) -> Iterator[tuple[str, Verdict | None]]:
+        for implementation in self._implementations(hook):
+            plugin = implementation.plugin_name
+            try:
+                verdict = _call(implementation, arguments)
+                if verdict is not None and not isinstance(verdict, Verdict):
+                    raise TypeError(f"{hook} must answer with a Verdict or None, not {verdict!r}")
+            except Exception:  # the call fence: a vote that cannot be had is a no (I8)
+                log.exception("vote failed", extra={"plugin": plugin, "hook": hook})
+                verdict = Verdict(Vote.DENY, f"the plugin {plugin} failed to vote")
+            yield plugin, verdict
+
+    def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
+        caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
+        return sorted(caller.get_hookimpls(), key=lambda implementation: implementation.plugin_name)
+
+    def _refuse_second(self, name: str, source: str) -> None:
+        if name in self._reports:
+            first = self._reports[name].source
+            raise PluginError(f"the plugin name {name!r} is taken by both {first} and {source}; uninstall or disable one")
+
+    def _fail(self, name: str, source: str, error: Exception) -> None:
+        self._reports[name] = Report(name=name, source=source, state=State.FAILED, reason=_reason(error))
+        log.error("plugin failed", extra={"plugin": name, "source": source}, exc_info=error)
+
+
+def _check_plugin(plugin: object, name: str) -> None:
+    require_name("plugin name", name)
+    if isinstance(plugin, type):
+        raise TypeError("it is a class; offer a module or an instance")
+    for attribute in dir(plugin):
+        options = getattr(getattr(plugin, attribute, None), f"{hookspecs.GROUP}_impl", None)
+        if isinstance(options, dict) and (options.get("wrapper") or options.get("hookwrapper")):
+            raise TypeError(f"{attribute} is a hook wrapper; hooks here are plain functions")
+
+
+def _call(implementation: pluggy.HookImpl, arguments: Mapping[str, object]) -> Any:
+    return implementation.function(*(arguments[name] for name in implementation.argnames))
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

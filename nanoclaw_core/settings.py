@@ -1,0 +1,193 @@
+"""nanoclaw.toml: what an operator sets, checked where it is read.
+
+`[core]` is `CoreSettings`; `[plugins.<name>]` has the shape that the plugin declares. Unknown keys are refused with the nearest
+known one. A text value may be `env:NAME` or `file:PATH` (relative to the instance directory), so that secrets stay out
+of the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+import cattrs
+from attrs import field, frozen
+from nanoclaw_wire import clock
+
+from nanoclaw_core.errors import SettingsError
+
+FILE_NAME = "nanoclaw.toml"
+T = TypeVar("T")
+
+
+@frozen(kw_only=True)
+class AllowedMount:
+    """A directory of the host below which agents may be given mounts.
+
+    Args:
+        path: Absolute, or with `~`.
+        writable: True where a mount may also be writable.
+    """
+
+    path: str
+    writable: bool = False
+
+
+@frozen(kw_only=True)
+class CoreSettings:
+    """The `[core]` table.
+
+    Args:
+        owners: User ids with all rights, `terminal:operator`.
+        provider: What answers where neither session nor agent group says.
+        fallback_provider: What answers where `provider` was not chosen by anybody and cannot work (no key); empty is nothing.
+        runtime: `docker`, `process`, …; empty chooses what is ready.
+        network: `gateway`, `open` or `none`, where the agent group does not say.
+        timezone: An IANA name; empty takes the machine's.
+        log_level: debug, info, warning or error.
+        max_sandboxes: How many may run at once; more wait their turn.
+        idle_stop_s: An idle sandbox is stopped after so many seconds.
+        outgoing_file_bytes: How large the files of one outgoing message may be together.
+        attachment_bytes: How large one incoming attachment may be.
+        disabled_plugins: Not loaded.
+        required_plugins: Without them the host refuses to start.
+        allowed_mounts: Below what agents may be given mounts.
+    """
+
+    owners: list[str] = field(factory=list)
+    provider: str = "claude"
+    fallback_provider: str = "mock"
+    runtime: str = ""
+    network: str = field(default="gateway", validator=attrs.validators.in_(("gateway", "open", "none")))
+    timezone: str = ""
+    log_level: str = field(default="info", validator=attrs.validators.in_(("debug", "info", "warning", "error")))
+    max_sandboxes: int = field(default=20, validator=attrs.validators.ge(1))
+    idle_stop_s: float = field(default=1800.0, validator=attrs.validators.gt(0))
+    memory_mb: int = field(default=4096, validator=attrs.validators.ge(64))
+    cpus: float = field(default=2.0, validator=attrs.validators.gt(0))
+    pids: int = field(default=1024, validator=attrs.validators.ge(16))
+    outgoing_file_bytes: int = 50_000_000
+    attachment_bytes: int = 50_000_000
+    disabled_plugins: list[str] = field(factory=list)
+    required_plugins: list[str] = field(factory=list)
+    allowed_mounts: list[AllowedMount] = field(factory=list)
+
+
+@frozen(kw_only=True)
+class Settings:
+    """Everything an operator set for one instance.
+
+    Args:
+        home: The instance directory.
+        plugins: The raw `[plugins.<name>]` tables; a plugin's own shape is applied when it is set up.
+    """
+
+    home: Path
+    core: CoreSettings = CoreSettings()
+    plugins: Mapping[str, Mapping[str, Any]] = field(factory=dict)
+
+    def for_plugin(self, name: str, shape: type[T] | None, environment: Mapping[str, str]) -> T | None:
+        """Return a plugin's settings in its own shape; None where it declared none.
+
+        Raises:
+            SettingsError: A required key is missing, a key is unknown, or a value is of the wrong kind.
+        """
+        if shape is None:
+            return None
+        resolved = _resolve(self.plugins.get(name, {}), environment, self.home, f"[plugins.{name}]")
+        return _structure(resolved, shape, f"[plugins.{name}]")
+
+
+def home_directory(environment: Mapping[str, str]) -> Path:
+    """Return `$NANOCLAW_HOME`, or `~/.nanoclaw`."""
+    chosen = environment.get("NANOCLAW_HOME") or "~/.nanoclaw"
+    return Path(os.path.abspath(os.path.expanduser(chosen)))  # noqa: PTH100, PTH111  # a home that does not exist yet
+
+
+def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
+    """Read an instance's nanoclaw.toml; a missing file means defaults.
+
+    Raises:
+        SettingsError: It cannot be read, is no TOML, or does not have the right shape.
+    """
+    path = home / FILE_NAME
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Settings(home=home)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}. Mend the file, or move it away to start with defaults.") from error
+    _refuse_unknown(raw, ("core", "plugins"), str(path))
+    core = _structure(_resolve(raw.get("core", {}), environment, home, "[core]"), CoreSettings, f"{path} [core]")
+    if core.timezone and not clock.is_zone(core.timezone):
+        raise SettingsError(f"{path} [core]: timezone {core.timezone!r} is no IANA name; write it like Europe/Berlin")
+    plugins = raw.get("plugins", {})
+    if not isinstance(plugins, dict) or not all(isinstance(table, dict) for table in plugins.values()):
+        raise SettingsError(f"{path}: `plugins` holds one table per plugin, like [plugins.terminal]")
+    return Settings(home=home, core=core, plugins=plugins)
+
+
+def machine_timezone(environment: Mapping[str, str]) -> str:
+    """Return the machine's IANA time zone, `UTC` where it cannot be told."""
+    named = environment.get("TZ", "").removeprefix(":")
+    if clock.is_zone(named):
+        return named
+    target = os.path.realpath("/etc/localtime")
+    name = target.partition("zoneinfo/")[2]
+    return name if clock.is_zone(name) else "UTC"
+
+
+def _resolve(value: Any, environment: Mapping[str, str], home: Path, where: str) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _resolve(inner, environment, home, f"{where} {key}") for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_resolve(inner, environment, home, where) for inner in value]
+    if isinstance(value, str) and value.startswith("env:"):
+        name = value.removeprefix("env:")
+        if name not in environment:
+            raise SettingsError(f"{where}: the environment variable {name} is not set")
+        return environment[name]
+    if isinstance(value, str) and value.startswith("file:"):
+        path = home / value.removeprefix("file:")
+        try:
+            return path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{where}: {path} cannot be read: {error}") from error
+    return value
+
+
+def _structure(raw: Any, shape: type[T], where: str) -> T:
+    if not isinstance(raw, Mapping):
+        raise SettingsError(f"{where} must be a table")
+    if attrs.has(shape):
+        _refuse_unknown(raw, tuple(attrs.fields_dict(shape)), where)
+    converter = cattrs.Converter(forbid_extra_keys=True)
+    converter.register_structure_hook(bool, _strictly(bool))
+    converter.register_structure_hook(str, _strictly(str))
+    try:
+        return converter.structure(raw, shape)
+    except Exception as error:  # cattrs raises groups of many kinds; the reader wants one message
+        reasons = "; ".join(cattrs.transform_error(error, path=where))
+        raise SettingsError(f"{reasons}. Mend it in {FILE_NAME}.") from error
+
+
+def _strictly(kind: type) -> Any:
+    def structure(value: Any, _kind: Any) -> Any:
+        if not isinstance(value, kind):
+            raise ValueError(f"{value!r} is not a {'text' if kind is str else 'true or false'}")
+        return value
+
+    return structure
+
+
+def _refuse_unknown(raw: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in raw:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known) or 'none'}"
+            raise SettingsError(f"{where}: unknown key {key!r}{hint}")
