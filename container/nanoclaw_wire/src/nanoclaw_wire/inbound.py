@@ -176,6 +176,12 @@ def by_id(db: apsw.Connection, message_id: str) -> InboundMessage | None:
     return _message(row) if row else None
 
 
+def highest(db: apsw.Connection) -> int | None:
+    """Return the highest number, or None where the file is empty."""
+    number: int | None = db.execute("SELECT max(seq) FROM messages_in").get
+    return number
+
+
 def latest_from(db: apsw.Connection, channel: str, room: str) -> InboundMessage | None:
     """Return the most recent message from a room, or None where it never wrote."""
     row = db.execute(

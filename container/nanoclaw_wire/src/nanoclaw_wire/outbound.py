@@ -115,14 +115,16 @@ def write(
     highest_inbound: int | None = None,
     messages: Iterable[NewOutbound] = (),
     acknowledge: Iterable[tuple[str, AckStatus]] = (),
+    now_state: RunnerState | None = None,
 ) -> list[int]:
-    """Store messages and acknowledgements in one transaction; return the messages' numbers in order.
+    """Store messages, acknowledgements and the runner's state in one transaction; return the messages' numbers in order.
 
     Numbers are chosen inside the transaction, under the write lock (⚠36).
 
     Args:
         now: Clock text form.
         highest_inbound: The highest number in inbound.db, so that ours is above both files.
+        now_state: What the runner is doing from now on; None leaves it as it was.
 
     Raises:
         apsw.Error: Nothing was stored.
@@ -135,6 +137,8 @@ def write(
             db.execute(_INSERT, asdict(message) | {"seq": highest, "kind": message.kind.value})
             numbers.append(highest)
         _acknowledge(db, acknowledge, now)
+        if now_state is not None:
+            set_runner_state(db, now_state)
     return numbers
 
 
