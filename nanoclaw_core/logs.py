@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class LineFormatter(logging.Formatter):
     """`2026-01-05T15:04:00.000Z INFO nanoclaw_core.router message routed session=ses-… correlation=…`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        at = clock.to_text(clock.datetime.fromtimestamp(record.created, clock.UTC))
+        at = clock.to_text(datetime.fromtimestamp(record.created, UTC))
         values = {key: value for key, value in vars(record).items() if key not in _STANDARD} | _context.get()
         pairs = "".join(f" {key}={_plain(value)}" for key, value in values.items())
         line = f"{at} {record.levelname} {record.name} {record.getMessage()}{pairs}"

@@ -10,6 +10,10 @@ from typing import Any
 from attrs import field, frozen
 
 
+def _none_if_empty(text: str | None) -> str | None:
+    return text or None
+
+
 @frozen
 class Address:
     """Where a message belongs.
@@ -22,7 +26,7 @@ class Address:
 
     channel: str
     room: str
-    thread: str | None = field(default=None, converter=lambda text: text or None)
+    thread: str | None = field(default=None, converter=_none_if_empty)
 
 
 @frozen(kw_only=True)
@@ -74,7 +78,7 @@ class Inbound:
     text: str = ""
     sender: str | None = None
     sender_name: str | None = None
-    thread: str | None = field(default=None, converter=lambda text: text or None)
+    thread: str | None = field(default=None, converter=_none_if_empty)
     message_id: str | None = None
     attachments: Sequence[Attachment] = ()
     quoted: Quoted | None = None

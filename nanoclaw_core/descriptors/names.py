@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attrs import Attribute
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
 
-def check_name(_instance: object, attribute: Any, value: object) -> None:
+def check_name(_instance: object, attribute: Attribute[str], value: str) -> None:
     """Refuse what is not a name (an attrs validator)."""
     require_name(attribute.name, value)
 

@@ -1,0 +1,107 @@
+"""Storing what came with a message below `in/inbox/`, where the sandbox can only read.
+
+One attachment that cannot be stored loses itself, never the message (⚠54).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nanoclaw_wire.layout import INBOX, is_safe_name
+
+from nanoclaw_core.descriptors.messages import Attachment
+
+log = logging.getLogger(__name__)
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NAME_BYTES = 200  # below the 255 of file systems, with room for a number
+_EXTENSION_OF_MIME = {
+    "image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/gif": "gif", "image/heic": "heic",
+    "audio/ogg": "ogg", "audio/mpeg": "mp3", "audio/wav": "wav", "audio/mp4": "m4a",
+    "video/mp4": "mp4", "video/webm": "webm", "video/quicktime": "mov",
+    "application/pdf": "pdf", "text/plain": "txt", "application/json": "json", "application/zip": "zip",
+}  # fmt: skip
+_EXTENSION_OF_KIND = {
+    "image": "jpg", "photo": "jpg", "sticker": "webp", "voice": "ogg", "audio": "mp3", "video": "mp4", "animation": "mp4",
+}  # fmt: skip
+
+
+def store(incoming: Path, message_id: str, attachments: Sequence[Attachment], *, limit_bytes: int) -> list[dict[str, Any]]:
+    """Store the bytes of attachments and return what the message says of each.
+
+    Returns:
+        One object per attachment: `name`, `type`, and `mime_type`, `size_bytes`, `path` (below `in/`), `url` and
+        `problem` (why there is no file) where they apply.
+    """
+    described = []
+    taken: set[str] = set()
+    for position, attachment in enumerate(attachments, 1):
+        name = _free_name(file_name(attachment, position), taken)
+        taken.add(name)
+        entry: dict[str, Any] = {"name": name, "type": attachment.kind}
+        entry |= {"mime_type": attachment.mime_type} if attachment.mime_type else {}
+        entry |= {"url": attachment.url} if attachment.url else {}
+        if attachment.content is not None:
+            entry |= _stored(incoming, message_id, name, attachment.content, limit_bytes)
+        described.append(entry)
+    return described
+
+
+def file_name(attachment: Attachment, position: int) -> str:
+    """Choose a safe name: the platform's where it is one, else `attachment-<n>` with a fitting extension."""
+    if is_safe_name(attachment.name):
+        return _shortened(attachment.name)
+    mime_type = (attachment.mime_type or "").partition(";")[0].strip().lower()
+    extension = _EXTENSION_OF_MIME.get(mime_type) or _EXTENSION_OF_KIND.get(attachment.kind)
+    return f"attachment-{position}.{extension}" if extension else f"attachment-{position}"
+
+
+def _stored(incoming: Path, message_id: str, name: str, content: bytes, limit_bytes: int) -> dict[str, Any]:
+    if len(content) > limit_bytes:
+        return {"size_bytes": len(content), "problem": f"larger than {limit_bytes} bytes"}
+    try:
+        _write(incoming / INBOX, message_id, name, content)
+    except OSError as error:
+        log.warning("attachment not stored", extra={"message": message_id, "error": error.strerror or str(error)})
+        return {"size_bytes": len(content), "problem": "could not be stored"}
+    return {"size_bytes": len(content), "path": f"{INBOX}/{message_id}/{name}"}
+
+
+def _write(inbox: Path, folder: str, name: str, content: bytes) -> None:
+    outer = os.open(inbox, _DIRECTORY)
+    try:
+        with contextlib.suppress(FileExistsError):  # also a link of that name, which opening then refuses
+            os.mkdir(folder, 0o755, dir_fd=outer)
+        inner = os.open(folder, _DIRECTORY, dir_fd=outer)
+    finally:
+        os.close(outer)
+    try:
+        with open(os.open(name, _NEW_FILE, 0o644, dir_fd=inner), "wb") as file:
+            file.write(content)
+    except FileExistsError:
+        pass  # the same message again: the first copy stands, and no link is followed
+    finally:
+        os.close(inner)
+
+
+def _shortened(name: str) -> str:
+    stem, dot, extension = name.rpartition(".")
+    if len(name.encode()) <= _NAME_BYTES:
+        return name
+    tail = f".{extension}" if dot and len(extension) <= 10 else ""
+    return (stem or name).encode()[: _NAME_BYTES - len(tail)].decode(errors="ignore") + tail
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    stem, dot, extension = name.rpartition(".")
+    number, free = 2, name
+    while free in taken:
+        free = f"{stem}-{number}.{extension}" if dot and stem else f"{name}-{number}"
+        number += 1
+    return free

@@ -1,0 +1,156 @@
+"""Writing inbound.db: messages that arrive together share one commit, and a commit is what makes them accepted (I3).
+
+The sandbox may read the file, so it may also hold a read lock on it. Writing therefore never waits inside SQLite: a locked
+file is tried again from the event loop, and after `LOCKED_TOO_LONG_S` the writer fails with the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+
+import apsw
+from attrs import frozen
+from nanoclaw_wire import inbound, session_files
+from nanoclaw_wire.inbound import InboundMessage, NewInbound, Routing, Status
+
+from nanoclaw_core.errors import NanoclawError
+from nanoclaw_core.ids import SessionId
+from nanoclaw_core.mailbox.directories import SessionDirectories
+
+KEPT_OPEN = 128  # connections of sessions written last; each is two descriptors
+LOCKED_TOO_LONG_S = 5.0
+RETRY_S = 0.02
+
+
+@frozen
+class _Waiting:
+    message: NewInbound
+    stored: asyncio.Future[int]
+    since: float
+
+
+class Inboxes:
+    """All inbound.db files of a host, the ones in use kept open."""
+
+    def __init__(self, directories: SessionDirectories) -> None:
+        self._directories = directories
+        self._open: OrderedDict[SessionId, apsw.Connection] = OrderedDict()
+        self._waiting: dict[SessionId, list[_Waiting]] = {}
+
+    async def append(self, session_id: SessionId, messages: Sequence[NewInbound]) -> list[int]:
+        """Store messages durably and return their numbers.
+
+        Raises:
+            NanoclawError: The file cannot be written; nothing of these messages was stored.
+        """
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        batch = [_Waiting(message, loop.create_future(), now) for message in messages]
+        queue = self._waiting.get(session_id)
+        if queue is None:
+            queue = self._waiting[session_id] = []
+            loop.call_soon(self._flush, session_id)
+        queue.extend(batch)
+        return [await one.stored for one in batch]
+
+    def read(self, session_id: SessionId) -> apsw.Connection:
+        """Return the session's connection, for reading."""
+        return self._connection(session_id)
+
+    def by_seq(self, session_id: SessionId, seq: int) -> InboundMessage | None:
+        """Return a message by its number, or None."""
+        return inbound.by_seq(self._connection(session_id), seq)
+
+    async def set_status(self, session_id: SessionId, changes: Iterable[tuple[str, Status]]) -> None:
+        """Set the status of messages by id."""
+        await self._unlocked(lambda: inbound.set_status(self._connection(session_id), list(changes)))
+
+    async def postpone(self, session_id: SessionId, message_id: str, *, tries: int, process_after: str) -> None:
+        """Note one more failed try, and when to try again."""
+        write = inbound.postpone
+        await self._unlocked(
+            lambda: write(self._connection(session_id), message_id, tries=tries, process_after=process_after)
+        )
+
+    async def describe(
+        self, session_id: SessionId, routing: Routing, destinations: Sequence[inbound.Destination]
+    ) -> None:
+        """Write where the session's conversation is and whom it may write to, where that changed."""
+        db = self._connection(session_id)
+        if inbound.routing(db) != routing:
+            await self._unlocked(lambda: inbound.set_routing(db, routing))
+        if inbound.destinations(db) != sorted(destinations, key=lambda one: one.name):
+            await self._unlocked(lambda: inbound.set_destinations(db, destinations))
+
+    def release(self, session_id: SessionId) -> None:
+        """Close the session's file; it is opened again when it is needed."""
+        db = self._open.pop(session_id, None)
+        if db is not None:
+            db.close()
+
+    def close(self) -> None:
+        """Close all files. Messages that still wait are refused, so nobody believes them stored."""
+        for session_id, queue in list(self._waiting.items()):
+            _refuse(queue, NanoclawError(f"the host stopped before the message of {session_id} was stored"))
+        self._waiting.clear()
+        for session_id in list(self._open):
+            self.release(session_id)
+
+    def _flush(self, session_id: SessionId) -> None:
+        queue = self._waiting.get(session_id)
+        if queue is None:
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            numbers = inbound.append(self._connection(session_id), [one.message for one in queue])
+        except apsw.BusyError:
+            patient = [one for one in queue if loop.time() - one.since < LOCKED_TOO_LONG_S]
+            _refuse(
+                [one for one in queue if one not in patient],
+                NanoclawError(f"inbound.db of {session_id} stayed locked for {LOCKED_TOO_LONG_S} s"),
+            )
+            if patient:
+                self._waiting[session_id] = patient
+                loop.call_later(RETRY_S, self._flush, session_id)
+            else:
+                del self._waiting[session_id]
+            return
+        except Exception as error:  # whatever SQLite or the disk says, every waiter must hear it
+            del self._waiting[session_id]
+            self.release(session_id)
+            _refuse(queue, NanoclawError(f"inbound.db of {session_id} cannot be written: {error}"))
+            return
+        del self._waiting[session_id]
+        for one, number in zip(queue, numbers, strict=True):
+            if not one.stored.done():
+                one.stored.set_result(number)
+
+    async def _unlocked(self, write: Callable[[], None]) -> None:
+        deadline = asyncio.get_running_loop().time() + LOCKED_TOO_LONG_S
+        while True:
+            try:
+                return write()
+            except apsw.BusyError:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(RETRY_S)
+
+    def _connection(self, session_id: SessionId) -> apsw.Connection:
+        db = self._open.get(session_id)
+        if db is None:
+            db = session_files.open_writable(self._directories.layout(session_id).inbound_db)
+            db.set_busy_timeout(0)
+            self._open[session_id] = db
+            if len(self._open) > KEPT_OPEN:
+                self.release(next(iter(self._open)))
+        else:
+            self._open.move_to_end(session_id)
+        return db
+
+
+def _refuse(queue: Iterable[_Waiting], error: NanoclawError) -> None:
+    for one in queue:
+        if not one.stored.done():
+            one.stored.set_exception(error)

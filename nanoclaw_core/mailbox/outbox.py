@@ -1,0 +1,180 @@
+"""Reading what a sandbox wrote, trusting none of it (I6).
+
+outbound.db is only ever opened read-only: a hot journal is left for the next runner to roll back, because rolling back
+follows a file name that the sandbox could have written (`docs/decisions/0002`). Files are reached through directory
+descriptors without following links, and are bounded in size.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import apsw
+from attrs import frozen
+from nanoclaw_wire import outbound, session_files
+from nanoclaw_wire.layout import OUTBOX, is_safe_name
+from nanoclaw_wire.outbound import Acknowledgement, OutboundMessage, RunnerState
+
+from nanoclaw_core.descriptors.messages import OutboundFile
+from nanoclaw_core.ids import SessionId
+from nanoclaw_core.mailbox.directories import SessionDirectories
+
+BUSY_TIMEOUT_MS = 50  # a runner's commit takes one or two; a sandbox that locks longer must not stop the host
+ROWS_AT_ONCE = 500
+FILES_AT_MOST = 50
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class OutboxRefused(Exception):
+    """A file that a message names is not there, is no plain file, or is too large. The message says which."""
+
+
+class NeedsItsRunner(Exception):
+    """outbound.db waits for a runner to repair it: one was killed in the middle of a write."""
+
+
+@frozen(kw_only=True)
+class News:
+    """What came since the last look; `state` is what the runner is doing, None where none ever ran."""
+
+    messages: Sequence[OutboundMessage]
+    state: RunnerState | None
+
+
+class Outboxes:
+    """All outbound sides of a host; the files of running sessions stay open."""
+
+    def __init__(self, directories: SessionDirectories, *, file_bytes: int) -> None:
+        self._directories, self._file_bytes = directories, file_bytes
+        self._open: dict[SessionId, apsw.Connection] = {}
+
+    def news(self, session_id: SessionId, after_seq: int) -> News:
+        """Read the next messages, at most `ROWS_AT_ONCE`, and the runner's state.
+
+        Raises:
+            NeedsItsRunner: A runner has to repair the file first.
+            apsw.Error, NotARegularFile, WrongProtocol, ValueError: It is damaged, locked or not what it should be.
+        """
+        with self._database(session_id) as db:
+            return News(
+                messages=outbound.messages_after(db, after_seq, limit=ROWS_AT_ONCE), state=outbound.runner_state(db)
+            )
+
+    def acknowledgements(self, session_id: SessionId, after_revision: int) -> list[Acknowledgement]:
+        """Read what the runner acknowledged since a revision, at most `ROWS_AT_ONCE`. Raises as `news` does."""
+        with self._database(session_id) as db:
+            return outbound.acknowledgements_after(db, after_revision, limit=ROWS_AT_ONCE)
+
+    def claims(self, session_id: SessionId) -> list[Acknowledgement]:
+        """Read what the runner was working on. Raises as `news` does."""
+        with self._database(session_id) as db:
+            return outbound.claims(db)
+
+    def files(self, session_id: SessionId, message_id: str, names: Sequence[object]) -> list[OutboundFile]:
+        """Read the files that a message names.
+
+        Raises:
+            OutboxRefused: One cannot be had; none is returned.
+        """
+        if not names:
+            return []
+        if len(names) > FILES_AT_MOST or not is_safe_name(message_id):
+            raise OutboxRefused(f"{len(names)} files in folder {message_id!r}; at most {FILES_AT_MOST} in a safe folder")
+        folder = self._folder(session_id, message_id)
+        try:
+            left = self._file_bytes
+            found = []
+            for name in names:
+                file = _read(folder, name, left)
+                left -= len(file.content)
+                found.append(file)
+            return found
+        finally:
+            os.close(folder)
+
+    def clear(self, session_id: SessionId, message_id: str) -> None:
+        """Remove a message's folder; best effort, because failing here must not send the message again."""
+        if not is_safe_name(message_id):
+            return
+        try:
+            outer = os.open(self._directories.layout(session_id).outgoing / OUTBOX, _DIRECTORY)
+        except OSError:
+            return
+        try:
+            folder = os.open(message_id, _DIRECTORY, dir_fd=outer)
+            try:
+                for name in os.listdir(folder):
+                    os.unlink(name, dir_fd=folder)
+            finally:
+                os.close(folder)
+            os.rmdir(message_id, dir_fd=outer)
+        except OSError:
+            pass  # a folder in it, or somebody changed it meanwhile: it is the sandbox's own room that fills up
+        finally:
+            os.close(outer)
+
+    def heartbeat_at(self, session_id: SessionId) -> float | None:
+        """Return when the runner last showed life, epoch seconds; None where it never did."""
+        try:
+            found = self._directories.layout(session_id).heartbeat.lstat()
+        except OSError:
+            return None
+        return found.st_mtime if stat.S_ISREG(found.st_mode) else None
+
+    def release(self, session_id: SessionId) -> None:
+        """Close the session's file."""
+        db = self._open.pop(session_id, None)
+        if db is not None:
+            db.close()
+
+    def close(self) -> None:
+        """Close all files."""
+        for session_id in list(self._open):
+            self.release(session_id)
+
+    @contextmanager
+    def _database(self, session_id: SessionId) -> Iterator[apsw.Connection]:
+        try:
+            if session_id not in self._open:
+                path = self._directories.layout(session_id).outbound_db
+                self._open[session_id] = session_files.open_readable(path, busy_timeout_ms=BUSY_TIMEOUT_MS)
+            yield self._open[session_id]
+        except apsw.BusyError:
+            raise  # the connection is fine; the caller looks again
+        except (apsw.ReadOnlyError, apsw.CantOpenError) as error:
+            self.release(session_id)
+            raise NeedsItsRunner(str(error)) from error
+        except Exception:  # any other trouble: open afresh next time, the file may have been replaced
+            self.release(session_id)
+            raise
+
+    def _folder(self, session_id: SessionId, message_id: str) -> int:
+        try:
+            outer = os.open(self._directories.layout(session_id).outgoing / OUTBOX, _DIRECTORY)
+            try:
+                return os.open(message_id, _DIRECTORY, dir_fd=outer)
+            finally:
+                os.close(outer)
+        except OSError as error:
+            raise OutboxRefused(f"the folder outbox/{message_id} cannot be opened: {error.strerror}") from error
+
+
+def _read(folder: int, name: object, limit: int) -> OutboundFile:
+    if not isinstance(name, str) or not is_safe_name(name):
+        raise OutboxRefused(f"{name!r} is no safe file name")
+    try:
+        descriptor = os.open(name, _FILE, dir_fd=folder)
+    except OSError as error:
+        raise OutboxRefused(f"the file {name!r} cannot be opened: {error.strerror}") from error
+    with open(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            raise OutboxRefused(f"{name!r} is not a plain file")
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OutboxRefused(f"{name!r} makes the message larger than {limit} bytes")
+    return OutboundFile(name=name, content=content)

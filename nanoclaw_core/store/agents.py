@@ -1,0 +1,107 @@
+"""Agent groups and their container configs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import apsw
+from attrs import evolve, field, frozen
+from nanoclaw_wire import clock
+
+from nanoclaw_core.ids import GroupId, new_id
+from nanoclaw_core.store.connection import columns, insert, row, rows
+
+
+@frozen(kw_only=True)
+class AgentGroup:
+    """An agent's identity. `folder` is one safe path component below `groups/`."""
+
+    id: GroupId
+    name: str
+    folder: str
+    created_at: str
+
+
+def _json(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _skills(value: Any) -> Any:
+    return value if value == "all" else _json(value)
+
+
+@frozen(kw_only=True)
+class ContainerConfig:
+    """How an agent group's sandboxes are made. None leaves a choice to the settings.
+
+    Args:
+        skills: `"all"` or a list of names.
+        mcp_servers: By name: `{command, args, env, instructions}`.
+        additional_mounts: `[{path, name, writable}]`; each is checked against the allow-list at every spawn.
+        limits: `{memory_mb, cpus, pids}`, those that differ from the settings.
+    """
+
+    agent_group_id: GroupId
+    provider: str | None = None
+    model: str | None = None
+    effort: str | None = None
+    image_tag: str | None = None
+    assistant_name: str | None = None
+    max_messages_per_prompt: int | None = None
+    network: str | None = None
+    runtime: str | None = None
+    skills: str | Sequence[str] = field(default="all", converter=_skills)
+    mcp_servers: Mapping[str, Any] = field(factory=dict, converter=_json)
+    packages_apt: Sequence[str] = field(factory=list, converter=_json)
+    packages_npm: Sequence[str] = field(factory=list, converter=_json)
+    packages_pip: Sequence[str] = field(factory=list, converter=_json)
+    additional_mounts: Sequence[Mapping[str, Any]] = field(factory=list, converter=_json)
+    cli_scope: str = "group"
+    limits: Mapping[str, Any] = field(factory=dict, converter=_json)
+    updated_at: str = ""
+
+
+def create(db: apsw.Connection, *, name: str, folder: str, config: ContainerConfig | None = None) -> AgentGroup:
+    """Make an agent group with its config row, or nothing.
+
+    Raises:
+        apsw.ConstraintError: The folder is taken.
+    """
+    group = AgentGroup(id=GroupId(new_id("ag")), name=name, folder=folder, created_at=clock.now_text())
+    with db:
+        insert(db, "agent_groups", group)
+        save_config(db, evolve(config or ContainerConfig(agent_group_id=group.id), agent_group_id=group.id))
+    return group
+
+
+def get(db: apsw.Connection, group_id: GroupId) -> AgentGroup | None:
+    """Return an agent group, or None."""
+    return row(db, AgentGroup, f"SELECT {columns(AgentGroup)} FROM agent_groups WHERE id = ?", (group_id,))
+
+
+def by_folder(db: apsw.Connection, folder: str) -> AgentGroup | None:
+    """Return the agent group with a folder, or None."""
+    return row(db, AgentGroup, f"SELECT {columns(AgentGroup)} FROM agent_groups WHERE folder = ?", (folder,))
+
+
+def all_groups(db: apsw.Connection) -> list[AgentGroup]:
+    """Return all agent groups, oldest first."""
+    return rows(db, AgentGroup, f"SELECT {columns(AgentGroup)} FROM agent_groups ORDER BY created_at, id")
+
+
+def config_of(db: apsw.Connection, group_id: GroupId) -> ContainerConfig:
+    """Return a group's config; all defaults where it has no row."""
+    query = f"SELECT {columns(ContainerConfig)} FROM container_configs WHERE agent_group_id = ?"
+    return row(db, ContainerConfig, query, (group_id,)) or ContainerConfig(agent_group_id=group_id)
+
+
+def save_config(db: apsw.Connection, config: ContainerConfig) -> None:
+    """Write a group's whole config row. Restarts nothing."""
+    names = [name.strip() for name in columns(ContainerConfig).split(",")]
+    values = {name: getattr(config, name) for name in names} | {"updated_at": clock.now_text()}
+    for name in ("skills", "mcp_servers", "packages_apt", "packages_npm", "packages_pip", "additional_mounts", "limits"):
+        values[name] = json.dumps(values[name], ensure_ascii=False)
+    marks = ", ".join(f":{name}" for name in names)
+    db.execute(f"INSERT OR REPLACE INTO container_configs ({', '.join(names)}) VALUES ({marks})", values)

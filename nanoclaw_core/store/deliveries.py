@@ -1,0 +1,133 @@
+"""Outbound messages on their way: queued → sending → sent or failed, durable at every step.
+
+`sending` is written before the platform is called. After a crash such a row is tried again under the same key (I4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+
+import apsw
+from attrs import field, frozen
+from nanoclaw_wire import clock
+
+from nanoclaw_core.descriptors.messages import Address
+from nanoclaw_core.ids import DeliveryId, SessionId
+from nanoclaw_core.store.connection import columns, insert, row, rows
+
+
+class DeliveryStatus(str, Enum):
+    """Where an outbound message stands; SENT and FAILED are final."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    SENT = "sent"
+    FAILED = "failed"
+
+
+@frozen(kw_only=True)
+class Delivery:
+    """One message to one address.
+
+    Args:
+        id: Also the idempotency key; the same for every attempt.
+        position: The order within a destination; grows with every message of the host.
+        session_id: None where the host itself speaks.
+        message_id: The folder of its files in the session's outbox.
+        message_seq: Its number in the session, which agents use to name it.
+        kind: `chat` or `card`.
+        content: The runner's JSON object, checked when it was taken over.
+        next_try_at: Clock text form; None is at once.
+    """
+
+    id: DeliveryId
+    position: int
+    channel: str
+    room: str
+    thread: str | None
+    kind: str
+    content: str
+    session_id: SessionId | None = None
+    message_id: str | None = None
+    message_seq: int | None = None
+    in_reply_to: str | None = None
+    status: DeliveryStatus = field(default=DeliveryStatus.QUEUED, converter=DeliveryStatus)
+    attempts: int = 0
+    next_try_at: str | None = None
+    platform_message_id: str | None = None
+    last_error: str | None = None
+    correlation_id: str | None = None
+    created_at: str = ""
+    updated_at: str = ""
+
+    @property
+    def address(self) -> Address:
+        return Address(self.channel, self.room, self.thread)
+
+
+def next_position(db: apsw.Connection) -> int:
+    """Return the position for one more message; call it inside the transaction that inserts it."""
+    return (db.execute("SELECT max(position) FROM deliveries").get or 0) + 1
+
+
+def add(db: apsw.Connection, deliveries: Iterable[Delivery]) -> None:
+    """Queue messages; one that is there already (same id) is left as it is."""
+    for delivery in deliveries:
+        if db.execute("SELECT 1 FROM deliveries WHERE id = ?", (delivery.id,)).fetchone() is None:
+            insert(db, "deliveries", delivery)
+
+
+def open_deliveries(db: apsw.Connection) -> list[Delivery]:
+    """Return what is not finished, in order: for the start of a host."""
+    query = f"SELECT {columns(Delivery)} FROM deliveries WHERE status IN ('queued', 'sending') ORDER BY position"
+    return rows(db, Delivery, query)
+
+
+def get(db: apsw.Connection, delivery_id: DeliveryId) -> Delivery | None:
+    """Return a delivery, or None."""
+    return row(db, Delivery, f"SELECT {columns(Delivery)} FROM deliveries WHERE id = ?", (delivery_id,))
+
+
+def of_message(db: apsw.Connection, session_id: SessionId, seq: int) -> Delivery | None:
+    """Return the delivery of a session's message by its number, or None."""
+    query = f"SELECT {columns(Delivery)} FROM deliveries WHERE session_id = ? AND message_seq = ?"
+    return row(db, Delivery, query, (session_id, seq))
+
+
+def mark_sending(db: apsw.Connection, delivery_id: DeliveryId) -> None:
+    """Note an attempt, before it is made."""
+    db.execute(
+        "UPDATE deliveries SET status = 'sending', attempts = attempts + 1, updated_at = ? WHERE id = ?",
+        (clock.now_text(), delivery_id),
+    )
+
+
+def mark_sent(db: apsw.Connection, delivery_id: DeliveryId, platform_message_id: str | None) -> None:
+    """Note that the platform took it."""
+    db.execute(
+        "UPDATE deliveries SET status = 'sent', platform_message_id = ?, last_error = NULL, updated_at = ? WHERE id = ?",
+        (platform_message_id, clock.now_text(), delivery_id),
+    )
+
+
+def mark_waiting(db: apsw.Connection, delivery_id: DeliveryId, next_try_at: str, error: str) -> None:
+    """Note a failed attempt, and when the next one is due."""
+    db.execute(
+        "UPDATE deliveries SET status = 'queued', next_try_at = ?, last_error = ?, updated_at = ? WHERE id = ?",
+        (next_try_at, error, clock.now_text(), delivery_id),
+    )
+
+
+def mark_failed(db: apsw.Connection, delivery_id: DeliveryId, error: str) -> None:
+    """Note that it failed for good."""
+    db.execute(
+        "UPDATE deliveries SET status = 'failed', last_error = ?, updated_at = ? WHERE id = ?",
+        (error, clock.now_text(), delivery_id),
+    )
+
+
+def prune(db: apsw.Connection, before: str) -> int:
+    """Forget finished deliveries older than a time (clock text form); return how many."""
+    db.execute("DELETE FROM deliveries WHERE status IN ('sent', 'failed') AND updated_at < ?", (before,))
+    return db.changes()

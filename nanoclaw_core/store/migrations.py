@@ -1,0 +1,105 @@
+"""Schema changes: one ledger, one set per plugin, and a fence around each set.
+
+A step and its ledger row commit together. A plugin's step may touch only objects whose names start with its prefix: rows
+are fenced by an SQLite authorizer, the schema by comparing it before and after, because the authorizer is not told
+the new name of a renamed table nor whose table an index is on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import apsw
+from nanoclaw_wire import clock
+
+from nanoclaw_core.descriptors.administration import Migration
+from nanoclaw_core.errors import MigrationError
+
+CORE = "core"
+_LEDGER = """
+CREATE TABLE IF NOT EXISTS migrations (
+    plugin TEXT NOT NULL, name TEXT NOT NULL, applied_at TEXT NOT NULL, PRIMARY KEY (plugin, name)
+) STRICT
+"""
+_WRITES = frozenset({apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE})
+_NEVER = frozenset({apsw.SQLITE_ATTACH, apsw.SQLITE_DETACH, apsw.SQLITE_PRAGMA})
+
+
+def migrate_core(db: apsw.Connection, steps: Sequence[Migration]) -> list[str]:
+    """Apply the core's own missing steps; return their names.
+
+    Raises:
+        MigrationError: A step failed; it left nothing behind.
+    """
+    db.execute(_LEDGER)
+    return [step.name for step in _missing(db, CORE, steps) if _apply(db, CORE, step, fenced=False)]
+
+
+def migrate_plugin(db: apsw.Connection, plugin: str, steps: Sequence[Migration]) -> list[str]:
+    """Apply a plugin's missing steps inside the fence; return their names.
+
+    Raises:
+        MigrationError: A step failed or touched what is not the plugin's; that step left nothing behind, the steps
+            before it stand.
+    """
+    return [step.name for step in _missing(db, plugin, steps) if _apply(db, plugin, step, fenced=True)]
+
+
+def refuse_nested_prefixes(plugins: Iterable[str], core_tables: Iterable[str]) -> None:
+    """Insist that no plugin's table prefix covers another's tables or the core's.
+
+    Raises:
+        MigrationError: Names both.
+    """
+    prefixes = {plugin: table_prefix(plugin) for plugin in plugins}
+    taken: Mapping[str, str] = {**prefixes, **{f"table {name}": name for name in core_tables}}
+    for plugin, prefix in prefixes.items():
+        for other, name in taken.items():
+            if other != plugin and name.startswith(prefix):
+                raise MigrationError(f"the plugin name {plugin!r} makes the table prefix {prefix!r}, which covers {other!r}")
+
+
+def table_prefix(plugin: str) -> str:
+    """Return what a plugin's tables, indexes and triggers start with."""
+    return plugin.replace("-", "_") + "_"
+
+
+def _missing(db: apsw.Connection, plugin: str, steps: Sequence[Migration]) -> list[Migration]:
+    applied = {name for (name,) in db.execute("SELECT name FROM migrations WHERE plugin = ?", (plugin,))}
+    return [step for step in steps if step.name not in applied]
+
+
+def _apply(db: apsw.Connection, plugin: str, step: Migration, *, fenced: bool) -> bool:
+    try:
+        with db:
+            if fenced:
+                _apply_fenced(db, table_prefix(plugin), step)
+            else:
+                step.apply(db)
+            db.execute("INSERT INTO migrations VALUES (?, ?, ?)", (plugin, step.name, clock.now_text()))
+    except Exception as error:  # a step is a plugin's code: whatever it raises, the transaction is undone
+        raise MigrationError(f"the migration {step.name!r} of {plugin!r} failed: {error}") from error
+    return True
+
+
+def _apply_fenced(db: apsw.Connection, prefix: str, step: Migration) -> None:
+    def authorize(operation: int, table: str | None, *_rest: str | None) -> int:
+        ours = (table or "").startswith((prefix, "sqlite_"))
+        trespass = operation in _NEVER or (operation in _WRITES and not ours)
+        return apsw.SQLITE_DENY if trespass else apsw.SQLITE_OK
+
+    before = _schema_outside(db, prefix)
+    db.authorizer = authorize
+    try:
+        step.apply(db)
+    finally:
+        db.authorizer = None
+    if not db.in_transaction:
+        raise MigrationError("it ended the transaction it ran in")
+    if _schema_outside(db, prefix) != before:
+        raise MigrationError(f"it changed a table, index, view or trigger outside {prefix}*")
+
+
+def _schema_outside(db: apsw.Connection, prefix: str) -> set[tuple[str, str, str, str | None]]:
+    found = db.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema")
+    return {r for r in found if not (r[2].startswith(prefix) and r[1].startswith((prefix, "sqlite_")))}

@@ -1,0 +1,200 @@
+"""Messaging groups (rooms on a platform), wirings, stickiness, users and dropped messages: what the router reads and writes."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+import apsw
+from attrs import field, frozen
+from nanoclaw_wire import clock
+
+from nanoclaw_core.errors import InvalidArguments
+from nanoclaw_core.ids import GroupId, RoomId, UserId, WiringId, new_id
+from nanoclaw_core.store.connection import columns, insert, row, rows
+
+
+class EngageMode(str, Enum):
+    """When an agent answers in a room."""
+
+    PATTERN = "pattern"
+    MENTION = "mention"
+    MENTION_STICKY = "mention-sticky"
+
+
+class IgnoredPolicy(str, Enum):
+    """What becomes of a message the agent does not answer."""
+
+    DROP = "drop"
+    ACCUMULATE = "accumulate"
+
+
+class SessionMode(str, Enum):
+    """Which messages share a conversation."""
+
+    SHARED = "shared"
+    PER_THREAD = "per-thread"
+    AGENT_SHARED = "agent-shared"
+
+
+@frozen(kw_only=True)
+class MessagingGroup:
+    """One chat on one platform."""
+
+    id: RoomId
+    channel: str
+    room: str
+    name: str | None
+    is_group: bool = field(converter=bool)
+    created_at: str
+
+
+@frozen(kw_only=True)
+class Wiring:
+    """A messaging group tied to an agent group, and how.
+
+    Args:
+        engage_pattern: A regular expression, searched case-sensitively; set in mode PATTERN and only then.
+        priority: The higher one is served first.
+    """
+
+    id: WiringId
+    messaging_group_id: RoomId
+    agent_group_id: GroupId
+    engage_mode: EngageMode = field(default=EngageMode.MENTION, converter=EngageMode)
+    engage_pattern: str | None = None
+    ignored_policy: IgnoredPolicy = field(default=IgnoredPolicy.DROP, converter=IgnoredPolicy)
+    session_mode: SessionMode = field(default=SessionMode.SHARED, converter=SessionMode)
+    priority: int = 0
+    created_at: str = ""
+
+
+@frozen(kw_only=True)
+class Drop:
+    """A message that was turned down. `sender` is empty where the platform cannot say."""
+
+    channel: str
+    room: str
+    sender: str
+    sender_name: str | None
+    reason: str
+    agent_group_id: str = ""
+
+
+def find(db: apsw.Connection, channel: str, room: str) -> MessagingGroup | None:
+    """Return the messaging group of a room, or None."""
+    query = f"SELECT {columns(MessagingGroup)} FROM messaging_groups WHERE channel = ? AND room = ?"
+    return row(db, MessagingGroup, query, (channel, room))
+
+
+def get(db: apsw.Connection, room_id: RoomId) -> MessagingGroup | None:
+    """Return a messaging group, or None."""
+    return row(db, MessagingGroup, f"SELECT {columns(MessagingGroup)} FROM messaging_groups WHERE id = ?", (room_id,))
+
+
+def create(db: apsw.Connection, *, channel: str, room: str, name: str | None, is_group: bool) -> MessagingGroup:
+    """Make a messaging group.
+
+    Raises:
+        apsw.ConstraintError: The room has one already.
+    """
+    made = MessagingGroup(
+        id=RoomId(new_id("mg")), channel=channel, room=room, name=name, is_group=is_group, created_at=clock.now_text()
+    )
+    insert(db, "messaging_groups", made)
+    return made
+
+
+def rename(db: apsw.Connection, room_id: RoomId, name: str) -> None:
+    """Keep a room's name as the platform says it (⚠44)."""
+    db.execute("UPDATE messaging_groups SET name = ? WHERE id = ?", (name, room_id))
+
+
+def wire(
+    db: apsw.Connection,
+    *,
+    messaging_group_id: RoomId,
+    agent_group_id: GroupId,
+    engage_mode: EngageMode = EngageMode.MENTION,
+    engage_pattern: str | None = None,
+    ignored_policy: IgnoredPolicy = IgnoredPolicy.DROP,
+    session_mode: SessionMode = SessionMode.SHARED,
+    priority: int = 0,
+) -> Wiring:
+    """Tie a messaging group to an agent group.
+
+    Raises:
+        InvalidArguments: The pattern does not compile, is missing, or is given with a mode that takes none. Refusing it
+            here means that routing never has to guess what a broken one means.
+        apsw.ConstraintError: The pair is wired already, or one of the two does not exist.
+    """
+    check_pattern(engage_mode, engage_pattern)
+    made = Wiring(
+        id=WiringId(new_id("wir")),
+        messaging_group_id=messaging_group_id,
+        agent_group_id=agent_group_id,
+        engage_mode=engage_mode,
+        engage_pattern=engage_pattern,
+        ignored_policy=ignored_policy,
+        session_mode=session_mode,
+        priority=priority,
+        created_at=clock.now_text(),
+    )
+    insert(db, "wirings", made)
+    return made
+
+
+def check_pattern(mode: EngageMode, pattern: str | None) -> None:
+    """Insist that mode and pattern fit and that the pattern compiles.
+
+    Raises:
+        InvalidArguments: They do not.
+    """
+    if mode is not EngageMode.PATTERN:
+        if pattern is not None:
+            raise InvalidArguments(f"a pattern ({pattern!r}) goes with engage mode 'pattern', not {mode.value!r}")
+        return
+    if not pattern:
+        raise InvalidArguments("engage mode 'pattern' needs a pattern; '.' engages for every message")
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise InvalidArguments(f"the engage pattern {pattern!r} is no regular expression: {error}") from error
+
+
+def wirings_of(db: apsw.Connection, room_id: RoomId) -> list[Wiring]:
+    """Return a room's wirings, highest priority first, then oldest first."""
+    query = f"SELECT {columns(Wiring)} FROM wirings WHERE messaging_group_id = ? ORDER BY priority DESC, created_at, id"
+    return rows(db, Wiring, query, (room_id,))
+
+
+def is_sticky(db: apsw.Connection, wiring_id: WiringId, thread: str | None) -> bool:
+    """Say whether an agent was mentioned in a thread (None: the room itself) and stays engaged there."""
+    query = "SELECT 1 FROM sticky_threads WHERE wiring_id = ? AND thread = ?"
+    return db.execute(query, (wiring_id, thread or "")).fetchone() is not None
+
+
+def make_sticky(db: apsw.Connection, wiring_id: WiringId, thread: str | None) -> None:
+    """Note that an agent was mentioned in a thread (⚠3: stored as itself, not guessed from a session)."""
+    db.execute("INSERT OR IGNORE INTO sticky_threads VALUES (?, ?, ?)", (wiring_id, thread or "", clock.now_text()))
+
+
+def see_user(db: apsw.Connection, user: UserId, channel: str, display_name: str | None) -> None:
+    """Keep a person's identity and the name the platform gives last."""
+    db.execute(
+        "INSERT INTO users (id, channel, display_name, created_at) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (id) DO UPDATE SET display_name = excluded.display_name"
+        " WHERE excluded.display_name IS NOT NULL AND excluded.display_name IS NOT display_name",
+        (user, channel, display_name, clock.now_text()),
+    )
+
+
+def record_drop(db: apsw.Connection, drop: Drop) -> None:
+    """Count a message that was turned down, under its own reason and sender (⚠19)."""
+    now = clock.now_text()
+    db.execute(
+        "INSERT INTO dropped_messages (channel, room, sender, sender_name, reason, agent_group_id, first_at, last_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + 1, last_at = excluded.last_at,"
+        " sender_name = coalesce(excluded.sender_name, sender_name)",
+        (drop.channel, drop.room, drop.sender, drop.sender_name, drop.reason, drop.agent_group_id, now, now),
+    )

@@ -1,0 +1,105 @@
+"""Sessions: one conversation each. Whether a sandbox runs is not stored: only the supervisor knows (⚠24)."""
+
+from __future__ import annotations
+
+import apsw
+from attrs import frozen
+from nanoclaw_wire import clock
+
+from nanoclaw_core.ids import GroupId, RoomId, SessionId, new_id
+from nanoclaw_core.store.connection import columns, insert, row, rows
+
+
+@frozen(kw_only=True)
+class Session:
+    """One conversation.
+
+    Args:
+        messaging_group_id: Where it takes place; None where it has no chat of its own.
+        thread: Set where one thread is one conversation.
+        conversation: What makes it one; unique among an agent group's active sessions.
+        provider: Overrides the group's, or None.
+        outbound_seq: The last number of outbound.db that was taken over.
+        acknowledged_revision: The last acknowledgement that was taken over.
+        due_at: When it next needs a sandbox (clock text form); None where nothing waits. Set before a message is written
+            and cleared after everything is answered, so that a start finds its work without looking into every session.
+    """
+
+    id: SessionId
+    agent_group_id: GroupId
+    messaging_group_id: RoomId | None
+    thread: str | None
+    conversation: str
+    provider: str | None = None
+    status: str = "active"
+    outbound_seq: int = 0
+    acknowledged_revision: int = 0
+    due_at: str | None = None
+    created_at: str = ""
+
+
+def find(db: apsw.Connection, group_id: GroupId, conversation: str) -> Session | None:
+    """Return an agent group's active session of a conversation, or None."""
+    query = f"SELECT {columns(Session)} FROM sessions WHERE agent_group_id = ? AND conversation = ? AND status = 'active'"
+    return row(db, Session, query, (group_id, conversation))
+
+
+def get(db: apsw.Connection, session_id: SessionId) -> Session | None:
+    """Return a session, or None."""
+    return row(db, Session, f"SELECT {columns(Session)} FROM sessions WHERE id = ?", (session_id,))
+
+
+def all_active(db: apsw.Connection) -> list[Session]:
+    """Return all active sessions, oldest first."""
+    return rows(db, Session, f"SELECT {columns(Session)} FROM sessions WHERE status = 'active' ORDER BY created_at, id")
+
+
+def create(
+    db: apsw.Connection, *, agent_group_id: GroupId, messaging_group_id: RoomId | None, thread: str | None, conversation: str
+) -> Session:
+    """Make a session.
+
+    Raises:
+        apsw.ConstraintError: The conversation has an active one already.
+    """
+    made = Session(
+        id=SessionId(new_id("ses")),
+        agent_group_id=agent_group_id,
+        messaging_group_id=messaging_group_id,
+        thread=thread,
+        conversation=conversation,
+        created_at=clock.now_text(),
+    )
+    insert(db, "sessions", made)
+    return made
+
+
+def due(db: apsw.Connection, now: str) -> list[SessionId]:
+    """Return the active sessions that need a sandbox, the longest waiting first."""
+    query = "SELECT id FROM sessions WHERE due_at <= ? AND status = 'active' ORDER BY due_at"
+    return [SessionId(found) for (found,) in db.execute(query, (now,))]
+
+
+def set_due(db: apsw.Connection, session_id: SessionId, due_at: str | None) -> None:
+    """Note when a session next needs a sandbox; None: nothing waits."""
+    db.execute("UPDATE sessions SET due_at = ? WHERE id = ?", (due_at, session_id))
+
+
+def taken_over(db: apsw.Connection, session_id: SessionId, outbound_seq: int) -> None:
+    """Note how far a session's outbound messages were taken over; in the transaction that takes them over."""
+    db.execute("UPDATE sessions SET outbound_seq = ? WHERE id = ?", (outbound_seq, session_id))
+
+
+def settled(db: apsw.Connection, session_id: SessionId, revision: int) -> None:
+    """Note up to which acknowledgement inbound.db was brought."""
+    db.execute("UPDATE sessions SET acknowledged_revision = ? WHERE id = ?", (revision, session_id))
+
+
+def set_provider(db: apsw.Connection, session_id: SessionId, provider: str | None) -> None:
+    """Override the provider of one session; None takes the group's again. Counts from the next sandbox on."""
+    db.execute("UPDATE sessions SET provider = ? WHERE id = ?", (provider or None, session_id))
+
+
+def close(db: apsw.Connection, session_id: SessionId) -> None:
+    """End a conversation: its next message starts a new one."""
+    db.execute("UPDATE sessions SET status = 'closed' WHERE id = ?", (session_id,))
