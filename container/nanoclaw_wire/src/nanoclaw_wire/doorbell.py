@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+
+from nanoclaw_wire.socket_path import short_path as short_path
 
 MAX_CONNECTIONS = 16  # the runner, and the `ncl` calls of its tools; more is somebody playing
 RECONNECT_S = 1.0
@@ -87,6 +88,11 @@ class BellClient:
         self._writer: asyncio.StreamWriter | None = None
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def connected(self) -> bool:
+        """True while the host can be reached; False means that only polling tells of news."""
+        return self._writer is not None and not self._writer.is_closing()
+
     async def open(self) -> None:
         """Try to connect once, then keep trying in the background."""
         connection = await self._connect()
@@ -94,7 +100,7 @@ class BellClient:
 
     def ring(self) -> None:
         """Tell the host to look. Does nothing while unconnected: the host polls then."""
-        if self._writer is not None and not self._writer.is_closing():
+        if self._writer is not None and self.connected:
             self._writer.write(b"!")
 
     async def wait(self, timeout_s: float) -> bool:
@@ -137,6 +143,8 @@ class BellClient:
                 with contextlib.suppress(ConnectionError):
                     while await reader.read(4096):
                         self._rung.set()
+                if self._writer is not None:
+                    self._writer.close()
                 self._writer = None
             await asyncio.sleep(RECONNECT_S)
             reader = await self._connect()
@@ -145,20 +153,3 @@ class BellClient:
 def is_supported() -> bool:
     """Say whether this platform has unix sockets."""
     return hasattr(socket, "AF_UNIX")
-
-
-@contextlib.contextmanager
-def short_path(path: Path) -> Iterator[str]:
-    """Give a name for a socket path that fits the 108 bytes of a socket address.
-
-    A long path is reached through a descriptor of its directory (Linux); where that is not to be had the path itself
-    is given, and the system says that it is too long.
-    """
-    if len(os.fsencode(path)) < 100 or not os.path.isdir("/proc/self/fd"):
-        yield str(path)
-        return
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{directory}/{path.name}"
-    finally:
-        os.close(directory)

@@ -1,0 +1,1 @@
+"""`ncl`: a thin client that starts fast, and the few commands that work on this machine without a host."""

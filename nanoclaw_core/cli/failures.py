@@ -1,0 +1,69 @@
+"""Every error as one message with its cause and what to do; the other side of the fence in `main`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from nanoclaw_core.errors import InvalidArguments, NanoclawError, TransportError
+
+FAILED, USAGE = 1, 2
+
+
+def report(error: Exception, *, as_json: bool, environment: Mapping[str, str]) -> int:
+    """Tell about an error, on stderr or as a frame on stdout, and return the exit code."""
+    if environment.get("NANOCLAW_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exception(error)
+    code, message, exit_code = describe(error)
+    if exit_code in (FAILED, USAGE):
+        tell(code, message, as_json=as_json)
+    return exit_code
+
+
+def tell(code: str, message: str, *, as_json: bool) -> None:
+    """Print one error."""
+    if as_json:
+        print_json({"id": "cli", "ok": False, "error": {"code": code, "message": message}})
+    else:
+        print(f"error ({code}): {message}", file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """Print a JSON value as machines and people can read it."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def describe(error: Exception) -> tuple[str, str, int]:
+    """Return the frame code, the message and the exit code of an error."""
+    if isinstance(error, NanoclawError):
+        exit_code = USAGE if isinstance(error, TransportError | InvalidArguments) else FAILED
+        return error.code, str(error), exit_code
+    if "click" in sys.modules:
+        described = _describe_click(error)
+        if described is not None:
+            return described
+    if isinstance(error, OSError):
+        where = f": {os.fsdecode(error.filename)}" if error.filename else ""
+        return "handler-error", f"{error.strerror or error}{where}. Check that it exists and may be used.", FAILED
+    message = f"{type(error).__name__}: {error}. This is a defect; NANOCLAW_DEBUG=1 shows where it happened."
+    return "handler-error", message, FAILED
+
+
+def _describe_click(error: Exception) -> tuple[str, str, int] | None:
+    import click
+
+    if isinstance(error, click.UsageError):
+        program = error.ctx.command_path if error.ctx else "ncl"
+        return "invalid-args", f"{error.format_message()} See `{program} --help`.", USAGE
+    if isinstance(error, click.ClickException):
+        return "handler-error", error.format_message(), FAILED
+    if isinstance(error, click.exceptions.Exit):
+        return "", "", error.exit_code
+    if isinstance(error, click.Abort):
+        return "", "", 130
+    return None

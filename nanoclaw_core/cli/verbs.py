@@ -1,0 +1,49 @@
+"""Verbs: what is no local command is asked of the host."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nanoclaw_core.cli import client, commands
+from nanoclaw_core.cli.arguments import parse_verb
+from nanoclaw_core.cli.failures import FAILED, USAGE, print_json, tell
+from nanoclaw_core.cli.invocation import Invocation
+from nanoclaw_core.cli.rendering import render
+
+
+def run(arguments: Sequence[str], invocation: Invocation) -> int:
+    """Ask the host for a verb and show its answer; return the exit code.
+
+    Raises:
+        InvalidArguments: The command line makes no sense.
+        TransportError: No host runs, or it cannot be talked to.
+    """
+    words, options = parse_verb(arguments)
+    try:
+        frame = client.ask(invocation.home, words, options, invocation.environment)
+    except client.NoHost as error:
+        raise client.NoHost(f"{error}{_nearest(words)}") from error
+    if invocation.as_json:
+        print_json(frame)
+    elif frame["ok"]:
+        print(render(frame.get("data")))
+    else:
+        code, message = _error(frame)
+        tell(code, f"{message}{_nearest(words) if code == 'unknown-command' else ''}", as_json=False)
+    if frame["ok"]:
+        return 0
+    return USAGE if _error(frame)[0] == "transport-error" else FAILED
+
+
+def _error(frame: dict[str, object]) -> tuple[str, str]:
+    error = frame.get("error")
+    if not isinstance(error, dict):
+        return "handler-error", "the host gave no reason"
+    return str(error.get("code") or "handler-error"), str(error.get("message") or "the host gave no reason")
+
+
+def _nearest(words: Sequence[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(words[0] if words else "", [command.name for command in commands.known()], n=1)
+    return f" (did you mean `ncl {near[0]}`?)" if near else ""
