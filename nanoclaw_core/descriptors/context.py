@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
@@ -25,6 +25,8 @@ class PluginContext:
         environment: The host's environment, to be read instead of `os.environ`.
         database: The central database. A plugin writes only tables with its own prefix, made by its migrations.
         owners: User ids with all rights.
+        settings: The plugin's own settings, in the shape its descriptor declares; None where it declares none. For what
+            gets a context and no settings: verbs, actions, sweeps.
     """
 
     plugin: str
@@ -35,3 +37,4 @@ class PluginContext:
     environment: Mapping[str, str] = field(repr=False)
     database: apsw.Connection = field(repr=False)
     owners: frozenset[str] = frozenset()
+    settings: Any = field(default=None, repr=False)

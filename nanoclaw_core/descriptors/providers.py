@@ -37,6 +37,7 @@ class Upstream:
         name: The first path segment in the sandbox: `http://127.0.0.1:PORT/<name>/…` goes to `<base_url>/…`.
         base_url: `https://api.anthropic.com`; a path in it is kept in front.
         headers: What the gateway adds: the credential. Never shown, never logged, never in the sandbox.
+        append: List headers (`anthropic-beta`) whose value is added to what the sandbox sends, where it is not in it yet.
         strip: Header names that are dropped from what the sandbox sends, lower case.
         missing: Why it cannot be used now, and what to do: "no model key: set …". None where it can.
         usage: Makes a reader per call from the answer's content type; None where the answers carry no usage.
@@ -45,6 +46,7 @@ class Upstream:
     name: str = field(validator=check_name)
     base_url: str
     headers: Mapping[str, str] = field(factory=dict, repr=False)
+    append: Mapping[str, str] = field(factory=dict)
     strip: frozenset[str] = frozenset({"authorization", "x-api-key", "cookie", "proxy-authorization"})
     missing: str | None = None
     usage: Callable[[str], UsageReader] | None = None
