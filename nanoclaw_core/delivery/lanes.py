@@ -1,0 +1,180 @@
+"""Sending: one lane per destination, in order; a message that fails is never overtaken by the one behind it.
+
+I4: an attempt is recorded before it is made, and every attempt carries the same idempotency key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import timedelta
+
+import apsw
+from attrs import frozen
+from nanoclaw_wire import clock
+
+from nanoclaw_core import logs
+from nanoclaw_core.delivery.content import Malformed
+from nanoclaw_core.delivery.retry import pause_after
+from nanoclaw_core.descriptors.channels import ChannelAdapter
+from nanoclaw_core.descriptors.messages import Address, Outbound
+from nanoclaw_core.errors import DeliveryRefused
+from nanoclaw_core.mailbox.outbox import OutboxRefused
+from nanoclaw_core.plugins import Plugins
+from nanoclaw_core.store import deliveries
+from nanoclaw_core.store.deliveries import Delivery, DeliveryStatus
+
+log = logging.getLogger(__name__)
+SEND_TIMEOUT_S = 120.0
+LaneKey = tuple[str, str]
+AfterAll = Callable[[], Awaitable[None]]
+
+
+@frozen(kw_only=True)
+class Sending:
+    """What the lanes work with.
+
+    Args:
+        adapter: The running adapter of a channel, or None.
+        build: Makes the message for the platform from the stored one; raises what makes it impossible.
+        failed: Told when a message failed for good, before the next one is sent.
+        sent: Told when a platform took a message.
+        sleep: Waits so many seconds; tests give their own.
+    """
+
+    db: apsw.Connection
+    plugins: Plugins
+    adapter: Callable[[str], ChannelAdapter | None]
+    build: Callable[[Delivery], Outbound]
+    failed: Callable[[Delivery, str], Awaitable[None]]
+    sent: Callable[[Delivery], None]
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+class Lanes:
+    """All destinations of a host. `start` takes up what an earlier host left."""
+
+    def __init__(self, sending: Sending) -> None:
+        self._with = sending
+        self._waiting: dict[LaneKey, deque[Delivery | AfterAll]] = {}
+        self._workers: dict[LaneKey, asyncio.Task[None]] = {}
+        self._later: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Queue everything that is not finished, in order."""
+        self.put(deliveries.open_deliveries(self._with.db))
+
+    def put(self, queued: Iterable[Delivery]) -> None:
+        """Queue stored messages behind what their destinations already have; one with a later date waits for it aside."""
+        for delivery in queued:
+            wait_s = _seconds_until(delivery.next_try_at) if delivery.attempts == 0 else 0.0
+            if wait_s > 0:
+                task = asyncio.create_task(self._put_later(delivery, wait_s))
+                self._later.add(task)
+                task.add_done_callback(self._later.discard)
+            else:
+                self._append((delivery.channel, delivery.room), delivery)
+
+    def after(self, address: Address, act: AfterAll) -> None:
+        """Do something when everything queued for a destination is finished. Not kept over a restart."""
+        self._append((address.channel, address.room), act)
+
+    async def drained(self) -> None:
+        """Wait until every lane is empty; for tests and for a stop in order."""
+        while self._workers:
+            await asyncio.wait(list(self._workers.values()))
+
+    async def close(self) -> None:
+        """Stop sending. What is under way is cut off and tried again by the next host under the same key."""
+        tasks = [*self._workers.values(), *self._later]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._workers.clear()
+
+    def _append(self, lane: LaneKey, item: Delivery | AfterAll) -> None:
+        self._waiting.setdefault(lane, deque()).append(item)
+        if lane not in self._workers:
+            self._workers[lane] = asyncio.create_task(self._work(lane))
+
+    async def _put_later(self, delivery: Delivery, wait_s: float) -> None:
+        await self._with.sleep(wait_s)
+        self._append((delivery.channel, delivery.room), delivery)
+
+    async def _work(self, lane: LaneKey) -> None:
+        waiting = self._waiting[lane]
+        try:
+            while waiting:
+                item = waiting.popleft()
+                if isinstance(item, Delivery):
+                    await self._finish(item)
+                else:
+                    with contextlib.suppress(Exception):  # a hint to people; nothing depends on it
+                        await item()
+        finally:
+            del self._workers[lane]
+            if not waiting:
+                self._waiting.pop(lane, None)
+
+    async def _finish(self, delivery: Delivery) -> None:
+        """Try until the message is sent or failed for good."""
+        with logs.context(correlation=delivery.correlation_id or delivery.id):
+            attempts = delivery.attempts
+            if delivery.status is DeliveryStatus.QUEUED and attempts:
+                await self._with.sleep(max(0.0, _seconds_until(delivery.next_try_at)))
+            while True:
+                attempts += 1
+                problem, is_final = await self._attempt(delivery)
+                if problem is None:
+                    return
+                pause_s = None if is_final else pause_after(attempts)
+                if pause_s is None:
+                    await self._fail(delivery, problem)
+                    return
+                next_try_at = clock.to_text(clock.now() + timedelta(seconds=pause_s))
+                deliveries.mark_waiting(self._with.db, delivery.id, next_try_at, problem)
+                log.warning("delivery will be tried again", extra={"delivery": delivery.id, "error": problem})
+                await self._with.sleep(pause_s)
+
+    async def _attempt(self, delivery: Delivery) -> tuple[str | None, bool]:
+        """Make one attempt; return what went wrong and whether that is final."""
+        deliveries.mark_sending(self._with.db, delivery.id)
+        adapter = self._with.adapter(delivery.channel)
+        if adapter is None:
+            return f"the channel {delivery.channel!r} is not running", False
+        try:
+            message = self._with.build(delivery)
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                platform_id = await adapter.deliver(delivery.address, message)
+        except (DeliveryRefused, OutboxRefused, Malformed) as error:
+            return str(error), True
+        except TimeoutError:
+            return f"the platform did not answer within {SEND_TIMEOUT_S:.0f} s", False
+        except Exception as error:  # the call fence: an adapter may raise anything
+            return f"{type(error).__name__}: {error}", False
+        platform_id = platform_id if isinstance(platform_id, str) else None
+        deliveries.mark_sent(self._with.db, delivery.id, platform_id)
+        log.info("message delivered", extra={"delivery": delivery.id})
+        self._with.sent(delivery)
+        self._with.plugins.notify(
+            "nanoclaw_message_delivered",
+            address=delivery.address,
+            delivery_id=delivery.id,
+            platform_message_id=platform_id,
+        )
+        return None, False
+
+    async def _fail(self, delivery: Delivery, problem: str) -> None:
+        deliveries.mark_failed(self._with.db, delivery.id, problem)
+        log.error("delivery failed", extra={"delivery": delivery.id, "channel": delivery.channel, "error": problem})
+        await self._with.failed(delivery, problem)
+        self._with.plugins.notify(
+            "nanoclaw_delivery_failed", address=delivery.address, delivery_id=delivery.id, reason=problem
+        )
+
+
+def _seconds_until(at: str | None) -> float:
+    return (clock.from_text(at) - clock.now()).total_seconds() if at else 0.0

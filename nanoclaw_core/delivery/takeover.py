@@ -1,0 +1,178 @@
+"""Taking over what a runner wrote: each row once, into the central database, in one transaction with the mark.
+
+Every row is judged here: its shape, and whether this session may write to that address (I6, I8).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import apsw
+from attrs import frozen
+from nanoclaw_wire import clock, inbound
+from nanoclaw_wire.outbound import Activity, OutboundMessage, OutKind
+
+from nanoclaw_core.delivery import content
+from nanoclaw_core.delivery.content import Malformed, Request
+from nanoclaw_core.descriptors.messages import Address
+from nanoclaw_core.descriptors.votes import DeliveryRequest, Vote
+from nanoclaw_core.errors import Forbidden
+from nanoclaw_core.ids import DeliveryId, SessionId
+from nanoclaw_core.mailbox.inbox import Inboxes
+from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE, Outboxes
+from nanoclaw_core.plugins import Plugins
+from nanoclaw_core.store import deliveries, rooms, sessions
+from nanoclaw_core.store.deliveries import Delivery, DeliveryStatus
+from nanoclaw_core.store.sessions import Session
+
+log = logging.getLogger(__name__)
+
+
+@frozen(kw_only=True)
+class Taken:
+    """What one look brought.
+
+    Args:
+        queued: Stored and ready to send, in order.
+        refused: Stored as failed, with the reason; the agent is to be told.
+        requests: Actions that the runner asks for. Taken over at most once: the mark is written before they run.
+        is_idle: True where the runner says that it has no turn open.
+    """
+
+    queued: Sequence[Delivery] = ()
+    refused: Sequence[tuple[Delivery, str]] = ()
+    requests: Sequence[Request] = ()
+    is_idle: bool = False
+
+
+@frozen(kw_only=True)
+class Takeover:
+    """Takes over the outbound rows of sessions."""
+
+    db: apsw.Connection
+    plugins: Plugins
+    inboxes: Inboxes
+    outboxes: Outboxes
+
+    def look(self, session_id: SessionId) -> Taken:
+        """Take over everything new of a session.
+
+        Raises:
+            NeedsItsRunner, apsw.Error, NotARegularFile, WrongProtocol, ValueError: The file cannot be read now; nothing
+                was taken.
+        """
+        session = sessions.get(self.db, session_id)
+        if session is None:
+            return Taken()
+        queued: list[Delivery] = []
+        refused: list[tuple[Delivery, str]] = []
+        requests: list[Request] = []
+        mark, state = session.outbound_seq, None
+        while True:
+            news = self.outboxes.news(session_id, mark)
+            state = news.state
+            if not news.messages:
+                break
+            with self.db:
+                for message in news.messages:
+                    self._take(session, message, queued, refused, requests)
+                mark = news.messages[-1].seq
+                sessions.taken_over(self.db, session_id, mark)
+            if len(news.messages) < ROWS_AT_ONCE:
+                break
+        is_idle = state is not None and state.activity is Activity.IDLE
+        return Taken(queued=queued, refused=refused, requests=requests, is_idle=is_idle)
+
+    def _take(
+        self,
+        session: Session,
+        message: OutboundMessage,
+        queued: list[Delivery],
+        refused: list[tuple[Delivery, str]],
+        requests: list[Request],
+    ) -> None:
+        problem = ""
+        try:
+            if message.kind is OutKind.ACTION:
+                requests.append(content.read_request(message.content))
+                return
+            content.read_message(message.kind.value, message.content)
+            self._check_target(session, message)
+            _check_time(message.deliver_after)
+        except (Malformed, Forbidden) as error:
+            problem = str(error)
+        if message.kind is OutKind.ACTION:
+            log.warning("action refused", extra={"session": session.id, "reason": problem})
+            return
+        delivery = self._delivery(session, message, problem)
+        deliveries.add(self.db, [delivery])
+        if problem:
+            log.warning("outbound message refused", extra={"session": session.id, "reason": problem})
+            refused.append((delivery, problem))
+        else:
+            queued.append(delivery)
+
+    def _check_target(self, session: Session, message: OutboundMessage) -> None:
+        """Insist that the session may write there: its own conversation, or a room that the vote permits.
+
+        Raises:
+            Malformed: The row names no room.
+            Forbidden: The room is unknown, or nobody allowed it.
+        """
+        if not message.channel or not message.room:
+            raise Malformed("the message names no room to go to")
+        address = Address(message.channel, message.room, message.thread)
+        if self._is_own(session, address):
+            return
+        if rooms.find(self.db, address.channel, address.room) is None:
+            raise Forbidden("the room is not one that this host knows")
+        request = DeliveryRequest(session_id=session.id, agent_group_id=session.agent_group_id, address=address)
+        verdict = self.plugins.permits("nanoclaw_permit_delivery", request=request)
+        if verdict.vote is not Vote.ALLOW:
+            raise Forbidden(f"this session may not write to that room: {verdict.reason}")
+
+    def _is_own(self, session: Session, address: Address) -> bool:
+        if session.messaging_group_id is not None:
+            own = rooms.get(self.db, session.messaging_group_id)
+            return own is not None and (own.channel, own.room) == (address.channel, address.room)
+        routing = inbound.routing(self.inboxes.read(session.id))
+        return (routing.channel, routing.room) == (address.channel, address.room)
+
+    def _delivery(self, session: Session, message: OutboundMessage, problem: str) -> Delivery:
+        answered = self._answered(session, message)
+        now = clock.now_text()
+        return Delivery(
+            id=DeliveryId(f"dlv-{session.id}-{message.seq}"),
+            position=deliveries.next_position(self.db),
+            session_id=session.id,
+            message_id=message.id,
+            message_seq=message.seq,
+            channel=message.channel or "",
+            room=message.room or "",
+            thread=message.thread or None,
+            kind=message.kind.value,
+            content=message.content,
+            in_reply_to=answered[0],
+            status=DeliveryStatus.FAILED if problem else DeliveryStatus.QUEUED,
+            next_try_at=message.deliver_after,
+            last_error=problem or None,
+            correlation_id=answered[1],
+            created_at=now,
+            updated_at=now,
+        )
+
+    def _answered(self, session: Session, message: OutboundMessage) -> tuple[str | None, str | None]:
+        """Return the platform id and the correlation id of the message this one answers, as far as they are known."""
+        found = inbound.by_id(self.inboxes.read(session.id), message.in_reply_to) if message.in_reply_to else None
+        return (found.platform_message_id, found.correlation_id) if found else (None, None)
+
+
+def _check_time(text: str | None) -> None:
+    if text is None:
+        return
+    try:
+        clock.from_text(text)
+    except ValueError as error:
+        raise Malformed(f"deliver_after: {error}") from error
+

@@ -1,0 +1,77 @@
+"""Showing that an agent is at work, while it is: at once, then every 4 s."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+
+from nanoclaw_core.descriptors.channels import ShowsTyping
+from nanoclaw_core.descriptors.messages import Address
+from nanoclaw_core.ids import SessionId
+
+# Reference §2.10. A turn that shows no life for longer than these is not worth telling people about.
+REFRESH_S = 4.0
+GRACE_S = 15.0
+ALIVE_S = 6.0
+PAUSE_S = 10.0
+
+
+class TypingIndicator:
+    """One refreshing task per session that works.
+
+    Args:
+        adapter: The running adapter of a channel, or None.
+        heartbeat_at: When a session's runner last showed life, epoch seconds, or None.
+    """
+
+    def __init__(
+        self,
+        adapter: Callable[[str], object | None],
+        heartbeat_at: Callable[[SessionId], float | None],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._adapter, self._heartbeat_at, self._sleep = adapter, heartbeat_at, sleep
+        self._tasks: dict[SessionId, asyncio.Task[None]] = {}
+        self._paused_until: dict[SessionId, float] = {}
+
+    def start(self, session_id: SessionId, address: Address) -> None:
+        """Show it now and keep showing it; a call for the same session starts its time anew."""
+        self._paused_until.pop(session_id, None)
+        self.stop(session_id)
+        if isinstance(self._adapter(address.channel), ShowsTyping):
+            self._tasks[session_id] = asyncio.create_task(self._refresh(session_id, address))
+
+    def pause(self, session_id: SessionId) -> None:
+        """Be quiet for a while: people just got a message."""
+        if session_id in self._tasks:
+            self._paused_until[session_id] = time.monotonic() + PAUSE_S
+
+    def stop(self, session_id: SessionId) -> None:
+        """The session is at rest."""
+        self._paused_until.pop(session_id, None)
+        task = self._tasks.pop(session_id, None)
+        if task is not None:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Stop all."""
+        tasks = list(self._tasks.values())
+        for session_id in list(self._tasks):
+            self.stop(session_id)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _refresh(self, session_id: SessionId, address: Address) -> None:
+        started = time.monotonic()
+        while time.monotonic() - started < GRACE_S or self._is_alive(session_id):
+            adapter = self._adapter(address.channel)
+            if isinstance(adapter, ShowsTyping) and time.monotonic() >= self._paused_until.get(session_id, 0.0):
+                with contextlib.suppress(Exception):  # a hint to people; nothing depends on it
+                    await adapter.show_typing(address)
+            await self._sleep(REFRESH_S)
+        self._tasks.pop(session_id, None)
+
+    def _is_alive(self, session_id: SessionId) -> bool:
+        at = self._heartbeat_at(session_id)
+        return at is not None and time.time() - at < ALIVE_S

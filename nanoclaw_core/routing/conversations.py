@@ -1,0 +1,83 @@
+"""Which session a message belongs to. The decision is pure; finding or making the session is under a unique key."""
+
+from __future__ import annotations
+
+import apsw
+from nanoclaw_wire.inbound import Destination, Routing
+
+from nanoclaw_core.descriptors.messages import Address
+from nanoclaw_core.ids import GroupId, RoomId
+from nanoclaw_core.mailbox.directories import SessionDirectories
+from nanoclaw_core.store import sessions
+from nanoclaw_core.store.rooms import MessagingGroup, SessionMode, Wiring
+from nanoclaw_core.store.sessions import Session
+
+AGENT_CONVERSATION = "agent"
+
+
+def effective_mode(wiring: Wiring, *, has_threads: bool, is_group: bool) -> SessionMode:
+    """Return the session mode that counts: in a group of a threaded platform each thread is a conversation."""
+    if has_threads and is_group and wiring.session_mode is not SessionMode.AGENT_SHARED:
+        return SessionMode.PER_THREAD
+    return wiring.session_mode
+
+
+def conversation_key(mode: SessionMode, room_id: RoomId, thread: str | None) -> str:
+    """Return what makes a conversation one among an agent group's sessions."""
+    if mode is SessionMode.AGENT_SHARED:
+        return AGENT_CONVERSATION
+    if mode is SessionMode.PER_THREAD and thread:
+        return f"thread:{room_id}:{thread}"
+    return f"room:{room_id}"
+
+
+def find_or_create(
+    db: apsw.Connection,
+    directories: SessionDirectories,
+    group_id: GroupId,
+    room: MessagingGroup,
+    mode: SessionMode,
+    thread: str | None,
+) -> Session:
+    """Return the session of a conversation, made with its files where there was none.
+
+    An agent-shared session is its own kind: no other session of the agent group is ever taken for it (⚠37).
+    """
+    key = conversation_key(mode, room.id, thread)
+    found = sessions.find(db, group_id, key)
+    if found is not None:
+        return found
+    with db:
+        made = sessions.create(
+            db,
+            agent_group_id=group_id,
+            messaging_group_id=None if mode is SessionMode.AGENT_SHARED else room.id,
+            thread=thread if mode is SessionMode.PER_THREAD else None,
+            conversation=key,
+        )
+        directories.create(made.id)
+    return made
+
+
+def routing_of(session: Session, address: Address) -> Routing:
+    """Return where a session's own conversation is.
+
+    A session of one room stays there; an agent-shared one follows the message it last got, so that its questions and
+    replies never lack an address (⚠37).
+    """
+    thread = address.thread if session.messaging_group_id is None else session.thread
+    return Routing(channel=address.channel, room=address.room, thread=thread)
+
+
+def destinations_of(address: Address, room_name: str | None) -> list[Destination]:
+    """Return the destination that every session has: its own conversation, under the name of the room."""
+    name = destination_name(room_name or address.channel)
+    return [
+        Destination(name=name, kind="channel", display_name=room_name, channel=address.channel, room=address.room)
+    ]
+
+
+def destination_name(text: str) -> str:
+    """Return a text as a destination name: lower-case letters, digits and single hyphens; `chat` where nothing is left."""
+    words = "".join(c if c.isalnum() else " " for c in text.lower()).split()
+    return "-".join(words)[:60].strip("-") or "chat"

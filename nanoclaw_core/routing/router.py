@@ -1,0 +1,333 @@
+"""The router: a message from a platform becomes rows in sessions, or a recorded refusal.
+
+Invariants kept here:
+I3  `route` returns ROUTED or KEPT only after the rows are durable.
+I8  The vote is asked before anything of a message is stored, also where it would only be kept as context (⚠5).
+One wiring that fails does not touch the others (⚠1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+import apsw
+from attrs import frozen
+from nanoclaw_wire import clock
+from nanoclaw_wire.inbound import Kind, NewInbound
+
+from nanoclaw_core import logs
+from nanoclaw_core.authority import Authority
+from nanoclaw_core.descriptors.channels import Channel
+from nanoclaw_core.descriptors.messages import Address, Inbound, Outcome, Receipt
+from nanoclaw_core.descriptors.votes import Admission, Vote
+from nanoclaw_core.errors import NanoclawError
+from nanoclaw_core.ids import SessionId, UserId, new_id, user_id
+from nanoclaw_core.mailbox import attachments
+from nanoclaw_core.mailbox.directories import SessionDirectories
+from nanoclaw_core.mailbox.inbox import Inboxes
+from nanoclaw_core.plugins import Plugins
+from nanoclaw_core.routing import commands, conversations, engage
+from nanoclaw_core.routing.engage import Engagement
+from nanoclaw_core.store import rooms, sessions
+from nanoclaw_core.store.rooms import Drop, EngageMode, MessagingGroup, Wiring
+from nanoclaw_core.store.sessions import Session
+
+log = logging.getLogger(__name__)
+
+
+class Fate(Enum):
+    """What one wiring made of a message."""
+
+    ANSWERED = "answered"
+    KEPT = "kept"
+    NOT_ENGAGED = "not engaged"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@frozen(kw_only=True)
+class Event:
+    """A message on its way through the wirings, its address and ids settled."""
+
+    inbound: Inbound
+    address: Address
+    room: MessagingGroup
+    user: UserId | None
+    correlation_id: str
+    row_id: str
+    at: str
+
+
+@frozen(kw_only=True)
+class Surroundings:
+    """What the router works with.
+
+    Args:
+        wake: Makes sure that a sandbox runs for a session; returns at once.
+        say: Sends a text of the host's own to an address.
+        show_typing: Tells a room that its agent is at work.
+    """
+
+    db: apsw.Connection
+    plugins: Plugins
+    directories: SessionDirectories
+    inboxes: Inboxes
+    authority: Authority
+    attachment_bytes: int
+    wake: Callable[[SessionId], None]
+    say: Callable[[Address, str, str], None]
+    show_typing: Callable[[SessionId, Address], None]
+
+
+class Router:
+    """Routes messages of all channels."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._to = surroundings
+        self._due: set[SessionId] = set()
+
+    async def route(self, channel: Channel, inbound: Inbound) -> Receipt:
+        """Take one message from a channel.
+
+        Returns:
+            What became of it. Malformed input is DROPPED with the reason, never an exception into the adapter.
+
+        Raises:
+            NanoclawError: It could not be made durable; the platform should offer it again.
+        """
+        correlation_id = new_id("msg")
+        with logs.context(correlation=correlation_id):
+            problem = _problem_of(inbound)
+            if problem:
+                log.warning("message refused", extra={"channel": channel.name, "reason": problem})
+                return Receipt(outcome=Outcome.DROPPED, reason=problem, correlation_id=correlation_id)
+            address = Address(channel.name, inbound.room, inbound.thread if channel.has_threads else None)
+            room = self._room(address, inbound)
+            if room is None:
+                return Receipt(outcome=Outcome.IGNORED, reason="no agent is wired here", correlation_id=correlation_id)
+            return await self._route_in(channel, _event(channel, inbound, address, room, correlation_id))
+
+    def forget_due(self, session_id: SessionId) -> None:
+        """Note that a session's due mark was cleared."""
+        self._due.discard(session_id)
+
+    def _room(self, address: Address, inbound: Inbound) -> MessagingGroup | None:
+        db = self._to.db
+        room = rooms.find(db, address.channel, address.room)
+        if room is None and inbound.is_mention:
+            room = rooms.create(
+                db, channel=address.channel, room=address.room, name=inbound.room_name, is_group=inbound.is_group
+            )
+        elif room is not None and inbound.room_name and inbound.room_name != room.name:
+            rooms.rename(db, room.id, inbound.room_name)
+        if room is None:
+            self._to.plugins.notify("nanoclaw_room_unknown", address=address, mentioned=False)
+        return room
+
+    async def _route_in(self, channel: Channel, event: Event) -> Receipt:
+        wirings = rooms.wirings_of(self._to.db, event.room.id)
+        if not wirings:
+            return self._nobody_wired(event)
+        fates: list[tuple[Fate, str]] = []
+        for wiring in wirings:
+            try:
+                fates.append(await self._at_wiring(channel, wiring, event))
+            except Exception as error:  # one wiring that fails must not touch the others (⚠1)
+                log.exception("wiring failed", extra={"wiring": wiring.id, "group": wiring.agent_group_id})
+                fates.append((Fate.FAILED, str(error)))
+        return _receipt(event, fates)
+
+    def _nobody_wired(self, event: Event) -> Receipt:
+        reason = "no_agent_wired"
+        if event.inbound.is_mention:
+            self._drop(event, reason, "")
+        self._to.plugins.notify("nanoclaw_room_unknown", address=event.address, mentioned=event.inbound.is_mention)
+        outcome = Outcome.DROPPED if event.inbound.is_mention else Outcome.IGNORED
+        return Receipt(outcome=outcome, reason=reason, correlation_id=event.correlation_id)
+
+    async def _at_wiring(self, channel: Channel, wiring: Wiring, event: Event) -> tuple[Fate, str]:
+        thread = event.address.thread
+        sticky = wiring.engage_mode is EngageMode.MENTION_STICKY and rooms.is_sticky(self._to.db, wiring.id, thread)
+        engagement = engage.decide(
+            wiring, text=event.inbound.text, is_mention=event.inbound.is_mention, is_sticky=sticky
+        )
+        if engagement is Engagement.DROP:
+            return Fate.NOT_ENGAGED, ""
+        refusal = self._refusal(wiring, event, engagement)
+        if refusal:
+            return Fate.REFUSED, refusal
+        answers = engagement is Engagement.ANSWER
+        if answers and event.inbound.is_mention and wiring.engage_mode is EngageMode.MENTION_STICKY and not sticky:
+            rooms.make_sticky(self._to.db, wiring.id, thread)
+        return await self._into_session(channel, wiring, event, answers=answers)
+
+    def _refusal(self, wiring: Wiring, event: Event, engagement: Engagement) -> str:
+        admission = Admission(
+            address=event.address,
+            user_id=event.user,
+            sender_name=event.inbound.sender_name,
+            agent_group_id=wiring.agent_group_id,
+            wiring_id=wiring.id,
+            is_group=event.room.is_group,
+            engaged=engagement is Engagement.ANSWER,
+        )
+        verdict = self._to.plugins.permits("nanoclaw_admit_message", admission=admission)
+        if verdict.vote is Vote.ALLOW:
+            return ""
+        self._drop(event, verdict.reason, wiring.agent_group_id)
+        self._to.plugins.notify("nanoclaw_sender_refused", admission=admission, reason=verdict.reason)
+        return verdict.reason
+
+    async def _into_session(
+        self, channel: Channel, wiring: Wiring, event: Event, *, answers: bool
+    ) -> tuple[Fate, str]:
+        gate = commands.gate(event.inbound.text)
+        if gate is commands.Gate.FILTER:
+            return Fate.NOT_ENGAGED, "a command that agents do not take"
+        if gate is commands.Gate.NEEDS_ADMIN and not self._to.authority.is_admin(event.user, wiring.agent_group_id):
+            command = commands.command_of(event.inbound.text)
+            denial = f"Permission denied: {command} requires admin access."
+            self._to.say(event.inbound.reply_to or event.address, denial, event.correlation_id)
+            return Fate.REFUSED, denial
+        if event.user is not None:
+            rooms.see_user(self._to.db, event.user, channel.name, event.inbound.sender_name)
+        mode = conversations.effective_mode(wiring, has_threads=channel.has_threads, is_group=event.room.is_group)
+        session = conversations.find_or_create(
+            self._to.db, self._to.directories, wiring.agent_group_id, event.room, mode, event.address.thread
+        )
+        await self._store(session, event, answers=answers)
+        return (Fate.ANSWERED if answers else Fate.KEPT), ""
+
+    async def _store(self, session: Session, event: Event, *, answers: bool) -> None:
+        target = event.inbound.reply_to or event.address
+        if answers and session.id not in self._due:
+            sessions.set_due(self._to.db, session.id, event.at)  # before the row: a start must find it (I4)
+            self._due.add(session.id)
+        await self._to.inboxes.describe(
+            session.id,
+            conversations.routing_of(session, target),
+            conversations.destinations_of(target, event.room.name),
+        )
+        await self._to.inboxes.append(session.id, [self._row(session, event, target, answers=answers)])
+        log.info("message routed", extra={"session": session.id, "wakes": answers})
+        self._to.plugins.notify(
+            "nanoclaw_message_routed",
+            address=event.address,
+            session_id=session.id,
+            correlation_id=event.correlation_id,
+        )
+        if answers:
+            self._to.show_typing(session.id, event.address)
+            self._to.wake(session.id)
+
+    def _row(self, session: Session, event: Event, target: Address, *, answers: bool) -> NewInbound:
+        layout = self._to.directories.layout(session.id)
+        files = attachments.store(
+            layout.incoming, event.row_id, event.inbound.attachments, limit_bytes=self._to.attachment_bytes
+        )
+        return NewInbound(
+            id=event.row_id,
+            kind=Kind.CHAT,
+            at=event.at,
+            content=json.dumps(_content(event, files), ensure_ascii=False),
+            trigger=answers,
+            channel=target.channel,
+            room=target.room,
+            thread=target.thread,
+            platform_message_id=event.inbound.message_id,
+            correlation_id=event.correlation_id,
+        )
+
+    def _drop(self, event: Event, reason: str, group_id: str) -> None:
+        log.info("message dropped", extra={"reason": reason, "group": group_id})
+        drop = Drop(
+            channel=event.address.channel,
+            room=event.address.room,
+            sender=event.inbound.sender or "",
+            sender_name=event.inbound.sender_name,
+            reason=reason,
+            agent_group_id=group_id,
+        )
+        rooms.record_drop(self._to.db, drop)
+
+
+def _receipt(event: Event, fates: list[tuple[Fate, str]]) -> Receipt:
+    kinds = {fate for fate, _ in fates}
+    reasons = "; ".join(dict.fromkeys(reason for _, reason in fates if reason)) or None
+    taken = bool(kinds & {Fate.ANSWERED, Fate.KEPT})
+    if Fate.FAILED in kinds and (event.inbound.message_id is not None or not taken):
+        # Offering it again is harmless where the platform's id makes it the same message, and right where nobody has it.
+        raise NanoclawError(f"the message could not be stored for every agent: {reasons}")
+    if taken:
+        outcome = Outcome.ROUTED if Fate.ANSWERED in kinds else Outcome.KEPT
+    elif kinds == {Fate.NOT_ENGAGED}:
+        outcome, reasons = Outcome.IGNORED, reasons or "no agent engaged"
+    else:
+        outcome = Outcome.DROPPED
+    return Receipt(outcome=outcome, reason=reasons, correlation_id=event.correlation_id)
+
+
+def _event(channel: Channel, inbound: Inbound, address: Address, room: MessagingGroup, correlation_id: str) -> Event:
+    return Event(
+        inbound=inbound,
+        address=address,
+        room=room,
+        user=user_id(channel.name, inbound.sender) if inbound.sender else None,
+        correlation_id=correlation_id,
+        row_id=_row_id(address, inbound.message_id),
+        at=clock.to_text(inbound.at) if inbound.at else clock.now_text(),
+    )
+
+
+def _row_id(address: Address, message_id: str | None) -> str:
+    """The same platform message always has the same row id, so that a platform may offer it twice."""
+    if message_id is None:
+        return new_id("in")
+    name = json.dumps([address.channel, address.room, message_id])
+    return f"in-{hashlib.sha256(name.encode()).hexdigest()[:24]}"
+
+
+def _content(event: Event, files: list[dict[str, Any]]) -> dict[str, Any]:
+    content: dict[str, Any] = {"text": _readable(event.inbound.text)}
+    if event.user is not None:
+        content["sender_id"] = event.user
+    sender = event.inbound.sender_name or event.inbound.sender
+    if sender:
+        content["sender"] = _readable(sender)
+    if files:
+        content["attachments"] = files
+    quoted = event.inbound.quoted
+    if quoted is not None:
+        content["reply_to"] = {"id": quoted.message_id, "sender": quoted.sender, "text": quoted.text}
+    return content
+
+
+def _problem_of(inbound: object) -> str:
+    """Say what is malformed in what an adapter passed on; empty where nothing is (⚠58)."""
+    if not isinstance(inbound, Inbound):
+        return f"an adapter passed on {type(inbound).__name__}, not Inbound"
+    if not isinstance(inbound.room, str) or not inbound.room:
+        return f"the room must be a non-empty text, not {inbound.room!r}"
+    if not isinstance(inbound.text, str):
+        return f"the text must be a text, not {type(inbound.text).__name__}"
+    for name in ("sender", "sender_name", "thread", "message_id", "room_name"):
+        value = getattr(inbound, name)
+        if value is not None and not isinstance(value, str):
+            return f"{name} must be a text or None, not {type(value).__name__}"
+    if any(not _is_utf8(part) for part in (inbound.room, inbound.thread, inbound.sender, inbound.message_id)):
+        return "an id of the room, thread, sender or message is no valid Unicode"
+    return ""
+
+
+def _is_utf8(text: str | None) -> bool:
+    return text is None or _readable(text) == text
+
+
+def _readable(text: str) -> str:
+    """Half characters, which some platforms cut emoji into, become question marks; nothing that stores text takes them."""
+    return text.encode("utf-8", "replace").decode("utf-8")
