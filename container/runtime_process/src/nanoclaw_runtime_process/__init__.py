@@ -1,0 +1,1 @@
+"""The process runtime: sandboxes as processes of this machine, isolated by bubblewrap where it is to be had."""

@@ -1,0 +1,181 @@
+"""The running half of the process runtime.
+
+A sandbox lives no longer than the host: bubblewrap dies with the thread that started it (so it is started on the event
+loop's own thread, never on a pool's), and a plain process is on a leash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Iterator, Sequence
+
+from attrs import evolve
+
+from nanoclaw_core import (
+    Limits,
+    Network,
+    PluginContext,
+    Readiness,
+    SandboxFailed,
+    SandboxPart,
+    SandboxRefused,
+    SandboxSpec,
+)
+from nanoclaw_core import Sandbox as SandboxProtocol
+from nanoclaw_runtime_process import plain
+from nanoclaw_runtime_process.confined import start_confined
+from nanoclaw_runtime_process.interpreter import Interpreter, compile_packages, this_interpreter
+from nanoclaw_runtime_process.registry import Registry
+from nanoclaw_runtime_process.sandbox import ProcessSandbox
+from nanoclaw_runtime_process.settings import Settings
+
+log = logging.getLogger("nanoclaw.process")
+
+PROBE_S = 8.0
+INSTALL = "install bubblewrap (Debian and Ubuntu: apt install bubblewrap) or Docker"
+
+
+class ProcessRuntime:
+    """Makes sandboxes out of processes."""
+
+    def __init__(self, settings: Settings, context: PluginContext, parts: Sequence[SandboxPart]) -> None:
+        self._settings, self._context = settings, context
+        self._part_variables = {name: value for part in parts for name, value in part.environment.items()}
+        self._registry = Registry(context.data_dir / "running")
+        self._running: dict[str, ProcessSandbox | None] = {}  # None while it is being made
+        self._interpreter: Interpreter | None = None
+        self._trouble: str | None = None
+        self._probed = asyncio.Lock()
+
+    async def check(self) -> Readiness:
+        """Run an empty sandbox and say how that went."""
+        trouble = await self._probe(again=True)
+        if trouble is None:
+            return Readiness(ready=True, isolates=True, detail="bubblewrap isolates files, processes and network")
+        return Readiness(
+            ready=True,
+            isolates=False,
+            detail=f"plain processes without isolation: {trouble}",
+            remedy=f"{INSTALL}, so that providers that run tools are isolated",
+        )
+
+    async def start(self, spec: SandboxSpec) -> SandboxProtocol:
+        """Start it in bubblewrap, or plainly where that is allowed."""
+        with self._claimed(spec.name):
+            spec = evolve(spec, environment={**self._part_variables, **spec.environment})
+            trouble = await self._probe()
+            if trouble is not None and spec.runs_tools and not self._settings.allow_unsandboxed:
+                raise SandboxRefused(
+                    f"nothing can isolate the agent: {trouble}. {INSTALL[0].upper()}{INSTALL[1:]}, or set"
+                    " allow_unsandboxed = true under [plugins.process] if it may do whatever you may do."
+                )
+            _check_mounts(spec)
+            sandbox = await (self._start_confined(spec) if trouble is None else self._start_plain(spec))
+            self._running[spec.name] = sandbox
+            self._registry.record(spec.name, sandbox.pid)
+            log.info("sandbox started", extra={"session": spec.session_id, "sandbox": spec.name, "pid": sandbox.pid})
+            return sandbox
+
+    async def reap(self) -> int:
+        """Kill what an earlier host left; as a rule everything died with it."""
+        ours = frozenset(sandbox.pid for sandbox in self._running.values() if sandbox is not None)
+        return await asyncio.to_thread(self._registry.end_leftovers, ours)
+
+    async def close(self) -> None:
+        """End what still runs: it could not outlive this process anyway, and nobody else could ever stop it."""
+        running = [sandbox for sandbox in self._running.values() if sandbox is not None]
+        await asyncio.gather(*(sandbox.stop(0) for sandbox in running))
+
+    @contextlib.contextmanager
+    def _claimed(self, name: str) -> Iterator[None]:
+        """Hold a name while a sandbox is made, and give it back if none was made."""
+        if name in self._running:
+            raise SandboxFailed(f"a sandbox named {name!r} is still running; try again after its end")
+        self._running[name] = None
+        try:
+            yield
+        finally:
+            if self._running.get(name) is None:
+                self._running.pop(name, None)
+
+    def _forget(self, name: str, pid: int) -> None:
+        self._running.pop(name, None)
+        self._registry.forget(pid)
+
+    async def _start_confined(self, spec: SandboxSpec) -> ProcessSandbox:
+        interpreter = self._interpreter
+        assert interpreter is not None  # the probe that chose this way found it
+        program = self._bubblewrap()
+        assert program is not None
+        temporary_bytes = self._settings.temporary_bytes
+        return await start_confined(program, spec, interpreter, temporary_bytes, on_end=self._forget)
+
+    async def _start_plain(self, spec: SandboxSpec) -> ProcessSandbox:
+        path = self._context.environment.get("PATH", os.defpath)
+        variables = plain.environment(spec, {"PATH": path, "HOME": str(self._context.data_dir)})
+        self._context.data_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *plain.command(spec), stdin=PIPE, stdout=DEVNULL, stderr=PIPE, env=variables, cwd="/"
+            )
+        except OSError as error:
+            raise SandboxFailed(f"the sandbox's process could not be started: {error}") from error
+        leash = process.stdin
+        assert leash is not None  # asked for above
+
+        def forget() -> None:
+            leash.close()
+            self._forget(spec.name, process.pid)
+
+        return ProcessSandbox(process, ask=process.terminate, end=leash.close, on_end=forget)
+
+    async def _probe(self, *, again: bool = False) -> str | None:
+        """Return why bubblewrap cannot be used, or None where it can. Asked once, and again by every `check`."""
+        async with self._probed:
+            if self._interpreter is None:
+                self._interpreter = await asyncio.to_thread(this_interpreter)
+                await asyncio.to_thread(compile_packages, self._interpreter.packages)
+            elif not again:
+                return self._trouble
+            self._trouble = await self._try_bubblewrap(self._interpreter)
+            return self._trouble
+
+    async def _try_bubblewrap(self, interpreter: Interpreter) -> str | None:
+        program = self._bubblewrap()
+        if program is None:
+            return f"there is no program {self._settings.bubblewrap!r}"
+        try:
+            async with asyncio.timeout(PROBE_S):
+                sandbox = await start_confined(program, _PROBE, interpreter, 2**20)
+                ended = await sandbox.wait()
+        except (SandboxFailed, TimeoutError) as error:
+            return f"bubblewrap does not work here: {error or f'no answer in {PROBE_S:.0f} s'}"
+        if ended.code != 0:
+            return f"bubblewrap does not work here: {ended.last_words.strip()[-300:] or f'exit status {ended.code}'}"
+        return None
+
+    def _bubblewrap(self) -> str | None:
+        return shutil.which(self._settings.bubblewrap, path=self._context.environment.get("PATH", os.defpath))
+
+
+_PROBE = SandboxSpec(
+    session_id="",  # type: ignore[arg-type]  # no session: an empty sandbox that ends at once
+    name="probe",
+    arguments=("-c", "import sqlite3"),
+    mounts=(),
+    environment={},
+    runs_tools=True,
+    network=Network.NONE,
+    limits=Limits(),
+)
+
+
+def _check_mounts(spec: SandboxSpec) -> None:
+    for mount in spec.mounts:
+        if not mount.source.exists():
+            raise SandboxFailed(f"{mount.source}, which is to be {mount.target} in the sandbox, does not exist")

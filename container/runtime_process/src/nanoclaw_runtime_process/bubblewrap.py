@@ -1,0 +1,136 @@
+"""The bubblewrap command line of a sandbox: a pure function from its description.
+
+1. Nothing of the host is shown but /usr, what `/etc` needs for certificates and libraries, our Python, and the mounts
+   of the description. `/etc/ssl` as a whole is not: it holds private keys, which a host that runs as root could read.
+2. Values travel through a descriptor (`--args`), never through the argument list that every user of the machine sees.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from attrs import frozen
+
+from nanoclaw_core import Mount, Network, SandboxSpec
+from nanoclaw_runtime_process.interpreter import Interpreter
+
+USER_ID = 1000
+HOME = "/home/agent"
+SYSTEM_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+SYSTEM_FILES = (
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
+    "/etc/ca-certificates",
+    "/etc/pki/ca-trust",
+    "/etc/pki/tls/certs",
+    "/etc/ld.so.cache",
+    "/etc/alternatives",
+    "/etc/localtime",
+)
+NETWORK_FILES = ("/etc/resolv.conf", "/etc/gai.conf")
+MADE_UP_FILES = {
+    "/etc/passwd": f"agent:x:{USER_ID}:{USER_ID}:agent:{HOME}:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+    "/etc/group": f"agent:x:{USER_ID}:\nnogroup:x:65534:\n",
+    "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+    "/etc/hosts": "127.0.0.1 localhost sandbox\n::1 localhost\n",
+}
+DEFAULT_ENVIRONMENT = {"HOME": HOME, "PATH": "/usr/local/bin:/usr/bin:/bin"}
+
+
+@frozen(kw_only=True)
+class Descriptors:
+    """Open files that bubblewrap inherits, by number.
+
+    Args:
+        made_up: Holds the content of each path of MADE_UP_FILES.
+        info: Where it writes the process id of the inside.
+        release: It waits here until there is something to read.
+    """
+
+    made_up: Mapping[str, int]
+    info: int
+    release: int
+
+
+def command(
+    spec: SandboxSpec,
+    interpreter: Interpreter,
+    descriptors: Descriptors,
+    temporary_bytes: int,
+    environment: Mapping[str, str],
+) -> list[str]:
+    """Return everything after `bwrap`.
+
+    Args:
+        environment: All variables of the inside but those that nobody set and every program expects.
+    """
+    return [
+        *_walls(spec.network),
+        *_root(interpreter, descriptors.made_up, temporary_bytes),
+        *_network_files(spec.network),
+        *_mounts(spec.mounts),
+        "--remount-ro", "/",
+        *_variables({**DEFAULT_ENVIRONMENT, **environment}),
+        "--chdir", "/",
+        "--info-fd", str(descriptors.info),
+        "--block-fd", str(descriptors.release),
+        "--", str(interpreter.executable), *spec.arguments,
+    ]  # fmt: skip
+
+
+def _walls(network: Network) -> list[str]:
+    shared = ["--share-net"] if network is Network.OPEN else []
+    user = ["--unshare-user", "--uid", str(USER_ID), "--gid", str(USER_ID), "--hostname", "sandbox"]
+    return ["--unshare-all", *shared, *user, "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
+
+
+def _root(interpreter: Interpreter, made_up: Mapping[str, int], temporary_bytes: int) -> list[str]:
+    size = str(temporary_bytes)
+    arguments = ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", size, "--tmpfs", "/dev/shm"]
+    arguments += ["--remount-ro", "/dev", "--perms", "1777", "--size", size, "--tmpfs", "/tmp"]
+    arguments += ["--perms", "0700", "--size", size, "--tmpfs", HOME, "--ro-bind", "/usr", "/usr"]
+    for name in SYSTEM_LINKS:
+        arguments += _system_directory(Path("/", name))
+    for path in SYSTEM_FILES:
+        arguments += ["--ro-bind-try", path, path]
+    for path, descriptor in made_up.items():
+        arguments += ["--perms", "0444", "--ro-bind-data", str(descriptor), path]
+    for directory in interpreter.directories:
+        arguments += ["--ro-bind", str(directory), str(directory)]
+    return arguments
+
+
+def _system_directory(path: Path) -> list[str]:
+    if path.is_symlink():
+        return ["--symlink", str(path.readlink()), str(path)]
+    return ["--ro-bind-try", str(path), str(path)]
+
+
+def _network_files(network: Network) -> list[str]:
+    if network is not Network.OPEN:
+        return []
+    return [word for path in NETWORK_FILES for word in ("--ro-bind-try", str(Path(path).resolve()), path)]
+
+
+def _mounts(mounts: Sequence[Mount]) -> Iterable[str]:
+    for mount in sorted(
+        mounts, key=lambda mount: len(Path(mount.target).parts)
+    ):  # an outer one never hides an inner one
+        yield from ("--bind" if mount.writable else "--ro-bind", str(mount.source), mount.target)
+
+
+def _variables(environment: Mapping[str, str]) -> Iterable[str]:
+    for name, value in environment.items():
+        yield from ("--setenv", name, value)
+
+
+def counts_processes_per_sandbox(release: str | None = None) -> bool:
+    """Say whether the kernel counts processes per user namespace (5.14 and later).
+
+    Before, the limit counted all processes of the host's user, and a busy desktop would keep a sandbox from starting.
+    """
+    found = re.match(r"(\d+)\.(\d+)", platform.release() if release is None else release)
+    return found is not None and (int(found[1]), int(found[2])) >= (5, 14)

@@ -1,0 +1,109 @@
+"""Which processes this instance has running, on disk, so that a later host can end what a dead one left.
+
+A process id alone is not believed: the file also holds when that process started, and a number that was given to
+another process since is left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from attrs import asdict, frozen
+
+
+@frozen(kw_only=True)
+class Entry:
+    """A process of ours.
+
+    Args:
+        identity: Tells it from a later process of the same number, see `identity_of`.
+    """
+
+    name: str
+    pid: int
+    identity: str
+
+
+class Registry:
+    """One small file per running sandbox in a directory; whoever starts one records it, and forgets it at its end."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def record(self, name: str, pid: int) -> None:
+        """Remember a process that was just started."""
+        identity = identity_of(pid)
+        if identity is None:
+            return  # it ended already
+        self._directory.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(asdict(Entry(name=name, pid=pid, identity=identity)))
+        self._path(pid).write_text(text, encoding="utf-8")
+
+    def forget(self, pid: int) -> None:
+        """Forget a process that ended."""
+        self._path(pid).unlink(missing_ok=True)
+
+    def end_leftovers(self, ours: frozenset[int]) -> int:
+        """Kill the recorded processes that are still the same ones, but for `ours`; return how many there were."""
+        ended = 0
+        for path, entry in self._entries():
+            if entry is not None and entry.pid in ours:
+                continue
+            ended += entry is not None and kill_if_same(entry)
+            path.unlink(missing_ok=True)
+        return ended
+
+    def _path(self, pid: int) -> Path:
+        return self._directory / f"{pid}.json"
+
+    def _entries(self) -> Iterator[tuple[Path, Entry | None]]:
+        for path in sorted(self._directory.glob("*.json")):
+            try:
+                yield path, Entry(**json.loads(path.read_text(encoding="utf-8")))
+            except (OSError, ValueError, TypeError):
+                yield path, None  # cut short by a crash: whoever it was died with its host
+
+
+def kill_if_same(entry: Entry) -> bool:
+    """Kill the process if it is still the one that was recorded, and say whether it was."""
+    try:
+        # The descriptor pins the process, so that its number cannot change hands between the question and the kill.
+        descriptor = os.pidfd_open(entry.pid) if hasattr(os, "pidfd_open") else None
+    except OSError:
+        return False
+    try:
+        if identity_of(entry.pid) != entry.identity:
+            return False
+        if descriptor is None:
+            os.kill(entry.pid, signal.SIGKILL)
+        else:
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+    return True
+
+
+def identity_of(pid: int) -> str | None:
+    """Return what tells a process from a later one of the same number, or None where there is no such process."""
+    if not Path("/proc/self/stat").exists():
+        return _started_by_ps(pid)
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+    state, *rest = status.rpartition(")")[2].split()
+    return None if state in "ZX" else f"{boot} {rest[18]}"  # proc_pid_stat(5): starttime, field 22
+
+
+def _started_by_ps(pid: int) -> str | None:
+    found = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None

@@ -1,0 +1,33 @@
+"""The runtime contract on processes, with bubblewrap and without."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import pytest
+from nanoclaw_runtime_process.bubblewrap import counts_processes_per_sandbox
+
+from nanoclaw_core.testing.runtime_contract import RuntimeContract
+
+
+@pytest.mark.bubblewrap
+class TestBubblewrap(RuntimeContract):
+    """Every promise but a memory limit for all processes together."""
+
+    plugin = "nanoclaw_runtime_process.host"
+    counts_memory_of_all = False
+    counts_processes = bool(os.getuid()) and counts_processes_per_sandbox()  # the kernel exempts root
+
+
+class TestPlain(RuntimeContract):
+    """No wall at all, and it says so."""
+
+    plugin = "nanoclaw_runtime_process.host"
+    isolates: ClassVar[bool] = False
+    counts_processes: ClassVar[bool] = False
+
+    @pytest.fixture
+    def settings(self) -> Mapping[str, Any]:
+        return {"bubblewrap": "no-such-bubblewrap"}

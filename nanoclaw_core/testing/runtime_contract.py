@@ -1,0 +1,562 @@
+"""What every runtime must do, as tests. Inherit, name your plugin, and pytest runs them on it:
+
+    class TestPodman(RuntimeContract):
+        plugin = "nanoclaw_runtime_podman.host"
+
+        @pytest.fixture
+        def settings(self):
+            return {"image": "my-test-image"}
+
+What a runtime cannot promise is said by a class attribute, and then a test asserts that it says so honestly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import pytest
+from attrs import evolve
+
+from nanoclaw_core.descriptors.runtimes import Mount, Network, RuntimeAdapter, Sandbox, SandboxSpec
+from nanoclaw_core.errors import SandboxFailed, SandboxRefused
+from nanoclaw_core.testing.runtime_place import Place, connect, new_place
+
+PATIENCE_S = 60.0
+T = TypeVar("T")
+
+WAIT_FOR_SIGTERM = (
+    "import signal, sys, time\n"
+    "signal.signal(signal.SIGTERM, lambda *_: (answer('asked to leave'), sys.exit(3)))\n"
+    "open(os.environ['OUT'] + '/ready', 'w').close()\n"
+    "time.sleep(600)\n"
+)
+STUBBORN = (
+    "import signal, time\n"
+    "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    "open(os.environ['OUT'] + '/ready', 'w').close()\n"
+    "time.sleep(600)\n"
+)
+
+
+class RuntimeContract:
+    """Inherit from it; see the module's text.
+
+    Attributes:
+        plugin: The module that offers the runtime.
+        isolates: False where what runs inside can reach the host's files and processes.
+        counts_memory_of_all: True where the memory limit holds for all processes of a sandbox together.
+        counts_processes: False where the number of processes has no limit.
+        own_variables: Variables that the runtime or its image adds to those of a description.
+    """
+
+    plugin: ClassVar[str]
+    isolates: ClassVar[bool] = True
+    counts_memory_of_all: ClassVar[bool] = True
+    counts_processes: ClassVar[bool] = True
+    own_variables: ClassVar[frozenset[str]] = frozenset({"HOME", "HOSTNAME", "LANG", "LC_CTYPE", "PATH", "PWD"})
+
+    @pytest.fixture
+    def settings(self) -> Mapping[str, Any]:
+        """The plugin's settings, as they would stand in nanoclaw.toml."""
+        return {}
+
+    @pytest.fixture
+    def place(self, tmp_path: Path, settings: Mapping[str, Any]) -> Place:
+        """An instance directory with one session."""
+        return new_place(tmp_path, self.plugin, settings)
+
+    # The end of a sandbox
+
+    def test_the_exit_status_and_the_last_words_come_back(self, place: Place) -> None:
+        ended = run(place, "import sys; print('these are my last words', file=sys.stderr); sys.exit(7)")
+        assert (ended.code, ended.reason) == (7, "exited")
+        assert "these are my last words" in ended.last_words
+
+    def test_a_chatty_sandbox_is_not_held_up_and_its_last_words_are_bounded(self, place: Place) -> None:
+        ended = run(
+            place,
+            "import sys; [sys.stderr.write('x' * 99 + chr(10)) for _ in range(50_000)]; print('end', file=sys.stderr)",
+        )
+        assert ended.code == 0
+        assert len(ended.last_words) <= 4_000
+        assert ended.last_words.endswith("end\n")
+
+    def test_a_program_that_cannot_start_ends_and_says_why(self, place: Place) -> None:
+        ended = run(place, arguments=("-m", "no_such_module"))
+        assert ended.code == 1
+        assert "no_such_module" in ended.last_words
+
+    def test_two_can_wait_for_one_sandbox_and_a_third_after_its_end(self, place: Place) -> None:
+        async def scenario() -> None:
+            async with connected(place) as runtime:
+                sandbox = await runtime.start(place.spec("raise SystemExit(4)"))
+                first, second = await asyncio.gather(sandbox.wait(), sandbox.wait())
+                assert first == second == await sandbox.wait()
+                assert first.code == 4
+
+        patiently(scenario())
+
+    def test_a_waiter_that_gives_up_leaves_the_others_waiting(self, place: Place) -> None:
+        async def scenario() -> None:
+            async with connected(place) as runtime:
+                sandbox = await started(runtime, place.spec(WAIT_FOR_SIGTERM), place)
+                impatient, patient = asyncio.create_task(sandbox.wait()), asyncio.create_task(sandbox.wait())
+                await asyncio.sleep(0)
+                impatient.cancel()
+                await sandbox.stop(PATIENCE_S)
+                assert (await patient).code == 3
+
+        patiently(scenario())
+
+    def test_a_stop_lets_the_signal_handler_run(self, place: Place) -> None:
+        async def scenario() -> None:
+            async with connected(place) as runtime:
+                sandbox = await started(runtime, place.spec(WAIT_FOR_SIGTERM), place)
+                await sandbox.stop(PATIENCE_S)
+                assert ((await sandbox.wait()).code, (await sandbox.wait()).reason) == (3, "exited")
+
+        patiently(scenario())
+        assert place.answer() == "asked to leave"
+
+    def test_a_stop_of_a_stubborn_one_kills_it_after_the_grace_time(self, place: Place) -> None:
+        async def scenario() -> float:
+            async with connected(place) as runtime:
+                sandbox = await started(runtime, place.spec(STUBBORN), place)
+                began = time.monotonic()
+                await sandbox.stop(0.5)
+                took_s = time.monotonic() - began
+                ended = await sandbox.wait()
+                assert (ended.code, ended.reason) == (-signal.SIGKILL, "killed")
+                return took_s
+
+        assert 0.5 <= patiently(scenario()) < 10
+
+    def test_a_stop_after_the_end_is_silent(self, place: Place) -> None:
+        async def scenario() -> None:
+            async with connected(place) as runtime:
+                sandbox = await runtime.start(place.spec("pass"))
+                await sandbox.wait()
+                await sandbox.stop(1)
+                await sandbox.stop(0)
+
+        patiently(scenario())
+
+    def test_the_end_of_the_program_is_the_end_of_what_it_left_running(self, place: Place) -> None:
+        child = "import os, time\nwhile True: open(os.environ['OUT'] + '/alive', 'w').close(); time.sleep(0.02)"
+        run(
+            place,
+            f"import subprocess, sys, time\nsubprocess.Popen([sys.executable, '-c', {child!r}])\n"
+            "while not os.path.exists(os.environ['OUT'] + '/alive'): time.sleep(0.01)\n",
+        )
+        assert not writes_on(place.outgoing / "alive")
+
+    # What goes in
+
+    def test_arguments_and_variables_arrive_exactly(self, place: Place) -> None:
+        arguments = ["two words", "", "'\"$HOME`\\", "line\nbreak", "grüße", "--flag"]
+        variables = {"EMPTY": "", "SIGNS": "a=b 'c' \"d\" $e `f` \\", "LINES": "one\ntwo", "WORDS": "grüße"}
+        spec = place.spec("import sys; answer([sys.argv[1:], dict(os.environ)])")
+        spec = evolve(spec, arguments=(*spec.arguments, *arguments), environment={**spec.environment, **variables})
+        run(place, spec=spec)
+        seen_arguments, seen_variables = place.answer()
+        assert arguments == seen_arguments
+        assert variables == {name: seen_variables[name] for name in variables}
+        assert set() == set(seen_variables) - set(spec.environment) - self.own_variables
+
+    def test_a_key_in_the_hosts_environment_is_nowhere_inside(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        key = "sk-this-key-belongs-to-the-host"
+        monkeypatch.setenv("NANOCLAW_CONTRACT_KEY", key)
+        place = place.with_variable("NANOCLAW_CONTRACT_KEY", key)
+        run(place, LOOK_FOR.format(key[::-1], "/proc" if self.isolates else "/proc/self"))
+        assert place.answer() == []
+
+    def test_the_inbound_side_is_read_only_and_the_outbound_side_is_writable(self, place: Place) -> None:
+        (place.incoming / "letter").write_text("from the host")
+        run(place, READ_AND_WRITE)
+        read, written = place.answer()
+        assert read == "from the host"
+        assert ([] if self.isolates else ["letter", "new"]) == written
+        assert (place.outgoing / "reply").read_text() == "from the sandbox"
+
+    def test_a_directory_that_was_not_mounted_cannot_be_seen(self, place: Place) -> None:
+        elsewhere = place.home / "elsewhere"
+        elsewhere.mkdir()
+        (elsewhere / "secret").write_text("a secret")
+        run(
+            place, f"answer([os.path.exists({str(elsewhere)!r}), os.path.exists({str(Path.home() / '.')!r} + '/.ssh')])"
+        )
+        assert (not self.isolates) == place.answer()[0]
+
+    def test_a_socket_of_the_host_in_the_inbound_side_can_be_connected_to(self, place: Place) -> None:
+        with place.listening() as server:
+            answered = threading.Thread(target=_answer_once, args=(server,))
+            answered.start()
+            run(
+                place,
+                "import socket; s = socket.socket(socket.AF_UNIX); s.connect(os.environ['IN'] + '/bell.sock'); s.sendall(b'ring'); answer(s.recv(9).decode())",
+            )
+            answered.join(PATIENCE_S)
+        assert place.answer() == "rung"
+
+    # Walls
+
+    def test_it_says_honestly_whether_it_isolates(self, place: Place) -> None:
+        async def scenario() -> None:
+            async with connected(place) as runtime:
+                readiness = await runtime.check()
+                assert readiness.ready, readiness
+                assert self.isolates == readiness.isolates
+                assert readiness.detail
+                assert self.isolates or readiness.remedy
+
+        patiently(scenario())
+
+    def test_without_isolation_nothing_that_runs_tools_is_started(self, place: Place) -> None:
+        async def scenario() -> None:
+            async with connected(place) as runtime:
+                spec = evolve(place.spec("answer('ran')"), runs_tools=True)
+                if self.isolates:
+                    await (await runtime.start(spec)).wait()
+                else:
+                    with pytest.raises(SandboxRefused, match="install"):
+                        await runtime.start(spec)
+
+        patiently(scenario())
+        assert self.isolates == (place.outgoing / "answer.json").exists()
+
+    @pytest.mark.parametrize("network", [Network.GATEWAY, Network.NONE])
+    def test_a_sandbox_of_its_own_has_no_network_not_even_to_the_host(self, place: Place, network: Network) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            addresses = [
+                ("127.0.0.1", server.getsockname()[1]),
+                (own_address(), server.getsockname()[1]),
+                ("9.9.9.9", 53),
+            ]
+            run(place, spec=evolve(place.spec(CONNECT.format(addresses[: 3 if self.isolates else 1])), network=network))
+        assert ([] if self.isolates else [list(addresses[0])]) == place.answer()
+
+    def test_processes_of_the_host_cannot_be_seen(self, place: Place) -> None:
+        run(
+            place,
+            f"answer([os.getpid(), os.path.exists('/proc/{os.getpid()}/cwd') and os.readlink('/proc/{os.getpid()}/cwd')])",
+        )
+        inside, directory = place.answer()
+        if self.isolates:
+            assert inside < 100
+            assert str(Path.cwd()) != directory
+        else:
+            assert inside > 1
+
+    def test_it_does_not_run_as_root_inside(self, place: Place) -> None:
+        run(
+            place,
+            "answer([os.getuid(), os.geteuid(), os.getgid(), open('/proc/self/status').read()] if os.path.exists('/proc/self') else [os.getuid()])",
+        )
+        if self.isolates:
+            *ids, status = place.answer()
+            assert 0 not in ids
+            assert "CapEff:\t0000000000000000" in status
+            assert "CapBnd:\t0000000000000000" in status
+            assert "NoNewPrivs:\t1" in status
+        else:
+            assert os.getuid() == place.answer()[0]
+
+    def test_the_root_is_read_only_and_there_is_room_for_temporary_files(self, place: Place) -> None:
+        run(place, TEMPORARY)
+        assert {"/tmp": True, "home": True, "/": not self.isolates and os.getuid() == 0} == place.answer()
+
+    def test_memory_is_limited(self, place: Place) -> None:
+        spec = place.spec(
+            "data = [bytearray(2**20) for _ in range(300)]; answer('took it all')", memory_bytes=128 * 2**20
+        )
+        ended = run(place, spec=spec)
+        if not self.isolates:
+            assert place.answer() == "took it all"
+        else:
+            assert not (place.outgoing / "answer.json").exists()
+            assert ended.code != 0
+            assert not self.counts_memory_of_all or ended.reason == "out of memory"
+
+    def test_the_number_of_processes_is_limited(self, place: Place) -> None:
+        run(place, spec=place.spec(MANY_PROCESSES, pids=40))
+        assert (30 <= place.answer() <= 40) if self.counts_processes else (place.answer() == 60)
+
+    def test_what_orphans_leave_is_cleared_away(self, place: Place) -> None:
+        run(place, ORPHANS)
+        assert (place.answer() == 0) or not self.isolates
+
+    # Many, and again
+
+    def test_many_can_be_started_at_once(self, place: Place) -> None:
+        async def scenario() -> list[int]:
+            async with connected(place) as runtime:
+                specs = [
+                    place.spec(f"raise SystemExit({number})", name=f"{place.name}-{number}") for number in range(8)
+                ]
+                sandboxes = await asyncio.gather(*map(runtime.start, specs))
+                return [ended.code for ended in await asyncio.gather(*(sandbox.wait() for sandbox in sandboxes))]
+
+        assert list(range(8)) == patiently(scenario())
+
+    def test_a_name_that_is_taken_is_refused_and_free_again_after_the_end(self, place: Place) -> None:
+        async def scenario() -> None:
+            async with connected(place) as runtime:
+                first = await started(runtime, place.spec(WAIT_FOR_SIGTERM), place)
+                with pytest.raises(SandboxFailed, match=place.name):
+                    await runtime.start(place.spec("pass"))
+                await first.stop(PATIENCE_S)
+                assert (await first.wait()).code == 3
+                assert (await (await runtime.start(place.spec("pass"))).wait()).code == 0
+
+        patiently(scenario())
+
+    def test_a_failed_start_leaves_nothing_behind(self, place: Place) -> None:
+        async def scenario() -> None:
+            async with connected(place) as runtime:
+                spec = place.spec("pass")
+                missing = Mount(source=place.home / "missing", target="/workspace/missing")
+                with pytest.raises((SandboxFailed, SandboxRefused), match="missing"):
+                    await runtime.start(evolve(spec, mounts=(*spec.mounts, missing)))
+                assert not missing.source.exists()
+                assert await runtime.reap() == 0
+                assert (await (await runtime.start(spec)).wait()).code == 0
+
+        patiently(scenario())
+
+    def test_warning_26_the_event_loop_never_waits_for_a_sandbox(self, place: Place) -> None:
+        async def scenario() -> float:
+            async with connected(place) as runtime:
+                await runtime.check()  # the first look at the machine loads modules
+                async with longest_pause() as pause_s:
+                    await runtime.check()
+                    sandbox = await started(runtime, place.spec(STUBBORN), place)
+                    await sandbox.stop(0.3)
+                    await runtime.reap()
+                return max(pause_s)
+
+        assert patiently(scenario()) < 0.25
+
+    # Leftovers
+
+    def test_reaping_ends_what_a_dead_host_left_and_spares_our_own(self, place: Place) -> None:
+        async def scenario() -> None:
+            killed_host(place)
+            async with connected(place) as runtime:
+                own = place.other_session("own")
+                mine = await started(runtime, own.spec(WAIT_FOR_SIGTERM), own)
+                await runtime.reap()
+                assert not await asyncio.to_thread(writes_on, place.outgoing / "alive")
+                assert await runtime.reap() == 0
+                await mine.stop(PATIENCE_S)
+                assert (await mine.wait()).code == 3
+
+        patiently(scenario())
+
+    def test_reaping_spares_the_sandboxes_of_another_instance(self, place: Place, tmp_path: Path) -> None:
+        async def scenario() -> None:
+            neighbour = new_place(tmp_path / "neighbour", self.plugin, place.settings)
+            async with connected(neighbour) as theirs, connected(place) as ours:
+                sandbox = await started(theirs, neighbour.spec(WAIT_FOR_SIGTERM), neighbour)
+                assert await ours.reap() == 0
+                await sandbox.stop(PATIENCE_S)
+                assert (await sandbox.wait()).code == 3
+
+        patiently(scenario())
+
+
+LOOK_FOR = """
+import glob
+key, found = "{}"[::-1].encode(), []
+for pattern in ("/environ", "/cmdline", "/*/environ", "/*/cmdline", "/*/task/*/environ"):
+    for path in glob.glob("{}" + pattern):
+        try:
+            content = open(path, "rb").read()
+        except OSError:
+            continue
+        if key in content:
+            found.append(path)
+answer(found)
+"""
+READ_AND_WRITE = """
+incoming, written = os.environ["IN"], []
+read = open(incoming + "/letter").read()
+for name in ("letter", "new"):
+    try:
+        open(incoming + "/" + name, "w").close()
+        written.append(name)
+    except OSError:
+        pass
+open(os.environ["OUT"] + "/reply", "w").write("from the sandbox")
+answer([read, written])
+"""
+CONNECT = """
+import socket
+reached = []
+for address in {!r}:
+    try:
+        socket.create_connection(address, timeout=3).close()
+        reached.append(address)
+    except OSError:
+        pass
+answer(reached)
+"""
+TEMPORARY = """
+def can_write(directory):
+    try:
+        path = os.path.join(directory, "nanoclaw-contract")
+        open(path, "w").close()
+        os.unlink(path)
+        return True
+    except OSError:
+        return False
+answer({"/tmp": can_write("/tmp"), "home": can_write(os.environ["HOME"]), "/": can_write("/")})
+"""
+MANY_PROCESSES = """
+import signal, time
+children = []
+for _ in range(60):
+    try:
+        child = os.fork()
+    except OSError:
+        break
+    if not child:
+        time.sleep(60)
+        os._exit(0)
+    children.append(child)
+answer(len(children))
+for child in children:
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+"""
+ORPHANS = """
+import glob, time
+for _ in range(5):
+    child = os.fork()
+    if not child:
+        if not os.fork():
+            time.sleep(0.05)
+        os._exit(0)
+    os.waitpid(child, 0)
+def dead():
+    count = 0
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        try:
+            count += open(path).read().rpartition(")")[2].split()[0] == "Z"
+        except OSError:
+            pass
+    return count
+deadline = time.monotonic() + 10
+time.sleep(0.1)
+while dead() and time.monotonic() < deadline:
+    time.sleep(0.02)
+answer(dead())
+"""
+
+
+def run(place: Place, code: str = "", *, arguments: Sequence[str] = (), spec: SandboxSpec | None = None) -> Any:
+    """Run one sandbox to its end and return how it ended."""
+
+    async def scenario() -> Any:
+        async with connected(place) as runtime:
+            wanted = spec or place.spec(code)
+            sandbox = await runtime.start(evolve(wanted, arguments=arguments) if arguments else wanted)
+            return await sandbox.wait()
+
+    return patiently(scenario())
+
+
+def patiently(scenario: Coroutine[Any, Any, T]) -> T:
+    """Run a scenario; one that hangs fails."""
+
+    async def bounded() -> T:
+        async with asyncio.timeout(2 * PATIENCE_S):
+            return await scenario
+
+    return asyncio.run(bounded())
+
+
+@contextlib.asynccontextmanager
+async def connected(place: Place) -> AsyncIterator[RuntimeAdapter]:
+    """Make the runtime of a place, and let go of it at the end."""
+    runtime = connect(place)
+    try:
+        yield runtime
+    finally:
+        await runtime.close()
+
+
+async def started(runtime: RuntimeAdapter, spec: SandboxSpec, place: Place) -> Sandbox:
+    """Start a sandbox, and wait until its program says that it is ready."""
+    sandbox = await runtime.start(spec)
+    async with asyncio.timeout(PATIENCE_S):
+        while not (place.outgoing / "ready").exists():  # noqa: ASYNC110  # another process makes it
+            await asyncio.sleep(0.01)
+    return sandbox
+
+
+def killed_host(place: Place) -> None:
+    """Let another process start a sandbox that gives signs of life, and kill that process as kill -9 does."""
+    program = [sys.executable, "-m", "nanoclaw_core.testing.runtime_place", place.to_text()]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, env={**os.environ, **place.environment}) as host:
+        assert host.stdout is not None
+        assert host.stdout.readline() == b"started\n"
+        host.kill()
+
+
+def writes_on(path: Path) -> bool:
+    """Say whether anybody still writes to a file: it is taken away, and does not come back where nobody does."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        path.unlink(missing_ok=True)
+        quiet_until = time.monotonic() + 0.5
+        while not path.exists() and time.monotonic() < quiet_until:
+            time.sleep(0.02)
+        if not path.exists():
+            return False
+    return True
+
+
+@contextlib.asynccontextmanager
+async def longest_pause() -> AsyncIterator[list[float]]:
+    """Measure for how long the event loop did nothing else, in seconds."""
+    pauses = [0.0]
+
+    async def tick() -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.005)
+            pauses.append(time.monotonic() - before - 0.005)
+
+    ticking = asyncio.create_task(tick())
+    try:
+        yield pauses
+    finally:
+        ticking.cancel()
+
+
+def own_address() -> str:
+    """Return an address of this machine that is not its loopback, as far as it has one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        probe.connect(("192.0.2.1", 9))  # a documentation address; nothing is sent
+        return str(probe.getsockname()[0])
+    return "127.0.0.1"
+
+
+def _answer_once(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    with connection:
+        assert connection.recv(9) == b"ring"
+        connection.sendall(b"rung")
