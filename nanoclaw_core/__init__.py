@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from nanoclaw_core.cli.embedded import running_host
+    from nanoclaw_core.cli.invocation import Invocation
     from nanoclaw_core.descriptors.administration import (
         Action,
         ApprovalHandler,
@@ -82,6 +84,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "cli.embedded": "running_host",
+    "cli.invocation": "Invocation",
     "descriptors.administration": "Action ApprovalHandler Migration Parameter Resource Roster Sweep Verb",
     "descriptors.channels": "Channel ChannelAdapter Receive ShowsStatus ShowsTyping",
     "descriptors.context": "PluginContext",

@@ -1,7 +1,7 @@
 """What was typed, taken apart by pure functions.
 
 A verb's command line is positional words and options: `--key value`, `--key=value`, a repeated key (a list), a flag
-alone (true), `--key=null` (an explicit null, where an empty text is an empty text), and `--` before words that only look
+alone (true), `--key=null` (an explicit null; an empty text stays an empty text), and `--` before words that only look
 like options. What kind a value is structured into is the host's to say, which knows the verb.
 """
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from nanoclaw_wire.socket_path import short_path
 
-from nanoclaw_core.cli.invocation import start_hint
+from nanoclaw_core.cli.invocation import as_typed
 from nanoclaw_core.errors import TransportError
 
 SOCKET = "ncl.sock"
@@ -57,7 +57,7 @@ def _connect(home: Path, environment: Mapping[str, str], timeout_s: float | None
             connection.connect(short)
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
         connection.close()
-        raise NoHost(f"no host runs on {home}; start one with `{start_hint(home, environment)}`") from error
+        raise NoHost(f"no host runs on {home}; start one with `{as_typed('serve', home, environment)}`") from error
     except OSError as error:
         connection.close()
         raise TransportError(f"the host on {home} cannot be reached: {error}; is it another user's?") from error

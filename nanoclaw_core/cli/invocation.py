@@ -28,6 +28,6 @@ def home_directory(chosen: str | None, environment: Mapping[str, str]) -> Path:
     return Path(os.path.abspath(os.path.expanduser(raw)))  # noqa: PTH100, PTH111  # Path.resolve would follow links
 
 
-def start_hint(home: Path, environment: Mapping[str, str]) -> str:
-    """Return the command that starts a host on this home, as a person here would type it."""
-    return "ncl serve" if home == home_directory(None, environment) else f"ncl --home {home} serve"
+def as_typed(command: str, home: Path, environment: Mapping[str, str]) -> str:
+    """Return `ncl <command>` as a person here would type it, naming the home where it is not the usual one."""
+    return f"ncl {command}" if home == home_directory(None, environment) else f"ncl --home {home} {command}"

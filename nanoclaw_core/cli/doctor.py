@@ -1,0 +1,65 @@
+"""`ncl doctor`: what is missing or wrong, and what to do about it; also with the host down and every plugin broken."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from nanoclaw_core.cli.failures import print_json
+from nanoclaw_core.cli.invocation import Invocation
+from nanoclaw_core.cli.rendering import coloured
+from nanoclaw_core.cli.silence import keep_logs_silent
+
+if TYPE_CHECKING:
+    from nanoclaw_core.doctor import Finding
+
+
+@click.command(short_help="Say what is missing or wrong, and what to do.")
+@click.pass_obj
+def doctor(invocation: Invocation) -> int:
+    """Look at everything an instance needs, and say what to do where something is missing.
+
+    Exits 1 where something is a problem; a warning is none.
+    """
+    from nanoclaw_core.doctor import examine
+
+    keep_logs_silent()  # what is wrong is said below, once
+    findings = asyncio.run(examine(invocation.home, invocation.environment))
+    if invocation.as_json:
+        print_json({"id": "cli", "ok": True, "data": [_record(finding) for finding in findings]})
+    else:
+        click.echo(_report(findings, invocation.environment))
+    return 1 if any(finding.state == "problem" for finding in findings) else 0
+
+
+def _record(finding: Finding) -> dict[str, str]:
+    return {key: getattr(finding, key) for key in ("area", "name", "state", "detail", "remedy")}
+
+
+def _report(findings: Sequence[Finding], environment: Mapping[str, str]) -> str:
+    area_width = max((len(finding.area) for finding in findings), default=0)
+    name_width = max((len(finding.name) for finding in findings), default=0)
+    lines = []
+    for finding in findings:
+        state = coloured(finding.state, sys.stdout, environment) + " " * (len("problem") - len(finding.state))
+        lines.append(f"{state}  {finding.area:<{area_width}}  {finding.name:<{name_width}}  {finding.detail}".rstrip())
+        if finding.remedy and finding.state != "ok":
+            lines.append(f"{'':9}→ {finding.remedy}")
+    counts = {state: sum(finding.state == state for finding in findings) for state in ("problem", "warning")}
+    lines.append("")
+    lines.append(_summary(counts["problem"], counts["warning"]))
+    return "\n".join(lines)
+
+
+def _summary(problems: int, warnings: int) -> str:
+    if not problems and not warnings:
+        return "all is well"
+    return ", ".join(
+        f"{number} {word}{'' if number == 1 else 's'}"
+        for number, word in ((problems, "problem"), (warnings, "warning"))
+        if number
+    )

@@ -1,0 +1,66 @@
+"""`ncl help`: the commands on this machine, and the verbs of the host where one runs."""
+
+from __future__ import annotations
+
+import click
+
+from nanoclaw_core import __version__
+from nanoclaw_core.cli import client, commands, verbs
+from nanoclaw_core.cli.failures import print_json
+from nanoclaw_core.cli.invocation import Invocation, as_typed
+from nanoclaw_core.cli.rendering import render
+from nanoclaw_core.errors import PluginError
+
+ANSWER_S = 5.0
+USAGE = f"""\
+nanoclaw {__version__} runs people's AI assistants on your own machine.
+
+Usage: ncl [--home PATH] [--json] COMMAND …
+
+  --home PATH  the instance directory; else $NANOCLAW_HOME, else ~/.nanoclaw
+  --json       answers as JSON frames
+  --version    the version
+
+Commands (ncl COMMAND --help says more):
+"""
+
+
+@click.command(short_help="Say what commands there are.")
+@click.argument("words", nargs=-1)
+@click.pass_obj
+def show_help(invocation: Invocation, words: tuple[str, ...]) -> int:
+    """Say what commands there are, or explain one."""
+    if words:
+        return _explain(invocation, words)
+    local = {command.name: _summary(command) for command in commands.known()}
+    try:
+        frame = client.ask(invocation.home, ["help"], {}, invocation.environment, timeout_s=ANSWER_S)
+        from_host = frame.get("data") if frame["ok"] else None
+    except client.NoHost:
+        from_host = None
+    if invocation.as_json:
+        print_json({"id": "cli", "ok": True, "data": {"commands": local, "host": from_host}})
+        return 0
+    width = max(map(len, local))
+    click.echo(USAGE + "\n".join(f"  {name:<{width}}  {text}" for name, text in local.items()))
+    click.echo()
+    if from_host is None:
+        start = as_typed("serve", invocation.home, invocation.environment)
+        click.echo(f"No host runs on {invocation.home}, so its own commands are not listed; start one with `{start}`.")
+    else:
+        click.echo(render(from_host))
+    return 0
+
+
+def _explain(invocation: Invocation, words: tuple[str, ...]) -> int:
+    command = commands.find(words[0])
+    if command is not None:
+        return commands.run(command, [*words[1:], "--help"], invocation)
+    return verbs.run([*words, "help"], invocation)
+
+
+def _summary(command: commands.Command) -> str:
+    try:
+        return commands.load(command).get_short_help_str(limit=80)
+    except PluginError as error:
+        return f"({error})"

@@ -1,0 +1,30 @@
+"""`ncl init`: make an instance directory."""
+
+from __future__ import annotations
+
+import click
+
+from nanoclaw_core.cli.failures import print_json
+from nanoclaw_core.cli.invocation import Invocation, as_typed
+
+
+@click.command(short_help="Make an instance directory, or complete one.")
+@click.pass_obj
+def initialise(invocation: Invocation) -> int:
+    """Make an instance directory: settings, an agent group, the terminal's wiring, and you as its owner.
+
+    What is there already stays as it is, so running it again does no harm.
+    """
+    from nanoclaw_core.instance import initialise as make
+
+    made = list(make(invocation.home, environment=invocation.environment).created)
+    if invocation.as_json:
+        print_json({"id": "cli", "ok": True, "data": {"home": str(invocation.home), "created": made}})
+    elif made:
+        click.echo(f"made in {invocation.home}:")
+        for name in made:
+            click.echo(f"  {name}")
+        click.echo(f"go on with `ncl chat`, or with `{as_typed('serve', invocation.home, invocation.environment)}`")
+    else:
+        click.echo(f"{invocation.home} is complete already; nothing was changed")
+    return 0

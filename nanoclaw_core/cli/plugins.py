@@ -1,0 +1,59 @@
+"""`ncl plugins`: what is installed and whether it works, asked of the host, or found out here where none runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from nanoclaw_core.cli import client
+from nanoclaw_core.cli.failures import print_json, tell
+from nanoclaw_core.cli.invocation import Invocation
+from nanoclaw_core.cli.rendering import render
+from nanoclaw_core.cli.silence import keep_logs_silent
+from nanoclaw_core.errors import PluginError, SettingsError
+
+ANSWER_S = 5.0
+
+
+@click.group(short_help="Say which plugins are installed and whether they work.")
+def plugins() -> None:
+    """Say which plugins are installed and whether they work."""
+
+
+@plugins.command("list", short_help="List the installed plugins.")
+@click.pass_obj
+def list_plugins(invocation: Invocation) -> int:
+    """List the installed plugins with their state, and the reason where one failed."""
+    try:
+        frame = client.ask(invocation.home, ["plugins", "list"], {}, invocation.environment, timeout_s=ANSWER_S)
+    except client.NoHost:
+        frame = {"id": "cli", "ok": True, "data": _found_here(invocation)}
+    if invocation.as_json:
+        print_json(frame)
+    elif frame["ok"]:
+        click.echo(render(frame.get("data")))
+    else:
+        tell(frame["error"]["code"], frame["error"]["message"], as_json=False)
+    return 0 if frame["ok"] else 1
+
+
+def _found_here(invocation: Invocation) -> list[dict[str, Any]]:
+    from nanoclaw_core.plugins import Plugins
+    from nanoclaw_core.settings import load_settings
+
+    keep_logs_silent()
+    disabled: frozenset[str] = frozenset()
+    try:
+        disabled = frozenset(load_settings(invocation.home, invocation.environment).core.disabled_plugins)
+    except SettingsError as error:
+        click.echo(f"warning: {error}", err=True)
+    loaded = Plugins()
+    try:
+        loaded.load_installed(disabled)
+    except PluginError as error:
+        click.echo(f"warning: {error}", err=True)
+    return [
+        {"name": report.name, "state": report.state.value, "source": report.source, "reason": report.reason}
+        for report in loaded.reports()
+    ]

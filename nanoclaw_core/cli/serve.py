@@ -1,0 +1,111 @@
+"""`ncl serve`: a host in the foreground. Signals and log set-up are here, as an embedded host must have neither."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nanoclaw_core.cli.invocation import Invocation, as_typed
+from nanoclaw_core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from nanoclaw_core.host import Host
+    from nanoclaw_core.settings import Settings
+
+STOP_S = 10.0  # what a service manager waits at least before it kills
+
+
+@click.command(short_help="Run the host in the foreground.")
+@click.pass_obj
+def serve(invocation: Invocation) -> int:
+    """Run the host in the foreground until SIGTERM or ctrl-c, which stops everything in order within 10 s.
+
+    A second signal ends it at once. The log goes to stderr and to logs/nanoclaw.log in the instance directory.
+    """
+    from nanoclaw_core import logs
+    from nanoclaw_core.settings import FILE_NAME, load_settings
+
+    home = invocation.home
+    if not (home / FILE_NAME).exists():
+        make = as_typed("init", home, invocation.environment)
+        raise SettingsError(f"there is no instance in {home}; make one with `{make}`")
+    settings = load_settings(home, invocation.environment)
+    logs.configure(settings.core.log_level, home / "logs", to_stderr=True)
+    _raise_file_limit()
+    return asyncio.run(_Serving(invocation, settings).run())
+
+
+class _Serving:
+    """One host between its start and the signal that ends it."""
+
+    def __init__(self, invocation: Invocation, settings: Settings) -> None:
+        self._invocation, self._settings = invocation, settings
+        self._asked_at: float | None = None
+        self._stop = asyncio.Event()
+        self._ready = False
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        work = asyncio.create_task(self._host())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number, work)
+        try:
+            await work
+        except asyncio.CancelledError:
+            if self._asked_at is None:
+                raise
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+        if self._asked_at is not None:
+            click.echo(f"stopped in {time.monotonic() - self._asked_at:.2f} s", err=True)
+        return 0
+
+    async def _host(self) -> None:
+        from nanoclaw_core.host import Host
+
+        async with Host(self._settings, environment=self._invocation.environment) as host:
+            self._ready = True
+            if not self._stop.is_set():
+                click.echo(ready_line(host, self._invocation.home))
+                sys.stdout.flush()
+            await self._stop.wait()
+
+    def _on_signal(self, number: int, work: asyncio.Task[None]) -> None:
+        if self._stop.is_set():
+            os._exit(128 + number)  # asked twice: what is left behind is tidied up by the next start
+        self._asked_at = time.monotonic()
+        self._stop.set()
+        if not self._ready:
+            work.cancel()
+        asyncio.get_running_loop().call_later(STOP_S, _give_up)
+
+
+def ready_line(host: Host, home: Path) -> str:
+    """Return the one line that says that a host is ready."""
+    channels = len(host.status().get("channels") or ())
+    plural = "channel" if channels == 1 else "channels"
+    return f"ready in {host.started_in_s:.2f} s · home {home} · {channels} {plural} · stop with ctrl-c"
+
+
+def _give_up() -> None:
+    click.echo(f"error: not everything stopped within {STOP_S:g} s; ended anyway, see `ncl logs`", err=True)
+    os._exit(1)
+
+
+def _raise_file_limit() -> None:
+    """Use as many open files as the system allows: each session holds a few, and the soft limit is often 1 024."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # some systems say more than they give; the soft limit stays
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,65 @@
+"""`ncl status`: what the host does now, or that none runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from nanoclaw_core.cli import client
+from nanoclaw_core.cli.failures import print_json
+from nanoclaw_core.cli.invocation import Invocation, as_typed
+from nanoclaw_core.cli.rendering import render
+
+ANSWER_S = 5.0
+
+
+@click.command(short_help="Say what the host does now.")
+@click.pass_obj
+def status(invocation: Invocation) -> int:
+    """Say what the host does now. Exits 0 where a host runs, 1 where none does (as systemctl does)."""
+    home, environment = invocation.home, invocation.environment
+    try:
+        frame = client.ask(home, ["status"], {}, environment, timeout_s=ANSWER_S)
+    except client.NoHost:
+        remedy = as_typed("serve" if home.exists() else "init", home, environment)
+        data: dict[str, Any] = {"running": False, "home": str(home), "remedy": remedy}
+        if invocation.as_json:
+            print_json({"id": "cli", "ok": True, "data": data})
+        else:
+            there = "" if home.exists() else ", which does not exist yet"
+            click.echo(f"no host runs on {home}{there}; start with `{remedy}`")
+        return 1
+    data = {"running": True, "home": str(home)} | (frame.get("data") or {})
+    if invocation.as_json:
+        print_json(frame | {"data": data})
+    else:
+        click.echo(_overview(data))
+    return 0 if frame["ok"] else 1
+
+
+def _overview(data: dict[str, Any]) -> str:
+    """Lay out a nested answer: single values first, then each list or table under its name."""
+    single = {key: value for key, value in data.items() if not isinstance(value, list | dict)}
+    width = max(map(len, single), default=0)
+    parts = ["\n".join(f"{key.replace('_', ' '):<{width}}  {_plain(value)}" for key, value in single.items())]
+    for key, value in data.items():
+        if isinstance(value, dict) and value:
+            value = [value] if all(not isinstance(inner, list | dict) for inner in value.values()) else value
+        if isinstance(value, list | dict) and value:
+            parts.append(f"{key.replace('_', ' ')}\n{_indented(value)}")
+    return "\n\n".join(parts)
+
+
+def _indented(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return "\n".join(f"  {item}" for item in value)
+    return "\n".join(f"  {line}" for line in render(value).splitlines())
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return "" if value is None else str(value)

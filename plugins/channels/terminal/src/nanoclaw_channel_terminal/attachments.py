@@ -1,0 +1,92 @@
+"""Files by path: `@path` words become files, and files that come are saved without overwriting anything."""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from nanoclaw_wire.layout import is_safe_name
+
+from nanoclaw_channel_terminal.frames import File
+from nanoclaw_channel_terminal.names import MAX_LINE_BYTES
+from nanoclaw_core import InvalidArguments
+
+MAX_FILES_BYTES = MAX_LINE_BYTES * 3 // 4 - 1_000_000  # base64 makes four bytes of three
+_WORD = re.compile(r'(?<!\S)@(?:"([^"\n]+)"|(@?\S+))')
+
+
+def take_files(text: str, directory: Path) -> tuple[str, list[File]]:
+    """Read the files that a text names with `@path` (`@"a path"` with spaces); the text keeps their names.
+
+    `@@` is a plain `@`. A text that is nothing but files becomes empty.
+
+    Raises:
+        InvalidArguments: A file is not there, cannot be read, or all together are too large.
+    """
+    files: list[File] = []
+
+    def replace(found: re.Match[str]) -> str:
+        quoted, bare = found.groups()
+        if bare and bare.startswith("@"):
+            return bare
+        file = _read(quoted or bare, directory, MAX_FILES_BYTES - sum(len(file.content) for file in files))
+        files.append(file)
+        return file.name
+
+    if not _WORD.sub("", text).strip() and not re.search(r"(?<!\S)@@", text):
+        _WORD.sub(replace, text)
+        return "", files
+    return _WORD.sub(replace, text), files
+
+
+def join_words(words: Sequence[str], directory: Path) -> str:
+    """Join the words of a command line; a word that is one `@path` as a whole keeps its spaces."""
+    return " ".join(_quoted(word, directory) for word in words)
+
+
+def save(name: str, content: bytes, directory: Path) -> Path:
+    """Write a file that came into a directory, under a name that is safe and not taken, and return where it is.
+
+    The name is the agent's word: one that is no plain file name becomes `file`, and leading dots go, so that nothing
+    that is hidden or that programs pick up by itself is planted.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    name = name.lstrip(".") if is_safe_name(name) else ""
+    stem, suffix = Path(name or "file").stem, Path(name or "file").suffix
+    for number in range(1, 10_000):
+        path = directory / (f"{stem}{suffix}" if number == 1 else f"{stem} ({number}){suffix}")
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+        except FileExistsError:
+            continue
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        return path
+    raise FileExistsError(f"{directory} has too many files called {name}")
+
+
+def _quoted(word: str, directory: Path) -> str:
+    is_path = word.startswith("@") and re.search(r"\s", word) and _path(word[1:], directory).is_file()
+    return f'@"{word[1:]}"' if is_path else word
+
+
+def _path(name: str, directory: Path) -> Path:
+    return directory / Path(name).expanduser()
+
+
+def _read(name: str, directory: Path, room_bytes: int) -> File:
+    path = _path(name, directory)
+    try:
+        if not path.is_file():
+            raise InvalidArguments(f"there is no file {name}; write @@{name} where you mean the words")
+        size_bytes = path.stat().st_size
+        if size_bytes > room_bytes:
+            raise InvalidArguments(f"{name} has {size_bytes} bytes; one message takes {MAX_FILES_BYTES} at most")
+        return File(name=path.name, content=path.read_bytes(), mime_type=mimetypes.guess_type(path.name)[0])
+    except OSError as error:
+        raise InvalidArguments(f"{name} cannot be read: {error.strerror}") from error

@@ -1,0 +1,81 @@
+"""`ncl chat`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nanoclaw_core import InvalidArguments, Invocation, TransportError
+
+if TYPE_CHECKING:
+    from nanoclaw_channel_terminal.once import Question
+
+STANDARD_INPUT = "-"
+
+
+@click.command(short_help="Talk to the assistant.")
+@click.argument("words", nargs=-1)
+@click.option(
+    "--timeout", "timeout_s", default=300.0, show_default=True, help="How long an answer may take, in seconds."
+)
+@click.option(
+    "--save-to",
+    default=Path(),
+    type=click.Path(path_type=Path, file_okay=False, exists=True, writable=True),
+    help="Where files that come are saved; else the current directory. Nothing is overwritten.",
+)
+@click.pass_obj
+def chat(invocation: Invocation, words: tuple[str, ...], timeout_s: float, save_to: Path) -> int:
+    """Talk to the assistant: with WORDS (or something piped in) once, without in a conversation.
+
+    A word @PATH attaches a file; @@ is a plain @. A word - stands for what is piped in.
+    """
+    if not words and sys.stdin.isatty():
+        return asyncio.run(_converse(invocation, save_to.absolute()))
+    question = _question(words, timeout_s, save_to.absolute(), invocation.as_json)
+    return asyncio.run(_ask(invocation, question))
+
+
+def _question(words: tuple[str, ...], timeout_s: float, save_to: Path, as_json: bool) -> Question:
+    from nanoclaw_channel_terminal.attachments import join_words, take_files
+    from nanoclaw_channel_terminal.once import Question
+
+    text, files = take_files(join_words([word for word in words if word != STANDARD_INPUT], Path.cwd()), Path.cwd())
+    if not words or STANDARD_INPUT in words:  # not otherwise: in a shell's loop it would eat the loop's own input
+        piped = sys.stdin.buffer.read().decode("utf-8", "replace").rstrip("\n")
+        text = "\n\n".join(part for part in (text, piped) if part)
+    if not text.strip() and not files:
+        raise InvalidArguments("there is nothing to say; write `ncl chat WORDS`, or pipe something in")
+    return Question(text=text, files=files, timeout_s=timeout_s, save_to=save_to, as_json=as_json)
+
+
+async def _ask(invocation: Invocation, question: Question) -> int:
+    from nanoclaw_channel_terminal.attaching import attached
+    from nanoclaw_channel_terminal.connection import HungUp
+    from nanoclaw_channel_terminal.once import Asking
+    from nanoclaw_channel_terminal.showing import Waiting
+
+    waiting = Waiting()
+    try:
+        async with attached(invocation, waiting.show) as connection:
+            return await Asking(connection, question, waiting).run()
+    except HungUp as error:
+        raise TransportError("the host went away before it answered; `ncl logs` says why") from error
+    finally:
+        waiting.show("")
+
+
+async def _converse(invocation: Invocation, save_to: Path) -> int:
+    from nanoclaw_channel_terminal.attaching import attached
+    from nanoclaw_channel_terminal.conversation import Conversation
+    from nanoclaw_channel_terminal.showing import Waiting
+
+    waiting = Waiting()
+    async with attached(invocation, waiting.show) as connection:
+        waiting.show("")
+        history = invocation.home / "data" / "terminal" / "history"
+        return await Conversation(connection, history, save_to).run()

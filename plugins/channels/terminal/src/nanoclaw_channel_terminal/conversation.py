@@ -1,0 +1,115 @@
+"""`ncl chat` without words: a conversation in the terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.history import FileHistory
+from prompt_toolkit.patch_stdout import patch_stdout
+
+from nanoclaw_channel_terminal.attachments import take_files
+from nanoclaw_channel_terminal.connection import Connection, HungUp
+from nanoclaw_channel_terminal.showing import message_text, printable, save_files
+from nanoclaw_core import InvalidArguments
+
+STOP = "/stop"
+
+
+class Conversation:
+    """A person at a terminal, until ctrl-d or until the host goes away."""
+
+    def __init__(self, connection: Connection, history: Path, save_to: Path) -> None:
+        history.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._connection, self._save_to = connection, save_to
+        self._status = ""
+        self._session: PromptSession[str] = PromptSession(
+            history=FileHistory(str(history)), bottom_toolbar=self._toolbar, erase_when_done=False
+        )
+
+    async def run(self) -> int:
+        """Talk; return the exit code."""
+        print("ctrl-d leaves, ctrl-c interrupts the agent, @path attaches a file")
+        with patch_stdout():
+            showing = asyncio.create_task(self._show_all())
+            try:
+                await self._ask_all()
+            except HungUp:
+                pass  # `_show_all` met it too
+            finally:
+                showing.cancel()
+                with contextlib.suppress(asyncio.CancelledError, HungUp):
+                    await showing
+        return 2 if showing.done() and not showing.cancelled() and showing.exception() else 0
+
+    async def _ask_all(self) -> None:
+        while True:
+            try:
+                line = await self._session.prompt_async("> ")
+            except KeyboardInterrupt:
+                await self._interrupt()
+            except EOFError:
+                return
+            else:
+                await self._say(line)
+
+    async def _say(self, line: str) -> None:
+        if not line.strip():
+            return
+        try:
+            text, files = take_files(line, Path.cwd())
+        except InvalidArguments as error:
+            print(f"not sent: {error}")
+            return
+        await self._connection.say(text, files)
+
+    async def _interrupt(self) -> None:
+        if self._session.default_buffer.text:
+            return  # ctrl-c has thrown the line away, as in a shell
+        if self._status:
+            print("(asked the agent to stop)")
+            await self._connection.say(STOP)
+        else:
+            print("(nothing is under way; ctrl-d leaves)")
+
+    async def _show_all(self) -> None:
+        try:
+            while True:
+                await self._show(await self._connection.next())
+        except HungUp:
+            print("the host went away; `ncl chat` attaches again")
+            if self._session.app.is_running:
+                self._session.app.exit(exception=EOFError())
+            raise
+
+    async def _show(self, frame: Mapping[str, Any]) -> None:
+        kind = frame["type"]
+        if kind == "message":
+            self._set_status("")
+            for line in (message_text(frame), *save_files(frame, self._save_to)):
+                if line:
+                    print(line)
+            await self._connection.seen(frame["id"])
+        elif kind == "said":
+            files = "".join(f" [{name}]" for name in frame.get("files") or ())
+            print(printable(f"(another terminal) {frame.get('text', '')}{files}"))
+        elif kind == "accepted" and frame.get("outcome") != "routed":
+            print(f"not taken: {frame.get('reason') or frame.get('outcome')}")
+        elif kind in ("status", "ready"):
+            self._set_status(str(frame.get("text") or frame.get("status") or ""))
+        elif kind == "typing":
+            self._set_status(self._status or "the agent is working")
+        elif kind == "error":
+            print(f"error: {frame.get('message')}")
+
+    def _set_status(self, text: str) -> None:
+        if text != self._status:
+            self._status = text
+            self._session.app.invalidate()
+
+    def _toolbar(self) -> str | None:
+        return f"… {printable(self._status)}" if self._status else None

@@ -1,0 +1,117 @@
+"""`ncl chat WORDS`: say something, wait for the answer, print it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+
+from nanoclaw_channel_terminal.connection import Connection
+from nanoclaw_channel_terminal.frames import File
+from nanoclaw_channel_terminal.showing import Waiting, message_text, save_files
+from nanoclaw_channel_terminal.turn import Turn
+
+ANSWERED, REFUSED, TIMED_OUT = 0, 1, 3
+
+
+@frozen(kw_only=True)
+class Question:
+    """One thing to say, and how its answer is wanted.
+
+    Args:
+        timeout_s: How long the answer may take.
+        save_to: Where files of the answer go.
+    """
+
+    text: str
+    files: Sequence[File]
+    timeout_s: float
+    save_to: Path
+    as_json: bool
+
+
+@frozen
+class Asking:
+    """One question under way; `_answer` is what was said so far."""
+
+    _connection: Connection
+    _question: Question
+    _waiting: Waiting
+    _answer: list[dict[str, Any]] = field(factory=list)
+
+    async def run(self) -> int:
+        """Say it, print the answer, and return the exit code.
+
+        Raises:
+            HungUp: The host went away in the middle.
+        """
+        await self._take_what_was_kept()
+        loop = asyncio.get_running_loop()
+        turn = Turn(await self._connection.say(self._question.text, self._question.files))
+        deadline = loop.time() + self._question.timeout_s
+        while True:
+            self._waiting.show(turn.status or ("" if turn.answers else "waiting for the host"))
+            ends_at = turn.ends_at()
+            try:
+                async with asyncio.timeout_at(min(deadline, deadline if ends_at is None else ends_at)):
+                    frame = await self._connection.next()
+            except TimeoutError:
+                return self._end(turn, timed_out=ends_at is None or ends_at > deadline)
+            turn.take(frame, loop.time())
+            if frame["type"] == "message":
+                await self._show(frame)
+
+    async def _take_what_was_kept(self) -> None:
+        while (frame := await self._connection.next())["type"] != "ready":
+            if frame["type"] == "message":
+                with self._waiting.away():
+                    print(f"(while nobody was here) {message_text(frame)}", file=sys.stderr)
+                    self._save(frame)
+                await self._connection.seen(frame["id"])
+
+    async def _show(self, frame: Mapping[str, Any]) -> None:
+        with self._waiting.away():
+            text = message_text(frame)
+            if text and not self._question.as_json:
+                print(text, flush=True)
+            saved = self._save(frame)
+        self._answer.append({key: frame[key] for key in ("id", "text", "card", "reaction") if key in frame} | saved)
+        await self._connection.seen(frame["id"])
+
+    def _save(self, frame: Mapping[str, Any]) -> dict[str, Any]:
+        lines = save_files(frame, self._question.save_to)
+        for line in lines:
+            print(line, file=sys.stderr)
+        return {"files": lines} if lines else {}
+
+    def _end(self, turn: Turn, *, timed_out: bool) -> int:
+        self._waiting.show("")
+        if turn.refusal is not None:
+            return self._fail("forbidden", f"the message was not taken: {turn.refusal}", REFUSED)
+        if timed_out:
+            doing = f" (the host said: {turn.status})" if turn.status else ""
+            message = (
+                f"no {'complete ' if turn.answers else ''}answer within {self._question.timeout_s:g} s{doing}."
+                " What comes later is shown at the next `ncl chat`; --timeout waits longer, `ncl logs` says what happens."
+            )
+            return self._fail("transport-error", message, TIMED_OUT)
+        if self._question.as_json:
+            print(
+                json.dumps({"id": "cli", "ok": True, "data": {"messages": self._answer}}, indent=2, ensure_ascii=False)
+            )
+        elif not turn.answers:
+            print("(the agent had nothing to say)", file=sys.stderr)
+        return ANSWERED
+
+    def _fail(self, code: str, message: str, exit_code: int) -> int:
+        if self._question.as_json:
+            frame = {"id": "cli", "ok": False, "error": {"code": code, "message": message}}
+            print(json.dumps(frame, indent=2, ensure_ascii=False))
+        else:
+            print(f"error ({code}): {message}", file=sys.stderr)
+        return exit_code

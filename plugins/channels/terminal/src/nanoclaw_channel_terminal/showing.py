@@ -1,0 +1,82 @@
+"""What people see: messages as text, and the line that says what is being waited for."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from nanoclaw_channel_terminal import frames
+from nanoclaw_channel_terminal.attachments import save
+
+_CLEAR_LINE = "\r\x1b[K"
+
+
+def printable(text: str) -> str:
+    """Return a text without what could steer a terminal: of the control characters, only new lines and tabs stay.
+
+    What an agent says is not trusted: it may quote a page that somebody wrote for this very terminal.
+    """
+    return "".join(c if c in "\n\t" or c.isprintable() or ord(c) >= 0xA0 else "�" for c in text.replace("\r\n", "\n"))
+
+
+def message_text(frame: Mapping[str, Any]) -> str:
+    """Return a message as text, its card's choices numbered; empty where it has only files."""
+    parts: list[str] = []
+    if "reaction" in frame:
+        parts.append(f"(reacted with {frame['reaction']})")
+    text = str(frame.get("text") or "").rstrip("\n")
+    if text:
+        parts.append(f"(changed its message) {text}" if frame.get("is_edit") else text)
+    card = frame.get("card")
+    if isinstance(card, dict):
+        parts.append(_card_text(card))
+    return printable("\n".join(parts))
+
+
+def save_files(frame: Mapping[str, Any], directory: Path) -> list[str]:
+    """Save the files of a message and return a line about each; one that cannot be saved is said so."""
+    lines = []
+    for item in frame.get("files") or ():
+        file = frames.file_from(item)
+        try:
+            lines.append(f"saved {save(file.name, file.content, directory)} ({len(file.content)} bytes)")
+        except OSError as error:
+            lines.append(f"could not save {printable(file.name)} in {directory}: {error.strerror or error}")
+    return lines
+
+
+class Waiting:
+    """The line on a terminal that says what is being waited for; nothing where the stream is no terminal."""
+
+    def __init__(self, stream: TextIO = sys.stderr) -> None:
+        self._stream = stream
+        self._is_terminal = stream.isatty()
+        self._shown = ""
+
+    def show(self, text: str) -> None:
+        """Show a phrase in place of the last one; an empty one takes it away."""
+        if self._is_terminal and text != self._shown:
+            self._stream.write(_CLEAR_LINE + (f"… {printable(text)}" if text else ""))
+            self._stream.flush()
+            self._shown = text
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Take the line away while something else is printed."""
+        shown = self._shown
+        self.show("")
+        yield
+        sys.stdout.flush()
+        self.show(shown)
+
+
+def _card_text(card: Mapping[str, Any]) -> str:
+    lines = [str(card.get("title") or ""), str(card.get("text") or "")]
+    choices = [str(choice) for choice in card.get("choices") or ()]
+    lines += [f"  {number}) {choice}" for number, choice in enumerate(choices, start=1)]
+    if choices:
+        lines.append("Answer with a number.")
+    return "\n".join(line for line in lines if line)
