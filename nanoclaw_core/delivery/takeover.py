@@ -135,9 +135,10 @@ class Takeover:
     def _is_own(self, session: Session, address: Address) -> bool:
         if session.messaging_group_id is not None:
             own = rooms.get(self.db, session.messaging_group_id)
-            return own is not None and (own.channel, own.room) == (address.channel, address.room)
-        routing = inbound.routing(self.inboxes.read(session.id))
-        return (routing.channel, routing.room) == (address.channel, address.room)
+            if own is not None and (own.channel, own.room) == (address.channel, address.room):
+                return True
+        # An agent-shared session answers wherever it was spoken to; the host alone wrote those rows.
+        return inbound.latest_from(self.inboxes.read(session.id), address.channel, address.room) is not None
 
     def _delivery(self, session: Session, message: OutboundMessage, problem: str) -> Delivery:
         answered = self._answered(session, message)

@@ -71,7 +71,6 @@ class Inbound:
         is_group: True for a room of several people.
         room_name: The room's name, kept for people to read (⚠44).
         at: When it was said; None is now.
-        reply_to: A private reply address for the answer where it is not the room, or None.
     """
 
     room: str
@@ -86,7 +85,6 @@ class Inbound:
     is_group: bool = False
     room_name: str | None = None
     at: datetime | None = None
-    reply_to: Address | None = None
 
 
 class Outcome(Enum):

@@ -8,6 +8,7 @@ One wiring that fails does not touch the others (⚠1).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -29,11 +30,12 @@ from nanoclaw_core.errors import NanoclawError
 from nanoclaw_core.ids import SessionId, UserId, new_id, user_id
 from nanoclaw_core.mailbox import attachments
 from nanoclaw_core.mailbox.directories import SessionDirectories
+from nanoclaw_core.mailbox.due import DueMarks
 from nanoclaw_core.mailbox.inbox import Inboxes
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.routing import commands, conversations, engage
 from nanoclaw_core.routing.engage import Engagement
-from nanoclaw_core.store import rooms, sessions
+from nanoclaw_core.store import rooms
 from nanoclaw_core.store.rooms import Drop, EngageMode, MessagingGroup, Wiring
 from nanoclaw_core.store.sessions import Session
 
@@ -77,6 +79,7 @@ class Surroundings:
     plugins: Plugins
     directories: SessionDirectories
     inboxes: Inboxes
+    due: DueMarks
     authority: Authority
     attachment_bytes: int
     wake: Callable[[SessionId], None]
@@ -89,7 +92,6 @@ class Router:
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._to = surroundings
-        self._due: set[SessionId] = set()
 
     async def route(self, channel: Channel, inbound: Inbound) -> Receipt:
         """Take one message from a channel.
@@ -111,10 +113,6 @@ class Router:
             if room is None:
                 return Receipt(outcome=Outcome.IGNORED, reason="no agent is wired here", correlation_id=correlation_id)
             return await self._route_in(channel, _event(channel, inbound, address, room, correlation_id))
-
-    def forget_due(self, session_id: SessionId) -> None:
-        """Note that a session's due mark was cleared."""
-        self._due.discard(session_id)
 
     def _room(self, address: Address, inbound: Inbound) -> MessagingGroup | None:
         db = self._to.db
@@ -192,7 +190,7 @@ class Router:
         if gate is commands.Gate.NEEDS_ADMIN and not self._to.authority.is_admin(event.user, wiring.agent_group_id):
             command = commands.command_of(event.inbound.text)
             denial = f"Permission denied: {command} requires admin access."
-            self._to.say(event.inbound.reply_to or event.address, denial, event.correlation_id)
+            self._to.say(event.address, denial, event.correlation_id)
             return Fate.REFUSED, denial
         if event.user is not None:
             rooms.see_user(self._to.db, event.user, channel.name, event.inbound.sender_name)
@@ -204,16 +202,13 @@ class Router:
         return (Fate.ANSWERED if answers else Fate.KEPT), ""
 
     async def _store(self, session: Session, event: Event, *, answers: bool) -> None:
-        target = event.inbound.reply_to or event.address
-        if answers and session.id not in self._due:
-            sessions.set_due(self._to.db, session.id, event.at)  # before the row: a start must find it (I4)
-            self._due.add(session.id)
-        await self._to.inboxes.describe(
-            session.id,
-            conversations.routing_of(session, target),
-            conversations.destinations_of(target, event.room.name),
-        )
-        await self._to.inboxes.append(session.id, [self._row(session, event, target, answers=answers)])
+        with self._to.due.writing(session.id) if answers else contextlib.nullcontext():
+            await self._to.inboxes.describe(
+                session.id,
+                conversations.routing_of(session, event.address),
+                conversations.destinations_of(event.address, event.room.name),
+            )
+            await self._to.inboxes.append(session.id, [self._row(session, event, answers=answers)])
         log.info("message routed", extra={"session": session.id, "wakes": answers})
         self._to.plugins.notify(
             "nanoclaw_message_routed",
@@ -225,7 +220,7 @@ class Router:
             self._to.show_typing(session.id, event.address)
             self._to.wake(session.id)
 
-    def _row(self, session: Session, event: Event, target: Address, *, answers: bool) -> NewInbound:
+    def _row(self, session: Session, event: Event, *, answers: bool) -> NewInbound:
         layout = self._to.directories.layout(session.id)
         files = attachments.store(
             layout.incoming, event.row_id, event.inbound.attachments, limit_bytes=self._to.attachment_bytes
@@ -236,9 +231,9 @@ class Router:
             at=event.at,
             content=json.dumps(_content(event, files), ensure_ascii=False),
             trigger=answers,
-            channel=target.channel,
-            room=target.room,
-            thread=target.thread,
+            channel=event.address.channel,
+            room=event.address.room,
+            thread=event.address.thread,
             platform_message_id=event.inbound.message_id,
             correlation_id=event.correlation_id,
         )

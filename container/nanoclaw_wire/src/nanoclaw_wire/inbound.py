@@ -200,6 +200,25 @@ def due_count(db: apsw.Connection, now: str) -> int:
     return count
 
 
+def next_due(db: apsw.Connection) -> str | None:
+    """Return when the next message wants a sandbox (clock text form), None where none waits."""
+    at: str | None = db.execute(
+        "SELECT min(coalesce(process_after, at)) FROM messages_in"
+        " WHERE status = 'pending' AND trigger = 1 AND kind <> 'system'"
+    ).get
+    return at
+
+
+def waiting(db: apsw.Connection, now: str) -> list[InboundMessage]:
+    """Return the messages that `due_count` counts, oldest first."""
+    rows = db.execute(
+        f"SELECT {_COLUMNS} FROM messages_in WHERE status = 'pending' AND trigger = 1 AND kind <> 'system'"
+        " AND (process_after IS NULL OR process_after <= ?) ORDER BY seq",
+        (now,),
+    )
+    return [_message(row) for row in rows]
+
+
 def set_status(db: apsw.Connection, changes: Iterable[tuple[str, Status]]) -> None:
     """Set the status of messages by id, in one transaction; a completed or failed one never changes again."""
     with db:

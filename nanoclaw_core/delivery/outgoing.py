@@ -1,0 +1,68 @@
+"""Making the message for the platform out of a stored one: files read, numbers of messages turned into platform ids."""
+
+from __future__ import annotations
+
+import apsw
+from attrs import frozen
+
+from nanoclaw_core.delivery import content
+from nanoclaw_core.delivery.content import Malformed
+from nanoclaw_core.descriptors.messages import Outbound
+from nanoclaw_core.mailbox.inbox import Inboxes
+from nanoclaw_core.mailbox.outbox import Outboxes
+from nanoclaw_core.store import deliveries
+from nanoclaw_core.store.deliveries import Delivery
+
+
+@frozen(kw_only=True)
+class Outgoing:
+    """Builds messages for platforms."""
+
+    db: apsw.Connection
+    inboxes: Inboxes
+    outboxes: Outboxes
+
+    def build(self, delivery: Delivery) -> Outbound:
+        """Return what the platform is to get.
+
+        Raises:
+            Malformed: It cannot be sent as it is; the message says why.
+            OutboxRefused: A file cannot be had.
+        """
+        message = content.read_message(delivery.kind, delivery.content)
+        files = []
+        if message.file_names:
+            if delivery.session_id is None or delivery.message_id is None:
+                raise Malformed("a message without a session has no files")
+            files = self.outboxes.files(delivery.session_id, delivery.message_id, message.file_names)
+        return Outbound(
+            idempotency_key=delivery.id,
+            text=message.text,
+            files=files,
+            card=message.card,
+            edit_of=self._platform_id(delivery, message.edit_of),
+            reaction_to=self._platform_id(delivery, message.reaction_to),
+            emoji=message.emoji,
+            in_reply_to=delivery.in_reply_to,
+        )
+
+    def clear(self, delivery: Delivery) -> None:
+        """Remove the files of a message that was sent."""
+        if delivery.session_id is not None and delivery.message_id is not None:
+            self.outboxes.clear(delivery.session_id, delivery.message_id)
+
+    def _platform_id(self, delivery: Delivery, seq: int | None) -> str | None:
+        """Turn a number into the platform's id: even ones are messages that came in, odd ones that went out (I2)."""
+        if seq is None:
+            return None
+        if delivery.session_id is None:
+            raise Malformed("a message without a session names no other message")
+        if seq % 2 == 0:
+            received = self.inboxes.by_seq(delivery.session_id, seq)
+            found = received.platform_message_id if received else None
+        else:
+            sent = deliveries.of_message(self.db, delivery.session_id, seq)
+            found = sent.platform_message_id if sent else None
+        if found is None:
+            raise Malformed(f"message {seq} is unknown, not delivered yet, or has no id on its platform")
+        return found

@@ -1,0 +1,117 @@
+"""The pump: when a runner rings, look into its file and pass on what is there.
+
+Rings are joined: one look at a time per session, and a sandbox that rings without writing is looked at ever more slowly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import apsw
+from attrs import define, frozen
+from nanoclaw_wire.session_files import NotARegularFile, WrongProtocol
+
+from nanoclaw_core.delivery.content import Request
+from nanoclaw_core.delivery.lanes import Lanes
+from nanoclaw_core.delivery.takeover import Taken, Takeover
+from nanoclaw_core.ids import SessionId
+from nanoclaw_core.mailbox.outbox import NeedsItsRunner
+
+log = logging.getLogger(__name__)
+UNREADABLE = (apsw.Error, NotARegularFile, WrongProtocol, NeedsItsRunner, ValueError, OSError)
+BUSY_AGAIN_S = 0.05
+FRUITLESS_FREE = 5  # rings without news that cost nothing: state changes and acknowledgements ring, too
+FRUITLESS_PAUSE_S = 0.25
+
+
+@frozen(kw_only=True)
+class Pumping:
+    """What the pump hands things to.
+
+    Args:
+        refused: A message of a session was refused, with the reason.
+        requested: A runner asks for an action.
+        idle: A session's runner has no turn open, and everything it wrote was queued.
+        broken: A session's outbound side cannot be read, with the reason.
+    """
+
+    refused: Callable[[SessionId, str], Awaitable[None]]
+    requested: Callable[[SessionId, Request], Awaitable[None]]
+    idle: Callable[[SessionId], None]
+    broken: Callable[[SessionId, str], None]
+
+
+@define
+class _Look:
+    is_scheduled: bool = False
+    fruitless: int = 0
+
+
+class Pump:
+    """Moves messages from sessions into the lanes."""
+
+    def __init__(self, takeover: Takeover, lanes: Lanes, to: Pumping) -> None:
+        self._takeover, self._lanes, self._to = takeover, lanes, to
+        self._looks: dict[SessionId, _Look] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def rang(self, session_id: SessionId) -> None:
+        """A runner rang: look soon. Cheap to call often."""
+        look = self._looks.setdefault(session_id, _Look())
+        if look.is_scheduled:
+            return
+        look.is_scheduled = True
+        pause_s = FRUITLESS_PAUSE_S if look.fruitless > FRUITLESS_FREE else 0.0
+        asyncio.get_running_loop().call_later(pause_s, self._scheduled, session_id)
+
+    def look(self, session_id: SessionId) -> bool:
+        """Look now, and pass on what is there; False where the file cannot be read (the reason was passed on)."""
+        try:
+            taken = self._takeover.look(session_id)
+        except apsw.BusyError:
+            asyncio.get_running_loop().call_later(BUSY_AGAIN_S, self.rang, session_id)
+            return True
+        except UNREADABLE as error:
+            self._to.broken(session_id, f"{type(error).__name__}: {error}")
+            return False
+        self._pass_on(session_id, taken)
+        return True
+
+    def forget(self, session_id: SessionId) -> None:
+        """The session's sandbox is gone."""
+        self._looks.pop(session_id, None)
+
+    async def close(self) -> None:
+        """Wait for actions that run, briefly, and end them."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=2.0)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _scheduled(self, session_id: SessionId) -> None:
+        look = self._looks.get(session_id)
+        if look is not None:
+            look.is_scheduled = False
+            self.look(session_id)
+
+    def _pass_on(self, session_id: SessionId, taken: Taken) -> None:
+        self._lanes.put(taken.queued)
+        for _, reason in taken.refused:
+            self._spawn(self._to.refused(session_id, reason))
+        for request in taken.requests:
+            self._spawn(self._to.requested(session_id, request))
+        if taken.is_idle:
+            self._to.idle(session_id)
+        look = self._looks.get(session_id)
+        if look is not None:
+            has_news = bool(taken.queued or taken.refused or taken.requests)
+            look.fruitless = 0 if has_news else look.fruitless + 1
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

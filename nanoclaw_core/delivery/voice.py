@@ -1,0 +1,73 @@
+"""What the host itself says: to people, through the same lanes as everybody, and to agents, as a note in their inbox."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import apsw
+from attrs import frozen
+from nanoclaw_wire import clock
+from nanoclaw_wire.inbound import InboundMessage, Kind, NewInbound
+
+from nanoclaw_core.delivery.lanes import Lanes
+from nanoclaw_core.descriptors.messages import Address
+from nanoclaw_core.errors import NanoclawError
+from nanoclaw_core.ids import DeliveryId, SessionId, new_id
+from nanoclaw_core.mailbox.inbox import Inboxes
+from nanoclaw_core.store import deliveries
+from nanoclaw_core.store.deliveries import Delivery
+
+log = logging.getLogger(__name__)
+AGENT_CHANNEL = "agent"
+
+
+@frozen(kw_only=True)
+class Voice:
+    """Speaks for the host."""
+
+    db: apsw.Connection
+    lanes: Lanes
+    inboxes: Inboxes
+
+    def say(self, address: Address, text: str, correlation_id: str) -> None:
+        """Tell people something. Never to another agent: an error that travels as chat comes back (I12, ⚠47)."""
+        if address.channel == AGENT_CHANNEL:
+            log.warning("nothing said to an agent", extra={"room": address.room})
+            return
+        now = clock.now_text()
+        with self.db:
+            delivery = Delivery(
+                id=DeliveryId(new_id("dlv")),
+                position=deliveries.next_position(self.db),
+                channel=address.channel,
+                room=address.room,
+                thread=address.thread,
+                kind="chat",
+                content=json.dumps({"text": text}),
+                correlation_id=correlation_id,
+                created_at=now,
+                updated_at=now,
+            )
+            deliveries.add(self.db, [delivery])
+        self.lanes.put([delivery])
+
+    def answer(self, message: InboundMessage, text: str) -> None:
+        """Tell the people of the conversation that a message belongs to; nobody where it came from no chat."""
+        if message.channel and message.room:
+            address = Address(message.channel, message.room, message.thread)
+            self.say(address, text, message.correlation_id or message.id)
+
+    async def note(self, session_id: SessionId, text: str) -> None:
+        """Leave a note for the agent. It wakes nobody and is read with the next message, so it cannot loop."""
+        row = NewInbound(
+            id=new_id("note"),
+            kind=Kind.CHAT,
+            at=clock.now_text(),
+            content=json.dumps({"text": text, "sender": "nanoclaw", "sender_id": "host"}),
+            trigger=False,
+        )
+        try:
+            await self.inboxes.append(session_id, [row])
+        except NanoclawError as error:
+            log.warning("note not stored", extra={"session": session_id, "error": str(error)})

@@ -1,0 +1,106 @@
+"""The guard: every privileged step passes one pure function, with its reason (I8).
+
+What is held is kept exactly as it was asked, under an id, until a human answers or it expires.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import Enum
+
+import apsw
+from attrs import frozen
+from nanoclaw_wire import clock
+
+from nanoclaw_core.descriptors.votes import Access, Step, Verdict
+from nanoclaw_core.errors import ApprovalPending, Forbidden
+from nanoclaw_core.ids import ApprovalId, new_id
+from nanoclaw_core.plugins import Plugins
+from nanoclaw_core.store import approvals
+from nanoclaw_core.store.approvals import Approval
+
+HELD_FOR = timedelta(days=7)
+
+
+class Ruling(Enum):
+    """What the guard says."""
+
+    ALLOW = "allow"
+    HOLD = "hold"
+    DENY = "deny"
+
+
+@frozen
+class Decision:
+    """A ruling and its reason."""
+
+    ruling: Ruling
+    reason: str
+
+
+def decide(step: Step, objection: Verdict | None, *, grant_is_valid: bool) -> Decision:
+    """Decide about a step.
+
+    Args:
+        objection: The first DENY of the vote, or None.
+        grant_is_valid: True where the step carries the id of an approval that a human gave for exactly this step.
+    """
+    if step.caller.operator:
+        return Decision(Ruling.ALLOW, "the operator")
+    if step.caller.agent_group_id is None or step.caller.session_id is None:
+        return Decision(Ruling.DENY, "nobody knows who asks")
+    if objection is not None:
+        return Decision(Ruling.DENY, objection.reason or "a plugin objects")
+    if step.access is Access.OPEN:
+        return Decision(Ruling.ALLOW, "open to agents")
+    if step.access is Access.HOLD:
+        granted = step.grant is not None and grant_is_valid
+        return Decision(Ruling.ALLOW, "approved") if granted else Decision(Ruling.HOLD, "a human must approve it")
+    return Decision(Ruling.DENY, "for the operator alone")
+
+
+@frozen(kw_only=True)
+class Guard:
+    """Asks the vote, decides, and keeps what is held."""
+
+    db: apsw.Connection
+    plugins: Plugins
+
+    def check(self, step: Step) -> None:
+        """Let a step pass, or stop it.
+
+        Raises:
+            ApprovalPending: It is held; the message names the approval.
+            Forbidden: It is denied; the message says why.
+        """
+        objection = None if step.caller.operator else self.plugins.objection("nanoclaw_permit_action", step=step)
+        decision = decide(step, objection, grant_is_valid=self._grant_is_valid(step))
+        if decision.ruling is Ruling.DENY:
+            raise Forbidden(f"{step.name} is not allowed: {decision.reason}")
+        if decision.ruling is Ruling.HOLD:
+            approval_id = self._hold(step)
+            raise ApprovalPending(f"{step.name} waits for a human: {approval_id}")
+
+    def _grant_is_valid(self, step: Step) -> bool:
+        approval = approvals.get(self.db, ApprovalId(step.grant)) if step.grant else None
+        return approval is not None and (
+            approval.status == "approved"
+            and approval.name == step.name
+            and approval.arguments == step.arguments_json
+            and approval.session_id == step.caller.session_id
+        )
+
+    def _hold(self, step: Step) -> ApprovalId:
+        now = clock.now()
+        approval = Approval(
+            id=ApprovalId(new_id("apr")),
+            kind=step.kind.value,
+            name=step.name,
+            arguments=step.arguments_json,
+            session_id=step.caller.session_id,
+            agent_group_id=step.caller.agent_group_id,
+            created_at=clock.to_text(now),
+            expires_at=clock.to_text(now + HELD_FOR),
+        )
+        approvals.add(self.db, approval)
+        return approval.id

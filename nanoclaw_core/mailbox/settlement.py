@@ -1,0 +1,61 @@
+"""Bringing inbound.db up to date with what runners acknowledged.
+
+Not done message by message: a runner knows what it has done, so this costs one commit for many messages, when a sandbox
+ends, when the sweep comes by, and when a burst has piled up.
+"""
+
+from __future__ import annotations
+
+import apsw
+from attrs import frozen
+from nanoclaw_wire import inbound
+from nanoclaw_wire.inbound import Status
+from nanoclaw_wire.outbound import AckStatus
+
+from nanoclaw_core.ids import SessionId
+from nanoclaw_core.mailbox.due import DueMarks
+from nanoclaw_core.mailbox.inbox import Inboxes
+from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE, Outboxes
+from nanoclaw_core.store import sessions
+
+_STATUS = {AckStatus.COMPLETED: Status.COMPLETED, AckStatus.FAILED: Status.FAILED}
+
+
+@frozen(kw_only=True)
+class Settlement:
+    """Settles sessions."""
+
+    db: apsw.Connection
+    inboxes: Inboxes
+    outboxes: Outboxes
+    due: DueMarks
+
+    async def settle(self, session_id: SessionId) -> str | None:
+        """Copy new acknowledgements, and return when the session next needs a sandbox (None: nothing waits).
+
+        Raises:
+            NeedsItsRunner, apsw.Error, NotARegularFile, WrongProtocol, ValueError: outbound.db cannot be read now;
+                what was copied before stands.
+        """
+        session = sessions.get(self.db, session_id)
+        if session is None:
+            return None
+        revision = session.acknowledged_revision
+        while True:
+            found = self.outboxes.acknowledgements(session_id, revision)
+            if not found:
+                break
+            changes = [(ack.message_id, _STATUS[ack.status]) for ack in found if ack.status in _STATUS]
+            if changes:
+                await self.inboxes.set_status(session_id, changes)
+            revision = found[-1].revision
+            sessions.settled(self.db, session_id, revision)
+            if len(found) < ROWS_AT_ONCE:
+                break
+        return self.mark(session_id)
+
+    def mark(self, session_id: SessionId) -> str | None:
+        """Set the session's due mark to what its inbound.db says, and return it."""
+        due_at = inbound.next_due(self.inboxes.read(session_id))
+        self.due.settle(session_id, due_at)
+        return due_at

@@ -1,0 +1,1 @@
+"""Sandboxes: which runtime, what goes in, when they start and stop, and when one is stuck."""

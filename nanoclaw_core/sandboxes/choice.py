@@ -1,0 +1,102 @@
+"""Which provider and which runtime: pure decisions with their reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from attrs import frozen
+
+from nanoclaw_core.descriptors.providers import Provider, Upstream
+from nanoclaw_core.descriptors.runtimes import Readiness
+from nanoclaw_core.errors import SandboxRefused
+
+
+@frozen(kw_only=True)
+class Candidate:
+    """A runtime that could be taken."""
+
+    name: str
+    preference: int
+    readiness: Readiness
+
+
+@frozen(kw_only=True)
+class ChosenProvider:
+    """The provider that answers.
+
+    Args:
+        instead_of: The one that was meant but cannot work, where nobody chose it; empty otherwise.
+    """
+
+    name: str
+    instead_of: str = ""
+
+
+def choose_provider(
+    *,
+    session: str | None,
+    group: str | None,
+    default: str,
+    fallback: str,
+    installed: Mapping[str, Provider],
+    missing: Mapping[str, str],
+) -> ChosenProvider:
+    """Choose session → agent group → settings (⚠32); the fallback stands in only for a default that nobody chose.
+
+    Args:
+        missing: By provider name, why it cannot work; providers that can are not in it.
+
+    Raises:
+        SandboxRefused: The chosen one is not installed.
+    """
+    chosen = (session or group or "").strip().lower()
+    name = chosen or default
+    if not chosen and (name not in installed or name in missing) and fallback in installed:
+        return ChosenProvider(name=fallback, instead_of=name)
+    if name not in installed:
+        known = ", ".join(sorted(installed)) or "none"
+        raise SandboxRefused(
+            f"The provider {name!r} is not installed (installed: {known}). "
+            f"Install it with `pip install nanoclaw-provider-{name}`, or choose another one."
+        )
+    return ChosenProvider(name=name)
+
+
+def why_missing(upstreams: Sequence[Upstream]) -> str:
+    """Say why none of a provider's upstreams can be used; empty where one can, or where it needs none."""
+    reasons = [upstream.missing for upstream in upstreams]
+    return "; ".join(reason for reason in reasons if reason) if upstreams and all(reasons) else ""
+
+
+def choose_runtime(*, wanted: str, runs_tools: bool, candidates: Sequence[Candidate]) -> str:
+    """Choose a runtime: the one that was named, else a ready one that isolates what must be isolated.
+
+    Args:
+        wanted: By session, group or settings; empty where nobody chose.
+
+    Raises:
+        SandboxRefused: There is none; the message has every candidate's remedy.
+    """
+    if wanted:
+        named = next((candidate for candidate in candidates if candidate.name == wanted), None)
+        if named is None:
+            known = ", ".join(candidate.name for candidate in candidates) or "none"
+            raise SandboxRefused(f"The runtime {wanted!r} is not installed (installed: {known}).")
+        if not named.readiness.ready:
+            raise SandboxRefused(f"The runtime {wanted!r} cannot be used: {_described(named.readiness)}")
+        return wanted
+    fit = [c for c in candidates if c.readiness.ready and (c.readiness.isolates or not runs_tools)]
+    if fit:
+        # Tools want the strongest wall; what runs none wants to start at once.
+        return (max if runs_tools else min)(fit, key=lambda candidate: candidate.preference).name
+    if not candidates:
+        raise SandboxRefused(
+            "No sandbox runtime is installed. Install one with `pip install nanoclaw-runtime-docker` "
+            "or `pip install nanoclaw-runtime-process`."
+        )
+    reasons = " · ".join(f"{c.name}: {_described(c.readiness)}" for c in candidates)
+    raise SandboxRefused(f"No sandbox can be made for this agent. {reasons}")
+
+
+def _described(readiness: Readiness) -> str:
+    return f"{readiness.detail}. {readiness.remedy}".strip() if readiness.remedy else readiness.detail

@@ -1,0 +1,204 @@
+"""From a session to the description of its sandbox: provider, runtime, mounts, environment, and the runner's config file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import apsw
+import cattrs
+from attrs import frozen
+from nanoclaw_wire import PROTOCOL, layout
+from nanoclaw_wire.config import McpServer, RunnerConfig, write_config
+from nanoclaw_wire.layout import Layout
+
+from nanoclaw_core.descriptors.providers import Provider, Upstream
+from nanoclaw_core.descriptors.runtimes import Limits, Mount, Network, RuntimeAdapter, SandboxSpec
+from nanoclaw_core.errors import SandboxRefused
+from nanoclaw_core.ids import new_id
+from nanoclaw_core.plugins import Offer
+from nanoclaw_core.sandboxes.choice import Candidate, choose_provider, choose_runtime, why_missing
+from nanoclaw_core.sandboxes.mounts import MountRefused, check_mount
+from nanoclaw_core.settings import Settings, machine_timezone
+from nanoclaw_core.store import agents
+from nanoclaw_core.store.agents import AgentGroup, ContainerConfig
+from nanoclaw_core.store.sessions import Session
+
+log = logging.getLogger(__name__)
+
+
+@frozen(kw_only=True)
+class Plan:
+    """Everything a sandbox needs, decided."""
+
+    spec: SandboxSpec
+    runtime: str
+    provider: str
+    upstreams: Sequence[Upstream]
+    config: RunnerConfig
+
+
+@frozen(kw_only=True)
+class Preparation:
+    """Makes plans for sandboxes.
+
+    Args:
+        runtimes: The adapters in use, by name, with their preference.
+        plugin_settings: Each plugin's settings, structured.
+    """
+
+    db: apsw.Connection
+    settings: Settings
+    environment: Mapping[str, str]
+    providers: Mapping[str, Offer[Provider]]
+    runtimes: Mapping[str, tuple[int, RuntimeAdapter]]
+    plugin_settings: Mapping[str, object]
+    has_gateway: bool
+
+    async def plan(self, session: Session, files: Layout) -> Plan:
+        """Decide everything about a session's next sandbox; writes nothing.
+
+        Raises:
+            SandboxRefused: It cannot be made as things are; the message is for people.
+        """
+        group = agents.get(self.db, session.agent_group_id)
+        if group is None:
+            raise SandboxRefused(f"The agent group {session.agent_group_id} of this conversation does not exist any more.")
+        config = agents.config_of(self.db, group.id)
+        provider, upstreams = self._provider(session, config)
+        runtime = await self._runtime(config, provider)
+        network = Network(config.network or self.settings.core.network)
+        self._refuse_without_gateway(provider, upstreams, network)
+        return Plan(
+            spec=self._spec(session, group, config, provider, network, files),
+            runtime=runtime,
+            provider=provider.name,
+            upstreams=upstreams if network is not Network.NONE else (),
+            config=self._runner_config(session, group, config, provider, upstreams),
+        )
+
+    def upstreams_of(self, offer: Offer[Provider]) -> Sequence[Upstream]:
+        """Return what a provider's sandboxes may reach, from its settings and the host's environment."""
+        return tuple(offer.item.upstreams(self.plugin_settings.get(offer.plugin), self.environment))
+
+    def _provider(self, session: Session, config: ContainerConfig) -> tuple[Provider, Sequence[Upstream]]:
+        upstreams = {name: self.upstreams_of(offer) for name, offer in self.providers.items()}
+        missing = {name: why for name, found in upstreams.items() if (why := why_missing(found))}
+        chosen = choose_provider(
+            session=session.provider,
+            group=config.provider,
+            default=self.settings.core.provider,
+            fallback=self.settings.core.fallback_provider,
+            installed={name: offer.item for name, offer in self.providers.items()},
+            missing=missing,
+        )
+        if chosen.name in missing:
+            raise SandboxRefused(f"The provider {chosen.name!r} cannot be used: {missing[chosen.name]}")
+        return self.providers[chosen.name].item, upstreams[chosen.name]
+
+    async def _runtime(self, config: ContainerConfig, provider: Provider) -> str:
+        candidates = [
+            Candidate(name=name, preference=preference, readiness=await adapter.check())
+            for name, (preference, adapter) in sorted(self.runtimes.items())
+        ]
+        wanted = config.runtime or self.settings.core.runtime
+        return choose_runtime(wanted=wanted, runs_tools=provider.runs_tools, candidates=candidates)
+
+    def _refuse_without_gateway(self, provider: Provider, upstreams: Sequence[Upstream], network: Network) -> None:
+        if upstreams and network is not Network.NONE and not self.has_gateway:
+            raise SandboxRefused(
+                f"The provider {provider.name!r} needs the model gateway, and no gateway is running. "
+                "Install it with `pip install nanoclaw-resource-gateway`; `ncl doctor` says more."
+            )
+
+    def _spec(
+        self,
+        session: Session,
+        group: AgentGroup,
+        config: ContainerConfig,
+        provider: Provider,
+        network: Network,
+        files: Layout,
+    ) -> SandboxSpec:
+        folder = self.settings.home / "groups" / group.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        mounts = [
+            Mount(source=files.incoming, target=layout.SANDBOX_IN),
+            Mount(source=files.outgoing, target=layout.SANDBOX_OUT, writable=True),
+            Mount(source=folder, target=layout.SANDBOX_AGENT, writable=True),
+            *self._extra_mounts(config),
+        ]
+        return SandboxSpec(
+            session_id=session.id,
+            name=f"nanoclaw-{group.folder[:30]}-{new_id('run')}",
+            arguments=("-m", "nanoclaw_runner"),
+            mounts=mounts,
+            environment={
+                layout.IN_DIR_VARIABLE: layout.SANDBOX_IN,
+                layout.OUT_DIR_VARIABLE: layout.SANDBOX_OUT,
+                layout.AGENT_DIR_VARIABLE: layout.SANDBOX_AGENT,
+                layout.EXTRA_DIR_VARIABLE: layout.SANDBOX_EXTRA,
+                "NANOCLAW_PROTOCOL": str(PROTOCOL),
+                "LANG": "C.UTF-8",
+            },
+            runs_tools=provider.runs_tools or bool(config.mcp_servers),
+            network=network,
+            limits=self._limits(config),
+            image=config.image_tag,
+        )
+
+    def _extra_mounts(self, config: ContainerConfig) -> list[Mount]:
+        found: dict[str, Mount] = {}
+        for raw in config.additional_mounts:
+            try:
+                mount = check_mount(raw, self.settings.core.allowed_mounts)
+                if mount.target in found:
+                    raise MountRefused(f"two mounts want {mount.target}")
+                found[mount.target] = mount
+            except MountRefused as error:
+                log.warning("mount refused", extra={"group": config.agent_group_id, "reason": str(error)})
+        return list(found.values())
+
+    def _limits(self, config: ContainerConfig) -> Limits:
+        core = self.settings.core
+        return Limits(
+            memory_bytes=int(config.limits.get("memory_mb", core.memory_mb)) * 1024 * 1024,
+            cpus=float(config.limits.get("cpus", core.cpus)),
+            pids=int(config.limits.get("pids", core.pids)),
+        )
+
+    def _runner_config(
+        self,
+        session: Session,
+        group: AgentGroup,
+        config: ContainerConfig,
+        provider: Provider,
+        upstreams: Sequence[Upstream],
+    ) -> RunnerConfig:
+        offer = self.providers[provider.name]
+        options = provider.options(self.plugin_settings.get(offer.plugin), self.environment)
+        return RunnerConfig(
+            session_id=session.id,
+            agent_group_id=group.id,
+            group_name=group.name,
+            provider=provider.name,
+            provider_options=dict(options),
+            assistant_name=config.assistant_name or group.name,
+            model=config.model,
+            effort=config.effort,
+            max_messages_per_prompt=config.max_messages_per_prompt or 10,
+            timezone=self.settings.core.timezone or machine_timezone(self.environment),
+            cli_scope=config.cli_scope,
+            skills=None if isinstance(config.skills, str) else list(config.skills),
+            mcp_servers={name: cattrs.structure(raw, McpServer) for name, raw in config.mcp_servers.items()},
+            gateway_port=0 if upstreams else None,
+            idle_exit_s=self.settings.core.idle_stop_s,
+        )
+
+
+def write_runner_config(path: Path, config: RunnerConfig) -> None:
+    """Write the file a runner reads; whole or not at all."""
+    beside = path.with_suffix(".new")
+    beside.write_text(write_config(config), encoding="utf-8")
+    beside.replace(path)

@@ -1,0 +1,71 @@
+"""When a sandbox is stuck, and what becomes of a message whose sandbox died over it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from attrs import frozen
+from nanoclaw_wire import clock
+from nanoclaw_wire.outbound import Acknowledgement, Activity, RunnerState
+
+CEILING_S = 30 * 60.0
+CLAIM_TOLERANCE_S = 60.0
+TRIES_AT_MOST = 5
+FIRST_PAUSE_S = 5.0
+
+
+@frozen(kw_only=True)
+class Signs:
+    """What is known of a running sandbox.
+
+    Args:
+        started_at: When its sandbox started.
+        heartbeat_at: When its runner last showed life; None where it never did.
+        claims: What the runner says it works on.
+        state: What the runner says of itself; None where it said nothing.
+    """
+
+    now: datetime
+    started_at: datetime
+    heartbeat_at: datetime | None
+    claims: Sequence[Acknowledgement]
+    state: RunnerState | None
+
+
+def why_stuck(signs: Signs) -> str:
+    """Say why a sandbox must be ended; empty where it need not.
+
+    `absolute-ceiling`: nothing was heard for half an hour, counted from its start where it never spoke (⚠28).
+    `claim-stuck`: a message was taken a minute ago and there was no sign of life since.
+    Both stretch to what the running tool asked for. A runner that says it is idle is never stuck.
+    """
+    allowed_s = _tool_timeout_s(signs.state)
+    if signs.state is not None and signs.state.activity is Activity.IDLE and not signs.claims:
+        return ""
+    last_sign = max(signs.heartbeat_at or signs.started_at, signs.started_at)
+    if signs.now - last_sign > timedelta(seconds=max(CEILING_S, allowed_s)):
+        return "absolute-ceiling"
+    for claim in signs.claims:
+        claimed_at = _time_or_none(claim.changed_at)
+        if claimed_at is None or (signs.heartbeat_at is not None and signs.heartbeat_at > claimed_at):
+            continue
+        if signs.now - claimed_at > timedelta(seconds=max(CLAIM_TOLERANCE_S, allowed_s)):
+            return "claim-stuck"
+    return ""
+
+
+def pause_before_retry(tries: int) -> float | None:
+    """Return how long a message waits after its sandbox died over it so many times (5, 10, 20, 40, 80 s), None: no more."""
+    return None if tries >= TRIES_AT_MOST else FIRST_PAUSE_S * 2.0**tries
+
+
+def _tool_timeout_s(state: RunnerState | None) -> float:
+    return state.tool_timeout_s or 0.0 if state is not None and state.tool else 0.0
+
+
+def _time_or_none(text: str) -> datetime | None:
+    try:
+        return clock.from_text(text)
+    except ValueError:
+        return None
