@@ -6,7 +6,7 @@ From https://docs.anthropic.com/en/api/messages, /errors and /streaming; error t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from attrs import field, frozen
@@ -158,7 +158,7 @@ def _check_message(index: int, message: Mapping[str, Any], asked: set[str]) -> s
     role, content = message.get("role"), message.get("content")
     if role not in ("user", "assistant", "system"):
         raise Refused(400, f"messages.{index}.role: Input should be 'user' or 'assistant'")
-    blocks: Sequence[Mapping[str, Any]] = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    blocks: Any = [{"type": "text", "text": content}] if isinstance(content, str) else content
     if not isinstance(blocks, list) or (not blocks and index == 0):
         raise Refused(400, f"messages.{index}: user messages must have non-empty content")
     answered: set[str] = set()
@@ -177,8 +177,8 @@ def _known_call(where: str, block: Mapping[str, Any], asked: set[str]) -> str:
     if call not in asked:
         raise Refused(
             400,
-            f"{where}: unexpected `tool_use_id` found in `tool_result` blocks: {call}. Each `tool_result` block must have"
-            " a corresponding `tool_use` block in the previous message.",
+            f"{where}: unexpected `tool_use_id` found in `tool_result` blocks: {call}. Each `tool_result` block must"
+            " have a corresponding `tool_use` block in the previous message.",
         )
     return call
 
@@ -186,5 +186,6 @@ def _known_call(where: str, block: Mapping[str, Any], asked: set[str]) -> str:
 def _unanswered(index: int, calls: set[str]) -> str:
     return (
         f"messages.{index}: `tool_use` ids were found without `tool_result` blocks immediately after:"
-        f" {', '.join(sorted(calls))}. Each `tool_use` block must have a corresponding `tool_result` block in the next message."
+        f" {', '.join(sorted(calls))}. Each `tool_use` block must have a corresponding `tool_result` block in"
+        " the next message."
     )

@@ -1,0 +1,107 @@
+"""Lets agent groups use Claude: declares the Anthropic API as what their sandboxes may reach, and whose key is used.
+
+The key stays on the host; the model gateway attaches it. Taken is the first that is there of
+
+1. `api_key`, then `oauth_token` of [plugins.claude];
+2. `ANTHROPIC_API_KEY`, `ANTHROPIC_AUTH_TOKEN`, `CLAUDE_CODE_OAUTH_TOKEN` of the host's environment.
+
+Without this plugin: there is no provider `claude`; agent groups that name it are told so, and other providers are
+unaffected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import Enum
+
+from attrs import field, frozen
+
+from nanoclaw_core import Provider, SandboxPart, Upstream, hookimpl
+from nanoclaw_provider_claude.usage import MessagesUsage
+
+DEFAULT_BASE_URL = "https://api.anthropic.com"
+OAUTH_BETA = "oauth-2025-04-20"  # without it the API refuses a subscription's token
+
+NO_KEY = (
+    "no model key: set ANTHROPIC_API_KEY (from https://platform.claude.com/settings/keys) or CLAUDE_CODE_OAUTH_TOKEN"
+    " (from `claude setup-token`) in the host's environment, or api_key in [plugins.claude] of nanoclaw.toml, and restart"
+    " the host"
+)
+
+
+@frozen(kw_only=True)
+class Settings:
+    """[plugins.claude] in nanoclaw.toml.
+
+    Args:
+        base_url: Another address that speaks the Messages API; `ANTHROPIC_BASE_URL` of the host where None.
+        api_key: Best written as `env:NAME` or `file:PATH`.
+        oauth_token: A subscription's token instead of a key; likewise.
+        max_retries: How often claude itself tries a failed call again inside of one turn.
+        compact_at_tokens: Where a conversation is summarised to go on in less room.
+    """
+
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    oauth_token: str | None = field(default=None, repr=False)
+    max_retries: int = 5
+    compact_at_tokens: int = 165_000
+
+
+def upstreams(settings: Settings, environment: Mapping[str, str]) -> list[Upstream]:
+    """Return the one upstream, `anthropic`, with the credential that settings and environment give."""
+    kind, secret = _credential(settings, environment)
+    return [
+        Upstream(
+            name="anthropic",
+            base_url=settings.base_url or environment.get("ANTHROPIC_BASE_URL") or DEFAULT_BASE_URL,
+            headers=_headers(kind, secret),
+            append={"anthropic-beta": OAUTH_BETA} if kind is _Kind.SUBSCRIPTION else {},
+            missing=None if secret else NO_KEY,
+            usage=MessagesUsage,
+        )
+    ]
+
+
+def options(settings: Settings, _environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what the runner half is told."""
+    return {"max_retries": str(settings.max_retries), "compact_at_tokens": str(settings.compact_at_tokens)}
+
+
+@hookimpl
+def nanoclaw_providers() -> Iterator[Provider]:
+    """Offer `claude`."""
+    yield Provider(name="claude", runs_tools=True, settings=Settings, upstreams=upstreams, options=options)
+
+
+@hookimpl
+def nanoclaw_sandbox_parts() -> Iterator[SandboxPart]:
+    """Put the runner half, with the SDK and the program it brings, into the image."""
+    yield SandboxPart(name="claude", distribution="nanoclaw-provider-claude")
+
+
+class _Kind(Enum):
+    """How a credential is attached."""
+
+    API_KEY = "x-api-key"
+    BEARER = "bearer token, for services in front of the API"
+    SUBSCRIPTION = "bearer token of a Claude subscription"
+
+
+def _credential(settings: Settings, environment: Mapping[str, str]) -> tuple[_Kind, str]:
+    """Return the first credential there is; an empty one where there is none."""
+    candidates = (
+        (_Kind.API_KEY, settings.api_key),
+        (_Kind.SUBSCRIPTION, settings.oauth_token),
+        (_Kind.API_KEY, environment.get("ANTHROPIC_API_KEY")),
+        (_Kind.BEARER, environment.get("ANTHROPIC_AUTH_TOKEN")),
+        (_Kind.SUBSCRIPTION, environment.get("CLAUDE_CODE_OAUTH_TOKEN")),
+    )
+    stripped = ((kind, (secret or "").strip()) for kind, secret in candidates)  # a file ends with a line break
+    return next(((kind, secret) for kind, secret in stripped if secret), (_Kind.API_KEY, ""))
+
+
+def _headers(kind: _Kind, secret: str) -> dict[str, str]:
+    if not secret:
+        return {}
+    return {"x-api-key": secret} if kind is _Kind.API_KEY else {"authorization": f"Bearer {secret}"}

@@ -1,0 +1,211 @@
+"""What the Claude Agent SDK says, translated into the provider events of the wire.
+
+Pure but for its own memory of the conversation; knows no process and no event loop.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from nanoclaw_wire.events import (
+    Alive,
+    Error,
+    ErrorClass,
+    Event,
+    Init,
+    Progress,
+    Result,
+    ToolEnded,
+    ToolStarted,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    from claude_agent_sdk import AssistantMessage, Message, RateLimitEvent, ResultMessage, SystemMessage
+
+MAX_MESSAGE_CHARACTERS = 2_000  # of an error's text, for the log
+
+_STALE = re.compile(r"no conversation found|ENOENT.*\.jsonl|session.*not found", re.IGNORECASE)
+_UNREACHABLE = re.compile(r"connection|ECONN|ENOTFOUND|EAI_AGAIN|socket|fetch failed|timed? ?out", re.IGNORECASE)
+_OUT_OF_CREDIT = re.compile(r"credit balance|billing", re.IGNORECASE)
+
+_CLASS_OF_STATUS: Mapping[int, tuple[ErrorClass, bool]] = {
+    400: (ErrorClass.REFUSED, False),
+    401: (ErrorClass.AUTHENTICATION, False),
+    402: (ErrorClass.QUOTA, False),
+    403: (ErrorClass.AUTHENTICATION, False),
+    404: (ErrorClass.REFUSED, False),
+    408: (ErrorClass.CONNECTION, True),
+    413: (ErrorClass.REFUSED, False),
+    422: (ErrorClass.REFUSED, False),
+    429: (ErrorClass.QUOTA, True),
+    502: (ErrorClass.CONNECTION, True),  # the gateway's own word for an upstream that is down
+    503: (ErrorClass.CONNECTION, True),
+    504: (ErrorClass.CONNECTION, True),
+}
+_CLASS_OF_NAME: Mapping[str, tuple[ErrorClass, bool]] = {
+    "authentication_failed": (ErrorClass.AUTHENTICATION, False),
+    "billing_error": (ErrorClass.QUOTA, False),
+    "rate_limit": (ErrorClass.QUOTA, True),
+    "invalid_request": (ErrorClass.REFUSED, False),
+    "server_error": (ErrorClass.OVERLOADED, True),
+}
+
+
+def classify(text: str, *, status: int | None = None, name: str | None = None) -> Error:
+    """Make an Error of what is known: the text, the HTTP status of the failed call, and the SDK's name for it."""
+    message = text.strip()[:MAX_MESSAGE_CHARACTERS] or "claude failed and did not say why"
+    if status is None and _STALE.search(text):
+        kind, retryable = ErrorClass.STALE_CONTINUATION, True
+    elif status == 400 and _OUT_OF_CREDIT.search(text):
+        kind, retryable = ErrorClass.QUOTA, False
+    elif status is not None and status in _CLASS_OF_STATUS:
+        kind, retryable = _CLASS_OF_STATUS[status]
+    elif status is not None:
+        kind, retryable = (ErrorClass.OVERLOADED, True) if status >= 500 else (ErrorClass.REFUSED, False)
+    elif _UNREACHABLE.search(text):
+        kind, retryable = ErrorClass.CONNECTION, True
+    elif name is not None and name in _CLASS_OF_NAME:
+        kind, retryable = _CLASS_OF_NAME[name]
+    else:
+        kind, retryable = ErrorClass.INTERNAL, False
+    return Error(message=message, retryable=retryable, kind=kind)
+
+
+class Translator:
+    """One conversation: turns messages of the SDK into events, and knows whether a turn is open.
+
+    Every turn gets exactly one `Result` or `Error`; tools that an interrupted turn left open end with it.
+
+    Args:
+        is_resumed: True where the conversation began in another process; its first turn then has no cost of its own.
+    """
+
+    def __init__(self, *, is_resumed: bool = False) -> None:
+        self.is_interrupted = False  # set by whoever asked for it; cleared by the turn's end
+        self.is_underway = False  # the model works on a turn now
+        self._waiting: list[str] = []  # ids of prompts that no result has covered, oldest first
+        self._session: str | None = None
+        self._tools: dict[str, str] = {}
+        self._cost_usd = None if is_resumed else 0.0  # None: what the conversation cost before is not known
+        self._model: str | None = None
+        self._error_name: str | None = None
+
+    @property
+    def is_turn_open(self) -> bool:
+        """True where a Result or an Error is still owed."""
+        return self.is_underway or bool(self._waiting)
+
+    def expect(self, prompt_id: str) -> None:
+        """A prompt with this id was said."""
+        self._waiting.append(prompt_id)
+
+    def translate(self, message: Message) -> list[Event]:
+        """Return the events of one message: at least a sign of life."""
+        import claude_agent_sdk as sdk
+
+        match message:
+            case sdk.ResultMessage():
+                return self._result(message)
+            case sdk.RateLimitEvent():
+                return [Alive(), *_rate_limit(message)]
+            case sdk.AssistantMessage():
+                self._note(message)
+                return [Alive()]
+            case sdk.SystemMessage():
+                return [Alive(), *self._system(message)]
+        return [Alive()]
+
+    def tool_started(self, call_id: str, tool: str, arguments: Mapping[str, Any]) -> ToolStarted:
+        """The model runs a tool."""
+        self._tools[call_id] = tool
+        timeout_ms = arguments.get("timeout") if tool == "Bash" else None
+        timeout_s = timeout_ms / 1000 if isinstance(timeout_ms, int | float) and timeout_ms > 0 else None
+        return ToolStarted(tool=tool, timeout_s=timeout_s)
+
+    def tool_ended(self, call_id: str) -> list[Event]:
+        """A tool ended; nothing where its end was already told."""
+        tool = self._tools.pop(call_id, None)
+        return [] if tool is None else [ToolEnded(tool=tool)]
+
+    def fail(self, error: Error) -> list[Event]:
+        """End the open turn with an error from outside of the conversation; nothing where none is open."""
+        if not self.is_turn_open:
+            return []
+        self._waiting.clear()
+        return [*self._close_turn(), error]
+
+    def _note(self, message: AssistantMessage) -> None:
+        if message.parent_tool_use_id is not None:
+            return  # a subagent's; its turn is the one of the tool that started it
+        self.is_underway = True
+        self._model = message.model if message.model != "<synthetic>" else self._model
+        self._error_name = message.error
+
+    def _system(self, message: SystemMessage) -> list[Event]:
+        data = message.data
+        match message.subtype:
+            case "init":
+                self.is_underway = True
+                session, self._session = self._session, str(data["session_id"])
+                return [] if session == self._session else [Init(continuation=self._session)]
+            case "api_retry":
+                tried = f"{data.get('attempt')}/{data.get('max_retries')}"
+                status = data.get("error_status")
+                return [Progress(message=f"model call failed (status {status}), trying again {tried}")]
+            case "compact_boundary":  # no Result: the turn goes on, and nobody is to be answered for it (⚠10)
+                before = (data.get("compact_metadata") or {}).get("pre_tokens")
+                return [Progress(message=f"conversation compacted, {before} tokens before")]
+            case "task_notification":
+                return [Progress(message=f"background task {data.get('status')}")]
+        return []
+
+    def _result(self, message: ResultMessage) -> list[Event]:
+        covered = set(message.user_message_uuids or ()) | {message.user_message_uuid}
+        left = [prompt for prompt in self._waiting if prompt not in covered]
+        if len(left) == len(self._waiting) and message.origin is None:
+            left = left[1:]  # a turn that does not say whose it is (a slash command) is the oldest prompt's
+        self._waiting = left
+        usage = self._usage(message)
+        return [Alive(), *self._close_turn(), *usage, self._outcome(message)]
+
+    def _close_turn(self) -> list[Event]:
+        ended: list[Event] = [ToolEnded(tool=tool) for tool in self._tools.values()]
+        self._tools.clear()
+        self.is_underway = False
+        return ended
+
+    def _outcome(self, message: ResultMessage) -> Result | Error:
+        was_interrupted, self.is_interrupted = self.is_interrupted, False
+        name, self._error_name = self._error_name, None
+        aborted = (message.terminal_reason or "").startswith("aborted")
+        if aborted or (was_interrupted and message.subtype == "error_during_execution"):
+            return Result(text=None)
+        if not message.is_error and message.subtype == "success":
+            return Result(text=message.result or None)
+        text = "; ".join(message.errors or ()) or message.result or message.subtype
+        return classify(text, status=message.api_error_status, name=name)
+
+    def _usage(self, message: ResultMessage) -> list[Event]:
+        counts = message.usage or {}
+        total_usd = message.total_cost_usd
+        cost_usd = None if total_usd is None or self._cost_usd is None else max(total_usd - self._cost_usd, 0.0)
+        # The SDK reports the sum over the conversation, not the turn, and goes on from it after a resume.
+        self._cost_usd = self._cost_usd if total_usd is None else total_usd
+        usage = Usage(
+            input_tokens=int(counts.get("input_tokens") or 0),
+            output_tokens=int(counts.get("output_tokens") or 0),
+            cache_read_tokens=int(counts.get("cache_read_input_tokens") or 0),
+            cache_write_tokens=int(counts.get("cache_creation_input_tokens") or 0),
+            cost_usd=cost_usd,
+            model=self._model,
+        )
+        return [usage] if usage.input_tokens or usage.output_tokens else []
+
+
+def _rate_limit(message: RateLimitEvent) -> list[Event]:
+    """A limit that was hit is told by the turn's own error; here it is only news."""
+    info = message.rate_limit_info
+    return [] if info.status == "allowed" else [Progress(message=f"rate limit {info.status} ({info.rate_limit_type})")]

@@ -1,0 +1,193 @@
+"""How the claude program is started: its environment, tools, servers and hooks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+from nanoclaw_runner.provider import ProviderContext, Tool, ToolError
+from nanoclaw_wire.config import McpServer
+
+if TYPE_CHECKING:
+    from claude_agent_sdk import ClaudeAgentOptions, McpSdkServerConfig, SdkMcpTool
+
+log = logging.getLogger("nanoclaw.claude")
+
+UPSTREAM = "anthropic"
+PLACEHOLDER_KEY = "the-gateway-has-the-key"
+TOOL_SERVER = "nanoclaw"
+MAX_MESSAGE_BYTES = 64 * 1024**2  # one line of the program's output; the SDK's own 1 MiB is less than one picture
+
+BUILT_IN_TOOLS = (
+    *("Bash", "Read", "Write", "Edit", "Glob", "Grep", "WebSearch", "WebFetch", "Task", "TaskOutput", "TaskStop"),
+    *("TeamCreate", "TeamDelete", "SendMessage", "TodoWrite", "ToolSearch", "Skill", "NotebookEdit"),
+)
+DISALLOWED_TOOLS = (  # nobody sits at its terminal to answer, and nothing wakes it: the host has the schedule
+    *("CronCreate", "CronDelete", "CronList", "ScheduleWakeup", "AskUserQuestion"),
+    *("EnterPlanMode", "ExitPlanMode", "EnterWorktree", "ExitWorktree"),
+)
+
+HookAnswer = dict[str, Any]
+Hook = Callable[[Mapping[str, Any]], Awaitable[HookAnswer]]
+
+
+@frozen(kw_only=True)
+class Hooks:
+    """What is called around tools and before a compaction; each gets the SDK's hook input and returns its answer."""
+
+    tool_starts: Hook
+    tool_ends: Hook
+    compaction_starts: Hook
+
+
+def build_options(
+    context: ProviderContext,
+    hooks: Hooks,
+    *,
+    continuation: str | None,
+    instructions: str,
+    on_error_output: Callable[[str], None],
+) -> ClaudeAgentOptions:
+    """Return the options of one conversation. Needs the SDK, which takes over a second to import."""
+    from claude_agent_sdk import ClaudeAgentOptions
+
+    return ClaudeAgentOptions(
+        resume=continuation,
+        cwd=context.working_directory,
+        add_dirs=list(context.extra_directories),
+        model=context.model,
+        effort=context.effort,  # type: ignore[arg-type]  # a word from the settings; the program says which it knows
+        # Without a snapshot, because destinations and other instructions may have changed since the conversation began.
+        system_prompt={"type": "preset", "preset": "claude_code", "append": instructions, "snapshot": False},
+        permission_mode="bypassPermissions",  # the sandbox is the fence
+        setting_sources=["project", "user"],
+        strict_mcp_config=True,  # servers come from the group's config, not from a file the agent may write
+        mcp_servers=_servers(context),
+        allowed_tools=[*BUILT_IN_TOOLS, *(f"mcp__{_tool_prefix(name)}__*" for name in _server_names(context))],
+        disallowed_tools=list(DISALLOWED_TOOLS),
+        hooks=_hooks(hooks),
+        env=environment(context),
+        max_buffer_size=MAX_MESSAGE_BYTES,
+        stderr=on_error_output,
+    )
+
+
+def environment(context: ProviderContext) -> dict[str, str]:
+    """Return what is set over the sandbox's environment.
+
+    Raises:
+        ValueError: The sandbox has no gateway.
+    """
+    if context.gateway_url is None:
+        raise ValueError(
+            "the sandbox has no model gateway, so claude cannot reach its model: install nanoclaw-resource-gateway on"
+            " the host and use network = gateway"
+        )
+    values = {
+        "ANTHROPIC_BASE_URL": f"{context.gateway_url}/{UPSTREAM}",
+        "ANTHROPIC_API_KEY": PLACEHOLDER_KEY,
+        "ANTHROPIC_AUTH_TOKEN": "",  # nothing that would be sent beside the key, or to another service
+        "CLAUDE_CODE_OAUTH_TOKEN": "",
+        "CLAUDE_CODE_USE_BEDROCK": "",
+        "CLAUDE_CODE_USE_VERTEX": "",
+        "CLAUDE_CONFIG_DIR": str(context.state_directory),
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "DISABLE_AUTOUPDATER": "1",
+        "HOME": str(_home(context)),
+        **_without_proxy(context.environment),
+        **_from_options(context.options),
+    }
+    return values | (
+        {"IS_SANDBOX": "1"} if os.getuid() == 0 else {}
+    )  # as root it refuses to bypass permissions otherwise
+
+
+def _from_options(options: Mapping[str, str]) -> dict[str, str]:
+    names = {"max_retries": "CLAUDE_CODE_MAX_RETRIES", "compact_at_tokens": "CLAUDE_CODE_AUTO_COMPACT_WINDOW"}
+    return {variable: options[name] for name, variable in names.items() if name in options}
+
+
+def _without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
+    """Let nothing stand between the program and the gateway on this machine."""
+    already = environment.get("NO_PROXY") or environment.get("no_proxy") or ""
+    hosts = ",".join(filter(None, (already, "127.0.0.1", "localhost")))
+    return {"NO_PROXY": hosts, "no_proxy": hosts}
+
+
+def _home(context: ProviderContext) -> Path:
+    """Return a home directory that can be written: the sandbox's own, else one that is kept with the conversation."""
+    given = context.environment.get("HOME")
+    if given and os.access(given, os.W_OK | os.X_OK):
+        return Path(given)
+    home = context.state_directory / "home"
+    home.mkdir(parents=True, exist_ok=True)
+    return home
+
+
+def _server_names(context: ProviderContext) -> Sequence[str]:
+    return [TOOL_SERVER, *(name for name in context.mcp_servers if name != TOOL_SERVER)]
+
+
+def _servers(context: ProviderContext) -> dict[str, Any]:
+    """Return the configured servers and our own, whose name no other can take."""
+    return {name: _stdio(server) for name, server in context.mcp_servers.items()} | {
+        TOOL_SERVER: tool_server(context.tools)
+    }
+
+
+def _stdio(server: McpServer) -> dict[str, Any]:
+    return {"type": "stdio", "command": server.command, "args": list(server.args), "env": dict(server.env)}
+
+
+def _tool_prefix(server: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "_", server)
+
+
+def tool_server(tools: Sequence[Tool]) -> McpSdkServerConfig:
+    """Return the MCP server that runs the tools in this process."""
+    from claude_agent_sdk import create_sdk_mcp_server
+
+    server = create_sdk_mcp_server(TOOL_SERVER, tools=[_sdk_tool(tool) for tool in tools])
+    # Or the model has to search for `send_message` before it can use it: a round trip at the start of a conversation.
+    return {**server, "alwaysLoad": True}  # type: ignore[typeddict-unknown-key]  # passed on to the program as it is
+
+
+def _sdk_tool(tool: Tool) -> SdkMcpTool[Any]:
+    from claude_agent_sdk import SdkMcpTool
+
+    async def run(arguments: dict[str, Any]) -> dict[str, Any]:
+        try:
+            text, is_error = await tool.run(arguments), False
+        except ToolError as error:
+            text, is_error = str(error), True
+        except Exception:  # a tool is a plugin's code and may raise anything; the model is told, and the log knows more
+            log.exception("tool failed", extra={"tool": tool.name})
+            text, is_error = f"{tool.name} failed inside; the details are in the host's log", True
+        return {"content": [{"type": "text", "text": text}], "is_error": is_error}
+
+    schema = {"type": "object", "properties": {}} | dict(
+        tool.parameters
+    )  # without properties the SDK reads it as names
+    return SdkMcpTool(name=tool.name, description=tool.description, input_schema=schema, handler=run)
+
+
+def _hooks(hooks: Hooks) -> Any:
+    from claude_agent_sdk import HookMatcher
+
+    def matcher(hook: Hook) -> list[HookMatcher]:
+        async def call(given: Any, _tool_use_id: str | None, _context: Any) -> Any:
+            return await hook(given)
+
+        return [HookMatcher(hooks=[call])]
+
+    return {
+        "PreToolUse": matcher(hooks.tool_starts),
+        "PostToolUse": matcher(hooks.tool_ends),
+        "PostToolUseFailure": matcher(hooks.tool_ends),
+        "PreCompact": matcher(hooks.compaction_starts),
+    }

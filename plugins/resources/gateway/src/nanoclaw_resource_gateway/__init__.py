@@ -1,0 +1,1 @@
+"""The model gateway's host half; it has no other."""

@@ -1,0 +1,125 @@
+"""One call: the request up, the answer down, both as they come, and the tokens read on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+
+from aiohttp import ClientError, ClientResponse, ClientSession, web
+from multidict import CIMultiDict
+from yarl import URL
+
+from nanoclaw_core import TokenCount, UsageReader
+from nanoclaw_resource_gateway.settings import Settings
+from nanoclaw_resource_gateway.target import NotServed, Target, answer_headers, proxy_for, request_headers, too_large
+
+log = logging.getLogger("nanoclaw.gateway")
+
+
+class Forwarding:
+    """Carries one call. At no time more than a few hundred KiB of it are in memory: who reads slowly is waited for.
+
+    Args:
+        environment: The host's, for its proxy.
+    """
+
+    def __init__(
+        self,
+        request: web.BaseRequest,
+        target: Target,
+        client: ClientSession,
+        settings: Settings,
+        environment: Mapping[str, str],
+    ) -> None:
+        self._request, self._target, self._client = request, target, client
+        self._settings, self._environment = settings, environment
+        self._refusal: NotServed | None = None  # met while the body went up, where no exception gets through
+        self._reply: web.StreamResponse | None = None
+        self._usage: UsageReader | None = None
+        self.status: int | None = None
+        self.error: str | None = None
+
+    def count(self) -> TokenCount:
+        """Say what the answer reported."""
+        return TokenCount() if self._usage is None else self._usage.count()
+
+    async def run(self) -> web.StreamResponse:
+        """Carry the call.
+
+        Raises:
+            NotServed: It failed before anything of an answer went down.
+        """
+        try:
+            async with self._client.request(
+                self._request.method,
+                URL(self._target.url, encoded=True),
+                headers=CIMultiDict(request_headers(self._request.headers.items(), self._target.upstream)),
+                data=self._body() if self._request.can_read_body else None,
+                allow_redirects=False,  # a redirect could lead anywhere, and would take the key along
+                proxy=proxy_for(self._target.url, self._environment),
+            ) as answer:
+                return await self._pass_down(answer)
+        except (ClientError, TimeoutError, OSError, ValueError) as error:
+            if self._refusal is not None:
+                raise self._refusal from None
+            if self._reply is not None:
+                return self._break_off(self._reply, error)
+            raise self._unreachable(
+                error
+            ) from None  # the text of such an error may hold the address, with what is in it
+
+    async def _body(self) -> AsyncIterator[bytes]:
+        if self._request.headers.get("expect", "").lower() == "100-continue":
+            await self._request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._request.writer.output_size = 0  # that was no part of the answer
+        size_bytes = 0
+        async for chunk in self._request.content.iter_any():
+            size_bytes += len(chunk)
+            if size_bytes > self._settings.max_request_bytes:
+                self._refusal = too_large(self._settings.max_request_mib)
+                raise ValueError(self._refusal.record)
+            yield chunk
+
+    async def _pass_down(self, answer: ClientResponse) -> web.StreamResponse:
+        if 300 <= answer.status < 400 and answer.status != 304:
+            message = f"{self._target.upstream.name} answered with a redirect ({answer.status}), which is not followed"
+            raise NotServed(502, "api_error", message, record="redirect")
+        headers = CIMultiDict(answer_headers(answer.headers.items()))
+        reply = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
+        self.status = answer.status
+        self._usage = self._reader(answer)
+        self._reply = reply
+        await reply.prepare(self._request)
+        async for chunk in answer.content.iter_any():
+            if self._usage is not None:
+                self._usage.feed(chunk)
+            async with asyncio.timeout(self._settings.idle_timeout_s):
+                await reply.write(chunk)
+        await reply.write_eof()
+        return reply
+
+    def _reader(self, answer: ClientResponse) -> UsageReader | None:
+        make = self._target.upstream.usage
+        is_plain = answer.headers.get("content-encoding", "identity").lower() == "identity"
+        return make(answer.headers.get("content-type", "")) if make is not None and is_plain else None
+
+    def _break_off(self, reply: web.StreamResponse, error: Exception) -> web.StreamResponse:
+        """Cut the connection, so that nobody takes half an answer for a whole one."""
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            self.error = "client gone"
+        else:
+            self.error = "timed out" if isinstance(error, TimeoutError) else "broken off"
+            transport.abort()
+        return reply
+
+    def _unreachable(self, error: Exception) -> NotServed:
+        """Say that the upstream does not answer; the log gets the kind of error, never its text."""
+        name, kind = self._target.upstream.name, type(error).__name__
+        log.warning("upstream not reached", extra={"upstream": name, "error": kind})
+        is_late = isinstance(error, TimeoutError | ServerTimeoutError)
+        message = f"{name} {'did not answer in time' if is_late else 'cannot be reached'} ({kind})"
+        return NotServed(
+            504 if is_late else 502, "api_error", message, record="timed out" if is_late else "unreachable"
+        )
