@@ -129,6 +129,13 @@ class ToolHost(Protocol):
     async def request(self, action: str, arguments: Mapping[str, Any]) -> str:
         """Write an action row for the host and return its request id."""
 
+    async def answer(self, request_id: str, timeout_s: float) -> Mapping[str, Any]:
+        """Wait for the host's answer to a request, acknowledge it, and return its content.
+
+        Raises:
+            ToolError: None came in so many seconds; one that comes later is acknowledged unread.
+        """
+
 
 @frozen(kw_only=True)
 class RunnerPart:

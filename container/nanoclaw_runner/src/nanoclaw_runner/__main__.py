@@ -1,0 +1,59 @@
+"""The program in the sandbox: `python -m nanoclaw_runner`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+
+from nanoclaw_wire.config import read_config
+from nanoclaw_wire.session_files import WrongProtocol
+
+from nanoclaw_runner import logs, plugins
+from nanoclaw_runner.runner import ExitCode, Runner
+from nanoclaw_runner.workspace import Workspace
+
+STOP_WITHIN_S = 0.9  # the host asks for a second; what is not committed by then is pending anyway
+
+
+def main() -> int:
+    """Run until the host ends us; return the exit code."""
+    workspace = Workspace.from_environment(os.environ)
+    try:
+        config = read_config(workspace.files.config.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        print(f"nanoclaw_runner: {workspace.files.config} cannot be read: {error}", file=sys.stderr)
+        return ExitCode.WRONG_CONFIG
+
+    async def serve() -> ExitCode:
+        runner = Runner(
+            workspace=workspace, config=config, parts=plugins.load_installed(), environment=dict(os.environ)
+        )
+        logs.write_to(runner.correlation_id, level=os.environ.get("NANOCLAW_LOG_LEVEL", "INFO"))
+        _stop_on_signals(runner)
+        return await runner.run()
+
+    try:
+        return asyncio.run(serve())
+    except WrongProtocol as error:
+        print(
+            f"nanoclaw_runner: {error}; the sandbox image and the host differ, build the image again", file=sys.stderr
+        )
+        return ExitCode.WRONG_PROTOCOL
+
+
+def _stop_on_signals(runner: Runner) -> None:
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        runner.stop()
+        # A provider that does not let go must not make the host wait: all that counts is on disk.
+        loop.call_later(STOP_WITHIN_S, os._exit, ExitCode.DONE)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

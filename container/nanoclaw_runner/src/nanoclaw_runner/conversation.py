@@ -1,0 +1,226 @@
+"""One open query: hands it what comes in meanwhile, and turns what it says into messages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from attrs import asdict, frozen
+from nanoclaw_wire.events import Error, Event, Init, Progress, Result, ToolEnded, ToolStarted, Usage
+from nanoclaw_wire.inbound import Destination, InboundMessage
+from nanoclaw_wire.outbound import NewOutbound
+
+from nanoclaw_runner import content
+from nanoclaw_runner.batch import Batch
+from nanoclaw_runner.continuation import Continuation
+from nanoclaw_runner.destinations import find
+from nanoclaw_runner.ledger import Push
+from nanoclaw_runner.post import target_of, words
+from nanoclaw_runner.provider import LiveQuery
+from nanoclaw_runner.replies import Parsed, correction, needs_correction, parse
+from nanoclaw_runner.session import Session
+
+log = logging.getLogger(__name__)
+
+
+@frozen(kw_only=True)
+class Failure:
+    """A turn failed, and the query with it.
+
+    Args:
+        push: What was being answered; None where the turn was nobody's.
+    """
+
+    error: Error
+    push: Push | None
+
+
+class Conversation:
+    """Runs one query from its first prompt to its end.
+
+    Args:
+        raw_commands: True where the provider has slash commands of its own.
+    """
+
+    def __init__(self, session: Session, query: LiveQuery, continuation: Continuation, *, raw_commands: bool) -> None:
+        self._session, self._query, self._continuation = session, query, continuation
+        self._raw_commands = raw_commands
+        self._is_ending = False
+        self._loop = asyncio.get_running_loop()
+        self._active_at = self._loop.time()
+        self.is_idle_too_long = False
+
+    async def run(self) -> Failure | None:
+        """Work until the query ends; None where it ended because it should.
+
+        Returns with the query over and the ledger closed; rows that were not settled are shown again in the next look,
+        those of the failed turn excepted.
+        """
+        failure: Failure | None = None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                following = tasks.create_task(self._follow())
+                failure = await self._listen()
+                following.cancel()
+        finally:
+            await self._abort()
+            if not self._session.stopping.is_set():
+                self._give_back(failure)
+        return failure
+
+    async def _listen(self) -> Failure | None:
+        try:
+            async for event in self._query.events():
+                self._session.heartbeat.touch()
+                failure = await self._handle(event)
+                if failure is not None:
+                    return failure
+        except Exception as error:  # a provider may raise anything; its turn fails, the runner does not
+            log.exception("provider raised")
+            return self._failure(Error(message=f"{type(error).__name__}: {error}", retryable=False))
+        if self._is_ending or self._session.stopping.is_set() or self._session.ledger.is_settled:
+            return None
+        return self._failure(Error(message="the query ended in the middle of a turn", retryable=True))
+
+    async def _handle(self, event: Event) -> Failure | None:
+        if self._session.stopping.is_set():
+            return None  # whatever an aborted turn still says answers nothing; its rows wait for our successor
+        self._active_at = self._loop.time()
+        begins_turn = isinstance(event, Init | ToolStarted | ToolEnded)
+        if begins_turn or not isinstance(event, Usage | Progress | Result):
+            self._session.ledger.heard(self._active_at, begins_turn=begins_turn)
+        match event:
+            case Init():
+                self._continuation.keep(event.continuation)
+            case Result():
+                await self._end_turn(event.text)
+            case Error():
+                return self._failure(event)
+            case ToolStarted():
+                self._session.tool_started(event.tool, event.timeout_s)
+            case ToolEnded():
+                self._session.tool_ended(event.tool)
+            case Usage():
+                log.info("turn used", extra=asdict(event))
+            case Progress():
+                log.info("provider progress", extra={"progress": event.message})
+        return None
+
+    async def _end_turn(self, text: str | None) -> None:
+        session, ledger = self._session, self._session.ledger
+        destinations = session.inbox.destinations()
+        parsed = parse(content.clean(text or ""))
+        replies = self._replies(parsed, destinations)
+        has_spoken, push = ledger.has_spoken, ledger.current
+        answered = ledger.ended(self._loop.time())
+        if answered is not None and needs_correction(
+            parsed,
+            sent=len(replies),
+            has_spoken=has_spoken,
+            is_corrected=answered.is_correction or answered.is_raw,
+            has_names=bool(destinations),
+        ):
+            log.info("turn reached nobody", extra={"scratchpad_length": len(parsed.scratchpad)})
+            await self._push(answered.as_correction(), correction(destinations))
+            return
+        if push is not None and push.is_raw and not replies and parsed.scratchpad:
+            replies = [words(target_of(push.rows[0]), parsed.scratchpad)]
+        self._settle([answered] if answered else [], replies)
+
+    def _replies(self, parsed: Parsed, destinations: list[Destination]) -> list[NewOutbound]:
+        replies = []
+        for block in parsed.blocks:
+            destination = find(destinations, block.to)
+            if destination is None:
+                log.warning("message to an unknown destination dropped", extra={"destination": block.to})
+            else:
+                replies.append(self._session.post.to(destination, {"text": block.body}))
+        return replies
+
+    def _settle(self, pushes: list[Push], replies: list[NewOutbound]) -> None:
+        session = self._session
+        session.occupation.turn_ended()
+        session.occupation.set_busy(not session.ledger.is_settled)
+        message_ids = [message_id for push in pushes for message_id in push.message_ids]
+        highest = session.inbox.highest() if replies else None
+        session.outbox.settle(message_ids, messages=replies, highest_inbound=highest)
+        session.bell.wake()  # a command may wait for the end of this turn
+        counts = {"messages": len(message_ids), "replies": len(replies)}
+        log.info("turn ended", extra=counts | {"correlation_id": pushes[0].correlation_id if pushes else None})
+
+    async def _follow(self) -> None:
+        """Hand over what comes in while the query is open."""
+        session = self._session
+        while not session.stopping.is_set():
+            batch, stops = session.next_batch(raw_commands=self._raw_commands)
+            for row in stops:
+                await self._stop(row)
+            self._settle_by_silence()
+            if batch is None or (batch.command is not None and not session.ledger.is_settled):
+                if self._has_idled():
+                    break
+                await session.bell.wait(self._patience_s())
+            elif batch.command is None:
+                await self._tell(batch)
+            else:
+                break  # commands work only as the first input, so the outer loop takes this one
+        await (self._abort() if session.stopping.is_set() else self._end())
+
+    async def _tell(self, batch: Batch) -> None:
+        push = self._session.take(batch)
+        log.info("message pushed", extra={"messages": len(push.rows)})
+        await self._push(push, self._session.prompt(push))
+
+    async def _push(self, push: Push, text: str) -> None:
+        self._active_at = self._loop.time()
+        self._session.ledger.pushed(push, self._active_at)
+        await self._query.push(text)
+
+    async def _stop(self, row: InboundMessage) -> None:
+        ledger = self._session.ledger
+        runs = ledger.is_running or not ledger.is_settled
+        if runs:
+            await self._query.interrupt()
+        self._session.answer_command(row, "Stopped." if runs else "Nothing is running.")
+
+    def _settle_by_silence(self) -> None:
+        doubtful = self._session.ledger.settle_by_silence(self._loop.time())
+        if doubtful:
+            self._settle(doubtful, [])
+
+    def _has_idled(self) -> bool:
+        idle_exit_s = self._session.config.idle_exit_s
+        if idle_exit_s is None or not self._session.ledger.is_settled or self._session.ledger.is_running:
+            return False
+        self.is_idle_too_long = self._loop.time() - self._active_at >= idle_exit_s
+        return self.is_idle_too_long
+
+    def _patience_s(self) -> float:
+        now, session = self._loop.time(), self._session
+        ends = [now + session.poll_s(session.patience.open_poll_s)]
+        silence_ends_at = session.ledger.silence_ends_at()
+        if silence_ends_at is not None:
+            ends.append(silence_ends_at)
+        if session.config.idle_exit_s is not None and session.ledger.is_settled:
+            ends.append(self._active_at + session.config.idle_exit_s)
+        return max(0.001, min(ends) - now)
+
+    async def _end(self) -> None:
+        self._is_ending = True
+        await self._query.end()
+
+    async def _abort(self) -> None:
+        try:
+            async with asyncio.timeout(self._session.patience.abort_s):
+                await self._query.abort()
+        except Exception:  # the query is over either way; whatever it says about that is for the log
+            log.warning("query did not stop cleanly", exc_info=True)
+
+    def _failure(self, error: Error) -> Failure:
+        return Failure(error=error, push=self._session.ledger.current)
+
+    def _give_back(self, failure: Failure | None) -> None:
+        for push in self._session.ledger.close():
+            if failure is None or push is not failure.push:
+                self._session.inbox.give_back(push.rows)
+                self._session.inbox.give_back(push.left_out)

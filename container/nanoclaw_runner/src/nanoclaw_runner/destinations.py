@@ -1,0 +1,46 @@
+"""Named addresses: which one a row came from, and which one a name means."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+from attrs import frozen
+from nanoclaw_wire.inbound import Destination, InboundMessage
+
+AGENT = "agent"
+
+
+@frozen(kw_only=True)
+class Place:
+    """A channel and a room; `agent` and a group id for another agent."""
+
+    channel: str
+    room: str
+
+
+def place_of(destination: Destination) -> Place:
+    """Return where a destination is."""
+    if destination.kind == AGENT:
+        return Place(channel=AGENT, room=destination.agent_group_id or "")
+    return Place(channel=destination.channel or "", room=destination.room or "")
+
+
+def find(destinations: Sequence[Destination], name: str) -> Destination | None:
+    """Return the destination of a name, as it is or as the prompt escaped it."""
+    wanted = {name, html.unescape(name)}
+    return next((destination for destination in destinations if destination.name in wanted), None)
+
+
+def origin(destinations: Sequence[Destination], row: InboundMessage) -> str | None:
+    """Name where a row came from: a destination, `unknown:<channel>:<room>`, or None where it has no address."""
+    if row.channel is None and row.room is None:
+        return None
+    here = Place(channel=row.channel or "", room=row.room or "")
+    named = next((destination.name for destination in destinations if place_of(destination) == here), None)
+    return named or f"unknown:{here.channel}:{here.room}"
+
+
+def names(destinations: Sequence[Destination]) -> str:
+    """Return the names as a list for people and models: `family, work`."""
+    return ", ".join(destination.name for destination in destinations)

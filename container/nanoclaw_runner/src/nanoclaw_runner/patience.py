@@ -1,0 +1,33 @@
+"""How long the runner waits for what. Tests bring their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import field, frozen
+
+from nanoclaw_runner.ledger import Silence
+from nanoclaw_runner.recovery import RETRY_DELAYS_S
+
+
+@frozen(kw_only=True)
+class Patience:
+    """All waiting times, in seconds.
+
+    Args:
+        idle_poll_s: Between looks while nothing is open and no bell reaches the runner.
+        open_poll_s: The same while a conversation is open.
+        bell_poll_s: Between looks while the bell is connected: a safety net for a ring that was lost.
+        retry_delays_s: Before each further try of a turn that failed; their number is that of the tries.
+        heartbeat_s: Between signs of life while waiting for a further try.
+        abort_s: How long a provider may take to stop at once.
+        silence: What settles pushes that may have joined a turn.
+    """
+
+    idle_poll_s: float = 1.0
+    open_poll_s: float = 0.5
+    bell_poll_s: float = 15.0
+    retry_delays_s: Sequence[float] = RETRY_DELAYS_S
+    heartbeat_s: float = 5.0
+    abort_s: float = 0.4
+    silence: Silence = field(factory=Silence)

@@ -1,0 +1,128 @@
+"""Addresses what the runner sends: replies of the turn that is being answered, and words about a message (⚠8, ⚠11)."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import frozen
+from nanoclaw_wire import clock
+from nanoclaw_wire.inbound import Destination, InboundMessage, Kind
+from nanoclaw_wire.outbound import NewOutbound, OutKind
+
+from nanoclaw_runner import content
+from nanoclaw_runner.destinations import AGENT, Place, place_of
+from nanoclaw_runner.inbox import Inbox
+from nanoclaw_runner.ledger import Push
+
+
+@frozen(kw_only=True)
+class Target:
+    """Where a message goes, and what it answers."""
+
+    channel: str | None
+    room: str | None
+    thread: str | None
+    in_reply_to: str | None
+
+
+class Post:
+    """Makes outbound messages.
+
+    Args:
+        current: Says what is being answered now.
+    """
+
+    def __init__(self, inbox: Inbox, current: Callable[[], Push | None]) -> None:
+        self._inbox, self._current = inbox, current
+
+    def to(self, destination: Destination, values: dict[str, Any], message_id: str | None = None) -> NewOutbound:
+        """Address a message to a destination, from within the current turn."""
+        return chat(self._target(place_of(destination)), values, message_id)
+
+    def home(self) -> Place | None:
+        """Return where a message goes that names nobody: the current turn's room, else the session's own."""
+        row = _newest_with_address(self._current())
+        if row is not None:
+            return Place(channel=row.channel or "", room=row.room or "")
+        routing = self._inbox.routing()
+        return Place(channel=routing.channel, room=routing.room) if routing.channel and routing.room else None
+
+    def to_place(self, place: Place, values: dict[str, Any], message_id: str | None = None) -> NewOutbound:
+        """Address a message to a room, from within the current turn."""
+        return chat(self._target(place), values, message_id)
+
+    def _target(self, place: Place) -> Target:
+        """Thread and in_reply_to come from the turn's own row of that room, else from the room's most recent row."""
+        push = self._current()
+        rows = reversed(push.rows if push else ())
+        row = next((row for row in rows if (row.channel, row.room) == (place.channel, place.room)), None)
+        row = row or self._inbox.latest_from(place.channel, place.room)
+        if row is not None:
+            return target_of(row)
+        routing = self._inbox.routing()
+        is_own = (routing.channel, routing.room) == (place.channel, place.room)
+        return Target(
+            channel=place.channel,
+            room=place.room,
+            thread=routing.thread if is_own else None,
+            in_reply_to=push.rows[-1].id if push else None,
+        )
+
+
+def chat(target: Target, values: dict[str, Any], message_id: str | None = None) -> NewOutbound:
+    """Make a chat message; `values` is its content."""
+    return NewOutbound(
+        id=message_id or new_message_id(),
+        kind=OutKind.CHAT,
+        at=clock.now_text(),
+        content=json.dumps(values, ensure_ascii=False),
+        in_reply_to=target.in_reply_to,
+        channel=target.channel,
+        room=target.room,
+        thread=target.thread,
+    )
+
+
+def words(target: Target, text: str) -> NewOutbound:
+    """Make a chat message of text alone."""
+    return chat(target, {"text": content.clean(text)})
+
+
+def action(name: str, request_id: str, arguments: dict[str, Any], in_reply_to: str | None) -> NewOutbound:
+    """Make a request to the host."""
+    return NewOutbound(
+        id=new_message_id(),
+        kind=OutKind.ACTION,
+        at=clock.now_text(),
+        content=json.dumps({"action": name, "request_id": request_id, "arguments": arguments}, ensure_ascii=False),
+        in_reply_to=in_reply_to,
+    )
+
+
+def target_of(row: InboundMessage) -> Target:
+    """Return the conversation a row came from."""
+    return Target(channel=row.channel, room=row.room, thread=row.thread, in_reply_to=row.id)
+
+
+def human_conversations(rows: Sequence[InboundMessage]) -> list[Target]:
+    """Return the conversations of people who wait for an answer to these rows, each once, as their newest row has it.
+
+    Another agent is nobody who waits: what goes wrong is never told to one (⚠47), nor to a note without an address.
+    """
+    found: dict[tuple[str | None, ...], Target] = {}
+    for row in rows:
+        if row.trigger and row.kind is not Kind.SYSTEM and row.channel not in (None, AGENT) and row.room:
+            found[(row.channel, row.room, row.thread)] = target_of(row)
+    return list(found.values())
+
+
+def new_message_id() -> str:
+    """Return `msg-` and 16 random hex digits."""
+    return f"msg-{secrets.token_hex(8)}"
+
+
+def _newest_with_address(push: Push | None) -> InboundMessage | None:
+    return next((row for row in reversed(push.rows if push else ()) if row.channel and row.room), None)

@@ -1,0 +1,212 @@
+"""Puts a runner together, runs it, and takes it apart again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Mapping
+from enum import IntEnum
+
+from nanoclaw_wire.config import RunnerConfig
+from nanoclaw_wire.doorbell import BellClient
+
+from nanoclaw_runner.apology import words_without_provider
+from nanoclaw_runner.continuation import Continuation
+from nanoclaw_runner.forwarder import Forwarder
+from nanoclaw_runner.heartbeat import Heartbeat
+from nanoclaw_runner.inbox import Inbox
+from nanoclaw_runner.ledger import Ledger
+from nanoclaw_runner.loop import Loop
+from nanoclaw_runner.messenger import Messenger
+from nanoclaw_runner.occupation import Occupation
+from nanoclaw_runner.outbox import Outbox
+from nanoclaw_runner.patience import Patience
+from nanoclaw_runner.plugins import NoProvider, Parts
+from nanoclaw_runner.post import Post, human_conversations, words
+from nanoclaw_runner.provider import Provider, ProviderContext, Tool
+from nanoclaw_runner.session import Session
+from nanoclaw_runner.tools import message_tools
+from nanoclaw_runner.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+
+class ExitCode(IntEnum):
+    """How a runner ends."""
+
+    DONE = 0
+    FAILED = 1
+    WRONG_CONFIG = 2
+    WRONG_PROTOCOL = 3
+    NO_PROVIDER = 4
+
+
+class Runner:
+    """One session's runner. It logs through `logging` and touches no signal: the program around it does.
+
+    Args:
+        parts: What plugins bring.
+        environment: The sandbox's; providers get it.
+    """
+
+    def __init__(
+        self,
+        *,
+        workspace: Workspace,
+        config: RunnerConfig,
+        parts: Parts,
+        environment: Mapping[str, str],
+        patience: Patience | None = None,
+    ) -> None:
+        self._workspace, self._config, self._parts = workspace, config, parts
+        self._environment, self._patience = environment, patience or Patience()
+        self._ledger = Ledger(self._patience.silence)
+        self._stopping = asyncio.Event()
+        self._bell = BellClient(workspace.files.bell)
+
+    def stop(self) -> None:
+        """Take nothing new, abort what runs, and let `run` return. Claims stay for the successor to release."""
+        self._stopping.set()
+        self._bell.wake()
+
+    def correlation_id(self) -> str | None:
+        """Return the id of what is being answered now, for the log."""
+        push = self._ledger.current
+        return push.correlation_id if push else None
+
+    async def run(self) -> ExitCode:
+        """Serve the session until stopped or idle for too long.
+
+        Raises:
+            nanoclaw_wire.session_files.WrongProtocol: A session file is of another version; nothing was changed.
+            OSError: The gateway's port is taken.
+            apsw.Error: outbound.db cannot be written. Nothing is lost: what is not acknowledged stays pending.
+        """
+        async with self._session() as session:
+            session.heartbeat.touch()
+            async with self._gateway() as gateway_url:
+                provider = self._connect(self._context(session, gateway_url))
+                if provider is None:
+                    self._apologise(session)
+                    return ExitCode.NO_PROVIDER
+                return await self._serve(session, provider)
+
+    def _connect(self, context: ProviderContext) -> Provider | None:
+        try:
+            return self._parts.offer(self._config.provider).connect(context)
+        except NoProvider as error:
+            log.error("no provider", extra={"reason": str(error)})
+        except Exception:  # a provider may raise anything when it is made, an SDK that is missing foremost
+            log.exception("provider cannot be started", extra={"provider": self._config.provider})
+        return None
+
+    async def _serve(self, session: Session, provider: Provider) -> ExitCode:
+        fragments = [fragment for part in self._parts.loaded for fragment in part.instructions]
+        continuation = Continuation(session.outbox, self._config.provider)
+        log.info("runner ready", extra={"session": self._config.session_id, "provider": self._config.provider})
+        try:
+            await Loop(session, provider, continuation, fragments).run()
+        finally:
+            await self._close(provider)
+        log.info("runner leaves", extra={"session": self._config.session_id})
+        return ExitCode.DONE
+
+    async def _close(self, provider: Provider) -> None:
+        try:
+            async with asyncio.timeout(self._patience.abort_s):
+                await provider.close()
+        except Exception:  # the process ends in any case
+            log.warning("provider did not close cleanly", exc_info=True)
+
+    @contextlib.asynccontextmanager
+    async def _session(self) -> AsyncIterator[Session]:
+        files, occupation = self._workspace.files, Occupation()
+        # First of all: opening it repairs what a killed runner left, and the host must never do that.
+        outbox = Outbox(files.outbound_db, ring=self._bell.ring, occupation=occupation)
+        keep = self._config.max_messages_per_prompt
+        inbox = Inbox(files.inbound_db, outbox, keep_open=lambda: self._bell.connected, keep=keep)
+        try:
+            inbox.highest()  # asks for the protocol before anything is changed
+            released = outbox.release_claims()
+            log.info("claims of a former runner released", extra={"count": released})
+            outbox.tell_occupation()
+            await self._bell.open()
+            yield Session(
+                config=self._config,
+                workspace=self._workspace,
+                patience=self._patience,
+                bell=self._bell,
+                inbox=inbox,
+                outbox=outbox,
+                occupation=occupation,
+                ledger=self._ledger,
+                post=Post(inbox, lambda: self._ledger.current),
+                heartbeat=Heartbeat(files.heartbeat),
+                stopping=self._stopping,
+            )
+        finally:
+            await self._bell.close()
+            inbox.close()
+            outbox.close()
+
+    @contextlib.asynccontextmanager
+    async def _gateway(self) -> AsyncIterator[str | None]:
+        if self._config.gateway_port is None:
+            yield None
+            return
+        forwarder = Forwarder(self._workspace.files.gateway)
+        port = await forwarder.open(self._config.gateway_port)
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            await forwarder.close()
+
+    def _context(self, session: Session, gateway_url: str | None) -> ProviderContext:
+        config, workspace = self._config, self._workspace
+        state = workspace.files.state / config.provider
+        state.mkdir(parents=True, exist_ok=True)
+        return ProviderContext(
+            working_directory=workspace.agent,
+            state_directory=state,
+            extra_directories=workspace.extra_directories(),
+            gateway_url=gateway_url,
+            assistant_name=config.assistant_name,
+            model=config.model,
+            effort=config.effort,
+            options=config.provider_options,
+            mcp_servers=config.mcp_servers,
+            tools=self._tools(session),
+            environment=self._environment,
+        )
+
+    def _tools(self, session: Session) -> list[Tool]:
+        messenger = Messenger(
+            workspace=self._workspace,
+            inbox=session.inbox,
+            outbox=session.outbox,
+            ledger=self._ledger,
+            post=session.post,
+        )
+        tools = list(message_tools(messenger))
+        for part in self._parts.loaded:
+            try:
+                tools += part.tools(messenger)
+            except Exception:  # a plugin may raise anything; the others' tools are still there
+                log.exception("tools not made", extra={"plugin": part.name})
+        return tools
+
+    def _apologise(self, session: Session) -> None:
+        """Tell people who wait that no answer will come, once."""
+        rows = [row for row in session.inbox.look() if row.trigger]
+        if not rows:
+            return
+        reference = rows[0].correlation_id or rows[0].id
+        text = words_without_provider(self._config.provider, reference)
+        log.error("messages failed without a provider", extra={"count": len(rows), "reference": reference})
+        session.outbox.settle(
+            [row.id for row in rows],
+            messages=[words(target, text) for target in human_conversations(rows)],
+            highest_inbound=session.inbox.highest(),
+            failed=True,
+        )

@@ -1,0 +1,97 @@
+"""What every part of a running session shares."""
+
+from __future__ import annotations
+
+import asyncio
+
+from attrs import frozen
+from nanoclaw_wire import clock
+from nanoclaw_wire.config import RunnerConfig
+from nanoclaw_wire.doorbell import BellClient
+from nanoclaw_wire.inbound import InboundMessage
+
+from nanoclaw_runner.batch import Batch, next_batch
+from nanoclaw_runner.commands import Command, command_of, text_of
+from nanoclaw_runner.heartbeat import Heartbeat
+from nanoclaw_runner.inbox import Inbox
+from nanoclaw_runner.ledger import Ledger, Push
+from nanoclaw_runner.occupation import Occupation
+from nanoclaw_runner.outbox import Outbox
+from nanoclaw_runner.patience import Patience
+from nanoclaw_runner.post import Post, target_of, words
+from nanoclaw_runner.prompt import Surroundings, write_prompt
+from nanoclaw_runner.workspace import Workspace
+
+
+@frozen(kw_only=True)
+class Session:
+    """One session's files, clock and bell, and what is going on in it.
+
+    Args:
+        stopping: Set when the process is to end; nothing new is taken from then on.
+    """
+
+    config: RunnerConfig
+    workspace: Workspace
+    patience: Patience
+    bell: BellClient
+    inbox: Inbox
+    outbox: Outbox
+    occupation: Occupation
+    ledger: Ledger
+    post: Post
+    heartbeat: Heartbeat
+    stopping: asyncio.Event
+
+    def next_batch(self, *, raw_commands: bool) -> tuple[Batch | None, list[InboundMessage]]:
+        """Look into the inbox; return the next batch, and the `/stop` rows, which wait for nothing."""
+        if self.stopping.is_set():
+            return None, []
+        rows = self.inbox.look()
+        stops = [row for row in rows if command_of(row, raw=False) is Command.STOP]
+        others = [row for row in rows if row not in stops]
+        limit = self.config.max_messages_per_prompt
+        return next_batch(others, limit=limit, raw_commands=raw_commands), stops
+
+    def take(self, batch: Batch) -> Push:
+        """Claim a batch."""
+        is_raw = batch.command is Command.RAW
+        left_out = () if is_raw else (*self.inbox.passed_over(), *batch.left_out)
+        push = Push(rows=batch.rows, left_out=left_out, is_raw=is_raw)
+        self.occupation.set_busy(True)
+        self.outbox.claim(push.message_ids)
+        self.inbox.take((*left_out, *batch.rows))
+        self.heartbeat.touch()
+        return push
+
+    def prompt(self, push: Push) -> str:
+        """Write what the model is told."""
+        if push.is_raw:
+            return text_of(push.rows[0])
+        around = Surroundings(
+            timezone=self.config.timezone,
+            incoming=self.workspace.files.incoming,
+            destinations=self.inbox.destinations(),
+        )
+        return write_prompt(push.rows, around, left_out=len(push.left_out))
+
+    def answer_command(self, row: InboundMessage, text: str) -> None:
+        """Answer a command where it came from, and settle it."""
+        self.inbox.take([row])
+        reply = words(target_of(row), text)
+        self.outbox.settle([row.id], messages=[reply], highest_inbound=self.inbox.highest())
+
+    def poll_s(self, usual_s: float) -> float:
+        """Return how long to wait for a ring at most."""
+        is_told = self.bell.connected and not self.inbox.is_failing
+        return self.patience.bell_poll_s if is_told else usual_s
+
+    def tool_started(self, name: str, timeout_s: float | None) -> None:
+        """Say that a tool runs."""
+        self.occupation.tool_started(name, timeout_s, clock.now_text())
+        self.outbox.tell_occupation()
+
+    def tool_ended(self, name: str) -> None:
+        """Say that a tool ended."""
+        self.occupation.tool_ended(name)
+        self.outbox.tell_occupation()

@@ -1,0 +1,241 @@
+"""Plays the host, for tests of runners and of runner halves: real files, a real bell, a real process.
+
+    async with HostSide(tmp_path, provider="mock") as host:
+        await host.start()
+        host.say("hello")
+        [reply] = await host.replies(1)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import apsw
+from attrs import evolve
+from nanoclaw_wire import clock, inbound, layout, outbound, session_files
+from nanoclaw_wire.config import RunnerConfig, write_config
+from nanoclaw_wire.doorbell import Bell
+from nanoclaw_wire.inbound import Destination, Kind, NewInbound, Routing, Status
+from nanoclaw_wire.layout import Layout
+from nanoclaw_wire.outbound import AckStatus, OutboundMessage
+
+from nanoclaw_runner.workspace import Workspace
+
+FAMILY = Destination(name="family", kind="channel", channel="chat", room="r1", display_name="Family Chat")
+WORK = Destination(name="work", kind="channel", channel="chat", room="r2")
+PEER = Destination(name="peer", kind="agent", agent_group_id="ag-peer")
+PATIENCE_S = 30.0  # a machine that runs many tests at once is slow; nothing waits this long that works
+
+Found = TypeVar("Found")
+
+
+class HostSide:
+    """One session, seen from the host.
+
+    Args:
+        directory: An empty one; the session's files are made in it.
+        options: What the provider's host half would hand over.
+        config: Further fields of the `RunnerConfig`.
+        with_bell: False leaves the runner to its polling.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        provider: str = "mock",
+        options: Mapping[str, str] | None = None,
+        destinations: Sequence[Destination] = (FAMILY, WORK, PEER),
+        with_bell: bool = True,
+        **config: Any,
+    ) -> None:
+        self.files = Layout(directory / "in", directory / "out")
+        self.workspace = Workspace(files=self.files, agent=directory / "agent", extra=directory / "extra")
+        for path in (self.files.incoming, self.files.outgoing, self.workspace.agent, self.files.outbox):
+            path.mkdir(parents=True)
+        self.config = RunnerConfig(
+            session_id="ses-test",
+            agent_group_id="ag-test",
+            group_name="Test",
+            provider=provider,
+            provider_options=dict(options or {}),
+            **config,
+        )
+        self.inbound: apsw.Connection = session_files.create_inbound(self.files.inbound_db)
+        session_files.create_outbound(self.files.outbound_db)
+        inbound.set_destinations(self.inbound, destinations)
+        inbound.set_routing(self.inbound, Routing(channel="chat", room="r1"))
+        self.configure()
+        self.bell = Bell(self.files.bell, self._rung) if with_bell else None
+        self.process: asyncio.subprocess.Process | None = None
+        self.stderr = b""
+        self._reading: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+        self._count = 0
+
+    async def __aenter__(self) -> HostSide:
+        if self.bell is not None:
+            await self.bell.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process is not None and self.process.returncode is None:
+            self.process.kill()
+            await self.exit_code()
+        if self.bell is not None:
+            await self.bell.close()
+        self.inbound.close()
+
+    def configure(self, **config: Any) -> None:
+        """Change fields of the configuration, for the next runner."""
+        self.config = evolve(self.config, **config)
+        self.files.config.write_text(write_config(self.config), encoding="utf-8")
+
+    def environment(self) -> dict[str, str]:
+        """Return what a runtime sets for the sandbox."""
+        return {
+            layout.IN_DIR_VARIABLE: str(self.files.incoming),
+            layout.OUT_DIR_VARIABLE: str(self.files.outgoing),
+            layout.AGENT_DIR_VARIABLE: str(self.workspace.agent),
+            layout.EXTRA_DIR_VARIABLE: str(self.workspace.extra),
+        }
+
+    async def start(self, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
+        """Start a runner as a process of its own."""
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *(arguments or ("-m", "nanoclaw_runner")),
+            env={**os.environ, **self.environment(), **environment},
+            stdin=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        self.stderr = b""
+        self._reading = asyncio.create_task(self._read(self.process))
+        return self.process
+
+    async def stop(self) -> int:
+        """End the runner as a runtime does, and return its exit code."""
+        assert self.process is not None, "no runner was started"
+        self.process.send_signal(signal.SIGTERM)
+        return await self.exit_code()
+
+    async def exit_code(self) -> int:
+        """Wait for the runner to end."""
+        assert self.process is not None, "no runner was started"
+        assert self._reading is not None
+        async with asyncio.timeout(PATIENCE_S):
+            code = await self.process.wait()
+            await self._reading
+        return code
+
+    def say(self, text: str, **fields: Any) -> str:
+        """Write a chat message from room r1 and ring; return its id."""
+        return self.put(json.dumps({"text": text, "sender": "Ann"}), **fields)
+
+    def put(self, content: str, **fields: Any) -> str:
+        """Write a row and ring; return its id."""
+        return self.put_all([self.row(content, **fields)])[0]
+
+    def row(self, content: str, **fields: Any) -> NewInbound:
+        """Make a row; what is not said is a chat message from room r1."""
+        self._count += 1
+        usual = {"id": f"in-{self._count}", "kind": Kind.CHAT, "at": clock.now_text(), "channel": "chat", "room": "r1"}
+        return NewInbound(**{**usual, "content": content, **fields})
+
+    def put_all(self, rows: Sequence[NewInbound]) -> list[str]:
+        """Write rows in one transaction and ring; return their ids."""
+        inbound.append(self.inbound, rows)
+        self.ring()
+        return [row.id for row in rows]
+
+    def ring(self) -> None:
+        """Tell the runner to look."""
+        if self.bell is not None:
+            self.bell.ring()
+
+    def sent(self) -> list[OutboundMessage]:
+        """Return all that was written to outbound.db so far."""
+        return self.read(lambda db: outbound.messages_after(db, 0, limit=10_000))
+
+    def acknowledged(self) -> dict[str, AckStatus]:
+        """Return how far the runner is with each message."""
+        rows = self.read(lambda db: outbound.acknowledgements_after(db, 0, limit=10_000))
+        return {row.message_id: row.status for row in rows}
+
+    def note_acknowledged(self) -> None:
+        """Copy what is settled into inbound.db, as a host does some time later."""
+        known = {AckStatus.COMPLETED: Status.COMPLETED, AckStatus.FAILED: Status.FAILED}
+        changes = [(message, known[status]) for message, status in self.acknowledged().items() if status in known]
+        inbound.set_status(self.inbound, changes)
+
+    def read(self, question: Callable[[apsw.Connection], Found]) -> Found:
+        """Ask outbound.db something."""
+        db = session_files.open_readable(self.files.outbound_db)
+        try:
+            return question(db)
+        finally:
+            db.close()
+
+    async def until(self, question: Callable[[], Found]) -> Found:
+        """Wait until a question has a true answer, asking at each ring; return the answer."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not (answer := question()):
+                self._news.clear()
+                try:
+                    async with asyncio.timeout(0.2):  # what changes without a ring: files, and a session without bell
+                        await self._news.wait()
+                except TimeoutError:
+                    continue
+        return answer
+
+    async def replies(self, count: int) -> list[OutboundMessage]:
+        """Wait for so many outbound messages, and return all there are."""
+        return await self.until(lambda: found if len(found := self.sent()) >= count else [])
+
+    async def settled(self, *message_ids: str) -> list[AckStatus]:
+        """Wait until messages are completed or failed; return how they ended, in order."""
+
+        def ends() -> list[AckStatus]:
+            found = [self.acknowledged().get(message_id) for message_id in message_ids]
+            ended = [status for status in found if status in (AckStatus.COMPLETED, AckStatus.FAILED)]
+            return [status for status in ended if status is not None] if len(ended) == len(found) else []
+
+        return await self.until(ends)
+
+    async def logged(self, message: str) -> dict[str, Any]:
+        """Wait for a line of the runner's log with this message, and return it."""
+
+        def line() -> dict[str, Any]:
+            found = [entry for entry in self.log() if entry["message"] == message]
+            return found[-1] if found else {}
+
+        return await self.until(line)
+
+    def log(self) -> list[dict[str, Any]]:
+        """Return the lines of the runner's log so far."""
+        whole = [line for line in self.stderr.decode().split("\n")[:-1] if line.startswith("{")]
+        return [json.loads(line) for line in whole]
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        while chunk := await process.stderr.read(65_536):
+            self.stderr += chunk
+            self._news.set()
+
+    def _rung(self) -> None:
+        self._news.set()
+
+
+def said(message: OutboundMessage) -> Any:
+    """Return the text of an outbound message, None where it has none."""
+    return json.loads(message.content).get("text")

@@ -1,0 +1,21 @@
+"""Runner half of the mock provider."""
+
+from __future__ import annotations
+
+from nanoclaw_runner.provider import Provider, ProviderContext, ProviderOffer, RunnerPart
+
+
+def nanoclaw_runner_part() -> RunnerPart:
+    """Offer `mock`."""
+    return RunnerPart(name="mock", providers=[ProviderOffer(name="mock", connect=connect)])
+
+
+def connect(context: ProviderContext) -> Provider:
+    """Make the provider.
+
+    Raises:
+        ValueError: The script is not what it should be.
+    """
+    from nanoclaw_provider_mock.provider import MockProvider
+
+    return MockProvider(context)
