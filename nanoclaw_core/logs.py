@@ -54,7 +54,9 @@ def configure(level: str, directory: Path | None, *, to_stderr: bool) -> None:
     if directory is not None:
         directory.mkdir(parents=True, exist_ok=True)
         handlers.append(
-            RotatingFileHandler(directory / "nanoclaw.log", maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8")
+            RotatingFileHandler(
+                directory / "nanoclaw.log", maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8"
+            )
         )
     for handler in handlers:
         handler.setFormatter(LineFormatter())

@@ -130,7 +130,9 @@ class Plugins:
                 if name in offers:
                     first = self._reports[offers[name].plugin].source
                     second = self._reports[implementation.plugin_name].source
-                    raise PluginError(f"{hook}: {name!r} is offered by both {first} and {second}; uninstall or disable one")
+                    raise PluginError(
+                        f"{hook}: {name!r} is offered by both {first} and {second}; uninstall or disable one"
+                    )
                 offers[name] = Offer(item, implementation.plugin_name)
         return offers
 
@@ -180,7 +182,9 @@ class Plugins:
             report = self._reports.get(name)
             if report is None or report.state is not State.ACTIVE:
                 why = "is not installed" if report is None else f"is {report.state.value} {report.reason}".strip()
-                raise PluginError(f"the required plugin {name!r} {why}; mend it, or take it out of core.required_plugins")
+                raise PluginError(
+                    f"the required plugin {name!r} {why}; mend it, or take it out of core.required_plugins"
+                )
 
     def _descriptors(self, implementation: pluggy.HookImpl, hook: str, kind: type[T]) -> list[T]:
         try:
@@ -212,7 +216,9 @@ class Plugins:
     def _refuse_second(self, name: str, source: str) -> None:
         if name in self._reports:
             first = self._reports[name].source
-            raise PluginError(f"the plugin name {name!r} is taken by both {first} and {source}; uninstall or disable one")
+            raise PluginError(
+                f"the plugin name {name!r} is taken by both {first} and {source}; uninstall or disable one"
+            )
 
     def _fail(self, name: str, source: str, error: Exception) -> None:
         self._reports[name] = Report(name=name, source=source, state=State.FAILED, reason=_reason(error))

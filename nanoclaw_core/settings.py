@@ -121,7 +121,9 @@ def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
     except FileNotFoundError:
         return Settings(home=home)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}. Mend the file, or move it away to start with defaults.") from error
+        raise SettingsError(
+            f"{path} cannot be read: {error}. Mend the file, or move it away to start with defaults."
+        ) from error
     _refuse_unknown(raw, ("core", "plugins"), str(path))
     core = _structure(_resolve(raw.get("core", {}), environment, home, "[core]"), CoreSettings, f"{path} [core]")
     if core.timezone and not clock.is_zone(core.timezone):

@@ -29,6 +29,7 @@ from nanoclaw_core.store.deliveries import Delivery, DeliveryStatus
 
 log = logging.getLogger(__name__)
 SEND_TIMEOUT_S = 120.0
+SETTLE_S = 2.0
 LaneKey = tuple[str, str]
 AfterAll = Callable[[], Awaitable[None]]
 
@@ -86,6 +87,12 @@ class Lanes:
         """Wait until every lane is empty; for tests and for a stop in order."""
         while self._workers:
             await asyncio.wait(list(self._workers.values()))
+
+    async def settle_briefly(self) -> None:
+        """Give what is queued a moment to go out; what does not is sent by the next host."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_S):
+                await self.drained()
 
     async def close(self) -> None:
         """Stop sending. What is under way is cut off and tried again by the next host under the same key."""

@@ -176,4 +176,3 @@ def _check_time(text: str | None) -> None:
         clock.from_text(text)
     except ValueError as error:
         raise Malformed(f"deliver_after: {error}") from error
-

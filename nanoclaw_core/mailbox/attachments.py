@@ -32,7 +32,9 @@ _EXTENSION_OF_KIND = {
 }  # fmt: skip
 
 
-def store(incoming: Path, message_id: str, attachments: Sequence[Attachment], *, limit_bytes: int) -> list[dict[str, Any]]:
+def store(
+    incoming: Path, message_id: str, attachments: Sequence[Attachment], *, limit_bytes: int
+) -> list[dict[str, Any]]:
     """Store the bytes of attachments and return what the message says of each.
 
     Returns:

@@ -74,6 +74,16 @@ class Outboxes:
         with self._database(session_id) as db:
             return outbound.claims(db)
 
+    def settled(self, session_id: SessionId, message_ids: Sequence[str]) -> set[str]:
+        """Say which messages the runner is done with. Raises as `news` does."""
+        with self._database(session_id) as db:
+            return outbound.settled(db, message_ids)
+
+    def state(self, session_id: SessionId) -> RunnerState | None:
+        """Read what the runner says of itself. Raises as `news` does."""
+        with self._database(session_id) as db:
+            return outbound.runner_state(db)
+
     def files(self, session_id: SessionId, message_id: str, names: Sequence[object]) -> list[OutboundFile]:
         """Read the files that a message names.
 
@@ -83,7 +93,9 @@ class Outboxes:
         if not names:
             return []
         if len(names) > FILES_AT_MOST or not is_safe_name(message_id):
-            raise OutboxRefused(f"{len(names)} files in folder {message_id!r}; at most {FILES_AT_MOST} in a safe folder")
+            raise OutboxRefused(
+                f"{len(names)} files in folder {message_id!r}; at most {FILES_AT_MOST} in a safe folder"
+            )
         folder = self._folder(session_id, message_id)
         try:
             left = self._file_bytes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import apsw
 from attrs import frozen
-from nanoclaw_wire import inbound
+from nanoclaw_wire import clock, inbound
 from nanoclaw_wire.inbound import Status
 from nanoclaw_wire.outbound import AckStatus
 
@@ -53,6 +53,11 @@ class Settlement:
             if len(found) < ROWS_AT_ONCE:
                 break
         return self.mark(session_id)
+
+    def unanswered(self, session_id: SessionId) -> int:
+        """Count the due messages that the runner is not done with. Reads only; raises as `settle` does."""
+        waiting = [m.id for m in inbound.waiting(self.inboxes.read(session_id), clock.now_text())]
+        return len(waiting) - len(self.outboxes.settled(session_id, waiting))
 
     def mark(self, session_id: SessionId) -> str | None:
         """Set the session's due mark to what its inbound.db says, and return it."""

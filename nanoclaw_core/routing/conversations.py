@@ -72,9 +72,7 @@ def routing_of(session: Session, address: Address) -> Routing:
 def destinations_of(address: Address, room_name: str | None) -> list[Destination]:
     """Return the destination that every session has: its own conversation, under the name of the room."""
     name = destination_name(room_name or address.channel)
-    return [
-        Destination(name=name, kind="channel", display_name=room_name, channel=address.channel, room=address.room)
-    ]
+    return [Destination(name=name, kind="channel", display_name=room_name, channel=address.channel, room=address.room)]
 
 
 def destination_name(text: str) -> str:

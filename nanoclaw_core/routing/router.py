@@ -181,9 +181,7 @@ class Router:
         self._to.plugins.notify("nanoclaw_sender_refused", admission=admission, reason=verdict.reason)
         return verdict.reason
 
-    async def _into_session(
-        self, channel: Channel, wiring: Wiring, event: Event, *, answers: bool
-    ) -> tuple[Fate, str]:
+    async def _into_session(self, channel: Channel, wiring: Wiring, event: Event, *, answers: bool) -> tuple[Fate, str]:
         gate = commands.gate(event.inbound.text)
         if gate is commands.Gate.FILTER:
             return Fate.NOT_ENGAGED, "a command that agents do not take"

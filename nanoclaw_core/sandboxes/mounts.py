@@ -48,7 +48,9 @@ def check_mount(raw: Mapping[str, Any], allowed: Sequence[AllowedMount]) -> Moun
         raise MountRefused(f"{path} is not below any of core.allowed_mounts")
     if source.is_dir() and _holds_keys(source):
         raise MountRefused(f"{path} contains a place for keys; mount a directory below it instead")
-    return Mount(source=source, target=f"{SANDBOX_EXTRA}/{name}", writable=raw.get("writable") is True and root.writable)
+    return Mount(
+        source=source, target=f"{SANDBOX_EXTRA}/{name}", writable=raw.get("writable") is True and root.writable
+    )
 
 
 def _is_inside(source: Path, allowed: AllowedMount) -> bool:

@@ -64,7 +64,9 @@ class Preparation:
         """
         group = agents.get(self.db, session.agent_group_id)
         if group is None:
-            raise SandboxRefused(f"The agent group {session.agent_group_id} of this conversation does not exist any more.")
+            raise SandboxRefused(
+                f"The agent group {session.agent_group_id} of this conversation does not exist any more."
+            )
         config = agents.config_of(self.db, group.id)
         provider, upstreams = self._provider(session, config)
         runtime = await self._runtime(config, provider)

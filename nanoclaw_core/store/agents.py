@@ -101,7 +101,15 @@ def save_config(db: apsw.Connection, config: ContainerConfig) -> None:
     """Write a group's whole config row. Restarts nothing."""
     names = [name.strip() for name in columns(ContainerConfig).split(",")]
     values = {name: getattr(config, name) for name in names} | {"updated_at": clock.now_text()}
-    for name in ("skills", "mcp_servers", "packages_apt", "packages_npm", "packages_pip", "additional_mounts", "limits"):
+    for name in (
+        "skills",
+        "mcp_servers",
+        "packages_apt",
+        "packages_npm",
+        "packages_pip",
+        "additional_mounts",
+        "limits",
+    ):
         values[name] = json.dumps(values[name], ensure_ascii=False)
     marks = ", ".join(f":{name}" for name in names)
     db.execute(f"INSERT OR REPLACE INTO container_configs ({', '.join(names)}) VALUES ({marks})", values)

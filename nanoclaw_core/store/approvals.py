@@ -38,10 +38,15 @@ def get(db: apsw.Connection, approval_id: ApprovalId) -> Approval | None:
 
 def waiting(db: apsw.Connection) -> list[Approval]:
     """Return what waits for an answer, oldest first."""
-    return rows(db, Approval, f"SELECT {columns(Approval)} FROM approvals WHERE status = 'pending' ORDER BY created_at, id")
+    return rows(
+        db, Approval, f"SELECT {columns(Approval)} FROM approvals WHERE status = 'pending' ORDER BY created_at, id"
+    )
 
 
 def expire(db: apsw.Connection, now: str) -> int:
     """End what nobody answered in time; return how many."""
-    db.execute("UPDATE approvals SET status = 'expired', decided_at = ? WHERE status = 'pending' AND expires_at <= ?", (now, now))
+    db.execute(
+        "UPDATE approvals SET status = 'expired', decided_at = ? WHERE status = 'pending' AND expires_at <= ?",
+        (now, now),
+    )
     return db.changes()

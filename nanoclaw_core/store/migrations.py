@@ -56,7 +56,9 @@ def refuse_nested_prefixes(plugins: Iterable[str], core_tables: Iterable[str]) -
     for plugin, prefix in prefixes.items():
         for other, name in taken.items():
             if other != plugin and name.startswith(prefix):
-                raise MigrationError(f"the plugin name {plugin!r} makes the table prefix {prefix!r}, which covers {other!r}")
+                raise MigrationError(
+                    f"the plugin name {plugin!r} makes the table prefix {prefix!r}, which covers {other!r}"
+                )
 
 
 def table_prefix(plugin: str) -> str:

@@ -40,7 +40,9 @@ class Session:
 
 def find(db: apsw.Connection, group_id: GroupId, conversation: str) -> Session | None:
     """Return an agent group's active session of a conversation, or None."""
-    query = f"SELECT {columns(Session)} FROM sessions WHERE agent_group_id = ? AND conversation = ? AND status = 'active'"
+    query = (
+        f"SELECT {columns(Session)} FROM sessions WHERE agent_group_id = ? AND conversation = ? AND status = 'active'"
+    )
     return row(db, Session, query, (group_id, conversation))
 
 
@@ -55,7 +57,12 @@ def all_active(db: apsw.Connection) -> list[Session]:
 
 
 def create(
-    db: apsw.Connection, *, agent_group_id: GroupId, messaging_group_id: RoomId | None, thread: str | None, conversation: str
+    db: apsw.Connection,
+    *,
+    agent_group_id: GroupId,
+    messaging_group_id: RoomId | None,
+    thread: str | None,
+    conversation: str,
 ) -> Session:
     """Make a session.
 

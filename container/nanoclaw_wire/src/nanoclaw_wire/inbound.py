@@ -142,7 +142,9 @@ def append(db: apsw.Connection, messages: Iterable[NewInbound]) -> list[int]:
     return numbers
 
 
-def pending(db: apsw.Connection, *, now: str, fresh: bool, without: Collection[int], limit: int) -> list[InboundMessage]:
+def pending(
+    db: apsw.Connection, *, now: str, fresh: bool, without: Collection[int], limit: int
+) -> list[InboundMessage]:
     """Return what a runner may take, oldest first: pending, due, and not already taken.
 
     Args:

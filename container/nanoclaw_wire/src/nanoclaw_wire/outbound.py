@@ -158,9 +158,7 @@ def messages_after(db: apsw.Connection, seq: int, *, limit: int) -> list[Outboun
 
 def acknowledgements_after(db: apsw.Connection, revision: int, *, limit: int) -> list[Acknowledgement]:
     """Return what changed since a revision, oldest change first."""
-    query = (
-        "SELECT message_id, status, changed_at, revision FROM acknowledgements WHERE revision > ? ORDER BY revision LIMIT ?"
-    )
+    query = "SELECT message_id, status, changed_at, revision FROM acknowledgements WHERE revision > ? ORDER BY revision LIMIT ?"
     return [_acknowledgement(row) for row in db.execute(query, (revision, limit))]
 
 

@@ -122,7 +122,11 @@ def open_readable(path: Path, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> apsw
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW
     db = apsw.Connection(str(path), flags=flags)
     db.set_busy_timeout(busy_timeout_ms)
-    for option in (apsw.SQLITE_DBCONFIG_DEFENSIVE, apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, apsw.SQLITE_DBCONFIG_ENABLE_VIEW):
+    for option in (
+        apsw.SQLITE_DBCONFIG_DEFENSIVE,
+        apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER,
+        apsw.SQLITE_DBCONFIG_ENABLE_VIEW,
+    ):
         db.config(option, 1 if option == apsw.SQLITE_DBCONFIG_DEFENSIVE else 0)
     db.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
     db.pragma("mmap_size", 0)
@@ -141,7 +145,9 @@ def _create(path: Path, schema: str) -> apsw.Connection:
 
 def _configured(db: apsw.Connection) -> apsw.Connection:
     db.set_busy_timeout(BUSY_TIMEOUT_MS)
-    db.pragma("journal_mode", "persist")  # a rollback journal that is kept: two directory syncs fewer a commit than DELETE
+    db.pragma(
+        "journal_mode", "persist"
+    )  # a rollback journal that is kept: two directory syncs fewer a commit than DELETE
     db.pragma("synchronous", "full")  # I3: what is acknowledged survives the machine
     db.pragma("mmap_size", 0)  # a mapped page does not cross the mounts of virtual machines
     db.pragma("trusted_schema", 0)

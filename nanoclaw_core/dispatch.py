@@ -1,0 +1,123 @@
+"""Dispatch: a request becomes a verb with typed arguments, passes the guard and runs. No transport is known here."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+from nanoclaw_wire.frames import Answer, Code, Request
+
+from nanoclaw_core.descriptors.administration import Parameter, Verb
+from nanoclaw_core.descriptors.context import PluginContext
+from nanoclaw_core.descriptors.votes import Caller, Step, StepKind
+from nanoclaw_core.errors import InvalidArguments, NanoclawError, UnknownCommand
+from nanoclaw_core.guard import Guard
+from nanoclaw_core.plugins import Offer
+
+log = logging.getLogger(__name__)
+_TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
+
+
+@frozen(kw_only=True)
+class Dispatch:
+    """Answers requests.
+
+    Args:
+        offers: Verbs by their full name, `groups config get`.
+    """
+
+    offers: Mapping[str, Offer[Verb]]
+    guard: Guard
+    context_of: Callable[[str], PluginContext]
+
+    async def answer(self, request: Request, caller: Caller) -> Answer:
+        """Do what was asked, or say why not; never raises."""
+        try:
+            data = await self._run(request, caller)
+            json.dumps(data)
+            return Answer(id=request.id, ok=True, data=data)
+        except NanoclawError as error:
+            return Answer(id=request.id, ok=False, code=Code(error.code), message=str(error))
+        except Exception as error:  # the frame fence: a verb is a plugin's code
+            log.exception("verb failed", extra={"words": " ".join(request.words)})
+            return Answer(id=request.id, ok=False, code=Code.HANDLER_ERROR, message=f"{type(error).__name__}: {error}")
+
+    async def _run(self, request: Request, caller: Caller) -> Any:
+        offer, rest = self._find(request.words)
+        arguments = typed_arguments(offer.item, rest, request.options)
+        step = Step(
+            kind=StepKind.VERB,
+            name=full_name(offer.item),
+            access=offer.item.access,
+            caller=caller,
+            arguments_json=json.dumps(arguments, sort_keys=True),
+        )
+        self.guard.check(step)
+        return await offer.item.run(arguments, caller, self.context_of(offer.plugin))
+
+    def _find(self, words: Sequence[str]) -> tuple[Offer[Verb], Sequence[str]]:
+        for length in range(len(words), 0, -1):
+            offer = self.offers.get(" ".join(words[:length]))
+            if offer is not None:
+                return offer, words[length:]
+        asked = " ".join(words)
+        near = difflib.get_close_matches(asked, self.offers, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else "`ncl help` lists what there is."
+        raise UnknownCommand(f"there is no command {asked!r}; {hint}")
+
+
+def full_name(verb: Verb) -> str:
+    """Return a verb's whole name, resource first."""
+    return f"{verb.resource} {verb.name}".strip()
+
+
+def typed_arguments(verb: Verb, rest: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn words and options into a verb's arguments.
+
+    Raises:
+        InvalidArguments: An option is unknown or given twice, a word is too many, a required one is missing, or a value
+            is of the wrong kind.
+    """
+    by_name = {parameter.name: parameter for parameter in verb.parameters}
+    given: dict[str, Any] = {}
+    for key, value in options.items():
+        name = key.replace("-", "_")
+        if name not in by_name:
+            near = difflib.get_close_matches(name, by_name, n=1)
+            known = ", ".join(f"--{n.replace('_', '-')}" for n in by_name) or "none"
+            hint = f"did you mean --{near[0].replace('_', '-')}?" if near else f"known are: {known}"
+            raise InvalidArguments(f"{full_name(verb)}: unknown option --{key}; {hint}")
+        if name in given:
+            raise InvalidArguments(f"{full_name(verb)}: --{key} is given in two spellings")
+        given[name] = value
+    positional = [parameter for parameter in verb.parameters if parameter.is_positional and parameter.name not in given]
+    if len(rest) > len(positional):
+        raise InvalidArguments(f"{full_name(verb)}: {rest[len(positional)]!r} is one word too many")
+    given |= {parameter.name: word for parameter, word in zip(positional, rest, strict=False)}
+    for parameter in verb.parameters:
+        if parameter.is_required and parameter.name not in given:
+            raise InvalidArguments(f"{full_name(verb)} needs --{parameter.name.replace('_', '-')}: {parameter.help}")
+    return {name: _typed(verb, by_name[name], value) for name, value in given.items()}
+
+
+def _typed(verb: Verb, parameter: Parameter, value: Any) -> Any:
+    if value is None:
+        return None
+    if parameter.kind is list:
+        return value if isinstance(value, list) else [value]
+    if isinstance(value, parameter.kind) and not (parameter.kind is int and isinstance(value, bool)):
+        return value
+    if isinstance(value, str):
+        if parameter.kind is bool and value.lower() in _TRUE | _FALSE:
+            return value.lower() in _TRUE
+        if parameter.kind in (int, float):
+            try:
+                return parameter.kind(value)
+            except ValueError:
+                pass
+    wanted = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}[parameter.kind]
+    raise InvalidArguments(f"{full_name(verb)}: --{parameter.name.replace('_', '-')} must be {wanted}, not {value!r}")

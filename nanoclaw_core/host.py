@@ -1,0 +1,290 @@
+"""The host: everything put together, as an async context manager.
+
+It sets no signal handler, configures no logging and keeps no global state, so that another application can embed it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Mapping
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+import apsw
+from nanoclaw_wire import PROTOCOL
+
+from nanoclaw_core import breaker
+from nanoclaw_core.control import ControlServer
+from nanoclaw_core.descriptors.administration import Sweep, Verb
+from nanoclaw_core.descriptors.channels import Channel, ChannelAdapter
+from nanoclaw_core.descriptors.context import PluginContext
+from nanoclaw_core.descriptors.messages import Inbound, Receipt
+from nanoclaw_core.descriptors.runtimes import RuntimeAdapter
+from nanoclaw_core.descriptors.services import Gateway, RunningService
+from nanoclaw_core.dispatch import Dispatch, full_name
+from nanoclaw_core.errors import NanoclawError
+from nanoclaw_core.instance import Places, open_database
+from nanoclaw_core.lock import InstanceLock
+from nanoclaw_core.machine import Machine, Materials
+from nanoclaw_core.mailbox.directories import open_root
+from nanoclaw_core.parts import Parts, collect, context_for, gateway_of, migrate, with_settings
+from nanoclaw_core.plugins import Offer, Plugins
+from nanoclaw_core.settings import Settings
+from nanoclaw_core.tasks import keep_running
+from nanoclaw_core.verbs import CORE, core_verbs
+
+log = logging.getLogger(__name__)
+REAP_TIMEOUT_S = 15.0
+
+
+class Host:
+    """One running nanoclaw on one instance directory.
+
+    Args:
+        settings: From `load_settings`, or made by the embedding application.
+        plugins: Plugin objects of the application's own, by name, beside the installed ones.
+        environment: Read instead of the process's environment; None is `os.environ`.
+        use_installed_plugins: False leaves it at `plugins`.
+        use_breaker: True waits before a start that follows other starts too closely; for programs that a service
+            manager restarts.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        plugins: Mapping[str, object] | None = None,
+        environment: Mapping[str, str] | None = None,
+        use_installed_plugins: bool = True,
+        use_breaker: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.started_in_s = 0.0
+        self.plugins = Plugins()
+        self._own_plugins = dict(plugins or {})
+        self._environment = dict(os.environ if environment is None else environment)
+        self._use_installed_plugins, self._use_breaker = use_installed_plugins, use_breaker
+        self._places = Places(home=settings.home)
+        self._lock = InstanceLock(self._places.run)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._adapters: dict[str, ChannelAdapter] = {}
+        self._runtimes: dict[str, tuple[int, RuntimeAdapter]] = {}
+        self._services: dict[str, RunningService] = {}
+        self._db: apsw.Connection | None = None
+        self._machine: Machine | None = None
+        self._control: ControlServer | None = None
+        self._started_at = 0.0
+
+    async def __aenter__(self) -> Host:
+        """Start.
+
+        Raises:
+            AlreadyRunning: Another host has the instance.
+            NanoclawError: It cannot start as things are; the message says why. Nothing stays running.
+        """
+        began = time.monotonic()
+        self._places.make()
+        self._lock.acquire()
+        try:
+            if self._use_breaker:
+                await self._wait_for_breaker()
+                began = time.monotonic()
+            await self._start()
+        except BaseException:
+            await self._stop()
+            raise
+        self._started_at = time.time()
+        self.started_in_s = time.monotonic() - began
+        log.info("host ready", extra={"home": str(self.settings.home), "seconds": round(self.started_in_s, 3)})
+        self.plugins.notify("nanoclaw_host_started")
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """Stop in order: no new messages, sandboxes ended, what they wrote last delivered, files closed."""
+        self.plugins.notify("nanoclaw_host_stopping")
+        await self._stop()
+        if self._use_breaker:
+            breaker.reset(self._places.breaker)
+
+    def status(self) -> dict[str, Any]:
+        """Say what runs, as a JSON object."""
+        machine = self._machine
+        running = machine.supervisor.running if machine else {}
+        return {
+            "state": "running",
+            "home": str(self.settings.home),
+            "process_id": os.getpid(),
+            "protocol": PROTOCOL,
+            "started_in_s": round(self.started_in_s, 3),
+            "running_for_s": round(time.time() - self._started_at, 1),
+            "channels": sorted(self._adapters),
+            "runtimes": sorted(self._runtimes),
+            "gateway": any(isinstance(service, Gateway) for service in self._services.values()),
+            "sandboxes": [
+                {"session": session_id, "runtime": one.runtime, "provider": one.provider}
+                for session_id, one in sorted(running.items())
+            ],
+            "plugins_failed": [report["name"] for report in self._plugin_reports() if report["state"] == "failed"],
+        }
+
+    async def _wait_for_breaker(self) -> None:
+        delay_s = breaker.count_start(self._places.breaker)
+        if delay_s:
+            log.warning("starting late, after starts in quick succession", extra={"seconds": delay_s})
+            await asyncio.sleep(delay_s)
+
+    async def _start(self) -> None:
+        self._db = db = open_database(self._places)
+        self._load_plugins()
+        parts = with_settings(collect(self.plugins), self.plugins, self.settings, self._environment)
+        parts = migrate(parts, self.plugins, db)
+        self.plugins.require(list(self.settings.core.required_plugins))
+        self._connect(parts)
+        self._machine = machine = Machine(self._materials(db, parts))
+        self._control = ControlServer(self._places.control_socket, self._dispatch(machine, parts))
+        await self._control.open()
+        machine.lanes.start()
+        self._run_parts(parts, machine)
+
+    def _load_plugins(self) -> None:
+        for name, plugin in self._own_plugins.items():
+            self.plugins.add(plugin, name=name)
+        if self._use_installed_plugins:
+            self.plugins.load_installed(frozenset(self.settings.core.disabled_plugins))
+
+    def _connect(self, parts: Parts) -> None:
+        """Make the running half of everything; a part that cannot be made is recorded and left out."""
+        gateway = gateway_of(parts)
+        sandbox_parts = tuple(offer.item for offer in parts.sandbox_parts.values())
+        for name, channel in parts.channels.items():
+            adapter = self._made(channel.plugin, partial(channel.item.connect, *self._given(parts, channel.plugin)))
+            if adapter is not None:
+                self._adapters[name] = adapter
+        for name, runtime in parts.runtimes.items():
+            make = partial(runtime.item.connect, *self._given(parts, runtime.plugin), sandbox_parts)
+            made = self._made(runtime.plugin, make)
+            if made is not None:
+                self._runtimes[name] = (runtime.item.preference, made)
+        for name, service in parts.services.items():
+            running = self._made(service.plugin, partial(service.item.connect, *self._given(parts, service.plugin)))
+            if running is not None and service is gateway and not isinstance(running, Gateway):
+                self.plugins.record_failure(service.plugin, TypeError("is_gateway, but it opens no doors"))
+            elif running is not None:
+                self._services[name] = running
+
+    def _given(self, parts: Parts, plugin: str) -> tuple[Any, PluginContext]:
+        return parts.plugin_settings.get(plugin), self._context(parts, plugin)
+
+    def _made(self, plugin: str, make: Any) -> Any:
+        try:
+            return make()
+        except Exception as error:  # the load fence: a plugin's own constructor
+            log.exception("plugin part could not be made", extra={"plugin": plugin})
+            self.plugins.record_failure(plugin, error)
+            return None
+
+    def _materials(self, db: apsw.Connection, parts: Parts) -> Materials:
+        gateway = next((one for one in self._services.values() if isinstance(one, Gateway)), None)
+        return Materials(
+            db=db,
+            settings=self.settings,
+            environment=self._environment,
+            plugins=self.plugins,
+            parts=parts,
+            directories=open_root(self.settings.home),
+            adapters=self._adapters,
+            runtimes=self._runtimes,
+            gateway=gateway,
+            context_of=partial(self._context, parts),
+        )
+
+    def _context(self, parts: Parts, plugin: str) -> PluginContext:
+        if self._db is None:
+            raise NanoclawError("the host is not running")
+        base = PluginContext(
+            plugin=plugin,
+            instance_id=self._places.instance_id,
+            home=self.settings.home,
+            data_dir=self._places.data,
+            run_dir=self._places.run,
+            environment=self._environment,
+            database=self._db,
+            owners=frozenset(self.settings.core.owners),
+        )
+        return context_for(plugin, base, parts)
+
+    def _dispatch(self, machine: Machine, parts: Parts) -> Dispatch:
+        offers: dict[str, Offer[Verb]] = dict(parts.verbs)
+
+        def verbs() -> list[Verb]:
+            return [offer.item for offer in offers.values()]
+
+        for verb in core_verbs(status=self.status, plugins=self._plugin_reports, verbs=verbs):
+            offers[full_name(verb)] = Offer(verb, CORE)
+        return Dispatch(offers=offers, guard=machine.guard, context_of=partial(self._context, parts))
+
+    def _plugin_reports(self) -> list[dict[str, str]]:
+        return [
+            {"name": report.name, "state": report.state.value, "distribution": report.source, "reason": report.reason}
+            for report in self.plugins.reports()
+        ]
+
+    def _run_parts(self, parts: Parts, machine: Machine) -> None:
+        for name, service in self._services.items():
+            self._spawn(keep_running(parts.services[name].plugin, f"service {name}", service.run))
+        for name, adapter in self._adapters.items():
+            self._spawn(self._listen(parts.channels[name], adapter, machine))
+        for offer in parts.sweeps.values():
+            self._spawn(self._sweep(offer, self._context(parts, offer.plugin)))
+        self._spawn(keep_running(CORE, "sweep", machine.sweeper.run))
+        self._spawn(self._reap_and_resume(machine))
+
+    async def _listen(self, offer: Offer[Channel], adapter: ChannelAdapter, machine: Machine) -> None:
+        async def receive(inbound: Inbound) -> Receipt:
+            return await machine.router.route(offer.item, inbound)
+
+        await keep_running(offer.plugin, f"channel {offer.item.name}", partial(adapter.listen, receive))
+
+    async def _sweep(self, offer: Offer[Sweep], context: PluginContext) -> None:
+        async def once() -> None:
+            while True:
+                await asyncio.sleep(offer.item.every_s)
+                await offer.item.run(context)
+
+        await keep_running(offer.plugin, f"sweep {offer.item.name}", once)
+
+    async def _reap_and_resume(self, machine: Machine) -> None:
+        """End what an earlier host left running, then go on where it stopped."""
+        for name, (_, runtime) in self._runtimes.items():
+            try:
+                async with asyncio.timeout(REAP_TIMEOUT_S):
+                    ended = await runtime.reap()
+                if ended:
+                    log.warning("sandboxes of an earlier host ended", extra={"runtime": name, "count": ended})
+            except Exception:  # the run fence: an engine that does not answer stops only its own sandboxes
+                log.exception("left-over sandboxes could not be ended", extra={"runtime": name})
+        machine.ready.set()
+        await machine.sweeper.once()
+
+    def _spawn(self, work: Any) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    async def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._control is not None:
+            await self._control.close()
+        if self._machine is not None:
+            await self._machine.close()
+        for _, runtime in self._runtimes.values():
+            await runtime.close()
+        if self._db is not None:
+            self._db.close()
+        self._lock.release()

@@ -1,0 +1,177 @@
+"""The instance directory: what is in it, and making a first one that works."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import apsw
+from attrs import evolve, frozen
+
+from nanoclaw_core.errors import InvalidArguments, NanoclawError
+from nanoclaw_core.settings import FILE_NAME, load_settings
+from nanoclaw_core.store import agents, rooms
+from nanoclaw_core.store.agents import AgentGroup, ContainerConfig
+from nanoclaw_core.store.connection import open_central
+from nanoclaw_core.store.migrations import migrate_core
+from nanoclaw_core.store.rooms import EngageMode
+from nanoclaw_core.store.schema import core_migrations
+
+OPERATOR = "terminal:operator"
+TERMINAL_ROOM = ("terminal", "local")
+FIRST_GROUP = "main"
+_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_SETTINGS = """\
+# Settings of this nanoclaw instance. `ncl doctor` checks them; docs/operations.md lists all of them.
+
+[core]
+owners = ["terminal:operator"]    # who may do everything: <channel>:<the platform's user id>
+"""
+
+
+@frozen(kw_only=True)
+class Places:
+    """Where things are in an instance directory."""
+
+    home: Path
+
+    @property
+    def database(self) -> Path:
+        return self.home / "data" / "nanoclaw.db"
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def run(self) -> Path:
+        return self.home / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def groups(self) -> Path:
+        return self.home / "groups"
+
+    @property
+    def control_socket(self) -> Path:
+        return self.run / "ncl.sock"
+
+    @property
+    def breaker(self) -> Path:
+        return self.data / "circuit-breaker.json"
+
+    @property
+    def instance_id(self) -> str:
+        """Identifies the directory on this machine, 12 hex digits."""
+        return hashlib.sha256(str(self.home.resolve()).encode()).hexdigest()[:12]
+
+    def make(self) -> None:
+        """Make the directories, closed to other users of the machine.
+
+        Raises:
+            NanoclawError: They cannot be made; the message says where and why.
+        """
+        try:
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for directory in (self.data, self.run, self.logs, self.groups):
+                directory.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise NanoclawError(
+                f"the instance directory {self.home} cannot be made: {error.strerror}. "
+                "Choose another with --home or NANOCLAW_HOME, or mend its permissions."
+            ) from error
+
+
+@frozen(kw_only=True)
+class Initialised:
+    """What `initialise` made; empty where everything was there."""
+
+    created: Sequence[str]
+
+
+def initialise(home: Path, *, environment: Mapping[str, str]) -> Initialised:
+    """Make an instance that answers at the terminal; what is there already stays.
+
+    Raises:
+        NanoclawError: A directory cannot be made, or a settings file that is there is broken.
+    """
+    places = Places(home=home)
+    places.make()
+    created = []
+    settings_file = home / FILE_NAME
+    if not settings_file.exists():
+        settings_file.write_text(_SETTINGS, encoding="utf-8")
+        settings_file.chmod(0o600)
+        created.append(f"settings {settings_file}")
+    load_settings(home, environment)
+    db = open_database(places)
+    try:
+        created += _first_agent(db, places)
+    finally:
+        db.close()
+    return Initialised(created=created)
+
+
+def open_database(places: Places) -> apsw.Connection:
+    """Open the central database with the core's tables up to date.
+
+    Raises:
+        NanoclawError: It cannot be opened or migrated; the message says why and what to do.
+    """
+    try:
+        db = open_central(places.database)
+        migrate_core(db, core_migrations())
+    except (apsw.Error, OSError) as error:
+        raise NanoclawError(
+            f"the central database {places.database} cannot be opened: {error}. "
+            "Look whether the disk is full or the file is damaged; a copy from a backup can take its place."
+        ) from error
+    return db
+
+
+def create_agent_group(
+    db: apsw.Connection, places: Places, *, name: str, folder: str, config: ContainerConfig | None = None
+) -> AgentGroup:
+    """Make an agent group with its folder, instructions file and config row, or nothing (⚠16).
+
+    Raises:
+        InvalidArguments: The folder is no safe name or taken.
+    """
+    if not _FOLDER.fullmatch(folder) or folder.lower() == "global":
+        raise InvalidArguments(f"the folder {folder!r} must be 1 to 64 letters, digits, `-` or `_`, not `global`")
+    if agents.by_folder(db, folder) is not None:
+        raise InvalidArguments(f"the folder {folder!r} belongs to another agent group")
+    directory = places.groups / folder
+    directory.mkdir(parents=True, exist_ok=True)
+    instructions = directory / "CLAUDE.md"
+    if not instructions.exists():
+        instructions.write_text(f"# {name}\n\nWhat this agent should always know goes here.\n", encoding="utf-8")
+    return agents.create(db, name=name, folder=folder, config=config)
+
+
+def _first_agent(db: apsw.Connection, places: Places) -> list[str]:
+    created = []
+    with db:
+        group = agents.by_folder(db, FIRST_GROUP)
+        if group is None:
+            group = create_agent_group(db, places, name="Nano", folder=FIRST_GROUP)
+            agents.save_config(db, evolve(agents.config_of(db, group.id), cli_scope="global"))
+            created.append(f"agent group {FIRST_GROUP}")
+        room = rooms.find(db, *TERMINAL_ROOM)
+        if room is None:
+            channel, name = TERMINAL_ROOM
+            room = rooms.create(db, channel=channel, room=name, name="terminal", is_group=False)
+            rooms.wire(
+                db,
+                messaging_group_id=room.id,
+                agent_group_id=group.id,
+                engage_mode=EngageMode.PATTERN,
+                engage_pattern=".",
+            )
+            created.append("wiring of the terminal")
+    return created

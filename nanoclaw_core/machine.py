@@ -1,0 +1,244 @@
+"""The moving parts of a host, connected: router, mailbox, supervisor, pump, lanes, voice, and what each tells the others."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+
+import apsw
+from attrs import frozen
+from nanoclaw_wire import inbound
+
+from nanoclaw_core.actions import Actions
+from nanoclaw_core.authority import Authority
+from nanoclaw_core.delivery.content import Request
+from nanoclaw_core.delivery.lanes import Lanes, Sending
+from nanoclaw_core.delivery.outgoing import Outgoing
+from nanoclaw_core.delivery.pump import UNREADABLE, Pump, Pumping
+from nanoclaw_core.delivery.takeover import Takeover
+from nanoclaw_core.delivery.typing_indicator import TypingIndicator
+from nanoclaw_core.delivery.voice import Voice
+from nanoclaw_core.descriptors.channels import ChannelAdapter, ShowsStatus
+from nanoclaw_core.descriptors.context import PluginContext
+from nanoclaw_core.descriptors.messages import Address
+from nanoclaw_core.descriptors.runtimes import RuntimeAdapter
+from nanoclaw_core.descriptors.services import Gateway
+from nanoclaw_core.descriptors.votes import Caller
+from nanoclaw_core.guard import Guard
+from nanoclaw_core.ids import SessionId
+from nanoclaw_core.mailbox.directories import SessionDirectories
+from nanoclaw_core.mailbox.due import DueMarks
+from nanoclaw_core.mailbox.inbox import Inboxes
+from nanoclaw_core.mailbox.outbox import Outboxes
+from nanoclaw_core.mailbox.settlement import Settlement
+from nanoclaw_core.parts import Parts
+from nanoclaw_core.plugins import Plugins
+from nanoclaw_core.routing.router import Router, Surroundings
+from nanoclaw_core.sandboxes.preparation import Preparation
+from nanoclaw_core.sandboxes.supervisor import Supervision, Supervisor
+from nanoclaw_core.settings import Settings
+from nanoclaw_core.store import sessions
+from nanoclaw_core.store.deliveries import Delivery
+from nanoclaw_core.sweep import Sweeper
+
+log = logging.getLogger(__name__)
+
+
+@frozen(kw_only=True)
+class Materials:
+    """What a machine is built from."""
+
+    db: apsw.Connection
+    settings: Settings
+    environment: Mapping[str, str]
+    plugins: Plugins
+    parts: Parts
+    directories: SessionDirectories
+    adapters: Mapping[str, ChannelAdapter]
+    runtimes: Mapping[str, tuple[int, RuntimeAdapter]]
+    gateway: Gateway | None
+    context_of: Callable[[str], PluginContext]
+
+
+class Machine:
+    """Builds and holds the moving parts; what happens between two of them is a method here."""
+
+    def __init__(self, of: Materials) -> None:
+        self._of = of
+        self._hints: set[asyncio.Task[None]] = set()
+        self.ready = asyncio.Event()
+        self.inboxes = Inboxes(of.directories)
+        self.outboxes = Outboxes(of.directories, file_bytes=of.settings.core.outgoing_file_bytes)
+        self.due = DueMarks(of.db)
+        self.settlement = Settlement(db=of.db, inboxes=self.inboxes, outboxes=self.outboxes, due=self.due)
+        self.guard = Guard(db=of.db, plugins=of.plugins)
+        self.authority = Authority(
+            owners=frozenset(of.settings.core.owners),
+            rosters=tuple(of.parts.rosters.values()),
+            context_of=of.context_of,
+        )
+        self.typing = TypingIndicator(of.adapters.get, self.outboxes.heartbeat_at)
+        self.lanes = self._build_lanes()
+        self.voice = Voice(db=of.db, lanes=self.lanes, inboxes=self.inboxes)
+        self.pump = self._build_pump()
+        self.supervisor = self._build_supervisor()
+        self.actions = Actions(
+            offers=of.parts.actions,
+            guard=self.guard,
+            inboxes=self.inboxes,
+            context_of=of.context_of,
+            ring=self.supervisor.ring,
+        )
+        self.router = self._build_router()
+        self.sweeper = Sweeper(
+            db=of.db,
+            supervisor=self.supervisor,
+            settlement=self.settlement,
+            outboxes=self.outboxes,
+            due=self.due,
+            pump=self.pump,
+        )
+
+    async def close(self) -> None:
+        """Stop everything in order: sandboxes, then what they wrote last, then the files."""
+        await self.supervisor.close()
+        await self.pump.close()
+        await self.lanes.settle_briefly()
+        await self.typing.close()
+        for hint in list(self._hints):
+            hint.cancel()
+        await asyncio.gather(*self._hints, return_exceptions=True)
+        await self.lanes.close()
+        self.inboxes.close()
+        self.outboxes.close()
+
+    def _build_lanes(self) -> Lanes:
+        of = self._of
+        outgoing = Outgoing(db=of.db, inboxes=self.inboxes, outboxes=self.outboxes)
+
+        def sent(delivery: Delivery) -> None:
+            outgoing.clear(delivery)
+            if delivery.session_id is not None:
+                self.typing.pause(delivery.session_id)
+
+        sending = Sending(
+            db=of.db,
+            plugins=of.plugins,
+            adapter=of.adapters.get,
+            build=outgoing.build,
+            failed=self._delivery_failed,
+            sent=sent,
+        )
+        return Lanes(sending)
+
+    def _build_pump(self) -> Pump:
+        takeover = Takeover(db=self._of.db, plugins=self._of.plugins, inboxes=self.inboxes, outboxes=self.outboxes)
+        to = Pumping(refused=self._refused, requested=self._requested, idle=self._idle, broken=self._broken)
+        return Pump(takeover, self.lanes, to)
+
+    def _build_supervisor(self) -> Supervisor:
+        of = self._of
+        preparation = Preparation(
+            db=of.db,
+            settings=of.settings,
+            environment=of.environment,
+            providers=of.parts.providers,
+            runtimes=of.runtimes,
+            plugin_settings=of.parts.plugin_settings,
+            has_gateway=of.gateway is not None,
+        )
+        supervision = Supervision(
+            db=of.db,
+            directories=of.directories,
+            inboxes=self.inboxes,
+            outboxes=self.outboxes,
+            due=self.due,
+            settlement=self.settlement,
+            preparation=preparation,
+            runtimes=of.runtimes,
+            gateway=of.gateway,
+            pump=self.pump,
+            voice=self.voice,
+            max_sandboxes=of.settings.core.max_sandboxes,
+            status=self._status,
+            ended=self._ended,
+            ready=self.ready,
+        )
+        return Supervisor(supervision)
+
+    def _build_router(self) -> Router:
+        of = self._of
+        surroundings = Surroundings(
+            db=of.db,
+            plugins=of.plugins,
+            directories=of.directories,
+            inboxes=self.inboxes,
+            due=self.due,
+            authority=self.authority,
+            attachment_bytes=of.settings.core.attachment_bytes,
+            wake=self.supervisor.wake,
+            say=self.voice.say,
+            show_typing=self.typing.start,
+        )
+        return Router(surroundings)
+
+    async def _refused(self, session_id: SessionId, reason: str) -> None:
+        await self.voice.note(session_id, f"A message you wrote was not sent: {reason}")
+
+    async def _delivery_failed(self, delivery: Delivery, reason: str) -> None:
+        if delivery.session_id is not None:
+            text = (
+                f"Your message {delivery.message_seq} could not be delivered, and it will not be tried again: {reason}"
+            )
+            await self.voice.note(delivery.session_id, text)
+
+    async def _requested(self, session_id: SessionId, request: Request) -> None:
+        session = sessions.get(self._of.db, session_id)
+        if session is not None:
+            caller = Caller(session_id=session_id, agent_group_id=session.agent_group_id)
+            await self.actions.carry_out(request, caller)
+
+    def _idle(self, session_id: SessionId) -> None:
+        try:
+            unanswered = self.settlement.unanswered(session_id)
+        except UNREADABLE:
+            return  # the next look says more
+        if unanswered == 0:
+            self.typing.stop(session_id)
+            self._status(session_id, "")
+
+    def _broken(self, session_id: SessionId, reason: str) -> None:
+        log.error("session files cannot be read", extra={"session": session_id, "reason": reason})
+
+    def _ended(self, session_id: SessionId) -> None:
+        self.typing.stop(session_id)
+        self._status(session_id, "")
+
+    def _status(self, session_id: SessionId, text: str) -> None:
+        """Show people what is waited for; an empty text goes out behind everything that is queued for them."""
+        try:
+            routing = inbound.routing(self.inboxes.read(session_id))
+        except UNREADABLE:
+            return
+        adapter = self._of.adapters.get(routing.channel or "")
+        if not routing.channel or not routing.room or not isinstance(adapter, ShowsStatus):
+            return
+        address = Address(routing.channel, routing.room, routing.thread)
+        show = partial(adapter.show_status, address, text)
+        if text:
+            self._hint(show)
+        else:
+            self.lanes.after(address, show)
+
+    def _hint(self, show: Callable[[], Awaitable[None]]) -> None:
+        async def run() -> None:
+            try:
+                await show()
+            except Exception:  # the call fence: a hint to people, nothing depends on it
+                log.debug("status not shown", exc_info=True)
+
+        task = asyncio.create_task(run())
+        self._hints.add(task)
+        task.add_done_callback(self._hints.discard)

@@ -1,0 +1,152 @@
+"""Everything the plugins of one host offer, collected once at its start, each with its plugin's settings and context."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import apsw
+from attrs import evolve, field, frozen
+
+from nanoclaw_core.descriptors.administration import (
+    Action,
+    ApprovalHandler,
+    Migration,
+    Resource,
+    Roster,
+    Sweep,
+    Verb,
+)
+from nanoclaw_core.descriptors.channels import Channel
+from nanoclaw_core.descriptors.context import PluginContext
+from nanoclaw_core.descriptors.providers import Provider
+from nanoclaw_core.descriptors.runtimes import Runtime, SandboxPart
+from nanoclaw_core.descriptors.services import Service
+from nanoclaw_core.dispatch import full_name
+from nanoclaw_core.errors import MigrationError, PluginError, SettingsError
+from nanoclaw_core.plugins import Offer, Plugins
+from nanoclaw_core.settings import Settings
+from nanoclaw_core.store.migrations import migrate_plugin, refuse_nested_prefixes
+from nanoclaw_core.store.schema import core_tables
+
+log = logging.getLogger(__name__)
+
+
+class _WithSettings(Protocol):
+    @property
+    def settings(self) -> type | None: ...
+
+
+@frozen(kw_only=True)
+class Parts:
+    """What there is to work with, by name."""
+
+    channels: Mapping[str, Offer[Channel]]
+    providers: Mapping[str, Offer[Provider]]
+    runtimes: Mapping[str, Offer[Runtime]]
+    services: Mapping[str, Offer[Service]]
+    sandbox_parts: Mapping[str, Offer[SandboxPart]]
+    resources: Mapping[str, Offer[Resource]]
+    verbs: Mapping[str, Offer[Verb]]
+    actions: Mapping[str, Offer[Action]]
+    approval_handlers: Mapping[str, Offer[ApprovalHandler]]
+    rosters: Mapping[str, Offer[Roster]]
+    sweeps: Mapping[str, Offer[Sweep]]
+    plugin_settings: Mapping[str, Any] = field(factory=dict, repr=False)
+
+
+def collect(plugins: Plugins) -> Parts:
+    """Ask every collect hook.
+
+    Raises:
+        PluginError: Two plugins offer one name; the message names both distributions.
+    """
+    return Parts(
+        channels=plugins.collect("nanoclaw_channels", Channel),
+        providers=plugins.collect("nanoclaw_providers", Provider),
+        runtimes=plugins.collect("nanoclaw_runtimes", Runtime),
+        services=plugins.collect("nanoclaw_services", Service),
+        sandbox_parts=plugins.collect("nanoclaw_sandbox_parts", SandboxPart),
+        resources=plugins.collect("nanoclaw_resources", Resource),
+        verbs=plugins.collect("nanoclaw_verbs", Verb, key=full_name),
+        actions=plugins.collect("nanoclaw_actions", Action),
+        approval_handlers=plugins.collect("nanoclaw_approval_handlers", ApprovalHandler),
+        rosters=plugins.collect("nanoclaw_rosters", Roster),
+        sweeps=plugins.collect("nanoclaw_sweeps", Sweep),
+    )
+
+
+def with_settings(parts: Parts, plugins: Plugins, settings: Settings, environment: Mapping[str, str]) -> Parts:
+    """Give each plugin its settings; one whose settings do not fit is recorded as failed, and its parts are left out."""
+    structured: dict[str, Any] = {}
+    failed: set[str] = set()
+    for offers in (parts.channels, parts.providers, parts.runtimes, parts.services):
+        for offer in offers.values():
+            item: _WithSettings = offer.item
+            try:
+                found = settings.for_plugin(offer.plugin, item.settings, environment)
+            except SettingsError as error:
+                log.warning("plugin skipped", extra={"plugin": offer.plugin, "reason": str(error)})
+                plugins.record_failure(offer.plugin, error)
+                failed.add(offer.plugin)
+                continue
+            if found is not None:
+                structured[offer.plugin] = found
+    return _without(evolve(parts, plugin_settings=structured), failed)
+
+
+def migrate(parts: Parts, plugins: Plugins, db: apsw.Connection) -> Parts:
+    """Bring every plugin's tables up to date; one that fails is recorded, and its parts are left out.
+
+    Raises:
+        MigrationError: Two plugins' table prefixes, or a plugin's and the core's tables, overlap.
+    """
+    sets = plugins.collect_all("nanoclaw_migrations", Migration)
+    ours = [name for name in core_tables(db) if not any(_owns(plugin, name) for plugin in sets)]
+    refuse_nested_prefixes(sets, ours)
+    failed: set[str] = set()
+    for plugin, steps in sets.items():
+        try:
+            migrate_plugin(db, plugin, steps)
+        except MigrationError as error:
+            log.error("plugin skipped", extra={"plugin": plugin, "reason": str(error)})
+            plugins.record_failure(plugin, error)
+            failed.add(plugin)
+    return _without(parts, failed)
+
+
+def gateway_of(parts: Parts) -> Offer[Service] | None:
+    """Return the service that is the model gateway, or None.
+
+    Raises:
+        PluginError: There are two.
+    """
+    found = [offer for offer in parts.services.values() if offer.item.is_gateway]
+    if len(found) > 1:
+        names = " and ".join(offer.plugin for offer in found)
+        raise PluginError(f"there can be one model gateway, and {names} both want to be it; disable one")
+    return found[0] if found else None
+
+
+def context_for(plugin: str, base: PluginContext, parts: Parts) -> PluginContext:
+    """Return a plugin's place in the host."""
+    settings = parts.plugin_settings.get(plugin)
+    return evolve(base, plugin=plugin, data_dir=base.home / "data" / plugin, settings=settings)
+
+
+def _owns(plugin: str, table: str) -> bool:
+    return table.startswith(plugin.replace("-", "_") + "_")
+
+
+def _without(parts: Parts, plugins: set[str]) -> Parts:
+    if not plugins:
+        return parts
+    kept: dict[str, Any] = {
+        name: {key: offer for key, offer in getattr(parts, name).items() if offer.plugin not in plugins}
+        for name in (
+            "channels", "providers", "runtimes", "services", "sandbox_parts", "resources", "verbs", "actions",
+            "approval_handlers", "rosters", "sweeps",
+        )
+    }  # fmt: skip
+    return evolve(parts, **kept)

@@ -1,0 +1,331 @@
+"""The supervisor: one sandbox per session that has something to do, and none that has not.
+
+Invariants kept here:
+I5   A restart respawns from the exit of the old sandbox, never before.
+I12  What goes wrong is told to people in plain words, with the details in the log.
+Wakes of one session join; spawns wait for a free place in the order they came; one session's trouble is its own (⚠25).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import apsw
+from attrs import define, field, frozen
+from nanoclaw_wire import clock, inbound
+from nanoclaw_wire.doorbell import Bell
+from nanoclaw_wire.inbound import InboundMessage, Kind, NewInbound, Status
+
+from nanoclaw_core import logs
+from nanoclaw_core.delivery.pump import UNREADABLE, Pump
+from nanoclaw_core.delivery.voice import Voice
+from nanoclaw_core.descriptors.runtimes import RuntimeAdapter, Sandbox, SandboxExit
+from nanoclaw_core.descriptors.services import Door, Gateway
+from nanoclaw_core.errors import NanoclawError, SandboxRefused
+from nanoclaw_core.ids import SessionId, new_id
+from nanoclaw_core.mailbox.directories import SessionDirectories
+from nanoclaw_core.mailbox.due import DueMarks
+from nanoclaw_core.mailbox.inbox import Inboxes
+from nanoclaw_core.mailbox.outbox import Outboxes
+from nanoclaw_core.mailbox.settlement import Settlement
+from nanoclaw_core.sandboxes.preparation import Preparation, write_runner_config
+from nanoclaw_core.sandboxes.stuck import pause_before_retry
+from nanoclaw_core.store import sessions
+from nanoclaw_core.store.sessions import Session
+
+log = logging.getLogger(__name__)
+STOP_GRACE_S = 3.0
+FAILED_START_PAUSES_S = (1.0, 5.0, 15.0, 60.0, 300.0)
+UNBELLED_POLL_S = 1.0
+SOON_S = 120.0  # a message due within this time gets a timer; what is later is found by the sweep
+
+
+@define
+class Running:
+    """A sandbox that runs.
+
+    Args:
+        ending: Why the host ends it; empty while it does not.
+        blames_messages: True where its end counts as a failed try of what it was working on.
+    """
+
+    sandbox: Sandbox
+    bell: Bell
+    runtime: str
+    provider: str
+    started_at: datetime = field(factory=clock.now)
+    ending: str = ""
+    blames_messages: bool = True
+
+
+@frozen(kw_only=True)
+class Supervision:
+    """What the supervisor works with.
+
+    Args:
+        runtimes: The adapters in use, by name, with their preference.
+        status: Tells the people of a session what is being waited for; an empty text: nothing any more.
+        ended: Told when a session's sandbox is gone.
+        ready: Set when the sandboxes of an earlier host are gone; until then none is started.
+    """
+
+    db: apsw.Connection
+    directories: SessionDirectories
+    inboxes: Inboxes
+    outboxes: Outboxes
+    due: DueMarks
+    settlement: Settlement
+    preparation: Preparation
+    runtimes: Mapping[str, tuple[int, RuntimeAdapter]]
+    gateway: Gateway | None
+    pump: Pump
+    voice: Voice
+    max_sandboxes: int
+    status: Callable[[SessionId, str], None]
+    ended: Callable[[SessionId], None]
+    ready: asyncio.Event
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+class Supervisor:
+    """Starts, watches and ends sandboxes."""
+
+    def __init__(self, supervision: Supervision) -> None:
+        self._with = supervision
+        self._places = asyncio.Semaphore(supervision.max_sandboxes)
+        self._tasks: dict[SessionId, asyncio.Task[None]] = {}
+        self._again: set[SessionId] = set()
+        self._told: dict[SessionId, str] = {}
+        self._failed_starts: dict[SessionId, int] = {}
+        self._is_closing = False
+        self.running: dict[SessionId, Running] = {}
+
+    def wake(self, session_id: SessionId, *, for_people: bool = True) -> None:
+        """Make sure that a sandbox runs for a session, or will; returns at once.
+
+        Args:
+            for_people: True where somebody waits for an answer, and so should hear again why there is none.
+        """
+        if self._is_closing:
+            return
+        if for_people:
+            self._told.pop(session_id, None)
+        current = self.running.get(session_id)
+        if current is not None:
+            current.bell.ring()
+        if session_id not in self._tasks:
+            task = asyncio.create_task(self._keep(session_id), name=f"session {session_id}")
+            self._tasks[session_id] = task
+
+    def ring(self, session_id: str) -> None:
+        """Tell a session's runner to look into its file, where one runs."""
+        current = self.running.get(SessionId(session_id))
+        if current is not None:
+            current.bell.ring()
+
+    async def stop(self, session_id: SessionId, reason: str, *, blames_messages: bool = False) -> None:
+        """End a session's sandbox, if one runs, and wait until it is gone.
+
+        Args:
+            blames_messages: True where it was stuck: what it worked on has failed once more.
+        """
+        current = self.running.get(session_id)
+        if current is None:
+            return
+        current.ending, current.blames_messages = reason, blames_messages
+        log.info("sandbox is being ended", extra={"session": session_id, "reason": reason})
+        await current.sandbox.stop(STOP_GRACE_S)
+
+    async def restart(self, session_id: SessionId, note: str) -> None:
+        """End a session's sandbox and have a fresh one read a note, which the old one cannot take (I5)."""
+        row = NewInbound(
+            id=new_id("wake"), kind=Kind.CHAT, at=clock.now_text(), on_wake=True, content=_note_content(note)
+        )
+        with self._with.due.writing(session_id):
+            await self._with.inboxes.append(session_id, [row])
+        await self.stop(session_id, "restart")
+        self.wake(session_id)
+
+    async def close(self) -> None:
+        """End all sandboxes, side by side. Unanswered messages stay pending for the next host."""
+        self._is_closing = True
+        waiting = [task for session_id, task in self._tasks.items() if session_id not in self.running]
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*(self.stop(session_id, "the host stops") for session_id in list(self.running)))
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _keep(self, session_id: SessionId) -> None:
+        """Keep a sandbox running as long as the session has something to do."""
+        with logs.context(session=session_id):
+            try:
+                await self._with.ready.wait()
+                while not self._is_closing:
+                    pause_s = await self._one_life_or_pause(session_id)
+                    if pause_s is None:
+                        break
+                    await self._with.sleep(pause_s)
+            finally:
+                self._tasks.pop(session_id, None)
+                self._with.ended(session_id)
+
+    async def _one_life_or_pause(self, session_id: SessionId) -> float | None:
+        """Live once; return how long to wait before the next life, None where none is needed now."""
+        try:
+            async with self._places:
+                await self._live(session_id)
+        except SandboxRefused as refusal:
+            log.error("sandbox refused", extra={"reason": str(refusal)})
+            await self._tell(session_id, str(refusal))
+            return None  # the messages stay; the next wake or sweep tries again
+        except Exception as error:  # one session's trouble must not be another's (⚠25): the run fence
+            return await self._start_failed(session_id, error)
+        if self._is_closing:
+            return None
+        if session_id not in self._again:
+            self._failed_starts.pop(session_id, None)
+        return await self._pause_before_next(session_id)
+
+    async def _pause_before_next(self, session_id: SessionId) -> float | None:
+        due_at = self._with.settlement.mark(session_id)
+        if session_id in self._again:
+            self._again.discard(session_id)
+            return self._failure_pause(session_id)
+        if due_at is None:
+            return None
+        wait_s = (clock.from_text(due_at) - clock.now()).total_seconds()
+        return max(0.0, wait_s) if wait_s <= SOON_S else None
+
+    async def _live(self, session_id: SessionId) -> None:
+        session = sessions.get(self._with.db, session_id)
+        if session is None or session.status != "active":
+            self._with.due.settle(session_id, None)
+            return
+        self._with.status(session_id, "starting a sandbox")
+        current = await self._start(session)
+        self.running[session_id] = current
+        self._with.status(session_id, "the agent is at work")
+        poll = asyncio.create_task(self._poll_until_belled(session_id, current.bell))
+        try:
+            ended = await current.sandbox.wait()
+        finally:
+            poll.cancel()
+            del self.running[session_id]
+            await self._leave(session_id, current)
+        await self._after(session_id, current, ended)
+
+    async def _start(self, session: Session) -> Running:
+        files = self._with.directories.create(session.id)
+        plan = await self._with.preparation.plan(session, files)
+        write_runner_config(files.config, plan.config)
+        bell = Bell(files.bell, on_ring=partial(self._with.pump.rang, session.id))
+        await bell.open()
+        try:
+            if plan.upstreams and self._with.gateway is not None:
+                door = Door(
+                    session_id=session.id,
+                    agent_group_id=session.agent_group_id,
+                    socket=files.gateway,
+                    upstreams=plan.upstreams,
+                )
+                await self._with.gateway.open_door(door)
+            sandbox = await self._with.runtimes[plan.runtime][1].start(plan.spec)
+        except BaseException:
+            await self._hang_up(session.id, bell)
+            raise
+        log.info("sandbox started", extra={"runtime": plan.runtime, "provider": plan.provider, "name": plan.spec.name})
+        return Running(sandbox=sandbox, bell=bell, runtime=plan.runtime, provider=plan.provider)
+
+    async def _poll_until_belled(self, session_id: SessionId, bell: Bell) -> None:
+        """Look by the clock as long as no runner could reach the bell (file sharing of virtual machines)."""
+        while not bell.connected:
+            await self._with.sleep(UNBELLED_POLL_S)
+            self._with.pump.look(session_id)
+
+    async def _leave(self, session_id: SessionId, current: Running) -> None:
+        await self._hang_up(session_id, current.bell)
+        self._with.pump.look(session_id)  # what it wrote last is delivered now, not at the next sweep (⚠24)
+        self._with.pump.forget(session_id)
+
+    async def _hang_up(self, session_id: SessionId, bell: Bell) -> None:
+        await bell.close()
+        if self._with.gateway is not None:
+            await self._with.gateway.close_door(session_id)
+
+    async def _after(self, session_id: SessionId, current: Running, ended: SandboxExit) -> None:
+        """Settle what the sandbox did, and count a try against what it died over."""
+        died = ended.code != 0 and not current.ending
+        extra = {"code": ended.code, "reason": current.ending or ended.reason, "last_words": ended.last_words[-500:]}
+        log.log(logging.WARNING if died else logging.INFO, "sandbox ended", extra=extra)
+        try:
+            await self._with.settlement.settle(session_id)
+            if died or (current.ending and current.blames_messages):
+                await self._count_tries(session_id)
+        except UNREADABLE as error:
+            log.warning("session files cannot be settled", extra={"error": str(error)})
+            self._failed_starts[session_id] = self._failed_starts.get(session_id, 0) + 1
+            self._again.add(session_id)  # a fresh runner repairs its file (⚠25)
+        finally:
+            self._with.outboxes.release(session_id)
+
+    async def _count_tries(self, session_id: SessionId) -> None:
+        """Postpone what the sandbox died over, and give up what it died over too often, telling people (⚠42)."""
+        claimed = {claim.message_id for claim in self._with.outboxes.claims(session_id)}
+        waiting = inbound.waiting(self._with.inboxes.read(session_id), clock.now_text())
+        blamed = [message for message in waiting if message.id in claimed] or waiting
+        for message in blamed:
+            pause_s = pause_before_retry(message.tries)
+            if pause_s is None:
+                await self._give_up(session_id, message)
+            else:
+                again_at = clock.to_text(clock.now() + timedelta(seconds=pause_s))
+                await self._with.inboxes.postpone(
+                    session_id, message.id, tries=message.tries + 1, process_after=again_at
+                )
+
+    async def _give_up(self, session_id: SessionId, message: InboundMessage) -> None:
+        await self._with.inboxes.set_status(session_id, [(message.id, Status.FAILED)])
+        log.error("message given up", extra={"message": message.id, "tries": message.tries})
+        reference = message.correlation_id or message.id
+        self._with.voice.answer(
+            message,
+            "I am sorry, I could not answer this message: the agent stopped every time it tried. "
+            f"Please try again, or tell the operator this reference: {reference}.",
+        )
+
+    async def _start_failed(self, session_id: SessionId, error: Exception) -> float:
+        log.error("sandbox could not be started", exc_info=error)
+        self._failed_starts[session_id] = self._failed_starts.get(session_id, 0) + 1
+        if self._failed_starts[session_id] == 2:  # once may be a hiccup; people hear of the second
+            await self._tell(
+                session_id, "The agent cannot be started right now. I keep trying; the log has the reason."
+            )
+        return self._failure_pause(session_id)
+
+    def _failure_pause(self, session_id: SessionId) -> float:
+        failures = max(1, self._failed_starts.get(session_id, 1))
+        return FAILED_START_PAUSES_S[min(failures, len(FAILED_START_PAUSES_S)) - 1]
+
+    async def _tell(self, session_id: SessionId, text: str) -> None:
+        """Tell the people whose messages wait, once per reason."""
+        if self._told.get(session_id) == text:
+            return
+        self._told[session_id] = text
+        try:
+            waiting = inbound.waiting(self._with.inboxes.read(session_id), clock.now_text())
+        except (apsw.Error, NanoclawError, OSError) as error:
+            log.error("session file cannot be read", extra={"error": str(error)})
+            return
+        addresses: dict[Any, InboundMessage] = {(m.channel, m.room, m.thread): m for m in waiting}
+        for message in addresses.values():
+            self._with.voice.answer(message, text)
+
+
+def _note_content(text: str) -> str:
+    return json.dumps({"text": text, "sender": "nanoclaw", "sender_id": "host"})

@@ -1,0 +1,86 @@
+"""The sweep: once a minute, what no event told us. Its cost follows what runs and what is due, not what ever was (⚠27)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+import apsw
+from attrs import frozen
+from nanoclaw_wire import clock
+
+from nanoclaw_core import logs
+from nanoclaw_core.delivery.pump import UNREADABLE, Pump
+from nanoclaw_core.ids import SessionId
+from nanoclaw_core.mailbox.due import DueMarks
+from nanoclaw_core.mailbox.outbox import Outboxes
+from nanoclaw_core.mailbox.settlement import Settlement
+from nanoclaw_core.sandboxes.stuck import Signs, why_stuck
+from nanoclaw_core.sandboxes.supervisor import Running, Supervisor
+from nanoclaw_core.store import approvals, deliveries
+
+log = logging.getLogger(__name__)
+EVERY_S = 60.0
+DELIVERIES_KEPT = timedelta(days=30)
+
+
+@frozen(kw_only=True)
+class Sweeper:
+    """Looks after everything that could have been missed."""
+
+    db: apsw.Connection
+    supervisor: Supervisor
+    settlement: Settlement
+    outboxes: Outboxes
+    due: DueMarks
+    pump: Pump
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        while True:
+            await self.sleep(EVERY_S)
+            await self.once()
+
+    async def once(self) -> None:
+        """Sweep once. A session that cannot be looked after does not stop the others (⚠25)."""
+        for session_id, running in list(self.supervisor.running.items()):
+            with logs.context(session=session_id):
+                try:
+                    await self._look_after(session_id, running)
+                except Exception:  # the run fence: one session, one trouble
+                    log.exception("session could not be looked after")
+        now = clock.now()
+        for session_id in self.due.waiting(clock.to_text(now)):
+            self.supervisor.wake(session_id, for_people=False)
+        approvals.expire(self.db, clock.to_text(now))
+        deliveries.prune(self.db, clock.to_text(now - DELIVERIES_KEPT))
+
+    async def _look_after(self, session_id: SessionId, running: Running) -> None:
+        self.pump.look(session_id)
+        reason = why_stuck(self._signs(session_id, running))
+        if reason:
+            log.warning("sandbox is stuck", extra={"reason": reason})
+            await self.supervisor.stop(session_id, reason, blames_messages=True)
+            return
+        try:
+            await self.settlement.settle(session_id)
+        except UNREADABLE as error:
+            log.warning("session cannot be settled", extra={"error": str(error)})
+
+    def _signs(self, session_id: SessionId, running: Running) -> Signs:
+        beat = self.outboxes.heartbeat_at(session_id)
+        try:
+            claims = self.outboxes.claims(session_id)
+            state = self.outboxes.state(session_id)
+        except UNREADABLE:
+            claims, state = [], None  # nothing can be read: the heartbeat alone decides
+        return Signs(
+            now=clock.now(),
+            started_at=running.started_at,
+            heartbeat_at=datetime.fromtimestamp(beat, UTC) if beat is not None else None,
+            claims=claims,
+            state=state,
+        )

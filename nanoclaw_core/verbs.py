@@ -1,0 +1,63 @@
+"""The core's own verbs: what a host says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from nanoclaw_core.descriptors.administration import Parameter, Verb
+from nanoclaw_core.descriptors.context import PluginContext
+from nanoclaw_core.descriptors.votes import Access, Caller
+from nanoclaw_core.dispatch import full_name
+
+CORE = "core"
+
+
+def core_verbs(
+    *,
+    status: Callable[[], dict[str, Any]],
+    plugins: Callable[[], list[dict[str, Any]]],
+    verbs: Callable[[], Sequence[Verb]],
+) -> list[Verb]:
+    """Return the verbs `status`, `plugins list` and `help`."""
+
+    async def run_status(_arguments: Mapping[str, Any], _caller: Caller, _context: PluginContext) -> Any:
+        return status()
+
+    async def run_plugins(_arguments: Mapping[str, Any], _caller: Caller, _context: PluginContext) -> Any:
+        return plugins()
+
+    async def run_help(arguments: Mapping[str, Any], _caller: Caller, _context: PluginContext) -> Any:
+        return _help(verbs(), arguments.get("resource"))
+
+    resource = Parameter(name="resource", is_positional=True, help="a noun, to see its verbs alone")
+    return [
+        Verb(resource="", name="status", access=Access.OPEN, run=run_status, help="what runs"),
+        Verb(
+            resource="plugins",
+            name="list",
+            access=Access.DENY,
+            run=run_plugins,
+            help="installed plugins and their state",
+        ),
+        Verb(
+            resource="", name="help", access=Access.OPEN, run=run_help, parameters=(resource,), help="what can be asked"
+        ),
+    ]
+
+
+def _help(verbs: Sequence[Verb], resource: str | None) -> list[dict[str, str]]:
+    shown = [verb for verb in verbs if resource is None or verb.resource == resource]
+    return [
+        {"command": f"{full_name(verb)} {_usage(verb)}".strip(), "help": verb.help}
+        for verb in sorted(shown, key=full_name)
+    ]
+
+
+def _usage(verb: Verb) -> str:
+    words = []
+    for parameter in verb.parameters:
+        flag = f"--{parameter.name.replace('_', '-')}"
+        shown = f"<{parameter.name}>" if parameter.is_positional else f"{flag} <{parameter.kind.__name__}>"
+        words.append(shown if parameter.is_required else f"[{shown}]")
+    return " ".join(words)
