@@ -24,8 +24,8 @@ OAUTH_BETA = "oauth-2025-04-20"  # without it the API refuses a subscription's t
 
 NO_KEY = (
     "no model key: set ANTHROPIC_API_KEY (from https://platform.claude.com/settings/keys) or CLAUDE_CODE_OAUTH_TOKEN"
-    " (from `claude setup-token`) in the host's environment, or api_key in [plugins.claude] of nanoclaw.toml, and restart"
-    " the host"
+    " (from `claude setup-token`) in the host's environment, or api_key in [plugins.claude] of nanoclaw.toml, and"
+    " restart the host"
 )
 
 

@@ -102,9 +102,8 @@ def environment(context: ProviderContext) -> dict[str, str]:
         **_without_proxy(context.environment),
         **_from_options(context.options),
     }
-    return values | (
-        {"IS_SANDBOX": "1"} if os.getuid() == 0 else {}
-    )  # as root it refuses to bypass permissions otherwise
+    # Without that word the program refuses to bypass permissions as root.
+    return values | ({"IS_SANDBOX": "1"} if os.getuid() == 0 else {})
 
 
 def _from_options(options: Mapping[str, str]) -> dict[str, str]:
@@ -170,9 +169,8 @@ def _sdk_tool(tool: Tool) -> SdkMcpTool[Any]:
             text, is_error = f"{tool.name} failed inside; the details are in the host's log", True
         return {"content": [{"type": "text", "text": text}], "is_error": is_error}
 
-    schema = {"type": "object", "properties": {}} | dict(
-        tool.parameters
-    )  # without properties the SDK reads it as names
+    # The SDK takes a schema without `properties` for a list of parameter names.
+    schema = {"type": "object", "properties": {}} | dict(tool.parameters)
     return SdkMcpTool(name=tool.name, description=tool.description, input_schema=schema, handler=run)
 
 

@@ -117,9 +117,7 @@ class ClaudeQuery:
         await client.disconnect()
 
     async def _converse(self) -> None:
-        await asyncio.to_thread(
-            importlib.import_module, "claude_agent_sdk"
-        )  # over a second, and others have work to do
+        await asyncio.to_thread(importlib.import_module, "claude_agent_sdk")  # over a second of work
         from claude_agent_sdk import ClaudeSDKClient
 
         self._client = ClaudeSDKClient(

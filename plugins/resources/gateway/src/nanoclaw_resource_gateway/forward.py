@@ -65,9 +65,7 @@ class Forwarding:
                 raise self._refusal from None
             if self._reply is not None:
                 return self._break_off(self._reply, error)
-            raise self._unreachable(
-                error
-            ) from None  # the text of such an error may hold the address, with what is in it
+            raise self._unreachable(error) from None  # its text may hold the address, and what is in that
 
     async def _body(self) -> AsyncIterator[bytes]:
         if self._request.headers.get("expect", "").lower() == "100-continue":
@@ -118,8 +116,6 @@ class Forwarding:
         """Say that the upstream does not answer; the log gets the kind of error, never its text."""
         name, kind = self._target.upstream.name, type(error).__name__
         log.warning("upstream not reached", extra={"upstream": name, "error": kind})
-        is_late = isinstance(error, TimeoutError | ServerTimeoutError)
-        message = f"{name} {'did not answer in time' if is_late else 'cannot be reached'} ({kind})"
-        return NotServed(
-            504 if is_late else 502, "api_error", message, record="timed out" if is_late else "unreachable"
-        )
+        if isinstance(error, TimeoutError):
+            return NotServed(504, "api_error", f"{name} did not answer in time ({kind})", record="timed out")
+        return NotServed(502, "api_error", f"{name} cannot be reached ({kind})", record="unreachable")

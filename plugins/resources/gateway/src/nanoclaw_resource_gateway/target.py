@@ -11,7 +11,7 @@ from attrs import field, frozen
 from nanoclaw_core import Upstream
 
 _PRINTABLE = re.compile(r"/[!-~]*")
-_UNSAFE = re.compile(r"[\x00-\x20\x7f/\\]")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]")
 MAX_DECODINGS = 4
 
 HOP_BY_HOP = frozenset(

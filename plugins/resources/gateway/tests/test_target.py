@@ -1,0 +1,130 @@
+"""Where a request may go, and with which headers. Pure functions, no socket."""
+
+from __future__ import annotations
+
+import pytest
+from nanoclaw_resource_gateway.target import (
+    NotServed,
+    answer_headers,
+    find_target,
+    proxy_for,
+    request_headers,
+)
+
+from nanoclaw_core import Upstream
+
+API = Upstream(name="api", base_url="https://api.example/base", headers={"X-Api-Key": "secret"})
+
+
+def test_the_first_segment_names_the_upstream_and_the_rest_goes_behind_its_base() -> None:
+    target = find_target("/api/v1/messages?beta=true", [API])
+    assert target.url == "https://api.example/base/v1/messages?beta=true"
+    assert target.path == "/v1/messages"
+
+
+def test_harmless_percent_encoding_stays_as_it_was_written() -> None:
+    assert find_target("/api/files/%C3%A4", [API]).url == "https://api.example/base/files/%C3%A4"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "/api/../secret",
+        "/api/v1/../../secret",
+        "/api/%2e%2e/secret",
+        "/api/%252e%252e/secret",
+        "/api/%25252e%25252e/secret",
+        "/api/.%2e/secret",
+        "/api/v1/./x",
+        "/api//evil.example/x",
+        "/api/v1//x",
+        "/api/..%2fsecret",
+        "/api/..%5csecret",
+        "/api/a\\..\\b",
+        "/api/..;/secret",
+        "/api/%00",
+        "/api/a%0d%0aHost:%20evil.example",
+        "/api/%ff%2e%2e",
+        "/api/v1/..",
+        "http://evil.example/api/v1/messages",
+        "//evil.example/api/v1",
+        "api/v1",
+        "evil.example:443",
+        "*",
+        "",
+        "/api/v1#@evil.example",
+        "/api/v1 /x",
+        "/ap\u00edv1",
+    ],
+)
+def test_a_target_that_could_lead_elsewhere_is_refused(raw: str) -> None:
+    with pytest.raises(NotServed) as caught:
+        find_target(raw, [API])
+    assert caught.value.status in (400, 404)
+
+
+@pytest.mark.parametrize(
+    "raw", ["/api/@evil.example", "/api/.evil.example", "/api/:80", "/api/x?//evil.example/..", "/api"]
+)
+def test_nothing_in_a_target_changes_the_host(raw: str) -> None:
+    assert find_target(raw, [API]).url.startswith("https://api.example/base/")
+
+
+def test_an_unknown_upstream_is_answered_with_the_names_there_are() -> None:
+    with pytest.raises(NotServed, match="there are: api") as caught:
+        find_target("/other/v1", [API])
+    assert caught.value.status == 404
+
+
+def test_the_credential_takes_the_place_of_whatever_the_sandbox_sent_for_it() -> None:
+    sent = [("X-API-KEY", "planted"), ("authorization", "Bearer planted"), ("Cookie", "planted"), ("x-kept", "1")]
+    headers = request_headers(sent, API)
+    assert headers == [("x-kept", "1"), ("x-api-key", "secret"), ("accept-encoding", "identity")]
+
+
+def test_headers_that_could_change_host_or_connection_are_dropped() -> None:
+    sent = [
+        *(
+            ("Host", "evil.example"),
+            ("Connection", "close, X-Named"),
+            ("X-Named", "1"),
+            ("Transfer-Encoding", "chunked"),
+        ),
+        *(("X-Forwarded-Host", "evil.example"), ("Forwarded", "host=evil.example"), ("X-Original-URL", "/admin")),
+        *(("Upgrade", "h2c"), ("Proxy-Authorization", "x"), ("Accept-Encoding", "gzip"), ("TE", "trailers")),
+    ]
+    assert [name for name, _ in request_headers(sent, API)] == ["x-api-key", "accept-encoding"]
+
+
+def test_a_list_header_is_added_to_once() -> None:
+    upstream = Upstream(name="api", base_url="https://api.example", append={"anthropic-beta": "oauth"})
+    first = request_headers([("Anthropic-Beta", "a,b"), ("anthropic-beta", "c")], upstream)
+    again = request_headers([("anthropic-beta", "oauth, a")], upstream)
+    assert dict(first)["anthropic-beta"] == "a,b,c,oauth"
+    assert dict(again)["anthropic-beta"] == "oauth,a"
+
+
+def test_an_answer_brings_no_cookie_and_no_connection_header() -> None:
+    got = [("Set-Cookie", "x"), ("Connection", "keep-alive"), ("Transfer-Encoding", "chunked"), ("request-id", "1")]
+    assert answer_headers(got) == [("request-id", "1")]
+
+
+@pytest.mark.parametrize(
+    ("environment", "proxy"),
+    [
+        ({}, None),
+        ({"HTTPS_PROXY": "http://proxy:3128"}, "http://proxy:3128"),
+        ({"https_proxy": "proxy:3128"}, "http://proxy:3128"),
+        ({"HTTP_PROXY": "http://proxy:3128"}, None),
+        ({"ALL_PROXY": "http://proxy:3128"}, "http://proxy:3128"),
+        ({"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "other, .example"}, None),
+        ({"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "xapi.example"}, "http://proxy:3128"),
+        ({"HTTPS_PROXY": "http://proxy:3128", "no_proxy": "*"}, None),
+    ],
+)
+def test_the_hosts_own_proxy_is_used(environment: dict[str, str], proxy: str | None) -> None:
+    assert proxy_for("https://api.example/v1", environment) == proxy
+
+
+def test_neither_upstream_nor_target_shows_the_credential() -> None:
+    assert "secret" not in repr(API) + repr(find_target("/api/v1", [API]))
