@@ -1,19 +1,20 @@
 """Plays the host, for tests of runners and of runner halves: real files, a real bell, a real process.
 
-    async with HostSide(tmp_path, provider="mock") as host:
-        await host.start()
-        host.say("hello")
-        [reply] = await host.replies(1)
+async with HostSide(tmp_path, provider="mock") as host:
+    await host.start()
+    host.say("hello")
+    [reply] = await host.replies(1)
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -27,6 +28,10 @@ from nanoclaw_wire.inbound import Destination, Kind, NewInbound, Routing, Status
 from nanoclaw_wire.layout import Layout
 from nanoclaw_wire.outbound import AckStatus, OutboundMessage
 
+from nanoclaw_runner import plugins
+from nanoclaw_runner.patience import Patience
+from nanoclaw_runner.plugins import Parts
+from nanoclaw_runner.runner import Runner
 from nanoclaw_runner.workspace import Workspace
 
 FAMILY = Destination(name="family", kind="channel", channel="chat", room="r1", display_name="Family Chat")
@@ -122,6 +127,23 @@ class HostSide:
         self.stderr = b""
         self._reading = asyncio.create_task(self._read(self.process))
         return self.process
+
+    @contextlib.asynccontextmanager
+    async def running(self, *, patience: Patience | None = None, parts: Parts | None = None) -> AsyncIterator[Runner]:
+        """Run a runner in this process, with its own patience or parts; it is stopped at the end."""
+        runner = Runner(
+            workspace=self.workspace,
+            config=self.config,
+            parts=parts or plugins.load_installed(),
+            environment=self.environment(),
+            patience=patience,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(runner.run())
+            try:
+                yield runner
+            finally:
+                runner.stop()
 
     async def stop(self) -> int:
         """End the runner as a runtime does, and return its exit code."""
