@@ -7,6 +7,8 @@ import contextlib
 import io
 import logging
 import stat
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -457,3 +459,8 @@ def test_run_closes_every_door_when_it_is_cancelled(opened: Opened) -> None:
             assert not place.socket.exists()
 
     asyncio.run(scenario())
+
+
+def test_listing_the_plugin_loads_no_http_machinery() -> None:
+    code = "import sys; import nanoclaw_resource_gateway.host; sys.exit('aiohttp' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

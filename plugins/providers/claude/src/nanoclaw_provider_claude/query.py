@@ -42,6 +42,7 @@ class ClaudeQuery:
         self._translator = Translator(is_resumed=continuation is not None)
         self._client: ClaudeSDKClient | None = None
         self._underway = asyncio.Event()  # the program works on a turn, or will work on nothing any more
+        self._is_leaving = False
         self._last_words: deque[str] = deque(maxlen=LAST_WORDS)
         self._say(prompt)
         self._task = asyncio.create_task(self._run())
@@ -69,8 +70,11 @@ class ClaudeQuery:
     async def abort(self) -> None:
         """Stop at once; the program is gone when this returns."""
         self._events.put_nowait(None)
-        self._task.cancel()
-        await asyncio.wait([self._task])  # not awaited itself: a cancelled caller must not cut the clean-up short
+        self._underway.set()
+        if not self._is_leaving:  # cancelled once only, and not awaited itself: the clean-up must not be cut short
+            self._is_leaving = True
+            self._task.cancel()
+        await asyncio.wait([self._task])
 
     async def interrupt(self) -> None:
         """Stop the running turn; does nothing where none is open."""
@@ -82,7 +86,7 @@ class ClaudeQuery:
         self._translator.is_interrupted = True
         try:
             await self._client.interrupt()
-        except Exception as error:  # noqa: BLE001  # anything, where the program is going; the task tells of its end
+        except Exception as error:  # anything, where the program is going; the task tells of its end
             log.debug("interrupt not taken", extra={"error": str(error)})
 
     def _say(self, text: str) -> None:
@@ -103,6 +107,7 @@ class ClaudeQuery:
             log.debug("conversation failed", exc_info=True)
             self._fail(_as_error(error, self._explain(str(error))))
         finally:
+            self._is_leaving = True
             self._underway.set()
             await self._disconnect()
             self._events.put_nowait(None)

@@ -1,0 +1,173 @@
+"""Messages of the SDK, as the SDK itself parses them, into events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from claude_agent_sdk._internal.message_parser import parse_message  # the only maker of its messages
+from nanoclaw_provider_claude.mapping import Translator, classify
+from nanoclaw_wire.events import (
+    Alive,
+    Error,
+    ErrorClass,
+    Event,
+    Init,
+    Progress,
+    Result,
+    ToolEnded,
+    ToolStarted,
+    Usage,
+)
+
+
+def _translate(translator: Translator, **data: Any) -> list[Event]:
+    message = parse_message(data)
+    assert message is not None
+    return translator.translate(message)
+
+
+def _system(subtype: str, **data: Any) -> dict[str, Any]:
+    return {"type": "system", "subtype": subtype, "session_id": "s", "uuid": "u", **data}
+
+
+def _result(**data: Any) -> dict[str, Any]:
+    usual = {
+        "type": "result",
+        "subtype": "success",
+        "is_error": False,
+        "num_turns": 1,
+        "session_id": "s",
+        "result": "done",
+    }
+    return usual | {"duration_ms": 1, "duration_api_ms": 1} | data
+
+
+def test_the_first_sign_of_a_conversation_tells_how_to_continue_it_once() -> None:
+    translator = Translator()
+    assert _translate(translator, **_system("init")) == [Alive(), Init(continuation="s")]
+    assert _translate(translator, **_system("init")) == [Alive()]
+    assert _translate(translator, **_system("init", session_id="other")) == [Alive(), Init(continuation="other")]
+
+
+def test_warning_10_a_compaction_is_no_answer() -> None:
+    translator = Translator()
+    translator.expect("a")
+    events = _translate(translator, **_system("compact_boundary", compact_metadata={"pre_tokens": 9}))
+    assert events == [Alive(), Progress(message="conversation compacted, 9 tokens before")]
+    assert translator.is_turn_open
+
+
+def test_a_turn_ends_with_what_it_used_and_its_last_word() -> None:
+    translator = Translator()
+    usage = {"input_tokens": 1, "output_tokens": 2, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 4}
+    events = _translate(translator, **_result(usage=usage, total_cost_usd=0.5))
+    used = Usage(input_tokens=1, output_tokens=2, cache_read_tokens=3, cache_write_tokens=4, cost_usd=0.5)
+    assert events == [Alive(), used, Result(text="done")]
+
+
+def test_a_turn_costs_what_the_conversation_costs_more_than_before() -> None:
+    translator, usage = Translator(), {"input_tokens": 1, "output_tokens": 1}
+    costs = [
+        event.cost_usd
+        for total_usd in (0.25, 0.75)
+        for event in _translate(translator, **_result(usage=usage, total_cost_usd=total_usd))
+        if isinstance(event, Usage)
+    ]
+    assert costs == [0.25, 0.5]
+
+
+def test_the_first_turn_after_a_resume_has_no_cost_of_its_own() -> None:
+    translator = Translator(is_resumed=True)
+    events = _translate(translator, **_result(usage={"input_tokens": 1}, total_cost_usd=9.0))
+    assert [event.cost_usd for event in events if isinstance(event, Usage)] == [None]
+
+
+def test_an_interrupted_turn_ends_without_text_and_ends_its_tools() -> None:
+    translator = Translator()
+    started = translator.tool_started("call", "Bash", {"timeout": 1500})
+    translator.is_interrupted = True
+    ended = _translate(translator, **_result(subtype="error_during_execution", is_error=True, result=None))
+    assert started == ToolStarted(tool="Bash", timeout_s=1.5)
+    assert ended == [Alive(), ToolEnded(tool="Bash"), Result(text=None)]
+    assert translator.tool_ended("call") == []
+
+
+def test_a_failure_after_an_interrupted_turn_is_a_failure() -> None:
+    translator = Translator()
+    translator.is_interrupted = True
+    _translate(translator, **_result())
+    [*_, last] = _translate(translator, **_result(subtype="error_during_execution", is_error=True, errors=["broken"]))
+    assert last == Error(message="broken", retryable=False, kind=ErrorClass.INTERNAL)
+
+
+def test_a_prompt_that_no_result_covered_is_still_owed_one() -> None:
+    translator = Translator()
+    translator.expect("a")
+    translator.expect("b")
+    _translate(translator, **_result(user_message_uuid="a", user_message_uuids=["a"]))
+    assert translator.is_turn_open
+    error = Error(message="gone", retryable=True, kind=ErrorClass.CONNECTION)
+    assert (translator.fail(error), translator.fail(error)) == ([error], [])
+
+
+def test_one_result_may_cover_several_prompts() -> None:
+    translator = Translator()
+    translator.expect("a")
+    translator.expect("b")
+    _translate(translator, **_result(user_message_uuid="b", user_message_uuids=["a", "b"]))
+    assert not translator.is_turn_open
+
+
+def test_a_retry_of_the_program_is_progress() -> None:
+    retry = _system("api_retry", attempt=1, max_retries=5, error_status=529)
+    assert _translate(Translator(), **retry) == [
+        Alive(),
+        Progress(message="model call failed (status 529), trying again 1/5"),
+    ]
+
+
+@pytest.mark.parametrize(("status", "count"), [("allowed", 1), ("allowed_warning", 2), ("rejected", 2)])
+def test_a_rate_limit_is_news_only_where_it_presses(status: str, count: int) -> None:
+    event = {"type": "rate_limit_event", "rate_limit_info": {"status": status}, "uuid": "u", "session_id": "s"}
+    assert len(_translate(Translator(), **event)) == count
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "retryable"),
+    [
+        (400, ErrorClass.REFUSED, False),
+        (401, ErrorClass.AUTHENTICATION, False),
+        (403, ErrorClass.AUTHENTICATION, False),
+        (413, ErrorClass.REFUSED, False),
+        (418, ErrorClass.REFUSED, False),
+        (429, ErrorClass.QUOTA, True),
+        (500, ErrorClass.OVERLOADED, True),
+        (502, ErrorClass.CONNECTION, True),
+        (529, ErrorClass.OVERLOADED, True),
+    ],
+)
+def test_the_status_of_a_failed_call_tells_its_class(status: int, kind: ErrorClass, retryable: bool) -> None:
+    assert classify("API Error", status=status) == Error(message="API Error", retryable=retryable, kind=kind)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "kind"),
+    [
+        ("No conversation found with session ID: x", None, ErrorClass.STALE_CONTINUATION),
+        ("ENOENT: no such file, open '/x/y.jsonl'", None, ErrorClass.STALE_CONTINUATION),
+        ("API Error: Connection dropped (ECONNRESET)", "server_error", ErrorClass.CONNECTION),
+        ("API Error: Request timed out", None, ErrorClass.CONNECTION),
+        ("Overloaded", "server_error", ErrorClass.OVERLOADED),
+        ("Invalid API key", "authentication_failed", ErrorClass.AUTHENTICATION),
+        ("something else", None, ErrorClass.INTERNAL),
+        ("", None, ErrorClass.INTERNAL),
+    ],
+)
+def test_without_a_status_the_words_tell_the_class(text: str, name: str | None, kind: ErrorClass) -> None:
+    assert classify(text, name=name).kind is kind
+
+
+def test_an_account_without_credit_is_a_matter_of_quota() -> None:
+    found = classify("Your credit balance is too low to access the Anthropic API", status=400)
+    assert (found.kind, found.retryable) == (ErrorClass.QUOTA, False)
