@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from nanoclaw_core import logs
 from nanoclaw_core.cli.invocation import Invocation
@@ -14,10 +13,13 @@ from nanoclaw_core.settings import FILE_NAME, load_settings
 
 
 @contextlib.asynccontextmanager
-async def running_host(invocation: Invocation) -> AsyncIterator[Host]:
+async def running_host(invocation: Invocation, *, tell: Callable[[str], None]) -> AsyncIterator[Host]:
     """Run a host on the instance directory of a command, making the directory first where there is none.
 
     Its log goes to the instance's log file alone, so that the terminal belongs to the command.
+
+    Args:
+        tell: Told, in one line, that an instance was made.
 
     Raises:
         AlreadyRunning: Another host has the directory.
@@ -26,7 +28,7 @@ async def running_host(invocation: Invocation) -> AsyncIterator[Host]:
     home = invocation.home
     if not (home / FILE_NAME).exists():
         initialise(home, environment=invocation.environment)
-        print(f"made a new instance in {home}", file=sys.stderr)
+        tell(f"made a new instance in {home}")
     settings = load_settings(home, invocation.environment)
     logs.configure(settings.core.log_level, home / "logs", to_stderr=False)
     async with Host(settings, environment=invocation.environment) as host:

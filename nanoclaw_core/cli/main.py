@@ -35,7 +35,7 @@ def main(words: Sequence[str] | None = None, environment: Mapping[str, str] | No
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again when it exits
         return PIPE_CLOSED
-    except Exception as error:  # noqa: BLE001  # the process fence: a person gets one message with cause and remedy
+    except Exception as error:  # the process fence: a person gets one message with cause and remedy
         from nanoclaw_core.cli import failures
 
         return failures.report(error, as_json=as_json, environment=environment)

@@ -54,6 +54,6 @@ def _found_here(invocation: Invocation) -> list[dict[str, Any]]:
     except PluginError as error:
         click.echo(f"warning: {error}", err=True)
     return [
-        {"name": report.name, "state": report.state.value, "source": report.source, "reason": report.reason}
+        {"name": report.name, "state": report.state.value, "distribution": report.source, "reason": report.reason}
         for report in loaded.reports()
     ]

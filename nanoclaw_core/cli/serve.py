@@ -72,7 +72,7 @@ class _Serving:
     async def _host(self) -> None:
         from nanoclaw_core.host import Host
 
-        async with Host(self._settings, environment=self._invocation.environment) as host:
+        async with Host(self._settings, environment=self._invocation.environment, use_breaker=True) as host:
             self._ready = True
             if not self._stop.is_set():
                 click.echo(ready_line(host, self._invocation.home))

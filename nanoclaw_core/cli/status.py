@@ -23,16 +23,16 @@ def status(invocation: Invocation) -> int:
         frame = client.ask(home, ["status"], {}, environment, timeout_s=ANSWER_S)
     except client.NoHost:
         remedy = as_typed("serve" if home.exists() else "init", home, environment)
-        data: dict[str, Any] = {"running": False, "home": str(home), "remedy": remedy}
+        data: dict[str, Any] = {"state": "stopped", "home": str(home), "remedy": remedy}
         if invocation.as_json:
             print_json({"id": "cli", "ok": True, "data": data})
         else:
             there = "" if home.exists() else ", which does not exist yet"
             click.echo(f"no host runs on {home}{there}; start with `{remedy}`")
         return 1
-    data = {"running": True, "home": str(home)} | (frame.get("data") or {})
+    data = frame.get("data") or {}
     if invocation.as_json:
-        print_json(frame | {"data": data})
+        print_json(frame)
     else:
         click.echo(_overview(data))
     return 0 if frame["ok"] else 1

@@ -32,8 +32,8 @@ MAX_WAITING_BYTES = 2 * MAX_LINE_BYTES  # a terminal that reads nothing for so l
 class TerminalAdapter:
     """The terminals that are attached, and what waits for one."""
 
-    def __init__(self, context: PluginContext) -> None:
-        self._context = context
+    def __init__(self, context: PluginContext, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
+        self._context, self._max_line_bytes = context, max_line_bytes
         self._writers: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[None]] = set()
         self._unseen: dict[str, asyncio.Future[bool]] = {}
@@ -49,7 +49,7 @@ class TerminalAdapter:
 
         path = self._context.run_dir / SOCKET
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        server = await asyncio.start_unix_server(attached, sock=_bind(path), limit=MAX_LINE_BYTES)
+        server = await asyncio.start_unix_server(attached, sock=_bind(path), limit=self._max_line_bytes)
         try:
             await asyncio.get_running_loop().create_future()
         finally:
@@ -65,8 +65,10 @@ class TerminalAdapter:
             raise DeliveryRefused(f"the terminal has one room, {ROOM!r}; there is no {address.room!r}")
         frame = frames.message(message)
         line = frames.line(frame)
-        if len(line) > MAX_LINE_BYTES:
-            raise DeliveryRefused(f"{len(line)} bytes are more than the {MAX_LINE_BYTES} that a terminal takes at once")
+        if len(line) > self._max_line_bytes:
+            raise DeliveryRefused(
+                f"{len(line)} bytes are more than the {self._max_line_bytes} that a terminal takes at once"
+            )
         if message.card is not None and message.card.options:
             rows.open_card(self._context.database, [option.value for option in message.card.options])
         if not await self._is_shown(message.idempotency_key, line):
@@ -85,7 +87,8 @@ class TerminalAdapter:
     async def _is_shown(self, message_id: str, line: bytes) -> bool:
         if not self._writers:
             return False
-        seen = self._unseen[message_id] = asyncio.get_running_loop().create_future()
+        seen: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._unseen[message_id] = seen
         for writer in list(self._writers):
             self._send(writer, line)
         try:
@@ -107,7 +110,7 @@ class TerminalAdapter:
                 while line := await reader.readline():
                     await self._take(line, writer, receive)
         except ValueError:  # what a stream reader says of a line over its limit
-            self._send(writer, _error(f"a line may have {MAX_LINE_BYTES} bytes; send smaller files"))
+            self._send(writer, _error(f"a line may have {self._max_line_bytes} bytes; send smaller files"))
         finally:
             self._leave(writer)
 

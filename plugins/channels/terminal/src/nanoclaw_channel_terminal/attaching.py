@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from nanoclaw_channel_terminal.connection import Connection
-from nanoclaw_core import AlreadyRunning, Invocation, TransportError, running_host
+from nanoclaw_channel_terminal.showing import Waiting
+from nanoclaw_core import AlreadyRunning, Invocation, TransportError
 
 ATTACH_S = 10.0  # from a started host to its terminal; a slow machine under load needs a second
 LOOK_S = 0.02
 
 
 @contextlib.asynccontextmanager
-async def attached(invocation: Invocation, say: Callable[[str], None]) -> AsyncIterator[Connection]:
+async def attached(invocation: Invocation, waiting: Waiting) -> AsyncIterator[Connection]:
     """Attach to the running host, or run one for as long as this lasts.
 
     Args:
-        say: Told what is being waited for.
+        waiting: Shows what is being waited for.
 
     Raises:
         TransportError: A host runs, but its terminal cannot be reached.
@@ -27,9 +28,11 @@ async def attached(invocation: Invocation, say: Callable[[str], None]) -> AsyncI
     async with contextlib.AsyncExitStack() as stack:
         connection = await _attach(invocation)
         if connection is None:
-            say("starting a host")
+            from nanoclaw_core import running_host  # most of a host's code, which attaching does not need
+
+            waiting.show("starting a host")
             with contextlib.suppress(AlreadyRunning):  # one is just starting; its terminal comes in a moment
-                await stack.enter_async_context(running_host(invocation))
+                await stack.enter_async_context(running_host(invocation, tell=waiting.print))
             connection = await _attach_soon(invocation)
         stack.push_async_callback(connection.close)
         yield connection

@@ -61,7 +61,7 @@ async def _ask(invocation: Invocation, question: Question) -> int:
 
     waiting = Waiting()
     try:
-        async with attached(invocation, waiting.show) as connection:
+        async with attached(invocation, waiting) as connection:
             return await Asking(connection, question, waiting).run()
     except HungUp as error:
         raise TransportError("the host went away before it answered; `ncl logs` says why") from error
@@ -75,7 +75,7 @@ async def _converse(invocation: Invocation, save_to: Path) -> int:
     from nanoclaw_channel_terminal.showing import Waiting
 
     waiting = Waiting()
-    async with attached(invocation, waiting.show) as connection:
+    async with attached(invocation, waiting) as connection:
         waiting.show("")
         history = invocation.home / "data" / "terminal" / "history"
         return await Conversation(connection, history, save_to).run()

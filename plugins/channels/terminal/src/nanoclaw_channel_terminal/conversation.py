@@ -27,9 +27,7 @@ class Conversation:
         history.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._connection, self._save_to = connection, save_to
         self._status = ""
-        self._session: PromptSession[str] = PromptSession(
-            history=FileHistory(str(history)), bottom_toolbar=self._toolbar, erase_when_done=False
-        )
+        self._session: PromptSession[str] = PromptSession(message=self._prompt, history=FileHistory(str(history)))
 
     async def run(self) -> int:
         """Talk; return the exit code."""
@@ -49,7 +47,7 @@ class Conversation:
     async def _ask_all(self) -> None:
         while True:
             try:
-                line = await self._session.prompt_async("> ")
+                line = await self._session.prompt_async()
             except KeyboardInterrupt:
                 await self._interrupt()
             except EOFError:
@@ -89,7 +87,6 @@ class Conversation:
     async def _show(self, frame: Mapping[str, Any]) -> None:
         kind = frame["type"]
         if kind == "message":
-            self._set_status("")
             for line in (message_text(frame), *save_files(frame, self._save_to)):
                 if line:
                     print(line)
@@ -111,5 +108,5 @@ class Conversation:
             self._status = text
             self._session.app.invalidate()
 
-    def _toolbar(self) -> str | None:
-        return f"… {printable(self._status)}" if self._status else None
+    def _prompt(self) -> str:
+        return f"… {printable(self._status)}\n> " if self._status else "> "

@@ -1,8 +1,8 @@
 """What goes over the terminal's socket: one JSON object a line.
 
 From the terminal: `say` {id, text, files} and `seen` {id}. To the terminal: `message` (with `is_kept` where it waited
-for somebody), `ready` once what was kept has been sent, `accepted` {id, outcome, reason} for each `say`, `said` for what
-another terminal said, `status` {text}, where an empty text means that nothing is under way, `typing`, and `error`
+for somebody), `ready` once what was kept has been sent, `accepted` {id, outcome, reason} for each `say`, `said` for
+what another terminal said, `status` {text}, where an empty text means that nothing is under way, `typing`, and `error`
 {message}.
 """
 

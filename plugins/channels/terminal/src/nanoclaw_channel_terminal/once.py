@@ -97,7 +97,7 @@ class Asking:
             doing = f" (the host said: {turn.status})" if turn.status else ""
             message = (
                 f"no {'complete ' if turn.answers else ''}answer within {self._question.timeout_s:g} s{doing}."
-                " What comes later is shown at the next `ncl chat`; --timeout waits longer, `ncl logs` says what happens."
+                " What comes later is shown at the next `ncl chat`; --timeout waits longer, `ncl logs` says more."
             )
             return self._fail("transport-error", message, TIMED_OUT)
         if self._question.as_json:

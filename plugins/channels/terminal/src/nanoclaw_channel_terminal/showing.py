@@ -63,6 +63,11 @@ class Waiting:
             self._stream.flush()
             self._shown = text
 
+    def print(self, text: str) -> None:
+        """Print a line of its own on the stream."""
+        with self.away():
+            print(text, file=self._stream, flush=True)
+
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:
         """Take the line away while something else is printed."""

@@ -1,0 +1,59 @@
+"""What the plugin offers to the core."""
+
+from __future__ import annotations
+
+import pytest
+from nanoclaw_channel_terminal import host
+
+from nanoclaw_core import Address, Admission, GroupId, UserId, Vote, WiringId
+
+
+def admission(channel: str, user_id: str | None) -> Admission:
+    return Admission(
+        address=Address(channel, "local"),
+        user_id=None if user_id is None else UserId(user_id),
+        sender_name=None,
+        agent_group_id=GroupId("ag-000000000001"),
+        wiring_id=WiringId("wir-000000000001"),
+        is_group=False,
+        engaged=True,
+    )
+
+
+def test_nanoclaw_admit_message_lets_the_operator_in():
+    verdict = host.nanoclaw_admit_message(admission("terminal", "terminal:operator"))
+    assert verdict is not None
+    assert verdict.vote is Vote.ALLOW
+
+
+@pytest.mark.parametrize(
+    ("channel", "user_id"),
+    [
+        ("terminal", "terminal:somebody"),
+        ("telegram", "terminal:operator"),
+        ("telegram", "telegram:1"),
+        ("terminal", None),
+    ],
+)
+def test_nanoclaw_admit_message_says_nothing_of_anybody_else(channel, user_id):
+    assert host.nanoclaw_admit_message(admission(channel, user_id)) is None
+
+
+def test_nanoclaw_rosters_names_the_operator_for_every_agent_group():
+    (roster,) = host.nanoclaw_rosters()
+    assert [list(roster.approvers(group, None)) for group in (None, GroupId("ag-000000000001"))] == [
+        ["terminal:operator"],
+        ["terminal:operator"],
+    ]
+
+
+def test_nanoclaw_channels_offers_the_terminal_without_threads():
+    (channel,) = host.nanoclaw_channels()
+    assert (channel.name, channel.has_threads) == ("terminal", False)
+
+
+def test_nanoclaw_migrations_touch_only_tables_of_the_plugin(stage):
+    names = [name for (name,) in stage.database.execute("SELECT tbl_name FROM sqlite_schema")]
+    stage.database.close()
+    assert names
+    assert all(name.startswith("terminal_") for name in names)
