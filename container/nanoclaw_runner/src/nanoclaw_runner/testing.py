@@ -194,6 +194,10 @@ class HostSide:
         rows = self.read(lambda db: outbound.acknowledgements_after(db, 0, limit=10_000))
         return {row.message_id: row.status for row in rows}
 
+    def doing(self, field: str) -> object:
+        """Return one field of what the runner says of itself; None where it said nothing yet."""
+        return getattr(self.read(outbound.runner_state), field, None)
+
     def note_acknowledged(self) -> None:
         """Copy what is settled into inbound.db, as a host does some time later."""
         known = {AckStatus.COMPLETED: Status.COMPLETED, AckStatus.FAILED: Status.FAILED}
@@ -228,9 +232,10 @@ class HostSide:
         """Wait until messages are completed or failed; return how they ended, in order."""
 
         def ends() -> list[AckStatus]:
-            found = [self.acknowledged().get(message_id) for message_id in message_ids]
-            ended = [status for status in found if status in (AckStatus.COMPLETED, AckStatus.FAILED)]
-            return [status for status in ended if status is not None] if len(ended) == len(found) else []
+            known = self.acknowledged()
+            found = [known[message_id] for message_id in message_ids if message_id in known]
+            ended = [status for status in found if status is not AckStatus.PROCESSING]
+            return ended if len(ended) == len(message_ids) else []
 
         return await self.until(ends)
 
