@@ -1,0 +1,1 @@
+"""The docker runtime: sandboxes as containers, through the Docker Engine API."""

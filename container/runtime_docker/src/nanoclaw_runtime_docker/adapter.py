@@ -1,0 +1,247 @@
+"""The running half of the docker runtime."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from nanoclaw_core import PluginContext, Readiness, SandboxFailed, SandboxPart, SandboxRefused, SandboxSpec
+from nanoclaw_core import Sandbox as SandboxProtocol
+from nanoclaw_runtime_docker.build import Progress, build_image
+from nanoclaw_runtime_docker.container import INSTANCE_LABEL, User, choose_user, confinement, creation
+from nanoclaw_runtime_docker.ends import EndWatch
+from nanoclaw_runtime_docker.engine import Engine, EngineFailed, EngineRefused
+from nanoclaw_runtime_docker.ownership import hand_over
+from nanoclaw_runtime_docker.recipe import REPOSITORY, Recipe, recipe_of
+from nanoclaw_runtime_docker.sandbox import DockerSandbox
+from nanoclaw_runtime_docker.settings import Settings
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+log = logging.getLogger("nanoclaw.docker")
+
+CHECK_S = 9.0
+BUILD = "ncl image build"
+
+
+@frozen(kw_only=True)
+class Survey:
+    """What an engine said of itself and of our image.
+
+    Args:
+        other_tags: Images of ours that were made for another set of parts.
+    """
+
+    name: str
+    version: str
+    is_rootless: bool
+    has_image: bool
+    other_tags: Sequence[str]
+
+
+class DockerRuntime:
+    """Makes sandboxes out of containers."""
+
+    def __init__(self, settings: Settings, context: PluginContext, parts: Sequence[SandboxPart]) -> None:
+        self._settings, self._context, self._parts = settings, context, parts
+        self._part_variables = {name: value for part in parts for name, value in part.environment.items()}
+        self._engine = Engine(settings.docker_host, context.environment, settings.engine_timeout_s)
+        self._ends = EndWatch(self._engine, context.instance_id)
+        self._running: dict[str, DockerSandbox] = {}
+        self._discarding: set[asyncio.Task[None]] = set()
+        self._user: User | None = None
+        self._recipe: Recipe | None = None
+
+    async def check(self) -> Readiness:
+        """Ask the engine for its version and for the image."""
+        try:
+            async with asyncio.timeout(CHECK_S):
+                image = await self._image()
+                survey = await self._engine.look(partial(_survey, image=image))
+        except TimeoutError:
+            what, remedy = (
+                f"the Docker engine at {self._engine.address} does not answer",
+                "Look whether it is overloaded.",
+            )
+            return Readiness(ready=False, isolates=True, detail=what, remedy=remedy)
+        except (EngineRefused, EngineFailed) as error:
+            return Readiness(ready=False, isolates=True, detail=error.what, remedy=error.remedy)
+        engine = f"{survey.name} {survey.version}"
+        if survey.has_image:
+            return Readiness(ready=True, isolates=True, detail=f"{engine}, image {image}")
+        remedy = self._image_remedy()
+        return Readiness(
+            ready=False, isolates=True, detail=f"{engine}, {_missing(image, survey.other_tags)}", remedy=remedy
+        )
+
+    async def start(self, spec: SandboxSpec) -> SandboxProtocol:
+        """Make a container and start it."""
+        image = spec.image or await self._image()
+        user = await self._inside_user()
+        await self._ends.open()
+        making = asyncio.ensure_future(self._engine.call(partial(self._make, spec=spec, image=image, user=user)))
+        try:
+            container_id = await asyncio.shield(making)
+        except asyncio.CancelledError:
+            self._discard(making)  # a thread cannot be called off: what it still makes is taken away
+            raise
+        sandbox = DockerSandbox(self._engine, container_id, partial(self._forget, container_id))
+        self._running[container_id] = sandbox
+        self._ends.watch(container_id, sandbox.look)
+        sandbox.look()  # it may have ended before anybody watched
+        log.info(
+            "sandbox started",
+            extra={"session": spec.session_id, "sandbox": spec.name, "container": container_id[:12], "image": image},
+        )
+        return sandbox
+
+    async def reap(self) -> int:
+        """Remove the containers of this instance that are not ours, also those that never started."""
+        ours = frozenset(self._running)
+        return await self._engine.call(partial(_remove_others, instance_id=self._context.instance_id, ours=ours))
+
+    async def build(self, progress: Progress, *, base_image: str | None = None) -> str:
+        """Build the image, telling of every step on the event loop, and return its name.
+
+        Raises:
+            SandboxRefused: A package name is none, or there is no engine; nothing was built.
+            SandboxFailed: A step failed; the message has the step and the end of what it said.
+        """
+        recipe = await asyncio.to_thread(recipe_of, self._parts, base_image or self._settings.base_image)
+        loop = asyncio.get_running_loop()
+        tell = partial(loop.call_soon_threadsafe, progress)
+        await asyncio.to_thread(build_image, self._engine, recipe, self._settings, tell)
+        return recipe.image
+
+    async def close(self) -> None:
+        """Let go of the engine; containers stay."""
+        await self._ends.close()
+        for sandbox in self._running.values():
+            sandbox.let_go()
+        if self._discarding:
+            await asyncio.wait(self._discarding)
+        self._engine.close()
+
+    def _forget(self, container_id: str) -> None:
+        self._running.pop(container_id, None)
+        self._ends.forget(container_id)
+
+    async def _image(self) -> str:
+        if self._settings.image:
+            return self._settings.image
+        if self._recipe is None:
+            self._recipe = await asyncio.to_thread(recipe_of, self._parts, self._settings.base_image)
+        return self._recipe.image
+
+    def _image_remedy(self) -> str:
+        if self._settings.image:
+            return f"Pull or build {self._settings.image}, or remove `image` under [plugins.docker]."
+        return f"Build it: {BUILD}"
+
+    async def _inside_user(self) -> User:
+        if self._user is None:
+            survey = await self._engine.look(partial(_survey, image=""))
+            is_podman = "podman" in survey.name.lower()
+            self._user = choose_user(os.getuid(), os.getgid(), is_rootless=survey.is_rootless, is_podman=is_podman)
+        return self._user
+
+    def _make(self, client: APIClient, spec: SandboxSpec, image: str, user: User) -> str:
+        if os.getuid() == 0 and user.user_id != 0:
+            hand_over((mount.source for mount in spec.mounts if mount.writable), user.user_id, user.group_id)
+        confined = client.create_host_config(**confinement(spec, user, self._settings))
+        arguments = creation(spec, image, user, self._context.instance_id, self._part_variables)
+        container_id = self._create(client, {**arguments, "host_config": confined})
+        try:
+            client.start(container_id)
+        except BaseException:
+            client.remove_container(container_id, force=True, v=True)
+            raise
+        return container_id
+
+    def _create(self, client: APIClient, arguments: Mapping[str, Any]) -> str:
+        from docker.errors import APIError, ImageNotFound
+
+        try:
+            return str(client.create_container(**arguments)["Id"])
+        except ImageNotFound as error:
+            others = _survey(client, arguments["image"]).other_tags
+            raise SandboxRefused(f"{_missing(arguments['image'], others)}. {self._image_remedy()}") from error
+        except APIError as error:
+            if error.status_code != 409:
+                raise
+        self._free_name(client, arguments["name"])
+        return str(client.create_container(**arguments)["Id"])
+
+    def _free_name(self, client: APIClient, name: str) -> None:
+        """Remove what has our name, if it is a leftover of this instance that runs no more."""
+        holder = client.inspect_container(name)
+        is_ours = (holder["Config"].get("Labels") or {}).get(INSTANCE_LABEL) == self._context.instance_id
+        if not is_ours or holder["State"].get("Running") or holder["Id"] in self._running:
+            whose = "this" if is_ours else "another"
+            raise SandboxFailed(
+                f"a container named {name!r} is there already ({holder['Id'][:12]}, of {whose} instance);"
+                " try again after its end, or remove it"
+            )
+        client.remove_container(holder["Id"], force=True, v=True)
+
+    def _discard(self, making: asyncio.Future[str]) -> None:
+        async def discard() -> None:
+            await asyncio.wait([making])
+            if not making.cancelled() and making.exception() is None:
+                await self._engine.call(lambda client: client.remove_container(making.result(), force=True, v=True))
+
+        task = asyncio.get_running_loop().create_task(discard())
+        self._discarding.add(task)
+        task.add_done_callback(self._discarding.discard)
+
+
+def _survey(client: APIClient, image: str) -> Survey:
+    information, version = client.info(), client.version()
+    components = version.get("Components") or [{}]
+    tags = [tag for found in client.images() for tag in found.get("RepoTags") or ()]
+    return Survey(
+        name="Podman" if "podman" in str(components[0].get("Name")).lower() else "Docker Engine",
+        version=str(version.get("Version", "of unknown version")),
+        is_rootless=any("rootless" in option for option in information.get("SecurityOptions") or ()),
+        has_image=bool(image) and _has_image(client, image),
+        other_tags=sorted(tag for tag in tags if tag.startswith(f"{REPOSITORY}:") and tag != image),
+    )
+
+
+def _has_image(client: APIClient, image: str) -> bool:
+    from docker.errors import ImageNotFound
+
+    try:
+        client.inspect_image(image)
+    except ImageNotFound:
+        return False
+    return True
+
+
+def _missing(image: str, other_tags: Sequence[str]) -> str:
+    if image.startswith(f"{REPOSITORY}:") and other_tags:
+        return f"image {image} is missing; {', '.join(other_tags)} is stale (made for other plugins or versions)"
+    return f"image {image} is missing"
+
+
+def _remove_others(client: APIClient, instance_id: str, ours: frozenset[str]) -> int:
+    from docker.errors import APIError
+
+    removed = 0
+    for found in client.containers(all=True, filters={"label": f"{INSTANCE_LABEL}={instance_id}"}):
+        if found["Id"] in ours:
+            continue
+        try:
+            client.remove_container(found["Id"], force=True, v=True)
+            removed += 1
+        except APIError as error:
+            if error.status_code not in (404, 409):  # gone, or somebody removes it right now
+                raise
+    return removed

@@ -1,0 +1,34 @@
+"""pytest fixtures around the Docker engine for tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import docker_engine
+import pytest
+from python_image import make_image
+
+IMAGE = "nanoclaw-test:python"
+DISTRIBUTIONS = ("nanoclaw-wire", "nanoclaw-runner", "nanoclaw-provider-mock[runner]")
+
+
+@pytest.fixture(scope="session")
+def docker_address() -> Iterator[str]:
+    """The address of a Docker engine; without one the test is skipped, and in CI it fails."""
+    in_ci = os.environ.get("CI") == "true"
+    try:
+        if in_ci:
+            docker_engine.install_missing()
+        with docker_engine.engine(os.environ) as address:
+            yield address
+    except docker_engine.NoEngine as error:
+        if in_ci:
+            pytest.fail(f"CI needs a Docker engine: {error}")
+        pytest.skip(f"needs Docker: {error}")
+
+
+@pytest.fixture(scope="session")
+def python_image(docker_address: str) -> str:
+    """The name of an image whose entry point is Python, with the wire, the runner and the mock provider."""
+    return make_image(docker_address, IMAGE, DISTRIBUTIONS)
