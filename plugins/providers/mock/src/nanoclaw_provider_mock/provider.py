@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
+from attrs import evolve
 from nanoclaw_runner.provider import ProviderContext, Tool, ToolError
 from nanoclaw_wire.events import Alive, Error, ErrorClass, Event, Init, Progress, Result, ToolEnded, ToolStarted
 
@@ -87,6 +88,7 @@ class MockQuery:
         self._joined: list[str] = []
         self._news = asyncio.Event()
         self._interrupted = asyncio.Event()
+        self._last_text = ""
         self._is_ending = self._is_aborted = self._is_in_tool = False
 
     async def events(self) -> AsyncIterator[Event]:
@@ -135,7 +137,7 @@ class MockQuery:
         yield Init(continuation=self._name)
         step = self._script.take(prompt)
         if step is None:
-            heard = listen(prompt)
+            heard = self._listen(prompt)
             yield Result(text=wrap(heard.text if self._is_echo else honest(heard, turn), heard.origin))
             return
         results: list[str] = []
@@ -151,6 +153,14 @@ class MockQuery:
         for event in _outcome(step, prompt, turn, results):
             yield event
         self._is_ending = self._is_ending or step.ends
+
+    def _listen(self, prompt: str) -> Heard:
+        """Read a prompt; one that only corrects stands for the one before it."""
+        heard = listen(prompt)
+        if heard.is_correction:
+            return evolve(heard, text=self._last_text)
+        self._last_text = heard.text
+        return heard
 
     async def _act(self, step: Step, results: list[str]) -> AsyncIterator[Event]:
         """Do what comes before the last word."""

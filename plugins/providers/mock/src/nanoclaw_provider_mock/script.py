@@ -94,7 +94,10 @@ def read_steps(options: Mapping[str, str]) -> list[Step]:
         return []
     converter = cattrs.Converter(forbid_extra_keys=True)
     try:
-        return converter.structure(json.loads(text), list[Step])
+        found = json.loads(text)
+        if not isinstance(found, list):
+            raise TypeError(f"it must be a list of steps, not {found!r}")
+        return converter.structure(found, list[Step])
     except Exception as error:  # cattrs raises groups of many kinds; one message is what the reader needs
         raise ValueError(f"the mock's script: {'; '.join(cattrs.transform_error(error))}") from error
 

@@ -22,19 +22,23 @@ class Heard:
 
     Args:
         origin: The name to answer to; empty where the prompt tells none.
+        is_correction: True where the prompt only says that the turn before reached nobody.
     """
 
     text: str
     origin: str
+    is_correction: bool = False
 
 
 def listen(prompt: str) -> Heard:
     """Read a prompt of the runner's format; any other text is taken as it is."""
-    messages = [*_MESSAGE.finditer(prompt)] or [*_TASK.finditer(prompt)]
-    if not messages:
+    if prompt.startswith("<system>"):  # the runner says that the last turn reached nobody
         known = _KNOWN_NAMES.search(prompt)
         names = known.group(1).split(", ") if known else []
-        return Heard(text=prompt, origin=names[0] if len(names) == 1 else "")
+        return Heard(text="", origin=names[0] if len(names) == 1 else "", is_correction=True)
+    messages = [*_MESSAGE.finditer(prompt)] or [*_TASK.finditer(prompt)]
+    if not messages:
+        return Heard(text=prompt, origin="")
     text = html.unescape(_QUOTED.sub("", messages[-1]["text"])).strip()
     origin = _FROM.search(messages[-1]["attributes"])
     name = html.unescape(origin.group(1)) if origin else ""
@@ -42,8 +46,13 @@ def listen(prompt: str) -> Heard:
 
 
 def wrap(text: str, origin: str) -> str:
-    """Put a text into a block for a destination; without one it stays bare."""
-    return f'<message to="{origin}">{text}</message>' if origin else text
+    """Put a text into a block for a destination; without one it stays bare.
+
+    Blocks within it lose their form: what a person typed must not address anybody.
+    """
+    if not origin:
+        return text
+    return f'<message to="{origin}">{text.replace("<message", "‹message")}</message>'
 
 
 def honest(heard: Heard, turn: int) -> str:
