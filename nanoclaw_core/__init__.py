@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from nanoclaw_core.hookspecs import hookimpl
     from nanoclaw_core.host import Host
     from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, RoomId, SessionId, UserId, WiringId
+    from nanoclaw_core.installed import installed_sandbox_parts
     from nanoclaw_core.settings import CoreSettings, Settings, load_settings
 
 __version__ = "0.1.0"
@@ -103,6 +104,7 @@ _HOMES = {
     "hookspecs": "hookimpl",
     "host": "Host",
     "ids": "ApprovalId DeliveryId GroupId RoomId SessionId UserId WiringId",
+    "installed": "installed_sandbox_parts",
     "settings": "CoreSettings Settings load_settings",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}

@@ -267,6 +267,8 @@ class Host:
                     ended = await runtime.reap()
                 if ended:
                     log.warning("sandboxes of an earlier host ended", extra={"runtime": name, "count": ended})
+            except NanoclawError as error:
+                log.info("no left-over sandboxes looked for", extra={"runtime": name, "reason": str(error)})
             except Exception:  # the run fence: an engine that does not answer stops only its own sandboxes
                 log.exception("left-over sandboxes could not be ended", extra={"runtime": name})
         machine.ready.set()

@@ -130,6 +130,7 @@ class Machine:
             build=outgoing.build,
             failed=self._delivery_failed,
             sent=sent,
+            pauses_s=of.settings.core.delivery_pauses_s,
         )
         return Lanes(sending)
 
@@ -161,7 +162,7 @@ class Machine:
             gateway=of.gateway,
             pump=self.pump,
             voice=self.voice,
-            max_sandboxes=of.settings.core.max_sandboxes,
+            core=of.settings.core,
             status=self._status,
             ended=self._ended,
             ready=self.ready,

@@ -54,6 +54,9 @@ class CoreSettings:
         idle_stop_s: An idle sandbox is stopped after so many seconds.
         outgoing_file_bytes: How large the files of one outgoing message may be together.
         attachment_bytes: How large one incoming attachment may be.
+        delivery_pauses_s: How long a failed delivery waits before each further attempt; one attempt more than pauses.
+        start_pauses_s: How long a sandbox that could not be started waits before the next attempts; the last one repeats.
+        retry_pause_s: How long a message waits after its sandbox died over it; doubles each time, five times.
         disabled_plugins: Not loaded.
         required_plugins: Without them the host refuses to start.
         allowed_mounts: Below what agents may be given mounts.
@@ -73,6 +76,11 @@ class CoreSettings:
     pids: int = field(default=1024, validator=attrs.validators.ge(16))
     outgoing_file_bytes: int = 50_000_000
     attachment_bytes: int = 50_000_000
+    delivery_pauses_s: list[float] = field(factory=lambda: [2.0, 15.0])
+    start_pauses_s: list[float] = field(
+        factory=lambda: [1.0, 5.0, 15.0, 60.0, 300.0], validator=attrs.validators.min_len(1)
+    )
+    retry_pause_s: float = field(default=5.0, validator=attrs.validators.ge(0))
     disabled_plugins: list[str] = field(factory=list)
     required_plugins: list[str] = field(factory=list)
     allowed_mounts: list[AllowedMount] = field(factory=list)

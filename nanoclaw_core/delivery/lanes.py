@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextvars import Context
 from datetime import timedelta
 
 import apsw
@@ -43,6 +44,7 @@ class Sending:
         build: Makes the message for the platform from the stored one; raises what makes it impossible.
         failed: Told when a message failed for good, before the next one is sent.
         sent: Told when a platform took a message.
+        pauses_s: How long to wait before each further attempt.
         sleep: Waits so many seconds; tests give their own.
     """
 
@@ -52,6 +54,7 @@ class Sending:
     build: Callable[[Delivery], Outbound]
     failed: Callable[[Delivery, str], Awaitable[None]]
     sent: Callable[[Delivery], None]
+    pauses_s: Sequence[float]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
@@ -105,7 +108,7 @@ class Lanes:
     def _append(self, lane: LaneKey, item: Delivery | AfterAll) -> None:
         self._waiting.setdefault(lane, deque()).append(item)
         if lane not in self._workers:
-            self._workers[lane] = asyncio.create_task(self._work(lane))
+            self._workers[lane] = asyncio.create_task(self._work(lane), context=Context())
 
     async def _put_later(self, delivery: Delivery, wait_s: float) -> None:
         await self._with.sleep(wait_s)
@@ -137,7 +140,7 @@ class Lanes:
                 problem, is_final = await self._attempt(delivery)
                 if problem is None:
                     return
-                pause_s = None if is_final else pause_after(attempts)
+                pause_s = None if is_final else pause_after(attempts, self._with.pauses_s)
                 if pause_s is None:
                     await self._fail(delivery, problem)
                     return

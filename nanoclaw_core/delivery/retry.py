@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-ATTEMPTS = 3
-PAUSES_S = (2.0, 15.0)  # after the first and the second attempt: a hiccup, then a restart of the platform's client
+from collections.abc import Sequence
 
 
-def pause_after(attempts: int) -> float | None:
+def pause_after(attempts: int, pauses_s: Sequence[float]) -> float | None:
     """Return the seconds to wait after so many attempts, or None where there is no further one."""
-    if attempts >= ATTEMPTS:
-        return None
-    return PAUSES_S[min(attempts, len(PAUSES_S)) - 1]
+    return pauses_s[attempts - 1] if attempts <= len(pauses_s) else None

@@ -70,7 +70,7 @@ def _stored(incoming: Path, message_id: str, name: str, content: bytes, limit_by
     try:
         _write(incoming / INBOX, message_id, name, content)
     except OSError as error:
-        log.warning("attachment not stored", extra={"message": message_id, "error": error.strerror or str(error)})
+        log.warning("attachment not stored", extra={"row": message_id, "error": error.strerror or str(error)})
         return {"size_bytes": len(content), "problem": "could not be stored"}
     return {"size_bytes": len(content), "path": f"{INBOX}/{message_id}/{name}"}
 

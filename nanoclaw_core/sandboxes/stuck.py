@@ -12,7 +12,6 @@ from nanoclaw_wire.outbound import Acknowledgement, Activity, RunnerState
 CEILING_S = 30 * 60.0
 CLAIM_TOLERANCE_S = 60.0
 TRIES_AT_MOST = 5
-FIRST_PAUSE_S = 5.0
 
 
 @frozen(kw_only=True)
@@ -55,9 +54,9 @@ def why_stuck(signs: Signs) -> str:
     return ""
 
 
-def pause_before_retry(tries: int) -> float | None:
-    """Return how long a message waits after its sandbox died over it so many times (5, 10, 20, 40, 80 s), None: no more."""
-    return None if tries >= TRIES_AT_MOST else FIRST_PAUSE_S * 2.0**tries
+def pause_before_retry(tries: int, first_pause_s: float) -> float | None:
+    """Return how long a message waits after its sandbox died over it: doubling with each try, None: no more tries."""
+    return None if tries >= TRIES_AT_MOST else first_pause_s * 2.0**tries
 
 
 def _tool_timeout_s(state: RunnerState | None) -> float:

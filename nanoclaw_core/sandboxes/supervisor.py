@@ -12,6 +12,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import Context
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -36,12 +37,12 @@ from nanoclaw_core.mailbox.outbox import Outboxes
 from nanoclaw_core.mailbox.settlement import Settlement
 from nanoclaw_core.sandboxes.preparation import Preparation, write_runner_config
 from nanoclaw_core.sandboxes.stuck import pause_before_retry
+from nanoclaw_core.settings import CoreSettings
 from nanoclaw_core.store import sessions
 from nanoclaw_core.store.sessions import Session
 
 log = logging.getLogger(__name__)
 STOP_GRACE_S = 3.0
-FAILED_START_PAUSES_S = (1.0, 5.0, 15.0, 60.0, 300.0)
 UNBELLED_POLL_S = 1.0
 SOON_S = 120.0  # a message due within this time gets a timer; what is later is found by the sweep
 
@@ -86,7 +87,7 @@ class Supervision:
     gateway: Gateway | None
     pump: Pump
     voice: Voice
-    max_sandboxes: int
+    core: CoreSettings
     status: Callable[[SessionId, str], None]
     ended: Callable[[SessionId], None]
     ready: asyncio.Event
@@ -98,7 +99,7 @@ class Supervisor:
 
     def __init__(self, supervision: Supervision) -> None:
         self._with = supervision
-        self._places = asyncio.Semaphore(supervision.max_sandboxes)
+        self._places = asyncio.Semaphore(supervision.core.max_sandboxes)
         self._tasks: dict[SessionId, asyncio.Task[None]] = {}
         self._again: set[SessionId] = set()
         self._told: dict[SessionId, str] = {}
@@ -120,7 +121,8 @@ class Supervisor:
         if current is not None:
             current.bell.ring()
         if session_id not in self._tasks:
-            task = asyncio.create_task(self._keep(session_id), name=f"session {session_id}")
+            # In a context of its own: the log values of whoever woke it are not those of the sandbox's whole life.
+            task = asyncio.create_task(self._keep(session_id), name=f"session {session_id}", context=Context())
             self._tasks[session_id] = task
 
     def ring(self, session_id: str) -> None:
@@ -239,7 +241,7 @@ class Supervisor:
         except BaseException:
             await self._hang_up(session.id, bell)
             raise
-        log.info("sandbox started", extra={"runtime": plan.runtime, "provider": plan.provider, "name": plan.spec.name})
+        log.info("sandbox started", extra={"runtime": plan.runtime, "provider": plan.provider, "sandbox": plan.spec.name})
         return Running(sandbox=sandbox, bell=bell, runtime=plan.runtime, provider=plan.provider)
 
     async def _poll_until_belled(self, session_id: SessionId, bell: Bell) -> None:
@@ -280,7 +282,7 @@ class Supervisor:
         waiting = inbound.waiting(self._with.inboxes.read(session_id), clock.now_text())
         blamed = [message for message in waiting if message.id in claimed] or waiting
         for message in blamed:
-            pause_s = pause_before_retry(message.tries)
+            pause_s = pause_before_retry(message.tries, self._with.core.retry_pause_s)
             if pause_s is None:
                 await self._give_up(session_id, message)
             else:
@@ -291,7 +293,7 @@ class Supervisor:
 
     async def _give_up(self, session_id: SessionId, message: InboundMessage) -> None:
         await self._with.inboxes.set_status(session_id, [(message.id, Status.FAILED)])
-        log.error("message given up", extra={"message": message.id, "tries": message.tries})
+        log.error("message given up", extra={"row": message.id, "tries": message.tries})
         reference = message.correlation_id or message.id
         self._with.voice.answer(
             message,
@@ -310,7 +312,8 @@ class Supervisor:
 
     def _failure_pause(self, session_id: SessionId) -> float:
         failures = max(1, self._failed_starts.get(session_id, 1))
-        return FAILED_START_PAUSES_S[min(failures, len(FAILED_START_PAUSES_S)) - 1]
+        pauses_s = self._with.core.start_pauses_s
+        return pauses_s[min(failures, len(pauses_s)) - 1]
 
     async def _tell(self, session_id: SessionId, text: str) -> None:
         """Tell the people whose messages wait, once per reason."""

@@ -1,0 +1,76 @@
+"""Making an instance for a test: settings without a file, an agent group and a wired room."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+from attrs import frozen
+
+from nanoclaw_core.instance import Places, create_agent_group, open_database
+from nanoclaw_core.settings import CoreSettings, Settings
+from nanoclaw_core.store import agents, rooms
+from nanoclaw_core.store.agents import AgentGroup
+from nanoclaw_core.store.rooms import EngageMode, MessagingGroup, Wiring
+
+
+@frozen(kw_only=True)
+class Instance:
+    """An instance directory with its database open for the test's own looks."""
+
+    settings: Settings
+    places: Places
+    db: apsw.Connection
+
+    def wire(
+        self,
+        *,
+        room: str = "room",
+        channel: str = "recorder",
+        folder: str = "agent",
+        is_group: bool = False,
+        **wiring: object,
+    ) -> Wiring:
+        """Wire a room to an agent group, making either where it is missing; engages for everything unless told."""
+        found = rooms.find(self.db, channel, room) or rooms.create(
+            self.db, channel=channel, room=room, name=None, is_group=is_group
+        )
+        defaults: dict[str, object] = {"engage_mode": EngageMode.PATTERN, "engage_pattern": "."}
+        if "engage_mode" in wiring:
+            defaults = {}
+        return rooms.wire(
+            self.db,
+            messaging_group_id=found.id,
+            agent_group_id=self.group(folder).id,
+            **(defaults | wiring),  # type: ignore[arg-type]
+        )
+
+    def group(self, folder: str = "agent") -> AgentGroup:
+        """Return an agent group, made where it is missing."""
+        found = agents.by_folder(self.db, folder)
+        return found or create_agent_group(self.db, self.places, name=folder.title(), folder=folder)
+
+    def room(self, room: str = "room", channel: str = "recorder") -> MessagingGroup:
+        """Return a messaging group that must exist."""
+        found = rooms.find(self.db, channel, room)
+        assert found is not None, f"no messaging group for {channel} {room}"
+        return found
+
+
+def make_instance(home: Path, **core: object) -> Instance:
+    """Make an instance directory with an empty, migrated database.
+
+    Args:
+        core: Fields of CoreSettings; nothing waits before it is tried again, where this does not say otherwise.
+    """
+    defaults: dict[str, object] = {
+        "provider": "scripted",
+        "fallback_provider": "",
+        "delivery_pauses_s": [0.0, 0.0],
+        "start_pauses_s": [0.0],
+        "retry_pause_s": 0.0,
+    }
+    settings = Settings(home=home, core=CoreSettings(**(defaults | core)))  # type: ignore[arg-type]
+    places = Places(home=home)
+    places.make()
+    return Instance(settings=settings, places=places, db=open_database(places))

@@ -1,0 +1,201 @@
+"""A runtime whose sandboxes are coroutines of the test, working on the real session files over the real doorbell.
+
+With it the host's side is tested whole and fast. What real sandboxes do is the business of the runtime contract.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+from attrs import define, field
+from nanoclaw_wire import clock, inbound, layout, outbound, session_files
+from nanoclaw_wire.doorbell import BellClient
+from nanoclaw_wire.inbound import InboundMessage
+from nanoclaw_wire.layout import Layout
+from nanoclaw_wire.outbound import AckStatus, Activity, NewOutbound, OutKind, RunnerState
+
+from nanoclaw_core import (
+    PluginContext,
+    Provider,
+    Readiness,
+    Runtime,
+    SandboxExit,
+    SandboxPart,
+    SandboxSpec,
+    hookimpl,
+)
+
+
+@define
+class FakeRunner:
+    """What a script has: the session's files as a runner sees them.
+
+    Args:
+        spec: What the host asked for.
+        files: Where the session's files are.
+        is_fresh: True until the first `take`.
+    """
+
+    spec: SandboxSpec
+    files: Layout
+    bell: BellClient
+    received: apsw.Connection
+    written: apsw.Connection
+    is_fresh: bool = True
+    _count: int = field(default=0, init=False)
+
+    async def take(self, *, limit: int = 10) -> list[InboundMessage]:
+        """Wait for messages that trigger, claim them, and return them with their context."""
+        while True:
+            messages = self.pending(limit=limit)
+            self.is_fresh = False
+            if any(message.trigger for message in messages):
+                claims = [(message.id, AckStatus.PROCESSING) for message in messages]
+                outbound.write(self.written, now=clock.now_text(), acknowledge=claims)
+                return messages
+            await self.bell.wait(60.0)
+
+    def pending(self, *, limit: int = 10) -> list[InboundMessage]:
+        """Return what a runner would take now, oldest first."""
+        found = inbound.pending(self.received, now=clock.now_text(), fresh=self.is_fresh, without=(), limit=1000)
+        done = outbound.settled(self.written, [message.id for message in found])
+        return [message for message in found if message.id not in done][:limit]
+
+    def answer(self, messages: Sequence[InboundMessage], text: str, **more: Any) -> None:
+        """Reply to the last of some messages, acknowledge all, and ring."""
+        last = messages[-1]
+        where: dict[str, Any] = {"channel": last.channel, "room": last.room, "thread": last.thread}
+        self.write({"text": text}, done=messages, **(where | {"in_reply_to": last.id} | more))
+
+    def write(
+        self,
+        content: dict[str, object] | str,
+        *,
+        done: Sequence[InboundMessage] = (),
+        kind: OutKind = OutKind.CHAT,
+        **columns: Any,
+    ) -> NewOutbound:
+        """Write one outbound row, and ring; `content` may be any text, well-formed or not."""
+        self._count += 1
+        text = content if isinstance(content, str) else json.dumps(content)
+        stamp = f"{self.spec.name}-{self._count}"
+        row = NewOutbound(id=stamp, kind=kind, at=clock.now_text(), content=text, **columns)
+        done_with = [(message.id, AckStatus.COMPLETED) for message in done]
+        outbound.write(self.written, now=clock.now_text(), messages=[row], acknowledge=done_with)
+        self.idle()
+        return row
+
+    def idle(self) -> None:
+        """Say that no turn is open, and ring."""
+        state = RunnerState(
+            activity=Activity.IDLE, tool=None, tool_timeout_s=None, tool_started_at=None, updated_at=clock.now_text()
+        )
+        outbound.set_runner_state(self.written, state)
+        self.bell.ring()
+
+
+Script = Callable[[FakeRunner], Awaitable[int]]
+
+
+async def echo(runner: FakeRunner) -> int:
+    """The plainest runner: say every message back, for ever."""
+    while True:
+        messages = await runner.take()
+        words = [json.loads(message.content)["text"] for message in messages if message.trigger]
+        runner.answer(messages, f"echo: {' | '.join(words)}")
+
+
+class ScriptedRuntime:
+    """A runtime and a provider for tests, as one plugin object.
+
+    Args:
+        script: What runs as the sandbox; its return value is the exit code, an exception is exit code 1.
+        readiness: What `check` answers.
+    """
+
+    def __init__(
+        self, script: Script = echo, *, readiness: Readiness | None = None, provider: str = "scripted"
+    ) -> None:
+        self.script, self.provider = script, provider
+        self.readiness = readiness or Readiness(ready=True, isolates=True, detail="scripted")
+        self.specs: list[SandboxSpec] = []
+        self.troubles: list[Exception] = []
+        self.sandboxes: list[ScriptedSandbox] = []
+
+    @hookimpl
+    def nanoclaw_runtimes(self) -> Iterable[Runtime]:
+        yield Runtime(name="scripted", connect=self._connect)
+
+    @hookimpl
+    def nanoclaw_providers(self) -> Iterable[Provider]:
+        yield Provider(name=self.provider, runs_tools=False)
+
+    async def check(self) -> Readiness:
+        return self.readiness
+
+    async def start(self, spec: SandboxSpec) -> ScriptedSandbox:
+        if self.troubles:
+            raise self.troubles.pop(0)
+        self.specs.append(spec)
+        sandbox = ScriptedSandbox(spec, self.script)
+        self.sandboxes.append(sandbox)
+        return sandbox
+
+    async def reap(self) -> int:
+        return 0
+
+    async def close(self) -> None:
+        pass
+
+    def _connect(self, _settings: object, _context: PluginContext, _parts: Sequence[SandboxPart]) -> ScriptedRuntime:
+        return self
+
+
+class ScriptedSandbox:
+    """A coroutine in the place of a sandbox."""
+
+    def __init__(self, spec: SandboxSpec, script: Script) -> None:
+        self._task = asyncio.create_task(_run(spec, script))
+
+    async def wait(self) -> SandboxExit:
+        await asyncio.wait([self._task])
+        if self._task.cancelled():
+            return SandboxExit(code=-15, reason="stopped")
+        return SandboxExit(code=self._task.result(), reason="exited")
+
+    async def stop(self, _grace_s: float) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def kill(self) -> None:
+        """End it as a crash would: the host did not ask for it."""
+        await self.stop(0)
+
+
+async def _run(spec: SandboxSpec, script: Script) -> int:
+    files = Layout(incoming=_source(spec, layout.SANDBOX_IN), outgoing=_source(spec, layout.SANDBOX_OUT))
+    bell = BellClient(files.bell)
+    with contextlib.ExitStack() as opened:
+        written = session_files.open_writable(files.outbound_db)
+        opened.callback(written.close)
+        outbound.release_claims(written)
+        received = session_files.open_readable(files.inbound_db)
+        opened.callback(received.close)
+        await bell.open()
+        try:
+            runner = FakeRunner(spec=spec, files=files, bell=bell, received=received, written=written)
+            return await script(runner)
+        except Exception:  # a script that raises is a runner that died
+            return 1
+        finally:
+            await bell.close()
+
+
+def _source(spec: SandboxSpec, target: str) -> Path:
+    return next(mount.source for mount in spec.mounts if mount.target == target)

@@ -1,0 +1,372 @@
+"""Delivery, through a running host: reference §10.3 and the defects of delivery."""
+
+import asyncio
+import json
+from typing import Any
+
+import apsw
+import pytest
+from hosting import running_host, until
+from nanoclaw_core import Address, CoreSettings, DeliveryRefused, DeliveryRequest, Outbound, Verdict, Vote, hookimpl
+from nanoclaw_core.delivery.retry import pause_after
+from nanoclaw_core.store import rooms
+from nanoclaw_core.testing.instance import Instance
+from nanoclaw_core.testing.recorder import RecorderChannel
+from nanoclaw_core.testing.scripted import FakeRunner, Script, ScriptedRuntime
+from nanoclaw_wire.outbound import OutKind
+
+
+def states(instance: Instance) -> list[tuple[str, int]]:
+    return instance.db.execute("SELECT status, attempts FROM deliveries ORDER BY position").fetchall()
+
+
+def writing(*contents: dict[str, Any] | str, kind: OutKind = OutKind.CHAT, **columns: Any) -> Script:
+    """A runner that answers one batch with several rows, then keeps still."""
+
+    async def script(runner: FakeRunner) -> int:
+        messages = await runner.take()
+        last = messages[-1]
+        where = {"channel": last.channel, "room": last.room, "thread": last.thread, "in_reply_to": last.id}
+        for number, content in enumerate(contents, 1):
+            runner.write(content, done=messages if number == len(contents) else (), kind=kind, **(where | columns))
+        await asyncio.Event().wait()
+        return 0
+
+    return script
+
+
+def test_messages_of_a_turn_arrive_in_the_order_they_were_written(instance: Instance) -> None:
+    async def scenario() -> list[str]:
+        script = writing(*({"text": str(number)} for number in range(20)))
+        async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
+            await running.channel.say("count")
+            return await running.channel.texts(20)
+
+    assert asyncio.run(scenario()) == [str(number) for number in range(20)]
+
+
+def test_a_message_is_delivered_once_however_often_the_runner_rings(instance: Instance) -> None:
+    async def ringing(runner: FakeRunner) -> int:
+        messages = await runner.take()
+        runner.answer(messages, "one")
+        for _ in range(50):
+            runner.bell.ring()
+            await asyncio.sleep(0)
+        messages = await runner.take()
+        runner.answer(messages, "two")
+        await asyncio.Event().wait()
+        return 0
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=ScriptedRuntime(ringing)) as running:
+            await running.channel.say("a")
+            await running.channel.texts(1)
+            await running.channel.say("b")
+            return await running.channel.texts(2)
+
+    assert asyncio.run(scenario()) == ["one", "two"]
+
+
+def test_after_three_failures_a_message_is_failed_and_not_tried_again(instance: Instance) -> None:
+    async def scenario() -> int:
+        async with running_host(instance, runtime=ScriptedRuntime(writing({"text": "hello"}))) as running:
+            running.channel.troubles = [ConnectionError("down")] * 3
+            await running.channel.say("hi")
+            await until(lambda: states(instance) == [("failed", 3)])
+            return len(running.channel.attempts)
+
+    assert asyncio.run(scenario()) == 3
+
+
+def test_one_failure_then_success_is_two_attempts_with_one_key(instance: Instance) -> None:
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=ScriptedRuntime(writing({"text": "hello"}))) as running:
+            running.channel.troubles = [ConnectionError("hiccup")]
+            await running.channel.say("hi")
+            await running.channel.texts(1)
+            return [attempt.idempotency_key for attempt in running.channel.attempts]
+
+    first, second = asyncio.run(scenario())
+    assert first == second
+    assert states(instance) == [("sent", 2)]
+
+
+def test_what_a_platform_refuses_for_good_is_not_tried_again(instance: Instance) -> None:
+    async def scenario() -> None:
+        async with running_host(instance, runtime=ScriptedRuntime(writing({"text": "hello"}))) as running:
+            running.channel.troubles = [DeliveryRefused("the chat is closed")]
+            await running.channel.say("hi")
+            await until(lambda: states(instance) == [("failed", 1)])
+
+    asyncio.run(scenario())
+
+
+def test_a_room_that_is_neither_the_sessions_own_nor_permitted_never_gets_a_message(instance: Instance) -> None:
+    rooms.create(instance.db, channel="recorder", room="secret", name=None, is_group=True)
+
+    async def scenario() -> list[Any]:
+        script = writing({"text": "psst"}, room="secret")
+        async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
+            await running.channel.say("hi")
+            await until(lambda: states(instance) == [("failed", 0)])
+            return running.channel.attempts
+
+    assert asyncio.run(scenario()) == []
+
+
+def test_a_vote_can_permit_another_room(instance: Instance) -> None:
+    rooms.create(instance.db, channel="recorder", room="garden", name=None, is_group=True)
+
+    class Permits:
+        @hookimpl
+        def nanoclaw_permit_delivery(self, request: DeliveryRequest) -> Verdict:
+            return Verdict(Vote.ALLOW if request.address.room == "garden" else Vote.DENY)
+
+    async def scenario() -> Address:
+        runtime = ScriptedRuntime(writing({"text": "hello"}, room="garden"))
+        async with running_host(instance, runtime=runtime, permits=Permits()) as running:
+            await running.channel.say("hi")
+            await running.channel.texts(1)
+            return running.channel.delivered[0].address
+
+    assert asyncio.run(scenario()) == Address("recorder", "garden")
+
+
+def test_warning_23_a_failing_message_is_not_overtaken_by_the_next(instance: Instance) -> None:
+    async def scenario() -> list[str]:
+        script = writing({"text": "first"}, {"text": "second"})
+        async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
+            running.channel.troubles = [ConnectionError("1"), ConnectionError("2")]
+            await running.channel.say("hi")
+            return await running.channel.texts(2)
+
+    assert asyncio.run(scenario()) == ["first", "second"]
+
+
+def test_warning_23_the_agent_is_told_of_a_message_that_failed(instance: Instance) -> None:
+    heard: list[str] = []
+
+    async def script(runner: FakeRunner) -> int:
+        first = await runner.take()
+        runner.answer(first, "lost")
+        second = await runner.take()
+        heard.extend(json.loads(message.content)["text"] for message in second)
+        runner.answer(second, "thanks")
+        await asyncio.Event().wait()
+        return 0
+
+    async def scenario() -> None:
+        async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
+            running.channel.troubles = [ConnectionError("down")] * 3
+            await running.channel.say("hi")
+            await until(lambda: states(instance) == [("failed", 3)])
+            await running.channel.say("and?")
+            await running.channel.texts(1)
+
+    asyncio.run(scenario())
+    assert "could not be delivered" in heard[0]
+    assert heard[1] == "and?"
+
+
+def test_warning_23_a_channel_that_is_not_running_loses_nothing_silently(instance: Instance) -> None:
+    async def scenario() -> str:
+        script = writing({"text": "hello"})
+        async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
+            del running.host._adapters["recorder"]
+            await running.channel.say("hi")
+            await until(lambda: states(instance) == [("failed", 3)])
+            error: str = instance.db.execute("SELECT last_error FROM deliveries").get
+            return error
+
+    assert asyncio.run(scenario()) == "the channel 'recorder' is not running"
+
+
+@pytest.mark.parametrize("content", ["no json", "[]", "null", '{"text": 7}', '{"text": ""}', '{"operation": "dance"}'])
+def test_warning_41_a_malformed_row_fails_alone_and_the_next_is_delivered(instance: Instance, content: str) -> None:
+    async def scenario() -> list[str]:
+        script = writing(content, {"text": "fine"})
+        async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
+            await running.channel.say("hi")
+            return await running.channel.texts(1)
+
+    assert asyncio.run(scenario()) == ["fine"]
+    assert [status for status, _ in states(instance)] == ["failed", "sent"]
+
+
+def test_warning_24_what_a_sandbox_wrote_just_before_its_end_is_delivered_at_once(instance: Instance) -> None:
+    async def last_words(runner: FakeRunner) -> int:
+        messages = await runner.take()
+        await runner.bell.close()
+        runner.answer(messages, "goodbye")
+        return 0
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=ScriptedRuntime(last_words)) as running:
+            await running.channel.say("hi")
+            return await running.channel.texts(1)
+
+    assert asyncio.run(scenario()) == ["goodbye"]
+
+
+def test_invariant_04_what_one_host_queued_the_next_one_sends_under_the_same_key(instance: Instance) -> None:
+    class Unreachable(RecorderChannel):
+        async def deliver(self, address: Address, message: Outbound) -> str:
+            self.attempts.append(message)
+            await asyncio.Event().wait()
+            return ""
+
+    async def first() -> str:
+        channel = Unreachable()
+        async with running_host(instance, channel=channel, runtime=ScriptedRuntime(writing({"text": "hi"}))) as running:
+            await running.channel.say("hello")
+            await until(lambda: channel.attempts)
+            return channel.attempts[0].idempotency_key
+
+    async def second() -> str:
+        async with running_host(instance) as running:
+            await running.channel.texts(1)
+            return running.channel.delivered[0].message.idempotency_key
+
+    assert asyncio.run(first()) == asyncio.run(second())
+    assert states(instance) == [("sent", 2)]
+
+
+def test_an_edit_names_the_platforms_id_of_an_earlier_answer(instance: Instance) -> None:
+    async def editing(runner: FakeRunner) -> int:
+        first = await runner.take()
+        runner.answer(first, "teh answer")
+        second = await runner.take()
+        where = {"channel": "recorder", "room": "room"}
+        seq = runner.written.execute("SELECT max(seq) FROM messages_out").get
+        runner.write({"operation": "edit", "seq": seq, "text": "the answer"}, done=second, **where)
+        runner.write({"operation": "reaction", "seq": second[0].seq, "emoji": "thumbs_up"}, **where)
+        await asyncio.Event().wait()
+        return 0
+
+    async def scenario() -> list[Outbound]:
+        async with running_host(instance, runtime=ScriptedRuntime(editing)) as running:
+            await running.channel.say("hi", message_id="p-1")
+            await running.channel.texts(1)
+            await running.channel.say("mend it", message_id="p-2")
+            await running.channel.texts(3)
+            return [one.message for one in running.channel.delivered]
+
+    answer, edit, reaction = asyncio.run(scenario())
+    assert answer.in_reply_to == "p-1"
+    assert (edit.edit_of, edit.text) == ("recorder-1", "the answer")
+    assert (reaction.reaction_to, reaction.emoji) == ("p-2", "thumbs_up")
+
+
+def test_files_go_out_with_their_message_and_are_removed_after_it(instance: Instance) -> None:
+    async def script(runner: FakeRunner) -> int:
+        messages = await runner.take()
+        folder = runner.files.outbox / f"{runner.spec.name}-1"
+        folder.mkdir()
+        (folder / "report.txt").write_text("all well")
+        runner.write({"text": "see", "files": ["report.txt"]}, done=messages, channel="recorder", room="room")
+        await asyncio.Event().wait()
+        return 0
+
+    async def scenario() -> Outbound:
+        async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
+            await running.channel.say("report?")
+            await running.channel.texts(1)
+            outbox = instance.places.home / "sessions"
+            await until(lambda: not list(outbox.glob("*/out/outbox/*")))
+            return running.channel.delivered[0].message
+
+    (file,) = asyncio.run(scenario()).files
+    assert (file.name, file.content) == ("report.txt", b"all well")
+
+
+def test_warning_29_a_link_in_the_outbox_sends_nothing_of_the_host(instance: Instance) -> None:
+    secret = instance.places.home / "nanoclaw.toml"
+    secret.write_text("# secret")
+
+    async def script(runner: FakeRunner) -> int:
+        messages = await runner.take()
+        folder = runner.files.outbox / f"{runner.spec.name}-1"
+        folder.mkdir()
+        (folder / "report.txt").symlink_to(secret)
+        runner.write({"text": "see", "files": ["report.txt"]}, done=messages, channel="recorder", room="room")
+        await asyncio.Event().wait()
+        return 0
+
+    async def scenario() -> list[Outbound]:
+        async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
+            await running.channel.say("report?")
+            await until(lambda: states(instance) == [("failed", 1)])
+            return running.channel.attempts
+
+    assert asyncio.run(scenario()) == []
+    assert secret.read_text() == "# secret"
+
+
+def test_warning_29_forged_outbound_numbers_and_ids_stay_inside_their_session(instance: Instance) -> None:
+    async def forging(runner: FakeRunner) -> int:
+        messages = await runner.take()
+        runner.written.execute("PRAGMA ignore_check_constraints = 1")
+        row = ("../../escape", "chat", "never", '{"text": "boo", "files": ["x"]}', "recorder", "room")
+        statement = "INSERT INTO messages_out (seq, id, kind, at, content, channel, room) VALUES (9, ?, ?, ?, ?, ?, ?)"
+        runner.written.execute(statement, row)
+        runner.answer(messages, "and on it goes")
+        await asyncio.Event().wait()
+        return 0
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=ScriptedRuntime(forging)) as running:
+            await running.channel.say("hi")
+            return await running.channel.texts(1)
+
+    assert asyncio.run(scenario()) == ["and on it goes"]
+    assert [status for status, _ in states(instance)] == ["failed", "sent"]
+
+
+def test_deliver_after_waits_aside_and_holds_nobody_up(instance: Instance) -> None:
+    async def script(runner: FakeRunner) -> int:
+        messages = await runner.take()
+        where = {"channel": "recorder", "room": "room"}
+        runner.write({"text": "in the year 3000"}, deliver_after="3000-01-01T00:00:00.000Z", **where)
+        runner.write({"text": "now"}, done=messages, **where)
+        await asyncio.Event().wait()
+        return 0
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
+            await running.channel.say("hi")
+            return await running.channel.texts(1)
+
+    assert asyncio.run(scenario()) == ["now"]
+    assert [status for status, _ in states(instance)] == ["queued", "sent"]
+
+
+def test_people_are_shown_what_is_waited_for_and_when_nothing_is(instance: Instance) -> None:
+    async def scenario() -> list[str]:
+        async with running_host(instance) as running:
+            await running.channel.say("hi")
+            await running.channel.texts(1)
+            await running.channel.status("")
+            return running.channel.statuses
+
+    shown = asyncio.run(scenario())
+    assert shown[:2] == ["starting a sandbox", "the agent is at work"]
+
+
+def test_the_pauses_between_attempts_grow() -> None:
+    assert [pause_after(attempts, CoreSettings().delivery_pauses_s) for attempts in (1, 2, 3)] == [2.0, 15.0, None]
+
+
+def test_warning_27_looking_at_a_session_without_news_reads_no_old_message(instance: Instance) -> None:
+    async def scenario() -> int:
+        async with running_host(instance) as running:
+            for count in range(1, 6):
+                await running.channel.say("hi")
+                await running.channel.texts(count)
+        (path,) = (instance.places.home / "sessions").glob("*/out/outbound.db")
+        mark: int = instance.db.execute("SELECT outbound_seq FROM sessions").get
+        db = apsw.Connection(str(path))
+        unseen: int = db.execute("SELECT count(*) FROM messages_out WHERE seq > ?", (mark,)).get
+        db.close()
+        return unseen
+
+    assert asyncio.run(scenario()) == 0

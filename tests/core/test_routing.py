@@ -1,0 +1,420 @@
+"""The router, through a running host: reference §10.2 and the defects of routing."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from hosting import running_host, until
+from nanoclaw_core import Attachment, Inbound, InvalidArguments, Outcome, Receipt
+from nanoclaw_core.store import rooms, sessions
+from nanoclaw_core.store.rooms import EngageMode, IgnoredPolicy, SessionMode
+from nanoclaw_core.store.sessions import Session
+from nanoclaw_core.testing.instance import Instance
+from nanoclaw_core.testing.recorder import RecorderChannel
+from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
+from nanoclaw_wire import inbound, session_files
+from nanoclaw_wire.inbound import InboundMessage
+
+
+def stored(instance: Instance, session: Session) -> list[InboundMessage]:
+    db = session_files.open_readable(instance.places.home / "sessions" / session.id / "in" / "inbound.db")
+    try:
+        found = [inbound.by_seq(db, seq) for (seq,) in db.execute("SELECT seq FROM messages_in ORDER BY seq").fetchall()]
+        return [one for one in found if one is not None]
+    finally:
+        db.close()
+
+
+def all_sessions(instance: Instance) -> list[Session]:
+    return sessions.all_active(instance.db)
+
+
+def drops(instance: Instance) -> list[tuple[str, str, int]]:
+    return instance.db.execute("SELECT sender, reason, count FROM dropped_messages ORDER BY sender, reason").fetchall()
+
+
+async def silent(_runner: FakeRunner) -> int:
+    await asyncio.Event().wait()
+    return 0
+
+
+def test_a_message_in_a_wired_room_is_stored_wakes_a_sandbox_and_is_answered(instance: Instance) -> None:
+    async def scenario() -> None:
+        async with running_host(instance) as running:
+            receipt = await running.channel.say("hello")
+            assert receipt.outcome is Outcome.ROUTED
+            assert await running.channel.texts(1) == ["echo: hello"]
+
+    asyncio.run(scenario())
+
+
+def test_a_plain_message_in_an_unknown_room_leaves_nothing_behind(instance: Instance) -> None:
+    async def scenario() -> Receipt:
+        async with running_host(instance) as running:
+            return await running.channel.say("hello", room="elsewhere")
+
+    assert asyncio.run(scenario()).outcome is Outcome.IGNORED
+    assert rooms.find(instance.db, "recorder", "elsewhere") is None
+
+
+def test_a_mention_in_an_unknown_room_makes_the_room_and_is_recorded_as_unwired(instance: Instance) -> None:
+    async def scenario() -> Receipt:
+        async with running_host(instance) as running:
+            return await running.channel.say("hello", room="elsewhere", is_mention=True)
+
+    assert asyncio.run(scenario()).outcome is Outcome.DROPPED
+    assert rooms.find(instance.db, "recorder", "elsewhere") is not None
+    assert drops(instance) == [("ada", "no_agent_wired", 1)]
+
+
+def test_two_messages_of_a_room_go_to_one_session(instance: Instance) -> None:
+    async def scenario() -> None:
+        async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
+            await running.channel.say("one")
+            await running.channel.say("two")
+
+    asyncio.run(scenario())
+    (session,) = all_sessions(instance)
+    assert [json.loads(message.content)["text"] for message in stored(instance, session)] == ["one", "two"]
+
+
+def test_two_wired_agents_each_get_their_own_session_and_answer(instance: Instance) -> None:
+    instance.wire(folder="other")
+
+    async def scenario() -> list[str]:
+        async with running_host(instance) as running:
+            await running.channel.say("hello")
+            return await running.channel.texts(2)
+
+    assert asyncio.run(scenario()) == ["echo: hello", "echo: hello"]
+    assert len(all_sessions(instance)) == 2
+
+
+def test_accumulate_keeps_a_message_without_waking_anybody(bare_instance: Instance) -> None:
+    bare_instance.wire(engage_mode=EngageMode.MENTION, ignored_policy=IgnoredPolicy.ACCUMULATE)
+
+    async def scenario() -> tuple[Receipt, int]:
+        async with running_host(bare_instance) as running:
+            return await running.channel.say("by the way"), len(running.runtime.specs)
+
+    receipt, sandboxes = asyncio.run(scenario())
+    assert (receipt.outcome, sandboxes) == (Outcome.KEPT, 0)
+    (message,) = stored(bare_instance, all_sessions(bare_instance)[0])
+    assert message.trigger is False
+
+
+def test_drop_makes_no_session(bare_instance: Instance) -> None:
+    bare_instance.wire(engage_mode=EngageMode.MENTION)
+
+    async def scenario() -> Receipt:
+        async with running_host(bare_instance) as running:
+            return await running.channel.say("by the way")
+
+    assert asyncio.run(scenario()).outcome is Outcome.IGNORED
+    assert all_sessions(bare_instance) == []
+
+
+def test_the_row_carries_channel_room_and_thread_of_its_message(bare_instance: Instance) -> None:
+    bare_instance.wire(session_mode=SessionMode.SHARED)
+
+    async def scenario() -> None:
+        channel = RecorderChannel(has_threads=True)
+        async with running_host(bare_instance, channel=channel, runtime=ScriptedRuntime(silent)) as running:
+            await running.channel.say("hello", thread="t1", message_id="p-1")
+
+    asyncio.run(scenario())
+    (message,) = stored(bare_instance, all_sessions(bare_instance)[0])
+    assert (message.channel, message.room, message.thread) == ("recorder", "room", "t1")
+    assert message.platform_message_id == "p-1"
+
+
+def test_a_thread_of_a_group_is_a_conversation_of_its_own(bare_instance: Instance) -> None:
+    bare_instance.wire(is_group=True)
+
+    async def scenario() -> None:
+        channel = RecorderChannel(has_threads=True)
+        async with running_host(bare_instance, channel=channel, runtime=ScriptedRuntime(silent)) as running:
+            for thread in ("a", "b", "a"):
+                await running.channel.say("hello", thread=thread, is_group=True)
+
+    asyncio.run(scenario())
+    assert sorted(session.thread or "" for session in all_sessions(bare_instance)) == ["a", "b"]
+
+
+def test_the_same_platform_message_twice_is_stored_once(instance: Instance) -> None:
+    async def scenario() -> None:
+        async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
+            for _ in range(2):
+                await running.channel.say("hello", message_id="p-1")
+
+    asyncio.run(scenario())
+    assert len(stored(instance, all_sessions(instance)[0])) == 1
+
+
+def test_warning_01_a_denied_command_is_answered_and_the_other_agents_still_hear_it(instance: Instance) -> None:
+    async def scenario() -> tuple[Receipt, list[str]]:
+        async with running_host(instance) as running:
+            return await running.channel.say("/clear"), await running.channel.texts(1)
+
+    receipt, texts = asyncio.run(scenario())
+    assert receipt.outcome is Outcome.DROPPED
+    assert texts == ["Permission denied: /clear requires admin access."]
+
+
+def test_warning_01_one_wiring_that_fails_does_not_stop_the_next(instance: Instance) -> None:
+    instance.wire(folder="other", priority=-1)
+
+    async def both_hear() -> None:
+        async with running_host(instance) as running:
+            await running.channel.say("first")
+            await running.channel.texts(2)
+
+    async def second() -> list[str]:
+        async with running_host(instance) as running:
+            await running.channel.say("second")
+            return await running.channel.texts(1)
+
+    asyncio.run(both_hear())
+    damaged = sessions.find(instance.db, instance.group().id, f"room:{instance.room().id}")
+    assert damaged is not None
+    (instance.places.home / "sessions" / damaged.id / "in" / "inbound.db").write_bytes(b"no database at all" * 100)
+    assert asyncio.run(second()) == ["echo: second"]
+
+
+def test_an_owner_may_use_an_admin_command(instance: Instance) -> None:
+    instance.settings.core.owners.append("recorder:ada")
+
+    async def scenario() -> Receipt:
+        async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
+            return await running.channel.say("/clear")
+
+    assert asyncio.run(scenario()).outcome is Outcome.ROUTED
+
+
+def test_warning_03_a_kept_message_does_not_make_an_agent_stick(bare_instance: Instance) -> None:
+    bare_instance.wire(
+        engage_mode=EngageMode.MENTION_STICKY, ignored_policy=IgnoredPolicy.ACCUMULATE, is_group=True
+    )
+
+    async def scenario() -> list[Outcome]:
+        async with running_host(bare_instance, runtime=ScriptedRuntime(silent)) as running:
+            says = running.channel.say
+            return [
+                (await says("one")).outcome,
+                (await says("two")).outcome,
+                (await says("@agent", is_mention=True)).outcome,
+                (await says("three")).outcome,
+            ]
+
+    assert asyncio.run(scenario()) == [Outcome.KEPT, Outcome.KEPT, Outcome.ROUTED, Outcome.ROUTED]
+
+
+def test_stickiness_is_of_the_thread_it_was_made_in_and_survives_a_restart(bare_instance: Instance) -> None:
+    bare_instance.wire(engage_mode=EngageMode.MENTION_STICKY, is_group=True)
+
+    async def mention() -> None:
+        channel = RecorderChannel(has_threads=True)
+        async with running_host(bare_instance, channel=channel, runtime=ScriptedRuntime(silent)) as running:
+            await running.channel.say("@agent", thread="a", is_mention=True, is_group=True)
+
+    async def follow_up() -> list[Outcome]:
+        channel = RecorderChannel(has_threads=True)
+        async with running_host(bare_instance, channel=channel, runtime=ScriptedRuntime(silent)) as running:
+            return [
+                (await running.channel.say("on", thread=thread, is_group=True)).outcome for thread in ("a", "b")
+            ]
+
+    asyncio.run(mention())
+    assert asyncio.run(follow_up()) == [Outcome.ROUTED, Outcome.IGNORED]
+
+
+@pytest.mark.parametrize("mode", [EngageMode.PATTERN, EngageMode.MENTION])
+def test_warning_05_nothing_of_a_refused_sender_is_stored_not_even_as_context(
+    bare_instance: Instance, mode: EngageMode
+) -> None:
+    pattern = "." if mode is EngageMode.PATTERN else None
+    bare_instance.wire(engage_mode=mode, engage_pattern=pattern, ignored_policy=IgnoredPolicy.ACCUMULATE)
+
+    async def scenario() -> Receipt:
+        async with running_host(bare_instance, channel=RecorderChannel(refused=["eve"])) as running:
+            attachment = Attachment(name="a.txt", content=b"x")
+            return await running.channel.say("hello", sender="eve", attachments=(attachment,))
+
+    assert asyncio.run(scenario()).outcome is Outcome.DROPPED
+    assert all_sessions(bare_instance) == []
+    assert bare_instance.db.execute("SELECT count(*) FROM users").get == 0
+
+
+def test_warning_19_a_refusal_keeps_its_own_reason_and_counts_once_per_sender(instance: Instance) -> None:
+    async def scenario() -> None:
+        async with running_host(instance, channel=RecorderChannel(refused=["eve", "mallory"])) as running:
+            for sender in ("eve", "mallory", "eve"):
+                await running.channel.say("hello", sender=sender)
+
+    asyncio.run(scenario())
+    assert drops(instance) == [("eve", "a stranger", 2), ("mallory", "a stranger", 1)]
+
+
+def test_warning_33_a_sender_id_with_a_colon_stays_inside_its_channel(instance: Instance) -> None:
+    instance.settings.core.owners.append("terminal:operator")
+
+    async def scenario() -> Receipt:
+        async with running_host(instance) as running:
+            return await running.channel.say("/clear", sender="terminal:operator")
+
+    assert asyncio.run(scenario()).outcome is Outcome.DROPPED
+
+
+def test_warning_37_an_agent_shared_session_is_its_own_and_follows_the_last_room(bare_instance: Instance) -> None:
+    bare_instance.wire(room="private")
+    bare_instance.wire(room="a", session_mode=SessionMode.AGENT_SHARED)
+    bare_instance.wire(room="b", session_mode=SessionMode.AGENT_SHARED)
+
+    async def scenario() -> list[str]:
+        async with running_host(bare_instance) as running:
+            for count, room in enumerate(("private", "a", "b", "a"), 1):
+                await running.channel.say(f"in {room}", room=room)
+                await running.channel.texts(count)
+            return [one.address.room for one in running.channel.delivered]
+
+    assert asyncio.run(scenario()) == ["private", "a", "b", "a"]
+    assert len(all_sessions(bare_instance)) == 2
+
+
+def test_warning_44_the_name_of_a_room_is_kept_as_the_platform_says_it(instance: Instance) -> None:
+    async def scenario() -> None:
+        async with running_host(instance) as running:
+            await running.channel.say("hello", room_name="The Garden")
+            await running.channel.say("hello", room_name="The Yard")
+
+    asyncio.run(scenario())
+    assert instance.room().name == "The Yard"
+
+
+def test_warning_46_only_the_whole_word_is_a_command(instance: Instance) -> None:
+    async def scenario() -> Receipt:
+        async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
+            return await running.channel.say("/clearance please")
+
+    assert asyncio.run(scenario()).outcome is Outcome.ROUTED
+
+
+def test_warning_54_an_attachment_that_cannot_be_stored_loses_itself_and_not_the_message(instance: Instance) -> None:
+    async def scenario() -> None:
+        async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
+            await running.channel.say("first", message_id="p-0")
+            (session,) = all_sessions(instance)
+            inbox = instance.places.home / "sessions" / session.id / "in" / "inbox"
+            inbox.rmdir()
+            inbox.symlink_to(instance.places.home / "nowhere")
+            await running.channel.say("look", attachments=(Attachment(name="a.txt", content=b"x"),))
+
+    asyncio.run(scenario())
+    *_, last = stored(instance, all_sessions(instance)[0])
+    (described,) = json.loads(last.content)["attachments"]
+    assert described["problem"] == "could not be stored"
+    assert not (instance.places.home / "nowhere").exists()
+
+
+def test_warning_54_a_file_name_too_long_for_the_disk_is_shortened(instance: Instance) -> None:
+    async def scenario() -> None:
+        async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
+            await running.channel.say("look", attachments=(Attachment(name="ä" * 120 + ".txt", content=b"x"),))
+
+    asyncio.run(scenario())
+    (session,) = all_sessions(instance)
+    (described,) = json.loads(stored(instance, session)[0].content)["attachments"]
+    path = instance.places.home / "sessions" / session.id / "in" / described["path"]
+    assert path.read_bytes() == b"x"
+    assert path.suffix == ".txt"
+
+
+def test_warning_55_an_empty_thread_is_no_thread(instance: Instance) -> None:
+    async def scenario() -> None:
+        channel = RecorderChannel(has_threads=True)
+        async with running_host(instance, channel=channel, runtime=ScriptedRuntime(silent)) as running:
+            for thread in ("", None, ""):
+                await running.channel.say("hello", thread=thread, is_group=True)
+
+    asyncio.run(scenario())
+    assert len(all_sessions(instance)) == 1
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        None,
+        {"text": "hello"},
+        Inbound(room=""),
+        Inbound(room=7),  # type: ignore[arg-type]
+        Inbound(room="room", text=None),  # type: ignore[arg-type]
+        Inbound(room="room", sender=12),  # type: ignore[arg-type]
+        Inbound(room="room", sender="\ud800"),
+    ],
+)
+def test_warning_58_malformed_input_is_turned_down_and_the_channel_goes_on(
+    instance: Instance, malformed: Inbound
+) -> None:
+    async def scenario() -> tuple[Receipt, list[str]]:
+        async with running_host(instance) as running:
+            receipt = await running.channel.pass_on(malformed)
+            await running.channel.say("hello")
+            return receipt, await running.channel.texts(1)
+
+    receipt, texts = asyncio.run(scenario())
+    assert receipt.outcome is Outcome.DROPPED
+    assert receipt.reason
+    assert texts == ["echo: hello"]
+
+
+def test_half_characters_in_a_text_become_question_marks(instance: Instance) -> None:
+    async def scenario() -> list[str]:
+        async with running_host(instance) as running:
+            await running.channel.say("a\ud800b")
+            return await running.channel.texts(1)
+
+    assert asyncio.run(scenario()) == ["echo: a?b"]
+
+
+def test_a_pattern_that_does_not_compile_is_refused_where_it_is_written(bare_instance: Instance) -> None:
+    with pytest.raises(InvalidArguments, match="no regular expression"):
+        bare_instance.wire(engage_mode=EngageMode.PATTERN, engage_pattern="(")
+
+
+def test_invariant_03_a_message_is_durable_when_the_channel_hears_that_it_was_taken(instance: Instance) -> None:
+    async def scenario() -> list[InboundMessage]:
+        async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
+            await running.channel.say("hello")
+            return stored(instance, all_sessions(instance)[0])
+
+    assert len(asyncio.run(scenario())) == 1
+
+
+def test_invariant_03_a_message_that_cannot_be_stored_is_not_acknowledged(instance: Instance) -> None:
+    async def scenario() -> None:
+        async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
+            await running.channel.say("hello")
+            (session,) = all_sessions(instance)
+            await until(lambda: running.runtime.sandboxes)
+            path = instance.places.home / "sessions" / session.id / "in" / "inbound.db"
+            reader = session_files.open_readable(path)
+            lock = reader.execute("BEGIN; SELECT * FROM messages_in")  # a read lock, as a sandbox can hold one
+            with pytest.raises(Exception, match="locked"):
+                await running.channel.say("again")
+            lock.close()
+            reader.close()
+
+    asyncio.run(scenario())
+
+
+def test_invariant_08_without_any_vote_nobody_is_admitted(instance: Instance) -> None:
+    class Mute(RecorderChannel):
+        nanoclaw_admit_message = None  # type: ignore[assignment]
+
+    async def scenario() -> Receipt:
+        async with running_host(instance, channel=Mute()) as running:
+            return await running.channel.say("hello")
+
+    receipt = asyncio.run(scenario())
+    assert (receipt.outcome, receipt.reason) == (Outcome.DROPPED, "no plugin allowed it")

@@ -1,0 +1,432 @@
+"""Sandboxes over their lives, through a running host: waking, dying, being stuck, restarting, being refused."""
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+import pytest
+from attrs import evolve
+from hosting import running_host, until
+from nanoclaw_core import Address, AlreadyRunning, Host, Readiness, SandboxFailed, SandboxRefused
+from nanoclaw_core.store import agents, sessions
+from nanoclaw_core.testing.instance import Instance, make_instance
+from nanoclaw_core.testing.recorder import RecorderChannel
+from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, echo
+from nanoclaw_wire import config, inbound, outbound, session_files
+from nanoclaw_wire.outbound import AckStatus
+
+
+def session_directory(instance: Instance) -> Path:
+    (session,) = sessions.all_active(instance.db)
+    return instance.places.home / "sessions" / session.id
+
+
+def statuses(instance: Instance) -> list[tuple[str, int]]:
+    db = session_files.open_readable(session_directory(instance) / "in" / "inbound.db")
+    try:
+        return db.execute("SELECT status, tries FROM messages_in ORDER BY seq").fetchall()
+    finally:
+        db.close()
+
+
+def due_at(instance: Instance) -> str | None:
+    found: str | None = instance.db.execute("SELECT due_at FROM sessions").get
+    return found
+
+
+def dying(times: int, how: Callable[[FakeRunner], None] = lambda _runner: None) -> Callable[[FakeRunner], object]:
+    """A runner that dies over its messages so many times before it echoes."""
+    lives = 0
+
+    async def script(runner: FakeRunner) -> int:
+        nonlocal lives
+        lives += 1
+        if lives <= times:
+            await runner.take()
+            how(runner)
+            raise RuntimeError("dead")
+        return await echo(runner)
+
+    return script
+
+
+def test_wakes_of_one_session_join_in_one_sandbox(instance: Instance) -> None:
+    async def scenario() -> int:
+        async with running_host(instance) as running:
+            await asyncio.gather(*(running.channel.say(str(number)) for number in range(10)))
+            await running.channel.texts(1)
+            return len(running.runtime.specs)
+
+    assert asyncio.run(scenario()) == 1
+
+
+def test_a_message_that_comes_while_a_sandbox_ends_gets_a_new_one(instance: Instance) -> None:
+    async def once(runner: FakeRunner) -> int:
+        runner.answer(await runner.take(), "done")
+        return 0
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=ScriptedRuntime(once)) as running:
+            for count in range(1, 6):
+                await running.channel.say("again")
+                await running.channel.texts(count)
+            return [one.message.text for one in running.channel.delivered]
+
+    assert asyncio.run(scenario()) == ["done"] * 5
+
+
+def test_no_more_sandboxes_run_at_once_than_allowed_and_all_get_their_turn(tmp_path: Path) -> None:
+    instance = make_instance(tmp_path / "home", max_sandboxes=2)
+    alive, most = 0, 0
+
+    async def once(runner: FakeRunner) -> int:
+        nonlocal alive, most
+        alive, most = alive + 1, max(most, alive + 1)
+        messages = await runner.take()
+        runner.answer(messages, "done")
+        alive -= 1
+        return 0
+
+    async def scenario() -> int:
+        async with running_host(instance, runtime=ScriptedRuntime(once)) as running:
+            for number in range(8):
+                instance.wire(room=f"room {number}")
+            for number in range(8):
+                await running.channel.say("hi", room=f"room {number}")
+            return len(await running.channel.texts(8))
+
+    assert asyncio.run(scenario()) == 8
+    assert most <= 2
+    instance.db.close()
+
+
+def test_a_message_whose_sandbox_died_is_answered_by_the_next_one(instance: Instance) -> None:
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=ScriptedRuntime(dying(2))) as running:
+            await running.channel.say("hi")
+            return await running.channel.texts(1)
+
+    assert asyncio.run(scenario()) == ["echo: hi"]
+
+
+def test_warning_42_people_hear_when_a_message_is_given_up(instance: Instance) -> None:
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=ScriptedRuntime(dying(100))) as running:
+            receipt = await running.channel.say("hi")
+            (text,) = await running.channel.texts(1)
+            await until(lambda: statuses(instance) == [("failed", 5)])
+            return [text, receipt.correlation_id]
+
+    text, correlation_id = asyncio.run(scenario())
+    assert "could not answer" in text
+    assert correlation_id in text
+
+
+def test_warning_47_a_note_of_the_host_that_is_given_up_is_told_to_no_agent(instance: Instance) -> None:
+    async def scenario() -> list[str]:
+        async with running_host(instance) as running:
+            await running.channel.say("hi")
+            await running.channel.texts(1)
+            machine = running.host._machine
+            assert machine is not None
+            (session,) = sessions.all_active(instance.db)
+            machine.voice.say(Address("agent", session.agent_group_id), "an error", "msg-1")
+            await running.channel.say("and?")
+            return await running.channel.texts(2)
+
+    assert asyncio.run(scenario()) == ["echo: hi", "echo: and?"]
+    assert instance.db.execute("SELECT count(*) FROM deliveries WHERE channel = 'agent'").get == 0
+
+
+def test_a_sandbox_that_cannot_be_started_is_tried_again_and_nothing_is_lost(instance: Instance) -> None:
+    async def scenario() -> list[str]:
+        async with running_host(instance) as running:
+            running.runtime.troubles = [SandboxFailed("engine hiccup")]
+            await running.channel.say("hi")
+            return await running.channel.texts(1)
+
+    assert asyncio.run(scenario()) == ["echo: hi"]
+
+
+def test_people_hear_when_a_sandbox_keeps_failing_to_start(instance: Instance) -> None:
+    async def scenario() -> list[str]:
+        async with running_host(instance) as running:
+            running.runtime.troubles = [SandboxFailed("engine down")] * 3
+            await running.channel.say("hi")
+            return await running.channel.texts(2)
+
+    first, second = asyncio.run(scenario())
+    assert "cannot be started right now" in first
+    assert second == "echo: hi"
+
+
+def test_people_hear_why_no_sandbox_can_be_made_each_time_they_write(instance: Instance) -> None:
+    readiness = Readiness(ready=False, isolates=False, detail="no engine", remedy="Install one.")
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=ScriptedRuntime(readiness=readiness)) as running:
+            await running.channel.say("hi")
+            await running.channel.texts(1)
+            await running.channel.say("still there?")
+            return await running.channel.texts(2)
+
+    first, second = asyncio.run(scenario())
+    assert first == second
+    assert "no engine" in first
+    assert "Install one." in first
+    assert statuses(instance) == [("pending", 0), ("pending", 0)]
+
+
+def test_a_refusal_of_the_runtime_reaches_the_people(instance: Instance) -> None:
+    async def scenario() -> list[str]:
+        async with running_host(instance) as running:
+            running.runtime.troubles = [SandboxRefused("The image is missing. Run `ncl image build`.")]
+            await running.channel.say("hi")
+            return await running.channel.texts(1)
+
+    assert asyncio.run(scenario()) == ["The image is missing. Run `ncl image build`."]
+
+
+def test_warning_24_after_a_host_that_died_the_next_one_finds_its_work_by_the_mark(instance: Instance) -> None:
+    async def never(_runner: FakeRunner) -> int:
+        await asyncio.Event().wait()
+        return 0
+
+    async def first() -> None:
+        async with running_host(instance, runtime=ScriptedRuntime(never)) as running:
+            await running.channel.say("hi")
+            await until(lambda: running.runtime.specs)
+
+    async def second() -> list[str]:
+        async with running_host(instance) as running:
+            return await running.channel.texts(1)
+
+    asyncio.run(first())
+    assert due_at(instance) is not None
+    assert asyncio.run(second()) == ["echo: hi"]
+
+
+def test_warning_27_a_session_with_everything_answered_is_not_due(instance: Instance) -> None:
+    async def scenario() -> None:
+        async with running_host(instance) as running:
+            await running.channel.say("hi")
+            await running.channel.texts(1)
+
+    asyncio.run(scenario())
+    assert due_at(instance) is None
+    assert statuses(instance) == [("completed", 0)]
+
+
+def test_warning_25_a_runner_killed_in_the_middle_of_a_write_is_repaired_by_its_successor(instance: Instance) -> None:
+    """A hot journal is beside outbound.db: the host cannot read it, and must not repair it."""
+    lives = 0
+
+    async def script(runner: FakeRunner) -> int:
+        nonlocal lives
+        lives += 1
+        if lives > 1:
+            return await echo(runner)
+        runner.answer(await runner.take(), "first")
+        await asyncio.sleep(0)
+        leave_a_hot_journal(runner.files.outbound_db)
+        raise RuntimeError("killed")
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
+            await running.channel.say("hi")
+            await until(lambda: lives == 2)
+            await running.channel.say("more")
+            return await running.channel.texts(2)
+
+    assert asyncio.run(scenario()) == ["first", "echo: more"]
+
+
+def leave_a_hot_journal(path: Path) -> None:
+    """Do what a kill in the middle of a commit does: pages written, journal still there."""
+    pid = os.fork()
+    if pid == 0:
+        db = apsw.Connection(str(path))
+        db.pragma("journal_mode", "persist")
+        db.pragma("cache_size", 5)
+        db.execute("BEGIN IMMEDIATE")
+        for number in range(400):
+            db.execute("INSERT INTO session_state VALUES (?, ?, 'now')", (f"k{number}", "x" * 4000))
+        os._exit(9)
+    os.waitpid(pid, 0)
+
+
+def test_warning_25_a_damaged_session_does_not_stop_the_others(instance: Instance) -> None:
+    instance.wire(room="other")
+
+    async def first() -> None:
+        async with running_host(instance) as running:
+            await running.channel.say("hi")
+            await running.channel.texts(1)
+
+    async def second() -> list[str]:
+        async with running_host(instance) as running:
+            with pytest.raises(Exception, match="could not be stored"):
+                await running.channel.say("hi")
+            await running.channel.say("hello", room="other")
+            return await running.channel.texts(1)
+
+    asyncio.run(first())
+    (session_directory(instance) / "in" / "inbound.db").write_bytes(b"garbage" * 1000)
+    assert asyncio.run(second()) == ["echo: hello"]
+
+
+def test_warning_28_an_answer_to_a_tool_that_gave_up_wakes_nobody(instance: Instance) -> None:
+    async def first() -> None:
+        async with running_host(instance) as running:
+            await running.channel.say("hi")
+            await running.channel.texts(1)
+
+    async def second() -> int:
+        async with running_host(instance) as running:
+            await until(lambda: running.host._machine and running.host._machine.ready.is_set())
+            return len(running.runtime.specs)
+
+    asyncio.run(first())
+    db = session_files.open_writable(session_directory(instance) / "in" / "inbound.db")
+    late = inbound.NewInbound(id="late", kind=inbound.Kind.SYSTEM, at="2026-01-01T00:00:00.000Z", content="{}")
+    inbound.append(db, [late])
+    assert inbound.due_count(db, "2026-01-02T00:00:00.000Z") == 0
+    db.close()
+    assert asyncio.run(second()) == 0
+
+
+def test_warning_32_the_sessions_provider_reaches_the_runner(instance: Instance) -> None:
+    other = ScriptedRuntime(provider="other")
+
+    class Providers:
+        nanoclaw_providers = other.nanoclaw_providers
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, others=Providers()) as running:
+            found = []
+            for count in (1, 2):
+                await running.channel.say("hi")
+                await running.channel.texts(count)
+                path = session_directory(instance) / "in" / "config.json"
+                found.append(config.read_config(path.read_text()).provider)
+                (session,) = sessions.all_active(instance.db)
+                sessions.set_provider(instance.db, session.id, "other")
+                await running.runtime.sandboxes[-1].kill()
+            return found
+
+    assert asyncio.run(scenario()) == ["scripted", "other"]
+
+
+def test_warning_45_a_second_host_on_the_directory_is_refused(instance: Instance) -> None:
+    async def scenario() -> None:
+        async with running_host(instance):
+            with pytest.raises(AlreadyRunning, match="another host"):
+                async with Host(instance.settings, environment={}, use_installed_plugins=False):
+                    pass
+
+    asyncio.run(scenario())
+
+
+def test_invariant_05_only_a_fresh_runner_reads_the_note_of_a_restart(instance: Instance) -> None:
+    seen: list[tuple[int, list[str]]] = []
+    lives = 0
+
+    async def script(runner: FakeRunner) -> int:
+        nonlocal lives
+        lives += 1
+        life = lives
+        while True:
+            messages = await runner.take()
+            seen.append((life, [json.loads(message.content)["text"] for message in messages]))
+            outbound.write(
+                runner.written,
+                now="2026-01-01T00:00:00.000Z",
+                acknowledge=[(message.id, AckStatus.COMPLETED) for message in messages],
+            )
+            runner.bell.ring()
+
+    async def scenario() -> None:
+        async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
+            await running.channel.say("hi")
+            await until(lambda: seen)
+            (session,) = sessions.all_active(instance.db)
+            machine = running.host._machine
+            assert machine is not None
+            await machine.supervisor.restart(session.id, "config updated")
+            await until(lambda: len(seen) == 2)
+
+    asyncio.run(scenario())
+    assert seen == [(1, ["hi"]), (2, ["config updated"])]
+
+
+def test_invariant_06_the_sandbox_gets_its_inbound_side_read_only_and_its_outbound_side_writable(
+    instance: Instance,
+) -> None:
+    async def scenario() -> dict[str, bool]:
+        async with running_host(instance) as running:
+            await running.channel.say("hi")
+            await running.channel.texts(1)
+            return {mount.target: mount.writable for mount in running.runtime.specs[0].mounts}
+
+    assert asyncio.run(scenario()) == {"/workspace/in": False, "/workspace/out": True, "/workspace/agent": True}
+
+
+def test_the_hosts_environment_does_not_reach_the_sandbox(instance: Instance) -> None:
+    async def scenario() -> set[str]:
+        channel, runtime = RecorderChannel(), ScriptedRuntime()
+        own = {"recorder": channel, "scripted": runtime}
+        environment = {"ANTHROPIC_API_KEY": "sk-secret"}
+        async with Host(instance.settings, plugins=own, environment=environment, use_installed_plugins=False):
+            await channel.say("hi")
+            await channel.texts(1)
+            return set(runtime.specs[0].environment)
+
+    names = asyncio.run(scenario())
+    assert all(name.startswith("NANOCLAW_") or name == "LANG" for name in names)
+
+
+def test_warning_51_a_channel_that_hangs_while_it_starts_holds_nobody_up(instance: Instance) -> None:
+    class Hanging(RecorderChannel):
+        async def listen(self, receive: object) -> None:
+            await asyncio.Event().wait()
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, hanging=Hanging("hanging")) as running:
+            await running.channel.say("hi")
+            return await running.channel.texts(1)
+
+    assert asyncio.run(scenario()) == ["echo: hi"]
+
+
+def test_a_stop_ends_the_sandboxes_and_leaves_unanswered_messages_for_the_next_host(instance: Instance) -> None:
+    async def never(runner: FakeRunner) -> int:
+        await runner.take()
+        await asyncio.Event().wait()
+        return 0
+
+    async def scenario() -> ScriptedRuntime:
+        async with running_host(instance, runtime=ScriptedRuntime(never)) as running:
+            await running.channel.say("hi")
+            await until(lambda: running.runtime.sandboxes)
+        return running.runtime
+
+    runtime = asyncio.run(scenario())
+    assert len(runtime.sandboxes) == 1
+    assert statuses(instance) == [("pending", 0)]
+
+
+def test_an_agents_own_limits_and_runtime_choice_count(instance: Instance) -> None:
+    group = instance.group()
+    changed = evolve(agents.config_of(instance.db, group.id), limits={"memory_mb": 256}, runtime="scripted")
+    agents.save_config(instance.db, changed)
+
+    async def scenario() -> int:
+        async with running_host(instance) as running:
+            await running.channel.say("hi")
+            await running.channel.texts(1)
+            return running.runtime.specs[0].limits.memory_bytes
+
+    assert asyncio.run(scenario()) == 256 * 1024 * 1024
