@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from typing import TYPE_CHECKING
 
 from nanoclaw_core import Door, PluginContext, SessionId
@@ -31,6 +32,7 @@ class SessionGateway:
 
     async def open_door(self, door: Door) -> None:
         """Listen for one session."""
+        await asyncio.to_thread(importlib.import_module, "nanoclaw_resource_gateway.door")  # 0.2 s, the first time
         from nanoclaw_resource_gateway.door import OpenDoor
 
         await self.close_door(door.session_id)
