@@ -205,6 +205,7 @@ def test_what_is_pushed_while_the_model_speaks_becomes_a_turn_of_its_own_also_be
             await open_talk.api.wait_for_requests(1)
             await open_talk.query.push("one more thing")
             await open_talk.query.end()
+            await open_talk.query.push("too late")
             open_talk.api.release()
             await open_talk.rest()
             assert open_talk.of(Result) == [Result(text="slow answer"), Result(text="next answer")]

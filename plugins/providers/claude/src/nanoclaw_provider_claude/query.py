@@ -42,7 +42,8 @@ class ClaudeQuery:
         self._translator = Translator(is_resumed=continuation is not None)
         self._client: ClaudeSDKClient | None = None
         self._underway = asyncio.Event()  # the program works on a turn, or will work on nothing any more
-        self._is_leaving = False
+        self._has_ended = False  # no more input
+        self._is_leaving = False  # the process is being ended
         self._last_words: deque[str] = deque(maxlen=LAST_WORDS)
         self._say(prompt)
         self._task = asyncio.create_task(self._run())
@@ -60,11 +61,12 @@ class ClaudeQuery:
 
     async def push(self, text: str) -> None:
         """Say something more."""
-        if not self._task.done():
+        if not self._has_ended and not self._task.done():
             self._say(text)
 
     async def end(self) -> None:
         """Take no more input; the program leaves after the running turn."""
+        self._has_ended = True
         self._input.put_nowait(None)
 
     async def abort(self) -> None:
