@@ -1,0 +1,51 @@
+"""`./nanoclaw test`: every check of this checkout, one after the other; with arguments only pytest, with these.
+
+Each check runs even where one before it failed; the end says which did.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+CHECKS = {
+    "ruff check": ["ruff", "check"],
+    "ruff format": ["ruff", "format", "--check"],
+    "mypy": ["mypy"],
+    "import contracts": ["lint-imports", "--no-cache"],
+}
+
+
+def main(pytest_arguments: list[str]) -> int:
+    """Run the checks and return the exit code: 0 where all passed."""
+    checks = {} if pytest_arguments else dict(CHECKS)
+    checks["tests"] = ["pytest", *pytest_arguments]
+    failed = [name for name, command in checks.items() if not passes(name, command)]
+    print(f"\n{'failed: ' + ', '.join(failed) if failed else 'all checks passed'}", flush=True)
+    return 1 if failed else 0
+
+
+def passes(name: str, command: list[str]) -> bool:
+    """Run one check, with its output as it comes, and say whether it passed."""
+    print(f"── {name}", flush=True)
+    began = time.monotonic()
+    # The environment's own tools come first on the path: tests start `ncl` and others by name.
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    status = subprocess.run([BIN / command[0], *command[1:]], cwd=ROOT, env=environment, check=False).returncode
+    print(
+        f"── {name}: {'passed' if status == 0 else f'failed ({status})'} in {time.monotonic() - began:.1f} s",
+        flush=True,
+    )
+    return status == 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,235 @@
+"""Makes the environment that `./nanoclaw` runs in: `.nanoclaw-env` beside it, with all of this checkout, editable.
+
+Only the standard library, because it runs before anything is installed. What was made is written down last, so that an
+interrupted run is taken up again, and a lock on the checkout keeps two runs apart; it ends with the process.
+
+    python3 tools/environment.py run|test CHECKSUM
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = ROOT / ".nanoclaw-env"
+PYTHON = ENVIRONMENT / "bin" / "python"
+LOG = ENVIRONMENT / "install.log"
+PURPOSES = ("run", "test")
+EXTRAS = ("default", "host", "runner")
+# What people set for pip holds for uv as well; it reads neither pip's variables nor pip's files.
+UV_NAMES = {
+    "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
+    "PIP_EXTRA_INDEX_URL": "UV_INDEX",
+    "PIP_FIND_LINKS": "UV_FIND_LINKS",
+    "PIP_NO_INDEX": "UV_NO_INDEX",
+    "PIP_CERT": "SSL_CERT_FILE",
+}
+
+
+class CannotMake(Exception):
+    """The environment cannot be made; the message says why and what to do."""
+
+
+def main(purpose: str, declared: str) -> int:
+    """Make the environment for a purpose, unless another run has just done so; return the exit code."""
+    try:
+        with locked(ROOT):
+            if not is_made(purpose, declared):
+                make(purpose, declared)
+    except CannotMake as error:
+        print(f"nanoclaw: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(
+            f"nanoclaw: {error.filename or ENVIRONMENT}: {error.strerror}; is {ROOT} yours to write?", file=sys.stderr
+        )
+        return 1
+    except KeyboardInterrupt:
+        print("\nnanoclaw: interrupted; the next run takes it up again", file=sys.stderr)
+        return 130
+    return 0
+
+
+def make(purpose: str, declared: str) -> None:
+    """Make or mend the environment and write down for what it was made.
+
+    Raises:
+        CannotMake: Something is missing; the next run tries again.
+    """
+    began = time.monotonic()
+    for each in PURPOSES:
+        (ENVIRONMENT / f"made-for-{each}").unlink(missing_ok=True)
+    print(f"nanoclaw: setting up {ENVIRONMENT} (once; it takes a minute or two)", file=sys.stderr)
+    if not works():
+        create()
+    requirements = needed(purpose)
+    uv = find_uv()
+    if uv is None or not install_with_uv(uv, requirements):
+        install_with_pip(requirements)
+    stamp = f"{declared} {ROOT} {os.path.realpath(PYTHON)}"
+    for each in PURPOSES[: PURPOSES.index(purpose) + 1]:  # what fits the tests fits everything
+        (ENVIRONMENT / f"made-for-{each}").write_text(stamp + "\n")
+    print(f"nanoclaw: ready after {time.monotonic() - began:.0f} s", file=sys.stderr)
+
+
+def is_made(purpose: str, declared: str) -> bool:
+    """Say whether the environment fits already."""
+    try:
+        found = (ENVIRONMENT / f"made-for-{purpose}").read_text()
+    except FileNotFoundError:
+        return False
+    return found == f"{declared} {ROOT} {os.path.realpath(PYTHON)}\n" and works()
+
+
+def works() -> bool:
+    """Say whether there is an environment whose Python runs."""
+    try:
+        done = subprocess.run(
+            [PYTHON, "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return False
+    return done.returncode == 0 and done.stdout.strip() == str(ENVIRONMENT)
+
+
+def create() -> None:
+    """Make an empty environment in place of what is there.
+
+    Raises:
+        CannotMake: This Python has no venv, and there is no uv either.
+    """
+    shutil.rmtree(ENVIRONMENT, ignore_errors=True)
+    done = subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return
+    uv = shutil.which("uv")
+    if uv is not None:
+        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
+        by_uv = [uv, "venv", "--quiet", "--seed", "--python", sys.executable, ENVIRONMENT]
+        if subprocess.run(by_uv, env=uv_environment(), check=False).returncode == 0:
+            return
+    shutil.rmtree(ENVIRONMENT, ignore_errors=True)
+    reason = " ".join((done.stdout + done.stderr).split())[:300]
+    raise CannotMake(
+        f"{sys.executable} cannot make an environment: {reason}\n"
+        "Install its venv module (Debian, Ubuntu: apt install python3-venv), or uv (https://docs.astral.sh/uv/)."
+    )
+
+
+def needed(purpose: str) -> list[str]:
+    """Return the arguments that name everything to install: the checkout's distributions, and for tests their tools."""
+    arguments: list[str] = []
+    for path in (ROOT, *sorted(ROOT.glob("container/*")), *sorted(ROOT.glob("plugins/*/*"))):
+        if not (path / "pyproject.toml").exists():
+            continue
+        declared = tomllib.loads((path / "pyproject.toml").read_text(encoding="utf-8"))
+        extras = [
+            name
+            for name in declared["project"].get("optional-dependencies", {})
+            if name in ("default", "host", "runner")
+        ]
+        arguments += ["-e", f"{path}[{','.join(extras)}]" if extras else str(path)]
+        if path == ROOT and purpose == "test":
+            arguments += declared["dependency-groups"]["test"]
+    return arguments
+
+
+def find_uv() -> str | None:
+    """Return a uv: the one on the path, or one that pip puts into the environment; None where neither can be had."""
+    on_path = shutil.which("uv")
+    if on_path is not None:
+        return on_path
+    own = ENVIRONMENT / "bin" / "uv"
+    if not own.exists():
+        run("getting uv", [PYTHON, "-m", "pip", "install", "--progress-bar=off", "uv"], dict(os.environ))
+    return str(own) if own.exists() else None
+
+
+def install_with_uv(uv: str, requirements: Sequence[str]) -> bool:
+    """Install everything with uv; False where it could not."""
+    command = [uv, "pip", "install", "--python", PYTHON, *requirements]
+    if run("installing", command, uv_environment()) == 0:
+        return True
+    print("nanoclaw: uv could not install everything; going on with pip", file=sys.stderr)
+    return False
+
+
+def install_with_pip(requirements: Sequence[str]) -> None:
+    """Install everything with pip.
+
+    Raises:
+        CannotMake: pip could not; the message ends with its last words.
+    """
+    pip = [PYTHON, "-m", "pip", "install", "--progress-bar=off", "--no-input"]
+    # One build backend for all of them, instead of a fresh environment with the same one for each.
+    for command in ([*pip, "hatchling>=1.27", "editables"], [*pip, "--no-build-isolation", *requirements]):
+        if run("installing", command, dict(os.environ)) != 0:
+            last = "\n".join(LOG.read_text(errors="replace").splitlines()[-12:])
+            raise CannotMake(
+                f"pip could not install everything; is there a package index? {LOG} has all of it:\n{last}"
+            )
+
+
+def uv_environment() -> dict[str, str]:
+    """Return the environment for uv, with what is set for pip, and without a cache where none can be written."""
+    environment = dict(os.environ)
+    for ours, theirs in UV_NAMES.items():
+        if ours in environment:
+            environment.setdefault(theirs, environment[ours])
+    cache = environment.get("UV_CACHE_DIR") or f"{environment.get('XDG_CACHE_HOME') or '~/.cache'}/uv"
+    try:
+        Path(cache).expanduser().mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        environment["UV_NO_CACHE"] = "1"
+    return environment
+
+
+def run(what: str, command: Sequence[str | Path], environment: dict[str, str]) -> int:
+    """Run a command into the log, showing its last line on a terminal, and return its status."""
+    shows = sys.stderr.isatty()
+    with (
+        LOG.open("ab") as log,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
+        ) as process,
+    ):
+        assert process.stdout is not None
+        for line in process.stdout:
+            log.write(line)
+            if shows:
+                width = shutil.get_terminal_size().columns - 1
+                text = f"nanoclaw: {what}: {line.decode(errors='replace').strip()}"[:width]
+                print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+    if shows:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    return process.returncode
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Be the only one at work in a directory; says so where another one is, and waits for it."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("nanoclaw: another run is setting up the environment; waiting for it", file=sys.stderr)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3 or sys.argv[1] not in PURPOSES:
+        sys.exit("usage: environment.py run|test CHECKSUM")
+    sys.exit(main(sys.argv[1], sys.argv[2]))
