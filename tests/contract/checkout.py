@@ -1,0 +1,62 @@
+"""What this checkout consists of, as its own files say."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+ROOT = Path(__file__).resolve().parents[2]
+KINDS = {"channels": "channel", "providers": "provider", "resources": "resource"}
+
+
+@frozen
+class Distribution:
+    """One distribution of the checkout.
+
+    Args:
+        folder: Where its pyproject.toml is.
+        name: What the folder says that it must be called.
+        plugin: The plugin's name; None where it is none.
+    """
+
+    folder: Path
+    name: str
+    plugin: str | None
+
+    @property
+    def package(self) -> str:
+        return self.name.replace("-", "_")
+
+    @property
+    def package_folder(self) -> Path:
+        return ROOT / self.package if self.folder == ROOT else self.folder / "src" / self.package
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        return tomllib.loads((self.folder / "pyproject.toml").read_text(encoding="utf-8"))
+
+    @property
+    def entry_points(self) -> dict[str, dict[str, str]]:
+        return self.declared["project"].get("entry-points", {})
+
+
+def _members() -> list[Distribution]:
+    found = []
+    for folder in sorted(path.parent for path in ROOT.glob("container/*/pyproject.toml")):
+        kind, _, name = folder.name.partition("_")
+        is_plugin = kind == "runtime"
+        name = f"nanoclaw-runtime-{name}" if is_plugin else folder.name.replace("_", "-")
+        found.append(Distribution(folder, name, folder.name.partition("_")[2] if is_plugin else None))
+    for folder in sorted(path for path in ROOT.glob("plugins/*/*") if path.is_dir()):
+        found.append(Distribution(folder, f"nanoclaw-{KINDS[folder.parent.name]}-{folder.name}", folder.name))
+    return found
+
+
+CORE = Distribution(ROOT, "nanoclaw-core", None)
+MEMBERS = _members()
+PLUGINS = [member for member in MEMBERS if member.plugin is not None]
+ALL = [CORE, *MEMBERS]
+SETTINGS = CORE.declared

@@ -1,0 +1,112 @@
+"""Each folder of the workspace is the distribution that it looks like, and the root knows it."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+from checkout import ALL, CORE, MEMBERS, PLUGINS, ROOT, SETTINGS, Distribution
+
+members = pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)
+plugins = pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.name)
+
+
+def test_the_workspace_has_plugins_of_every_kind():
+    assert {plugin.folder.parent.name for plugin in PLUGINS} == {"container", "channels", "providers", "resources"}
+
+
+@members
+def test_a_distribution_is_called_as_its_folder_says(member: Distribution):
+    assert member.declared["project"]["name"] == member.name
+
+
+@members
+def test_a_distribution_has_a_typed_package_of_its_name(member: Distribution):
+    assert (member.package_folder / "__init__.py").is_file()
+    assert (member.package_folder / "py.typed").is_file()
+    assert member.declared["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == [f"src/{member.package}"]
+
+
+@members
+def test_a_distribution_says_what_it_is(member: Distribution):
+    readme = (member.folder / "README.md").read_text(encoding="utf-8")
+    assert readme.startswith(f"# {member.name}\n")
+    assert len(readme.splitlines()) > 2
+
+
+@members
+def test_a_distribution_has_the_versions_and_python_of_the_core(member: Distribution):
+    ours, core = member.declared["project"], SETTINGS["project"]
+    assert [ours[key] for key in ("version", "requires-python", "license")] == [
+        core[key] for key in ("version", "requires-python", "license")
+    ]
+
+
+@members
+def test_a_distribution_pins_those_of_ours_it_needs_to_their_minor_version(member: Distribution):
+    project = member.declared["project"]
+    extras = project.get("optional-dependencies", {})
+    needed = [*project["dependencies"], *(one for extra in extras.values() for one in extra)]
+    ours = [requirement for requirement in needed if requirement.startswith("nanoclaw")]
+    assert [requirement for requirement in ours if not requirement.endswith(">=0.1,<0.2")] == []
+
+
+@members
+def test_the_root_finds_a_distribution_in_the_workspace(member: Distribution):
+    assert SETTINGS["tool"]["uv"]["sources"][member.name] == {"workspace": True}
+    patterns = SETTINGS["tool"]["uv"]["workspace"]["members"]
+    assert any(member.folder.relative_to(ROOT).match(pattern) for pattern in patterns)
+
+
+@members
+def test_the_default_extra_brings_a_distribution(member: Distribution):
+    default = SETTINGS["project"]["optional-dependencies"]["default"] + SETTINGS["project"]["dependencies"]
+    assert [one for one in default if one.startswith((f"{member.name}>", f"{member.name}["))] != []
+
+
+@plugins
+def test_a_plugins_package_loads_nothing_by_itself(plugin: Distribution):
+    body = ast.parse((plugin.package_folder / "__init__.py").read_text(encoding="utf-8")).body
+    assert len(body) == 1
+    assert isinstance(body[0], ast.Expr)
+    assert isinstance(body[0].value, ast.Constant)
+
+
+@plugins
+def test_a_plugin_is_found_by_its_one_name(plugin: Distribution):
+    assert plugin.entry_points["nanoclaw"] == {plugin.plugin: f"{plugin.package}.host"}
+    assert (plugin.package_folder / "host.py").is_file()
+
+
+@plugins
+def test_a_runner_half_has_the_name_of_its_plugin(plugin: Distribution):
+    runner = plugin.entry_points.get("nanoclaw.runner")
+    assert runner is None or runner == {plugin.plugin: f"{plugin.package}.runner"}
+    assert (runner is not None) == (plugin.folder.parent.name == "providers")
+
+
+@plugins
+def test_a_plugin_says_what_is_missing_without_it(plugin: Distribution):
+    tree = ast.parse((plugin.package_folder / "host.py").read_text(encoding="utf-8"))
+    assert (ast.get_docstring(tree) or "").split("\n\n")[-1].startswith("Without this plugin: ")
+
+
+@pytest.mark.parametrize("distribution", ALL, ids=lambda one: one.name)
+def test_the_import_contracts_know_a_distribution(distribution: Distribution):
+    assert distribution.package in SETTINGS["tool"]["importlinter"]["root_packages"]
+
+
+@plugins
+def test_the_import_contracts_fence_a_plugin(plugin: Distribution):
+    contracts = SETTINGS["tool"]["importlinter"]["contracts"]
+    layers = next(contract for contract in contracts if contract["type"] == "layers")["layers"]
+    public = next(contract for contract in contracts if contract["name"].startswith("Plugins use only"))
+    docker = next(contract for contract in contracts if contract["name"].startswith("Only the docker"))
+    assert plugin.package in layers[0].split(" | ")
+    assert f"{plugin.package}.**" in public["source_modules"]
+    assert (plugin.package in docker["source_modules"]) == (plugin.plugin != "docker")
+
+
+def test_the_core_depends_on_no_plugin():
+    names = {plugin.name for plugin in PLUGINS}
+    assert [needed for needed in CORE.declared["project"]["dependencies"] if needed.split(">")[0] in names] == []

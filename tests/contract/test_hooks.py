@@ -1,0 +1,73 @@
+"""Every hook keeps the rules that hookspecs.py gives."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+
+import pytest
+from checkout import ROOT
+
+from nanoclaw_core import hookspecs
+
+HOOKS = {
+    name: function
+    for name, function in vars(hookspecs).items()
+    if inspect.isfunction(function) and getattr(function, f"{hookspecs.GROUP}_spec", None) is not None
+}
+KINDS = ("collect", "vote", "notify")
+TESTS = "\n".join(
+    path.read_text(encoding="utf-8")
+    for pattern in ("tests/**/*.py", "container/*/tests/**/*.py", "plugins/*/*/tests/**/*.py")
+    for path in ROOT.glob(pattern)
+)
+hooks = pytest.mark.parametrize("hook", HOOKS.values(), ids=HOOKS.keys())
+
+
+def kind(hook: Callable[..., object]) -> str:
+    return re.findall(rf"\(({'|'.join(KINDS)})\)", hook.__doc__ or "")[0]
+
+
+def test_there_are_hooks_of_all_three_kinds():
+    assert {kind(hook) for hook in HOOKS.values()} == set(KINDS)
+
+
+def test_every_function_of_the_specification_with_the_prefix_is_a_hook():
+    named = {name for name in vars(hookspecs) if name.startswith("nanoclaw_")}
+    assert named == set(HOOKS)
+
+
+@hooks
+def test_a_hook_has_the_prefix_and_one_kind(hook: Callable[..., object]):
+    assert hook.__name__.startswith("nanoclaw_")
+    assert len(re.findall(rf"\((?:{'|'.join(KINDS)})\)", hook.__doc__ or "")) == 1
+
+
+@hooks
+def test_a_hook_says_since_when_it_is_there(hook: Callable[..., object]):
+    assert re.search(r"^\.\. versionadded:: \d+\.\d+$", inspect.getdoc(hook) or "", re.MULTILINE)
+
+
+@hooks
+def test_a_hook_has_types_for_everything(hook: Callable[..., object]):
+    signature = inspect.signature(hook)
+    assert signature.return_annotation is not inspect.Signature.empty
+    assert [p.name for p in signature.parameters.values() if p.annotation is inspect.Parameter.empty] == []
+
+
+@hooks
+def test_a_hook_returns_what_its_kind_returns(hook: Callable[..., object]):
+    returned = str(inspect.signature(hook).return_annotation)
+    expected = {"collect": r"Iterable\[\w+\]", "vote": r"Verdict \| None", "notify": "None"}[kind(hook)]
+    assert re.fullmatch(expected, returned)
+
+
+@hooks
+def test_a_collect_hook_takes_no_arguments(hook: Callable[..., object]):
+    assert kind(hook) != "collect" or not inspect.signature(hook).parameters
+
+
+@hooks
+def test_a_hook_is_named_in_a_test(hook: Callable[..., object]):
+    assert re.search(rf"\b{hook.__name__}\b|\btest_{hook.__name__}_", TESTS)

@@ -1,0 +1,69 @@
+"""The import contracts hold, and each of them has been seen to fail."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from checkout import ALL, ROOT, SETTINGS
+
+LAYERS = "The core never imports a plugin; plugins never import each other"
+PUBLIC = "Plugins use only the public surface of the core"
+RUNNER = "The runner knows the wire and nothing of the host"
+DOCKER = "Only the docker runtime knows docker"
+VIOLATIONS = [
+    ("nanoclaw_core/logs.py", "nanoclaw_channel_terminal.host", LAYERS),
+    ("nanoclaw_resource_gateway/host.py", "nanoclaw_channel_terminal.host", LAYERS),
+    ("nanoclaw_wire/clock.py", "nanoclaw_core.errors", LAYERS),
+    ("nanoclaw_channel_terminal/host.py", "nanoclaw_core.errors", PUBLIC),
+    ("nanoclaw_runner/provider.py", "nanoclaw_core", RUNNER),
+    ("nanoclaw_provider_mock/runner.py", "click", RUNNER),
+    ("nanoclaw_core/logs.py", "docker", DOCKER),
+]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The packages of the checkout beside each other, with its settings."""
+    for distribution in ALL:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(distribution.package_folder, tmp_path / distribution.package, ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def lint(copy: Path) -> tuple[int, str]:
+    """Check a copy; return the status and what was said."""
+    done = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports", "--no-cache"],
+        cwd=copy,
+        env=os.environ | {"PYTHONPATH": str(copy), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_every_contract_is_broken_once_here():
+    assert {name for _, _, name in VIOLATIONS} == {
+        contract["name"] for contract in SETTINGS["tool"]["importlinter"]["contracts"]
+    }
+
+
+def test_the_contracts_hold(copy: Path):
+    status, said = lint(copy)
+    assert status == 0, said
+
+
+@pytest.mark.parametrize(("path", "imported", "contract"), VIOLATIONS)
+def test_an_import_that_breaks_a_contract_is_reported_also_inside_a_function(copy, path, imported, contract):
+    with (copy / path).open("a", encoding="utf-8") as file:
+        file.write(f"\n\ndef _planted() -> None:\n    import {imported}\n")
+    status, said = lint(copy)
+    assert status == 1
+    assert f"{contract} BROKEN" in said

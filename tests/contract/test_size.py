@@ -1,0 +1,55 @@
+"""The core stays small enough to be read."""
+
+from __future__ import annotations
+
+import ast
+import io
+import tokenize
+from pathlib import Path
+
+import pytest
+from checkout import ROOT
+
+BUDGET_LINES = 5_000
+FILE_LINES = 400
+FUNCTION_LINES = 50
+# The test kit ships with the core and is no part of what runs.
+CORE = sorted(path for path in (ROOT / "nanoclaw_core").rglob("*.py") if "testing" not in path.parts)
+SHIPPED = sorted(
+    path
+    for pattern in ("nanoclaw_core/**/*.py", "container/*/src/**/*.py", "plugins/*/*/src/**/*.py", "tools/*.py")
+    for path in ROOT.glob(pattern)
+)
+NOISE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+
+
+def code_lines(path: Path) -> int:
+    """Count the lines of a file that are neither blank nor comment nor docstring."""
+    text = path.read_text(encoding="utf-8")
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in NOISE:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            lines.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return len(lines)
+
+
+def test_the_core_keeps_its_budget():
+    assert sum(map(code_lines, CORE)) <= BUDGET_LINES
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_can_be_read_in_one_go(path: Path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= FILE_LINES
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_function_fits_on_a_screen(path: Path):
+    functions = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert [node.name for node in functions if (node.end_lineno or 0) - node.lineno >= FUNCTION_LINES] == []

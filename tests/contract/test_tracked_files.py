@@ -1,0 +1,24 @@
+"""What must not be in the repository."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from checkout import ROOT
+
+
+def tracked() -> list[str]:
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip("this is no git checkout")
+    return done.stdout.split("\0")
+
+
+def test_no_lock_file_is_tracked_because_it_writes_down_the_address_of_an_index():
+    assert [name for name in tracked() if name.endswith("uv.lock")] == []
+
+
+def test_nothing_that_is_built_is_tracked():
+    built = ("__pycache__/", ".egg-info/", ".nanoclaw-env/", ".pyc", ".whl")
+    assert [name for name in tracked() if any(part in name for part in built)] == []
