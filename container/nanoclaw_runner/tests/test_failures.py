@@ -8,6 +8,7 @@ from nanoclaw_runner.patience import Patience
 from nanoclaw_runner.plugins import Parts
 from nanoclaw_runner.provider import ProviderOffer, RunnerPart
 from nanoclaw_runner.testing import HostSide, said
+from nanoclaw_wire.events import Result
 from nanoclaw_wire.outbound import AckStatus
 
 QUICK = Patience(retry_delays_s=(0.01, 0.01, 0.01))
@@ -120,6 +121,48 @@ def test_a_failed_turn_does_not_take_a_later_message_with_it(tmp_path):
             second = host.say("second")
             assert await host.settled(first, second) == [AckStatus.FAILED, AckStatus.COMPLETED]
             assert said(host.sent()[-1]) == "two"
+
+    asyncio.run(run())
+
+
+def test_a_provider_whose_push_raises_fails_its_turn_and_the_message_is_tried_again(tmp_path):
+    class DeafQuery:
+        """Answers its first prompt; a push finds the process gone."""
+
+        def __init__(self, prompt):
+            self._prompt, self._aborted = prompt, asyncio.Event()
+
+        async def events(self):
+            yield Result(text=f'<message to="family">{self._prompt.count("<message id")}</message>')
+            await self._aborted.wait()
+
+        async def push(self, text):
+            raise ConnectionError("gone")
+
+        async def abort(self):
+            self._aborted.set()
+
+    class Deaf:
+        has_slash_commands = False
+
+        async def query(self, prompt, *, continuation, instructions):
+            return DeafQuery(prompt)
+
+        def is_stale(self, error):
+            return False
+
+        async def close(self):
+            pass
+
+    async def run():
+        part = RunnerPart(name="deaf", providers=[ProviderOffer(name="deaf", connect=lambda _context: Deaf())])
+        async with (
+            HostSide(tmp_path, provider="deaf") as host,
+            host.running(patience=QUICK, parts=Parts(loaded=(part,))),
+        ):
+            for text in ("one", "two"):
+                assert await host.settled(host.say(text)) == [AckStatus.COMPLETED]
+            assert [said(reply) for reply in host.sent()] == ["1", "1"]
 
     asyncio.run(run())
 

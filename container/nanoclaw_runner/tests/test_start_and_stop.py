@@ -39,6 +39,17 @@ def test_a_config_of_another_shape_is_said_in_one_line(tmp_path):
     asyncio.run(run())
 
 
+def test_a_missing_outbound_file_is_logged_and_ends_the_runner(tmp_path):
+    async def run():
+        async with HostSide(tmp_path) as host:
+            host.files.outbound_db.unlink()
+            await host.start()
+            assert await host.exit_code() == 1
+            assert "CantOpenError" in (await host.logged("runner failed"))["exception"]
+
+    asyncio.run(run())
+
+
 def test_an_unknown_provider_is_told_to_people_once_and_the_log_names_the_known(tmp_path):
     async def run():
         async with HostSide(tmp_path, provider="nosuch") as host:

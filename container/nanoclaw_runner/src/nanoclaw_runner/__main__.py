@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -13,6 +14,8 @@ from nanoclaw_wire.session_files import WrongProtocol
 from nanoclaw_runner import logs, plugins
 from nanoclaw_runner.runner import ExitCode, Runner
 from nanoclaw_runner.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 STOP_WITHIN_S = 0.9  # the host asks for a second; what is not committed by then is pending anyway
 
@@ -41,6 +44,9 @@ def main() -> int:
             f"nanoclaw_runner: {error}; the sandbox image and the host differ, build the image again", file=sys.stderr
         )
         return ExitCode.WRONG_PROTOCOL
+    except Exception:  # the end of the process either way; nothing is lost, what is not acknowledged stays pending
+        log.exception("runner failed")
+        return ExitCode.FAILED
 
 
 def _stop_on_signals(runner: Runner) -> None:

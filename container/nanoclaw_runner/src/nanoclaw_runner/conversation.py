@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import AsyncGenerator, Awaitable
 
 from attrs import asdict, frozen
 from nanoclaw_wire.events import Error, Event, Init, Progress, Result, ToolEnded, ToolStarted, Usage
@@ -69,18 +71,23 @@ class Conversation:
         return failure
 
     async def _listen(self) -> Failure | None:
-        try:
-            async for event in self._query.events():
+        async with contextlib.aclosing(self._events()) as events:
+            async for event in events:
                 self._session.heartbeat.touch()
                 failure = await self._handle(event)
                 if failure is not None:
                     return failure
-        except Exception as error:  # a provider may raise anything; its turn fails, the runner does not
-            log.exception("provider raised")
-            return self._failure(Error(message=f"{type(error).__name__}: {error}", retryable=False))
         if self._is_ending or self._session.stopping.is_set() or self._session.ledger.is_settled:
             return None
         return self._failure(Error(message="the query ended in the middle of a turn", retryable=True))
+
+    async def _events(self) -> AsyncGenerator[Event, None]:
+        try:
+            async for event in self._query.events():
+                yield event
+        except Exception as error:  # a provider may raise anything; its turn fails, the runner does not
+            log.exception("provider raised")
+            yield Error(message=f"{type(error).__name__}: {error}", retryable=False)
 
     async def _handle(self, event: Event) -> Failure | None:
         if self._session.stopping.is_set():
@@ -174,13 +181,13 @@ class Conversation:
     async def _push(self, push: Push, text: str) -> None:
         self._active_at = self._loop.time()
         self._session.ledger.pushed(push, self._active_at)
-        await self._query.push(text)
+        await self._ask(self._query.push(text))
 
     async def _stop(self, row: InboundMessage) -> None:
         ledger = self._session.ledger
         runs = ledger.is_running or not ledger.is_settled
         if runs:
-            await self._query.interrupt()
+            await self._ask(self._query.interrupt())
         self._session.answer_command(row, "Stopped." if runs else "Nothing is running.")
 
     def _settle_by_silence(self) -> None:
@@ -201,13 +208,20 @@ class Conversation:
         silence_ends_at = session.ledger.silence_ends_at()
         if silence_ends_at is not None:
             ends.append(silence_ends_at)
-        if session.config.idle_exit_s is not None and session.ledger.is_settled:
+        if session.config.idle_exit_s is not None and session.ledger.is_settled and not session.ledger.is_running:
             ends.append(self._active_at + session.config.idle_exit_s)
         return max(0.001, min(ends) - now)
 
     async def _end(self) -> None:
         self._is_ending = True
-        await self._query.end()
+        await self._ask(self._query.end())
+
+    async def _ask(self, call: Awaitable[None]) -> None:
+        try:
+            await call
+        except Exception:  # a provider whose process died may raise here; the turn fails when its events end
+            log.exception("provider raised")
+            await self._abort()
 
     async def _abort(self) -> None:
         try:

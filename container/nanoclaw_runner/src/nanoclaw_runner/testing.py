@@ -213,9 +213,14 @@ class HostSide:
             db.close()
 
     async def until(self, question: Callable[[], Found]) -> Found:
-        """Wait until a question has a true answer, asking at each ring; return the answer."""
+        """Wait until a question has a true answer, asking at each ring; return the answer.
+
+        Raises:
+            AssertionError: The runner's process ended before; the text is what it said.
+        """
         async with asyncio.timeout(PATIENCE_S):
             while not (answer := question()):
+                assert self._reading is None or not self._reading.done(), self.stderr.decode()
                 self._news.clear()
                 try:
                     async with asyncio.timeout(0.2):  # what changes without a ring: files, and a session without bell
@@ -233,9 +238,8 @@ class HostSide:
 
         def ends() -> list[AckStatus]:
             known = self.acknowledged()
-            found = [known[message_id] for message_id in message_ids if message_id in known]
-            ended = [status for status in found if status is not AckStatus.PROCESSING]
-            return ended if len(ended) == len(message_ids) else []
+            found = [known.get(message_id, AckStatus.PROCESSING) for message_id in message_ids]
+            return [] if AckStatus.PROCESSING in found else found
 
         return await self.until(ends)
 

@@ -52,7 +52,7 @@ def wrap(text: str, origin: str) -> str:
     """
     if not origin:
         return text
-    return f'<message to="{origin}">{text.replace("<message", "‹message")}</message>'
+    return f'<message to="{origin}">{text.replace("<message to=", "‹message to=")}</message>'
 
 
 def honest(heard: Heard, turn: int) -> str:
