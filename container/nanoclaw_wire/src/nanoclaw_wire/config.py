@@ -1,4 +1,4 @@
-"""`in/config.json`: what a runner is told when it starts. The host writes it at every spawn, from the group's config."""
+"""`in/config.json`: what a runner is told when it starts. The host writes it at every spawn."""
 
 from __future__ import annotations
 

@@ -41,7 +41,8 @@ class NewInbound:
         kind: See `Kind`.
         at: When it was said, clock text form.
         content: A JSON object as text. For CHAT: `text`, `sender`, `sender_id`, and where they exist `attachments`
-            (`[{name, type, mime_type, size_bytes, path | url}]`, path below `in/`) and `reply_to` (`{id, sender, text}`).
+            (`[{name, type, mime_type, size_bytes, path | url}]`, path below `in/`) and `reply_to`
+            (`{id, sender, text}`).
             For SYSTEM: `type`, `request_id` and the answer.
         process_after: Not before this time, clock text form; None is at once.
         trigger: False is context only: it wakes nobody and rides along with the next message that does.

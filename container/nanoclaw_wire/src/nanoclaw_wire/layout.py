@@ -1,6 +1,6 @@
 """Where a session's files are, by trust (I6).
 
-`in/` is written by the host alone and mounted read-only; `out/` is written by the sandbox, and nothing in it is trusted.
+`in/` is written by the host alone and mounted read-only; `out/` is written by the sandbox and trusted in nothing.
 The same relative names hold on the host (`sessions/<id>/in`) and in the sandbox (`/workspace/in`).
 """
 

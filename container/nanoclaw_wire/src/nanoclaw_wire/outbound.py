@@ -6,7 +6,7 @@ The host trusts nothing it reads here: rows come back as they are stored, and `d
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 
 import apsw
@@ -105,6 +105,7 @@ _INSERT = """
 INSERT INTO messages_out (seq, id, kind, at, deliver_after, in_reply_to, channel, room, thread, content)
 VALUES (:seq, :id, :kind, :at, :deliver_after, :in_reply_to, :channel, :room, :thread, :content)
 """
+_ACKNOWLEDGEMENT = "message_id, status, changed_at, revision"
 _COLUMNS = ("seq", "id", "kind", "at", "deliver_after", "in_reply_to", "channel", "room", "thread", "content")
 
 
@@ -117,7 +118,7 @@ def write(
     acknowledge: Iterable[tuple[str, AckStatus]] = (),
     now_state: RunnerState | None = None,
 ) -> list[int]:
-    """Store messages, acknowledgements and the runner's state in one transaction; return the messages' numbers in order.
+    """Store messages, acknowledgements and the runner's state in one transaction; return the numbers in order.
 
     Numbers are chosen inside the transaction, under the write lock (⚠36).
 
@@ -146,25 +147,27 @@ def messages_after(db: apsw.Connection, seq: int, *, limit: int) -> list[Outboun
     """Return the messages with a higher number, in order.
 
     Raises:
-        ValueError: A row has a kind that does not exist; the file was not written by a runner of ours.
+        ValueError: A row has a kind that does not exist, or a value of a kind that its column does not take; the file
+            was not written by a runner of ours.
     """
     query = f"SELECT {', '.join(_COLUMNS)} FROM messages_out WHERE seq > ? ORDER BY seq LIMIT ?"
     found = []
     for row in db.execute(query, (seq, limit)):
         values = dict(zip(_COLUMNS, row, strict=True))
+        _check_kinds(values, whole=("seq",), texts=("id", "kind", "at", "content"))
         found.append(OutboundMessage(**values | {"kind": OutKind(values["kind"])}))
     return found
 
 
 def acknowledgements_after(db: apsw.Connection, revision: int, *, limit: int) -> list[Acknowledgement]:
     """Return what changed since a revision, oldest change first."""
-    query = "SELECT message_id, status, changed_at, revision FROM acknowledgements WHERE revision > ? ORDER BY revision LIMIT ?"
+    query = f"SELECT {_ACKNOWLEDGEMENT} FROM acknowledgements WHERE revision > ? ORDER BY revision LIMIT ?"
     return [_acknowledgement(row) for row in db.execute(query, (revision, limit))]
 
 
 def claims(db: apsw.Connection, *, limit: int = 1_000) -> list[Acknowledgement]:
     """Return what the runner is working on now."""
-    query = "SELECT message_id, status, changed_at, revision FROM acknowledgements WHERE status = 'processing' LIMIT ?"
+    query = f"SELECT {_ACKNOWLEDGEMENT} FROM acknowledgements WHERE status = 'processing' LIMIT ?"
     return [_acknowledgement(row) for row in db.execute(query, (limit,))]
 
 
@@ -206,6 +209,9 @@ def runner_state(db: apsw.Connection) -> RunnerState | None:
     ).fetchone()
     if row is None:
         return None
+    _check_kinds(dict(zip(("activity", "tool", "at"), (row[0], row[1], row[4]), strict=True)), whole=(), texts=("at",))
+    if not isinstance(row[2], float | int | None):
+        raise ValueError(f"tool_timeout_s is {type(row[2]).__name__}")
     return RunnerState(
         activity=Activity(row[0]), tool=row[1], tool_timeout_s=row[2], tool_started_at=row[3], updated_at=row[4]
     )
@@ -245,4 +251,17 @@ def _acknowledge(db: apsw.Connection, changes: Iterable[tuple[str, AckStatus]], 
 
 
 def _acknowledgement(row: tuple) -> Acknowledgement:  # type: ignore[type-arg]  # a row, named just below
-    return Acknowledgement(message_id=row[0], status=AckStatus(row[1]), changed_at=row[2], revision=row[3])
+    values = dict(zip(_ACKNOWLEDGEMENT.split(", "), row, strict=True))
+    _check_kinds(values, whole=("revision",), texts=("message_id", "status", "changed_at"))
+    return Acknowledgement(**values | {"status": AckStatus(values["status"])})
+
+
+def _check_kinds(values: Mapping[str, object], *, whole: Sequence[str], texts: Sequence[str]) -> None:
+    """Insist that values are whole numbers, texts, or (all others) texts or nothing.
+
+    The schema says so already, but whoever writes the file also writes its schema.
+    """
+    for name, value in values.items():
+        kinds: tuple[type, ...] = (int,) if name in whole else (str,) if name in texts else (str, type(None))
+        if not isinstance(value, kinds):
+            raise ValueError(f"{name} is {type(value).__name__}")

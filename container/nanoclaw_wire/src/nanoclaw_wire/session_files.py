@@ -1,8 +1,8 @@
 """Opening a session's two SQLite files.
 
-I1: one writer per file, and never WAL, because shared-memory files do not cross every kind of mount. Each opener applies
-its own list of settings: `apsw.bestpractice.apply` works on every later connection of the process and would turn these
-files to WAL.
+I1: one writer per file, and never WAL, because shared-memory files do not cross every kind of mount. Each opener
+applies its own list of settings: `apsw.bestpractice.apply` works on every later connection of the process and would
+turn these files to WAL.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import apsw
 
-from nanoclaw_wire import PROTOCOL
+from nanoclaw_wire import PROTOCOL, careful_files
 
 BUSY_TIMEOUT_MS = 5_000
 
@@ -63,7 +63,7 @@ CREATE TABLE acknowledgements (
     message_id TEXT PRIMARY KEY,                                    -- messages_in.id
     status TEXT NOT NULL CHECK (status IN ('processing', 'completed', 'failed')),
     changed_at TEXT NOT NULL,
-    revision INTEGER NOT NULL UNIQUE                                -- grows with every change, so a reader asks for the new
+    revision INTEGER NOT NULL UNIQUE                                -- grows with every change: readers ask for new ones
 ) STRICT;
 CREATE INDEX acknowledgements_open ON acknowledgements (message_id) WHERE status = 'processing';
 CREATE TABLE session_state (key TEXT PRIMARY KEY, value TEXT NOT NULL, updated_at TEXT NOT NULL) STRICT;
@@ -120,7 +120,7 @@ def open_readable(path: Path, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> apsw
     if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
         raise NotARegularFile(f"{path} is not a regular file with one name")
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW
-    db = apsw.Connection(str(path), flags=flags)
+    db = apsw.Connection(str(path), flags=flags, vfs=careful_files.vfs_name())
     db.set_busy_timeout(busy_timeout_ms)
     for option in (
         apsw.SQLITE_DBCONFIG_DEFENSIVE,

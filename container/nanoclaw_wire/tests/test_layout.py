@@ -1,0 +1,36 @@
+"""Where a session's files are, and which names may become one of them."""
+
+from pathlib import Path, PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nanoclaw_wire.layout import Layout, is_safe_name
+
+
+def test_invariant_06_what_the_sandbox_writes_is_apart_from_what_the_host_writes() -> None:
+    layout = Layout(incoming=Path("/s/in"), outgoing=Path("/s/out"))
+    ours = (layout.inbound_db, layout.config, layout.inbox, layout.bell, layout.gateway)
+    theirs = (layout.outbound_db, layout.outbox, layout.heartbeat, layout.state)
+    assert {path.parent for path in ours} == {Path("/s/in")}
+    assert {path.parent for path in theirs} == {Path("/s/out")}
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "a b", "ä.txt", "..hidden", "-x", "日本.pdf"])
+def test_plain_names_are_safe(name: str) -> None:
+    assert is_safe_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a/b", "/etc", "a\\b", "a\0", "a\nb", "\ud800", "x" * 256, "ä" * 128, None, 7, b"a", ["a"]]
+)
+def test_everything_else_is_not(name: object) -> None:
+    assert not is_safe_name(name)
+
+
+@given(st.text())
+def test_a_safe_name_is_one_component_below_any_directory(name: str) -> None:
+    if is_safe_name(name):
+        path = PurePosixPath("/root") / name
+        assert path.parent == PurePosixPath("/root")
+        assert path.name == name

@@ -1,0 +1,133 @@
+"""outbound.db: what the runner tells the host."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import apsw
+import pytest
+from nanoclaw_wire import outbound, session_files
+from nanoclaw_wire.outbound import AckStatus, Activity, RunnerState
+from session_rows import AT, outgoing
+
+WRITER = """
+import sys
+from pathlib import Path
+from nanoclaw_wire import outbound, session_files
+from nanoclaw_wire.outbound import NewOutbound, OutKind
+db = session_files.open_writable(Path(sys.argv[1]))
+for number in range(int(sys.argv[3])):
+    row = NewOutbound(id=f"{sys.argv[2]}-{number}", kind=OutKind.CHAT, at="x", content="{}")
+    outbound.write(db, now="x", messages=[row])
+db.close()
+"""
+
+
+def test_invariant_02_numbers_are_odd_and_above_both_files(outbound_db: apsw.Connection) -> None:
+    assert outbound.write(outbound_db, now=AT, messages=[outgoing("a"), outgoing("b")]) == [1, 3]
+    assert outbound.write(outbound_db, now=AT, messages=[outgoing("c")], highest_inbound=8) == [9]
+
+
+def test_warning_36_two_processes_that_write_at_once_get_numbers_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "outbound.db"
+    session_files.create_outbound(path)
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name, "40"]) for name in ("a", "b")]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    db = session_files.open_readable(path)
+    found = outbound.messages_after(db, 0, limit=1000)
+    db.close()
+    assert [message.seq for message in found] == list(range(1, 160, 2))
+    assert len({message.id for message in found}) == 80
+
+
+def test_messages_are_read_after_a_number_and_up_to_a_limit(outbound_db: apsw.Connection) -> None:
+    outbound.write(outbound_db, now=AT, messages=[outgoing(name) for name in "abcd"])
+    assert [message.id for message in outbound.messages_after(outbound_db, 1, limit=2)] == ["b", "c"]
+
+
+def test_messages_and_acknowledgements_are_stored_together_or_not_at_all(outbound_db: apsw.Connection) -> None:
+    outbound.write(outbound_db, now=AT, messages=[outgoing("a")])
+    with pytest.raises(apsw.ConstraintError):
+        outbound.write(
+            outbound_db,
+            now=AT,
+            messages=[outgoing("b"), outgoing("a")],
+            acknowledge=[("m", AckStatus.COMPLETED)],
+        )
+    assert [message.id for message in outbound.messages_after(outbound_db, 0, limit=9)] == ["a"]
+    assert outbound.acknowledgements_after(outbound_db, 0, limit=9) == []
+
+
+def test_a_failing_write_leaves_no_lock(outbound_db: apsw.Connection) -> None:
+    outbound.write(outbound_db, now=AT, messages=[outgoing("a")])
+    with pytest.raises(apsw.ConstraintError):
+        outbound.write(outbound_db, now=AT, messages=[outgoing("a")])
+    assert outbound.write(outbound_db, now=AT, messages=[outgoing("b")]) == [3]
+
+
+def test_every_change_of_an_acknowledgement_is_news(outbound_db: apsw.Connection) -> None:
+    outbound.write(outbound_db, now=AT, acknowledge=[("a", AckStatus.PROCESSING), ("b", AckStatus.PROCESSING)])
+    mark = outbound.acknowledgements_after(outbound_db, 0, limit=9)[-1].revision
+    outbound.write(outbound_db, now=AT, acknowledge=[("a", AckStatus.COMPLETED)])
+    found = outbound.acknowledgements_after(outbound_db, mark, limit=9)
+    assert [(one.message_id, one.status) for one in found] == [("a", AckStatus.COMPLETED)]
+    assert [claim.message_id for claim in outbound.claims(outbound_db)] == ["b"]
+
+
+def test_a_fresh_runner_forgets_claims_and_nothing_else(outbound_db: apsw.Connection) -> None:
+    changes = [("a", AckStatus.PROCESSING), ("b", AckStatus.COMPLETED), ("c", AckStatus.FAILED)]
+    outbound.write(outbound_db, now=AT, acknowledge=changes)
+    assert outbound.release_claims(outbound_db) == 1
+    assert outbound.release_claims(outbound_db) == 0
+    assert outbound.settled(outbound_db, ["a", "b", "c", "unknown"]) == {"b", "c"}
+
+
+def test_what_a_runner_keeps_its_successor_finds(outbound_db: apsw.Connection) -> None:
+    outbound.set_state(outbound_db, "continuation:mock", "one", AT)
+    outbound.set_state(outbound_db, "continuation:mock", "two", AT)
+    assert outbound.state(outbound_db, "continuation:mock") == "two"
+    outbound.set_state(outbound_db, "continuation:mock", None, AT)
+    assert outbound.state(outbound_db, "continuation:mock") is None
+
+
+def test_a_runner_that_never_spoke_has_no_state(outbound_db: apsw.Connection) -> None:
+    assert outbound.runner_state(outbound_db) is None
+
+
+def test_the_last_state_counts(outbound_db: apsw.Connection) -> None:
+    for activity in (Activity.BUSY, Activity.IDLE):
+        state = RunnerState(activity=activity, tool="Bash", tool_timeout_s=2.5, tool_started_at=AT, updated_at=AT)
+        outbound.write(outbound_db, now=AT, now_state=state)
+    assert outbound.runner_state(outbound_db) == state
+
+
+@pytest.mark.parametrize("column", ["seq", "id", "kind", "at", "content", "channel", "deliver_after"])
+def test_a_value_that_a_column_cannot_have_is_refused(column: str) -> None:
+    db = apsw.Connection(":memory:")
+    columns = ("seq", "id", "kind", "at", "deliver_after", "in_reply_to", "channel", "room", "thread", "content")
+    db.execute(f"CREATE TABLE messages_out ({', '.join(columns)})")  # as a runner of somebody else's could make it
+    good = {"seq": 1, "id": "a", "kind": "chat", "at": AT, "content": "{}"}
+    values = good | {column: b"blob"}
+    marks = ", ".join(f":{name}" for name in values)
+    db.execute(f"INSERT INTO messages_out ({', '.join(values)}) VALUES ({marks})", values)
+    with pytest.raises(ValueError, match=r"bytes|blob"):
+        outbound.messages_after(db, 0, limit=9)
+    db.close()
+
+
+def test_an_acknowledgement_with_a_wrong_value_is_refused() -> None:
+    db = apsw.Connection(":memory:")
+    db.execute("CREATE TABLE acknowledgements (message_id, status, changed_at, revision)")
+    db.execute("INSERT INTO acknowledgements VALUES (7, 'processing', 'x', 1)")
+    with pytest.raises(ValueError, match="message_id is int"):
+        outbound.claims(db)
+    db.close()
+
+
+def test_a_runner_state_with_a_wrong_value_is_refused() -> None:
+    db = apsw.Connection(":memory:")
+    db.execute("CREATE TABLE runner_state (one, activity, tool, tool_timeout_s, tool_started_at, updated_at)")
+    db.execute("INSERT INTO runner_state VALUES (1, 'busy', 'Bash', 'for ever', NULL, 'x')")
+    with pytest.raises(ValueError, match="tool_timeout_s is str"):
+        outbound.runner_state(db)
+    db.close()

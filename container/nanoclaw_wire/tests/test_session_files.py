@@ -1,0 +1,253 @@
+"""Opening session files: I1, and what a hostile other side can put in their place (I6)."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+from nanoclaw_wire import PROTOCOL, outbound, session_files
+from nanoclaw_wire.session_files import NotARegularFile, WrongProtocol
+from session_rows import AT, outgoing
+
+BEST_PRACTICE = """
+import sys
+from pathlib import Path
+import apsw.bestpractice
+apsw.bestpractice.apply(apsw.bestpractice.recommended)
+from nanoclaw_wire import session_files
+path = Path(sys.argv[1])
+for db in (session_files.create_inbound(path), session_files.open_writable(path), session_files.open_readable(path)):
+    print(db.pragma("journal_mode"))
+    db.close()
+"""
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from pathlib import Path
+from nanoclaw_wire import session_files
+db = session_files.open_writable(Path(sys.argv[1]))
+db.pragma("cache_size", 1)
+db.execute("BEGIN IMMEDIATE")
+for number in range(200):
+    db.execute("INSERT INTO session_state VALUES (?, ?, 'x')", (str(number), "v" * 2000))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    """An outbound.db with one message."""
+    path = tmp_path / "outbound.db"
+    session_files.create_outbound(path)
+    db = session_files.open_writable(path)
+    outbound.write(db, now=AT, messages=[outgoing("a")])
+    db.close()
+    return path
+
+
+@pytest.fixture
+def alarm() -> Iterator[None]:
+    """A test that hangs in SQLite cannot be ended by Python; the signal's default ends the process."""
+    signal.alarm(30)
+    yield
+    signal.alarm(0)
+
+
+def read(path: Path) -> list[str]:
+    db = session_files.open_readable(path, busy_timeout_ms=50)
+    try:
+        return [message.id for message in outbound.messages_after(db, 0, limit=9)]
+    finally:
+        db.close()
+
+
+def journal(path: Path) -> Path:
+    return path.with_name(f"{path.name}-journal")
+
+
+def make_hot(path: Path) -> None:
+    """Leave the file as a runner that was killed in the middle of a commit leaves it."""
+    killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, str(path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert journal(path).read_bytes()[:8] == b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
+
+
+def test_a_file_can_be_read_by_the_other_side(written: Path) -> None:
+    assert read(written) == ["a"]
+
+
+def test_invariant_01_a_session_file_never_becomes_wal_whatever_the_process_prefers(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", BEST_PRACTICE, str(tmp_path / "inbound.db")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "wal" not in done.stdout
+    assert (tmp_path / "inbound.db").read_bytes()[18:20] == b"\x01\x01"
+
+
+def test_making_a_file_again_keeps_what_is_in_it(written: Path) -> None:
+    session_files.create_outbound(written)
+    assert read(written) == ["a"]
+
+
+def test_a_file_of_another_protocol_is_refused_by_both_sides(written: Path) -> None:
+    db = apsw.Connection(str(written))
+    db.pragma("user_version", PROTOCOL + 1)
+    db.close()
+    with pytest.raises(WrongProtocol, match=f"protocol {PROTOCOL + 1}"):
+        session_files.open_readable(written)
+    with pytest.raises(WrongProtocol):
+        session_files.open_writable(written)
+
+
+def test_a_missing_file_is_made_by_neither_side(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        session_files.open_readable(tmp_path / "outbound.db")
+    with pytest.raises(apsw.CantOpenError):
+        session_files.open_writable(tmp_path / "outbound.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_cannot_write(written: Path) -> None:
+    db = session_files.open_readable(written)
+    with pytest.raises(apsw.ReadOnlyError):
+        db.execute("DELETE FROM messages_out")
+    db.close()
+
+
+def test_a_reader_waits_for_a_writer_and_says_so(written: Path) -> None:
+    writer = session_files.open_writable(written)
+    writer.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(apsw.BusyError):
+        read(written)
+    writer.execute("ROLLBACK")
+    writer.close()
+    assert read(written) == ["a"]
+
+
+def test_a_writer_cannot_commit_under_a_reader(written: Path) -> None:
+    reader = session_files.open_readable(written)
+    rows = reader.execute("SELECT id FROM messages_out")
+    next(rows)
+    writer = session_files.open_writable(written)
+    writer.set_busy_timeout(0)
+    with pytest.raises(apsw.BusyError):
+        writer.execute("DELETE FROM messages_out")
+    rows.close()
+    writer.execute("DELETE FROM messages_out")
+    reader.close()
+    writer.close()
+    assert read(written) == []
+
+
+def test_a_reader_sees_what_was_committed_since(written: Path) -> None:
+    reader = session_files.open_readable(written)
+    writer = session_files.open_writable(written)
+    assert len(outbound.messages_after(reader, 0, limit=9)) == 1
+    outbound.write(writer, now=AT, messages=[outgoing("b")])
+    assert len(outbound.messages_after(reader, 0, limit=9)) == 2
+    reader.close()
+    writer.close()
+
+
+def test_what_a_killed_writer_left_is_repaired_by_the_next_writer_alone(written: Path) -> None:
+    make_hot(written)
+    with pytest.raises((apsw.ReadOnlyError, apsw.CantOpenError)):
+        read(written)
+    assert journal(written).stat().st_size > 0
+    session_files.open_writable(written).close()
+    assert read(written) == ["a"]
+
+
+def test_a_file_named_in_a_forged_journal_is_not_deleted(written: Path, tmp_path: Path) -> None:
+    make_hot(written)
+    victim = tmp_path / "victim"
+    victim.touch()
+    name = str(victim).encode()
+    checksum = sum(byte - 256 if byte > 127 else byte for byte in name)
+    magic = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
+    pending_page = 0x40000000 // 4096 + 1
+    numbers = [number.to_bytes(4, "big") for number in (pending_page, len(name), checksum & 0xFFFFFFFF)]
+    with journal(written).open("ab") as file:  # as SQLite writes a super-journal's name at the end of a journal
+        file.write(numbers[0] + name + numbers[1] + numbers[2] + magic)
+    with pytest.raises((apsw.ReadOnlyError, apsw.CantOpenError)):
+        read(written)
+    assert victim.exists()
+
+
+def test_warning_29_a_link_in_the_files_place_is_refused(written: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.db"
+    link.symlink_to(written)
+    with pytest.raises(NotARegularFile):
+        read(link)
+
+
+def test_warning_29_a_file_with_a_second_name_is_refused(written: Path, tmp_path: Path) -> None:
+    os.link(written, tmp_path / "second.db")
+    with pytest.raises(NotARegularFile):
+        read(written)
+
+
+@pytest.mark.usefixtures("alarm")
+def test_warning_29_a_pipe_a_socket_or_a_directory_in_the_files_place_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "directory").mkdir()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        for name in ("pipe", "directory", "socket"):
+            with pytest.raises(NotARegularFile):
+                read(tmp_path / name)
+
+
+@pytest.mark.usefixtures("alarm")
+def test_warning_29_a_pipe_in_the_journals_place_does_not_block_the_reader(written: Path) -> None:
+    journal(written).unlink(missing_ok=True)
+    os.mkfifo(journal(written))
+    with pytest.raises(apsw.CantOpenError):
+        read(written)
+
+
+@pytest.mark.usefixtures("alarm")
+def test_warning_29_a_pipe_that_comes_after_opening_does_not_block_the_reader(written: Path) -> None:
+    db = session_files.open_readable(written)
+    journal(written).unlink(missing_ok=True)
+    os.mkfifo(journal(written))
+    with pytest.raises(apsw.CantOpenError):
+        outbound.messages_after(db, 0, limit=9)
+    db.close()
+
+
+def test_warning_29_a_link_in_the_journals_place_is_not_followed(written: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("nobody's business")
+    journal(written).unlink(missing_ok=True)
+    journal(written).symlink_to(secret)
+    with pytest.raises(apsw.CantOpenError):
+        read(written)
+
+
+def test_invariant_01_a_file_that_claims_to_be_wal_is_refused_and_no_memory_is_shared(written: Path) -> None:
+    db = apsw.Connection(str(written))
+    assert db.pragma("journal_mode", "wal") == "wal"
+    db.close()
+    with pytest.raises(apsw.CantOpenError):
+        read(written)
+    assert not written.with_name("outbound.db-shm").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 1000, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_garbage_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "outbound.db"
+    path.write_bytes(content)
+    with pytest.raises((apsw.Error, WrongProtocol)):
+        read(path)
+
+
+def test_a_file_that_is_cut_while_it_is_open_is_an_error_and_no_crash(written: Path) -> None:
+    db = session_files.open_readable(written)
+    os.truncate(written, 5000)
+    with pytest.raises(apsw.Error):
+        outbound.messages_after(db, 0, limit=9)
+    db.close()
