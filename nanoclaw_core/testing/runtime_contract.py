@@ -13,39 +13,46 @@ What a runtime cannot promise is said by a class attribute, and then a test asse
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import pytest
 from attrs import evolve
 
-from nanoclaw_core.descriptors.runtimes import Mount, Network, RuntimeAdapter, Sandbox, SandboxSpec
+from nanoclaw_core.descriptors.runtimes import Mount, Network
 from nanoclaw_core.errors import SandboxFailed, SandboxRefused
-from nanoclaw_core.testing.runtime_place import Place, connect, new_place
-
-PATIENCE_S = 60.0
-T = TypeVar("T")
-
-WAIT_FOR_SIGTERM = (
-    "import signal, sys, time\n"
-    "signal.signal(signal.SIGTERM, lambda *_: (answer('asked to leave'), sys.exit(3)))\n"
-    "open(os.environ['OUT'] + '/ready', 'w').close()\n"
-    "time.sleep(600)\n"
+from nanoclaw_core.testing.runtime_place import Place, new_place
+from nanoclaw_core.testing.runtime_programs import (
+    CHILD_THAT_STAYS,
+    CONNECT,
+    LOOK_FOR,
+    MANY_PROCESSES,
+    ORPHANS,
+    READ_AND_WRITE,
+    RING,
+    SEE_PROCESS,
+    STUBBORN,
+    TEMPORARY,
+    WAIT_FOR_SIGTERM,
+    WHO_AM_I,
 )
-STUBBORN = (
-    "import signal, time\n"
-    "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-    "open(os.environ['OUT'] + '/ready', 'w').close()\n"
-    "time.sleep(600)\n"
+from nanoclaw_core.testing.runtime_scenario import (
+    PATIENCE_S,
+    answer_once,
+    connected,
+    killed_host,
+    longest_pause,
+    own_address,
+    patiently,
+    run,
+    started,
+    writes_on,
 )
 
 
@@ -153,12 +160,7 @@ class RuntimeContract:
         patiently(scenario())
 
     def test_the_end_of_the_program_is_the_end_of_what_it_left_running(self, place: Place) -> None:
-        child = "import os, time\nwhile True: open(os.environ['OUT'] + '/alive', 'w').close(); time.sleep(0.02)"
-        run(
-            place,
-            f"import subprocess, sys, time\nsubprocess.Popen([sys.executable, '-c', {child!r}])\n"
-            "while not os.path.exists(os.environ['OUT'] + '/alive'): time.sleep(0.01)\n",
-        )
+        run(place, CHILD_THAT_STAYS)
         assert not writes_on(place.outgoing / "alive")
 
     # What goes in
@@ -202,12 +204,9 @@ class RuntimeContract:
 
     def test_a_socket_of_the_host_in_the_inbound_side_can_be_connected_to(self, place: Place) -> None:
         with place.listening() as server:
-            answered = threading.Thread(target=_answer_once, args=(server,))
+            answered = threading.Thread(target=answer_once, args=(server,))
             answered.start()
-            run(
-                place,
-                "import socket; s = socket.socket(socket.AF_UNIX); s.connect(os.environ['IN'] + '/bell.sock'); s.sendall(b'ring'); answer(s.recv(9).decode())",
-            )
+            run(place, RING)
             answered.join(PATIENCE_S)
         assert place.answer() == "rung"
 
@@ -249,10 +248,7 @@ class RuntimeContract:
         assert ([] if self.isolates else [list(addresses[0])]) == place.answer()
 
     def test_processes_of_the_host_cannot_be_seen(self, place: Place) -> None:
-        run(
-            place,
-            f"answer([os.getpid(), os.path.exists('/proc/{os.getpid()}/cwd') and os.readlink('/proc/{os.getpid()}/cwd')])",
-        )
+        run(place, SEE_PROCESS.format(os.getpid()))
         inside, directory = place.answer()
         if self.isolates:
             assert inside < 100
@@ -261,10 +257,7 @@ class RuntimeContract:
             assert inside > 1
 
     def test_it_does_not_run_as_root_inside(self, place: Place) -> None:
-        run(
-            place,
-            "answer([os.getuid(), os.geteuid(), os.getgid(), open('/proc/self/status').read()] if os.path.exists('/proc/self') else [os.getuid()])",
-        )
+        run(place, WHO_AM_I)
         if self.isolates:
             *ids, status = place.answer()
             assert 0 not in ids
@@ -375,188 +368,3 @@ class RuntimeContract:
                 assert (await sandbox.wait()).code == 3
 
         patiently(scenario())
-
-
-LOOK_FOR = """
-import glob
-key, found = "{}"[::-1].encode(), []
-for pattern in ("/environ", "/cmdline", "/*/environ", "/*/cmdline", "/*/task/*/environ"):
-    for path in glob.glob("{}" + pattern):
-        try:
-            content = open(path, "rb").read()
-        except OSError:
-            continue
-        if key in content:
-            found.append(path)
-answer(found)
-"""
-READ_AND_WRITE = """
-incoming, written = os.environ["IN"], []
-read = open(incoming + "/letter").read()
-for name in ("letter", "new"):
-    try:
-        open(incoming + "/" + name, "w").close()
-        written.append(name)
-    except OSError:
-        pass
-open(os.environ["OUT"] + "/reply", "w").write("from the sandbox")
-answer([read, written])
-"""
-CONNECT = """
-import socket
-reached = []
-for address in {!r}:
-    try:
-        socket.create_connection(address, timeout=3).close()
-        reached.append(address)
-    except OSError:
-        pass
-answer(reached)
-"""
-TEMPORARY = """
-def can_write(directory):
-    try:
-        path = os.path.join(directory, "nanoclaw-contract")
-        open(path, "w").close()
-        os.unlink(path)
-        return True
-    except OSError:
-        return False
-answer({"/tmp": can_write("/tmp"), "home": can_write(os.environ["HOME"]), "/": can_write("/")})
-"""
-MANY_PROCESSES = """
-import signal, time
-children = []
-for _ in range(60):
-    try:
-        child = os.fork()
-    except OSError:
-        break
-    if not child:
-        time.sleep(60)
-        os._exit(0)
-    children.append(child)
-answer(len(children))
-for child in children:
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-"""
-ORPHANS = """
-import glob, time
-for _ in range(5):
-    child = os.fork()
-    if not child:
-        if not os.fork():
-            time.sleep(0.05)
-        os._exit(0)
-    os.waitpid(child, 0)
-def dead():
-    count = 0
-    for path in glob.glob("/proc/[0-9]*/stat"):
-        try:
-            count += open(path).read().rpartition(")")[2].split()[0] == "Z"
-        except OSError:
-            pass
-    return count
-deadline = time.monotonic() + 10
-time.sleep(0.1)
-while dead() and time.monotonic() < deadline:
-    time.sleep(0.02)
-answer(dead())
-"""
-
-
-def run(place: Place, code: str = "", *, arguments: Sequence[str] = (), spec: SandboxSpec | None = None) -> Any:
-    """Run one sandbox to its end and return how it ended."""
-
-    async def scenario() -> Any:
-        async with connected(place) as runtime:
-            wanted = spec or place.spec(code)
-            sandbox = await runtime.start(evolve(wanted, arguments=arguments) if arguments else wanted)
-            return await sandbox.wait()
-
-    return patiently(scenario())
-
-
-def patiently(scenario: Coroutine[Any, Any, T]) -> T:
-    """Run a scenario; one that hangs fails."""
-
-    async def bounded() -> T:
-        async with asyncio.timeout(2 * PATIENCE_S):
-            return await scenario
-
-    return asyncio.run(bounded())
-
-
-@contextlib.asynccontextmanager
-async def connected(place: Place) -> AsyncIterator[RuntimeAdapter]:
-    """Make the runtime of a place, and let go of it at the end."""
-    runtime = connect(place)
-    try:
-        yield runtime
-    finally:
-        await runtime.close()
-
-
-async def started(runtime: RuntimeAdapter, spec: SandboxSpec, place: Place) -> Sandbox:
-    """Start a sandbox, and wait until its program says that it is ready."""
-    sandbox = await runtime.start(spec)
-    async with asyncio.timeout(PATIENCE_S):
-        while not (place.outgoing / "ready").exists():  # noqa: ASYNC110  # another process makes it
-            await asyncio.sleep(0.01)
-    return sandbox
-
-
-def killed_host(place: Place) -> None:
-    """Let another process start a sandbox that gives signs of life, and kill that process as kill -9 does."""
-    program = [sys.executable, "-m", "nanoclaw_core.testing.runtime_place", place.to_text()]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, env={**os.environ, **place.environment}) as host:
-        assert host.stdout is not None
-        assert host.stdout.readline() == b"started\n"
-        host.kill()
-
-
-def writes_on(path: Path) -> bool:
-    """Say whether anybody still writes to a file: it is taken away, and does not come back where nobody does."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        path.unlink(missing_ok=True)
-        quiet_until = time.monotonic() + 0.5
-        while not path.exists() and time.monotonic() < quiet_until:
-            time.sleep(0.02)
-        if not path.exists():
-            return False
-    return True
-
-
-@contextlib.asynccontextmanager
-async def longest_pause() -> AsyncIterator[list[float]]:
-    """Measure for how long the event loop did nothing else, in seconds."""
-    pauses = [0.0]
-
-    async def tick() -> None:
-        while True:
-            before = time.monotonic()
-            await asyncio.sleep(0.005)
-            pauses.append(time.monotonic() - before - 0.005)
-
-    ticking = asyncio.create_task(tick())
-    try:
-        yield pauses
-    finally:
-        ticking.cancel()
-
-
-def own_address() -> str:
-    """Return an address of this machine that is not its loopback, as far as it has one."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
-        probe.connect(("192.0.2.1", 9))  # a documentation address; nothing is sent
-        return str(probe.getsockname()[0])
-    return "127.0.0.1"
-
-
-def _answer_once(server: socket.socket) -> None:
-    connection, _ = server.accept()
-    with connection:
-        assert connection.recv(9) == b"ring"
-        connection.sendall(b"rung")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 
 import docker_engine
@@ -32,3 +33,24 @@ def docker_address() -> Iterator[str]:
 def python_image(docker_address: str) -> str:
     """The name of an image whose entry point is Python, with the wire, the runner and the mock provider."""
     return make_image(docker_address, IMAGE, DISTRIBUTIONS)
+
+
+@pytest.fixture(scope="session")
+def claude_image(docker_address: str) -> str:
+    """The same with the claude provider and the program it brings."""
+    return make_image(docker_address, "nanoclaw-test:claude", (*DISTRIBUTIONS, "nanoclaw-provider-claude[runner]"))
+
+
+@pytest.fixture(scope="session")
+def bubblewrap() -> None:
+    """Insists on bubblewrap; without it the test is skipped, and in CI it fails."""
+    probe = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"]
+    try:
+        found = subprocess.run(probe, capture_output=True, text=True, check=False)
+        problem = "" if found.returncode == 0 else found.stderr
+    except OSError as error:
+        problem = str(error)
+    if problem and os.environ.get("CI") == "true":
+        pytest.fail(f"CI needs bubblewrap: {problem}")
+    if problem:
+        pytest.skip(f"needs bubblewrap: {problem}")

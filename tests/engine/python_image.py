@@ -1,4 +1,4 @@
-"""An image without any registry: the Python that runs the tests, some of its distributions, and the libraries they need.
+"""An image without any registry: the Python that runs the tests, some distributions, and the libraries they need.
 
 Files keep the paths they have here, so that scripts and links stay right. It takes some seconds and is good for tests
 only; the real image is made by `container/image/Dockerfile`.
@@ -81,10 +81,13 @@ def closure(distributions: Iterable[str]) -> list[metadata.Distribution]:
             found[key] = metadata.distribution(wanted.name)
         except metadata.PackageNotFoundError:
             continue
-        extras = {"extra": extra for extra in wanted.extras} or {"extra": ""}
         needs = (Requirement(text) for text in found[key].requires or ())
-        waiting += [str(need) for need in needs if need.marker is None or need.marker.evaluate(extras)]
+        waiting += [str(need) for need in needs if _applies(need, wanted.extras or {""})]
     return list(found.values())
+
+
+def _applies(need: Requirement, extras: Iterable[str]) -> bool:
+    return need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in extras)
 
 
 def _write_root(sink: io.BufferedWriter, distributions: tuple[str, ...]) -> None:

@@ -13,7 +13,7 @@ from attrs import frozen
 
 from nanoclaw_core import PluginContext, Readiness, SandboxFailed, SandboxPart, SandboxRefused, SandboxSpec
 from nanoclaw_core import Sandbox as SandboxProtocol
-from nanoclaw_runtime_docker.build import Progress, build_image
+from nanoclaw_runtime_docker.build import BuildStep, Progress, build_image
 from nanoclaw_runtime_docker.container import INSTANCE_LABEL, User, choose_user, confinement, creation
 from nanoclaw_runtime_docker.ends import EndWatch
 from nanoclaw_runtime_docker.engine import Engine, EngineFailed, EngineRefused
@@ -116,7 +116,10 @@ class DockerRuntime:
         """
         recipe = await asyncio.to_thread(recipe_of, self._parts, base_image or self._settings.base_image)
         loop = asyncio.get_running_loop()
-        tell = partial(loop.call_soon_threadsafe, progress)
+
+        def tell(step: BuildStep) -> None:
+            loop.call_soon_threadsafe(progress, step)
+
         await asyncio.to_thread(build_image, self._engine, recipe, self._settings, tell)
         return recipe.image
 

@@ -84,6 +84,8 @@ def build_image(engine: Engine, recipe: Recipe, settings: Settings, progress: Pr
         client = engine.connect(settings.build_timeout_s)
     except Exception as error:  # the SDK lets errors of three libraries through; each is told in our words
         raise explain(error, engine.address) from error
+    answers: list[Any] = []
+    client.hooks["response"].append(lambda answer, **_options: answers.append(answer))
     try:
         stream = client.build(
             fileobj=io.BytesIO(context(recipe)),
@@ -102,6 +104,8 @@ def build_image(engine: Engine, recipe: Recipe, settings: Settings, progress: Pr
     except Exception as error:  # the SDK lets errors of three libraries through; each is told in our words
         raise explain(error, engine.address) from error
     finally:
+        for answer in answers:
+            answer.close()  # the SDK forgets the stream's connection, and closing the client does not reach it
         client.close()
 
 

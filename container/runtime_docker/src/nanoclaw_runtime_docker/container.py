@@ -38,8 +38,8 @@ class User:
 def choose_user(host_user: int, host_group: int, *, is_rootless: bool, is_podman: bool) -> User:
     """Say who runs inside, so that what the sandbox writes belongs to the host's user.
 
-    Never root on a rootful engine. A rootless engine maps its root to the host's user, so root inside is nobody special there;
-    Podman can keep the number instead.
+    Never root on a rootful engine. A rootless engine maps its root to the host's user, so root inside is nobody
+    special there; Podman can keep the number instead.
     """
     if is_rootless and is_podman:
         return User(host_user, host_group, "keep-id")

@@ -1,4 +1,4 @@
-"""The connection to the Docker engine. All that waits for it happens in threads of its own, never on the event loop (⚠26)."""
+"""The connection to the Docker engine. What waits for it does so in threads of its own, never on the event loop (⚠26)."""
 
 from __future__ import annotations
 

@@ -48,6 +48,7 @@ class ProcessRuntime:
         self._part_variables = {name: value for part in parts for name, value in part.environment.items()}
         self._registry = Registry(context.data_dir / "running")
         self._running: dict[str, ProcessSandbox | None] = {}  # None while it is being made
+        self._discarding: set[asyncio.Task[None]] = set()
         self._interpreter: Interpreter | None = None
         self._trouble: str | None = None
         self._probed = asyncio.Lock()
@@ -66,6 +67,24 @@ class ProcessRuntime:
 
     async def start(self, spec: SandboxSpec) -> SandboxProtocol:
         """Start it in bubblewrap, or plainly where that is allowed."""
+        making = asyncio.create_task(self._make(spec))
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            self._discard(making)  # a process that is being started cannot be called off: it is ended once it is there
+            raise
+
+    async def reap(self) -> int:
+        """Kill what an earlier host left; as a rule everything died with it."""
+        ours = frozenset(sandbox.pid for sandbox in self._running.values() if sandbox is not None)
+        return await asyncio.to_thread(self._registry.end_leftovers, ours)
+
+    async def close(self) -> None:
+        """End what still runs: it could not outlive this process anyway, and nobody else could ever stop it."""
+        running = [sandbox for sandbox in self._running.values() if sandbox is not None]
+        await asyncio.gather(*self._discarding, *(sandbox.stop(0) for sandbox in running))
+
+    async def _make(self, spec: SandboxSpec) -> ProcessSandbox:
         with self._claimed(spec.name):
             spec = evolve(spec, environment={**self._part_variables, **spec.environment})
             trouble = await self._probe()
@@ -78,18 +97,18 @@ class ProcessRuntime:
             sandbox = await (self._start_confined(spec) if trouble is None else self._start_plain(spec))
             self._running[spec.name] = sandbox
             self._registry.record(spec.name, sandbox.pid)
-            log.info("sandbox started", extra={"session": spec.session_id, "sandbox": spec.name, "pid": sandbox.pid})
-            return sandbox
+        log.info("sandbox started", extra={"session": spec.session_id, "sandbox": spec.name, "pid": sandbox.pid})
+        return sandbox
 
-    async def reap(self) -> int:
-        """Kill what an earlier host left; as a rule everything died with it."""
-        ours = frozenset(sandbox.pid for sandbox in self._running.values() if sandbox is not None)
-        return await asyncio.to_thread(self._registry.end_leftovers, ours)
+    def _discard(self, making: asyncio.Task[ProcessSandbox]) -> None:
+        async def discard() -> None:
+            await asyncio.wait([making])
+            if not making.cancelled() and making.exception() is None:
+                await making.result().stop(0)
 
-    async def close(self) -> None:
-        """End what still runs: it could not outlive this process anyway, and nobody else could ever stop it."""
-        running = [sandbox for sandbox in self._running.values() if sandbox is not None]
-        await asyncio.gather(*(sandbox.stop(0) for sandbox in running))
+        task = asyncio.create_task(discard())
+        self._discarding.add(task)
+        task.add_done_callback(self._discarding.discard)
 
     @contextlib.contextmanager
     def _claimed(self, name: str) -> Iterator[None]:

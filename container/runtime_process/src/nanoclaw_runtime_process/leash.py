@@ -4,6 +4,7 @@ Standard input is the leash: its other end closes when the host dies, however it
 in a session of its own, so that its children are ended with it. SIGTERM is passed on to it.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -54,10 +55,8 @@ def start(command: list[str]) -> int:
 
 def end_group(child: int) -> None:
     """Kill everything in the command's session that is still in its group."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a group of zombies
         os.killpg(child, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):  # macOS says the latter of a group of zombies
-        pass
 
 
 if __name__ == "__main__":

@@ -1,0 +1,119 @@
+"""How the tests of the runtime contract run sandboxes and look at them from the host."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from attrs import evolve
+
+from nanoclaw_core.descriptors.runtimes import RuntimeAdapter, Sandbox, SandboxSpec
+from nanoclaw_core.testing.runtime_place import Place, connect
+
+PATIENCE_S = 60.0
+T = TypeVar("T")
+
+
+def run(place: Place, code: str = "", *, arguments: Sequence[str] = (), spec: SandboxSpec | None = None) -> Any:
+    """Run one sandbox to its end and return how it ended."""
+
+    async def scenario() -> Any:
+        async with connected(place) as runtime:
+            wanted = spec or place.spec(code)
+            sandbox = await runtime.start(evolve(wanted, arguments=arguments) if arguments else wanted)
+            return await sandbox.wait()
+
+    return patiently(scenario())
+
+
+def patiently(scenario: Coroutine[Any, Any, T]) -> T:
+    """Run a scenario; one that hangs fails."""
+
+    async def bounded() -> T:
+        async with asyncio.timeout(2 * PATIENCE_S):
+            return await scenario
+
+    return asyncio.run(bounded())
+
+
+@contextlib.asynccontextmanager
+async def connected(place: Place) -> AsyncIterator[RuntimeAdapter]:
+    """Make the runtime of a place, and let go of it at the end."""
+    runtime = connect(place)
+    try:
+        yield runtime
+    finally:
+        await runtime.close()
+
+
+async def started(runtime: RuntimeAdapter, spec: SandboxSpec, place: Place) -> Sandbox:
+    """Start a sandbox, and wait until its program says that it is ready."""
+    sandbox = await runtime.start(spec)
+    async with asyncio.timeout(PATIENCE_S):
+        while not (place.outgoing / "ready").exists():  # noqa: ASYNC110  # another process makes it
+            await asyncio.sleep(0.01)
+    return sandbox
+
+
+def killed_host(place: Place) -> None:
+    """Let another process start a sandbox that gives signs of life, and kill that process as kill -9 does."""
+    program = [sys.executable, "-m", "nanoclaw_core.testing.runtime_place", place.to_text()]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, env={**os.environ, **place.environment}) as host:
+        assert host.stdout is not None
+        assert host.stdout.readline() == b"started\n"
+        host.kill()
+
+
+def writes_on(path: Path) -> bool:
+    """Say whether anybody still writes to a file: it is taken away, and does not come back where nobody does."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        path.unlink(missing_ok=True)
+        quiet_until = time.monotonic() + 0.5
+        while not path.exists() and time.monotonic() < quiet_until:
+            time.sleep(0.02)
+        if not path.exists():
+            return False
+    return True
+
+
+@contextlib.asynccontextmanager
+async def longest_pause() -> AsyncIterator[list[float]]:
+    """Measure for how long the event loop did nothing else, in seconds."""
+    pauses = [0.0]
+
+    async def tick() -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.005)
+            pauses.append(time.monotonic() - before - 0.005)
+
+    ticking = asyncio.create_task(tick())
+    try:
+        yield pauses
+    finally:
+        ticking.cancel()
+
+
+def own_address() -> str:
+    """Return an address of this machine that is not its loopback, as far as it has one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        probe.connect(("192.0.2.1", 9))  # a documentation address; nothing is sent
+        return str(probe.getsockname()[0])
+    return "127.0.0.1"
+
+
+def answer_once(server: socket.socket) -> None:
+    """Take one connection that rings, and answer it."""
+    connection, _ = server.accept()
+    with connection:
+        assert connection.recv(9) == b"ring"
+        connection.sendall(b"rung")
