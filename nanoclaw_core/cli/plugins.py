@@ -16,9 +16,14 @@ from nanoclaw_core.errors import PluginError, SettingsError
 ANSWER_S = 5.0
 
 
-@click.group(short_help="Say which plugins are installed and whether they work.")
-def plugins() -> None:
+@click.group(invoke_without_command=True, short_help="Say which plugins are installed and whether they work.")
+@click.pass_context
+def plugins(context: click.Context) -> int:
     """Say which plugins are installed and whether they work."""
+    if context.invoked_subcommand is None:
+        code: int = context.invoke(list_plugins)
+        return code
+    return 0
 
 
 @plugins.command("list", short_help="List the installed plugins.")

@@ -1,0 +1,115 @@
+"""`ncl serve`, and what asks it: real processes, a real host."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+from ncl_process import end, first_line, ncl, serving
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+def test_a_ready_line_says_how_long_it_took_and_where(home):
+    with serving(home) as process:
+        line = first_line(process)
+        end(process)
+    assert re.fullmatch(rf"ready in \d+\.\d\d s · home {re.escape(str(home))} · 1 channel · stop with ctrl-c\n", line)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_everything_in_order_within_ten_seconds(home, number):
+    with serving(home) as process:
+        first_line(process)
+        code, errors, seconds = end(process, number)
+    assert (code, seconds < 10) == (0, True)
+    assert re.search(r"^stopped in \d+\.\d\d s$", errors, re.MULTILINE)
+    assert [path.name for path in (home / "run").glob("*.sock")] == []
+
+
+def test_the_log_goes_to_stderr_and_to_the_file(home):
+    with serving(home) as process:
+        first_line(process)
+        _, errors, _ = end(process)
+    assert "nanoclaw_core.host host ready" in errors
+    assert "nanoclaw_core.host host ready" in (home / "logs" / "nanoclaw.log").read_text()
+
+
+def test_invariant_11_a_second_host_on_the_directory_exits_1_and_says_so(home):
+    with serving(home) as process:
+        first_line(process)
+        second = ncl(home, "serve")
+        end(process)
+    assert second.returncode == 1
+    assert "another host" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_a_directory_without_an_instance_says_how_to_make_one(home):
+    done = ncl(home, "serve")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert (
+        done.stderr
+        == f"error (handler-error): there is no instance in {home}; make one with `ncl --home {home} init`\n"
+    )
+
+
+def test_settings_that_do_not_fit_stop_the_start_with_one_message(home):
+    ncl(home, "init")
+    (home / "nanoclaw.toml").write_text("[core]\nprovidr = 'mock'\n")
+    done = ncl(home, "serve")
+    assert done.returncode == 1
+    assert "unknown key 'providr'; did you mean 'provider'?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_as_many_files_may_be_open_as_the_system_allows(home):
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with serving(home) as process:
+        first_line(process)
+        assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+        end(process)
+
+
+def test_status_asks_the_host(home):
+    with serving(home) as process:
+        first_line(process)
+        shown, frame = ncl(home, "status"), ncl(home, "status", "--json")
+        end(process)
+    assert (shown.returncode, frame.returncode) == (0, 0)
+    assert re.search(r"^state +running$", shown.stdout, re.MULTILINE)
+    assert json.loads(frame.stdout)["data"]["channels"] == ["terminal"]
+
+
+def test_help_lists_the_verbs_of_the_host(home):
+    with serving(home) as process:
+        first_line(process)
+        shown = ncl(home, "help").stdout
+        end(process)
+    assert re.search(r"^plugins list +", shown, re.MULTILINE)
+
+
+def test_a_verb_that_the_host_does_not_know_exits_1_and_names_the_nearest_command(home):
+    with serving(home) as process:
+        first_line(process)
+        done, frame = ncl(home, "stauts"), ncl(home, "stauts", "--json")
+        end(process)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error (unknown-command): ")
+    assert "did you mean `ncl status`?" in done.stderr
+    assert json.loads(frame.stdout)["error"]["code"] == "unknown-command"
+
+
+def test_the_control_socket_is_for_its_owner_alone(home):
+    with serving(home) as process:
+        first_line(process)
+        mode = (home / "run" / "ncl.sock").stat().st_mode & 0o777
+        end(process)
+    assert mode == 0o600
