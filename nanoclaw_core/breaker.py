@@ -35,6 +35,6 @@ def _attempt_before(path: Path, now: float) -> int:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         attempt, before = int(found["attempt"]), float(found["timestamp"])
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return 0  # no file, or one that says nothing: this is the first start
-    return attempt if 0 <= now - before < WINDOW_S else 0
+    return max(attempt, 0) if 0 <= now - before < WINDOW_S else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -38,10 +39,10 @@ class Dispatch:
         """Do what was asked, or say why not; never raises."""
         try:
             data = await self._run(request, caller)
-            json.dumps(data)
+            json.dumps(data, allow_nan=False)
             return Answer(id=request.id, ok=True, data=data)
         except NanoclawError as error:
-            return Answer(id=request.id, ok=False, code=Code(error.code), message=str(error))
+            return Answer(id=request.id, ok=False, code=_code(error), message=str(error))
         except Exception as error:  # the frame fence: a verb is a plugin's code
             log.exception("verb failed", extra={"words": " ".join(request.words)})
             return Answer(id=request.id, ok=False, code=Code.HANDLER_ERROR, message=f"{type(error).__name__}: {error}")
@@ -60,11 +61,12 @@ class Dispatch:
         return await offer.item.run(arguments, caller, self.context_of(offer.plugin))
 
     def _find(self, words: Sequence[str]) -> tuple[Offer[Verb], Sequence[str]]:
-        for length in range(len(words), 0, -1):
+        longest = max((len(name.split()) for name in self.offers), default=0)
+        for length in range(min(len(words), longest), 0, -1):
             offer = self.offers.get(" ".join(words[:length]))
             if offer is not None:
                 return offer, words[length:]
-        asked = " ".join(words)
+        asked = " ".join(words)[:200]
         near = difflib.get_close_matches(asked, self.offers, n=1)
         hint = f"did you mean `{near[0]}`?" if near else "`ncl help` lists what there is."
         raise UnknownCommand(f"there is no command {asked!r}; {hint}")
@@ -99,7 +101,7 @@ def typed_arguments(verb: Verb, rest: Sequence[str], options: Mapping[str, Any])
         raise InvalidArguments(f"{full_name(verb)}: {rest[len(positional)]!r} is one word too many")
     given |= {parameter.name: word for parameter, word in zip(positional, rest, strict=False)}
     for parameter in verb.parameters:
-        if parameter.is_required and parameter.name not in given:
+        if parameter.is_required and given.get(parameter.name) is None:
             raise InvalidArguments(f"{full_name(verb)} needs --{parameter.name.replace('_', '-')}: {parameter.help}")
     return {name: _typed(verb, by_name[name], value) for name, value in given.items()}
 
@@ -109,15 +111,33 @@ def _typed(verb: Verb, parameter: Parameter, value: Any) -> Any:
         return None
     if parameter.kind is list:
         return value if isinstance(value, list) else [value]
-    if isinstance(value, parameter.kind) and not (parameter.kind is int and isinstance(value, bool)):
-        return value
-    if isinstance(value, str):
-        if parameter.kind is bool and value.lower() in _TRUE | _FALSE:
-            return value.lower() in _TRUE
-        if parameter.kind in (int, float):
-            try:
-                return parameter.kind(value)
-            except ValueError:
-                pass
+    found = _as_number(parameter.kind, value) if parameter.kind in (int, float) else _as_word(parameter.kind, value)
+    if found is not None:
+        return found
     wanted = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}[parameter.kind]
     raise InvalidArguments(f"{full_name(verb)}: --{parameter.name.replace('_', '-')} must be {wanted}, not {value!r}")
+
+
+def _as_number(kind: type, value: Any) -> int | float | None:
+    """Read a number, also a typed one; None where it is none. Not every float is: JSON and SQLite know no NaN (⚠17)."""
+    if isinstance(value, bool) or not isinstance(value, str | int | kind):
+        return None
+    try:
+        found: int | float = kind(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def _as_word(kind: type, value: Any) -> Any:
+    """Read a text, or a typed yes or no; None where it is neither."""
+    if kind is bool and isinstance(value, str) and value.lower() in _TRUE | _FALSE:
+        return value.lower() in _TRUE
+    return value if isinstance(value, kind) else None
+
+
+def _code(error: NanoclawError) -> Code:
+    try:
+        return Code(error.code)
+    except ValueError:
+        return Code.HANDLER_ERROR  # an error class of a plugin's own, with a code that no client knows

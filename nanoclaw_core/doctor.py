@@ -150,17 +150,12 @@ def _plugins(plugins: Plugins, settings: Settings) -> list[Finding]:
                     area="plugins", name=report.name, state=Health.OK, detail=f"{report.source}, {report.state.value}"
                 )
             )
-    known = {report.name for report in plugins.reports()}
+    known = {report.name: report.state for report in plugins.reports()}
     for name in settings.core.required_plugins:
-        if name not in known:
-            findings.append(
-                _problem(
-                    "plugins",
-                    name,
-                    "required and not installed",
-                    "Install it, or take it out of core.required_plugins.",
-                )
-            )
+        if known.get(name) in (None, State.DISABLED):
+            trouble = "disabled" if name in known else "not installed"
+            remedy = "Install and enable it, or take it out of core.required_plugins."
+            findings.append(_problem("plugins", name, f"required and {trouble}: no host starts", remedy))
     if not known:
         findings.append(
             _problem("plugins", "all", "no plugin is installed", 'Run `pip install "nanoclaw-core[default]"`.')

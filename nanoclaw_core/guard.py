@@ -85,6 +85,7 @@ class Guard:
         approval = approvals.get(self.db, ApprovalId(step.grant)) if step.grant else None
         return approval is not None and (
             approval.status == "approved"
+            and approval.kind == step.kind.value
             and approval.name == step.name
             and approval.arguments == step.arguments_json
             and approval.session_id == step.caller.session_id

@@ -7,6 +7,7 @@ Finding plugins reads metadata only; nothing is imported for it.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from importlib.metadata import EntryPoint, distributions
@@ -64,14 +65,27 @@ class Offer(Generic[T]):
 
 
 def find_installed() -> list[Found]:
-    """Return the installed plugins in name order, reading metadata only."""
-    found = [
-        Found(name=point.name, source=f"{distribution.name} {distribution.version}", entry_point=point)
-        for distribution in distributions()
-        for point in distribution.entry_points
-        if point.group == hookspecs.GROUP
-    ]
-    return sorted(found, key=lambda one: (one.name, one.source))
+    """Return the installed plugins in name order, reading metadata only.
+
+    A distribution that is on the path twice counts once, as it is imported once: the first one.
+    """
+    found: dict[tuple[str, str], Found] = {}
+    seen: set[str] = set()
+    for distribution in distributions():
+        try:
+            name = re.sub(r"[-_.]+", "-", distribution.name).lower()
+            points = [] if name in seen else list(distribution.entry_points)
+            source = f"{distribution.name} {distribution.version}"
+        except Exception:  # the load fence: what an interrupted installation left has no name, or no entry points
+            log.debug("metadata not readable", exc_info=True)
+            continue
+        seen.add(name)
+        found |= {
+            (point.name, name): Found(name=point.name, source=source, entry_point=point)
+            for point in points
+            if point.group == hookspecs.GROUP
+        }
+    return [found[key] for key in sorted(found)]
 
 
 class Plugins:
@@ -95,7 +109,7 @@ class Plugins:
             self._refuse_second(found.name, found.source)
             try:
                 self.add(found.entry_point.load(), name=found.name, source=found.source)
-            except Exception as error:  # a plugin may raise anything at import: the load fence
+            except (Exception, SystemExit) as error:  # a plugin may raise anything at import: the load fence
                 self._fail(found.name, found.source, error)
 
     def add(self, plugin: object, *, name: str, source: str = "in process") -> None:
@@ -220,7 +234,7 @@ class Plugins:
                 f"the plugin name {name!r} is taken by both {first} and {source}; uninstall or disable one"
             )
 
-    def _fail(self, name: str, source: str, error: Exception) -> None:
+    def _fail(self, name: str, source: str, error: BaseException) -> None:
         self._reports[name] = Report(name=name, source=source, state=State.FAILED, reason=_reason(error))
         log.error("plugin failed", extra={"plugin": name, "source": source}, exc_info=error)
 
@@ -239,5 +253,5 @@ def _call(implementation: pluggy.HookImpl, arguments: Mapping[str, object]) -> A
     return implementation.function(*(arguments[name] for name in implementation.argnames))
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"

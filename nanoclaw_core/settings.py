@@ -8,8 +8,10 @@ of the file.
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import tomllib
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +19,7 @@ from typing import Any, TypeVar
 import attrs
 import cattrs
 from attrs import field, frozen
+from cattrs.cols import list_structure_factory
 from nanoclaw_wire import clock
 
 from nanoclaw_core.errors import SettingsError
@@ -128,7 +131,7 @@ def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Settings(home=home)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no TOML
         raise SettingsError(
             f"{path} cannot be read: {error}. Mend the file, or move it away to start with defaults."
         ) from error
@@ -166,7 +169,7 @@ def _resolve(value: Any, environment: Mapping[str, str], home: Path, where: str)
         path = home / value.removeprefix("file:")
         try:
             return path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a name that no file can have
             raise SettingsError(f"{where}: {path} cannot be read: {error}") from error
     return value
 
@@ -179,6 +182,9 @@ def _structure(raw: Any, shape: type[T], where: str) -> T:
     converter = cattrs.Converter(forbid_extra_keys=True)
     converter.register_structure_hook(bool, _strictly(bool))
     converter.register_structure_hook(str, _strictly(str))
+    converter.register_structure_hook(int, _whole_number)
+    converter.register_structure_hook(float, _number)
+    converter.register_structure_hook_factory(_is_list, _list_hook)
     try:
         return converter.structure(raw, shape)
     except Exception as error:  # cattrs raises groups of many kinds; the reader wants one message
@@ -193,6 +199,35 @@ def _strictly(kind: type) -> Any:
         return value
 
     return structure
+
+
+def _whole_number(value: Any, _kind: Any) -> int:
+    """Read a whole number; also from a text, which is all that `env:` and `file:` can give."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(f"{value!r} is not a whole number")
+    return int(value)
+
+
+def _number(value: Any, _kind: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or not math.isfinite(float(value)):
+        raise ValueError(f"{value!r} is not a number")
+    return float(value)
+
+
+def _is_list(kind: Any) -> bool:
+    return typing.get_origin(kind) is list
+
+
+def _list_hook(kind: Any, converter: cattrs.Converter) -> Any:
+    """Refuse a text where a list is wanted; cattrs would make a list of its letters."""
+    structure = list_structure_factory(kind, converter)
+
+    def structure_list(value: Any, wanted: Any) -> Any:
+        if not isinstance(value, list):
+            raise ValueError(f"{value!r} is not a list")
+        return structure(value, wanted)
+
+    return structure_list
 
 
 def _refuse_unknown(raw: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:

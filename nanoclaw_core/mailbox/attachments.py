@@ -76,6 +76,8 @@ def _stored(incoming: Path, message_id: str, name: str, content: bytes, limit_by
 
 
 def _write(inbox: Path, folder: str, name: str, content: bytes) -> None:
+    if not is_safe_name(folder):
+        raise OSError(f"the message id {folder!r} cannot be a folder")
     outer = os.open(inbox, _DIRECTORY)
     try:
         with contextlib.suppress(FileExistsError):  # also a link of that name, which opening then refuses

@@ -182,10 +182,11 @@ def _read(folder: int, name: object, limit: int) -> OutboundFile:
         descriptor = os.open(name, _FILE, dir_fd=folder)
     except OSError as error:
         raise OutboxRefused(f"the file {name!r} cannot be opened: {error.strerror}") from error
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        os.close(descriptor)
+        raise OutboxRefused(f"{name!r} is not a plain file")
     with open(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-            raise OutboxRefused(f"{name!r} is not a plain file")
         content = file.read(limit + 1)
     if len(content) > limit:
         raise OutboxRefused(f"{name!r} makes the message larger than {limit} bytes")

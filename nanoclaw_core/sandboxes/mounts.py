@@ -31,13 +31,17 @@ def check_mount(raw: Mapping[str, Any], allowed: Sequence[AllowedMount]) -> Moun
     Raises:
         MountRefused: It is malformed, outside what is allowed, or holds keys.
     """
+    if not isinstance(raw, Mapping):
+        raise MountRefused(f"a mount is an object with a `path`, not {raw!r}")
     path, name = raw.get("path"), raw.get("name")
     if not isinstance(path, str) or not path or ":" in path:
         raise MountRefused(f"the path {path!r} is no usable path")
     try:
         source = Path(path).expanduser().resolve(strict=True)
-    except (OSError, RuntimeError) as error:
-        raise MountRefused(f"{path} does not exist") from error
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: no such home; ValueError: NUL in it
+        raise MountRefused(f"the path {path!r} does not exist") from error
+    if ":" in str(source):
+        raise MountRefused(f"{path} leads to {source}, and no engine takes a colon in a path")
     name = source.name if name is None else name
     if not isinstance(name, str) or not is_safe_name(name) or ":" in name:
         raise MountRefused(f"the name {name!r} is no safe name")
@@ -56,10 +60,13 @@ def check_mount(raw: Mapping[str, Any], allowed: Sequence[AllowedMount]) -> Moun
 def _is_inside(source: Path, allowed: AllowedMount) -> bool:
     try:
         return source.is_relative_to(Path(allowed.path).expanduser().resolve(strict=True))
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, ValueError):
         return False  # an allowed directory that does not exist allows nothing
 
 
 def _holds_keys(directory: Path) -> bool:
     """Only the first level: the whole tree could be a disk. Keys live at the top of the homes they are in."""
-    return any(blocked == entry.name.lower() for entry in directory.iterdir() for blocked in BLOCKED)
+    try:
+        return any(entry.name.lower() in BLOCKED for entry in directory.iterdir())
+    except OSError as error:
+        raise MountRefused(f"{directory} cannot be looked into: {error.strerror}") from error

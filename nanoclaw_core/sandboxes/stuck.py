@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from attrs import frozen
 from nanoclaw_wire import clock
@@ -43,13 +43,13 @@ def why_stuck(signs: Signs) -> str:
     if signs.state is not None and signs.state.activity is Activity.IDLE and not signs.claims:
         return ""
     last_sign = max(signs.heartbeat_at or signs.started_at, signs.started_at)
-    if signs.now - last_sign > timedelta(seconds=max(CEILING_S, allowed_s)):
+    if (signs.now - last_sign).total_seconds() > max(CEILING_S, allowed_s):
         return "absolute-ceiling"
     for claim in signs.claims:
         claimed_at = _time_or_none(claim.changed_at)
         if claimed_at is None or (signs.heartbeat_at is not None and signs.heartbeat_at > claimed_at):
             continue
-        if signs.now - claimed_at > timedelta(seconds=max(CLAIM_TOLERANCE_S, allowed_s)):
+        if (signs.now - claimed_at).total_seconds() > max(CLAIM_TOLERANCE_S, allowed_s):
             return "claim-stuck"
     return ""
 

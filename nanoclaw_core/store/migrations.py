@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import apsw
 from nanoclaw_wire import clock
+from nanoclaw_wire.outbound import immediate
 
 from nanoclaw_core.descriptors.administration import Migration
 from nanoclaw_core.errors import MigrationError
@@ -22,7 +23,7 @@ CREATE TABLE IF NOT EXISTS migrations (
 ) STRICT
 """
 _WRITES = frozenset({apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE})
-_NEVER = frozenset({apsw.SQLITE_ATTACH, apsw.SQLITE_DETACH, apsw.SQLITE_PRAGMA})
+_NEVER = frozenset({apsw.SQLITE_ATTACH, apsw.SQLITE_DETACH, apsw.SQLITE_PRAGMA, apsw.SQLITE_TRANSACTION})
 
 
 def migrate_core(db: apsw.Connection, steps: Sequence[Migration]) -> list[str]:
@@ -73,7 +74,9 @@ def _missing(db: apsw.Connection, plugin: str, steps: Sequence[Migration]) -> li
 
 def _apply(db: apsw.Connection, plugin: str, step: Migration, *, fenced: bool) -> bool:
     try:
-        with db:
+        with immediate(db):
+            if not _missing(db, plugin, [step]):
+                return False  # another process was quicker
             if fenced:
                 _apply_fenced(db, table_prefix(plugin), step)
             else:
@@ -96,12 +99,16 @@ def _apply_fenced(db: apsw.Connection, prefix: str, step: Migration) -> None:
         step.apply(db)
     finally:
         db.authorizer = None
-    if not db.in_transaction:
-        raise MigrationError("it ended the transaction it ran in")
     if _schema_outside(db, prefix) != before:
         raise MigrationError(f"it changed a table, index, view or trigger outside {prefix}*")
 
 
 def _schema_outside(db: apsw.Connection, prefix: str) -> set[tuple[str, str, str, str | None]]:
     found = db.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema")
-    return {r for r in found if not (r[2].startswith(prefix) and r[1].startswith((prefix, "sqlite_")))}
+    return {row for row in found if not _is_inside(row[1], row[2], prefix)}
+
+
+def _is_inside(name: str, table: str, prefix: str) -> bool:
+    if name.startswith("sqlite_"):  # what SQLite adds by itself: indexes of ours, and its own sqlite_sequence
+        return table.startswith((prefix, "sqlite_"))
+    return name.startswith(prefix) and table.startswith(prefix)

@@ -233,7 +233,8 @@ def immediate(db: apsw.Connection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        db.execute("ROLLBACK")
+        if db.in_transaction:  # a full disk ends it by itself
+            db.execute("ROLLBACK")
         raise
     db.execute("COMMIT")
 
