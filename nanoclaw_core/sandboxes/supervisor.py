@@ -263,7 +263,9 @@ class Supervisor:
     async def _after(self, session_id: SessionId, current: Running, ended: SandboxExit) -> None:
         """Settle what the sandbox did, and count a try against what it died over."""
         died = ended.code != 0 and not current.ending
-        extra = {"code": ended.code, "reason": current.ending or ended.reason, "last_words": ended.last_words[-500:]}
+        extra: dict[str, object] = {"code": ended.code, "reason": current.ending or ended.reason}
+        if died:
+            extra["last_words"] = ended.last_words[-1_000:]
         log.log(logging.WARNING if died else logging.INFO, "sandbox ended", extra=extra)
         try:
             await self._with.settlement.settle(session_id)

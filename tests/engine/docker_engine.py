@@ -46,11 +46,22 @@ def answers(address: str) -> bool:
     import docker
     from docker.errors import DockerException
 
+    if address.startswith("unix://") and not _somebody_listens(address.removeprefix("unix://")):
+        return False  # asked here, because the package leaks the socket of a connection that fails
     try:
         client = docker.APIClient(base_url=address, version="auto", timeout=5)
     except DockerException:
         return False
     client.close()
+    return True
+
+
+def _somebody_listens(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
     return True
 
 
