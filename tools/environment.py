@@ -174,9 +174,7 @@ def install_with_pip(requirements: Sequence[str]) -> None:
     for command in ([*pip, "hatchling>=1.27", "editables"], [*pip, "--no-build-isolation", *requirements]):
         if run("installing", command, dict(os.environ)) != 0:
             last = "\n".join(LOG.read_text(errors="replace").splitlines()[-12:])
-            raise CannotMake(
-                f"pip could not install everything; is there a package index? {LOG} has all of it:\n{last}"
-            )
+            raise CannotMake(f"pip could not install everything; can it reach an index? {LOG} ends with:\n{last}")
 
 
 def uv_environment() -> dict[str, str]:

@@ -17,12 +17,11 @@ VERSION = "nanoclaw 0.1.0\n"
 
 def copy_to(folder: Path) -> Path:
     """Copy what an installation needs of the checkout."""
-    ignored = shutil.ignore_patterns("__pycache__", "tests", "*.pyc")
+    ignored = shutil.ignore_patterns("__pycache__")
     for distribution in ALL:
         target = folder / distribution.folder.relative_to(ROOT)
-        shutil.copytree(
-            distribution.package_folder, target / distribution.package_folder.relative_to(distribution.folder)
-        )
+        package = distribution.package_folder.relative_to(distribution.folder)
+        shutil.copytree(distribution.package_folder, target / package, ignore=ignored)
         for name in ("pyproject.toml", "README.md"):
             shutil.copy(distribution.folder / name, target)
     shutil.copytree(ROOT / "tools", folder / "tools", ignore=ignored)
@@ -32,12 +31,10 @@ def copy_to(folder: Path) -> Path:
 
 def clean(**more: str) -> dict[str, str]:
     """Return an environment in which nothing of this one is found by accident."""
-    path = os.pathsep.join(
-        part for part in os.environ["PATH"].split(os.pathsep) if part != str(Path(sys.executable).parent)
-    )
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV", "NANOCLAW"))
-    }
+    own = str(Path(sys.executable).parent)
+    path = os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if part != own)
+    misleading = ("PYTHON", "VIRTUAL_ENV", "NANOCLAW")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(misleading)}
     return kept | {"PATH": path, "NANOCLAW_PYTHON": os.path.realpath(sys.executable)} | more
 
 
@@ -51,20 +48,12 @@ def run(program: Path, *arguments: str, **more: str) -> subprocess.CompletedProc
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy whose environment two runs at once have made."""
     folder = copy_to(tmp_path_factory.mktemp("check out"))
-    running = [
-        subprocess.Popen(
-            [folder / "nanoclaw", "--version"],
-            cwd="/",
-            env=clean(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
+    command = [folder / "nanoclaw", "--version"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    running = [subprocess.Popen(command, cwd="/", env=clean(), **pipes) for _ in range(2)]
     said = [process.communicate(timeout=600) for process in running]
     assert [out for out, _ in said] == [VERSION, VERSION], said
-    assert sum("setting up" in errors for _, errors in said) == 1, said
+    assert sum("ready after" in errors for _, errors in said) == 1, said
     yield folder
     shutil.rmtree(folder)
 

@@ -1,0 +1,68 @@
+"""Every log call of ours: a constant phrase, and values under names that a LogRecord does not have already.
+
+A reserved name in `extra` raises where the line is written, which is usually where something else went wrong.
+"""
+
+import ast
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
+RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+OURS = ("nanoclaw_core", "container/*/src", "plugins/*/*/src")
+
+
+def sources() -> list[Path]:
+    return sorted(path for pattern in OURS for folder in ROOT.glob(pattern) for path in folder.rglob("*.py"))
+
+
+def log_calls(tree: ast.AST) -> Iterator[ast.Call]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS:
+            name = node.func.value
+            text = name.id if isinstance(name, ast.Name) else name.attr if isinstance(name, ast.Attribute) else ""
+            if text.lstrip("_") in ("log", "logger"):
+                yield node
+
+
+def names_of(call: ast.Call) -> list[object]:
+    """Return the names that are written down in `extra`, also where it is put together from several parts."""
+    extra = [keyword.value for keyword in call.keywords if keyword.arg == "extra"]
+    tables = [node for one in extra for node in ast.walk(one) if isinstance(node, ast.Dict)]
+    return [key.value for table in tables for key in table.keys if isinstance(key, ast.Constant)]
+
+
+def calls() -> list[tuple[str, ast.Call]]:
+    found = []
+    for path in sources():
+        for call in log_calls(ast.parse(path.read_text(encoding="utf-8"))):
+            found.append((f"{path.relative_to(ROOT)}:{call.lineno}", call))
+    return found
+
+
+def test_there_are_log_calls_to_look_at() -> None:
+    assert len(calls()) > 30
+
+
+def test_no_value_has_a_name_that_log_records_reserve() -> None:
+    wrong = [f"{where}: {name}" for where, call in calls() for name in names_of(call) if name in RESERVED]
+    assert wrong == []
+
+
+def test_every_phrase_is_constant_and_lower_case() -> None:
+    wrong = []
+    for where, call in calls():
+        phrase = call.args[1 if getattr(call.func, "attr", "") == "log" else 0]
+        if not (isinstance(phrase, ast.Constant) and isinstance(phrase.value, str) and phrase.value[:1].islower()):
+            wrong.append(where)
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", ["message", "name", "module", "args", "created"])
+def test_a_reserved_name_really_raises(name: str) -> None:
+    with pytest.raises(KeyError):
+        logging.getLogger("nanoclaw.test").error("event", extra={name: "x"})
