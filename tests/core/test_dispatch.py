@@ -1,0 +1,258 @@
+"""Dispatch: from words and options to a verb with typed arguments, and every failure to a code."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import apsw
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nanoclaw_core import Access, Caller, InvalidArguments, NanoclawError, NotFound, Parameter, PluginContext, Verb
+from nanoclaw_core.dispatch import Dispatch, full_name, typed_arguments
+from nanoclaw_core.guard import Guard
+from nanoclaw_core.plugins import Offer, Plugins
+from nanoclaw_wire.frames import Answer, Code, Request
+
+OPERATOR = Caller(operator=True)
+PARAMETERS = (
+    Parameter(name="id", is_positional=True, is_required=True, help="which group"),
+    Parameter(name="max_messages", kind=int),
+    Parameter(name="ratio", kind=float),
+    Parameter(name="force", kind=bool),
+    Parameter(name="tags", kind=list),
+    Parameter(name="note", is_positional=True),
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+class Teapot(NanoclawError):
+    """An error of a plugin's own."""
+
+    code: ClassVar[str] = "teapot"
+
+
+async def echo(arguments: Mapping[str, Any], _caller: Caller, _context: PluginContext) -> Any:
+    return dict(arguments)
+
+
+def verb(name: str, run: Any = echo, access: Access = Access.OPEN, parameters: Any = PARAMETERS) -> Verb:
+    return Verb(resource="groups", name=name, access=access, run=run, parameters=parameters)
+
+
+def dispatch(*verbs: Verb) -> Dispatch:
+    context = PluginContext(
+        plugin="acme",
+        instance_id="0" * 12,
+        home=Path("/nowhere"),
+        data_dir=Path("/nowhere"),
+        run_dir=Path("/nowhere"),
+        environment={},
+        database=None,  # type: ignore[arg-type]  # no verb here looks into it
+    )
+    guard = Guard(db=apsw.Connection(":memory:"), plugins=Plugins())
+    return Dispatch(
+        offers={full_name(one): Offer(one, "acme") for one in verbs}, guard=guard, context_of=lambda _plugin: context
+    )
+
+
+def ask(offered: Dispatch, *words: str, caller: Caller = OPERATOR, **options: Any) -> Answer:
+    return asyncio.run(offered.answer(Request(id="7", words=list(words), options=options), caller))
+
+
+def typed(**options: Any) -> dict[str, Any]:
+    return typed_arguments(verb("update"), ["ag-1"], options)
+
+
+def refused(**options: Any) -> str:
+    with pytest.raises(InvalidArguments) as caught:
+        typed(**options)
+    return str(caught.value)
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    ("name", "given_value", "expected"),
+    [
+        ("max_messages", "12", 12),
+        ("max_messages", 12, 12),
+        ("max_messages", "-3", -3),
+        ("ratio", "0.5", 0.5),
+        ("ratio", 2, 2.0),
+        ("ratio", "2", 2.0),
+        ("force", True, True),
+        ("force", "yes", True),
+        ("force", "FALSE", False),
+        ("force", "0", False),
+        ("tags", "one", ["one"]),
+        ("tags", ["one", "two"], ["one", "two"]),
+        ("note", "12", "12"),
+        ("note", None, None),
+    ],
+)
+def test_a_value_gets_the_kind_of_its_parameter(name: str, given_value: object, expected: object) -> None:
+    found = typed(**{name: given_value})[name]
+    assert (found, type(found)) == (expected, type(expected))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_messages", "many"),
+        ("max_messages", "1.5"),
+        ("max_messages", 1.5),
+        ("max_messages", True),
+        ("max_messages", ""),
+        ("ratio", "half"),
+        ("ratio", "nan"),
+        ("ratio", "inf"),
+        ("ratio", float("nan")),
+        ("ratio", True),
+        ("ratio", 10**400),
+        ("force", "maybe"),
+        ("force", 1),
+        ("note", 12),
+        ("note", True),
+        ("note", ["a", "b"]),
+        ("id", {"a": 1}),
+    ],
+)
+def test_warning_17_a_value_of_another_kind_is_refused(name: str, value: object) -> None:
+    if name == "id":
+        with pytest.raises(InvalidArguments, match="--id must be a text"):
+            typed_arguments(verb("update"), [], {"id": value})
+    else:
+        assert f"--{name.replace('_', '-')} must be" in refused(**{name: value})
+
+
+def test_warning_15_words_stand_for_positional_parameters_in_order_hyphens_and_all() -> None:
+    found = typed_arguments(verb("update"), ["ag-1", "-a note-"], {})
+    assert found == {"id": "ag-1", "note": "-a note-"}
+
+
+def test_a_positional_parameter_can_be_given_by_its_flag() -> None:
+    assert typed_arguments(verb("update"), ["a note"], {"id": "ag-1"}) == {"id": "ag-1", "note": "a note"}
+
+
+def test_a_word_too_many_is_named() -> None:
+    with pytest.raises(InvalidArguments, match="'three' is one word too many"):
+        typed_arguments(verb("update"), ["one", "two", "three"], {})
+
+
+def test_hyphens_and_underscores_are_one_spelling() -> None:
+    assert typed(**{"max-messages": 3}) == typed(max_messages=3)
+
+
+def test_warning_49_both_spellings_at_once_are_refused() -> None:
+    assert "given in two spellings" in refused(**{"max-messages": 3, "max_messages": 4})
+
+
+def test_an_unknown_option_is_refused_with_the_nearest_one() -> None:
+    assert "unknown option --max-message; did you mean --max-messages?" in refused(**{"max-message": 3})
+
+
+def test_an_unknown_option_that_resembles_nothing_is_refused_with_all_known_ones() -> None:
+    assert "known are: --id, --max-messages, --ratio, --force, --tags, --note" in refused(xyz=1)
+
+
+@pytest.mark.parametrize("options", [{}, {"id": None}])
+def test_a_required_parameter_that_is_missing_is_named_with_its_help(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArguments, match="groups update needs --id: which group"):
+        typed_arguments(verb("update"), [], options)
+
+
+@given(
+    st.lists(st.text(), max_size=4), st.dictionaries(st.text() | st.sampled_from([p.name for p in PARAMETERS]), JSON)
+)
+def test_any_arguments_are_typed_or_refused(rest: list[str], options: dict[str, Any]) -> None:
+    try:
+        found = typed_arguments(verb("update"), rest, options)
+    except InvalidArguments:
+        return
+    kinds = {parameter.name: parameter.kind for parameter in PARAMETERS}
+    assert all(value is None or type(value) is kinds[name] for name, value in found.items())
+
+
+# Verbs
+
+
+def test_the_longest_verb_wins() -> None:
+    offered = dispatch(verb("config"), verb("config get"))
+    assert ask(offered, "groups", "config", "get", "ag-1").data == {"id": "ag-1"}
+    assert ask(offered, "groups", "config", "set").data == {"id": "set"}
+
+
+def test_an_unknown_command_is_answered_with_the_nearest_one() -> None:
+    answer = ask(dispatch(verb("list")), "groups", "lsit")
+    assert answer.code is Code.UNKNOWN_COMMAND
+    assert "did you mean `groups list`?" in (answer.message or "")
+
+
+def test_no_words_are_an_unknown_command() -> None:
+    assert ask(dispatch(verb("list"))).code is Code.UNKNOWN_COMMAND
+
+
+def test_very_many_words_are_answered_at_once() -> None:
+    answer = ask(dispatch(verb("list")), *["word"] * 200_000)
+    assert answer.code is Code.UNKNOWN_COMMAND
+    assert len(answer.message or "") < 1000
+
+
+def test_an_answer_repeats_the_id_of_its_request() -> None:
+    assert ask(dispatch(verb("list")), "groups", "list", "x") == Answer(id="7", ok=True, data={"id": "x"})
+
+
+def raising(error: Exception) -> Verb:
+    async def run(_arguments: Mapping[str, Any], _caller: Caller, _context: PluginContext) -> Any:
+        raise error
+
+    return verb("list", run, parameters=())
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (NotFound("no such group"), Code.NOT_FOUND),
+        (InvalidArguments("no"), Code.INVALID_ARGS),
+        (NanoclawError("no"), Code.HANDLER_ERROR),
+        (Teapot("short and stout"), Code.HANDLER_ERROR),
+        (ZeroDivisionError("by nothing"), Code.HANDLER_ERROR),
+        (ExceptionGroup("several", [ValueError("a")]), Code.HANDLER_ERROR),
+    ],
+)
+def test_an_error_becomes_a_code(error: Exception, code: Code) -> None:
+    answer = ask(dispatch(raising(error)), "groups", "list")
+    assert (answer.ok, answer.code) == (False, code)
+    assert str(error) in (answer.message or "")
+
+
+@pytest.mark.parametrize("data", [object(), {1, 2}, b"bytes", float("nan"), {"deep": [object()]}, {("a", "b"): 1}])
+def test_a_verb_that_returns_no_json_is_a_handler_error(data: object) -> None:
+    async def run(_arguments: Mapping[str, Any], _caller: Caller, _context: PluginContext) -> Any:
+        return data
+
+    answer = ask(dispatch(verb("list", run, parameters=())), "groups", "list")
+    assert (answer.ok, answer.code) == (False, Code.HANDLER_ERROR)
+
+
+def test_invariant_08_a_caller_whom_nobody_knows_gets_nothing() -> None:
+    answer = ask(dispatch(verb("list", parameters=())), "groups", "list", caller=Caller())
+    assert (answer.ok, answer.code) == (False, Code.FORBIDDEN)
+
+
+@given(
+    st.lists(st.text() | st.sampled_from(["groups", "list", "update"]), max_size=5), st.dictionaries(st.text(), JSON)
+)
+def test_no_request_crashes_it(words: list[str], options: dict[str, Any]) -> None:
+    offered = dispatch(verb("list"), verb("update", parameters=()))
+    answer = asyncio.run(offered.answer(Request(id="7", words=words, options=options), OPERATOR))
+    assert answer.ok or answer.code in (Code.UNKNOWN_COMMAND, Code.INVALID_ARGS)
+    json.dumps(answer.as_json_object(), allow_nan=False).encode()

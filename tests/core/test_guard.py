@@ -1,0 +1,194 @@
+"""The guard: caller × access × objection × grant, and what is held is kept as it was asked (I8)."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from attrs import evolve
+from nanoclaw_core import (
+    Access,
+    ApprovalPending,
+    Caller,
+    Forbidden,
+    GroupId,
+    SessionId,
+    Step,
+    StepKind,
+    Verdict,
+    Vote,
+    hookimpl,
+)
+from nanoclaw_core.guard import HELD_FOR, Decision, Guard, Ruling, decide
+from nanoclaw_core.plugins import Plugins
+from nanoclaw_core.store import approvals, sessions
+from nanoclaw_core.store.approvals import Approval
+from nanoclaw_core.testing.instance import Instance
+from nanoclaw_wire import clock
+
+OPERATOR = Caller(operator=True)
+AGENT = Caller(session_id=SessionId("ses-1"), agent_group_id=GroupId("ag-1"))
+NOBODY = Caller()
+NO = Verdict(Vote.DENY, "not today")
+ALLOW, HOLD, DENY = Ruling.ALLOW, Ruling.HOLD, Ruling.DENY
+
+
+def step(access: Access, caller: Caller = AGENT, **more: object) -> Step:
+    return Step(kind=StepKind.VERB, name="groups create", access=access, caller=caller, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("caller", "access", "objection", "granted", "ruling"),
+    [
+        (OPERATOR, Access.OPEN, None, False, ALLOW),
+        (OPERATOR, Access.HOLD, None, False, ALLOW),
+        (OPERATOR, Access.DENY, None, False, ALLOW),
+        (AGENT, Access.OPEN, None, False, ALLOW),
+        (AGENT, Access.OPEN, NO, False, DENY),
+        (AGENT, Access.HOLD, None, False, HOLD),
+        (AGENT, Access.HOLD, None, True, ALLOW),
+        (AGENT, Access.HOLD, NO, True, DENY),
+        (AGENT, Access.DENY, None, False, DENY),
+        (AGENT, Access.DENY, None, True, DENY),
+        (NOBODY, Access.OPEN, None, False, DENY),
+        (NOBODY, Access.HOLD, None, True, DENY),
+        (NOBODY, Access.DENY, None, False, DENY),
+        (evolve(AGENT, session_id=None), Access.OPEN, None, False, DENY),
+        (evolve(AGENT, agent_group_id=None), Access.OPEN, None, False, DENY),
+    ],
+)
+def test_the_guard_decides_by_caller_access_objection_and_grant(
+    caller: Caller, access: Access, objection: Verdict | None, granted: bool, ruling: Ruling
+) -> None:
+    asked = step(access, caller, grant="apr-1" if granted else None)
+    assert decide(asked, objection, grant_is_valid=granted).ruling is ruling
+
+
+def test_an_id_alone_is_no_grant() -> None:
+    assert decide(step(Access.HOLD, grant="apr-1"), None, grant_is_valid=False).ruling is HOLD
+
+
+def test_a_valid_grant_that_the_step_does_not_carry_is_no_grant() -> None:
+    assert decide(step(Access.HOLD), None, grant_is_valid=True).ruling is HOLD
+
+
+def test_the_reason_of_an_objection_is_the_reason_of_the_denial() -> None:
+    assert decide(step(Access.OPEN), NO, grant_is_valid=False) == Decision(DENY, "not today")
+
+
+class Objecting:
+    """A plugin that objects to everything, or raises."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error
+
+    @hookimpl
+    def nanoclaw_permit_action(self, step: Step) -> Verdict:
+        if self._error:
+            raise self._error
+        return NO
+
+
+def make_guard(instance: Instance, **plugins: object) -> tuple[Guard, Caller]:
+    found = Plugins()
+    for name, plugin in plugins.items():
+        found.add(plugin, name=name)
+    group = instance.group()
+    session = sessions.create(
+        instance.db, agent_group_id=group.id, messaging_group_id=None, thread=None, conversation="agent"
+    )
+    return Guard(db=instance.db, plugins=found), Caller(session_id=session.id, agent_group_id=group.id)
+
+
+def held(guard: Guard, asked: Step) -> Approval:
+    with pytest.raises(ApprovalPending):
+        guard.check(asked)
+    return approvals.waiting(guard.db)[-1]
+
+
+def approve(instance: Instance, approval: Approval, status: str = "approved") -> None:
+    instance.db.execute("UPDATE approvals SET status = ? WHERE id = ?", (status, approval.id))
+
+
+def test_what_is_held_is_kept_exactly_as_it_was_asked(bare_instance: Instance) -> None:
+    guard, caller = make_guard(bare_instance)
+    arguments = json.dumps({"name": 'a "b"\n', "deep": {"list": [1, None]}}, sort_keys=True)
+    approval = held(guard, step(Access.HOLD, caller, arguments_json=arguments))
+    assert (approval.kind, approval.name, approval.arguments) == ("verb", "groups create", arguments)
+    assert (approval.session_id, approval.agent_group_id) == (caller.session_id, caller.agent_group_id)
+    age = clock.from_text(approval.expires_at) - clock.from_text(approval.created_at)
+    assert abs(age - HELD_FOR) < timedelta(seconds=1)
+
+
+def test_the_refusal_names_the_approval(bare_instance: Instance) -> None:
+    guard, caller = make_guard(bare_instance)
+    with pytest.raises(ApprovalPending, match=r"groups create waits for a human: apr-[0-9a-f]{12}"):
+        guard.check(step(Access.HOLD, caller))
+
+
+def test_what_was_approved_passes(bare_instance: Instance) -> None:
+    guard, caller = make_guard(bare_instance)
+    asked = step(Access.HOLD, caller, arguments_json='{"a": 1}')
+    approval = held(guard, asked)
+    approve(bare_instance, approval)
+    guard.check(evolve(asked, grant=approval.id))
+
+
+@pytest.mark.parametrize("status", ["pending", "rejected", "expired"])
+def test_what_nobody_approved_is_held_again(bare_instance: Instance, status: str) -> None:
+    guard, caller = make_guard(bare_instance)
+    asked = step(Access.HOLD, caller)
+    approval = held(guard, asked)
+    approve(bare_instance, approval, status)
+    with pytest.raises(ApprovalPending):
+        guard.check(evolve(asked, grant=approval.id))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"arguments_json": '{"a": 2}'}, {"name": "groups delete"}, {"kind": StepKind.ACTION}, {"grant": "apr-none"}],
+)
+def test_a_grant_for_something_else_is_no_grant(bare_instance: Instance, other: dict[str, object]) -> None:
+    guard, caller = make_guard(bare_instance)
+    asked = step(Access.HOLD, caller, arguments_json='{"a": 1}')
+    approval = held(guard, asked)
+    approve(bare_instance, approval)
+    with pytest.raises(ApprovalPending):
+        guard.check(evolve(asked, **({"grant": approval.id} | other)))
+
+
+def test_a_grant_of_another_session_is_no_grant(bare_instance: Instance) -> None:
+    guard, caller = make_guard(bare_instance)
+    asked = step(Access.HOLD, caller)
+    approval = held(guard, asked)
+    approve(bare_instance, approval)
+    other = sessions.create(
+        bare_instance.db,
+        agent_group_id=bare_instance.group().id,
+        messaging_group_id=None,
+        thread=None,
+        conversation="other",
+    )
+    stolen = evolve(asked, caller=evolve(caller, session_id=other.id), grant=approval.id)
+    with pytest.raises(ApprovalPending):
+        guard.check(stolen)
+
+
+def test_invariant_08_a_plugin_that_objects_or_raises_stops_an_agent(bare_instance: Instance) -> None:
+    guard, caller = make_guard(bare_instance, a=Objecting(ZeroDivisionError()))
+    with pytest.raises(Forbidden, match="the plugin a failed to vote"):
+        guard.check(step(Access.OPEN, caller))
+
+
+def test_no_plugin_stops_the_operator(bare_instance: Instance) -> None:
+    guard, _ = make_guard(bare_instance, a=Objecting())
+    guard.check(step(Access.DENY, OPERATOR))
+
+
+def test_what_nobody_answers_expires(bare_instance: Instance) -> None:
+    guard, caller = make_guard(bare_instance)
+    approval = held(guard, step(Access.HOLD, caller))
+    assert approvals.expire(bare_instance.db, approval.created_at) == 0
+    assert approvals.expire(bare_instance.db, approval.expires_at) == 1
+    found = approvals.get(bare_instance.db, approval.id)
+    assert found is not None
+    assert found.status == "expired"

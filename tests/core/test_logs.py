@@ -1,0 +1,126 @@
+"""Logs: one line per event, values beside a constant phrase, context around both."""
+
+import asyncio
+import io
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nanoclaw_core import logs
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    """Where the lines of the logger `nanoclaw.test` go."""
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(logs.LineFormatter())
+    logger = logging.getLogger("nanoclaw.test")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    yield written
+    logger.removeHandler(handler)
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
+
+
+log = logging.getLogger("nanoclaw.test")
+
+
+def test_an_event_is_one_line_with_its_time_level_name_phrase_and_values(stream: io.StringIO) -> None:
+    log.info("message routed", extra={"session": "ses-1", "wakes": True})
+    pattern = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO nanoclaw\.test message routed session=ses-1 wakes=True\n"
+    assert re.fullmatch(pattern, stream.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("plain", "plain"),
+        ("two words", '"two words"'),
+        ("a=b", '"a=b"'),
+        ('say "hi"', r'"say \"hi\""'),
+        ("a\nINFO forged line", r'"a\nINFO forged line"'),
+        ("\x1b[31mred", r'"\u001b[31mred"'),
+        ("", '""'),
+        ("\ud800", r'"\ud800"'),
+        (7, "7"),
+        (None, "None"),
+    ],
+)
+def test_a_value_that_could_be_mistaken_is_quoted(stream: io.StringIO, value: object, shown: str) -> None:
+    log.info("event", extra={"value": value})
+    assert stream.getvalue().endswith(f" event value={shown}\n")
+
+
+@given(st.text())
+def test_no_value_makes_a_second_line(value: str) -> None:
+    record = logging.makeLogRecord({"msg": "event", "name": "n", "levelname": "INFO", "value": value})
+    line = logs.LineFormatter().format(record)
+    assert len(line.splitlines()) == 1
+    line.encode()
+
+
+def test_an_exception_follows_its_line(stream: io.StringIO) -> None:
+    try:
+        raise ZeroDivisionError("by nothing")
+    except ZeroDivisionError:
+        log.exception("part failed", extra={"part": "x"})
+    first, *rest = stream.getvalue().splitlines()
+    assert first.endswith("ERROR nanoclaw.test part failed part=x")
+    assert rest[-1] == "ZeroDivisionError: by nothing"
+
+
+def test_context_is_on_every_line_inside_and_on_none_outside(stream: io.StringIO) -> None:
+    with logs.context(session="ses-1"):
+        with logs.context(plugin="acme"):
+            log.info("inner")
+        log.info("outer")
+    log.info("outside")
+    inner, outer, outside = stream.getvalue().splitlines()
+    assert inner.endswith("inner session=ses-1 plugin=acme")
+    assert outer.endswith("outer session=ses-1")
+    assert outside.endswith("outside")
+
+
+def test_context_ends_with_an_exception_too(stream: io.StringIO) -> None:
+    with pytest.raises(ZeroDivisionError), logs.context(session="ses-1"):
+        raise ZeroDivisionError
+    log.info("after")
+    assert stream.getvalue().endswith("after\n")
+
+
+def test_tasks_do_not_see_each_others_context(stream: io.StringIO) -> None:
+    async def work(name: str, barrier: asyncio.Barrier) -> None:
+        with logs.context(session=name):
+            await barrier.wait()
+            log.info(name)
+
+    async def scenario() -> None:
+        barrier = asyncio.Barrier(2)
+        await asyncio.gather(work("a", barrier), work("b", barrier))
+
+    asyncio.run(scenario())
+    assert sorted(line[-11:] for line in stream.getvalue().splitlines()) == ["a session=a", "b session=b"]
+
+
+def test_configuring_writes_to_the_instances_log_file(tmp_path: Path) -> None:
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    logs.configure("info", tmp_path / "logs", to_stderr=False)
+    try:
+        log.info("written", extra={"value": "ä"})
+        log.debug("not written")
+    finally:
+        for handler in [one for one in root.handlers if one not in before]:
+            root.removeHandler(handler)
+            handler.close()
+        root.setLevel(level)
+    text = (tmp_path / "logs" / "nanoclaw.log").read_text(encoding="utf-8")
+    assert text.endswith("written value=ä\n")
+    assert "not written" not in text

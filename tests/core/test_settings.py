@@ -1,0 +1,216 @@
+"""nanoclaw.toml: what fits is read, what does not is refused with the place and the remedy."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import frozen
+from hypothesis import given
+from hypothesis import strategies as st
+from nanoclaw_core import CoreSettings, Settings, SettingsError, load_settings
+from nanoclaw_core.settings import AllowedMount, home_directory, machine_timezone
+from nanoclaw_wire import clock
+
+
+def load(home: Path, text: str | bytes, **environment: str) -> Settings:
+    (home / "nanoclaw.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return load_settings(home, environment)
+
+
+def refusal(home: Path, text: str | bytes, **environment: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load(home, text, **environment)
+    return str(caught.value)
+
+
+def test_a_missing_file_means_defaults(tmp_path: Path) -> None:
+    assert load_settings(tmp_path, {}) == Settings(home=tmp_path)
+
+
+def test_what_is_set_is_read(tmp_path: Path) -> None:
+    found = load(
+        tmp_path,
+        """
+        [core]
+        owners = ["terminal:operator"]
+        max_sandboxes = 3
+        idle_stop_s = 60
+        allowed_mounts = [{path = "~/notes", writable = true}]
+        [plugins.ntfy]
+        topic = "t"
+        """,
+    )
+    assert found.core.owners == ["terminal:operator"]
+    assert (found.core.max_sandboxes, found.core.idle_stop_s) == (3, 60.0)
+    assert found.core.allowed_mounts == [AllowedMount(path="~/notes", writable=True)]
+    assert found.plugins == {"ntfy": {"topic": "t"}}
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path: Path) -> None:
+    assert "unknown key 'time_zone'; did you mean 'timezone'?" in refusal(tmp_path, "[core]\ntime_zone = 'UTC'")
+
+
+def test_an_unknown_key_that_resembles_nothing_is_refused_with_all_known_ones(tmp_path: Path) -> None:
+    assert "known are core, plugins" in refusal(tmp_path, "[xyz]\na = 1")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "max_sandboxes = 2.9",
+        "max_sandboxes = true",
+        "max_sandboxes = 'many'",
+        "max_sandboxes = 0",
+        "cpus = true",
+        "cpus = nan",
+        "idle_stop_s = inf",
+        "idle_stop_s = -1",
+        "provider = 7",
+        "network = 'wifi'",
+        "log_level = 'loud'",
+        "owners = 'terminal:operator'",
+        "owners = [7]",
+        "allowed_mounts = ['/data']",
+        "allowed_mounts = {path = '/data'}",
+        "allowed_mounts = [{path = '/data', writeable = true}]",
+        "allowed_mounts = [{writable = true}]",
+        "allowed_mounts = [{path = '/data', writable = 'yes'}]",
+        "timezone = 'PST'",
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_with_its_place(tmp_path: Path, line: str) -> None:
+    message = refusal(tmp_path, f"[core]\n{line}")
+    assert "[core]" in message
+    assert "nanoclaw.toml" in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[core",
+        "core = 7",
+        "[[core]]\nprovider = 'x'",
+        "plugins = 7",
+        "plugins.ntfy = 7",
+        b"\xff\xfe",
+        "[core]\nowners = " + "[" * 2000,
+    ],
+)
+def test_what_is_no_settings_file_is_refused(tmp_path: Path, text: str | bytes) -> None:
+    assert refusal(tmp_path, text)
+
+
+def test_a_directory_in_the_files_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "nanoclaw.toml").mkdir()
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_settings(tmp_path, {})
+
+
+def test_a_value_can_come_from_the_environment(tmp_path: Path) -> None:
+    text = "[core]\nprovider = 'env:PROVIDER'\nmax_sandboxes = 'env:COUNT'"
+    found = load(tmp_path, text, PROVIDER="mock", COUNT="7")
+    assert (found.core.provider, found.core.max_sandboxes) == ("mock", 7)
+
+
+def test_a_variable_that_is_not_set_is_named(tmp_path: Path) -> None:
+    assert "the environment variable PROVIDER is not set" in refusal(tmp_path, "[core]\nprovider = 'env:PROVIDER'")
+
+
+def test_a_value_can_come_from_a_file_beside_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("secret\n")
+    found = load(tmp_path, "[plugins.ntfy]\ntoken = 'file:token'")
+    assert found.for_plugin("ntfy", Ntfy, {}) == Ntfy(token="secret")
+
+
+@pytest.mark.parametrize("name", ["nowhere", ".", "a\\u0000b", "x" * 300])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+    assert "cannot be read" in refusal(tmp_path, f'[core]\nprovider = "file:{name}"')
+
+
+@frozen(kw_only=True)
+class Ntfy:
+    """The settings of a plugin."""
+
+    token: str
+    retries: int = 3
+    rooms: list[str] = []  # noqa: RUF008  # never changed
+
+
+def for_ntfy(table: dict[str, Any] | None, **environment: str) -> Ntfy | None:
+    settings = Settings(home=Path("/nowhere"), plugins={} if table is None else {"ntfy": table})
+    return settings.for_plugin("ntfy", Ntfy, environment)
+
+
+def test_a_plugins_table_gets_the_shape_that_the_plugin_declares() -> None:
+    assert for_ntfy({"token": "t", "retries": 5}) == Ntfy(token="t", retries=5)
+    assert for_ntfy({"token": "env:TOKEN"}, TOKEN="t") == Ntfy(token="t")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (None, "token"),
+        ({}, "token"),
+        ({"tokn": "t"}, "did you mean 'token'"),
+        ({"token": 7}, r"\[plugins\.ntfy\]"),
+        ({"token": "t", "rooms": "all"}, "rooms"),
+        ({"token": "env:TOKEN"}, "TOKEN is not set"),
+    ],
+)
+def test_a_plugins_table_that_does_not_fit_is_refused(table: dict[str, Any] | None, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        for_ntfy(table)
+
+
+def test_a_plugin_that_declares_no_settings_gets_none() -> None:
+    assert Settings(home=Path("/nowhere"), plugins={"ntfy": {"x": 1}}).for_plugin("ntfy", None, {}) is None
+
+
+def test_settings_do_not_show_their_secrets(tmp_path: Path) -> None:
+    message = refusal(tmp_path, "[core]\nmax_sandboxes = 'env:SECRET'", SECRET="7x-secret")
+    assert "max_sandboxes" in message
+    assert "7x-secret" not in message
+
+
+def test_the_machines_zone_is_a_zone() -> None:
+    assert machine_timezone({"TZ": "Europe/Berlin"}) == "Europe/Berlin"
+    assert machine_timezone({"TZ": ":Europe/Berlin"}) == "Europe/Berlin"
+    assert clock.is_zone(machine_timezone({"TZ": "PST8PDT"}))
+    assert clock.is_zone(machine_timezone({}))
+
+
+def test_the_home_directory_is_absolute() -> None:
+    assert home_directory({"NANOCLAW_HOME": "/srv/claw"}) == Path("/srv/claw")
+    assert home_directory({"NANOCLAW_HOME": "claw"}).is_absolute()
+    assert home_directory({}) == Path.home() / ".nanoclaw"
+
+
+NAMES = st.sampled_from([*CoreSettings.__annotations__, "unknown"])
+VALUES = st.recursive(
+    st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["env:A", "file:a", "\0"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(st.dictionaries(NAMES, VALUES, max_size=3))
+def test_any_table_is_read_or_refused_and_what_is_read_has_its_kind(table: dict[str, Any]) -> None:
+    settings = Settings(home=Path("/nowhere"), plugins={"core": table})
+    try:
+        found = settings.for_plugin("core", CoreSettings, {})
+    except SettingsError:
+        return
+    assert found is not None
+    assert type(found.max_sandboxes) is int
+    assert type(found.idle_stop_s) is float
+    assert all(type(owner) is str for owner in found.owners)
+
+
+@given(st.text(max_size=50))
+def test_any_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    home = tmp_path_factory.getbasetemp() / "any"
+    home.mkdir(exist_ok=True)
+    try:
+        load(home, text.encode("utf-8", "surrogatepass"))
+    except SettingsError as error:
+        assert "nanoclaw.toml" in str(error)  # noqa: PT017  # most texts are refused, some are read
