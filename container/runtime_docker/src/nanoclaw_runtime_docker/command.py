@@ -66,7 +66,9 @@ def _wanted(invocation: Any, base_image: str | None) -> tuple[Settings, Recipe]:
 
     loaded = load_settings(invocation.home, invocation.environment)
     settings = loaded.for_plugin("docker", Settings, invocation.environment) or Settings()
-    return settings, recipe_of(installed_sandbox_parts(loaded, invocation.environment), base_image or settings.base_image)
+    return settings, recipe_of(
+        installed_sandbox_parts(loaded, invocation.environment), base_image or settings.base_image
+    )
 
 
 def _tags(engine: Any) -> list[str]:

@@ -1,7 +1,7 @@
 """What the agent image is made of, and its tag: a hash of what plugins and we put in.
 
-The same set gives the same tag whatever the order of plugins, so a stale image shows by its tag alone. What it is built on, and
-where packages come from, is the operator's choice at the time of the build and no part of the tag.
+The same set gives the same tag whatever the order of plugins, so a stale image shows by its tag alone. What it is built
+on, and where packages come from, is the operator's choice at the time of the build and no part of the tag.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import shutil
-from asyncio.subprocess import DEVNULL, PIPE
+from asyncio.subprocess import DEVNULL
 from collections.abc import Iterator, Sequence
 
 from attrs import evolve
@@ -30,6 +30,7 @@ from nanoclaw_core import Sandbox as SandboxProtocol
 from nanoclaw_runtime_process import plain
 from nanoclaw_runtime_process.confined import start_confined
 from nanoclaw_runtime_process.interpreter import Interpreter, compile_packages, this_interpreter
+from nanoclaw_runtime_process.pipes import pipe
 from nanoclaw_runtime_process.registry import Registry
 from nanoclaw_runtime_process.sandbox import ProcessSandbox
 from nanoclaw_runtime_process.settings import Settings
@@ -138,20 +139,28 @@ class ProcessRuntime:
         path = self._context.environment.get("PATH", os.defpath)
         variables = plain.environment(spec, {"PATH": path, "HOME": str(self._context.data_dir)})
         self._context.data_dir.mkdir(parents=True, exist_ok=True)
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *plain.command(spec), stdin=PIPE, stdout=DEVNULL, stderr=PIPE, env=variables, cwd="/"
-            )
-        except OSError as error:
-            raise SandboxFailed(f"the sandbox's process could not be started: {error}") from error
-        leash = process.stdin
-        assert leash is not None  # asked for above
+        with contextlib.ExitStack() as files:
+            (leash_inside, leash), (said, words_inside) = pipe(files), pipe(files)
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *plain.command(spec),
+                    stdin=leash_inside,
+                    stdout=DEVNULL,
+                    stderr=words_inside,
+                    env=variables,
+                    cwd="/",
+                )
+            except OSError as error:
+                raise SandboxFailed(f"the sandbox's process could not be started: {error}") from error
+            leash_inside.close()
+            words_inside.close()
+            files.pop_all()  # from here on the sandbox has them
 
         def forget() -> None:
             leash.close()
             self._forget(spec.name, process.pid)
 
-        return ProcessSandbox(process, ask=process.terminate, end=leash.close, on_end=forget)
+        return ProcessSandbox(process, said, pid=process.pid, ask=process.terminate, end=leash.close, on_end=forget)
 
     async def _probe(self, *, again: bool = False) -> str | None:
         """Return why bubblewrap cannot be used, or None where it can. Asked once, and again by every `check`."""
@@ -162,6 +171,8 @@ class ProcessRuntime:
             elif not again:
                 return self._trouble
             self._trouble = await self._try_bubblewrap(self._interpreter)
+            if self._trouble is not None:
+                log.warning("sandboxes are not isolated", extra={"reason": self._trouble})
             return self._trouble
 
     async def _try_bubblewrap(self, interpreter: Interpreter) -> str | None:

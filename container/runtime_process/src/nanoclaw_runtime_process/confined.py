@@ -7,13 +7,15 @@ import contextlib
 import json
 import os
 import resource
-from asyncio.subprocess import DEVNULL, PIPE, Process
+import signal
+from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable, Iterable
 from typing import BinaryIO
 
 from nanoclaw_core import Limits, SandboxFailed, SandboxSpec
 from nanoclaw_runtime_process import bubblewrap
 from nanoclaw_runtime_process.interpreter import Interpreter
+from nanoclaw_runtime_process.pipes import memory_file, pipe
 from nanoclaw_runtime_process.sandbox import ProcessSandbox, signal_inside
 
 
@@ -30,8 +32,9 @@ async def start_confined(
         SandboxFailed: bubblewrap did not come as far as making the namespaces; the message has its words.
     """
     with contextlib.ExitStack() as files:
-        made_up = {path: _memory_file(files, text) for path, text in bubblewrap.MADE_UP_FILES.items()}
-        (info, info_inside), (release_inside, release) = _pipe(files), _pipe(files)
+        made_up = {path: memory_file(files, text) for path, text in bubblewrap.MADE_UP_FILES.items()}
+        (info, info_inside), (release_inside, release) = pipe(files), pipe(files)
+        said, words_inside = pipe(files)
         descriptors = bubblewrap.Descriptors(
             made_up={path: file.fileno() for path, file in made_up.items()},
             info=info_inside.fileno(),
@@ -39,33 +42,60 @@ async def start_confined(
         )
         words = bubblewrap.command(spec, interpreter, descriptors, temporary_bytes, spec.environment)
         inside = words.index("--")
-        options = _memory_file(files, "".join(f"{word}\0" for word in words[:inside]))
+        options = memory_file(files, "".join(f"{word}\0" for word in words[:inside]))
         inherited = [*made_up.values(), info_inside, release_inside, options]
-        process = await _spawn([program, "--args", str(options.fileno()), *words[inside:]], inherited)
-        for file in inherited:
+        process = await _spawn([program, "--args", str(options.fileno()), *words[inside:]], inherited, words_inside)
+        for file in (*inherited, words_inside):
             file.close()  # our copies: the other side's end must be the only one, so that its death is noticed
-        try:
-            init = await _process_inside(process, info)
-            _limit(init, spec.limits)
-            release.write(b"!")
-        except BaseException:
-            await _end(process)
-            raise
+        namespace = await _namespace(process, info, said)
+        files.callback(namespace.close)
+        _limit(namespace.pid, spec.limits)
+        release.write(b"!")
+        files.pop_all()  # from here on the sandbox has them
+    info.close()
+    release.close()
+
+    def ended() -> None:
+        namespace.close()
+        on_end(spec.name, namespace.pid)
+
     return ProcessSandbox(
         process,
-        ask=lambda: signal_inside(init),
-        end=process.kill,  # --die-with-parent takes the namespace along, and with it every process inside
-        on_end=lambda: on_end(spec.name, process.pid),
+        said,
+        pid=namespace.pid,
+        ask=lambda: signal_inside(namespace.pid),
+        end=namespace.kill,
+        on_end=ended,
     )
 
 
-async def _spawn(command: list[str], inherited: Iterable[BinaryIO]) -> Process:
+class _Namespace:
+    """The first process of a process namespace: when it dies, the kernel ends all others in it.
+
+    bubblewrap itself is not enough to kill: as long as it sets things up the inside would outlive it.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._descriptor = os.pidfd_open(pid)
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
+
+
+async def _spawn(command: list[str], inherited: Iterable[BinaryIO], words: BinaryIO) -> Process:
     try:
         return await asyncio.create_subprocess_exec(
             *command,
             stdin=DEVNULL,
             stdout=DEVNULL,
-            stderr=PIPE,
+            stderr=words,
             env={},
             cwd="/",
             pass_fds=[file.fileno() for file in inherited],
@@ -74,17 +104,18 @@ async def _spawn(command: list[str], inherited: Iterable[BinaryIO]) -> Process:
         raise SandboxFailed(f"bubblewrap could not be started: {error}") from error
 
 
-async def _process_inside(process: Process, info: BinaryIO) -> int:
-    """Return the id of the namespace's init process, as soon as bubblewrap tells it."""
+async def _namespace(process: Process, info: BinaryIO, said: BinaryIO) -> _Namespace:
+    """Return the namespace, as soon as bubblewrap tells of it."""
     reader = asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), info
     )
     try:
-        return int(json.loads(await reader.readuntil(b"}"))["child-pid"])
-    except asyncio.IncompleteReadError:
-        said = await process.stderr.read(4_000) if process.stderr is not None else b""
-        raise SandboxFailed(f"bubblewrap: {said.decode('utf-8', 'replace').strip() or 'ended at once'}") from None
+        return _Namespace(int(json.loads(await reader.readuntil(b"}"))["child-pid"]))
+    except (asyncio.IncompleteReadError, ProcessLookupError):
+        await process.wait()
+        words = said.read(4_000).decode("utf-8", "replace").strip()
+        raise SandboxFailed(f"bubblewrap: {words or 'ended at once'}") from None
     finally:
         transport.close()
 
@@ -100,26 +131,3 @@ def _limit(pid: int, limits: Limits) -> None:
         resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
         if bubblewrap.counts_processes_per_sandbox():
             resource.prlimit(pid, resource.RLIMIT_NPROC, (limits.pids, limits.pids))
-
-
-async def _end(process: Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
-    if process.stderr is not None:
-        await process.stderr.read()
-    await process.wait()
-
-
-def _memory_file(files: contextlib.ExitStack, text: str) -> BinaryIO:
-    file = files.enter_context(os.fdopen(os.memfd_create("nanoclaw"), "w+b", buffering=0))
-    file.write(text.encode("utf-8", "surrogateescape"))
-    file.seek(0)
-    return file
-
-
-def _pipe(files: contextlib.ExitStack) -> tuple[BinaryIO, BinaryIO]:
-    reader, writer = os.pipe()
-    return (
-        files.enter_context(os.fdopen(reader, "rb", buffering=0)),
-        files.enter_context(os.fdopen(writer, "wb", buffering=0)),
-    )

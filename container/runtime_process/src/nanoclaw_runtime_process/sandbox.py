@@ -9,6 +9,7 @@ import signal
 from asyncio.subprocess import Process
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from nanoclaw_core import SandboxExit
 
@@ -21,24 +22,31 @@ class ProcessSandbox:
     """One process and what it says.
 
     Args:
-        process: Its error output is a pipe that is read here until it closes.
+        process: What we started, without a pipe of asyncio's own: it is gone when the process is, whoever else still
+            holds the other end of its error output.
+        said: Our end of its error output; closed here.
+        pid: The process whose end is the end of all.
         ask: Sends SIGTERM to the program itself.
         end: Ends it and everything below it, at once.
         on_end: Called once, when it is gone.
     """
 
     def __init__(
-        self, process: Process, *, ask: Callable[[], None], end: Callable[[], None], on_end: Callable[[], None]
+        self,
+        process: Process,
+        said: BinaryIO,
+        *,
+        pid: int,
+        ask: Callable[[], None],
+        end: Callable[[], None],
+        on_end: Callable[[], None],
     ) -> None:
-        self._process, self._ask, self._end, self._on_end = process, ask, end, on_end
+        self.pid = pid
+        self._process, self._said = process, said
+        self._ask, self._end, self._on_end = ask, end, on_end
         self._killed = False
         self._tail = bytearray()
         self._ended = asyncio.create_task(self._watch())
-
-    @property
-    def pid(self) -> int:
-        """The process that we started; ending it ends the sandbox."""
-        return self._process.pid
 
     async def wait(self) -> SandboxExit:
         """Wait for its end."""
@@ -56,22 +64,24 @@ class ProcessSandbox:
             await asyncio.wait([self._ended])
 
     async def _watch(self) -> SandboxExit:
-        drain = asyncio.create_task(self._drain())
+        reader = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), self._said
+        )
+        drain = asyncio.create_task(self._drain(reader))
         try:
             status = await self._process.wait()
             await asyncio.wait([drain], timeout=_AFTER_THE_END_S)
         finally:
             drain.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await drain
+            transport.close()
         self._on_end()
         words = self._tail.decode("utf-8", "replace")[-LAST_WORDS_CHARACTERS:]
         code = exit_code(status)
         return SandboxExit(code=code, reason="killed" if self._killed or code < 0 else "exited", last_words=words)
 
-    async def _drain(self) -> None:
-        stream = self._process.stderr
-        while stream is not None and (chunk := await stream.read(65_536)):
+    async def _drain(self, reader: asyncio.StreamReader) -> None:
+        while chunk := await reader.read(65_536):
             self._tail += chunk
             del self._tail[:-_KEPT_BYTES]
 

@@ -1,0 +1,24 @@
+"""Pipes and files in memory that a child inherits, closed with a block."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from typing import BinaryIO
+
+
+def pipe(files: ExitStack) -> tuple[BinaryIO, BinaryIO]:
+    """Make a pipe and return its reading and its writing end."""
+    reader, writer = os.pipe()
+    return (
+        files.enter_context(os.fdopen(reader, "rb", buffering=0)),
+        files.enter_context(os.fdopen(writer, "wb", buffering=0)),
+    )
+
+
+def memory_file(files: ExitStack, text: str) -> BinaryIO:
+    """Make a file that is nowhere on disk, to be read from its beginning."""
+    file = files.enter_context(os.fdopen(os.memfd_create("nanoclaw"), "w+b", buffering=0))
+    file.write(text.encode("utf-8", "surrogateescape"))
+    file.seek(0)
+    return file

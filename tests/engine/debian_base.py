@@ -1,0 +1,65 @@
+"""A base image of Debian without any registry, made by debootstrap, and what it takes to build behind a proxy."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import subprocess
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+BUNDLE = "/etc/ssl/certs/nanoclaw-test.pem"
+BUNDLE_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+PACKAGES = "python3,python3-venv,ca-certificates"
+
+
+def make_debian(address: str, name: str, work: Path, suite: str = "bookworm") -> str:
+    """Make an image of a minimal Debian with Python, and return its name. Takes a minute, root and a mirror."""
+    root = work / "root"
+    command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", suite, str(root)]
+    with (work / "debootstrap.log").open("wb") as log:
+        subprocess.run(command, stdout=log, stderr=log, check=True)
+    with (
+        subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE) as tar,
+        _client(address) as client,
+    ):
+        repository, _, tag = name.partition(":")
+        client.import_image_from_stream(tar.stdout, repository=repository, tag=tag)
+    return name
+
+
+def trust(address: str, base: str, name: str, environment: Mapping[str, str]) -> str:
+    """Make an image that trusts the certificates this machine was told to trust; the base itself where it was not."""
+    bundle = environment.get("SSL_CERT_FILE", "")
+    if not bundle or not Path(bundle).is_file():
+        return base
+    settings = " ".join(f"{variable}={BUNDLE}" for variable in BUNDLE_VARIABLES)
+    dockerfile = f"FROM {base}\nCOPY bundle.pem {BUNDLE}\nENV {settings}\n"
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as tar:
+        for path, data in (("Dockerfile", dockerfile.encode()), ("bundle.pem", Path(bundle).read_bytes())):
+            entry = tarfile.TarInfo(path)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    context.seek(0)
+    with _client(address) as client:
+        answers: list[Any] = []
+        client.hooks["response"].append(lambda answer, **_options: answers.append(answer))
+        for message in client.build(fileobj=context, custom_context=True, tag=name, decode=True, rm=True):
+            assert "error" not in message, message
+        for answer in answers:
+            answer.close()
+    return name
+
+
+@contextlib.contextmanager
+def _client(address: str) -> Iterator:  # type: ignore[type-arg]  # of docker.APIClient, which is not imported here
+    import docker
+
+    client = docker.APIClient(base_url=address, version="auto", timeout=600)
+    try:
+        yield client
+    finally:
+        client.close()
