@@ -1,0 +1,81 @@
+"""The public names with their types. `__init__.py` loads each when it is first asked for; a test compares the two."""
+
+from nanoclaw_core.cli.embedded import running_host
+from nanoclaw_core.cli.invocation import Invocation
+from nanoclaw_core.descriptors.administration import (
+    Action,
+    ApprovalHandler,
+    Migration,
+    Parameter,
+    Resource,
+    Roster,
+    Sweep,
+    Verb,
+)
+from nanoclaw_core.descriptors.channels import Channel, ChannelAdapter, Receive, ShowsStatus, ShowsTyping
+from nanoclaw_core.descriptors.context import PluginContext
+from nanoclaw_core.descriptors.messages import (
+    Address,
+    Attachment,
+    Card,
+    CardOption,
+    Inbound,
+    Outbound,
+    OutboundFile,
+    Outcome,
+    Quoted,
+    Receipt,
+)
+from nanoclaw_core.descriptors.providers import Provider, TokenCount, Upstream, UsageReader
+from nanoclaw_core.descriptors.runtimes import (
+    Limits,
+    Mount,
+    Network,
+    Readiness,
+    Runtime,
+    RuntimeAdapter,
+    Sandbox,
+    SandboxExit,
+    SandboxPart,
+    SandboxSpec,
+)
+from nanoclaw_core.descriptors.services import Door, Gateway, RunningService, Service
+from nanoclaw_core.descriptors.votes import Access, Admission, Caller, DeliveryRequest, Step, StepKind, Verdict, Vote
+from nanoclaw_core.errors import (
+    AlreadyRunning,
+    ApprovalPending,
+    DeliveryRefused,
+    Forbidden,
+    InvalidArguments,
+    MigrationError,
+    NanoclawError,
+    NotFound,
+    PluginError,
+    SandboxFailed,
+    SandboxRefused,
+    SettingsError,
+    TransportError,
+    UnknownCommand,
+)
+from nanoclaw_core.hookspecs import hookimpl
+from nanoclaw_core.host import Host
+from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, RoomId, SessionId, UserId, WiringId
+from nanoclaw_core.installed import installed_sandbox_parts
+from nanoclaw_core.settings import CoreSettings, Settings, load_settings
+
+__version__: str
+# fmt: off
+__all__ = [
+    "Access", "Action", "Address", "Admission", "AlreadyRunning", "ApprovalHandler", "ApprovalId",
+    "ApprovalPending", "Attachment", "Caller", "Card", "CardOption", "Channel", "ChannelAdapter",
+    "CoreSettings", "DeliveryId", "DeliveryRefused", "DeliveryRequest", "Door", "Forbidden", "Gateway",
+    "GroupId", "Host", "Inbound", "InvalidArguments", "Invocation", "Limits", "Migration", "MigrationError",
+    "Mount", "NanoclawError", "Network", "NotFound", "Outbound", "OutboundFile", "Outcome", "Parameter",
+    "PluginContext", "PluginError", "Provider", "Quoted", "Readiness", "Receipt", "Receive", "Resource",
+    "RoomId", "Roster", "RunningService", "Runtime", "RuntimeAdapter", "Sandbox", "SandboxExit",
+    "SandboxFailed", "SandboxPart", "SandboxRefused", "SandboxSpec", "Service", "SessionId", "Settings",
+    "SettingsError", "ShowsStatus", "ShowsTyping", "Step", "StepKind", "Sweep", "TokenCount", "TransportError",
+    "UnknownCommand", "Upstream", "UsageReader", "UserId", "Verb", "Verdict", "Vote", "WiringId", "hookimpl",
+    "installed_sandbox_parts", "load_settings", "running_host",
+]
+# fmt: on
