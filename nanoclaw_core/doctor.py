@@ -206,14 +206,14 @@ async def _fenced_look(name: str, look: Callable[[], Awaitable[Readiness]]) -> F
     try:
         async with asyncio.timeout(LOOK_TIMEOUT_S):
             readiness = await look()
+        state = Health.OK if readiness.ready and readiness.isolates else Health.WARNING
+        return Finding(area="runtimes", name=name, state=state, detail=readiness.detail, remedy=readiness.remedy)
     except TimeoutError:
         return _problem(
             "runtimes", name, f"did not answer within {LOOK_TIMEOUT_S:.0f} s", "Look whether its engine hangs."
         )
     except Exception as error:  # the call fence: a runtime is a plugin's code
         return _problem("runtimes", name, f"{type(error).__name__}: {error}", "Mend or upgrade the plugin.")
-    state = Health.OK if readiness.ready and readiness.isolates else Health.WARNING
-    return Finding(area="runtimes", name=name, state=state, detail=readiness.detail, remedy=readiness.remedy)
 
 
 def _providers(parts: Parts, settings: Settings, environment: Mapping[str, str]) -> list[Finding]:

@@ -24,6 +24,7 @@ from nanoclaw_core.mailbox.directories import SessionDirectories
 
 BUSY_TIMEOUT_MS = 50  # a runner's commit takes one or two; a sandbox that locks longer must not stop the host
 ROWS_AT_ONCE = 500
+ROW_BYTES_AT_MOST = 8_000_000  # a million characters of text, escaped, and some room
 FILES_AT_MOST = 50
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -153,7 +154,8 @@ class Outboxes:
         try:
             if session_id not in self._open:
                 path = self._directories.layout(session_id).outbound_db
-                self._open[session_id] = session_files.open_readable(path, busy_timeout_ms=BUSY_TIMEOUT_MS)
+                self._open[session_id] = db = session_files.open_readable(path, busy_timeout_ms=BUSY_TIMEOUT_MS)
+                db.limit(apsw.SQLITE_LIMIT_LENGTH, ROW_BYTES_AT_MOST)
             yield self._open[session_id]
         except apsw.BusyError:
             raise  # the connection is fine; the caller looks again

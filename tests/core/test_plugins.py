@@ -88,19 +88,6 @@ def admit(*answers: object) -> Verdict:
     return plugins.permits("nanoclaw_admit_message", admission=ADMISSION)
 
 
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A directory of installed distributions, and nothing else of ours installed."""
-    path = tmp_path / "site"
-    path.mkdir()
-    before = set(sys.modules)
-    monkeypatch.setattr(sys, "path", [str(path), *(p for p in sys.path if "site-packages" not in p)])
-    yield path
-    for name in set(sys.modules) - before:
-        if str(path) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
-
-
 def load(disabled: Iterable[str] = ()) -> Plugins:
     plugins = Plugins()
     plugins.load_installed(frozenset(disabled))
@@ -141,13 +128,10 @@ def test_a_name_that_two_distributions_offer_stops_the_start_and_names_both(site
         load()
 
 
-def test_a_distribution_that_is_on_the_path_twice_counts_once(
-    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_distribution_that_is_on_the_path_twice_counts_once(site: Path, tmp_path: Path) -> None:
     install(site, "acme-chat", "acme", "")
     install(tmp_path / "older", "Acme_Chat", "acme", "")
-    monkeypatch.syspath_prepend(str(site))
-    sys.path.append(str(tmp_path / "older"))
+    sys.path += [str(site), str(tmp_path / "older")]
     assert [found.source for found in find_installed()] == ["acme-chat 1.2"]
 
 

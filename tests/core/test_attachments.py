@@ -1,0 +1,165 @@
+"""What came with a message: reference §10.1, 6 to 9 and 15, and the names (⚠54, ⚠63)."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nanoclaw_core import Attachment
+from nanoclaw_core.mailbox.attachments import file_name, store
+from nanoclaw_wire.layout import is_safe_name
+
+
+@pytest.fixture
+def incoming(tmp_path: Path) -> Path:
+    """A session's `in/` directory."""
+    (tmp_path / "session" / "in" / "inbox").mkdir(parents=True)
+    return tmp_path / "session" / "in"
+
+
+def stored(
+    incoming: Path, *attachments: Attachment, message_id: str = "in-1", limit: int = 1000
+) -> list[dict[str, Any]]:
+    return store(incoming, message_id, attachments, limit_bytes=limit)
+
+
+def everything_below(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*")}
+
+
+def test_09_an_attachment_lands_in_the_inbox_under_its_name(incoming: Path) -> None:
+    (entry,) = stored(incoming, Attachment(name="a.txt", content=b"hello", mime_type="text/plain"))
+    assert entry == {
+        "name": "a.txt",
+        "type": "file",
+        "mime_type": "text/plain",
+        "size_bytes": 5,
+        "path": "inbox/in-1/a.txt",
+    }
+    assert (incoming / "inbox" / "in-1" / "a.txt").read_bytes() == b"hello"
+
+
+def test_06_a_link_in_the_place_of_the_folder_is_not_followed(incoming: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (incoming / "inbox" / "in-1").symlink_to(tmp_path / "outside")
+    (entry,) = stored(incoming, Attachment(name="a.txt", content=b"hello"))
+    assert entry["problem"] == "could not be stored"
+    assert everything_below(tmp_path / "outside") == set()
+
+
+def test_07_a_link_in_the_place_of_the_file_is_not_followed(incoming: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_text("untouched")
+    (incoming / "inbox" / "in-1").mkdir()
+    (incoming / "inbox" / "in-1" / "a.txt").symlink_to(target)
+    stored(incoming, Attachment(name="a.txt", content=b"hello"))
+    assert target.read_text() == "untouched"
+
+
+def test_warning_29_a_link_in_the_place_of_the_whole_inbox_is_not_followed(incoming: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (incoming / "inbox").rmdir()
+    (incoming / "inbox").symlink_to(tmp_path / "outside")
+    (entry,) = stored(incoming, Attachment(name="a.txt", content=b"hello"))
+    assert "problem" in entry
+    assert everything_below(tmp_path / "outside") == set()
+
+
+def test_warning_54_a_dangling_link_loses_the_attachment_and_not_the_message(incoming: Path, tmp_path: Path) -> None:
+    (incoming / "inbox" / "in-1").symlink_to(tmp_path / "nowhere")
+    (entry,) = stored(incoming, Attachment(name="a.txt", content=b"hello"))
+    assert entry == {"name": "a.txt", "type": "file", "size_bytes": 5, "problem": "could not be stored"}
+
+
+@pytest.mark.parametrize("message_id", ["../evil", "..", ".", "a/b", "/tmp/x", "", "a\0b"])
+def test_08_for_an_unsafe_message_id_nothing_is_made(incoming: Path, tmp_path: Path, message_id: str) -> None:
+    before = everything_below(tmp_path)
+    (entry,) = stored(incoming, Attachment(name="a.txt", content=b"hello"), message_id=message_id)
+    assert "problem" in entry
+    assert everything_below(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["../../evil.txt", "/etc/passwd", "..", "", "a/b.txt", "a\\b.txt", "a\0.txt"])
+def test_15_an_unsafe_name_is_replaced_and_the_bytes_are_stored_once(incoming: Path, tmp_path: Path, name: str) -> None:
+    (entry,) = stored(incoming, Attachment(name=name, content=b"hello", mime_type="text/plain"))
+    assert entry["path"] == "inbox/in-1/attachment-1.txt"
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files == [incoming / "inbox" / "in-1" / "attachment-1.txt"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "mime_type", "name"),
+    [
+        ("file", "application/pdf", "attachment-3.pdf"),
+        ("file", "TEXT/PLAIN; charset=utf-8", "attachment-3.txt"),
+        ("voice", None, "attachment-3.ogg"),
+        ("image", "application/x-unknown", "attachment-3.jpg"),
+        ("file", None, "attachment-3"),
+        ("file", "text/html", "attachment-3"),
+    ],
+)
+def test_a_name_is_made_from_what_is_known(kind: str, mime_type: str | None, name: str) -> None:
+    assert file_name(Attachment(kind=kind, mime_type=mime_type), 3) == name
+
+
+@pytest.mark.parametrize("reserved", ["constructor", "__proto__", "toString", "__class__", "keys", "get"])
+def test_warning_63_a_kind_named_like_a_part_of_the_language_is_only_a_kind(reserved: str) -> None:
+    assert file_name(Attachment(kind=reserved, mime_type=reserved), 1) == "attachment-1"
+
+
+def test_two_attachments_of_one_name_are_both_stored(incoming: Path) -> None:
+    files = [Attachment(name="a.txt", content=content) for content in (b"1", b"2", b"3")]
+    entries = stored(incoming, *files)
+    assert [entry["name"] for entry in entries] == ["a.txt", "a-2.txt", "a-3.txt"]
+    assert [(incoming / entry["path"]).read_bytes() for entry in entries] == [b"1", b"2", b"3"]
+
+
+def test_the_same_message_again_keeps_the_first_copy(incoming: Path) -> None:
+    first = stored(incoming, Attachment(name="a.txt", content=b"first"))
+    stored(incoming, Attachment(name="a.txt", content=b"again"))
+    assert (incoming / first[0]["path"]).read_bytes() == b"first"
+
+
+def test_warning_54_a_name_too_long_for_a_file_is_shortened_and_keeps_its_extension(incoming: Path) -> None:
+    (entry,) = stored(incoming, Attachment(name="ä" * 125 + ".pdf", content=b"hello"))
+    assert entry["name"].endswith("ä.pdf")
+    assert (incoming / entry["path"]).read_bytes() == b"hello"
+
+
+def test_one_attachment_that_is_too_large_loses_only_itself(incoming: Path) -> None:
+    large, small = stored(
+        incoming, Attachment(name="large", content=b"x" * 11), Attachment(name="small", content=b"x" * 10), limit=10
+    )
+    assert (large["problem"], large["size_bytes"]) == ("larger than 10 bytes", 11)
+    assert "path" in small
+    assert not (incoming / "inbox" / "in-1" / "large").exists()
+
+
+def test_an_attachment_without_bytes_is_described(incoming: Path) -> None:
+    (entry,) = stored(incoming, Attachment(name="a.txt", url="https://files.test/a.txt"))
+    assert entry == {"name": "a.txt", "type": "file", "url": "https://files.test/a.txt"}
+    assert everything_below(incoming / "inbox") == set()
+
+
+def test_the_sandboxes_user_can_read_what_was_stored(incoming: Path) -> None:
+    (entry,) = stored(incoming, Attachment(name="a.txt", content=b"hello"))
+    path = incoming / entry["path"]
+    assert path.stat().st_mode & 0o004 or os.umask(0o022) != 0o022
+    assert path.parent.stat().st_mode & 0o005 == 0o005
+
+
+@given(st.lists(st.builds(Attachment, name=st.text(), kind=st.text(), mime_type=st.none() | st.text()), max_size=6))
+def test_every_name_is_safe_short_and_used_once(attachments: list[Attachment]) -> None:
+    entries = store(Path("/nowhere"), "in-1", attachments, limit_bytes=0)
+    names = [entry["name"] for entry in entries]
+    assert len(set(names)) == len(names)
+    assert all(is_safe_name(name) for name in names)
+
+
+def test_a_shortened_name_stays_within_what_file_systems_take() -> None:
+    for extension in ("", ".pdf", "." + "ä" * 10, "." + "x" * 100):
+        name = file_name(Attachment(name="日" * (85 - len(extension.encode()) // 3) + extension), 1)
+        assert len(name.encode()) < 255
+        assert is_safe_name(name)

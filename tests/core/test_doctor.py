@@ -1,0 +1,164 @@
+"""The doctor reports, whatever is broken."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from installed import install
+from nanoclaw_core import Host
+from nanoclaw_core.doctor import Finding, Health, examine
+from nanoclaw_core.instance import initialise
+from nanoclaw_core.testing.instance import Instance
+
+RUNTIME = """
+from nanoclaw_core import Readiness, Runtime, hookimpl
+
+class Adapter:
+    async def check(self):
+        {check}
+    async def close(self):
+        pass
+
+@hookimpl
+def nanoclaw_runtimes():
+    yield Runtime(name="acme", connect=lambda settings, context, parts: Adapter())
+"""
+PROVIDER = """
+from nanoclaw_core import Provider, Upstream, hookimpl
+
+def upstreams(settings, environment):
+    {upstreams}
+
+@hookimpl
+def nanoclaw_providers():
+    yield Provider(name="claude", runs_tools=True, upstreams=upstreams)
+"""
+
+pytestmark = pytest.mark.usefixtures("site")
+
+
+def look(home: Path) -> dict[tuple[str, str], Finding]:
+    return {(finding.area, finding.name): finding for finding in asyncio.run(examine(home, {}))}
+
+
+def test_a_directory_that_does_not_exist_is_named_with_the_remedy_and_not_made(tmp_path: Path) -> None:
+    found = look(tmp_path / "home")
+    assert found["instance", "home"].remedy == "Run `ncl init`."
+    assert found["instance", "database"].state is Health.WARNING
+    assert not (tmp_path / "home").exists()
+
+
+def test_without_any_plugin_it_says_how_to_get_them(tmp_path: Path) -> None:
+    found = look(tmp_path)
+    assert "pip install" in found["plugins", "all"].remedy
+    assert found["runtimes", "isolation"].state is Health.WARNING
+    assert found["providers", "claude"].state is Health.PROBLEM
+    assert found["services", "gateway"].state is Health.PROBLEM
+
+
+def test_an_instance_that_is_well_is_reported_so(tmp_path: Path) -> None:
+    initialise(tmp_path, environment={})
+    found = look(tmp_path)
+    for name in ("home", "settings", "database"):
+        assert found["instance", name].state is Health.OK
+    assert found["instance", "database"].detail == "1 agent groups"
+
+
+def test_a_running_host_is_seen(bare_instance: Instance) -> None:
+    async def scenario() -> list[Finding]:
+        async with Host(bare_instance.settings, environment={}, use_installed_plugins=False):
+            return await examine(bare_instance.settings.home, {})
+
+    host = next(finding for finding in asyncio.run(scenario()) if finding.name == "host")
+    assert host.state is Health.OK
+    assert host.detail.startswith("process ")
+
+
+def test_broken_settings_are_reported_and_everything_else_is_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "nanoclaw.toml").write_text("[core]\nprovidr = 'x'")
+    found = look(tmp_path)
+    assert "did you mean 'provider'" in found["instance", "settings"].detail
+    assert ("services", "gateway") in found
+
+
+@pytest.mark.parametrize("content", [b"garbage" * 200, b"SQLite format 3\0" + b"\xff" * 5000, b""])
+def test_a_broken_database_is_reported(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "nanoclaw.db").write_bytes(content)
+    found = look(tmp_path)
+    assert found["instance", "database"].state is Health.PROBLEM
+    assert "backup" in found["instance", "database"].remedy
+    assert ("services", "gateway") in found
+
+
+def test_a_file_in_the_place_of_the_directory_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "home").touch()
+    assert look(tmp_path / "home")["instance", "settings"].state is Health.PROBLEM
+
+
+def test_a_broken_plugin_is_reported_with_its_distribution_and_the_reason(tmp_path: Path, site: Path) -> None:
+    install(site, "acme-bad", "acme_bad", "1 / 0", plugin="bad")
+    found = look(tmp_path)["plugins", "bad"]
+    assert found.state is Health.PROBLEM
+    assert found.detail == "acme-bad 1.2: ZeroDivisionError: division by zero"
+
+
+def test_two_plugins_of_one_name_are_reported(tmp_path: Path, site: Path) -> None:
+    install(site, "acme-one", "acme_one", "", plugin="chat")
+    install(site, "acme-two", "acme_two", "", plugin="chat")
+    assert "acme-one 1.2 and acme-two 1.2" in look(tmp_path)["plugins", "all"].detail
+
+
+@pytest.mark.parametrize("disabled", ["", "disabled_plugins = ['acme']"])
+def test_a_required_plugin_that_is_absent_or_disabled_is_a_problem(tmp_path: Path, site: Path, disabled: str) -> None:
+    if disabled:
+        install(site, "acme-chat", "acme", "")
+    (tmp_path / "nanoclaw.toml").write_text(f"[core]\nrequired_plugins = ['acme']\n{disabled}")
+    problems = [f for f in asyncio.run(examine(tmp_path, {})) if f.name == "acme" and f.state is Health.PROBLEM]
+    assert [problem.detail.startswith("required and ") for problem in problems] == [True]
+
+
+@pytest.mark.parametrize("check", ["1 / 0", "return None"])
+def test_a_runtime_that_fails_to_answer_is_reported(tmp_path: Path, site: Path, check: str) -> None:
+    install(site, "acme-runtime", "acme", RUNTIME.format(check=check))
+    assert look(tmp_path)["runtimes", "acme"].state is Health.PROBLEM
+
+
+def test_a_runtime_says_how_it_is_and_what_to_do(tmp_path: Path, site: Path) -> None:
+    check = "return Readiness(ready=False, isolates=False, detail='no engine', remedy='Start it.')"
+    install(site, "acme-runtime", "acme", RUNTIME.format(check=check))
+    found = look(tmp_path)["runtimes", "acme"]
+    assert (found.state, found.detail, found.remedy) == (Health.WARNING, "no engine", "Start it.")
+
+
+def test_a_provider_without_its_key_says_so(tmp_path: Path, site: Path) -> None:
+    answer = "return [Upstream(name='a', base_url='https://model.test', missing='no model key: set KEY')]"
+    install(site, "acme-provider", "acme", PROVIDER.format(upstreams=answer))
+    found = look(tmp_path)["providers", "claude"]
+    assert (found.state, found.detail) == (Health.WARNING, "no model key: set KEY")
+
+
+@pytest.mark.parametrize("answer", ["1 / 0", "return 7", "return [7]"])
+def test_a_provider_that_fails_to_answer_is_reported(tmp_path: Path, site: Path, answer: str) -> None:
+    install(site, "acme-provider", "acme", PROVIDER.format(upstreams=answer))
+    assert look(tmp_path)["providers", "claude"].state is Health.PROBLEM
+
+
+def test_with_everything_broken_at_once_everything_is_reported(tmp_path: Path, site: Path) -> None:
+    install(site, "acme-bad", "acme_bad", "1 / 0", plugin="bad")
+    install(site, "acme-runtime", "acme_runtime", RUNTIME.format(check="1 / 0"), plugin="runtime")
+    install(site, "acme-provider", "acme_provider", PROVIDER.format(upstreams="1 / 0"), plugin="provider")
+    (tmp_path / "nanoclaw.toml").write_bytes(b"\xff")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "nanoclaw.db").write_bytes(b"garbage" * 200)
+    found = look(tmp_path)
+    broken = {key for key, finding in found.items() if finding.state is Health.PROBLEM}
+    assert {
+        ("instance", "settings"),
+        ("instance", "database"),
+        ("plugins", "bad"),
+        ("runtimes", "acme"),
+        ("providers", "claude"),
+        ("services", "gateway"),
+    } <= broken
+    assert all(finding.remedy for key, finding in found.items() if key in broken)

@@ -1,0 +1,119 @@
+"""The instance directory: making a first one that works, and agent groups in it."""
+
+from pathlib import Path
+
+import apsw
+import pytest
+from nanoclaw_core import InvalidArguments, NanoclawError, SettingsError, load_settings
+from nanoclaw_core.instance import OPERATOR, Places, create_agent_group, initialise, open_database
+from nanoclaw_core.store import agents, rooms
+from nanoclaw_core.store.rooms import EngageMode
+from nanoclaw_core.testing.instance import Instance
+
+
+def test_a_first_instance_has_an_agent_its_terminal_and_an_owner(tmp_path: Path) -> None:
+    initialise(tmp_path / "home", environment={})
+    places = Places(home=tmp_path / "home")
+    assert load_settings(places.home, {}).core.owners == [OPERATOR]
+    db = open_database(places)
+    (group,) = agents.all_groups(db)
+    room = rooms.find(db, "terminal", "local")
+    assert room is not None
+    (wiring,) = rooms.wirings_of(db, room.id)
+    assert (wiring.agent_group_id, wiring.engage_mode, wiring.engage_pattern) == (group.id, EngageMode.PATTERN, ".")
+    assert agents.config_of(db, group.id).cli_scope == "global"
+    db.close()
+
+
+def test_making_it_again_changes_nothing_and_says_so(tmp_path: Path) -> None:
+    assert len(initialise(tmp_path, environment={}).created) == 3
+    (tmp_path / "groups" / "main" / "CLAUDE.md").write_text("mine")
+    (tmp_path / "nanoclaw.toml").write_text("[core]\nprovider = 'mock'\n")
+    assert initialise(tmp_path, environment={}).created == []
+    assert (tmp_path / "groups" / "main" / "CLAUDE.md").read_text() == "mine"
+    assert load_settings(tmp_path, {}).core.provider == "mock"
+
+
+def test_what_is_missing_is_made_and_the_rest_stays(tmp_path: Path) -> None:
+    initialise(tmp_path, environment={})
+    db = open_database(Places(home=tmp_path))
+    db.execute("DELETE FROM messaging_groups")
+    db.close()
+    assert initialise(tmp_path, environment={}).created == ["wiring of the terminal"]
+
+
+def test_broken_settings_are_reported_and_kept(tmp_path: Path) -> None:
+    (tmp_path / "nanoclaw.toml").write_text("[core")
+    with pytest.raises(SettingsError):
+        initialise(tmp_path, environment={})
+    assert (tmp_path / "nanoclaw.toml").read_text() == "[core"
+
+
+def test_everything_in_it_is_its_owners_alone(tmp_path: Path) -> None:
+    initialise(tmp_path / "home", environment={})
+    for name in ("", "data", "run", "logs", "groups", "nanoclaw.toml", "data/nanoclaw.db"):
+        assert (tmp_path / "home" / name).stat().st_mode & 0o077 == 0, name
+
+
+def test_a_place_that_cannot_be_made_is_named_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NanoclawError, match="cannot be made: .* Choose another with --home"):
+        initialise(tmp_path / "file" / "home", environment={})
+
+
+@pytest.mark.parametrize("content", [b"garbage" * 200, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_a_damaged_database_is_named_with_the_remedy(tmp_path: Path, content: bytes) -> None:
+    places = Places(home=tmp_path)
+    places.make()
+    places.database.write_bytes(content)
+    with pytest.raises(NanoclawError, match=r"nanoclaw\.db cannot be opened: .*backup"):
+        open_database(places)
+
+
+def test_two_instances_have_two_ids_and_one_keeps_its_own(tmp_path: Path) -> None:
+    one, two = Places(home=tmp_path / "one"), Places(home=tmp_path / "two")
+    assert one.instance_id == Places(home=tmp_path / "two" / ".." / "one").instance_id
+    assert one.instance_id != two.instance_id
+    assert len(one.instance_id) == 12
+
+
+def test_warning_16_a_group_is_made_whole(bare_instance: Instance) -> None:
+    group = create_agent_group(bare_instance.db, bare_instance.places, name="Ada's helper", folder="ada")
+    assert (bare_instance.places.groups / "ada" / "CLAUDE.md").read_text().startswith("# Ada's helper\n")
+    assert (
+        bare_instance.db.execute("SELECT count(*) FROM container_configs WHERE agent_group_id = ?", (group.id,)).get
+        == 1
+    )
+
+
+@pytest.mark.parametrize(
+    "folder", ["", ".", "..", "../x", "a/b", "/etc", "global", "Global", "-x", "_x", "a b", "a\n", "ä", "x" * 65]
+)
+def test_warning_16_a_folder_that_is_no_safe_name_is_refused_and_nothing_is_made(
+    bare_instance: Instance, folder: str
+) -> None:
+    with pytest.raises(InvalidArguments, match="folder"):
+        create_agent_group(bare_instance.db, bare_instance.places, name="X", folder=folder)
+    assert list(bare_instance.places.groups.iterdir()) == []
+    assert agents.all_groups(bare_instance.db) == []
+
+
+def test_a_folder_belongs_to_one_group(bare_instance: Instance) -> None:
+    bare_instance.group("ada")
+    with pytest.raises(InvalidArguments, match="belongs to another agent group"):
+        create_agent_group(bare_instance.db, bare_instance.places, name="Second", folder="ada")
+
+
+def test_instructions_that_are_there_already_are_kept(bare_instance: Instance) -> None:
+    folder = bare_instance.places.groups / "ada"
+    folder.mkdir()
+    (folder / "CLAUDE.md").write_text("mine")
+    bare_instance.group("ada")
+    assert (folder / "CLAUDE.md").read_text() == "mine"
+
+
+def test_a_group_without_a_name_leaves_no_row(bare_instance: Instance) -> None:
+    with pytest.raises(apsw.ConstraintError):
+        create_agent_group(bare_instance.db, bare_instance.places, name="", folder="ada")
+    assert agents.all_groups(bare_instance.db) == []
+    assert bare_instance.db.execute("SELECT count(*) FROM container_configs").get == 0

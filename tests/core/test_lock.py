@@ -1,0 +1,111 @@
+"""I11: one host per instance directory, by a lock that dies with its process."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from nanoclaw_core import AlreadyRunning, Host
+from nanoclaw_core.lock import FILE_NAME, InstanceLock, owner_of
+from nanoclaw_core.testing.instance import Instance
+
+HOLDER = """
+import sys
+from pathlib import Path
+from nanoclaw_core.lock import InstanceLock
+InstanceLock(Path(sys.argv[1])).acquire()
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def another_process(run_dir: Path) -> Iterator[subprocess.Popen[str]]:
+    """Let another process hold the lock."""
+    command = [sys.executable, "-c", HOLDER, str(run_dir)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_invariant_11_a_second_process_is_refused_and_told_who_has_it(tmp_path: Path) -> None:
+    with another_process(tmp_path) as process:
+        assert owner_of(tmp_path) == process.pid
+        with pytest.raises(AlreadyRunning, match=f"process {process.pid}"):
+            InstanceLock(tmp_path).acquire()
+
+
+def test_invariant_11_a_process_that_is_killed_lets_go(tmp_path: Path) -> None:
+    with another_process(tmp_path) as process:
+        process.kill()
+        process.wait()
+        assert owner_of(tmp_path) is None
+        lock = InstanceLock(tmp_path)
+        lock.acquire()
+        lock.release()
+
+
+def test_warning_45_a_second_host_on_one_directory_does_not_start(bare_instance: Instance) -> None:
+    async def scenario() -> None:
+        async with Host(bare_instance.settings, environment={}, use_installed_plugins=False) as first:
+            second = Host(bare_instance.settings, environment={}, use_installed_plugins=False)
+            with pytest.raises(AlreadyRunning):
+                await second.__aenter__()
+            assert first.status()["state"] == "running"
+            assert bare_instance.places.control_socket.exists()
+
+    asyncio.run(scenario())
+
+
+def test_a_host_that_stopped_makes_room_for_the_next(bare_instance: Instance) -> None:
+    async def scenario() -> None:
+        for _ in range(2):
+            async with Host(bare_instance.settings, environment={}, use_installed_plugins=False):
+                assert owner_of(bare_instance.places.run) is not None
+
+    asyncio.run(scenario())
+    assert owner_of(bare_instance.places.run) is None
+
+
+def test_looking_who_runs_makes_nothing(tmp_path: Path) -> None:
+    assert owner_of(tmp_path) is None
+    assert not (tmp_path / FILE_NAME).exists()
+
+
+def test_a_lock_can_be_taken_again_after_it_was_released(tmp_path: Path) -> None:
+    lock = InstanceLock(tmp_path)
+    for _ in range(2):
+        lock.acquire()
+        lock.release()
+        lock.release()
+
+
+def test_somebody_who_only_looks_does_not_keep_a_host_from_starting(tmp_path: Path) -> None:
+    looking = [sys.executable, "-c", LOOKER, str(tmp_path)]
+    with subprocess.Popen(looking, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as looker:
+        assert looker.stdout is not None
+        assert looker.stdout.readline() == "looking\n"
+        try:
+            for _ in range(300):
+                lock = InstanceLock(tmp_path)
+                lock.acquire()
+                lock.release()
+        finally:
+            looker.kill()
+
+
+LOOKER = """
+import sys
+from pathlib import Path
+from nanoclaw_core.lock import owner_of
+print("looking", flush=True)
+while True:
+    owner_of(Path(sys.argv[1]))
+"""

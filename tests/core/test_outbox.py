@@ -1,0 +1,366 @@
+"""Reading what a sandbox wrote: reference §10.1, 2 to 5, and what a hostile one can put there (⚠29, I6)."""
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+from attrs import frozen
+from nanoclaw_core import InvalidArguments
+from nanoclaw_core.delivery.pump import UNREADABLE
+from nanoclaw_core.ids import SessionId
+from nanoclaw_core.mailbox.directories import open_root
+from nanoclaw_core.mailbox.outbox import FILES_AT_MOST, NeedsItsRunner, Outboxes, OutboxRefused
+from nanoclaw_wire import outbound, session_files
+from nanoclaw_wire.layout import Layout
+from nanoclaw_wire.outbound import NewOutbound, OutKind
+
+SESSION = SessionId("ses-1")
+LIMIT = 1000
+
+
+@frozen
+class Side:
+    """One session: the host's reader, and the files that the sandbox may change."""
+
+    outboxes: Outboxes
+    layout: Layout
+    home: Path
+
+    def put(self, name: str, content: bytes = b"hello", message_id: str = "out-1") -> Path:
+        path = self.layout.outbox / message_id / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        return path
+
+    def read(self, *names: object, message_id: str = "out-1") -> list[tuple[str, bytes]]:
+        return [(file.name, file.content) for file in self.outboxes.files(SESSION, message_id, names)]
+
+    def refused(self, *names: object, message_id: str = "out-1") -> str:
+        with pytest.raises(OutboxRefused) as caught:
+            self.read(*names, message_id=message_id)
+        return str(caught.value)
+
+
+@pytest.fixture
+def side(tmp_path: Path) -> Iterator[Side]:
+    directories = open_root(tmp_path)
+    layout = directories.create(SESSION)
+    outboxes = Outboxes(directories, file_bytes=LIMIT)
+    signal.alarm(30)  # a reader that hangs in an open file cannot be ended by Python
+    yield Side(outboxes, layout, tmp_path)
+    signal.alarm(0)
+    outboxes.close()
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+# Files
+
+
+def test_05_a_file_is_returned_with_name_and_bytes_and_clearing_removes_its_folder(side: Side) -> None:
+    side.put("a.txt", b"hello")
+    assert side.read("a.txt") == [("a.txt", b"hello")]
+    side.outboxes.clear(SESSION, "out-1")
+    assert os.listdir(side.layout.outbox) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret", "../../../secret", "/etc/passwd", "..", ".", "", "a/b", "a\0b", 7, None, ["a"]]
+)
+def test_02_a_name_that_leads_elsewhere_is_refused(side: Side, name: object) -> None:
+    side.put("a.txt")
+    (side.layout.outbox / "secret").write_text("secret")
+    assert "no safe file name" in side.refused(name)
+
+
+def test_03_a_link_to_a_file_outside_is_refused(side: Side) -> None:
+    (side.home / "secret").write_text("secret")
+    side.put("a.txt")
+    (side.layout.outbox / "out-1" / "link").symlink_to(side.home / "secret")
+    assert "cannot be opened" in side.refused("link")
+
+
+@pytest.mark.parametrize("message_id", ["../..", "..", ".", "", "a/b", "/tmp"])
+def test_04_clearing_under_a_name_that_leads_elsewhere_deletes_nothing(side: Side, message_id: str) -> None:
+    side.put("a.txt")
+    side.outboxes.clear(SESSION, message_id)
+    assert side.read("a.txt")
+    assert side.layout.outbound_db.exists()
+    assert "safe folder" in side.refused("a.txt", message_id=message_id)
+
+
+def test_warning_29_a_link_in_the_place_of_the_outbox_is_not_followed(side: Side) -> None:
+    outside = side.home / "outside" / "out-1"
+    outside.mkdir(parents=True)
+    (outside / "a.txt").write_text("secret")
+    side.layout.outbox.rmdir()
+    side.layout.outbox.symlink_to(side.home / "outside")
+    assert "cannot be opened" in side.refused("a.txt")
+    side.outboxes.clear(SESSION, "out-1")
+    assert (outside / "a.txt").exists()
+
+
+def test_warning_29_a_link_in_the_place_of_the_folder_is_not_followed(side: Side) -> None:
+    outside = side.home / "outside"
+    outside.mkdir()
+    (outside / "a.txt").write_text("secret")
+    (side.layout.outbox / "out-1").symlink_to(outside)
+    assert "cannot be opened" in side.refused("a.txt")
+    side.outboxes.clear(SESSION, "out-1")
+    assert (outside / "a.txt").exists()
+
+
+def test_warning_29_a_file_with_a_second_name_is_refused(side: Side) -> None:
+    (side.home / "secret").write_text("secret")
+    side.put("a.txt")
+    os.link(side.home / "secret", side.layout.outbox / "out-1" / "second")
+    assert "not a plain file" in side.refused("second")
+
+
+def test_warning_29_a_pipe_a_socket_and_a_directory_are_refused_without_waiting(side: Side) -> None:
+    folder = side.put("a.txt").parent
+    os.mkfifo(folder / "pipe")
+    (folder / "directory").mkdir()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(folder / "socket"))
+        before = open_descriptors()
+        for name in ("pipe", "directory", "socket"):
+            side.refused(name)
+    assert open_descriptors() <= before
+
+
+def test_warning_29_a_device_is_refused(side: Side) -> None:
+    folder = side.put("a.txt").parent
+    (folder / "zero").symlink_to("/dev/zero")
+    assert "cannot be opened" in side.refused("zero")
+
+
+def test_files_that_are_together_too_large_are_refused(side: Side) -> None:
+    side.put("half", b"x" * (LIMIT // 2))
+    side.put("rest", b"x" * (LIMIT - LIMIT // 2))
+    side.put("more", b"x")
+    assert len(side.read("half", "rest")) == 2
+    assert "'more' makes the message larger than" in side.refused("half", "rest", "more")
+
+
+def test_a_file_that_is_far_too_large_is_not_read_whole(side: Side) -> None:
+    with side.put("huge").open("wb") as file:
+        file.truncate(10**12)
+    assert "larger than" in side.refused("huge")
+
+
+def test_too_many_files_are_refused(side: Side) -> None:
+    side.put("a.txt")
+    assert f"at most {FILES_AT_MOST}" in side.refused(*["a.txt"] * (FILES_AT_MOST + 1))
+
+
+def test_a_file_or_a_folder_that_is_not_there_is_named(side: Side) -> None:
+    assert "outbox/out-1" in side.refused("a.txt")
+    side.put("a.txt")
+    assert "'b.txt' cannot be opened" in side.refused("b.txt")
+
+
+def test_a_message_without_files_needs_no_folder(side: Side) -> None:
+    assert side.read() == []
+
+
+def test_a_folder_that_cannot_be_cleared_is_left(side: Side) -> None:
+    (side.put("a.txt").parent / "inner").mkdir()
+    side.outboxes.clear(SESSION, "out-1")
+    assert (side.layout.outbox / "out-1" / "inner").exists()
+
+
+def test_refusals_leave_no_descriptor_open(side: Side) -> None:
+    folder = side.put("a.txt").parent
+    (folder / "directory").mkdir()
+    before = open_descriptors()
+    for _ in range(20):
+        side.refused("a.txt", "directory")
+        side.refused("nowhere")
+    assert open_descriptors() == before
+
+
+# The database
+
+
+def write(side: Side, *ids: str) -> None:
+    db = session_files.open_writable(side.layout.outbound_db)
+    outbound.write(db, now="x", messages=[NewOutbound(id=i, kind=OutKind.CHAT, at="x", content="{}") for i in ids])
+    db.close()
+
+
+def test_news_are_what_came_after_a_number(side: Side) -> None:
+    write(side, "a", "b")
+    assert [message.id for message in side.outboxes.news(SESSION, 1).messages] == ["b"]
+
+
+def replace_with_link(path: Path) -> None:
+    path.rename(path.with_name("moved"))
+    path.symlink_to("moved")
+
+
+def replace_with_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def replace_with_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def replace_with_garbage(path: Path) -> None:
+    path.write_bytes(b"garbage" * 1000)
+
+
+def replace_with_nothing(path: Path) -> None:
+    path.unlink()
+
+
+def replace_with_emptiness(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def replace_with_a_second_name(path: Path) -> None:
+    os.link(path, path.with_name("second"))
+
+
+def replace_journal_with_pipe(path: Path) -> None:
+    journal = path.with_name(f"{path.name}-journal")
+    journal.unlink(missing_ok=True)
+    os.mkfifo(journal)
+
+
+def replace_with_wal(path: Path) -> None:
+    db = apsw.Connection(str(path))
+    db.pragma("journal_mode", "wal")
+    db.close()
+
+
+def replace_with_other_tables(path: Path) -> None:
+    db = apsw.Connection(str(path))
+    db.execute("DROP TABLE messages_out; CREATE TABLE messages_out (other); DROP TABLE runner_state")
+    db.close()
+
+
+def replace_with_a_view(path: Path) -> None:
+    db = apsw.Connection(str(path))
+    db.execute(
+        "DROP TABLE messages_out; CREATE VIEW messages_out AS WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1"
+        " FROM n) SELECT i AS seq, i AS id, 'chat' AS kind, '' AS at, NULL AS deliver_after, NULL AS in_reply_to,"
+        " NULL AS channel, NULL AS room, NULL AS thread, '{}' AS content FROM n"
+    )
+    db.close()
+
+
+REPLACEMENTS = [
+    replace_with_link,
+    replace_with_pipe,
+    replace_with_directory,
+    replace_with_garbage,
+    replace_with_nothing,
+    replace_with_emptiness,
+    replace_with_a_second_name,
+    replace_journal_with_pipe,
+    replace_with_wal,
+    replace_with_other_tables,
+    replace_with_a_view,
+]
+
+
+@pytest.mark.parametrize("replace", REPLACEMENTS)
+def test_warning_29_whatever_stands_in_the_files_place_the_reader_refuses_and_goes_on(
+    side: Side, replace: Callable[[Path], None]
+) -> None:
+    write(side, "a")
+    replace(side.layout.outbound_db)
+    before = open_descriptors()
+    for _ in range(2):
+        with pytest.raises(UNREADABLE):
+            side.outboxes.news(SESSION, 0)
+    assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("replace", [replace_with_garbage, replace_journal_with_pipe, replace_with_other_tables])
+def test_warning_29_what_is_replaced_while_it_is_open_is_refused_too(
+    side: Side, replace: Callable[[Path], None]
+) -> None:
+    write(side, "a")
+    assert len(side.outboxes.news(SESSION, 0).messages) == 1
+    replace(side.layout.outbound_db)
+    with pytest.raises(UNREADABLE):
+        side.outboxes.news(SESSION, 0)
+
+
+def test_after_a_refusal_a_good_file_is_read_again(side: Side) -> None:
+    write(side, "a")
+    good = side.layout.outbound_db.read_bytes()
+    replace_with_garbage(side.layout.outbound_db)
+    with pytest.raises(UNREADABLE):
+        side.outboxes.news(SESSION, 0)
+    side.layout.outbound_db.write_bytes(good)
+    assert len(side.outboxes.news(SESSION, 0).messages) == 1
+
+
+def test_a_locked_file_is_busy_and_not_broken(side: Side) -> None:
+    writer = session_files.open_writable(side.layout.outbound_db)
+    writer.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(apsw.BusyError):
+        side.outboxes.news(SESSION, 0)
+    writer.execute("ROLLBACK")
+    writer.close()
+    assert side.outboxes.news(SESSION, 0).messages == []
+
+
+def test_a_file_whose_runner_was_killed_waits_for_the_next_one(side: Side) -> None:
+    replace_journal_with_pipe(side.layout.outbound_db)
+    with pytest.raises(NeedsItsRunner):
+        side.outboxes.news(SESSION, 0)
+
+
+def test_one_row_cannot_fill_the_hosts_memory(side: Side) -> None:
+    db = session_files.open_writable(side.layout.outbound_db)
+    db.execute(
+        "INSERT INTO messages_out (seq, id, kind, at, content) VALUES (1, 'a', 'chat', 'x', printf('%.*c', 50000000, 'x'))"
+    )
+    db.close()
+    with pytest.raises(apsw.TooBigError):
+        side.outboxes.news(SESSION, 0)
+
+
+# The rest
+
+
+def test_a_heartbeat_is_the_files_time(side: Side) -> None:
+    assert side.outboxes.heartbeat_at(SESSION) is None
+    side.layout.heartbeat.touch()
+    os.utime(side.layout.heartbeat, (1_770_000_000, 1_770_000_000))
+    assert side.outboxes.heartbeat_at(SESSION) == 1_770_000_000
+
+
+def test_a_heartbeat_that_is_no_plain_file_is_none(side: Side) -> None:
+    side.layout.heartbeat.symlink_to("/etc/passwd")
+    assert side.outboxes.heartbeat_at(SESSION) is None
+
+
+@pytest.mark.parametrize("session_id", ["..", "", "a/b", "../../etc"])
+def test_a_session_id_that_leads_elsewhere_is_refused(side: Side, session_id: str) -> None:
+    with pytest.raises(InvalidArguments):
+        side.outboxes.news(SessionId(session_id), 0)
+
+
+def test_01_a_new_session_has_its_directories_and_both_files(side: Side) -> None:
+    assert side.layout.outbox.is_dir()
+    assert side.layout.inbox.is_dir()
+    assert side.layout.inbound_db.is_file()
+    assert side.layout.outbound_db.is_file()
+
+
+def test_other_users_of_the_machine_cannot_reach_sessions(side: Side) -> None:
+    assert (side.home / "sessions").stat().st_mode & 0o077 == 0
