@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from nanoclaw_runtime_docker.command import image
 
 from nanoclaw_core import Network, SandboxFailed, SandboxRefused
-from nanoclaw_core.cli.invocation import Invocation
+from nanoclaw_cli.invocation import Invocation
 from nanoclaw_core.testing.runtime_place import Place, new_place
 from nanoclaw_core.testing.runtime_programs import CONNECT, WAIT_FOR_SIGTERM
 from nanoclaw_core.testing.runtime_scenario import connected, patiently, run, started

@@ -170,8 +170,8 @@ class ProcessRuntime:
                 await asyncio.to_thread(compile_packages, self._interpreter.packages)
             elif not again:
                 return self._trouble
-            self._trouble = await self._try_bubblewrap(self._interpreter)
-            if self._trouble is not None:
+            before, self._trouble = self._trouble, await self._try_bubblewrap(self._interpreter)
+            if self._trouble is not None and self._trouble != before:
                 log.warning("sandboxes are not isolated", extra={"reason": self._trouble})
             return self._trouble
 
