@@ -1,4 +1,4 @@
-"""Actions: what runners ask of the host. Each passes the guard, runs at most once, and is answered with a system row."""
+"""Actions: what runners ask of the host. Each passes the guard, runs at most once, and gets a system row as answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The control socket: `ncl` on the host. Whoever can reach the socket is the operator; its file mode is the fence (I7)."""
+"""The control socket: `ncl` on the host. Whoever can reach it is the operator; its file mode is the fence (I7)."""
 
 from __future__ import annotations
 

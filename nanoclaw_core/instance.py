@@ -94,8 +94,16 @@ class Initialised:
     created: Sequence[str]
 
 
-def initialise(home: Path, *, environment: Mapping[str, str]) -> Initialised:
-    """Make an instance that answers at the terminal; what is there already stays.
+def is_instance(home: Path) -> bool:
+    """Say whether a directory is an instance: whether it has settings."""
+    return (home / FILE_NAME).exists()
+
+
+def initialise(home: Path, *, environment: Mapping[str, str], room: tuple[str, str] = TERMINAL_ROOM) -> Initialised:
+    """Make an instance whose first agent answers in one room; what is there already stays.
+
+    Args:
+        room: Channel and room, the terminal's unless an application brings a channel of its own.
 
     Raises:
         NanoclawError: A directory cannot be made, or a settings file that is there is broken.
@@ -111,7 +119,7 @@ def initialise(home: Path, *, environment: Mapping[str, str]) -> Initialised:
     load_settings(home, environment)
     db = open_database(places)
     try:
-        created += _first_agent(db, places)
+        created += _first_agent(db, places, room)
     finally:
         db.close()
     return Initialised(created=created)
@@ -154,7 +162,7 @@ def create_agent_group(
     return agents.create(db, name=name, folder=folder, config=config)
 
 
-def _first_agent(db: apsw.Connection, places: Places) -> list[str]:
+def _first_agent(db: apsw.Connection, places: Places, room: tuple[str, str]) -> list[str]:
     created = []
     with db:
         group = agents.by_folder(db, FIRST_GROUP)
@@ -162,16 +170,15 @@ def _first_agent(db: apsw.Connection, places: Places) -> list[str]:
             group = create_agent_group(db, places, name="Nano", folder=FIRST_GROUP)
             agents.save_config(db, evolve(agents.config_of(db, group.id), cli_scope="global"))
             created.append(f"agent group {FIRST_GROUP}")
-        room = rooms.find(db, *TERMINAL_ROOM)
-        if room is None:
-            channel, name = TERMINAL_ROOM
-            room = rooms.create(db, channel=channel, room=name, name="terminal", is_group=False)
+        if rooms.find(db, *room) is None:
+            channel, name = room
+            made = rooms.create(db, channel=channel, room=name, name=channel, is_group=False)
             rooms.wire(
                 db,
-                messaging_group_id=room.id,
+                messaging_group_id=made.id,
                 agent_group_id=group.id,
                 engage_mode=EngageMode.PATTERN,
                 engage_pattern=".",
             )
-            created.append("wiring of the terminal")
+            created.append(f"wiring of the {channel}")
     return created

@@ -1,4 +1,4 @@
-"""The moving parts of a host, connected: router, mailbox, supervisor, pump, lanes, voice, and what each tells the others."""
+"""The moving parts of a host and how they are connected: router, mailbox, supervisor, pump, lanes, voice."""
 
 from __future__ import annotations
 

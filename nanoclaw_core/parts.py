@@ -1,4 +1,4 @@
-"""Everything the plugins of one host offer, collected once at its start, each with its plugin's settings and context."""
+"""Everything the plugins of one host offer, collected once at its start, with settings and context."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def collect(plugins: Plugins) -> Parts:
 
 
 def with_settings(parts: Parts, plugins: Plugins, settings: Settings, environment: Mapping[str, str]) -> Parts:
-    """Give each plugin its settings; one whose settings do not fit is recorded as failed, and its parts are left out."""
+    """Give each plugin its settings; one whose settings do not fit is recorded as failed and left out."""
     structured: dict[str, Any] = {}
     failed: set[str] = set()
     for offers in (parts.channels, parts.providers, parts.runtimes, parts.services):

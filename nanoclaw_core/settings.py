@@ -1,8 +1,8 @@
 """nanoclaw.toml: what an operator sets, checked where it is read.
 
-`[core]` is `CoreSettings`; `[plugins.<name>]` has the shape that the plugin declares. Unknown keys are refused with the nearest
-known one. A text value may be `env:NAME` or `file:PATH` (relative to the instance directory), so that secrets stay out
-of the file.
+`[core]` is `CoreSettings`; `[plugins.<name>]` has the shape that the plugin declares. Unknown keys are refused with
+the nearest known one. A text value may be `env:NAME` or `file:PATH` (relative to the instance directory), so that
+secrets stay out of the file.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class CoreSettings:
     Args:
         owners: User ids with all rights, `terminal:operator`.
         provider: What answers where neither session nor agent group says.
-        fallback_provider: What answers where `provider` was not chosen by anybody and cannot work (no key); empty is nothing.
+        fallback_provider: What answers where nobody chose `provider` and it cannot work (no key); empty is nothing.
         runtime: `docker`, `process`, …; empty chooses what is ready.
         network: `gateway`, `open` or `none`, where the agent group does not say.
         timezone: An IANA name; empty takes the machine's.
@@ -58,7 +58,7 @@ class CoreSettings:
         outgoing_file_bytes: How large the files of one outgoing message may be together.
         attachment_bytes: How large one incoming attachment may be.
         delivery_pauses_s: How long a failed delivery waits before each further attempt; one attempt more than pauses.
-        start_pauses_s: How long a sandbox that could not be started waits before the next attempts; the last one repeats.
+        start_pauses_s: How long a sandbox that could not be started waits before the next attempts; the last repeats.
         retry_pause_s: How long a message waits after its sandbox died over it; doubles each time, five times.
         disabled_plugins: Not loaded.
         required_plugins: Without them the host refuses to start.

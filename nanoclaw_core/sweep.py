@@ -1,4 +1,4 @@
-"""The sweep: once a minute, what no event told us. Its cost follows what runs and what is due, not what ever was (⚠27)."""
+"""The sweep: once a minute, what no event told us. It costs what runs and what is due, not what ever was (⚠27)."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class Lanes:
         self.put(deliveries.open_deliveries(self._with.db))
 
     def put(self, queued: Iterable[Delivery]) -> None:
-        """Queue stored messages behind what their destinations already have; one with a later date waits for it aside."""
+        """Queue stored messages behind what their destinations have; one with a later date waits for it aside."""
         for delivery in queued:
             wait_s = _seconds_until(delivery.next_try_at) if delivery.attempts == 0 else 0.0
             if wait_s > 0:

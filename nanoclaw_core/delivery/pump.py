@@ -1,6 +1,6 @@
 """The pump: when a runner rings, look into its file and pass on what is there.
 
-Rings are joined: one look at a time per session, and a sandbox that rings without writing is looked at ever more slowly.
+Rings are joined: one look at a time per session, and a sandbox that rings without writing is looked at more slowly.
 """
 
 from __future__ import annotations

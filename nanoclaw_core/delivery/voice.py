@@ -1,4 +1,4 @@
-"""What the host itself says: to people, through the same lanes as everybody, and to agents, as a note in their inbox."""
+"""What the host itself says: to people, through the same lanes as everybody, and to agents, in their inbox."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verbs, resources, actions, approval handlers, rosters, migrations and sweeps: what plugins add to the host's own work."""
+"""What plugins add to the host's own work, from verbs and actions to migrations and sweeps."""
 
 from __future__ import annotations
 

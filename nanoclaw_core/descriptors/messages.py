@@ -101,7 +101,8 @@ class Receipt:
     """The core's answer to an adapter: the message is durable, or was turned down.
 
     Args:
-        outcome: ROUTED woke an agent, KEPT is context for later, DROPPED was refused and recorded, IGNORED concerned nobody.
+        outcome: ROUTED woke an agent, KEPT is context for later, DROPPED was refused and recorded, IGNORED concerned
+            nobody.
         reason: Why, for DROPPED and IGNORED.
         correlation_id: Follows the message through the logs.
     """

@@ -1,4 +1,4 @@
-"""Providers, host half: what runs the model loop in the sandbox needs from the host, which is keys and hosts, never shared."""
+"""Providers, host half: the keys and hosts that a model loop in the sandbox needs, and which never go there."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Upstream:
         name: The first path segment in the sandbox: `http://127.0.0.1:PORT/<name>/…` goes to `<base_url>/…`.
         base_url: `https://api.anthropic.com`; a path in it is kept in front.
         headers: What the gateway adds: the credential. Never shown, never logged, never in the sandbox.
-        append: List headers (`anthropic-beta`) whose value is added to what the sandbox sends, where it is not in it yet.
+        append: List headers (`anthropic-beta`) whose value is added to what the sandbox sends, unless it is there.
         strip: Header names that are dropped from what the sandbox sends, lower case.
         missing: Why it cannot be used now, and what to do: "no model key: set …". None where it can.
         usage: Makes a reader per call from the answer's content type; None where the answers carry no usage.

@@ -28,7 +28,8 @@ _EXTENSION_OF_MIME = {
     "application/pdf": "pdf", "text/plain": "txt", "application/json": "json", "application/zip": "zip",
 }  # fmt: skip
 _EXTENSION_OF_KIND = {
-    "image": "jpg", "photo": "jpg", "sticker": "webp", "voice": "ogg", "audio": "mp3", "video": "mp4", "animation": "mp4",
+    "image": "jpg", "photo": "jpg", "sticker": "webp", "voice": "ogg", "audio": "mp3", "video": "mp4",
+    "animation": "mp4",
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Writing inbound.db: messages that arrive together share one commit, and a commit is what makes them accepted (I3).
 
-The sandbox may read the file, so it may also hold a read lock on it. Writing therefore never waits inside SQLite: a locked
-file is tried again from the event loop, and after `LOCKED_TOO_LONG_S` the writer fails with the reason.
+The sandbox may read the file, so it may also hold a read lock on it. Writing therefore never waits inside SQLite: a
+locked file is tried again from the event loop, and after `LOCKED_TOO_LONG_S` the writer fails with the reason.
 """
 
 from __future__ import annotations

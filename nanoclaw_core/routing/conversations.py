@@ -76,6 +76,6 @@ def destinations_of(address: Address, room_name: str | None) -> list[Destination
 
 
 def destination_name(text: str) -> str:
-    """Return a text as a destination name: lower-case letters, digits and single hyphens; `chat` where nothing is left."""
+    """Return a text as a destination name: lower-case letters, digits, single hyphens; `chat` where nothing is left."""
     words = "".join(c if c.isalnum() else " " for c in text.lower()).split()
     return "-".join(words)[:60].strip("-") or "chat"

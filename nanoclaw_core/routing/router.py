@@ -254,7 +254,8 @@ def _receipt(event: Event, fates: list[tuple[Fate, str]]) -> Receipt:
     reasons = "; ".join(dict.fromkeys(reason for _, reason in fates if reason)) or None
     taken = bool(kinds & {Fate.ANSWERED, Fate.KEPT})
     if Fate.FAILED in kinds and (event.inbound.message_id is not None or not taken):
-        # Offering it again is harmless where the platform's id makes it the same message, and right where nobody has it.
+        # Offering it again is harmless where the platform's id makes it the same message, and right where nobody has
+        # it.
         raise NanoclawError(f"the message could not be stored for every agent: {reasons}")
     if taken:
         outcome = Outcome.ROUTED if Fate.ANSWERED in kinds else Outcome.KEPT
@@ -322,5 +323,5 @@ def _is_utf8(text: str | None) -> bool:
 
 
 def _readable(text: str) -> str:
-    """Half characters, which some platforms cut emoji into, become question marks; nothing that stores text takes them."""
+    """Half characters, into which some platforms cut emoji, become question marks; no store of text takes them."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -13,8 +13,8 @@ from nanoclaw_core.settings import AllowedMount
 
 # Names that hold keys on people's machines; a path with one of them in any part is never mounted, whatever is allowed.
 BLOCKED = (
-    ".ssh", ".gnupg", ".gpg", ".aws", ".azure", ".gcloud", ".kube", ".docker", "credentials", ".env", ".netrc", ".npmrc",
-    ".pypirc", "id_rsa", "id_ed25519", "private_key", ".secret",
+    ".ssh", ".gnupg", ".gpg", ".aws", ".azure", ".gcloud", ".kube", ".docker", "credentials", ".env", ".netrc",
+    ".npmrc", ".pypirc", "id_rsa", "id_ed25519", "private_key", ".secret",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""From a session to the description of its sandbox: provider, runtime, mounts, environment, and the runner's config file."""
+"""From a session to the description of its sandbox: provider, runtime, mounts, environment and the runner's config."""
 
 from __future__ import annotations
 

@@ -106,7 +106,8 @@ def mark_sending(db: apsw.Connection, delivery_id: DeliveryId) -> None:
 def mark_sent(db: apsw.Connection, delivery_id: DeliveryId, platform_message_id: str | None) -> None:
     """Note that the platform took it."""
     db.execute(
-        "UPDATE deliveries SET status = 'sent', platform_message_id = ?, last_error = NULL, updated_at = ? WHERE id = ?",
+        "UPDATE deliveries SET status = 'sent', platform_message_id = ?, last_error = NULL, updated_at = ?"
+        " WHERE id = ?",
         (platform_message_id, clock.now_text(), delivery_id),
     )
 

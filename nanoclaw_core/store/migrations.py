@@ -1,7 +1,7 @@
 """Schema changes: one ledger, one set per plugin, and a fence around each set.
 
-A step and its ledger row commit together. A plugin's step may touch only objects whose names start with its prefix: rows
-are fenced by an SQLite authorizer, the schema by comparing it before and after, because the authorizer is not told
+A step and its ledger row commit together. A plugin's step may touch only objects whose names start with its prefix:
+rows are fenced by an SQLite authorizer, the schema by comparing it before and after, because the authorizer is not told
 the new name of a renamed table nor whose table an index is on.
 """
 

@@ -1,4 +1,4 @@
-"""Messaging groups (rooms on a platform), wirings, stickiness, users and dropped messages: what the router reads and writes."""
+"""What the router reads and writes: messaging groups (rooms), wirings, stickiness, users and dropped messages."""
 
 from __future__ import annotations
 

@@ -21,8 +21,9 @@ class Session:
         provider: Overrides the group's, or None.
         outbound_seq: The last number of outbound.db that was taken over.
         acknowledged_revision: The last acknowledgement that was taken over.
-        due_at: When it next needs a sandbox (clock text form); None where nothing waits. Set before a message is written
-            and cleared after everything is answered, so that a start finds its work without looking into every session.
+        due_at: When it next needs a sandbox (clock text form); None where nothing waits. Set before a message is
+            written and cleared after everything is answered, so that a start finds its work without looking into every
+            session.
     """
 
     id: SessionId

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nanoclaw_core import breaker
 from nanoclaw_core.breaker import WINDOW_S, count_start
 

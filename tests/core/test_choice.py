@@ -1,6 +1,7 @@
 """Which provider and which runtime (⚠32)."""
 
 import pytest
+
 from nanoclaw_core import Provider, Readiness, SandboxRefused, Upstream
 from nanoclaw_core.sandboxes.choice import Candidate, ChosenProvider, choose_provider, choose_runtime, why_missing
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from attrs import frozen
+
 from nanoclaw_core import Host
 from nanoclaw_core.control import LINE_BYTES
 from nanoclaw_core.testing.instance import Instance, make_instance

@@ -10,11 +10,12 @@ import apsw
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nanoclaw_wire.frames import Answer, Code, Request
+
 from nanoclaw_core import Access, Caller, InvalidArguments, NanoclawError, NotFound, Parameter, PluginContext, Verb
 from nanoclaw_core.dispatch import Dispatch, full_name, typed_arguments
 from nanoclaw_core.guard import Guard
 from nanoclaw_core.plugins import Offer, Plugins
-from nanoclaw_wire.frames import Answer, Code, Request
 
 OPERATOR = Caller(operator=True)
 PARAMETERS = (

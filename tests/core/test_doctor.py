@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from installed import install
+
 from nanoclaw_core import Host
 from nanoclaw_core.doctor import Finding, Health, examine
 from nanoclaw_core.instance import initialise

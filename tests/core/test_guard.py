@@ -5,6 +5,8 @@ from datetime import timedelta
 
 import pytest
 from attrs import evolve
+from nanoclaw_wire import clock
+
 from nanoclaw_core import (
     Access,
     ApprovalPending,
@@ -23,7 +25,6 @@ from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.store import approvals, sessions
 from nanoclaw_core.store.approvals import Approval
 from nanoclaw_core.testing.instance import Instance
-from nanoclaw_wire import clock
 
 OPERATOR = Caller(operator=True)
 AGENT = Caller(session_id=SessionId("ses-1"), agent_group_id=GroupId("ag-1"))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+
 from nanoclaw_core import InvalidArguments, NanoclawError, SettingsError, load_settings
 from nanoclaw_core.instance import OPERATOR, Places, create_agent_group, initialise, open_database
 from nanoclaw_core.store import agents, rooms
@@ -57,7 +58,7 @@ def test_everything_in_it_is_its_owners_alone(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_made_is_named_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(NanoclawError, match="cannot be made: .* Choose another with --home"):
+    with pytest.raises(NanoclawError, match=r"cannot be made: .* Choose another with --home"):
         initialise(tmp_path / "file" / "home", environment={})
 
 

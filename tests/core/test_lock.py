@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from nanoclaw_core import AlreadyRunning, Host
 from nanoclaw_core.lock import FILE_NAME, InstanceLock, owner_of
 from nanoclaw_core.testing.instance import Instance

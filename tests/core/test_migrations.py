@@ -6,6 +6,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+
 from nanoclaw_core import InvalidArguments, Migration, MigrationError
 from nanoclaw_core.ids import GroupId, SessionId
 from nanoclaw_core.store import agents, rooms, sessions
@@ -117,7 +118,7 @@ def test_two_hosts_that_migrate_at_once_do_it_once(tmp_path: Path) -> None:
 
 def test_a_plugin_may_do_with_its_own_tables_what_it_likes(central: apsw.Connection) -> None:
     statements = """
-        CREATE TABLE tasks_a (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, run TEXT REFERENCES sessions (id));
+        CREATE TABLE tasks_a (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, run REFERENCES sessions (id));
         CREATE INDEX tasks_by_run ON tasks_a (run);
         CREATE TRIGGER tasks_guard AFTER INSERT ON tasks_a BEGIN UPDATE tasks_a SET name = 'x' WHERE id = new.id; END;
         INSERT INTO tasks_a (name) VALUES ('one');
@@ -257,8 +258,8 @@ def test_warning_18_no_column_of_a_primary_key_may_be_null(bare_instance: Instan
     ).fetchall()
     for table, column in nullable:  # a single TEXT PRIMARY KEY says it less loudly; in a STRICT table it holds as well
         names = [row[1] for row in bare_instance.db.execute(f"PRAGMA table_info({table})")]
+        marks = ", ".join("NULL" if name == column else "1" for name in names)
         with pytest.raises(apsw.ConstraintError):
-            marks = ", ".join("NULL" if name == column else "1" for name in names)
             bare_instance.db.execute(f"INSERT INTO {table} VALUES ({marks})")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nanoclaw_core.sandboxes.mounts import BLOCKED, MountRefused, check_mount
 from nanoclaw_core.settings import AllowedMount
 

@@ -9,14 +9,15 @@ from pathlib import Path
 import apsw
 import pytest
 from attrs import frozen
+from nanoclaw_wire import outbound, session_files
+from nanoclaw_wire.layout import Layout
+from nanoclaw_wire.outbound import NewOutbound, OutKind
+
 from nanoclaw_core import InvalidArguments
 from nanoclaw_core.delivery.pump import UNREADABLE
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.directories import open_root
 from nanoclaw_core.mailbox.outbox import FILES_AT_MOST, NeedsItsRunner, Outboxes, OutboxRefused
-from nanoclaw_wire import outbound, session_files
-from nanoclaw_wire.layout import Layout
-from nanoclaw_wire.outbound import NewOutbound, OutKind
 
 SESSION = SessionId("ses-1")
 LIMIT = 1000
@@ -327,7 +328,8 @@ def test_a_file_whose_runner_was_killed_waits_for_the_next_one(side: Side) -> No
 def test_one_row_cannot_fill_the_hosts_memory(side: Side) -> None:
     db = session_files.open_writable(side.layout.outbound_db)
     db.execute(
-        "INSERT INTO messages_out (seq, id, kind, at, content) VALUES (1, 'a', 'chat', 'x', printf('%.*c', 50000000, 'x'))"
+        "INSERT INTO messages_out (seq, id, kind, at, content)"
+        " VALUES (1, 'a', 'chat', 'x', printf('%.*c', 50000000, 'x'))"
     )
     db.close()
     with pytest.raises(apsw.TooBigError):

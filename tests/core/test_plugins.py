@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from installed import install
+
 from nanoclaw_core import (
     Address,
     Admission,
@@ -226,8 +227,8 @@ def test_a_plugin_name_is_one_lower_case_word(name: str) -> None:
 
 
 def test_a_second_plugin_of_one_name_is_refused() -> None:
+    plugins = with_plugins(acme=Offering())
     with pytest.raises(PluginError, match="in process and in process"):
-        plugins = with_plugins(acme=Offering())
         plugins.add(Offering(), name="acme")
 
 

@@ -7,9 +7,10 @@ import pytest
 from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
+from nanoclaw_wire import clock
+
 from nanoclaw_core import CoreSettings, Settings, SettingsError, load_settings
 from nanoclaw_core.settings import AllowedMount, home_directory, machine_timezone
-from nanoclaw_wire import clock
 
 
 def load(home: Path, text: str | bytes, **environment: str) -> Settings:

@@ -3,9 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from nanoclaw_core.sandboxes.stuck import TRIES_AT_MOST, Signs, pause_before_retry, why_stuck
 from nanoclaw_wire import clock
 from nanoclaw_wire.outbound import Acknowledgement, AckStatus, Activity, RunnerState
+
+from nanoclaw_core.sandboxes.stuck import TRIES_AT_MOST, Signs, pause_before_retry, why_stuck
 
 NOW = datetime(2026, 1, 5, 15, 4, tzinfo=UTC)
 DAY_S = 86_400.0
