@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import docker
@@ -18,7 +19,6 @@ from click.testing import CliRunner
 from nanoclaw_runtime_docker.command import image
 
 from nanoclaw_core import Network, SandboxFailed, SandboxRefused
-from nanoclaw_cli.invocation import Invocation
 from nanoclaw_core.testing.runtime_place import Place, new_place
 from nanoclaw_core.testing.runtime_programs import CONNECT, WAIT_FOR_SIGTERM
 from nanoclaw_core.testing.runtime_scenario import connected, patiently, run, started
@@ -167,7 +167,7 @@ def test_a_build_that_fails_says_at_which_step_and_exits_with_1(
     place.home.joinpath("nanoclaw.toml").write_text(
         f'[plugins.docker]\ndocker_host = "{docker_address}"\nbuild_network = "none"\n'
     )
-    invocation = Invocation(place.home, as_json=False, environment={})
+    invocation = SimpleNamespace(home=place.home, as_json=False, environment={})  # as `ncl` hands it to commands
     done = CliRunner().invoke(image, ["build", "--base-image", python_image], obj=invocation, standalone_mode=False)
     assert isinstance(done.exception, SandboxFailed)
     assert "failed (RUN" in str(done.exception)
@@ -176,7 +176,7 @@ def test_a_build_that_fails_says_at_which_step_and_exits_with_1(
 
 def test_the_command_line_shows_the_image_that_is_needed(place: Place, docker_address: str) -> None:
     place.home.joinpath("nanoclaw.toml").write_text(f'[plugins.docker]\ndocker_host = "{docker_address}"\n')
-    invocation = Invocation(place.home, as_json=False, environment={})
+    invocation = SimpleNamespace(home=place.home, as_json=False, environment={})  # as `ncl` hands it to commands
     done = CliRunner().invoke(image, ["show"], obj=invocation, standalone_mode=False)
     assert done.exception is None
     assert "missing: ncl image build" in done.output
