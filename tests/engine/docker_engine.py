@@ -96,7 +96,15 @@ def _engine_of_our_own() -> Iterator[str]:
         with (home / "log").open("wb") as log, _daemon(program, home, log.fileno()) as address:
             yield address
     finally:
+        _unmount_below(home)
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _unmount_below(home: Path) -> None:
+    """Unmount what the engine left: the network namespace of containers that shared the host's."""
+    mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for path in sorted((path for path in mounted if Path(path).is_relative_to(home)), reverse=True):
+        subprocess.run(["umount", path], check=False)
 
 
 @contextlib.contextmanager
