@@ -11,8 +11,6 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOMES = {
-    "cli.embedded": "running_host",
-    "cli.invocation": "Invocation",
     "descriptors.administration": "Action ApprovalHandler Migration Parameter Resource Roster Sweep Verb",
     "descriptors.channels": "Channel ChannelAdapter Receive ShowsStatus ShowsTyping",
     "descriptors.context": "PluginContext",
@@ -23,6 +21,7 @@ _HOMES = {
     ),
     "descriptors.services": "Door Gateway RunningService Service",
     "descriptors.votes": "Access Admission Caller DeliveryRequest Step StepKind Verdict Vote",
+    "doctor": "Finding Health examine",
     "errors": (
         "AlreadyRunning ApprovalPending DeliveryRefused Forbidden InvalidArguments MigrationError NanoclawError"
         " NotFound PluginError SandboxFailed SandboxRefused SettingsError TransportError UnknownCommand"
@@ -30,7 +29,10 @@ _HOMES = {
     "hookspecs": "hookimpl",
     "host": "Host",
     "ids": "ApprovalId DeliveryId GroupId RoomId SessionId UserId WiringId",
+    "instance": "initialise is_instance",
     "installed": "installed_sandbox_parts",
+    "logs": "configure_logs",
+    "plugins": "Plugins",
     "settings": "CoreSettings Settings load_settings",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}

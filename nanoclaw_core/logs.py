@@ -1,6 +1,7 @@
 """Logs: one line per event, a constant phrase and values beside it, under a correlation id from arrival to delivery.
 
-The core never configures logging by itself: an application that embeds a host keeps its own. `ncl serve` calls `configure`.
+The core never configures logging by itself: an application that embeds a host keeps its own. Programs call
+`configure_logs`.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class LineFormatter(logging.Formatter):
         return line
 
 
-def configure(level: str, directory: Path | None, *, to_stderr: bool) -> None:
+def configure_logs(level: str, directory: Path | None, *, to_stderr: bool) -> None:
     """Send our log lines to `<directory>/nanoclaw.log` (rotated) and to stderr. For programs, not for libraries."""
     root = logging.getLogger()
     root.setLevel(level.upper())

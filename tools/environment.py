@@ -128,7 +128,7 @@ def create() -> None:
 def needed(purpose: str) -> list[str]:
     """Return the arguments that name everything to install: the checkout's distributions, and for tests their tools."""
     arguments: list[str] = []
-    for path in (ROOT, *sorted(ROOT.glob("container/*")), *sorted(ROOT.glob("plugins/*/*"))):
+    for path in (ROOT, ROOT / "cli", *sorted(ROOT.glob("container/*")), *sorted(ROOT.glob("plugins/*/*"))):
         if not (path / "pyproject.toml").exists():
             continue
         declared = tomllib.loads((path / "pyproject.toml").read_text(encoding="utf-8"))

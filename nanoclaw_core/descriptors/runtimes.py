@@ -95,6 +95,7 @@ class Readiness:
 
     Args:
         isolates: True where what runs inside cannot reach the host's files and processes.
+        takes_tools_unisolated: True where the operator allowed that providers with tools run without isolation.
         detail: What was found: "Docker Engine 20.10, image nanoclaw-agent:1f2e".
         remedy: What to do where it is not ready, or not isolating; empty otherwise.
     """
@@ -103,6 +104,7 @@ class Readiness:
     isolates: bool
     detail: str
     remedy: str = ""
+    takes_tools_unisolated: bool = False
 
 
 class RuntimeAdapter(Protocol):

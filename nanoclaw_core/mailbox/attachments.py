@@ -84,10 +84,12 @@ def _write(inbox: Path, folder: str, name: str, content: bytes) -> None:
         with contextlib.suppress(FileExistsError):  # also a link of that name, which opening then refuses
             os.mkdir(folder, 0o755, dir_fd=outer)
         inner = os.open(folder, _DIRECTORY, dir_fd=outer)
+        os.fchmod(inner, 0o755)
     finally:
         os.close(outer)
     try:
         with open(os.open(name, _NEW_FILE, 0o644, dir_fd=inner), "wb") as file:
+            os.fchmod(file.fileno(), 0o644)  # for the sandbox's user, whatever the umask
             file.write(content)
     except FileExistsError:
         pass  # the same message again: the first copy stands, and no link is followed

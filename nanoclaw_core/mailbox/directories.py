@@ -38,6 +38,10 @@ class SessionDirectories:
         for directory in (layout.incoming / INBOX, layout.outgoing / OUTBOX, layout.outgoing / STATE):
             directory.mkdir(parents=True, exist_ok=True)
         session_files.create_inbound(layout.inbound_db).close()
+        # The sandbox's user is another one and has to read these, whatever the umask; `sessions/` is the fence.
+        for directory in (layout.incoming, layout.inbox):
+            directory.chmod(0o755)
+        layout.inbound_db.chmod(0o644)
         if not os.path.lexists(layout.outbound_db):
             session_files.create_outbound(layout.outbound_db)
         return layout

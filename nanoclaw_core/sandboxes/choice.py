@@ -85,7 +85,7 @@ def choose_runtime(*, wanted: str, runs_tools: bool, candidates: Sequence[Candid
         if not named.readiness.ready:
             raise SandboxRefused(f"The runtime {wanted!r} cannot be used: {_described(named.readiness)}")
         return wanted
-    fit = [c for c in candidates if c.readiness.ready and (c.readiness.isolates or not runs_tools)]
+    fit = [c for c in candidates if c.readiness.ready and (not runs_tools or _may_run_tools(c.readiness))]
     if fit:
         # Tools want the strongest wall; what runs none wants to start at once.
         return (max if runs_tools else min)(fit, key=lambda candidate: candidate.preference).name
@@ -96,6 +96,10 @@ def choose_runtime(*, wanted: str, runs_tools: bool, candidates: Sequence[Candid
         )
     reasons = " · ".join(f"{c.name}: {_described(c.readiness)}" for c in candidates)
     raise SandboxRefused(f"No sandbox can be made for this agent. {reasons}")
+
+
+def _may_run_tools(readiness: Readiness) -> bool:
+    return readiness.isolates or readiness.takes_tools_unisolated
 
 
 def _described(readiness: Readiness) -> str:

@@ -203,4 +203,5 @@ def write_runner_config(path: Path, config: RunnerConfig) -> None:
     """Write the file a runner reads; whole or not at all."""
     beside = path.with_suffix(".new")
     beside.write_text(write_config(config), encoding="utf-8")
+    beside.chmod(0o644)  # for the sandbox's user, whatever the umask
     beside.replace(path)

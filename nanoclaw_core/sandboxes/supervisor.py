@@ -241,7 +241,10 @@ class Supervisor:
         except BaseException:
             await self._hang_up(session.id, bell)
             raise
-        log.info("sandbox started", extra={"runtime": plan.runtime, "provider": plan.provider, "sandbox": plan.spec.name})
+        log.info(
+            "sandbox started",
+            extra={"runtime": plan.runtime, "provider": plan.provider, "sandbox": plan.spec.name},
+        )
         return Running(sandbox=sandbox, bell=bell, runtime=plan.runtime, provider=plan.provider)
 
     async def _poll_until_belled(self, session_id: SessionId, bell: Bell) -> None:

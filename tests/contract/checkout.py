@@ -44,7 +44,7 @@ class Distribution:
 
 
 def _members() -> list[Distribution]:
-    found = []
+    found = [Distribution(ROOT / "cli", "nanoclaw-cli", None)]
     for folder in sorted(path.parent for path in ROOT.glob("container/*/pyproject.toml")):
         kind, _, name = folder.name.partition("_")
         is_plugin = kind == "runtime"

@@ -38,20 +38,20 @@ def test_the_runner_loads_nothing_of_the_host():
 
 
 def test_the_thin_client_loads_nothing_heavy_for_its_version():
-    modules = loaded("from nanoclaw_core.cli.main import main\nmain(['--version'], {})")
+    modules = loaded("from nanoclaw_cli.main import main\nmain(['--version'], {})")
     assert [name for name in (*HEAVY, "json", "socket", "pathlib") if name in modules] == []
 
 
 def test_the_thin_client_loads_nothing_heavy_to_ask_a_host(tmp_path: Path):
     modules = loaded(
-        "from nanoclaw_core.cli import client\nfrom nanoclaw_core.cli.main import main\n"
+        "from nanoclaw_cli import client\nfrom nanoclaw_cli.main import main\n"
         f"sys.stderr = open('/dev/null', 'w')\nmain(['--home', {str(tmp_path)!r}, 'groups', 'list'], {{}})"
     )
     assert [name for name in HEAVY if name in modules] == []
 
 
 def test_listing_the_plugins_of_a_host_loads_no_docker():
-    modules = loaded("from nanoclaw_core.plugins import Plugins\nPlugins().load_installed()")
+    modules = loaded("from nanoclaw_core import Plugins\nPlugins().load_installed()")
     assert "docker" not in modules
 
 

@@ -58,6 +58,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture
+def checkout(tmp_path: Path) -> Iterator[Path]:
+    """A copy that nobody has run yet."""
+    folder = copy_to(tmp_path / "checkout")
+    yield folder
+    shutil.rmtree(folder)  # half a gigabyte, which pytest would keep for a while
+
+
 @pytest.mark.slow
 def test_a_later_run_prints_nothing_of_its_own(made: Path):
     done = run(made / "nanoclaw", "--version")
@@ -91,34 +99,31 @@ def test_an_interrupted_or_broken_installation_is_mended(made: Path):
 
 
 @pytest.mark.slow
-def test_without_a_usable_uv_pip_installs(tmp_path: Path):
-    folder = copy_to(tmp_path / "checkout")
+def test_without_a_usable_uv_pip_installs(checkout: Path, tmp_path: Path):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "uv").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "bin" / "uv").chmod(0o755)
-    done = run(folder / "nanoclaw", "--version", PATH=f"{tmp_path / 'bin'}{os.pathsep}{clean()['PATH']}")
+    done = run(checkout / "nanoclaw", "--version", PATH=f"{tmp_path / 'bin'}{os.pathsep}{clean()['PATH']}")
     assert (done.returncode, done.stdout) == (0, VERSION), done.stderr
     assert "going on with pip" in done.stderr
 
 
-def test_a_python_that_is_too_old_is_said_with_what_to_do(tmp_path: Path):
-    folder = copy_to(tmp_path / "checkout")
+def test_a_python_that_is_too_old_is_said_with_what_to_do(checkout: Path, tmp_path: Path):
     (tmp_path / "bin").mkdir()
     for name in ("sh", "cat", "cksum", "readlink"):
         (tmp_path / "bin" / name).symlink_to(shutil.which(name) or name)
     (tmp_path / "bin" / "python3").write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2\nexit 1\n')
     (tmp_path / "bin" / "python3").chmod(0o755)
-    done = run(folder / "nanoclaw", "--version", PATH=str(tmp_path / "bin"), NANOCLAW_PYTHON="python3")
+    done = run(checkout / "nanoclaw", "--version", PATH=str(tmp_path / "bin"), NANOCLAW_PYTHON="python3")
     assert (done.returncode, done.stdout) == (1, "")
     assert "needs Python 3.11 or newer, with venv; here python3 is: Python 3.9.2" in done.stderr
     assert "apt install python3-venv" in done.stderr
 
 
-def test_no_index_at_all_is_said_with_what_pip_said_last(tmp_path: Path):
-    folder = copy_to(tmp_path / "checkout")
+def test_no_index_at_all_is_said_with_what_pip_said_last(checkout: Path, tmp_path: Path):
     nothing = str(tmp_path / "nothing")
     environment = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": nothing, "PIP_CONFIG_FILE": os.devnull, "UV_OFFLINE": "1"}
-    done = run(folder / "nanoclaw", "--version", UV_NO_CACHE="1", **environment)
+    done = run(checkout / "nanoclaw", "--version", UV_NO_CACHE="1", **environment)
     assert (done.returncode, done.stdout) == (1, "")
     assert "can it reach an index?" in done.stderr
     assert "Traceback" not in done.stderr

@@ -17,7 +17,13 @@ FUNCTION_LINES = 50
 CORE = sorted(path for path in (ROOT / "nanoclaw_core").rglob("*.py") if "testing" not in path.parts)
 SHIPPED = sorted(
     path
-    for pattern in ("nanoclaw_core/**/*.py", "container/*/src/**/*.py", "plugins/*/*/src/**/*.py", "tools/*.py")
+    for pattern in (
+        "nanoclaw_core/**/*.py",
+        "cli/src/**/*.py",
+        "container/*/src/**/*.py",
+        "plugins/*/*/src/**/*.py",
+        "tools/*.py",
+    )
     for path in ROOT.glob(pattern)
 )
 NOISE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,7 +39,7 @@ class Installed:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
     """Build all wheels, and install them; dependencies come from the usual index."""
     place = tmp_path_factory.mktemp("wheels")
     for distribution in ALL:
@@ -52,7 +54,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     done = subprocess.run(pip, cwd=place, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (place / "elsewhere").mkdir()
-    return Installed(wheels, place / "environment", place / "elsewhere")
+    yield Installed(wheels, place / "environment", place / "elsewhere")
+    shutil.rmtree(place / "environment")  # half a gigabyte, which pytest would keep for a while
 
 
 def test_every_distribution_has_a_wheel_with_its_package_and_its_types(installed: Installed):

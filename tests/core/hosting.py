@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from attrs import frozen
+
 from nanoclaw_core import Host
 from nanoclaw_core.testing.instance import Instance, make_instance
 from nanoclaw_core.testing.recorder import WAIT_S, RecorderChannel
@@ -41,7 +42,7 @@ async def running_host(
 async def until(holds: Callable[[], object]) -> None:
     """Wait until something is true that nothing announces; the event loop goes on meanwhile."""
     async with asyncio.timeout(WAIT_S):
-        while not holds():
+        while not holds():  # noqa: ASYNC110  # the files of a session announce nothing to a test
             await asyncio.sleep(0.005)
 
 

@@ -107,3 +107,9 @@ def test_a_refusal_has_the_remedy_of_every_runtime() -> None:
 def test_without_any_runtime_the_refusal_says_how_to_get_one() -> None:
     with pytest.raises(SandboxRefused, match="pip install nanoclaw-runtime-docker"):
         runtime()
+
+
+def test_what_the_operator_allowed_without_isolation_is_taken_for_tools_too() -> None:
+    allowed = Readiness(ready=True, isolates=False, detail="plain", takes_tools_unisolated=True)
+    candidate = Candidate(name="process", preference=0, readiness=allowed)
+    assert choose_runtime(wanted="", runs_tools=True, candidates=[candidate]) == "process"

@@ -7,13 +7,14 @@ from typing import Any
 import apsw
 import pytest
 from hosting import running_host, until
+from nanoclaw_wire.outbound import OutKind
+
 from nanoclaw_core import Address, CoreSettings, DeliveryRefused, DeliveryRequest, Outbound, Verdict, Vote, hookimpl
 from nanoclaw_core.delivery.retry import pause_after
 from nanoclaw_core.store import rooms
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.recorder import RecorderChannel
 from nanoclaw_core.testing.scripted import FakeRunner, Script, ScriptedRuntime
-from nanoclaw_wire.outbound import OutKind
 
 
 def states(instance: Instance) -> list[tuple[str, int]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nanoclaw_core import logs
 
 
@@ -112,7 +113,7 @@ def test_tasks_do_not_see_each_others_context(stream: io.StringIO) -> None:
 def test_configuring_writes_to_the_instances_log_file(tmp_path: Path) -> None:
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
-    logs.configure("info", tmp_path / "logs", to_stderr=False)
+    logs.configure_logs("info", tmp_path / "logs", to_stderr=False)
     try:
         log.info("written", extra={"value": "ä"})
         log.debug("not written")

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
-from pathlib import Path
 
 import pytest
 from hosting import running_host, until
+from nanoclaw_wire import inbound, session_files
+from nanoclaw_wire.inbound import InboundMessage
+
 from nanoclaw_core import Attachment, Inbound, InvalidArguments, Outcome, Receipt
 from nanoclaw_core.store import rooms, sessions
 from nanoclaw_core.store.rooms import EngageMode, IgnoredPolicy, SessionMode
@@ -13,14 +15,13 @@ from nanoclaw_core.store.sessions import Session
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.recorder import RecorderChannel
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
-from nanoclaw_wire import inbound, session_files
-from nanoclaw_wire.inbound import InboundMessage
 
 
 def stored(instance: Instance, session: Session) -> list[InboundMessage]:
     db = session_files.open_readable(instance.places.home / "sessions" / session.id / "in" / "inbound.db")
     try:
-        found = [inbound.by_seq(db, seq) for (seq,) in db.execute("SELECT seq FROM messages_in ORDER BY seq").fetchall()]
+        numbers = [seq for (seq,) in db.execute("SELECT seq FROM messages_in ORDER BY seq")]
+        found = [inbound.by_seq(db, seq) for seq in numbers]
         return [one for one in found if one is not None]
     finally:
         db.close()
@@ -193,9 +194,7 @@ def test_an_owner_may_use_an_admin_command(instance: Instance) -> None:
 
 
 def test_warning_03_a_kept_message_does_not_make_an_agent_stick(bare_instance: Instance) -> None:
-    bare_instance.wire(
-        engage_mode=EngageMode.MENTION_STICKY, ignored_policy=IgnoredPolicy.ACCUMULATE, is_group=True
-    )
+    bare_instance.wire(engage_mode=EngageMode.MENTION_STICKY, ignored_policy=IgnoredPolicy.ACCUMULATE, is_group=True)
 
     async def scenario() -> list[Outcome]:
         async with running_host(bare_instance, runtime=ScriptedRuntime(silent)) as running:
@@ -221,9 +220,7 @@ def test_stickiness_is_of_the_thread_it_was_made_in_and_survives_a_restart(bare_
     async def follow_up() -> list[Outcome]:
         channel = RecorderChannel(has_threads=True)
         async with running_host(bare_instance, channel=channel, runtime=ScriptedRuntime(silent)) as running:
-            return [
-                (await running.channel.say("on", thread=thread, is_group=True)).outcome for thread in ("a", "b")
-            ]
+            return [(await running.channel.say("on", thread=thread, is_group=True)).outcome for thread in ("a", "b")]
 
     asyncio.run(mention())
     assert asyncio.run(follow_up()) == [Outcome.ROUTED, Outcome.IGNORED]

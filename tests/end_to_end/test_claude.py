@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve, frozen
+
 from nanoclaw_core import Host
 from nanoclaw_core.testing.fake_messages_api import FakeMessagesApi
 from nanoclaw_core.testing.instance import Instance, make_instance

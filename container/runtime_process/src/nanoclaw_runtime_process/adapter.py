@@ -64,6 +64,7 @@ class ProcessRuntime:
             isolates=False,
             detail=f"plain processes without isolation: {trouble}",
             remedy=f"{INSTALL}, so that providers that run tools are isolated",
+            takes_tools_unisolated=self._settings.allow_unsandboxed,
         )
 
     async def start(self, spec: SandboxSpec) -> SandboxProtocol:

@@ -16,7 +16,7 @@ from nanoclaw_core import Address, Card, CardOption, Outbound, OutboundFile, Out
 
 ROOM = Address("terminal", "local")
 WAIT_S = 60.0
-NCL = (sys.executable, "-m", "nanoclaw_core")
+NCL = (sys.executable, "-m", "nanoclaw_cli")
 
 
 async def chat(stage, *arguments, stdin=None, cwd=None):

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+from nanoclaw_cli.invocation import Invocation
+
 from nanoclaw_channel_terminal.connection import Connection
 from nanoclaw_channel_terminal.showing import Waiting
-from nanoclaw_core import AlreadyRunning, Invocation, TransportError
+from nanoclaw_core import AlreadyRunning, TransportError
 
 ATTACH_S = 10.0  # from a started host to its terminal; a slow machine under load needs a second
 LOOK_S = 0.02
@@ -28,7 +30,7 @@ async def attached(invocation: Invocation, waiting: Waiting) -> AsyncIterator[Co
     async with contextlib.AsyncExitStack() as stack:
         connection = await _attach(invocation)
         if connection is None:
-            from nanoclaw_core import running_host  # most of a host's code, which attaching does not need
+            from nanoclaw_cli.embedded import running_host  # most of a host's code, which attaching does not need
 
             waiting.show("starting a host")
             with contextlib.suppress(AlreadyRunning):  # one is just starting; its terminal comes in a moment

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from nanoclaw_cli.invocation import Invocation
 
-from nanoclaw_core import InvalidArguments, Invocation, TransportError
+from nanoclaw_core import InvalidArguments, TransportError
 
 if TYPE_CHECKING:
     from nanoclaw_channel_terminal.once import Question

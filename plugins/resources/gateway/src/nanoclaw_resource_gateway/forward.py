@@ -85,7 +85,8 @@ class Forwarding:
             raise NotServed(502, "api_error", message, record="redirect")
         headers = CIMultiDict(answer_headers(answer.headers.items()))
         if answer.status in (401, 403):
-            # The credential is ours: a client that asks again, as Anthropic's does five times, cannot get another answer.
+            # The credential is ours: a client that asks again, as Anthropic's does five times, cannot get another
+            # answer.
             headers.setdefault("x-should-retry", "false")
         reply = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
         self.status = answer.status

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from nanoclaw_core.errors import InvalidArguments
+from nanoclaw_core import InvalidArguments
 
 
 class Choice(NamedTuple):

@@ -10,8 +10,8 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
+from nanoclaw_cli import arguments
 from nanoclaw_core import __version__
-from nanoclaw_core.cli import arguments
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell says of a program that ctrl-c ended
 PIPE_CLOSED = 141  # 128 + SIGPIPE: `ncl logs | head` is nobody's error
@@ -36,7 +36,7 @@ def main(words: Sequence[str] | None = None, environment: Mapping[str, str] | No
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again when it exits
         return PIPE_CLOSED
     except Exception as error:  # the process fence: a person gets one message with cause and remedy
-        from nanoclaw_core.cli import failures
+        from nanoclaw_cli import failures
 
         return failures.report(error, as_json=as_json, environment=environment)
     return code
@@ -46,8 +46,8 @@ def _run(choice: arguments.Choice, environment: Mapping[str, str]) -> int:
     if choice.version:
         print(f"nanoclaw {__version__}")
         return 0
-    from nanoclaw_core.cli import commands
-    from nanoclaw_core.cli.invocation import Invocation, home_directory
+    from nanoclaw_cli import commands
+    from nanoclaw_cli.invocation import Invocation, home_directory
 
     words = choice.words
     if not words or words[0] in ("--help", "-h"):
@@ -57,7 +57,7 @@ def _run(choice: arguments.Choice, environment: Mapping[str, str]) -> int:
     command = commands.find(words[0])
     if command is not None:
         return commands.run(command, words[1:], invocation)
-    from nanoclaw_core.cli import verbs
+    from nanoclaw_cli import verbs
 
     return verbs.run(words, invocation)
 

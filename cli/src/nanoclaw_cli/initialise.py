@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from nanoclaw_core.cli.failures import print_json
-from nanoclaw_core.cli.invocation import Invocation, as_typed
+from nanoclaw_cli.failures import print_json
+from nanoclaw_cli.invocation import Invocation, as_typed
 
 
 @click.command(short_help="Make an instance directory, or complete one.")
@@ -15,7 +15,7 @@ def initialise(invocation: Invocation) -> int:
 
     What is there already stays as it is, so running it again does no harm.
     """
-    from nanoclaw_core.instance import initialise as make
+    from nanoclaw_core import initialise as make
 
     made = list(make(invocation.home, environment=invocation.environment).created)
     if invocation.as_json:

@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from nanoclaw_core.cli import client
-from nanoclaw_core.cli.failures import print_json, tell
-from nanoclaw_core.cli.invocation import Invocation
-from nanoclaw_core.cli.rendering import render
-from nanoclaw_core.cli.silence import keep_logs_silent
-from nanoclaw_core.errors import PluginError, SettingsError
+from nanoclaw_cli import client
+from nanoclaw_cli.failures import print_json, tell
+from nanoclaw_cli.invocation import Invocation
+from nanoclaw_cli.rendering import render
+from nanoclaw_cli.silence import keep_logs_silent
+from nanoclaw_core import PluginError, SettingsError
 
 ANSWER_S = 5.0
 
@@ -44,8 +44,7 @@ def list_plugins(invocation: Invocation) -> int:
 
 
 def _found_here(invocation: Invocation) -> list[dict[str, Any]]:
-    from nanoclaw_core.plugins import Plugins
-    from nanoclaw_core.settings import load_settings
+    from nanoclaw_core import Plugins, load_settings
 
     keep_logs_silent()
     disabled: frozenset[str] = frozenset()

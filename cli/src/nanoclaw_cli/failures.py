@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from nanoclaw_core.errors import InvalidArguments, NanoclawError, TransportError
+from nanoclaw_core import InvalidArguments, NanoclawError, TransportError
 
 FAILED, USAGE = 1, 2
 

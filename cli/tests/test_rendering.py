@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
-
-from nanoclaw_core.cli.rendering import coloured, render
+from nanoclaw_cli.rendering import coloured, render
 
 
 @pytest.mark.parametrize(

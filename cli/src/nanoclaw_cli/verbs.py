@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nanoclaw_core.cli import client, commands
-from nanoclaw_core.cli.arguments import parse_verb
-from nanoclaw_core.cli.failures import FAILED, USAGE, print_json, tell
-from nanoclaw_core.cli.invocation import Invocation
-from nanoclaw_core.cli.rendering import render
+from nanoclaw_cli import client, commands
+from nanoclaw_cli.arguments import parse_verb
+from nanoclaw_cli.failures import FAILED, USAGE, print_json, tell
+from nanoclaw_cli.invocation import Invocation
+from nanoclaw_cli.rendering import render
 
 
 def run(arguments: Sequence[str], invocation: Invocation) -> int:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import click
 
-from nanoclaw_core import __version__
-from nanoclaw_core.cli import client, commands, verbs
-from nanoclaw_core.cli.failures import print_json
-from nanoclaw_core.cli.invocation import Invocation, as_typed
-from nanoclaw_core.cli.rendering import render
-from nanoclaw_core.errors import PluginError
+from nanoclaw_cli import client, commands, verbs
+from nanoclaw_cli.failures import print_json
+from nanoclaw_cli.invocation import Invocation, as_typed
+from nanoclaw_cli.rendering import render
+from nanoclaw_core import PluginError, __version__
 
 ANSWER_S = 5.0
 USAGE = f"""\

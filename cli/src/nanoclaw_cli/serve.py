@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nanoclaw_core.cli.invocation import Invocation, as_typed
-from nanoclaw_core.errors import SettingsError
+from nanoclaw_cli.invocation import Invocation, as_typed
+from nanoclaw_core import SettingsError
 
 if TYPE_CHECKING:
-    from nanoclaw_core.host import Host
-    from nanoclaw_core.settings import Settings
+    from nanoclaw_core import Host, Settings
 
 STOP_S = 10.0  # what a service manager waits at least before it kills
 
@@ -30,15 +29,14 @@ def serve(invocation: Invocation) -> int:
 
     A second signal ends it at once. The log goes to stderr and to logs/nanoclaw.log in the instance directory.
     """
-    from nanoclaw_core import logs
-    from nanoclaw_core.settings import FILE_NAME, load_settings
+    from nanoclaw_core import configure_logs, is_instance, load_settings
 
     home = invocation.home
-    if not (home / FILE_NAME).exists():
+    if not is_instance(home):
         make = as_typed("init", home, invocation.environment)
         raise SettingsError(f"there is no instance in {home}; make one with `{make}`")
     settings = load_settings(home, invocation.environment)
-    logs.configure(settings.core.log_level, home / "logs", to_stderr=True)
+    configure_logs(settings.core.log_level, home / "logs", to_stderr=True)
     _raise_file_limit()
     return asyncio.run(_Serving(invocation, settings).run())
 
@@ -70,7 +68,7 @@ class _Serving:
         return 0
 
     async def _host(self) -> None:
-        from nanoclaw_core.host import Host
+        from nanoclaw_core import Host
 
         async with Host(self._settings, environment=self._invocation.environment, use_breaker=True) as host:
             self._ready = True

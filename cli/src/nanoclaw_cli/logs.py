@@ -10,8 +10,8 @@ from typing import BinaryIO
 
 import click
 
-from nanoclaw_core.cli.invocation import Invocation, as_typed
-from nanoclaw_core.errors import NotFound
+from nanoclaw_cli.invocation import Invocation, as_typed
+from nanoclaw_core import NotFound
 
 BLOCK_BYTES = 65_536
 LOOK_S = 0.25  # a person watches; nobody minds a quarter of a second

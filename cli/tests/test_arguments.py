@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from nanoclaw_cli.arguments import parse_verb, take_global_options
 
 from nanoclaw_core import InvalidArguments
-from nanoclaw_core.cli.arguments import parse_verb, take_global_options
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nanoclaw_core.cli.failures import print_json
-from nanoclaw_core.cli.invocation import Invocation
-from nanoclaw_core.cli.rendering import coloured
-from nanoclaw_core.cli.silence import keep_logs_silent
+from nanoclaw_cli.failures import print_json
+from nanoclaw_cli.invocation import Invocation
+from nanoclaw_cli.rendering import coloured
+from nanoclaw_cli.silence import keep_logs_silent
 
 if TYPE_CHECKING:
-    from nanoclaw_core.doctor import Finding
+    from nanoclaw_core import Finding
 
 
 @click.command(short_help="Say what is missing or wrong, and what to do.")
@@ -25,7 +25,7 @@ def doctor(invocation: Invocation) -> int:
 
     Exits 1 where something is a problem; a warning is none.
     """
-    from nanoclaw_core.doctor import examine
+    from nanoclaw_core import examine
 
     keep_logs_silent()  # what is wrong is said below, once
     findings = asyncio.run(examine(invocation.home, invocation.environment))

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
-from nanoclaw_core.cli.invocation import Invocation
-from nanoclaw_core.errors import PluginError
+from nanoclaw_cli.invocation import Invocation
+from nanoclaw_core import PluginError
 
 if TYPE_CHECKING:
     import click
@@ -30,13 +30,13 @@ class Command(NamedTuple):
 
 
 OWN = {
-    "init": "nanoclaw_core.cli.initialise:initialise",
-    "serve": "nanoclaw_core.cli.serve:serve",
-    "status": "nanoclaw_core.cli.status:status",
-    "doctor": "nanoclaw_core.cli.doctor:doctor",
-    "plugins": "nanoclaw_core.cli.plugins:plugins",
-    "logs": "nanoclaw_core.cli.logs:logs",
-    "help": "nanoclaw_core.cli.help:show_help",
+    "init": "nanoclaw_cli.initialise:initialise",
+    "serve": "nanoclaw_cli.serve:serve",
+    "status": "nanoclaw_cli.status:status",
+    "doctor": "nanoclaw_cli.doctor:doctor",
+    "plugins": "nanoclaw_cli.plugins:plugins",
+    "logs": "nanoclaw_cli.logs:logs",
+    "help": "nanoclaw_cli.help:show_help",
 }
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-NCL = (sys.executable, "-m", "nanoclaw_core")
+NCL = (sys.executable, "-m", "nanoclaw_cli")
 WAIT_S = 60.0
 
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-from nanoclaw_core import logs
-from nanoclaw_core.cli.invocation import Invocation
-from nanoclaw_core.host import Host
-from nanoclaw_core.instance import initialise
-from nanoclaw_core.settings import FILE_NAME, load_settings
+from nanoclaw_cli.invocation import Invocation
+from nanoclaw_core import Host, configure_logs, initialise, is_instance, load_settings
 
 
 @contextlib.asynccontextmanager
@@ -26,10 +23,10 @@ async def running_host(invocation: Invocation, *, tell: Callable[[str], None]) -
         SettingsError: nanoclaw.toml is not what it should be.
     """
     home = invocation.home
-    if not (home / FILE_NAME).exists():
+    if not is_instance(home):
         initialise(home, environment=invocation.environment)
         tell(f"made a new instance in {home}")
     settings = load_settings(home, invocation.environment)
-    logs.configure(settings.core.log_level, home / "logs", to_stderr=False)
+    configure_logs(settings.core.log_level, home / "logs", to_stderr=False)
     async with Host(settings, environment=invocation.environment) as host:
         yield host

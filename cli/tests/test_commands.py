@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from nanoclaw_cli.commands import Command, contributed, find, load
 
 from nanoclaw_core import PluginError
-from nanoclaw_core.cli.commands import Command, contributed, find, load
 
 
 def install(folder: Path, distribution: str, entry_points: str) -> None:
@@ -33,7 +33,7 @@ def test_a_command_of_ours_cannot_be_replaced(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     command = find("status")
     assert command is not None
-    assert command.target.startswith("nanoclaw_core.")
+    assert command.target.startswith("nanoclaw_cli.")
 
 
 def test_a_command_that_cannot_be_imported_names_its_distribution():
@@ -49,7 +49,7 @@ def test_a_command_that_is_no_click_command_is_refused():
 def test_the_other_commands_work_beside_one_that_cannot_be_imported(tmp_path):
     install(tmp_path, "nanoclaw_bad", "[nanoclaw.commands]\nwave = no_such_module:wave\n")
     done = subprocess.run(
-        [sys.executable, "-m", "nanoclaw_core", "--home", str(tmp_path / "home"), "help"],
+        [sys.executable, "-m", "nanoclaw_cli", "--home", str(tmp_path / "home"), "help"],
         env={"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -69,7 +69,7 @@ def test_a_contributed_command_gets_how_ncl_was_called(tmp_path):
         "    return 7\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "nanoclaw_core", "wave", "--json", "Ada", "--home", "/somewhere"],
+        [sys.executable, "-m", "nanoclaw_cli", "wave", "--json", "Ada", "--home", "/somewhere"],
         env={"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,

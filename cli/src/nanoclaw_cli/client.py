@@ -10,8 +10,8 @@ from typing import Any
 
 from nanoclaw_wire.socket_path import short_path
 
-from nanoclaw_core.cli.invocation import as_typed
-from nanoclaw_core.errors import TransportError
+from nanoclaw_cli.invocation import as_typed
+from nanoclaw_core import TransportError
 
 SOCKET = "ncl.sock"
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from nanoclaw_core.cli import client
-from nanoclaw_core.cli.failures import print_json
-from nanoclaw_core.cli.invocation import Invocation, as_typed
-from nanoclaw_core.cli.rendering import render
+from nanoclaw_cli import client
+from nanoclaw_cli.failures import print_json
+from nanoclaw_cli.invocation import Invocation, as_typed
+from nanoclaw_cli.rendering import render
 
 ANSWER_S = 5.0
 
