@@ -32,6 +32,9 @@ from nanoclaw_core import (
 )
 
 
+NO_POLL_S = 3_600.0  # a fake runner goes by the bell alone: a host that forgets to ring is found out
+
+
 @define
 class FakeRunner:
     """What a script has: the session's files as a runner sees them.
@@ -59,7 +62,7 @@ class FakeRunner:
                 claims = [(message.id, AckStatus.PROCESSING) for message in messages]
                 outbound.write(self.written, now=clock.now_text(), acknowledge=claims)
                 return messages
-            await self.bell.wait(60.0)
+            await self.bell.wait(NO_POLL_S)
 
     def pending(self, *, limit: int = 10) -> list[InboundMessage]:
         """Return what a runner would take now, oldest first."""

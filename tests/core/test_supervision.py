@@ -431,3 +431,31 @@ def test_an_agents_own_limits_and_runtime_choice_count(instance: Instance) -> No
             return running.runtime.specs[0].limits.memory_bytes
 
     assert asyncio.run(scenario()) == 256 * 1024 * 1024
+
+
+def test_invariant_10_an_answer_does_not_wait_for_anybodys_poll(instance: Instance) -> None:
+    async def scenario() -> list[str]:
+        async with running_host(instance) as running:
+            await running.channel.say("a")
+            await running.channel.texts(1)
+            await running.channel.say("b")
+            return await running.channel.texts(2)
+
+    assert asyncio.run(scenario()) == ["echo: a", "echo: b"]
+
+
+def test_invariant_10_a_runner_that_cannot_reach_the_bell_is_heard_all_the_same(instance: Instance) -> None:
+    async def deaf(runner: FakeRunner) -> int:
+        await runner.bell.close()
+        while not (messages := runner.pending()):
+            await asyncio.sleep(0)
+        runner.answer(messages, "by the clock")
+        await asyncio.Event().wait()
+        return 0
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=ScriptedRuntime(deaf)) as running:
+            await running.channel.say("a")
+            return await running.channel.texts(1)
+
+    assert asyncio.run(scenario()) == ["by the clock"]
