@@ -129,6 +129,6 @@ def _text(found: Mapping[str, Any], key: str) -> str:
 
 def _number(found: Mapping[str, Any]) -> int:
     value = found.get("seq")
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**63:
         raise Malformed(f"seq must be the number of a message, not {value!r}")
     return value

@@ -68,17 +68,15 @@ class Pump:
         asyncio.get_running_loop().call_later(pause_s, self._scheduled, session_id)
 
     def look(self, session_id: SessionId) -> bool:
-        """Look now, and pass on what is there; False where the file cannot be read (the reason was passed on)."""
-        try:
-            taken = self._takeover.look(session_id)
-        except apsw.BusyError:
-            asyncio.get_running_loop().call_later(BUSY_AGAIN_S, self.rang, session_id)
-            return True
-        except UNREADABLE as error:
-            self._to.broken(session_id, f"{type(error).__name__}: {error}")
-            return False
-        self._pass_on(session_id, taken)
-        return True
+        """Look now, and pass on everything that is there.
+
+        Returns:
+            False where the file cannot be read; the reason was passed on, and so was what came before it.
+        """
+        while (taken := self._take(session_id)) is not None:
+            if not taken.has_more:
+                return True
+        return False
 
     def forget(self, session_id: SessionId) -> None:
         """The session's sandbox is gone."""
@@ -94,9 +92,24 @@ class Pump:
 
     def _scheduled(self, session_id: SessionId) -> None:
         look = self._looks.get(session_id)
-        if look is not None:
-            look.is_scheduled = False
-            self.look(session_id)
+        if look is None:
+            return
+        look.is_scheduled = False
+        taken = self._take(session_id)
+        if taken is not None and taken.has_more:
+            self.rang(session_id)  # others get their turn between two batches
+
+    def _take(self, session_id: SessionId) -> Taken | None:
+        try:
+            taken = self._takeover.look(session_id)
+        except apsw.BusyError:
+            asyncio.get_running_loop().call_later(BUSY_AGAIN_S, self.rang, session_id)
+            return Taken()
+        except UNREADABLE as error:
+            self._to.broken(session_id, f"{type(error).__name__}: {error}")
+            return None
+        self._pass_on(session_id, taken)
+        return taken
 
     def _pass_on(self, session_id: SessionId, taken: Taken) -> None:
         self._lanes.put(taken.queued)

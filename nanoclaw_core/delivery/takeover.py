@@ -37,13 +37,15 @@ class Taken:
         queued: Stored and ready to send, in order.
         refused: Stored as failed, with the reason; the agent is to be told.
         requests: Actions that the runner asks for. Taken over at most once: the mark is written before they run.
-        is_idle: True where the runner says that it has no turn open.
+        is_idle: True where the runner says that it has no turn open, and nothing more waits.
+        has_more: True where another look will bring more.
     """
 
     queued: Sequence[Delivery] = ()
     refused: Sequence[tuple[Delivery, str]] = ()
     requests: Sequence[Request] = ()
     is_idle: bool = False
+    has_more: bool = False
 
 
 @frozen(kw_only=True)
@@ -56,7 +58,7 @@ class Takeover:
     outboxes: Outboxes
 
     def look(self, session_id: SessionId) -> Taken:
-        """Take over everything new of a session.
+        """Take over what is new of a session, at most `ROWS_AT_ONCE` rows.
 
         Raises:
             NeedsItsRunner, apsw.Error, NotARegularFile, WrongProtocol, ValueError: The file cannot be read now; nothing
@@ -68,21 +70,15 @@ class Takeover:
         queued: list[Delivery] = []
         refused: list[tuple[Delivery, str]] = []
         requests: list[Request] = []
-        mark, state = session.outbound_seq, None
-        while True:
-            news = self.outboxes.news(session_id, mark)
-            state = news.state
-            if not news.messages:
-                break
+        news = self.outboxes.news(session_id, session.outbound_seq)
+        if news.messages:
             with self.db:
                 for message in news.messages:
                     self._take(session, message, queued, refused, requests)
-                mark = news.messages[-1].seq
-                sessions.taken_over(self.db, session_id, mark)
-            if len(news.messages) < ROWS_AT_ONCE:
-                break
-        is_idle = state is not None and state.activity is Activity.IDLE
-        return Taken(queued=queued, refused=refused, requests=requests, is_idle=is_idle)
+                sessions.taken_over(self.db, session_id, news.messages[-1].seq)
+        has_more = len(news.messages) == ROWS_AT_ONCE
+        is_idle = news.state is not None and news.state.activity is Activity.IDLE and not has_more
+        return Taken(queued=queued, refused=refused, requests=requests, is_idle=is_idle, has_more=has_more)
 
     def _take(
         self,

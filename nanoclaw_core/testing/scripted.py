@@ -31,7 +31,6 @@ from nanoclaw_core import (
     hookimpl,
 )
 
-
 NO_POLL_S = 3_600.0  # a fake runner goes by the bell alone: a host that forgets to ring is found out
 
 

@@ -7,10 +7,12 @@ from typing import Any
 import apsw
 import pytest
 from hosting import running_host, until
-from nanoclaw_wire.outbound import OutKind
+from nanoclaw_wire import outbound
+from nanoclaw_wire.outbound import AckStatus, NewOutbound, OutKind
 
 from nanoclaw_core import Address, CoreSettings, DeliveryRefused, DeliveryRequest, Outbound, Verdict, Vote, hookimpl
 from nanoclaw_core.delivery.retry import pause_after
+from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE
 from nanoclaw_core.store import rooms
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.recorder import RecorderChannel
@@ -182,7 +184,18 @@ def test_warning_23_a_channel_that_is_not_running_loses_nothing_silently(instanc
     assert asyncio.run(scenario()) == "the channel 'recorder' is not running"
 
 
-@pytest.mark.parametrize("content", ["no json", "[]", "null", '{"text": 7}', '{"text": ""}', '{"operation": "dance"}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "no json",
+        "[]",
+        "null",
+        '{"operation": "edit", "seq": 9223372036854775808, "text": "x"}',
+        '{"text": 7}',
+        '{"text": ""}',
+        '{"operation": "dance"}',
+    ],
+)
 def test_warning_41_a_malformed_row_fails_alone_and_the_next_is_delivered(instance: Instance, content: str) -> None:
     async def scenario() -> list[str]:
         script = writing(content, {"text": "fine"})
@@ -192,6 +205,40 @@ def test_warning_41_a_malformed_row_fails_alone_and_the_next_is_delivered(instan
 
     assert asyncio.run(scenario()) == ["fine"]
     assert [status for status, _ in states(instance)] == ["failed", "sent"]
+
+
+def test_more_rows_than_are_read_at_once_are_all_delivered_in_order(instance: Instance) -> None:
+    many = ROWS_AT_ONCE + 50
+
+    async def flood(runner: FakeRunner) -> int:
+        messages = await runner.take()
+        rows = [
+            NewOutbound(
+                id=f"m{number}",
+                kind=OutKind.CHAT,
+                at="2026-01-01T00:00:00.000Z",
+                content=json.dumps({"text": str(number)}),
+                channel="recorder",
+                room="room",
+            )
+            for number in range(many)
+        ]
+        outbound.write(
+            runner.written,
+            now="2026-01-01T00:00:00.000Z",
+            messages=rows,
+            acknowledge=[(message.id, AckStatus.COMPLETED) for message in messages],
+        )
+        runner.bell.ring()
+        await asyncio.Event().wait()
+        return 0
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=ScriptedRuntime(flood)) as running:
+            await running.channel.say("hi")
+            return await running.channel.texts(many)
+
+    assert asyncio.run(scenario()) == [str(number) for number in range(many)]
 
 
 def test_warning_24_what_a_sandbox_wrote_just_before_its_end_is_delivered_at_once(instance: Instance) -> None:
