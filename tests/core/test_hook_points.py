@@ -1,0 +1,348 @@
+"""Each hook, through a running host: what a plugin offers is used, and what happens is told."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pytest
+from hosting import running_host, until
+from nanoclaw_wire import inbound, session_files
+from nanoclaw_wire.outbound import OutKind
+
+from nanoclaw_core import (
+    Access,
+    Action,
+    Address,
+    Admission,
+    ApprovalHandler,
+    Caller,
+    DeliveryRefused,
+    Migration,
+    PluginContext,
+    PluginError,
+    Resource,
+    RunningService,
+    Service,
+    Step,
+    Sweep,
+    Verb,
+    Verdict,
+    Vote,
+    hookimpl,
+)
+from nanoclaw_core.testing.instance import Instance
+from nanoclaw_core.testing.recorder import RecorderChannel
+from nanoclaw_core.testing.scripted import FakeRunner, Script, ScriptedRuntime
+
+
+async def ask(instance: Instance, *words: str) -> dict[str, Any]:
+    reader, writer = await asyncio.open_unix_connection(str(instance.places.control_socket))
+    writer.write(json.dumps({"id": "1", "words": list(words), "options": {}}).encode() + b"\n")
+    answer: dict[str, Any] = json.loads(await reader.readline())
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+def requesting(*actions: str) -> Script:
+    """A runner that asks the host for actions, one after the other, and tells the chat what it was answered."""
+
+    async def script(runner: FakeRunner) -> int:
+        messages = await runner.take()
+        for action in actions:
+            runner.write({"action": action, "request_id": action, "arguments": {"word": "hi"}}, kind=OutKind.ACTION)
+            await until(lambda action=action: answer_to(runner, action))
+        said = " ".join(answer_to(runner, action) for action in actions)
+        runner.answer(messages, said)
+        await asyncio.Event().wait()
+        return 0
+
+    return script
+
+
+def answer_to(runner: FakeRunner, request_id: str) -> str:
+    rows = runner.received.execute("SELECT content FROM messages_in WHERE kind = 'system'").fetchall()
+    found = [json.loads(content) for (content,) in rows]
+    answers = [one for one in found if one["request_id"] == request_id]
+    if not answers:
+        return ""
+    return str(answers[0]["data"]) if answers[0]["ok"] else str(answers[0]["error"]["code"])
+
+
+class Shouting:
+    """A plugin with a verb, an action and tables of its own."""
+
+    def __init__(self, access: Access = Access.OPEN) -> None:
+        self.access, self.callers = access, list[Caller]()
+
+    async def shout(self, arguments: Mapping[str, Any], caller: Caller, _context: PluginContext) -> Any:
+        self.callers.append(caller)
+        return str(arguments.get("word", "hello")).upper()
+
+    @hookimpl
+    def nanoclaw_verbs(self) -> Iterable[Verb]:
+        yield Verb(resource="voice", name="shout", access=self.access, run=self.shout)
+
+    @hookimpl
+    def nanoclaw_actions(self) -> Iterable[Action]:
+        yield Action(name="shout", access=self.access, run=self.shout)
+
+
+def test_nanoclaw_verbs_are_answered_on_the_control_socket(instance: Instance) -> None:
+    async def scenario() -> dict[str, Any]:
+        async with running_host(instance, shouting=Shouting(Access.DENY)):
+            return await ask(instance, "voice", "shout")
+
+    assert asyncio.run(scenario()) == {"id": "1", "ok": True, "data": "HELLO"}
+
+
+def test_nanoclaw_actions_are_carried_out_for_a_runner_and_answered(instance: Instance) -> None:
+    plugin = Shouting()
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=ScriptedRuntime(requesting("shout")), shouting=plugin) as running:
+            await running.channel.say("go")
+            return await running.channel.texts(1)
+
+    assert asyncio.run(scenario()) == ["HI"]
+    (caller,) = plugin.callers
+    assert (caller.operator, caller.agent_group_id) == (False, instance.group().id)
+
+
+@pytest.mark.parametrize(("access", "code"), [(Access.HOLD, "approval-pending"), (Access.DENY, "forbidden")])
+def test_an_action_that_is_not_open_does_not_run_by_itself(instance: Instance, access: Access, code: str) -> None:
+    plugin = Shouting(access)
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=ScriptedRuntime(requesting("shout")), shouting=plugin) as running:
+            await running.channel.say("go")
+            return await running.channel.texts(1)
+
+    assert asyncio.run(scenario()) == [code]
+    assert plugin.callers == []
+    held = instance.db.execute("SELECT name, arguments, status FROM approvals").fetchall()
+    assert held == ([("shout", '{"word": "hi"}', "pending")] if access is Access.HOLD else [])
+
+
+def test_an_action_that_does_not_exist_is_answered_and_the_next_is_carried_out(instance: Instance) -> None:
+    async def scenario() -> list[str]:
+        runtime = ScriptedRuntime(requesting("whisper", "shout"))
+        async with running_host(instance, runtime=runtime, shouting=Shouting()) as running:
+            await running.channel.say("go")
+            return await running.channel.texts(1)
+
+    assert asyncio.run(scenario()) == ["unknown-command HI"]
+
+
+def test_nanoclaw_permit_action_can_object_to_what_is_open(instance: Instance) -> None:
+    class Objecting:
+        @hookimpl
+        def nanoclaw_permit_action(self, step: Step) -> Verdict | None:
+            return Verdict(Vote.DENY, "too loud") if step.name == "shout" else None
+
+    plugin = Shouting()
+
+    async def scenario() -> list[str]:
+        runtime = ScriptedRuntime(requesting("shout"))
+        async with running_host(instance, runtime=runtime, shouting=plugin, objecting=Objecting()) as running:
+            await running.channel.say("go")
+            return await running.channel.texts(1)
+
+    assert asyncio.run(scenario()) == ["forbidden"]
+    assert plugin.callers == []
+
+
+def test_nanoclaw_services_run_and_are_called_again_after_they_fail(instance: Instance) -> None:
+    class Clock:
+        def __init__(self) -> None:
+            self.runs = 0
+
+        async def run(self) -> None:
+            self.runs += 1
+            if self.runs == 1:
+                raise ConnectionError("a hiccup")
+            await asyncio.Event().wait()
+
+    clock = Clock()
+
+    class Serving:
+        @hookimpl
+        def nanoclaw_services(self) -> Iterable[Service]:
+            yield Service(name="clock", connect=lambda _settings, _context: clock)
+
+    async def scenario() -> None:
+        async with running_host(instance, serving=Serving()):
+            await until(lambda: clock.runs == 2)
+
+    asyncio.run(scenario())
+
+
+def test_two_gateways_stop_the_start(instance: Instance) -> None:
+    class Gateway:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def connect(self, _settings: object, _context: PluginContext) -> RunningService:
+            raise AssertionError("never made")
+
+        @hookimpl
+        def nanoclaw_services(self) -> Iterable[Service]:
+            yield Service(name=self.name, connect=self.connect, is_gateway=True)
+
+    async def scenario() -> None:
+        async with running_host(instance, one=Gateway("one"), two=Gateway("two")):
+            pass
+
+    with pytest.raises(PluginError, match="one and two both want to be it"):
+        asyncio.run(scenario())
+
+
+def test_nanoclaw_sweeps_are_called_again_and_again_with_the_plugins_context(instance: Instance) -> None:
+    seen: list[str] = []
+
+    class Sweeping:
+        async def sweep(self, context: PluginContext) -> None:
+            seen.append(context.plugin)
+
+        @hookimpl
+        def nanoclaw_sweeps(self) -> Iterable[Sweep]:
+            yield Sweep(name="dust", every_s=0.001, run=self.sweep)
+
+    async def scenario() -> None:
+        async with running_host(instance, sweeping=Sweeping()):
+            await until(lambda: len(seen) > 2)
+
+    asyncio.run(scenario())
+    assert set(seen) == {"sweeping"}
+
+
+def test_nanoclaw_migrations_make_the_plugins_tables_before_anything_runs(instance: Instance) -> None:
+    class Keeping:
+        @hookimpl
+        def nanoclaw_migrations(self) -> Iterable[Migration]:
+            yield Migration(name="0001", apply=lambda db: db.execute("CREATE TABLE keeping_things (name TEXT) STRICT"))
+
+        @hookimpl
+        def nanoclaw_verbs(self) -> Iterable[Verb]:
+            yield Verb(resource="things", name="count", access=Access.OPEN, run=self.count)
+
+        async def count(self, _arguments: object, _caller: Caller, context: PluginContext) -> Any:
+            return context.database.execute("SELECT count(*) FROM keeping_things").get
+
+    async def scenario() -> dict[str, Any]:
+        async with running_host(instance, keeping=Keeping()):
+            return await ask(instance, "things", "count")
+
+    assert asyncio.run(scenario())["data"] == 0
+
+
+@pytest.mark.parametrize("hook", ["nanoclaw_resources", "nanoclaw_approval_handlers"])
+def test_two_offers_of_one_name_stop_the_start(instance: Instance, hook: str) -> None:
+    async def run(_arguments: object, _caller: Caller, _context: PluginContext) -> Any:
+        raise AssertionError("never asked")
+
+    items: dict[str, object] = {
+        "nanoclaw_resources": Resource(name="things", table="keeping_things", columns=("name",)),
+        "nanoclaw_approval_handlers": ApprovalHandler(name="things", run=run),
+    }
+
+    def offering() -> object:
+        implementation = hookimpl(lambda: [items[hook]])
+        return type("Offering", (), {hook: staticmethod(implementation)})()
+
+    async def scenario() -> None:
+        async with running_host(instance, first=offering(), second=offering()):
+            pass
+
+    with pytest.raises(PluginError, match="'things' is offered by both"):
+        asyncio.run(scenario())
+
+
+class Listening:
+    """A plugin that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    @hookimpl
+    def nanoclaw_room_unknown(self, address: Address, mentioned: bool) -> None:
+        self.told.append(f"unknown {address.room} {mentioned}")
+
+    @hookimpl
+    def nanoclaw_sender_refused(self, admission: Admission, reason: str) -> None:
+        self.told.append(f"refused {admission.user_id}: {reason}")
+
+    @hookimpl
+    def nanoclaw_message_routed(self, address: Address, session_id: str, correlation_id: str) -> None:
+        self.told.append(f"routed {address.room} {session_id[:4]} {correlation_id[:4]}")
+
+    @hookimpl
+    def nanoclaw_message_delivered(self, address: Address, platform_message_id: str | None) -> None:
+        self.told.append(f"delivered {address.room} {platform_message_id}")
+
+    @hookimpl
+    def nanoclaw_delivery_failed(self, address: Address, reason: str) -> None:
+        self.told.append(f"failed {address.room}: {reason}")
+
+    @hookimpl
+    def nanoclaw_host_started(self) -> None:
+        self.told.append("started")
+
+    @hookimpl
+    def nanoclaw_host_stopping(self) -> None:
+        self.told.append("stopping")
+
+
+def test_the_notify_hooks_tell_what_happened(instance: Instance) -> None:
+    plugin = Listening()
+
+    async def scenario() -> None:
+        async with running_host(instance, channel=RecorderChannel(refused=["eve"]), listening=plugin) as running:
+            await running.channel.say("hi", room="elsewhere")
+            await running.channel.say("hi", sender="eve")
+            await running.channel.say("hi")
+            await running.channel.texts(1)
+            running.channel.troubles = [DeliveryRefused("closed")]
+            await running.channel.say("again")
+            await until(lambda: plugin.told[-1].startswith("failed"))
+
+    asyncio.run(scenario())
+    assert plugin.told == [
+        "started",
+        "unknown elsewhere False",
+        "refused recorder:eve: a stranger",
+        "routed room ses- msg-",
+        "delivered room recorder-1",
+        "routed room ses- msg-",
+        "failed room: closed",
+        "stopping",
+    ]
+
+
+def test_an_answer_to_an_action_is_kept_for_a_runner_that_died_meanwhile(instance: Instance) -> None:
+    async def asks_and_dies(runner: FakeRunner) -> int:
+        await runner.take()
+        runner.write({"action": "shout", "request_id": "r", "arguments": {}}, kind=OutKind.ACTION)
+        return 1
+
+    async def scenario() -> None:
+        runtime = ScriptedRuntime(asks_and_dies)
+        async with running_host(instance, runtime=runtime, shouting=Shouting()) as running:
+            await running.channel.say("go")
+            await until(lambda: system_rows(instance))
+
+    asyncio.run(scenario())
+
+
+def system_rows(instance: Instance) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        (path,) = (instance.places.home / "sessions").glob("*/in/inbound.db")
+        db = session_files.open_readable(path)
+        try:
+            rows = db.execute("SELECT id FROM messages_in WHERE kind = ?", (inbound.Kind.SYSTEM.value,)).fetchall()
+        finally:
+            db.close()
+        return len(rows)
+    return 0
