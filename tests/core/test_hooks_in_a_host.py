@@ -240,14 +240,18 @@ def test_a_plugin_that_only_offers_is_active(instance: Instance) -> None:
     assert asyncio.run(scene()) == ["active"]
 
 
-@pytest.mark.parametrize(
-    "hook",
-    ["nanoclaw_resources", "nanoclaw_approval_handlers", "nanoclaw_services", "nanoclaw_verbs", "nanoclaw_actions"],
-)
-def test_two_offers_of_one_name_stop_the_start_and_both_are_named(
-    tmp_path: Path, instance: Instance, hook: str
-) -> None:
-    offering = {"nanoclaw_resources": Offering, "nanoclaw_approval_handlers": Offering}.get(hook, Working)
+OFFERS = {
+    "nanoclaw_resources": Offering,
+    "nanoclaw_approval_handlers": Offering,
+    "nanoclaw_services": Working,
+    "nanoclaw_verbs": Working,
+    "nanoclaw_actions": Working,
+}
+
+
+@pytest.mark.parametrize("hook", OFFERS)
+def test_two_offers_of_one_name_stop_the_start_and_both_are_named(instance: Instance, hook: str) -> None:
+    offering = OFFERS[hook]
     implementation = getattr(offering, hook)
 
     def plugin() -> object:
