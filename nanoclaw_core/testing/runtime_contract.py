@@ -204,7 +204,7 @@ class RuntimeContract:
 
     def test_a_socket_of_the_host_in_the_inbound_side_can_be_connected_to(self, place: Place) -> None:
         with place.listening() as server:
-            answered = threading.Thread(target=answer_once, args=(server,))
+            answered = threading.Thread(target=answer_once, args=(server,), daemon=True)
             answered.start()
             run(place, RING)
             answered.join(PATIENCE_S)
