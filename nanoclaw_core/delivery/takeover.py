@@ -104,7 +104,8 @@ class Takeover:
         delivery = self._delivery(session, message, problem)
         deliveries.add(self.db, [delivery])
         if problem:
-            log.warning("outbound message refused", extra={"session": session.id, "reason": problem})
+            extra = {"session": session.id, "reason": problem, "correlation": delivery.correlation_id}
+            log.warning("outbound message refused", extra=extra)
             refused.append((delivery, problem))
         else:
             queued.append(delivery)

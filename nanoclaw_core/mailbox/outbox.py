@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import apsw
 from attrs import frozen
@@ -137,6 +138,10 @@ class Outboxes:
         except OSError:
             return None
         return found.st_mtime if stat.S_ISREG(found.st_mode) else None
+
+    def runner_log(self, session_id: SessionId) -> Path:
+        """Return where the runner keeps its log, for people to look into; the host itself never reads it."""
+        return self._directories.layout(session_id).runner_log
 
     def release(self, session_id: SessionId) -> None:
         """Close the session's file."""

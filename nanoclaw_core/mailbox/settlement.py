@@ -6,6 +6,9 @@ ends, when the sweep comes by, and when a burst has piled up.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
+
 import apsw
 from attrs import frozen
 from nanoclaw_wire import clock, inbound
@@ -18,6 +21,7 @@ from nanoclaw_core.mailbox.inbox import Inboxes
 from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE, Outboxes
 from nanoclaw_core.store import sessions
 
+log = logging.getLogger(__name__)
 _STATUS = {AckStatus.COMPLETED: Status.COMPLETED, AckStatus.FAILED: Status.FAILED}
 
 
@@ -47,12 +51,21 @@ class Settlement:
                 break
             changes = [(ack.message_id, _STATUS[ack.status]) for ack in found if ack.status in _STATUS]
             if changes:
+                self._tell_failures(session_id, changes)
                 await self.inboxes.set_status(session_id, changes)
             revision = found[-1].revision
             sessions.settled(self.db, session_id, revision)
             if len(found) < ROWS_AT_ONCE:
                 break
         return self.mark(session_id)
+
+    def _tell_failures(self, session_id: SessionId, changes: Iterable[tuple[str, Status]]) -> None:
+        """Log what failed and where the reason is: in the runner's own log, which the host does not read (I6, I12)."""
+        for message_id, status in changes:
+            message = inbound.by_id(self.inboxes.read(session_id), message_id) if status is Status.FAILED else None
+            if message is not None and message.status is Status.PENDING:
+                extra = {"session": session_id, "row": message_id, "correlation": message.correlation_id}
+                log.warning("message failed", extra=extra | {"details": self.outboxes.runner_log(session_id)})
 
     def unanswered(self, session_id: SessionId) -> int:
         """Count the due messages that the runner is not done with. Reads only; raises as `settle` does."""

@@ -237,6 +237,21 @@ def test_the_log_carries_the_correlation_id_and_no_message_text(tmp_path):
     asyncio.run(run())
 
 
+def test_invariant_12_why_a_turn_failed_is_kept_under_the_reference_that_people_got(tmp_path):
+    script = '[{"error": {"message": "the key is wrong", "retryable": false, "kind": "authentication"}}]'
+
+    async def run():
+        async with HostSide(tmp_path, options={"script": script}) as host:
+            await host.start()
+            await host.settled(host.say("hello", correlation_id="corr-9"))
+            await host.logged("turn failed")
+
+    asyncio.run(run())
+    lines = [json.loads(line) for line in (tmp_path / "out" / "runner.log").read_text().splitlines()]
+    [failed] = [line for line in lines if line["message"] == "turn failed"]
+    assert ("the key is wrong", "corr-9") == (failed["reason"], failed["correlation_id"])
+
+
 def test_the_runner_loads_nothing_of_the_host():
     code = (
         "import sys, nanoclaw_runner.__main__, nanoclaw_runner.testing, nanoclaw_provider_mock.runner,"

@@ -11,7 +11,7 @@ from nanoclaw_wire.layout import Layout, is_safe_name
 def test_invariant_06_what_the_sandbox_writes_is_apart_from_what_the_host_writes() -> None:
     layout = Layout(incoming=Path("/s/in"), outgoing=Path("/s/out"))
     ours = (layout.inbound_db, layout.config, layout.inbox, layout.bell, layout.gateway)
-    theirs = (layout.outbound_db, layout.outbox, layout.heartbeat, layout.state)
+    theirs = (layout.outbound_db, layout.outbox, layout.heartbeat, layout.state, layout.runner_log)
     assert {path.parent for path in ours} == {Path("/s/in")}
     assert {path.parent for path in theirs} == {Path("/s/out")}
 

@@ -33,7 +33,8 @@ def main() -> int:
         runner = Runner(
             workspace=workspace, config=config, parts=plugins.load_installed(), environment=dict(os.environ)
         )
-        logs.write_to(runner.correlation_id, level=os.environ.get("NANOCLAW_LOG_LEVEL", "INFO"))
+        level = os.environ.get("NANOCLAW_LOG_LEVEL", "INFO")
+        logs.configure(runner.correlation_id, workspace.files.runner_log, level)
         _stop_on_signals(runner)
         return await runner.run()
 

@@ -1,4 +1,8 @@
-"""What the runner says on stderr: one JSON object a line, with the correlation id of the turn it belongs to."""
+"""What the runner logs: one JSON object a line, with the correlation id of the turn it belongs to.
+
+It goes to stderr, whose end the host shows where a sandbox dies, and to `out/runner.log`, which outlives the sandbox: a
+person who was given a reference finds there what went wrong (I12).
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,12 @@ import logging
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TextIO
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 
 from nanoclaw_wire import clock
 
+FILE_BYTES = 1_000_000  # with one older file beside it: months of a quiet conversation, days of a busy one
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -41,10 +47,11 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def write_to(correlation: Callable[[], str | None], stream: TextIO | None = None, level: str = "INFO") -> None:
-    """Send everything that is logged in this process to a stream. For the program, never for a library."""
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonLines(correlation))
+def configure(correlation: Callable[[], str | None], file: Path, level: str = "INFO") -> None:
+    """Send everything that is logged in this process to stderr and a file. For the program, never for a library."""
+    kept = RotatingFileHandler(file, maxBytes=FILE_BYTES, backupCount=1, encoding="utf-8", delay=True)
     root = logging.getLogger()
-    root.handlers = [handler]
+    root.handlers = [logging.StreamHandler(sys.stderr), kept]
+    for handler in root.handlers:
+        handler.setFormatter(JsonLines(correlation))
     root.setLevel(level)

@@ -17,6 +17,7 @@ INBOX = "inbox"
 OUTBOX = "outbox"
 HEARTBEAT = "heartbeat"
 STATE = "state"
+RUNNER_LOG = "runner.log"
 BELL = "bell.sock"
 GATEWAY = "gateway.sock"
 
@@ -37,7 +38,7 @@ class Layout:
 
     Args:
         incoming: The directory the host writes: inbound.db, config.json, inbox/, bell.sock, gateway.sock.
-        outgoing: The directory the runner writes: outbound.db, outbox/, heartbeat, state/.
+        outgoing: The directory the runner writes: outbound.db, outbox/, heartbeat, state/, runner.log.
     """
 
     incoming: Path
@@ -78,6 +79,10 @@ class Layout:
     @property
     def state(self) -> Path:
         return self.outgoing / STATE
+
+    @property
+    def runner_log(self) -> Path:
+        return self.outgoing / RUNNER_LOG
 
 
 def is_safe_name(name: object) -> bool:

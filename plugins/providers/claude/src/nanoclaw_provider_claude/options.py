@@ -166,7 +166,7 @@ def _sdk_tool(tool: Tool) -> SdkMcpTool[Any]:
             text, is_error = str(error), True
         except Exception:  # a tool is a plugin's code and may raise anything; the model is told, and the log knows more
             log.exception("tool failed", extra={"tool": tool.name})
-            text, is_error = f"{tool.name} failed inside; the details are in the host's log", True
+            text, is_error = f"{tool.name} failed inside; the details are in the runner's log", True
         return {"content": [{"type": "text", "text": text}], "is_error": is_error}
 
     # The SDK takes a schema without `properties` for a list of parameter names.
