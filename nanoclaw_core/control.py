@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import cattrs
-from nanoclaw_wire.doorbell import short_path
 from nanoclaw_wire.frames import Answer, Code, Request
+from nanoclaw_wire.socket_path import short_path
 
 from nanoclaw_core.descriptors.votes import Caller
 from nanoclaw_core.dispatch import Dispatch

@@ -8,7 +8,7 @@ import logging
 import apsw
 from attrs import frozen
 from nanoclaw_wire import clock
-from nanoclaw_wire.inbound import InboundMessage, Kind, NewInbound
+from nanoclaw_wire.inbound import AGENT_CHANNEL, InboundMessage, Kind, NewInbound
 
 from nanoclaw_core.delivery.lanes import Lanes
 from nanoclaw_core.descriptors.messages import Address
@@ -19,7 +19,6 @@ from nanoclaw_core.store import deliveries
 from nanoclaw_core.store.deliveries import Delivery
 
 log = logging.getLogger(__name__)
-AGENT_CHANNEL = "agent"
 
 
 @frozen(kw_only=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from nanoclaw_wire.commands import command_of
+
 FILTERED = frozenset({"/help", "/login", "/logout", "/doctor", "/config", "/remote-control"})
 ADMIN = frozenset({"/clear", "/compact", "/context", "/cost", "/files"})
 
@@ -14,15 +16,6 @@ class Gate(Enum):
     PASS = "pass"
     FILTER = "filter"
     NEEDS_ADMIN = "needs-admin"
-
-
-def command_of(text: str) -> str | None:
-    """Return the command a text starts with, lower case with its slash, or None: `/Clear now` is `/clear`.
-
-    The whole word counts, so `/clearance` is not `/clear` (⚠46).
-    """
-    words = text.split(maxsplit=1)
-    return words[0].lower() if words and words[0].startswith("/") else None
 
 
 def gate(text: str) -> Gate:

@@ -19,6 +19,7 @@ from typing import Any
 import apsw
 from attrs import frozen
 from nanoclaw_wire import clock
+from nanoclaw_wire.commands import command_of
 from nanoclaw_wire.inbound import Kind, NewInbound
 
 from nanoclaw_core import logs
@@ -186,8 +187,7 @@ class Router:
         if gate is commands.Gate.FILTER:
             return Fate.NOT_ENGAGED, "a command that agents do not take"
         if gate is commands.Gate.NEEDS_ADMIN and not self._to.authority.is_admin(event.user, wiring.agent_group_id):
-            command = commands.command_of(event.inbound.text)
-            denial = f"Permission denied: {command} requires admin access."
+            denial = f"Permission denied: {command_of(event.inbound.text)} requires admin access."
             self._to.say(event.address, denial, event.correlation_id)
             return Fate.REFUSED, denial
         if event.user is not None:

@@ -294,7 +294,7 @@ def test_warning_28_an_answer_to_a_tool_that_gave_up_wakes_nobody(instance: Inst
     db = session_files.open_writable(session_directory(instance) / "in" / "inbound.db")
     late = inbound.NewInbound(id="late", kind=inbound.Kind.SYSTEM, at="2026-01-01T00:00:00.000Z", content="{}")
     inbound.append(db, [late])
-    assert inbound.due_count(db, "2026-01-02T00:00:00.000Z") == 0
+    assert inbound.waiting(db, "2026-01-02T00:00:00.000Z") == []
     db.close()
     assert asyncio.run(second()) == 0
 

@@ -78,7 +78,7 @@ def load(command: Command) -> click.Command:
     import click
 
     module, _, attribute = command.target.partition(":")
-    origin = f"the command {command.name!r} of {command.source or 'nanoclaw-core'}"
+    origin = f"the command {command.name!r} of {command.source or 'nanoclaw-cli'}"
     try:
         loaded = getattr(import_module(module), attribute)
     except Exception as error:  # the load fence: a contributed module may raise anything

@@ -1,7 +1,7 @@
 """The way into `ncl`: what must be fast is done here with next to no imports, the rest is imported when asked for.
 
 `ncl --version` and a verb to a running host are typed by people and called from scripts in loops, so this module loads
-neither click nor attrs nor asyncio; `tests/core/cli/test_start_cost.py` keeps it so.
+neither click nor attrs nor asyncio; `tests/contract/test_imports.py` keeps it so.
 """
 
 from __future__ import annotations

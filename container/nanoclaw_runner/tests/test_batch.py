@@ -1,6 +1,6 @@
 import pytest
 from nanoclaw_runner.batch import next_batch
-from nanoclaw_runner.commands import Command, command_of, token
+from nanoclaw_runner.commands import Command, command_of
 from nanoclaw_wire.inbound import Kind
 
 
@@ -68,7 +68,3 @@ def test_warning_46_another_agent_gives_no_commands(make_row):
 def test_context_and_tasks_give_no_commands(make_row):
     assert command_of(make_row("/clear", trigger=False), raw=True) is None
     assert command_of(make_row("/clear", kind=Kind.TASK), raw=True) is None
-
-
-def test_a_token_is_lower_case_and_needs_a_slash():
-    assert [token(" /StOp it"), token("stop"), token("")] == ["/stop", None, None]

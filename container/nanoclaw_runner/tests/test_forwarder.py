@@ -3,7 +3,7 @@ import contextlib
 
 from nanoclaw_runner.forwarder import Forwarder
 from nanoclaw_runner.testing import HostSide
-from nanoclaw_wire.doorbell import short_path
+from nanoclaw_wire.socket_path import short_path
 
 PATIENCE_S = 30
 

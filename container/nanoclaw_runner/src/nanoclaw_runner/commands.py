@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
-from nanoclaw_wire.inbound import InboundMessage, Kind
+from nanoclaw_wire import commands
+from nanoclaw_wire.inbound import AGENT_CHANNEL, InboundMessage, Kind
 
 from nanoclaw_runner import content
 
@@ -17,12 +18,6 @@ class Command(Enum):
     RAW = "raw"
 
 
-def token(text: str) -> str | None:
-    """Return the first word, lower case, of a text that begins with `/`; None for any other text."""
-    words = text.split(maxsplit=1)
-    return words[0].lower() if words and words[0].startswith("/") else None
-
-
 def text_of(row: InboundMessage) -> str:
     """Return what was said, without space around it."""
     return content.as_text((content.read(row.content) or {}).get("text")).strip()
@@ -32,14 +27,14 @@ def command_of(row: InboundMessage, *, raw: bool) -> Command | None:
     """Say which command a row is, or None where it is to be told to the model.
 
     Only what a person said to the assistant can be a command: never a row of context, never the words of another
-    agent, which no gate on the host has judged (⚠46). The token is the exact first word.
+    agent, which no gate on the host has judged (⚠46).
 
     Args:
         raw: True where the provider has slash commands of its own; else they are told like everything that is said.
     """
-    if row.kind is not Kind.CHAT or not row.trigger or row.channel in (None, "agent"):
+    if row.kind is not Kind.CHAT or not row.trigger or row.channel in (None, AGENT_CHANNEL):
         return None
-    match token(text_of(row)):
+    match commands.command_of(text_of(row)):
         case None:
             return None
         case "/clear":

@@ -141,7 +141,7 @@ class Conversation:
             if destination is None:
                 log.warning("message to an unknown destination dropped", extra={"destination": block.to})
             else:
-                replies.append(self._session.post.to(destination, {"text": block.body}))
+                replies.append(self._session.post.to(destination, block.body))
         return replies
 
     def _settle(self, pushes: list[Push], replies: list[NewOutbound]) -> None:

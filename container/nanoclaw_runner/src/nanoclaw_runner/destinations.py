@@ -6,9 +6,7 @@ import html
 from collections.abc import Sequence
 
 from attrs import frozen
-from nanoclaw_wire.inbound import Destination, InboundMessage
-
-AGENT = "agent"
+from nanoclaw_wire.inbound import AGENT_CHANNEL, Destination, InboundMessage
 
 
 @frozen(kw_only=True)
@@ -21,8 +19,8 @@ class Place:
 
 def place_of(destination: Destination) -> Place:
     """Return where a destination is."""
-    if destination.kind == AGENT:
-        return Place(channel=AGENT, room=destination.agent_group_id or "")
+    if destination.kind == "agent":
+        return Place(channel=AGENT_CHANNEL, room=destination.agent_group_id or "")
     return Place(channel=destination.channel or "", room=destination.room or "")
 
 

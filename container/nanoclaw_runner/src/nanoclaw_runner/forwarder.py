@@ -7,7 +7,7 @@ import contextlib
 import logging
 from pathlib import Path
 
-from nanoclaw_wire.doorbell import short_path
+from nanoclaw_wire.socket_path import short_path
 
 log = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from attrs import frozen
 from nanoclaw_wire import clock
-from nanoclaw_wire.inbound import Destination, InboundMessage, Kind
+from nanoclaw_wire.inbound import AGENT_CHANNEL, Destination, InboundMessage, Kind
 from nanoclaw_wire.outbound import NewOutbound, OutKind
 
 from nanoclaw_runner import content
-from nanoclaw_runner.destinations import AGENT, Place, place_of
+from nanoclaw_runner.destinations import Place, place_of
 from nanoclaw_runner.inbox import Inbox
 from nanoclaw_runner.ledger import Push
 
@@ -38,9 +38,9 @@ class Post:
     def __init__(self, inbox: Inbox, current: Callable[[], Push | None]) -> None:
         self._inbox, self._current = inbox, current
 
-    def to(self, destination: Destination, values: dict[str, Any], message_id: str | None = None) -> NewOutbound:
-        """Address a message to a destination, from within the current turn."""
-        return chat(self._target(place_of(destination)), values, message_id)
+    def to(self, destination: Destination, text: str) -> NewOutbound:
+        """Address words to a destination, from within the current turn."""
+        return words(self._target(place_of(destination)), text)
 
     def home(self) -> Place | None:
         """Return where a message goes that names nobody: the current turn's room, else the session's own."""
@@ -114,7 +114,7 @@ def human_conversations(rows: Sequence[InboundMessage]) -> list[Target]:
     """
     found: dict[tuple[str | None, ...], Target] = {}
     for row in rows:
-        if row.trigger and row.kind is not Kind.SYSTEM and row.channel not in (None, AGENT) and row.room:
+        if row.trigger and row.kind is not Kind.SYSTEM and row.channel not in (None, AGENT_CHANNEL) and row.room:
             found[(row.channel, row.room, row.thread)] = target_of(row)
     return list(found.values())
 

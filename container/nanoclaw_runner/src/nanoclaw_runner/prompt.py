@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from attrs import frozen
 from nanoclaw_wire import clock
@@ -122,5 +121,5 @@ def _time(row: InboundMessage, around: Surroundings) -> str | None:
         return None  # a time that cannot be read is no reason to withhold what was said (⚠58)
 
 
-def _pretty(value: Mapping[str, Any] | object) -> str:
+def _pretty(value: object) -> str:
     return content.clean(json.dumps(value, indent=2, ensure_ascii=False, default=str))

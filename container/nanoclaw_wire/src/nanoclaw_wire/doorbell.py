@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from nanoclaw_wire.socket_path import short_path as short_path
+from nanoclaw_wire.socket_path import short_path
 
 MAX_CONNECTIONS = 16  # the runner, and the `ncl` calls of its tools; more is somebody playing
 RECONNECT_S = 1.0
@@ -148,8 +147,3 @@ class BellClient:
                 self._writer = None
             await asyncio.sleep(RECONNECT_S)
             reader = await self._connect()
-
-
-def is_supported() -> bool:
-    """Say whether this platform has unix sockets."""
-    return hasattr(socket, "AF_UNIX")

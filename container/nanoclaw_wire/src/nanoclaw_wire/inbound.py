@@ -13,6 +13,9 @@ from attrs import asdict, frozen
 
 from nanoclaw_wire.sequence import next_even
 
+AGENT_CHANNEL = "agent"
+"""The channel of what another agent wrote; its rooms are ids of agent groups."""
+
 
 class Kind(str, Enum):
     """What an inbound message is. SYSTEM rows answer a waiting tool and never start a turn by themselves."""
@@ -47,7 +50,7 @@ class NewInbound:
         process_after: Not before this time, clock text form; None is at once.
         trigger: False is context only: it wakes nobody and rides along with the next message that does.
         on_wake: True is seen only by the first poll of a fresh runner (I5).
-        channel: With `room` and `thread` the address it came from; `agent` and a group id where another agent wrote.
+        channel: With `room` and `thread` the address it came from; see `AGENT_CHANNEL` for another agent's.
         platform_message_id: The platform's own id, for edits and reactions; None where there is none.
         correlation_id: Follows the message through every log line, from arrival to delivery.
     """
@@ -113,6 +116,7 @@ _COLUMNS = (
     "seq, id, kind, at, status, process_after, tries, trigger, on_wake, channel, room, thread,"
     " platform_message_id, correlation_id, source_session_id, series_id, recurrence, content"
 )
+_WAKES = "status = 'pending' AND trigger = 1 AND kind <> 'system'"
 _INSERT = """
 INSERT INTO messages_in (seq, id, kind, at, process_after, trigger, on_wake, channel, room, thread,
                          platform_message_id, correlation_id, source_session_id, series_id, recurrence, content)
@@ -193,33 +197,16 @@ def latest_from(db: apsw.Connection, channel: str, room: str) -> InboundMessage 
     return _message(row) if row else None
 
 
-def due_count(db: apsw.Connection, now: str) -> int:
-    """Count what should wake a sandbox: pending, due, triggering, and no answer to a tool (⚠28)."""
-    count: int = db.execute(
-        "SELECT count(*) FROM messages_in WHERE status = 'pending' AND trigger = 1 AND kind <> 'system'"
-        " AND (process_after IS NULL OR process_after <= ?)",
-        (now,),
-    ).get
-    return count
-
-
 def next_due(db: apsw.Connection) -> str | None:
     """Return when the next message wants a sandbox (clock text form), None where none waits."""
-    at: str | None = db.execute(
-        "SELECT min(coalesce(process_after, at)) FROM messages_in"
-        " WHERE status = 'pending' AND trigger = 1 AND kind <> 'system'"
-    ).get
+    at: str | None = db.execute(f"SELECT min(coalesce(process_after, at)) FROM messages_in WHERE {_WAKES}").get
     return at
 
 
 def waiting(db: apsw.Connection, now: str) -> list[InboundMessage]:
-    """Return the messages that `due_count` counts, oldest first."""
-    rows = db.execute(
-        f"SELECT {_COLUMNS} FROM messages_in WHERE status = 'pending' AND trigger = 1 AND kind <> 'system'"
-        " AND (process_after IS NULL OR process_after <= ?) ORDER BY seq",
-        (now,),
-    )
-    return [_message(row) for row in rows]
+    """Return what should wake a sandbox, oldest first: pending, due, triggering, and no answer to a tool (⚠28)."""
+    query = f"SELECT {_COLUMNS} FROM messages_in WHERE {_WAKES} AND (process_after IS NULL OR process_after <= ?)"
+    return [_message(row) for row in db.execute(f"{query} ORDER BY seq", (now,))]
 
 
 def set_status(db: apsw.Connection, changes: Iterable[tuple[str, Status]]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import apsw
 from aiohttp import ClientSession, web
 from nanoclaw_wire import clock
-from nanoclaw_wire.doorbell import short_path
+from nanoclaw_wire.socket_path import short_path
 
 from nanoclaw_core import Door, PluginContext, TokenCount
 from nanoclaw_resource_gateway.forward import Forwarding
