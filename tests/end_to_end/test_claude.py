@@ -154,5 +154,5 @@ def test_invariant_12_a_refused_key_is_told_in_plain_words_with_a_reference(inst
     assert correlation_id in text
     assert "authentication_error" not in text
     assert KEY not in text
-    [details] = instance.home.glob("sessions/*/out/runner.log")
+    [details] = instance.settings.home.glob("sessions/*/out/runner.log")
     assert any(correlation_id in line and "authentication" in line for line in details.read_text().splitlines())

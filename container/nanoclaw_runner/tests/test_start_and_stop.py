@@ -249,7 +249,7 @@ def test_invariant_12_why_a_turn_failed_is_kept_under_the_reference_that_people_
     asyncio.run(run())
     lines = [json.loads(line) for line in (tmp_path / "out" / "runner.log").read_text().splitlines()]
     [failed] = [line for line in lines if line["message"] == "turn failed"]
-    assert ("the key is wrong", "corr-9") == (failed["reason"], failed["correlation_id"])
+    assert (failed["reason"], failed["correlation_id"]) == ("the key is wrong", "corr-9")
 
 
 def test_the_runner_loads_nothing_of_the_host():
