@@ -203,10 +203,10 @@ class Machine:
 
     def _idle(self, session_id: SessionId) -> None:
         try:
-            unanswered = self.settlement.unanswered(session_id)
+            waiting = self.settlement.waiting(session_id)
         except UNREADABLE:
             return  # the next look says more
-        if unanswered == 0:
+        if not waiting:
             self.typing.stop(session_id)
             self._status(session_id, "")
 

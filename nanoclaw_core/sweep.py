@@ -71,16 +71,19 @@ class Sweeper:
             log.warning("session cannot be settled", extra={"error": str(error)})
 
     def _signs(self, session_id: SessionId, running: Running) -> Signs:
-        beat = self.outboxes.heartbeat_at(session_id)
+        now, beat = clock.now(), self.outboxes.heartbeat_at(session_id)
         try:
             claims = self.outboxes.claims(session_id)
             state = self.outboxes.state(session_id)
+            waiting = self.settlement.waiting(session_id)
         except UNREADABLE:
-            claims, state = [], None  # nothing can be read: the heartbeat alone decides
+            claims, state, waiting = [], None, frozenset()  # nothing can be read: the heartbeat alone decides
+        running.ignored = {message_id: running.ignored.get(message_id, now) for message_id in waiting}
         return Signs(
-            now=clock.now(),
+            now=now,
             started_at=running.started_at,
             heartbeat_at=datetime.fromtimestamp(beat, UTC) if beat is not None else None,
             claims=claims,
             state=state,
+            ignored_since=min(running.ignored.values(), default=None),
         )

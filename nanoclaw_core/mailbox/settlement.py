@@ -67,10 +67,10 @@ class Settlement:
                 extra = {"session": session_id, "row": message_id, "correlation": message.correlation_id}
                 log.warning("message failed", extra=extra | {"details": self.outboxes.runner_log(session_id)})
 
-    def unanswered(self, session_id: SessionId) -> int:
-        """Count the due messages that the runner is not done with. Reads only; raises as `settle` does."""
-        waiting = [m.id for m in inbound.waiting(self.inboxes.read(session_id), clock.now_text())]
-        return len(waiting) - len(self.outboxes.settled(session_id, waiting))
+    def waiting(self, session_id: SessionId) -> frozenset[str]:
+        """Return the due messages that the runner is not done with. Reads only; raises as `settle` does."""
+        due = [m.id for m in inbound.waiting(self.inboxes.read(session_id), clock.now_text())]
+        return frozenset(due) - self.outboxes.settled(session_id, due)
 
     def mark(self, session_id: SessionId) -> str | None:
         """Set the session's due mark to what its inbound.db says, and return it."""

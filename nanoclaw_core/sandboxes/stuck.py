@@ -23,6 +23,8 @@ class Signs:
         heartbeat_at: When its runner last showed life; None where it never did.
         claims: What the runner says it works on.
         state: What the runner says of itself; None where it said nothing.
+        ignored_since: When a message was first seen that is due and that the runner has not taken yet; None where
+            there is none.
     """
 
     now: datetime
@@ -30,6 +32,7 @@ class Signs:
     heartbeat_at: datetime | None
     claims: Sequence[Acknowledgement]
     state: RunnerState | None
+    ignored_since: datetime | None = None
 
 
 def why_stuck(signs: Signs) -> str:
@@ -37,11 +40,13 @@ def why_stuck(signs: Signs) -> str:
 
     `absolute-ceiling`: nothing was heard for half an hour, counted from its start where it never spoke (⚠28).
     `claim-stuck`: a message was taken a minute ago and there was no sign of life since.
-    Both stretch to what the running tool asked for. A runner that says it is idle is never stuck.
+    Both stretch to what the running tool asked for. For a runner that says it is idle neither counts, but
+    `not-listening`: it has not taken a message for a minute, which is four of its looks.
     """
     allowed_s = _tool_timeout_s(signs.state)
     if signs.state is not None and signs.state.activity is Activity.IDLE and not signs.claims:
-        return ""
+        ignored_s = (signs.now - (signs.ignored_since or signs.now)).total_seconds()
+        return "not-listening" if ignored_s > CLAIM_TOLERANCE_S else ""
     last_sign = max(signs.heartbeat_at or signs.started_at, signs.started_at)
     if (signs.now - last_sign).total_seconds() > max(CEILING_S, allowed_s):
         return "absolute-ceiling"

@@ -54,6 +54,7 @@ class Running:
     Args:
         ending: Why the host ends it; empty while it does not.
         blames_messages: True where its end counts as a failed try of what it was working on.
+        ignored: Messages it had not taken at the last sweep, with the time of the first one that found them so.
     """
 
     sandbox: Sandbox
@@ -63,6 +64,7 @@ class Running:
     started_at: datetime = field(factory=clock.now)
     ending: str = ""
     blames_messages: bool = True
+    ignored: dict[str, datetime] = field(factory=dict)
 
 
 @frozen(kw_only=True)

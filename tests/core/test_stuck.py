@@ -28,10 +28,22 @@ def runs(tool: str | None, timeout_s: float | None, activity: Activity = Activit
 
 
 def reason(
-    *claims: Acknowledgement, beat_s: float | None, started_s: float = DAY_S, state: RunnerState | None = None
+    *claims: Acknowledgement,
+    beat_s: float | None,
+    started_s: float = DAY_S,
+    state: RunnerState | None = None,
+    ignored_s: float | None = None,
 ) -> str:
-    heartbeat_at = None if beat_s is None else ago(beat_s)
-    return why_stuck(Signs(now=NOW, started_at=ago(started_s), heartbeat_at=heartbeat_at, claims=claims, state=state))
+    return why_stuck(
+        Signs(
+            now=NOW,
+            started_at=ago(started_s),
+            heartbeat_at=None if beat_s is None else ago(beat_s),
+            claims=claims,
+            state=state,
+            ignored_since=None if ignored_s is None else ago(ignored_s),
+        )
+    )
 
 
 def test_01_a_fresh_heartbeat_without_claims_is_well() -> None:
@@ -90,8 +102,17 @@ def test_one_stuck_claim_among_good_ones_is_enough() -> None:
     assert reason(claim(text="soon"), claim(10), claim(90), beat_s=100) == "claim-stuck"
 
 
-def test_a_runner_that_says_it_is_idle_is_never_stuck() -> None:
+def test_a_runner_that_says_it_is_idle_and_has_nothing_to_do_is_never_stuck() -> None:
     assert reason(beat_s=10 * 3600, state=runs(None, None, Activity.IDLE)) == ""
+
+
+def test_a_runner_that_says_it_is_idle_and_takes_no_message_is_stuck() -> None:
+    assert reason(beat_s=600, state=runs(None, None, Activity.IDLE), ignored_s=61) == "not-listening"
+    assert reason(beat_s=600, state=runs(None, None, Activity.IDLE), ignored_s=59) == ""
+
+
+def test_a_message_that_waits_for_the_end_of_a_turn_is_no_sign() -> None:
+    assert reason(claim(600), beat_s=5, state=runs("Bash", 600), ignored_s=300) == ""
 
 
 def test_a_runner_that_says_it_is_idle_and_holds_a_message_is_not_believed() -> None:
