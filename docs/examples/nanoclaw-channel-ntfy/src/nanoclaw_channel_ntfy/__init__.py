@@ -1,0 +1,1 @@
+"""The ntfy channel's host half; it has no other."""

@@ -1,0 +1,137 @@
+"""The plugin of docs/writing-a-plugin.md: its wheel, installed into an environment, carries a conversation."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+from checkout import ROOT
+from fake_ntfy import FakeNtfy
+
+EXAMPLE = ROOT / "docs" / "examples" / "nanoclaw-channel-ntfy"
+FILES = ("__init__.py", "adapter.py", "host.py", "py.typed", "rows.py")
+TOKEN = "tk_only-for-tests"
+SETTINGS = """
+[core]
+provider = "mock"
+runtime = "process"
+disabled_plugins = ["terminal", "docker", "claude", "gateway"]
+
+[plugins.process]
+bubblewrap = "not-in-this-test"
+
+[plugins.mock]
+echo = true
+
+[plugins.ntfy]
+topic = "kitchen"
+server = "{server}"
+token = "env:NTFY_TOKEN"
+poll_s = 0.05
+"""
+MAKE_INSTANCE = """
+import sys
+from pathlib import Path
+from nanoclaw_core import initialise
+initialise(Path(sys.argv[1]), environment={"NTFY_TOKEN": "-"}, room=("ntfy", "kitchen"))
+"""
+
+
+@frozen
+class Installed:
+    """An environment with the example's wheel, and everything it needs from the one that runs the tests."""
+
+    wheel: Path
+    python: Path
+    home: Path
+
+    def command(self, *arguments: str) -> list[str]:
+        return [str(self.python), "-m", "nanoclaw_cli.main", "--home", str(self.home), *arguments]
+
+    def environment(self) -> dict[str, str]:
+        """Return this process's environment, without what would let Python find the checkout's example."""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+        return clean | {"NTFY_TOKEN": TOKEN, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+
+    def log(self) -> str:
+        return (self.home / "logs" / "nanoclaw.log").read_text(encoding="utf-8")
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=self.home.parent, env=self.environment(), capture_output=True, text=True, check=False
+        )
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    place = tmp_path_factory.mktemp("example")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(place)]
+    subprocess.run(build, cwd=EXAMPLE, check=True, capture_output=True)
+    (wheel,) = place.glob("*.whl")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", place / "environment"], check=True)
+    python = place / "environment" / "bin" / "python"
+    (packages,) = (place / "environment").glob("lib/python*/site-packages")
+    beneath = f"import site; site.addsitedir({sysconfig.get_paths()['purelib']!r})\n"
+    (packages / "beneath.pth").write_text(beneath, encoding="utf-8")
+    # Without an index: what the wheel needs has to be there already.
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-index", wheel]
+    done = subprocess.run(pip, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return Installed(wheel, python, place / "home")
+
+
+@pytest.fixture
+def server(installed: Installed) -> Iterator[FakeNtfy]:
+    """An ntfy server, and an instance whose agent is wired to a topic of it."""
+    with FakeNtfy(token=TOKEN) as fake:
+        installed.home.mkdir(exist_ok=True)
+        (installed.home / "nanoclaw.toml").write_text(SETTINGS.format(server=fake.url), encoding="utf-8")
+        made = installed.run(str(installed.python), "-c", MAKE_INSTANCE, str(installed.home))
+        assert made.returncode == 0, made.stderr
+        yield fake
+
+
+def test_the_wheel_has_the_package_with_its_types_and_nothing_else(installed: Installed):
+    names = {name for name in zipfile.ZipFile(installed.wheel).namelist() if ".dist-info/" not in name}
+    assert names == {f"nanoclaw_channel_ntfy/{name}" for name in FILES}
+
+
+def test_what_is_imported_is_what_was_installed(installed: Installed):
+    script = "import nanoclaw_channel_ntfy.host as host; print(host.__file__)"
+    done = installed.run(str(installed.python), "-c", script)
+    assert done.stdout.startswith(str(installed.python.parents[1])), done.stderr
+
+
+def test_the_installed_plugin_is_listed(installed: Installed, server: FakeNtfy):
+    done = installed.run(*installed.command("plugins"))
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("ntfy")]
+    assert line.split() == ["ntfy", "active", "nanoclaw-channel-ntfy", "0.1.0"]
+
+
+def test_a_conversation_goes_through_the_installed_plugin(installed: Installed, server: FakeNtfy):
+    with subprocess.Popen(
+        installed.command("serve"),
+        cwd=installed.home.parent,
+        env=installed.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as host:
+        try:
+            assert host.stdout is not None
+            assert host.stdout.readline().startswith("ready in "), installed.log()
+            server.say("kitchen", "is the soup ready?")
+            (answer,) = server.answers(1)
+            assert answer["message"] == "is the soup ready?"
+        finally:
+            host.send_signal(signal.SIGTERM)
+        assert host.wait(30) == 0, installed.log()
