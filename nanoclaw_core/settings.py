@@ -55,6 +55,9 @@ class CoreSettings:
         log_level: debug, info, warning or error.
         max_sandboxes: How many may run at once; more wait their turn.
         idle_stop_s: An idle sandbox is stopped after so many seconds.
+        memory_mb: What one sandbox may use, in units of 2^20 bytes, where the agent group does not say.
+        cpus: How many processors' time one sandbox may use, likewise.
+        pids: How many processes one sandbox may have, likewise.
         outgoing_file_bytes: How large the files of one outgoing message may be together.
         attachment_bytes: How large one incoming attachment may be.
         delivery_pauses_s: How long a failed delivery waits before each further attempt; one attempt more than pauses.

@@ -17,10 +17,15 @@ class Settings:
         image: An image to use instead of the one that `ncl image build` makes; its entry point must be Python, with the
             runner installed.
         base_image: What the image is built on.
-        memory_mb: No sandbox gets more, in units of 2^20 bytes, whatever its group says; so for `cpus` and `pids`.
+        memory_mb: No sandbox gets more, in units of 2^20 bytes, whatever its group says.
+        cpus: No sandbox gets more processors' time, likewise.
+        pids: No sandbox gets more processes, likewise.
         network: The engine's network for agents that are given an open one.
         temporary_mb: How large the sandbox's /tmp and home may grow, each; they live in its memory.
-        pip_index_url: For the build, as are the next ones; empty leaves it to the base image.
+        pip_index_url: Where a build gets Python packages; empty leaves it to the base image.
+        pip_extra_index_url: A second such place.
+        pip_trusted_host: A host that pip takes packages from without checking its certificate.
+        npm_registry: Where a build gets npm packages; empty leaves it to the base image.
         build_network: The engine's network during a build; empty leaves it to the engine.
         build_timeout_s: A build that says nothing for so many seconds has failed.
         engine_timeout_s: An engine that does not answer a request within so many seconds is taken for broken.
