@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import Context
 from datetime import timedelta
+from functools import partial
 
 import apsw
 from attrs import frozen
@@ -31,6 +32,7 @@ from nanoclaw_core.store.deliveries import Delivery, DeliveryStatus
 log = logging.getLogger(__name__)
 SEND_TIMEOUT_S = 120.0
 SETTLE_S = 2.0
+STORE_AGAIN_S = 5.0  # a full disk is not emptied sooner
 LaneKey = tuple[str, str]
 AfterAll = Callable[[], Awaitable[None]]
 
@@ -145,13 +147,13 @@ class Lanes:
                     await self._fail(delivery, problem)
                     return
                 next_try_at = clock.to_text(clock.now() + timedelta(seconds=pause_s))
-                deliveries.mark_waiting(self._with.db, delivery.id, next_try_at, problem)
+                await self._store(partial(deliveries.mark_waiting, self._with.db, delivery.id, next_try_at, problem))
                 log.warning("delivery will be tried again", extra={"delivery": delivery.id, "error": problem})
                 await self._with.sleep(pause_s)
 
     async def _attempt(self, delivery: Delivery) -> tuple[str | None, bool]:
         """Make one attempt; return what went wrong and whether that is final."""
-        deliveries.mark_sending(self._with.db, delivery.id)
+        await self._store(partial(deliveries.mark_sending, self._with.db, delivery.id))
         adapter = self._with.adapter(delivery.channel)
         if adapter is None:
             return f"the channel {delivery.channel!r} is not running", False
@@ -166,7 +168,7 @@ class Lanes:
         except Exception as error:  # the call fence: an adapter may raise anything
             return f"{type(error).__name__}: {error}", False
         platform_id = platform_id if isinstance(platform_id, str) else None
-        deliveries.mark_sent(self._with.db, delivery.id, platform_id)
+        await self._store(partial(deliveries.mark_sent, self._with.db, delivery.id, platform_id))
         log.info("message delivered", extra={"delivery": delivery.id})
         self._with.sent(delivery)
         self._with.plugins.notify(
@@ -177,8 +179,17 @@ class Lanes:
         )
         return None, False
 
+    async def _store(self, write: Callable[[], None]) -> None:
+        """Write a state. Where the database takes none the lane waits: nothing is overtaken or sent twice (I4)."""
+        while True:
+            try:
+                return write()
+            except apsw.Error as error:
+                log.error("delivery cannot be recorded", extra={"error": str(error), "again_in_s": STORE_AGAIN_S})
+                await self._with.sleep(STORE_AGAIN_S)
+
     async def _fail(self, delivery: Delivery, problem: str) -> None:
-        deliveries.mark_failed(self._with.db, delivery.id, problem)
+        await self._store(partial(deliveries.mark_failed, self._with.db, delivery.id, problem))
         log.error("delivery failed", extra={"delivery": delivery.id, "channel": delivery.channel, "error": problem})
         await self._with.failed(delivery, problem)
         self._with.plugins.notify(
