@@ -12,7 +12,7 @@ import apsw
 from attrs import frozen
 from nanoclaw_wire import clock
 
-from nanoclaw_core.descriptors.votes import Access, Step, Verdict
+from nanoclaw_core.descriptors.votes import Access, DeliveryRequest, Step, Verdict, Vote
 from nanoclaw_core.errors import ApprovalPending, Forbidden
 from nanoclaw_core.ids import ApprovalId, new_id
 from nanoclaw_core.plugins import Plugins
@@ -80,6 +80,16 @@ class Guard:
         if decision.ruling is Ruling.HOLD:
             approval_id = self._hold(step)
             raise ApprovalPending(f"{step.name} waits for a human: {approval_id}")
+
+    def check_delivery(self, request: DeliveryRequest) -> None:
+        """Let a session write to a room that it did not come from, or stop it; silence is a no.
+
+        Raises:
+            Forbidden: The message says why.
+        """
+        verdict = self.plugins.permits("nanoclaw_permit_delivery", request=request)
+        if verdict.vote is not Vote.ALLOW:
+            raise Forbidden(f"this session may not write to that room: {verdict.reason}")
 
     def _grant_is_valid(self, step: Step) -> bool:
         approval = approvals.get(self.db, ApprovalId(step.grant)) if step.grant else None

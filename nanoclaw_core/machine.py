@@ -135,7 +135,9 @@ class Machine:
         return Lanes(sending)
 
     def _build_pump(self) -> Pump:
-        takeover = Takeover(db=self._of.db, plugins=self._of.plugins, inboxes=self.inboxes, outboxes=self.outboxes)
+        takeover = Takeover(
+            db=self._of.db, check_delivery=self.guard.check_delivery, inboxes=self.inboxes, outboxes=self.outboxes
+        )
         to = Pumping(refused=self._refused, requested=self._requested, idle=self._idle, broken=self._broken)
         return Pump(takeover, self.lanes, to)
 

@@ -6,7 +6,7 @@ Every row is judged here: its shape, and whether this session may write to that 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import apsw
 from attrs import frozen
@@ -16,12 +16,11 @@ from nanoclaw_wire.outbound import Activity, OutboundMessage, OutKind
 from nanoclaw_core.delivery import content
 from nanoclaw_core.delivery.content import Malformed, Request
 from nanoclaw_core.descriptors.messages import Address
-from nanoclaw_core.descriptors.votes import DeliveryRequest, Vote
+from nanoclaw_core.descriptors.votes import DeliveryRequest
 from nanoclaw_core.errors import Forbidden
 from nanoclaw_core.ids import DeliveryId, SessionId
 from nanoclaw_core.mailbox.inbox import Inboxes
 from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE, Outboxes
-from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.store import deliveries, rooms, sessions
 from nanoclaw_core.store.deliveries import Delivery, DeliveryStatus
 from nanoclaw_core.store.sessions import Session
@@ -50,10 +49,14 @@ class Taken:
 
 @frozen(kw_only=True)
 class Takeover:
-    """Takes over the outbound rows of sessions."""
+    """Takes over the outbound rows of sessions.
+
+    Args:
+        check_delivery: The guard; raises Forbidden where a session may not write to a room that is not its own.
+    """
 
     db: apsw.Connection
-    plugins: Plugins
+    check_delivery: Callable[[DeliveryRequest], None]
     inboxes: Inboxes
     outboxes: Outboxes
 
@@ -124,10 +127,9 @@ class Takeover:
             return
         if rooms.find(self.db, address.channel, address.room) is None:
             raise Forbidden("the room is not one that this host knows")
-        request = DeliveryRequest(session_id=session.id, agent_group_id=session.agent_group_id, address=address)
-        verdict = self.plugins.permits("nanoclaw_permit_delivery", request=request)
-        if verdict.vote is not Vote.ALLOW:
-            raise Forbidden(f"this session may not write to that room: {verdict.reason}")
+        self.check_delivery(
+            DeliveryRequest(session_id=session.id, agent_group_id=session.agent_group_id, address=address)
+        )
 
     def _is_own(self, session: Session, address: Address) -> bool:
         if session.messaging_group_id is not None:

@@ -39,5 +39,5 @@ def _matches(pattern: str | None, text: str) -> bool:
         return True  # everything, also an empty text that came with a file
     try:
         return pattern is not None and re.search(pattern, text) is not None
-    except re.error:
+    except (re.error, OverflowError, RecursionError):
         return False  # refused where it is written; one that got in by another way engages nobody (I8)

@@ -188,6 +188,7 @@ class Router:
             return Fate.NOT_ENGAGED, "a command that agents do not take"
         if gate is commands.Gate.NEEDS_ADMIN and not self._to.authority.is_admin(event.user, wiring.agent_group_id):
             denial = f"Permission denied: {command_of(event.inbound.text)} requires admin access."
+            self._drop(event, "command_needs_admin", wiring.agent_group_id)
             self._to.say(event.address, denial, event.correlation_id)
             return Fate.REFUSED, denial
         if event.user is not None:

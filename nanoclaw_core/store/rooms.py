@@ -158,7 +158,11 @@ def check_pattern(mode: EngageMode, pattern: str | None) -> None:
         raise InvalidArguments("engage mode 'pattern' needs a pattern; '.' engages for every message")
     try:
         re.compile(pattern)
-    except re.error as error:
+    except (
+        re.error,
+        OverflowError,
+        RecursionError,
+    ) as error:  # the two others: a huge repetition, thousands of brackets
         raise InvalidArguments(f"the engage pattern {pattern!r} is no regular expression: {error}") from error
 
 

@@ -9,8 +9,10 @@ from nanoclaw_wire import clock
 
 from nanoclaw_core import (
     Access,
+    Address,
     ApprovalPending,
     Caller,
+    DeliveryRequest,
     Forbidden,
     GroupId,
     SessionId,
@@ -178,6 +180,17 @@ def test_invariant_08_a_plugin_that_objects_or_raises_stops_an_agent(bare_instan
     guard, caller = make_guard(bare_instance, a=Objecting(ZeroDivisionError()))
     with pytest.raises(Forbidden, match="the plugin a failed to vote"):
         guard.check(step(Access.OPEN, caller))
+
+
+def test_invariant_08_where_nobody_allows_it_a_session_writes_to_no_other_room(bare_instance: Instance) -> None:
+    guard, caller = make_guard(bare_instance)
+    assert caller.session_id is not None
+    assert caller.agent_group_id is not None
+    elsewhere = Address("recorder", "another room", None)
+    with pytest.raises(Forbidden, match="may not write to that room"):
+        guard.check_delivery(
+            DeliveryRequest(session_id=caller.session_id, agent_group_id=caller.agent_group_id, address=elsewhere)
+        )
 
 
 def test_no_plugin_stops_the_operator(bare_instance: Instance) -> None:

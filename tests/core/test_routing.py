@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+from collections.abc import Iterable
 
 import pytest
 from hosting import running_host, until
 from nanoclaw_wire import inbound, session_files
 from nanoclaw_wire.inbound import InboundMessage
 
-from nanoclaw_core import Attachment, Inbound, InvalidArguments, Outcome, Receipt
+from nanoclaw_core import Attachment, Inbound, InvalidArguments, Outcome, Receipt, Roster, UserId, hookimpl
 from nanoclaw_core.store import rooms, sessions
 from nanoclaw_core.store.rooms import EngageMode, IgnoredPolicy, SessionMode
 from nanoclaw_core.store.sessions import Session
@@ -153,14 +154,29 @@ def test_the_same_platform_message_twice_is_stored_once(instance: Instance) -> N
     assert len(stored(instance, all_sessions(instance)[0])) == 1
 
 
+class AdminOf:
+    """A plugin by which somebody is an admin of one agent group."""
+
+    def __init__(self, user: str, group_id: str) -> None:
+        self._user, self._group_id = UserId(user), group_id
+
+    @hookimpl
+    def nanoclaw_rosters(self) -> Iterable[Roster]:
+        yield Roster(name="admins", approvers=lambda group_id, _: [self._user] if group_id == self._group_id else [])
+
+
 def test_warning_01_a_denied_command_is_answered_and_the_other_agents_still_hear_it(instance: Instance) -> None:
-    async def scenario() -> tuple[Receipt, list[str]]:
-        async with running_host(instance) as running:
-            return await running.channel.say("/clear"), await running.channel.texts(1)
+    instance.wire(folder="other", priority=-1)
+    admins = AdminOf("recorder:ada", instance.group("other").id)
+
+    async def scenario() -> tuple[Receipt, set[str]]:
+        async with running_host(instance, admins=admins) as running:
+            return await running.channel.say("/clear"), set(await running.channel.texts(2))
 
     receipt, texts = asyncio.run(scenario())
-    assert receipt.outcome is Outcome.DROPPED
-    assert texts == ["Permission denied: /clear requires admin access."]
+    assert receipt.outcome is Outcome.ROUTED
+    assert texts == {"Permission denied: /clear requires admin access.", "echo: /clear"}
+    assert drops(instance) == [("ada", "command_needs_admin", 1)]
 
 
 def test_warning_01_one_wiring_that_fails_does_not_stop_the_next(instance: Instance) -> None:
@@ -374,9 +390,10 @@ def test_half_characters_in_a_text_become_question_marks(instance: Instance) -> 
     assert asyncio.run(scenario()) == ["echo: a?b"]
 
 
-def test_a_pattern_that_does_not_compile_is_refused_where_it_is_written(bare_instance: Instance) -> None:
+@pytest.mark.parametrize("pattern", ["(", "a{99999999999999999999}", "(" * 3000 + ")" * 3000])
+def test_a_pattern_that_does_not_compile_is_refused_where_it_is_written(bare_instance: Instance, pattern: str) -> None:
     with pytest.raises(InvalidArguments, match="no regular expression"):
-        bare_instance.wire(engage_mode=EngageMode.PATTERN, engage_pattern="(")
+        bare_instance.wire(engage_mode=EngageMode.PATTERN, engage_pattern=pattern)
 
 
 def test_invariant_03_a_message_is_durable_when_the_channel_hears_that_it_was_taken(instance: Instance) -> None:
