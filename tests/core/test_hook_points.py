@@ -346,3 +346,18 @@ def system_rows(instance: Instance) -> int:
             db.close()
         return len(rows)
     return 0
+
+
+@pytest.mark.parametrize("hook", ["nanoclaw_message_routed", "nanoclaw_host_started", "nanoclaw_host_stopping"])
+def test_a_notify_hook_that_raises_stops_nothing(instance: Instance, hook: str) -> None:
+    def fail(self: object) -> None:
+        raise OSError("broken")
+
+    broken = type("Broken", (), {hook: hookimpl(fail)})()
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, broken=broken) as running:
+            await running.channel.say("hello")
+            return await running.channel.texts(1)
+
+    assert asyncio.run(scenario()) == ["echo: hello"]
