@@ -1,0 +1,159 @@
+"""The documents say what the code says: generated parts are current, examples run, and what is named exists."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import apsw
+import pytest
+from attrs import fields, frozen
+from checkout import ROOT
+from nanoclaw_wire import session_files
+from nanoclaw_wire.config import RunnerConfig
+from nanoclaw_wire.frames import Code
+
+import nanoclaw_core
+from nanoclaw_core import Action, Channel, Plugins, Provider, SandboxPart, Verb
+
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+WRITTEN = [page for page in PAGES if page.name not in ("hooks.md", "schema.md")]
+EXAMPLE = DOCS / "examples" / "nanoclaw-channel-ntfy"
+TESTED = ("tests/**/*.py", "cli/tests/*.py", "container/*/tests/*.py", "plugins/*/*/tests/*.py", "docs/**/*.py")
+CONTRACTS = ("nanoclaw_core/testing/*.py",)
+TESTS = "\n".join(path.read_text(encoding="utf-8") for pattern in TESTED + CONTRACTS for path in ROOT.glob(pattern))
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+written = pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def blocks(page: Path, language: str = "python") -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text_of(page), re.DOTALL | re.MULTILINE)
+
+
+def code_words(page: Path) -> Iterator[str]:
+    """Yield what stands in backticks within a line of prose."""
+    prose = re.sub(r"^```.*?^```$", "", text_of(page), flags=re.DOTALL | re.MULTILINE)
+    yield from re.findall(r"`([^`\n]+)`", prose)
+
+
+def test_hooks_tables_and_settings_are_those_of_the_code():
+    command = [sys.executable, ROOT / "tools" / "generate_docs.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pages
+def test_a_link_leads_somewhere(page: Path):
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text_of(page))]
+    local = [link for link in links if link and not link.startswith(("http://", "https://"))]
+    assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+@written
+def test_a_file_that_is_named_exists(page: Path):
+    places = (ROOT, page.parent, DOCS, EXAMPLE)
+    named = [word for word in code_words(page) if re.fullmatch(r"[\w./-]+/[\w.-]+\.(py|md|toml)", word)]
+    assert [name for name in named if not any((place / name).exists() for place in places)] == []
+
+
+@written
+def test_a_test_that_is_named_exists(page: Path):
+    named = {word for word in code_words(page) if re.fullmatch(r"test_\w+", word)}
+    assert sorted(name for name in named if f"def {name}(" not in TESTS) == []
+
+
+def test_the_readme_leads_to_every_page():
+    readme = text_of(ROOT / "README.md")
+    assert [page.name for page in sorted(DOCS.glob("*.md")) if f"(docs/{page.name})" not in readme] == []
+
+
+def test_the_embedding_example_is_shown_as_it_is_run():
+    assert text_of(ROOT / "tests" / "core" / "embedding_example.py") in blocks(DOCS / "embedding.md")
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in EXAMPLE.rglob("*") if path.name in ("pyproject.toml", "host.py", "adapter.py", "rows.py")]
+)
+def test_the_example_plugin_is_shown_as_it_is_run(path: Path):
+    page = DOCS / "writing-a-plugin.md"
+    assert text_of(path) in blocks(page) + blocks(page, "toml")
+
+
+@frozen
+class Stub:
+    """Stands for what an example leaves out."""
+
+    api_key: str = ""
+
+
+def as_plugin(source: str) -> ModuleType:
+    """Run an example as the module of a plugin."""
+    module = ModuleType("example")
+    vars(module).update({name: getattr(nanoclaw_core, name) for name in nanoclaw_core.__all__})
+    names: dict[str, Any] = {"Any": Any, "Iterable": Iterable, "Mapping": Mapping, "Sequence": Sequence}
+    vars(module).update(names | {"Settings": Stub, "NtfyAdapter": Stub})
+    exec(compile(source, "example", "exec"), vars(module))
+    return module
+
+
+SNIPPETS = [
+    block
+    for page in (DOCS / "hooks.md", DOCS / "writing-a-plugin.md")
+    for block in blocks(page)
+    if "@hookimpl" in block
+]
+COLLECTED = {
+    "nanoclaw_channels": Channel,
+    "nanoclaw_providers": Provider,
+    "nanoclaw_sandbox_parts": SandboxPart,
+    "nanoclaw_actions": Action,
+    "nanoclaw_verbs": Verb,
+}
+
+
+@pytest.mark.parametrize("source", [block for block in SNIPPETS if "nanoclaw_channel_ntfy" not in block])
+def test_an_example_of_a_hook_offers_what_the_hook_is_for(source: str):
+    plugins = Plugins()
+    plugins.add(as_plugin(source), name="example")
+    hooks = re.findall(r"def (nanoclaw_\w+)\(", source)
+    assert hooks
+    assert [hook for hook in hooks if not plugins.collect(hook, COLLECTED[hook])] == []
+    assert [report.reason for report in plugins.reports()] == [""]
+
+
+def test_the_example_of_a_provider_names_its_upstream_and_what_is_missing():
+    (source,) = [block for block in SNIPPETS if "def upstreams" in block]
+    module = as_plugin(source)
+    (without,), (with_key,) = module.upstreams(Stub(), {}), module.upstreams(Stub("k"), {})
+    assert "set YOURS_API_KEY" in without.missing
+    assert (with_key.missing, with_key.headers) == (None, {"authorization": "Bearer k"})
+
+
+@pytest.mark.parametrize("schema", [session_files.INBOUND_SCHEMA, session_files.OUTBOUND_SCHEMA])
+def test_the_wire_explains_every_column_of_the_session_files(schema: str):
+    page = text_of(DOCS / "wire.md")
+    db = apsw.Connection(":memory:")
+    db.execute(schema)
+    for (table,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'"):
+        columns = [column for (column,) in db.execute("SELECT name FROM pragma_table_info(?)", (table,))]
+        assert [name for name in (*columns, table) if not re.search(rf"[`*]{name}[`*]", page)] == []
+
+
+def test_the_wire_explains_every_key_of_the_runners_config():
+    page = text_of(DOCS / "wire.md").partition("## config.json")[2]
+    assert [one.name for one in fields(RunnerConfig) if f"`{one.name}`" not in page] == []
+
+
+def test_the_wire_names_every_code_of_a_frame():
+    page = text_of(DOCS / "wire.md").partition("## Frames")[2]
+    assert [code.value for code in Code if f"`{code.value}`" not in page] == []

@@ -1,0 +1,291 @@
+"""Writes what documents say of hooks, tables and settings, from the code itself.
+
+    python tools/generate_docs.py            # docs/hooks.md, docs/schema.md and the settings in docs/operations.md
+    python tools/generate_docs.py --check    # writes nothing; exits 1 and names what is out of date
+
+It reads the distributions of this checkout, not what else is installed. A setting that its class does not explain is
+an error.
+"""
+
+from __future__ import annotations
+
+import enum
+import importlib
+import inspect
+import json
+import pkgutil
+import re
+import sys
+import textwrap
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any, NamedTuple, is_typeddict
+
+import apsw
+import attrs
+from nanoclaw_wire import session_files
+
+from nanoclaw_core import descriptors, hookspecs
+from nanoclaw_core.descriptors.administration import Migration
+from nanoclaw_core.parts import collect
+from nanoclaw_core.plugins import Plugins
+from nanoclaw_core.settings import AllowedMount, CoreSettings
+from nanoclaw_core.store.migrations import migrate_core, migrate_plugin
+from nanoclaw_core.store.schema import core_migrations
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+GENERATED = "<!-- Written by tools/generate_docs.py from the code. Change the code and run it again. -->\n"
+BEGIN, END = "<!-- settings: written by tools/generate_docs.py -->\n", "<!-- end of settings -->\n"
+KINDS = ("collect", "vote", "notify")
+
+
+class Explained(NamedTuple):
+    """A docstring taken apart.
+
+    Args:
+        text: What comes before the first section.
+        version: Since when it is there; empty where it does not say.
+        sections: By name (`Args`, `Returns`, `Raises`, `Example`), as they stand, without indentation.
+        entries: The entries of `Args` and `Attributes`, by name, each on one line.
+    """
+
+    text: str
+    version: str
+    sections: Mapping[str, str]
+    entries: Mapping[str, str]
+
+
+def main(arguments: list[str]) -> int:
+    """Write the documents, or say which are out of date; return the exit code."""
+    stale = [path for path, text in documents().items() if not path.exists() or path.read_text("utf-8") != text]
+    if "--check" not in arguments:
+        for path in stale:
+            path.write_text(documents()[path], encoding="utf-8")
+            print(f"written: {path.relative_to(ROOT)}")
+        return 0
+    for path in stale:
+        print(f"{path.relative_to(ROOT)} is out of date; run python tools/generate_docs.py")
+    return 1 if stale else 0
+
+
+def documents() -> dict[Path, str]:
+    """Return the text of every document that is written here, or of which a part is."""
+    operations = DOCS / "operations.md"
+    before, _, rest = operations.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    return {
+        DOCS / "hooks.md": hooks_page(),
+        DOCS / "schema.md": schema_page(),
+        operations: f"{before}{BEGIN}\n{settings_tables()}\n{END}{after}",
+    }
+
+
+def first_party() -> Plugins:
+    """Load the plugins of this checkout, whatever else is installed."""
+    members = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["uv"]["sources"]
+    plugins = Plugins()
+    for member in sorted(members):
+        for point in distribution(member).entry_points.select(group=hookspecs.GROUP):
+            plugins.add(importlib.import_module(point.module), name=point.name, source=member)
+    return plugins
+
+
+# Docstrings
+
+
+def explain(documented: object) -> Explained:
+    """Take a docstring of Google's style apart."""
+    doc, _, version = (inspect.getdoc(documented) or "").partition(".. versionadded:: ")
+    parts = re.split(r"^(Args|Attributes|Returns|Raises|Example):\n", doc, flags=re.MULTILINE)
+    sections = {name: textwrap.dedent(text).strip("\n") for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+    entries: dict[str, str] = {}
+    for name in ("Args", "Attributes"):
+        for entry in re.split(r"\n(?=\S)", sections.get(name, "")):
+            key, _, text = entry.partition(":")
+            if text:
+                entries[key.strip()] = " ".join(text.split())
+    return Explained(text=parts[0].strip(), version=version.strip(), sections=sections, entries=entries)
+
+
+def row(*cells: str) -> str:
+    """Return one row of a table."""
+    return "| " + " | ".join(_in_a_cell(cell) for cell in cells) + " |"
+
+
+def _in_a_cell(text: str) -> str:
+    """Mask what would end a cell, and outside of code what would be taken for a tag."""
+    parts = text.replace("|", "\\|").split("`")
+    parts[::2] = [part.replace("<", "&lt;") for part in parts[::2]]
+    return "`".join(parts)
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a table."""
+    names = list(head)
+    return "\n".join([row(*names), row(*("---" for _ in names)), *(row(*cells) for cells in rows)])
+
+
+# docs/hooks.md
+
+
+def hooks_page() -> str:
+    """Return docs/hooks.md."""
+    parts = [
+        GENERATED,
+        "# Hooks and descriptors\n",
+        "Everything a plugin can offer, as `nanoclaw_core/hookspecs.py` and `nanoclaw_core/descriptors/` say it."
+        " How to write a plugin is in [writing-a-plugin.md](writing-a-plugin.md).\n",
+        f"```\n{inspect.getdoc(hookspecs)}\n```\n",
+    ]
+    hooks = [one for name, one in vars(hookspecs).items() if name.startswith("nanoclaw_") and inspect.isfunction(one)]
+    for kind in KINDS:
+        parts.append(f"## {kind.capitalize()}\n")
+        parts += [hook_text(hook) for hook in hooks if f"({kind})" in (hook.__doc__ or "")]
+    parts.append("## Descriptors\n")
+    parts.append("What hooks return, and what they are told. `from nanoclaw_core import …` gives each of them.\n")
+    parts += [class_text(kind) for kind in descriptor_classes()]
+    return "\n".join(parts)
+
+
+def hook_text(hook: Callable[..., Any]) -> str:
+    """Return the section of one hook."""
+    explained = explain(hook)
+    text = re.sub(rf" \((?:{'|'.join(KINDS)})\)", "", explained.text)
+    lines = [f"### {hook.__name__}\n", f"```python\n{signature(hook)}\n```\n", f"{text}\n"]
+    lines += [f"- `{name}`: {entry}" for name, entry in explained.entries.items()]
+    lines += [""] if explained.entries else []
+    if "Returns" in explained.sections:
+        lines.append(f"Returns: {' '.join(explained.sections['Returns'].split())}\n")
+    if "Example" in explained.sections:
+        lines.append(f"```python\n{explained.sections['Example']}\n```\n")
+    lines.append(f"Since {explained.version}.\n")
+    return "\n".join(lines)
+
+
+def signature(function: Callable[..., Any], name: str | None = None) -> str:
+    """Return how a function is called, with types."""
+    prefix = "async def" if inspect.iscoroutinefunction(function) else "def"
+    return f"{prefix} {name or function.__name__}{str(inspect.signature(function)).replace(chr(39), '')}"
+
+
+def descriptor_classes() -> Iterator[type]:
+    """Yield the public classes of the descriptors, module by module, in the order they are written."""
+    for module in pkgutil.iter_modules(descriptors.__path__, descriptors.__name__ + "."):
+        loaded = importlib.import_module(module.name)
+        for name, kind in vars(loaded).items():
+            if inspect.isclass(kind) and kind.__module__ == module.name and not name.startswith("_"):
+                yield kind
+
+
+def class_text(kind: type) -> str:
+    """Return the section of a descriptor, a protocol or an enumeration."""
+    explained = explain(kind)
+    lines = [f"### {kind.__name__}\n", explained.text + "\n"]
+    if issubclass(kind, enum.Enum):
+        lines.append(", ".join(f"`{kind.__name__}.{member.name}`" for member in kind) + "\n")
+    elif attrs.has(kind):
+        rows = [
+            (f"`{one.name}`", f"`{one.type}`", _default(one), explained.entries.get(one.name, ""))
+            for one in attrs.fields(kind)
+        ]
+        lines.append(table(("field", "type", "default", "meaning"), rows) + "\n")
+    elif not is_typeddict(kind):
+        for name, method in vars(kind).items():
+            if inspect.isfunction(method) and not name.startswith("_"):
+                body = textwrap.indent(_quoted(inspect.getdoc(method) or ""), "    ")
+                lines.append(f"```python\n{signature(method)}:\n{body}\n```\n")
+    return "\n".join(lines)
+
+
+def _quoted(doc: str) -> str:
+    return f'"""{doc}\n"""' if "\n" in doc else f'"""{doc}"""'
+
+
+def _default(field: attrs.Attribute[Any]) -> str:
+    if field.default is attrs.NOTHING:
+        return "required"
+    value = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
+    if isinstance(value, frozenset):
+        return f"`{{{', '.join(map(repr, sorted(value)))}}}`" if value else "`frozenset()`"
+    if value is None or isinstance(value, bool | int | float | str | tuple | list | dict):
+        return f"`{value!r}`"
+    return f"`{value}`" if isinstance(value, enum.Enum) else "optional"
+
+
+# docs/schema.md
+
+
+def schema_page() -> str:
+    """Return docs/schema.md."""
+    parts = [
+        GENERATED,
+        "# Tables\n",
+        "The tables as migrations and code make them. What the session files mean is in [wire.md](wire.md).\n",
+        "## data/nanoclaw.db\n",
+        "One per instance, written by the host. A plugin's tables start with the plugin's name.\n",
+    ]
+    db = apsw.Connection(":memory:")
+    migrate_core(db, core_migrations())
+    parts.append(f"### core\n\n{_statements(db, known := set())}")
+    for plugin, steps in first_party().collect_all("nanoclaw_migrations", Migration).items():
+        migrate_plugin(db, plugin, steps)
+        parts.append(f"### {plugin}\n\n{_statements(db, known)}")
+    for name, writer, schema in (
+        ("in/inbound.db", "the host", session_files.INBOUND_SCHEMA),
+        ("out/outbound.db", "the runner", session_files.OUTBOUND_SCHEMA),
+    ):
+        session = apsw.Connection(":memory:")
+        session.execute(schema)
+        parts.append(f"## {name}\n\nOne per session, written by {writer}.\n\n{_statements(session, set())}")
+    return "\n".join(parts)
+
+
+def _statements(db: apsw.Connection, known: set[str]) -> str:
+    """Return what is new in a schema as one block, and remember it in `known`."""
+    found = db.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid")
+    new = [(name, sql) for name, sql in found if name not in known]
+    known |= {name for name, _ in new}
+    return "```sql\n" + "\n\n".join(f"{sql.strip()};" for _, sql in new) + "\n```\n"
+
+
+# The settings in docs/operations.md
+
+
+def settings_tables() -> str:
+    """Return a table for `[core]`, its nested tables, and each plugin of this checkout that takes settings."""
+    parts = collect(first_party())
+    shapes = {"[core]": CoreSettings, "[[core.allowed_mounts]]": AllowedMount}
+    for offers in (parts.channels, parts.providers, parts.runtimes, parts.services):
+        for offer in offers.values():
+            item: Any = offer.item
+            if item.settings is not None:
+                shapes[f"[plugins.{offer.plugin}]"] = item.settings
+    head = ("key", "type", "default", "meaning")
+    return "\n".join(f"#### `{name}`\n\n{table(head, _settings(kind))}\n" for name, kind in shapes.items())
+
+
+def _settings(shape: type) -> Iterator[tuple[str, str, str, str]]:
+    explained = explain(shape)
+    for one in attrs.fields(shape):
+        meaning = explained.entries.get(one.name)
+        if meaning is None:
+            raise ValueError(f"{shape.__module__}.{shape.__name__} does not say what {one.name!r} means")
+        yield f"`{one.name}`", f"`{_kind(one.type)}`", _as_toml(one), meaning
+
+
+def _kind(kind: Any) -> str:
+    return kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))
+
+
+def _as_toml(field: attrs.Attribute[Any]) -> str:
+    if field.default is attrs.NOTHING:
+        return "required"
+    value = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
+    return "not set" if value is None else f"`{json.dumps(value)}`"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
