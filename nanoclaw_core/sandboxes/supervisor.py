@@ -43,6 +43,7 @@ from nanoclaw_core.store.sessions import Session
 
 log = logging.getLogger(__name__)
 STOP_GRACE_S = 3.0
+CLOSE_S = 5.0  # for all sandboxes together: a host stops within 10 s, whatever an engine does
 UNBELLED_POLL_S = 1.0
 SOON_S = 120.0  # a message due within this time gets a timer; what is later is found by the sweep
 
@@ -157,13 +158,27 @@ class Supervisor:
         self.wake(session_id)
 
     async def close(self) -> None:
-        """End all sandboxes, side by side. Unanswered messages stay pending for the next host."""
+        """End all sandboxes, side by side. Unanswered messages stay pending for the next host.
+
+        What does not end in time, because its engine does not answer, is left for the next host to reap.
+        """
         self._is_closing = True
         waiting = [task for session_id, task in self._tasks.items() if session_id not in self.running]
         for task in waiting:
             task.cancel()
-        await asyncio.gather(*(self.stop(session_id, "the host stops") for session_id in list(self.running)))
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        ending = [asyncio.create_task(self._end(session_id)) for session_id in self.running]
+        everything = [*ending, *self._tasks.values()]
+        if everything:
+            _, late = await asyncio.wait(everything, timeout=CLOSE_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*everything, return_exceptions=True)
+
+    async def _end(self, session_id: SessionId) -> None:
+        try:
+            await self.stop(session_id, "the host stops")
+        except Exception:  # the call fence: a runtime that fails to end one sandbox must not keep the others running
+            log.exception("sandbox could not be ended", extra={"session": session_id})
 
     async def _keep(self, session_id: SessionId) -> None:
         """Keep a sandbox running as long as the session has something to do."""
