@@ -6,6 +6,7 @@ import json
 import re
 import resource
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,33 @@ def test_a_signal_stops_everything_in_order_within_ten_seconds(home, number):
     assert (code, seconds < 10) == (0, True)
     assert re.search(r"^stopped in \d+\.\d\d s$", errors, re.MULTILINE)
     assert [path.name for path in (home / "run").glob("*.sock")] == []
+
+
+def test_an_engine_that_hangs_does_not_hold_up_the_end_of_the_process(home, tmp_path):
+    with socket.socket(socket.AF_UNIX) as engine:
+        engine.bind(str(tmp_path / "docker.sock"))
+        engine.listen()
+        engine.settimeout(30)
+        with serving(home, DOCKER_HOST=f"unix://{tmp_path}/docker.sock") as process:
+            first_line(process)
+            waiting = [engine.accept()[0] for _ in range(2)]  # a knock, and a question that is never answered
+            code, _, seconds = end(process)
+        for connection in waiting:
+            connection.close()
+    assert (code, seconds < 10) == (0, True)
+
+
+def test_starts_are_counted_until_a_stop_in_order(home):
+    counted = home / "data" / "circuit-breaker.json"
+    with serving(home) as process:
+        first_line(process)
+        process.kill()
+        process.wait()
+    with serving(home) as process:
+        first_line(process)
+        assert json.loads(counted.read_text())["attempt"] == 2
+        end(process)
+    assert not counted.exists()
 
 
 def test_the_log_goes_to_stderr_and_to_the_file(home):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nanoclaw_core import NanoclawError, SandboxFailed, SandboxRefused
+from nanoclaw_runtime_docker.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -37,7 +36,7 @@ class Engine:
         self._wanted, self._environment, self._timeout_s = address, environment, timeout_s
         self._clients: dict[float, APIClient] = {}
         self._lock = threading.Lock()
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="docker")
+        self._threads = DaemonThreads(THREADS)
 
     @property
     def address(self) -> str:
@@ -73,7 +72,6 @@ class Engine:
 
     def close(self) -> None:
         """Let go of the connections. A thread that still waits for an answer ends with its time-out."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
         with self._lock:
             for client in self._clients.values():
                 client.close()
@@ -88,7 +86,7 @@ class Engine:
             except Exception as error:  # the SDK lets errors of three libraries through; each is told in our words
                 raise explain(error, self.address) from error
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return await self._threads.run(work)
 
     def connect(self, timeout_s: float) -> APIClient:
         """Make a client of one's own; blocks."""
