@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -31,14 +31,15 @@ from nanoclaw_core.instance import Places, open_database
 from nanoclaw_core.lock import InstanceLock
 from nanoclaw_core.machine import Machine, Materials
 from nanoclaw_core.mailbox.directories import open_root
-from nanoclaw_core.parts import Parts, collect, context_for, gateway_of, migrate, with_settings
-from nanoclaw_core.plugins import Offer, Plugins
+from nanoclaw_core.parts import Parts, collect, contexts, gateway_of, migrate, with_settings
+from nanoclaw_core.plugins import Offer, Plugins, State
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.tasks import keep_running
 from nanoclaw_core.verbs import CORE, core_verbs
 
 log = logging.getLogger(__name__)
 REAP_TIMEOUT_S = 15.0
+ContextOf = Callable[[str], PluginContext]
 
 
 class Host:
@@ -130,7 +131,7 @@ class Host:
                 {"session": session_id, "runtime": one.runtime, "provider": one.provider}
                 for session_id, one in sorted(running.items())
             ],
-            "plugins_failed": [report["name"] for report in self._plugin_reports() if report["state"] == "failed"],
+            "plugins_failed": [report.name for report in self.plugins.reports() if report.state is State.FAILED],
         }
 
     async def _wait_for_breaker(self) -> None:
@@ -145,12 +146,15 @@ class Host:
         parts = with_settings(collect(self.plugins), self.plugins, self.settings, self._environment)
         parts = migrate(parts, self.plugins, db)
         self.plugins.require(list(self.settings.core.required_plugins))
-        self._connect(parts)
-        self._machine = machine = Machine(self._materials(db, parts))
-        self._control = ControlServer(self._places.control_socket, self._dispatch(machine, parts))
+        context_of = contexts(
+            parts, places=self._places, settings=self.settings, environment=self._environment, database=db
+        )
+        self._connect(parts, context_of)
+        self._machine = machine = Machine(self._materials(db, parts, context_of))
+        self._control = ControlServer(self._places.control_socket, self._dispatch(machine, parts, context_of))
         await self._control.open()
         machine.lanes.start()
-        self._run_parts(parts, machine)
+        self._run_parts(parts, machine, context_of)
 
     def _load_plugins(self) -> None:
         for name, plugin in self._own_plugins.items():
@@ -158,38 +162,35 @@ class Host:
         if self._use_installed_plugins:
             self.plugins.load_installed(frozenset(self.settings.core.disabled_plugins))
 
-    def _connect(self, parts: Parts) -> None:
+    def _connect(self, parts: Parts, context_of: ContextOf) -> None:
         """Make the running half of everything; a part that cannot be made is recorded and left out."""
         gateway = gateway_of(parts)
-        sandbox_parts = tuple(offer.item for offer in parts.sandbox_parts.values())
+
+        def made(offer: Offer[Any], *more: object) -> Any:
+            return self._made(offer, parts.plugin_settings.get(offer.plugin), context_of(offer.plugin), *more)
+
         for name, channel in parts.channels.items():
-            adapter = self._made(channel.plugin, partial(channel.item.connect, *self._given(parts, channel.plugin)))
-            if adapter is not None:
+            if (adapter := made(channel)) is not None:
                 self._adapters[name] = adapter
         for name, runtime in parts.runtimes.items():
-            make = partial(runtime.item.connect, *self._given(parts, runtime.plugin), sandbox_parts)
-            made = self._made(runtime.plugin, make)
-            if made is not None:
-                self._runtimes[name] = (runtime.item.preference, made)
+            if (runtime_adapter := made(runtime, parts.for_sandboxes())) is not None:
+                self._runtimes[name] = (runtime.item.preference, runtime_adapter)
         for name, service in parts.services.items():
-            running = self._made(service.plugin, partial(service.item.connect, *self._given(parts, service.plugin)))
+            running = made(service)
             if running is not None and service is gateway and not isinstance(running, Gateway):
                 self.plugins.record_failure(service.plugin, TypeError("is_gateway, but it opens no doors"))
             elif running is not None:
                 self._services[name] = running
 
-    def _given(self, parts: Parts, plugin: str) -> tuple[Any, PluginContext]:
-        return parts.plugin_settings.get(plugin), self._context(parts, plugin)
-
-    def _made(self, plugin: str, make: Any) -> Any:
+    def _made(self, offer: Offer[Any], *given: object) -> Any:
         try:
-            return make()
+            return offer.item.connect(*given)
         except Exception as error:  # the load fence: a plugin's own constructor
-            log.exception("plugin part could not be made", extra={"plugin": plugin})
-            self.plugins.record_failure(plugin, error)
+            log.exception("plugin part could not be made", extra={"plugin": offer.plugin})
+            self.plugins.record_failure(offer.plugin, error)
             return None
 
-    def _materials(self, db: apsw.Connection, parts: Parts) -> Materials:
+    def _materials(self, db: apsw.Connection, parts: Parts, context_of: ContextOf) -> Materials:
         gateway = next((one for one in self._services.values() if isinstance(one, Gateway)), None)
         return Materials(
             db=db,
@@ -201,47 +202,27 @@ class Host:
             adapters=self._adapters,
             runtimes=self._runtimes,
             gateway=gateway,
-            context_of=partial(self._context, parts),
+            context_of=context_of,
         )
 
-    def _context(self, parts: Parts, plugin: str) -> PluginContext:
-        if self._db is None:
-            raise NanoclawError("the host is not running")
-        base = PluginContext(
-            plugin=plugin,
-            instance_id=self._places.instance_id,
-            home=self.settings.home,
-            data_dir=self._places.data,
-            run_dir=self._places.run,
-            environment=self._environment,
-            database=self._db,
-            owners=frozenset(self.settings.core.owners),
-        )
-        return context_for(plugin, base, parts)
-
-    def _dispatch(self, machine: Machine, parts: Parts) -> Dispatch:
+    def _dispatch(self, machine: Machine, parts: Parts, context_of: ContextOf) -> Dispatch:
         offers: dict[str, Offer[Verb]] = dict(parts.verbs)
 
-        def verbs() -> list[Verb]:
-            return [offer.item for offer in offers.values()]
+        own = core_verbs(
+            status=self.status,
+            plugins=lambda: [report.as_json_object() for report in self.plugins.reports()],
+            verbs=lambda: [offer.item for offer in offers.values()],
+        )
+        offers |= {full_name(verb): Offer(verb, CORE) for verb in own}
+        return Dispatch(offers=offers, guard=machine.guard, context_of=context_of)
 
-        for verb in core_verbs(status=self.status, plugins=self._plugin_reports, verbs=verbs):
-            offers[full_name(verb)] = Offer(verb, CORE)
-        return Dispatch(offers=offers, guard=machine.guard, context_of=partial(self._context, parts))
-
-    def _plugin_reports(self) -> list[dict[str, str]]:
-        return [
-            {"name": report.name, "state": report.state.value, "distribution": report.source, "reason": report.reason}
-            for report in self.plugins.reports()
-        ]
-
-    def _run_parts(self, parts: Parts, machine: Machine) -> None:
+    def _run_parts(self, parts: Parts, machine: Machine, context_of: ContextOf) -> None:
         for name, service in self._services.items():
             self._spawn(keep_running(parts.services[name].plugin, f"service {name}", service.run))
         for name, adapter in self._adapters.items():
             self._spawn(self._listen(parts.channels[name], adapter, machine))
         for offer in parts.sweeps.values():
-            self._spawn(self._sweep(offer, self._context(parts, offer.plugin)))
+            self._spawn(self._sweep(offer, context_of(offer.plugin)))
         self._spawn(keep_running(CORE, "sweep", machine.sweeper.run))
         self._spawn(self._reap_and_resume(machine))
 

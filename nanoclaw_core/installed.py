@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from nanoclaw_core.descriptors.runtimes import SandboxPart
 from nanoclaw_core.parts import collect, with_settings
@@ -10,7 +10,7 @@ from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.settings import Settings
 
 
-def installed_sandbox_parts(settings: Settings, environment: Mapping[str, str]) -> tuple[SandboxPart, ...]:
+def installed_sandbox_parts(settings: Settings, environment: Mapping[str, str]) -> Sequence[SandboxPart]:
     """Return what the installed plugins want inside the sandbox image, as a host with these settings would.
 
     Raises:
@@ -18,5 +18,4 @@ def installed_sandbox_parts(settings: Settings, environment: Mapping[str, str]) 
     """
     plugins = Plugins()
     plugins.load_installed(frozenset(settings.core.disabled_plugins))
-    parts = with_settings(collect(plugins), plugins, settings, environment)
-    return tuple(offer.item for offer in parts.sandbox_parts.values())
+    return with_settings(collect(plugins), plugins, settings, environment).for_sandboxes()

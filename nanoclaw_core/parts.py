@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import apsw
-from attrs import evolve, field, frozen
+from attrs import asdict, evolve, field, frozen
 
 from nanoclaw_core.descriptors.administration import (
     Action,
@@ -25,9 +25,10 @@ from nanoclaw_core.descriptors.runtimes import Runtime, SandboxPart
 from nanoclaw_core.descriptors.services import Service
 from nanoclaw_core.dispatch import full_name
 from nanoclaw_core.errors import MigrationError, PluginError, SettingsError
+from nanoclaw_core.instance import Places
 from nanoclaw_core.plugins import Offer, Plugins
 from nanoclaw_core.settings import Settings
-from nanoclaw_core.store.migrations import migrate_plugin, refuse_nested_prefixes
+from nanoclaw_core.store.migrations import migrate_plugin, refuse_nested_prefixes, table_prefix
 from nanoclaw_core.store.schema import core_tables
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,10 @@ class Parts:
     rosters: Mapping[str, Offer[Roster]]
     sweeps: Mapping[str, Offer[Sweep]]
     plugin_settings: Mapping[str, Any] = field(factory=dict, repr=False)
+
+    def for_sandboxes(self) -> Sequence[SandboxPart]:
+        """Return what all plugins want inside the sandbox."""
+        return tuple(offer.item for offer in self.sandbox_parts.values())
 
 
 def collect(plugins: Plugins) -> Parts:
@@ -103,7 +108,7 @@ def migrate(parts: Parts, plugins: Plugins, db: apsw.Connection) -> Parts:
         MigrationError: Two plugins' table prefixes, or a plugin's and the core's tables, overlap.
     """
     sets = plugins.collect_all("nanoclaw_migrations", Migration)
-    ours = [name for name in core_tables(db) if not any(_owns(plugin, name) for plugin in sets)]
+    ours = [name for name in core_tables(db) if not name.startswith(tuple(map(table_prefix, sets)))]
     refuse_nested_prefixes(sets, ours)
     failed: set[str] = set()
     for plugin, steps in sets.items():
@@ -129,24 +134,33 @@ def gateway_of(parts: Parts) -> Offer[Service] | None:
     return found[0] if found else None
 
 
-def context_for(plugin: str, base: PluginContext, parts: Parts) -> PluginContext:
-    """Return a plugin's place in the host."""
-    settings = parts.plugin_settings.get(plugin)
-    return evolve(base, plugin=plugin, data_dir=base.home / "data" / plugin, settings=settings)
+def contexts(
+    parts: Parts, *, places: Places, settings: Settings, environment: Mapping[str, str], database: apsw.Connection
+) -> Callable[[str], PluginContext]:
+    """Return what gives a plugin, by its name, its place in the host."""
 
+    def context_of(plugin: str) -> PluginContext:
+        return PluginContext(
+            plugin=plugin,
+            instance_id=places.instance_id,
+            home=places.home,
+            data_dir=places.data / plugin,
+            run_dir=places.run,
+            environment=environment,
+            database=database,
+            owners=frozenset(settings.core.owners),
+            settings=parts.plugin_settings.get(plugin),
+        )
 
-def _owns(plugin: str, table: str) -> bool:
-    return table.startswith(plugin.replace("-", "_") + "_")
+    return context_of
 
 
 def _without(parts: Parts, plugins: set[str]) -> Parts:
     if not plugins:
         return parts
     kept: dict[str, Any] = {
-        name: {key: offer for key, offer in getattr(parts, name).items() if offer.plugin not in plugins}
-        for name in (
-            "channels", "providers", "runtimes", "services", "sandbox_parts", "resources", "verbs", "actions",
-            "approval_handlers", "rosters", "sweeps",
-        )
-    }  # fmt: skip
+        kind: {name: offer for name, offer in offers.items() if offer.plugin not in plugins}
+        for kind, offers in asdict(parts, recurse=False).items()
+        if kind != "plugin_settings"
+    }
     return evolve(parts, **kept)

@@ -55,6 +55,10 @@ class Report:
     state: State
     reason: str = ""
 
+    def as_json_object(self) -> dict[str, str]:
+        """Return what verbs and machines are told of it."""
+        return {"name": self.name, "state": self.state.value, "distribution": self.source, "reason": self.reason}
+
 
 @frozen
 class Offer(Generic[T]):
@@ -180,7 +184,7 @@ class Plugins:
     def record_failure(self, name: str, error: Exception) -> None:
         """Note that a plugin failed at a later stage; its log line is the caller's."""
         source = self._reports[name].source if name in self._reports else "in process"
-        self._reports[name] = Report(name=name, source=source, state=State.FAILED, reason=_reason(error))
+        self._reports[name] = _failed(name, source, error)
 
     def reports(self) -> list[Report]:
         """Return what is known of every plugin, in name order."""
@@ -235,7 +239,7 @@ class Plugins:
             )
 
     def _fail(self, name: str, source: str, error: BaseException) -> None:
-        self._reports[name] = Report(name=name, source=source, state=State.FAILED, reason=_reason(error))
+        self._reports[name] = _failed(name, source, error)
         log.error("plugin failed", extra={"plugin": name, "source": source}, exc_info=error)
 
 
@@ -253,5 +257,5 @@ def _call(implementation: pluggy.HookImpl, arguments: Mapping[str, object]) -> A
     return implementation.function(*(arguments[name] for name in implementation.argnames))
 
 
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+def _failed(name: str, source: str, error: BaseException) -> Report:
+    return Report(name=name, source=source, state=State.FAILED, reason=f"{type(error).__name__}: {error}")

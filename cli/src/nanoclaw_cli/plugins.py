@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from nanoclaw_cli import client
@@ -43,7 +41,7 @@ def list_plugins(invocation: Invocation) -> int:
     return 0 if frame["ok"] else 1
 
 
-def _found_here(invocation: Invocation) -> list[dict[str, Any]]:
+def _found_here(invocation: Invocation) -> list[dict[str, str]]:
     from nanoclaw_core import Plugins, load_settings
 
     keep_logs_silent()
@@ -57,7 +55,4 @@ def _found_here(invocation: Invocation) -> list[dict[str, Any]]:
         loaded.load_installed(disabled)
     except PluginError as error:
         click.echo(f"warning: {error}", err=True)
-    return [
-        {"name": report.name, "state": report.state.value, "distribution": report.source, "reason": report.reason}
-        for report in loaded.reports()
-    ]
+    return [report.as_json_object() for report in loaded.reports()]
