@@ -91,6 +91,17 @@ def test_a_new_process_goes_on_where_the_old_one_was_with_new_instructions(talk:
     asyncio.run(scenario())
 
 
+def test_model_and_effort_reach_the_platform(talk: Opening) -> None:
+    async def scenario() -> None:
+        async with talk(Step(text="hello"), model="claude-opus-4-5", effort="low") as open_talk:
+            await open_talk.outcome()
+            [request] = open_talk.api.conversations
+            assert request.body["model"] == "claude-opus-4-5"
+            assert request.body["output_config"]["effort"] == "low"
+
+    asyncio.run(scenario())
+
+
 def test_a_continuation_that_is_not_known_is_stale(talk: Opening, context: ProviderContext) -> None:
     async def scenario() -> None:
         async with talk(continuation="11111111-1111-4111-8111-111111111111") as open_talk:

@@ -1,0 +1,82 @@
+"""What an agent group's container config makes of its sandboxes, through a running host."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+from hosting import running_host
+from nanoclaw_wire import layout
+from nanoclaw_wire.config import McpServer, RunnerConfig, read_config
+
+from nanoclaw_core import SandboxSpec
+from nanoclaw_core.descriptors.runtimes import Mount, Network
+from nanoclaw_core.settings import AllowedMount
+from nanoclaw_core.store import agents
+from nanoclaw_core.testing.instance import Instance, make_instance
+
+
+def sandbox_of(instance: Instance, **choices: Any) -> tuple[SandboxSpec, RunnerConfig]:
+    """Say something to an agent whose config has these choices, and return what its sandbox got."""
+    group = instance.group()
+    agents.save_config(instance.db, evolve(agents.config_of(instance.db, group.id), **choices))
+
+    async def scenario() -> SandboxSpec:
+        async with running_host(instance) as running:
+            await running.channel.say("hi")
+            await running.channel.texts(1)
+            return running.runtime.specs[0]
+
+    spec = asyncio.run(scenario())
+    incoming = next(mount.source for mount in spec.mounts if mount.target == layout.SANDBOX_IN)
+    return spec, read_config((incoming / layout.CONFIG).read_text())
+
+
+def test_what_was_chosen_for_the_model_reaches_the_runner(instance: Instance) -> None:
+    servers = {"maps": {"command": "maps", "args": ["-v"], "env": {"A": "1"}, "instructions": "Ask maps."}}
+    _, config = sandbox_of(
+        instance,
+        model="a-model",
+        effort="high",
+        assistant_name="Sam",
+        max_messages_per_prompt=3,
+        skills=["cooking"],
+        mcp_servers=servers,
+        cli_scope="disabled",
+    )
+    assert (config.model, config.effort, config.assistant_name) == ("a-model", "high", "Sam")
+    assert (config.max_messages_per_prompt, config.skills, config.cli_scope) == (3, ["cooking"], "disabled")
+    assert config.mcp_servers == {
+        "maps": McpServer(command="maps", args=["-v"], env={"A": "1"}, instructions="Ask maps.")
+    }
+
+
+def test_where_nothing_was_chosen_the_settings_and_the_provider_decide(instance: Instance) -> None:
+    spec, config = sandbox_of(instance)
+    assert (config.model, config.effort, config.assistant_name) == (None, None, "Agent")
+    assert (config.max_messages_per_prompt, config.skills, config.idle_exit_s) == (10, None, 1800.0)
+    assert (spec.network, spec.image, spec.limits.pids) == (Network.GATEWAY, None, 1024)
+
+
+def test_what_was_chosen_for_the_sandbox_reaches_the_runtime(instance: Instance) -> None:
+    limits = {"memory_mb": 512, "cpus": 0.5, "pids": 64}
+    spec, _ = sandbox_of(instance, network="none", image_tag="mine:1", limits=limits)
+    assert (spec.network, spec.image) == (Network.NONE, "mine:1")
+    assert (spec.limits.memory_bytes, spec.limits.cpus, spec.limits.pids) == (512 * 2**20, 0.5, 64)
+
+
+def test_a_server_of_a_config_makes_its_agent_one_that_runs_tools(instance: Instance) -> None:
+    spec, _ = sandbox_of(instance, mcp_servers={"maps": {"command": "maps"}})
+    assert spec.runs_tools
+
+
+def test_a_mount_is_given_where_it_is_allowed_and_another_is_left_out(tmp_path: Path) -> None:
+    for name in ("allowed/notes", "elsewhere"):
+        (tmp_path / name).mkdir(parents=True)
+    instance = make_instance(tmp_path / "home", allowed_mounts=[AllowedMount(path=str(tmp_path / "allowed"))])
+    instance.wire()
+    wanted = [{"path": str(tmp_path / "allowed" / "notes"), "writable": True}, {"path": str(tmp_path / "elsewhere")}]
+    spec, _ = sandbox_of(instance, additional_mounts=wanted)
+    extra = [mount for mount in spec.mounts if mount.target.startswith(layout.SANDBOX_EXTRA)]
+    assert extra == [Mount(source=tmp_path / "allowed" / "notes", target=f"{layout.SANDBOX_EXTRA}/notes")]
+    instance.db.close()
