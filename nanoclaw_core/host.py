@@ -113,6 +113,17 @@ class Host:
         if self._use_breaker:
             breaker.reset(self._places.breaker)
 
+    @property
+    def machine(self) -> Machine:
+        """The moving parts of a host that runs. Not for plugins and applications: it changes with the core.
+
+        Raises:
+            NanoclawError: It does not run.
+        """
+        if self._machine is None:
+            raise NanoclawError("the host is not running; use it within `async with`")
+        return self._machine
+
     def status(self) -> dict[str, Any]:
         """Say what runs, as a JSON object."""
         machine = self._machine

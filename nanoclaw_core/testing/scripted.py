@@ -172,12 +172,12 @@ class ScriptedSandbox:
         return SandboxExit(code=self._task.result(), reason="exited")
 
     async def stop(self, _grace_s: float) -> None:
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        await self.kill()
 
     async def kill(self) -> None:
         """End it as a crash would: the host did not ask for it."""
-        await self.stop(0)
+        self._task.cancel()
+        await asyncio.wait([self._task])
 
 
 async def _run(spec: SandboxSpec, script: Script) -> int:

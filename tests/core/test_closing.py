@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from hosting import running_host, until
+from hosting import running_host
 
 from nanoclaw_core import SandboxFailed, SandboxSpec
 from nanoclaw_core.testing.instance import Instance
@@ -41,8 +41,7 @@ def test_a_sandbox_that_cannot_be_ended_holds_up_neither_the_stop_nor_the_others
         took_s = time.monotonic() - began
         left, other = running.runtime.sandboxes
         await asyncio.wait_for(other.wait(), 1)
-        left._task.cancel()
-        await until(left._task.done)
+        await left.kill()
         async with running_host(instance) as again:
             await again.channel.say("still there?")
             return took_s, await again.channel.texts(1)

@@ -23,6 +23,11 @@ def states(instance: Instance) -> list[tuple[str, int]]:
     return instance.db.execute("SELECT status, attempts FROM deliveries ORDER BY position").fetchall()
 
 
+async def silent(_runner: FakeRunner) -> int:
+    await asyncio.Event().wait()
+    return 0
+
+
 def writing(*contents: dict[str, Any] | str, kind: OutKind = OutKind.CHAT, **columns: Any) -> Script:
     """A runner that answers one batch with several rows, then keeps still."""
 
@@ -172,16 +177,19 @@ def test_warning_23_the_agent_is_told_of_a_message_that_failed(instance: Instanc
 
 
 def test_warning_23_a_channel_that_is_not_running_loses_nothing_silently(instance: Instance) -> None:
-    async def scenario() -> str:
-        script = writing({"text": "hello"})
-        async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
-            del running.host._adapters["recorder"]
+    async def asked() -> None:
+        async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
             await running.channel.say("hi")
+
+    async def answered_without_the_channel() -> str:
+        another, answering = RecorderChannel("another"), ScriptedRuntime(writing({"text": "hello"}))
+        async with running_host(instance, channel=another, runtime=answering):
             await until(lambda: states(instance) == [("failed", 3)])
             error: str = instance.db.execute("SELECT last_error FROM deliveries").get
             return error
 
-    assert asyncio.run(scenario()) == "the channel 'recorder' is not running"
+    asyncio.run(asked())
+    assert asyncio.run(answered_without_the_channel()) == "the channel 'recorder' is not running"
 
 
 @pytest.mark.parametrize(

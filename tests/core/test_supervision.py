@@ -131,10 +131,8 @@ def test_warning_47_a_note_of_the_host_that_is_given_up_is_told_to_no_agent(inst
         async with running_host(instance) as running:
             await running.channel.say("hi")
             await running.channel.texts(1)
-            machine = running.host._machine
-            assert machine is not None
             (session,) = sessions.all_active(instance.db)
-            machine.voice.say(Address("agent", session.agent_group_id), "an error", "msg-1")
+            running.host.machine.voice.say(Address("agent", session.agent_group_id), "an error", "msg-1")
             await running.channel.say("and?")
             return await running.channel.texts(2)
 
@@ -287,7 +285,7 @@ def test_warning_28_an_answer_to_a_tool_that_gave_up_wakes_nobody(instance: Inst
 
     async def second() -> int:
         async with running_host(instance) as running:
-            await until(lambda: running.host._machine and running.host._machine.ready.is_set())
+            await running.host.machine.ready.wait()
             return len(running.runtime.specs)
 
     asyncio.run(first())
@@ -354,9 +352,7 @@ def test_invariant_05_only_a_fresh_runner_reads_the_note_of_a_restart(instance: 
             await running.channel.say("hi")
             await until(lambda: seen)
             (session,) = sessions.all_active(instance.db)
-            machine = running.host._machine
-            assert machine is not None
-            await machine.supervisor.restart(session.id, "config updated")
+            await running.host.machine.supervisor.restart(session.id, "config updated")
             await until(lambda: len(seen) == 2)
 
     asyncio.run(scenario())

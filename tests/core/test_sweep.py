@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 
-from hosting import Running, running_host, until
+from hosting import running_host, until
 from nanoclaw_wire import outbound
 from nanoclaw_wire.outbound import AckStatus
 
@@ -39,12 +39,6 @@ async def sleeps(runner: FakeRunner) -> int:
     return 0
 
 
-def machine_of(running: Running) -> Machine:
-    machine = running.host._machine
-    assert machine is not None
-    return machine
-
-
 def has_claimed(machine: Machine) -> bool:
     return any(machine.outboxes.claims(session_id) for session_id in machine.supervisor.running)
 
@@ -65,7 +59,7 @@ def test_a_sandbox_stuck_over_a_message_is_ended_and_a_fresh_one_answers(instanc
     async def scenario() -> tuple[list[str], list[int]]:
         async with running_host(instance, runtime=ScriptedRuntime(first(claims_and_hangs))) as running:
             await running.channel.say("hi")
-            machine = machine_of(running)
+            machine = running.host.machine
             await until(lambda: has_claimed(machine))
             await machine.sweeper.once()
             return await running.channel.texts(1), tries(instance, machine)
@@ -79,7 +73,7 @@ def test_a_sandbox_that_says_it_is_idle_and_takes_no_message_is_ended_and_a_fres
     async def scenario() -> list[str]:
         async with running_host(instance, runtime=ScriptedRuntime(first(sleeps))) as running:
             await running.channel.say("hi")
-            machine = machine_of(running)
+            machine = running.host.machine
             await until(lambda: machine.supervisor.running)
             await until(lambda: all(machine.outboxes.state(one) for one in machine.supervisor.running))
             await machine.sweeper.once()
@@ -96,7 +90,7 @@ def test_an_idle_sandbox_with_nothing_to_do_is_left_alone(instance: Instance) ->
         async with running_host(instance) as running:
             await running.channel.say("hi")
             await running.channel.texts(1)
-            machine = machine_of(running)
+            machine = running.host.machine
             for _ in range(2):
                 await machine.sweeper.once()
                 let_two_minutes_pass(machine)
