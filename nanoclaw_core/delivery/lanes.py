@@ -20,7 +20,6 @@ from nanoclaw_wire import clock
 
 from nanoclaw_core import logs
 from nanoclaw_core.delivery.content import Malformed
-from nanoclaw_core.delivery.retry import pause_after
 from nanoclaw_core.descriptors.channels import ChannelAdapter
 from nanoclaw_core.descriptors.messages import Address, Outbound
 from nanoclaw_core.errors import DeliveryRefused
@@ -195,6 +194,11 @@ class Lanes:
         self._with.plugins.notify(
             "nanoclaw_delivery_failed", address=delivery.address, delivery_id=delivery.id, reason=problem
         )
+
+
+def pause_after(attempts: int, pauses_s: Sequence[float]) -> float | None:
+    """Return the seconds to wait after so many failed attempts, or None where there is no further one."""
+    return pauses_s[attempts - 1] if attempts <= len(pauses_s) else None
 
 
 def _seconds_until(at: str | None) -> float:

@@ -113,7 +113,7 @@ class Pump:
 
     def _pass_on(self, session_id: SessionId, taken: Taken) -> None:
         self._lanes.put(taken.queued)
-        for _, reason in taken.refused:
+        for reason in taken.refused:
             self._spawn(self._to.refused(session_id, reason))
         for request in taken.requests:
             self._spawn(self._to.requested(session_id, request))

@@ -34,14 +34,14 @@ class Taken:
 
     Args:
         queued: Stored and ready to send, in order.
-        refused: Stored as failed, with the reason; the agent is to be told.
+        refused: Why others were stored as failed; the agent is to be told.
         requests: Actions that the runner asks for. Taken over at most once: the mark is written before they run.
         is_idle: True where the runner says that it has no turn open, and nothing more waits.
         has_more: True where another look will bring more.
     """
 
     queued: Sequence[Delivery] = ()
-    refused: Sequence[tuple[Delivery, str]] = ()
+    refused: Sequence[str] = ()
     requests: Sequence[Request] = ()
     is_idle: bool = False
     has_more: bool = False
@@ -70,48 +70,47 @@ class Takeover:
         session = sessions.get(self.db, session_id)
         if session is None:
             return Taken()
-        queued: list[Delivery] = []
-        refused: list[tuple[Delivery, str]] = []
-        requests: list[Request] = []
         news = self.outboxes.news(session_id, session.outbound_seq)
+        taken: list[Delivery | Request] = []
         if news.messages:
             with self.db:
                 for message in news.messages:
-                    self._take(session, message, queued, refused, requests)
+                    taken += self._take(session, message)
                 sessions.taken_over(self.db, session_id, news.messages[-1].seq)
+        stored = [one for one in taken if isinstance(one, Delivery)]
         has_more = len(news.messages) == ROWS_AT_ONCE
-        is_idle = news.state is not None and news.state.activity is Activity.IDLE and not has_more
-        return Taken(queued=queued, refused=refused, requests=requests, is_idle=is_idle, has_more=has_more)
+        return Taken(
+            queued=[one for one in stored if one.last_error is None],
+            refused=[one.last_error for one in stored if one.last_error is not None],
+            requests=[one for one in taken if isinstance(one, Request)],
+            is_idle=news.state is not None and news.state.activity is Activity.IDLE and not has_more,
+            has_more=has_more,
+        )
 
-    def _take(
-        self,
-        session: Session,
-        message: OutboundMessage,
-        queued: list[Delivery],
-        refused: list[tuple[Delivery, str]],
-        requests: list[Request],
-    ) -> None:
-        problem = ""
+    def _take(self, session: Session, message: OutboundMessage) -> list[Delivery | Request]:
+        """Judge one row, and store it unless it is an action; an action that cannot be read is nothing."""
+        if message.kind is OutKind.ACTION:
+            try:
+                return [content.read_request(message.content)]
+            except Malformed as error:
+                log.warning("action refused", extra={"session": session.id, "reason": str(error)})
+                return []
+        delivery = self._delivery(session, message, self._problem(session, message))
+        deliveries.add(self.db, [delivery])
+        if delivery.last_error is not None:
+            extra = {"session": session.id, "reason": delivery.last_error, "correlation": delivery.correlation_id}
+            log.warning("outbound message refused", extra=extra)
+        return [delivery]
+
+    def _problem(self, session: Session, message: OutboundMessage) -> str | None:
+        """Say why a message cannot be sent; None where it can."""
         try:
-            if message.kind is OutKind.ACTION:
-                requests.append(content.read_request(message.content))
-                return
             content.read_message(message.kind.value, message.content)
             self._check_target(session, message)
             _check_time(message.deliver_after)
         except (Malformed, Forbidden) as error:
-            problem = str(error)
-        if message.kind is OutKind.ACTION:
-            log.warning("action refused", extra={"session": session.id, "reason": problem})
-            return
-        delivery = self._delivery(session, message, problem)
-        deliveries.add(self.db, [delivery])
-        if problem:
-            extra = {"session": session.id, "reason": problem, "correlation": delivery.correlation_id}
-            log.warning("outbound message refused", extra=extra)
-            refused.append((delivery, problem))
-        else:
-            queued.append(delivery)
+            return str(error)
+        return None
 
     def _check_target(self, session: Session, message: OutboundMessage) -> None:
         """Insist that the session may write there: its own conversation, or a room that the vote permits.
@@ -139,8 +138,8 @@ class Takeover:
         # An agent-shared session answers wherever it was spoken to; the host alone wrote those rows.
         return inbound.latest_from(self.inboxes.read(session.id), address.channel, address.room) is not None
 
-    def _delivery(self, session: Session, message: OutboundMessage, problem: str) -> Delivery:
-        answered = self._answered(session, message)
+    def _delivery(self, session: Session, message: OutboundMessage, problem: str | None) -> Delivery:
+        in_reply_to, correlation_id = self._answered(session, message)
         now = clock.now_text()
         return Delivery(
             id=DeliveryId(f"dlv-{session.id}-{message.seq}"),
@@ -153,11 +152,11 @@ class Takeover:
             thread=message.thread or None,
             kind=message.kind.value,
             content=message.content,
-            in_reply_to=answered[0],
+            in_reply_to=in_reply_to,
             status=DeliveryStatus.FAILED if problem else DeliveryStatus.QUEUED,
             next_try_at=message.deliver_after,
-            last_error=problem or None,
-            correlation_id=answered[1],
+            last_error=problem,
+            correlation_id=correlation_id,
             created_at=now,
             updated_at=now,
         )

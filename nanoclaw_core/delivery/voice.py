@@ -59,14 +59,23 @@ class Voice:
 
     async def note(self, session_id: SessionId, text: str) -> None:
         """Leave a note for the agent. It wakes nobody and is read with the next message, so it cannot loop."""
-        row = NewInbound(
-            id=new_id("note"),
-            kind=Kind.CHAT,
-            at=clock.now_text(),
-            content=json.dumps({"text": text, "sender": "nanoclaw", "sender_id": "host"}),
-            trigger=False,
-        )
         try:
-            await self.inboxes.append(session_id, [row])
+            await self.inboxes.append(session_id, [note_row(text, wakes=False)])
         except NanoclawError as error:
             log.warning("note not stored", extra={"session": session_id, "error": str(error)})
+
+
+def note_row(text: str, *, wakes: bool) -> NewInbound:
+    """Return what the host itself says to an agent, as a row of its inbox.
+
+    Args:
+        wakes: True where it is for a fresh runner, which is started for it (I5).
+    """
+    return NewInbound(
+        id=new_id("note"),
+        kind=Kind.CHAT,
+        at=clock.now_text(),
+        content=json.dumps({"text": text, "sender": "nanoclaw", "sender_id": "host"}),
+        trigger=wakes,
+        on_wake=wakes,
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 import cattrs
 from attrs import frozen
-from nanoclaw_wire import PROTOCOL, layout
+from nanoclaw_wire import layout
 from nanoclaw_wire.config import McpServer, RunnerConfig, write_config
 from nanoclaw_wire.layout import Layout
 
@@ -95,6 +95,11 @@ class Preparation:
             installed={name: offer.item for name, offer in self.providers.items()},
             missing=missing,
         )
+        if chosen.instead_of:
+            extra = {"provider": chosen.name, "instead_of": chosen.instead_of}
+            log.info(
+                "another provider stands in", extra=extra | {"reason": missing.get(chosen.instead_of, "not installed")}
+            )
         if chosen.name in missing:
             raise SandboxRefused(f"The provider {chosen.name!r} cannot be used: {missing[chosen.name]}")
         return self.providers[chosen.name].item, upstreams[chosen.name]
@@ -141,7 +146,6 @@ class Preparation:
                 layout.OUT_DIR_VARIABLE: layout.SANDBOX_OUT,
                 layout.AGENT_DIR_VARIABLE: layout.SANDBOX_AGENT,
                 layout.EXTRA_DIR_VARIABLE: layout.SANDBOX_EXTRA,
-                "NANOCLAW_PROTOCOL": str(PROTOCOL),
                 "LANG": "C.UTF-8",
             },
             runs_tools=provider.runs_tools or bool(config.mcp_servers),

@@ -9,8 +9,8 @@ Wakes of one session join; spawns wait for a free place in the order they came; 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context
 from datetime import datetime, timedelta
@@ -21,15 +21,15 @@ import apsw
 from attrs import define, field, frozen
 from nanoclaw_wire import clock, inbound
 from nanoclaw_wire.doorbell import Bell
-from nanoclaw_wire.inbound import InboundMessage, Kind, NewInbound, Status
+from nanoclaw_wire.inbound import InboundMessage, Status
 
 from nanoclaw_core import logs
 from nanoclaw_core.delivery.pump import UNREADABLE, Pump
-from nanoclaw_core.delivery.voice import Voice
+from nanoclaw_core.delivery.voice import Voice, note_row
 from nanoclaw_core.descriptors.runtimes import RuntimeAdapter, Sandbox, SandboxExit
 from nanoclaw_core.descriptors.services import Door, Gateway
 from nanoclaw_core.errors import NanoclawError, SandboxRefused
-from nanoclaw_core.ids import SessionId, new_id
+from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.directories import SessionDirectories
 from nanoclaw_core.mailbox.due import DueMarks
 from nanoclaw_core.mailbox.inbox import Inboxes
@@ -106,7 +106,7 @@ class Supervisor:
         self._tasks: dict[SessionId, asyncio.Task[None]] = {}
         self._again: set[SessionId] = set()
         self._told: dict[SessionId, str] = {}
-        self._failed_starts: dict[SessionId, int] = {}
+        self._failed_starts: Counter[SessionId] = Counter()
         self._is_closing = False
         self.running: dict[SessionId, Running] = {}
 
@@ -149,11 +149,8 @@ class Supervisor:
 
     async def restart(self, session_id: SessionId, note: str) -> None:
         """End a session's sandbox and have a fresh one read a note, which the old one cannot take (I5)."""
-        row = NewInbound(
-            id=new_id("wake"), kind=Kind.CHAT, at=clock.now_text(), on_wake=True, content=_note_content(note)
-        )
         with self._with.due.writing(session_id):
-            await self._with.inboxes.append(session_id, [row])
+            await self._with.inboxes.append(session_id, [note_row(note, wakes=True)])
         await self.stop(session_id, "restart")
         self.wake(session_id)
 
@@ -293,7 +290,7 @@ class Supervisor:
                 await self._count_tries(session_id)
         except UNREADABLE as error:
             log.warning("session files cannot be settled", extra={"error": str(error)})
-            self._failed_starts[session_id] = self._failed_starts.get(session_id, 0) + 1
+            self._failed_starts[session_id] += 1
             self._again.add(session_id)  # a fresh runner repairs its file (⚠25)
         finally:
             self._with.outboxes.release(session_id)
@@ -325,7 +322,7 @@ class Supervisor:
 
     async def _start_failed(self, session_id: SessionId, error: Exception) -> float:
         log.error("sandbox could not be started", exc_info=error)
-        self._failed_starts[session_id] = self._failed_starts.get(session_id, 0) + 1
+        self._failed_starts[session_id] += 1
         if self._failed_starts[session_id] == 2:  # once may be a hiccup; people hear of the second
             await self._tell(
                 session_id, "The agent cannot be started right now. I keep trying; the log has the reason."
@@ -333,9 +330,8 @@ class Supervisor:
         return self._failure_pause(session_id)
 
     def _failure_pause(self, session_id: SessionId) -> float:
-        failures = max(1, self._failed_starts.get(session_id, 1))
         pauses_s = self._with.core.start_pauses_s
-        return pauses_s[min(failures, len(pauses_s)) - 1]
+        return pauses_s[min(self._failed_starts[session_id], len(pauses_s)) - 1]
 
     async def _tell(self, session_id: SessionId, text: str) -> None:
         """Tell the people whose messages wait, once per reason."""
@@ -350,7 +346,3 @@ class Supervisor:
         addresses: dict[Any, InboundMessage] = {(m.channel, m.room, m.thread): m for m in waiting}
         for message in addresses.values():
             self._with.voice.answer(message, text)
-
-
-def _note_content(text: str) -> str:
-    return json.dumps({"text": text, "sender": "nanoclaw", "sender_id": "host"})

@@ -11,7 +11,7 @@ from nanoclaw_wire import outbound
 from nanoclaw_wire.outbound import AckStatus, NewOutbound, OutKind
 
 from nanoclaw_core import Address, CoreSettings, DeliveryRefused, DeliveryRequest, Outbound, Verdict, Vote, hookimpl
-from nanoclaw_core.delivery.retry import pause_after
+from nanoclaw_core.delivery.lanes import pause_after
 from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE
 from nanoclaw_core.store import rooms
 from nanoclaw_core.testing.instance import Instance
