@@ -358,6 +358,15 @@ class RuntimeContract:
 
         patiently(scenario())
 
+    def test_ctrl_c_in_the_hosts_terminal_leaves_nothing_that_cannot_be_reaped(self, place: Place) -> None:
+        async def scenario() -> None:
+            killed_host(place, by_ctrl_c=True)
+            async with connected(place) as runtime:
+                await runtime.reap()
+            assert not await asyncio.to_thread(writes_on, place.outgoing / "alive")
+
+        patiently(scenario())
+
     def test_reaping_spares_the_sandboxes_of_another_instance(self, place: Place, tmp_path: Path) -> None:
         async def scenario() -> None:
             neighbour = new_place(tmp_path / "neighbour", self.plugin, place.settings)

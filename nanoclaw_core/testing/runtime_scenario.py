@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -63,13 +64,21 @@ async def started(runtime: RuntimeAdapter, spec: SandboxSpec, place: Place) -> S
     return sandbox
 
 
-def killed_host(place: Place) -> None:
-    """Let another process start a sandbox that gives signs of life, and kill that process as kill -9 does."""
+def killed_host(place: Place, *, by_ctrl_c: bool = False) -> None:
+    """Let another process start a sandbox that gives signs of life, and kill that process as kill -9 does.
+
+    Args:
+        by_ctrl_c: Interrupt it instead, and with it all of its process group, as a terminal does.
+    """
     program = [sys.executable, "-m", "nanoclaw_core.testing.runtime_place", place.to_text()]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, env={**os.environ, **place.environment}) as host:
+    environment = {**os.environ, **place.environment}
+    with subprocess.Popen(program, stdout=subprocess.PIPE, env=environment, start_new_session=True) as host:
         assert host.stdout is not None
         assert host.stdout.readline() == b"started\n"
-        host.kill()
+        if by_ctrl_c:
+            os.killpg(host.pid, signal.SIGINT)
+        else:
+            host.kill()
 
 
 def writes_on(path: Path) -> bool:

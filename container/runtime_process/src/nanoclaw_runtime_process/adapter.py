@@ -150,6 +150,7 @@ class ProcessRuntime:
                     stderr=words_inside,
                     env=variables,
                     cwd="/",
+                    start_new_session=True,  # ctrl-c in the host's terminal is for the host, which then asks politely
                 )
             except OSError as error:
                 raise SandboxFailed(f"the sandbox's process could not be started: {error}") from error

@@ -98,6 +98,7 @@ async def _spawn(command: list[str], inherited: Iterable[BinaryIO], words: Binar
             stderr=words,
             env={},
             cwd="/",
+            start_new_session=True,  # ctrl-c in the host's terminal is for the host, which then asks politely
             pass_fds=[file.fileno() for file in inherited],
         )
     except OSError as error:
