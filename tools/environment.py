@@ -132,7 +132,8 @@ def needed(purpose: str) -> list[str]:
         if not (path / "pyproject.toml").exists():
             continue
         declared = tomllib.loads((path / "pyproject.toml").read_text(encoding="utf-8"))
-        extras = [name for name in declared["project"].get("optional-dependencies", {}) if name in EXTRAS]
+        wanted = EXTRAS if purpose == "run" else (*EXTRAS, "testing")
+        extras = [name for name in declared["project"].get("optional-dependencies", {}) if name in wanted]
         arguments += ["-e", f"{path}[{','.join(extras)}]" if extras else str(path)]
         if path == ROOT and purpose == "test":
             arguments += declared["dependency-groups"]["test"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import apsw
-from attrs import frozen
+from attrs import define, evolve
 
 from nanoclaw_core.instance import Places, create_agent_group, open_database
 from nanoclaw_core.settings import CoreSettings, Settings
@@ -14,13 +14,17 @@ from nanoclaw_core.store.agents import AgentGroup
 from nanoclaw_core.store.rooms import EngageMode, MessagingGroup, Wiring
 
 
-@frozen(kw_only=True)
+@define(kw_only=True, eq=False)
 class Instance:
     """An instance directory with its database open for the test's own looks."""
 
     settings: Settings
     places: Places
     db: apsw.Connection
+
+    def configure(self, plugin: str, **table: object) -> None:
+        """Set what would stand under [plugins.<name>] in nanoclaw.toml, for the next host."""
+        self.settings = evolve(self.settings, plugins={**self.settings.plugins, plugin: table})
 
     def wire(
         self,

@@ -5,25 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from nanoclaw_core.testing.instance import Instance, make_instance
+from nanoclaw_core.testing.instance import Instance
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[Instance]:
+def instance(nanoclaw_instance: Instance) -> Iterator[Instance]:
     """An instance whose agent `agent` is wired to the room `room` and answers everything."""
-    made = make_instance(tmp_path / "home")
-    made.wire()
-    yield made
-    made.db.close()
+    nanoclaw_instance.wire()
+    yield nanoclaw_instance
     gc.collect()
 
 
 @pytest.fixture
-def bare_instance(tmp_path: Path) -> Iterator[Instance]:
+def bare_instance(nanoclaw_instance: Instance) -> Instance:
     """An instance without agents and rooms."""
-    made = make_instance(tmp_path / "home")
-    yield made
-    made.db.close()
+    return nanoclaw_instance
 
 
 @pytest.fixture

@@ -1,0 +1,105 @@
+"""Running a host in a test, with a recording channel and scripted sandboxes unless the test brings others.
+
+In an async test:
+
+    async with running_host(instance, mine=my_plugin) as running:
+        await running.channel.say("hello")
+        assert await running.channel.texts(1) == ["echo: hello"]
+
+A test without an event loop runs the same in a thread, with `host_in_thread`, which the fixture `nanoclaw_host` gives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from attrs import field, frozen
+
+from nanoclaw_core import Host
+from nanoclaw_core.testing.instance import Instance
+from nanoclaw_core.testing.recorder import WAIT_S, RecorderChannel
+from nanoclaw_core.testing.scripted import ScriptedRuntime
+
+T = TypeVar("T")
+
+
+@frozen(kw_only=True)
+class Running:
+    """A host at work and what a test looks at."""
+
+    host: Host
+    instance: Instance
+    channel: RecorderChannel
+    runtime: ScriptedRuntime
+    _loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something on the host's loop, from another thread, and return what it returns."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(WAIT_S)
+
+
+@asynccontextmanager
+async def running_host(
+    instance: Instance,
+    *,
+    channel: RecorderChannel | None = None,
+    runtime: ScriptedRuntime | None = None,
+    environment: Mapping[str, str] | None = None,
+    **plugins: object,
+) -> AsyncIterator[Running]:
+    """Run a host from its start to its stop.
+
+    Args:
+        environment: The host's environment; empty unless told.
+        plugins: Plugin modules or objects of the test's own, by name. Installed ones are not loaded.
+    """
+    channel, runtime = channel or RecorderChannel(), runtime or ScriptedRuntime()
+    own = {"recorder": channel, "scripted": runtime, **plugins}
+    async with Host(instance.settings, plugins=own, environment=environment or {}, use_installed_plugins=False) as host:
+        yield Running(host=host, instance=instance, channel=channel, runtime=runtime)
+
+
+@contextlib.contextmanager
+def host_in_thread(instance: Instance, **given: Any) -> Iterator[Running]:
+    """Run a host on an event loop of its own; the arguments are those of `running_host`.
+
+    Raises:
+        NanoclawError: It could not start.
+    """
+    started: Future[tuple[Running, asyncio.Event]] = Future()
+
+    async def work() -> None:
+        async with running_host(instance, **given) as running:
+            stop = asyncio.Event()
+            started.set_result((running, stop))
+            await stop.wait()
+
+    def whole() -> None:
+        try:
+            asyncio.run(work())
+        except BaseException as error:  # this thread's end; the test's thread raises it
+            if started.done():
+                raise
+            started.set_exception(error)
+
+    thread = threading.Thread(target=whole, name="nanoclaw host", daemon=True)
+    thread.start()
+    running, stop = started.result(WAIT_S)
+    try:
+        yield running
+    finally:
+        running._loop.call_soon_threadsafe(stop.set)
+        thread.join(WAIT_S)
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Wait until something is true that nothing announces; the event loop goes on meanwhile."""
+    async with asyncio.timeout(WAIT_S):
+        while not holds():  # noqa: ASYNC110  # the files of a session announce nothing to a test
+            await asyncio.sleep(0.005)
