@@ -4,7 +4,6 @@ import asyncio
 import json
 from typing import Any
 
-import apsw
 import pytest
 from hosting import running_host, until
 from nanoclaw_wire import outbound
@@ -252,6 +251,7 @@ def test_more_rows_than_are_read_at_once_are_all_delivered_in_order(instance: In
 def test_warning_24_what_a_sandbox_wrote_just_before_its_end_is_delivered_at_once(instance: Instance) -> None:
     async def last_words(runner: FakeRunner) -> int:
         messages = await runner.take()
+        await is_connected.wait()
         await runner.bell.close()
         runner.answer(messages, "goodbye")
         return 0
@@ -259,7 +259,13 @@ def test_warning_24_what_a_sandbox_wrote_just_before_its_end_is_delivered_at_onc
     async def scenario() -> list[str]:
         async with running_host(instance, runtime=ScriptedRuntime(last_words)) as running:
             await running.channel.say("hi")
+            machine = running.host._machine
+            assert machine is not None
+            await until(lambda: any(one.bell.connected for one in machine.supervisor.running.values()))
+            is_connected.set()  # the look that follows a connection is over
             return await running.channel.texts(1)
+
+    is_connected = asyncio.Event()
 
     assert asyncio.run(scenario()) == ["goodbye"]
 
@@ -418,11 +424,9 @@ def test_warning_27_looking_at_a_session_without_news_reads_no_old_message(insta
             for count in range(1, 6):
                 await running.channel.say("hi")
                 await running.channel.texts(count)
-        (path,) = (instance.places.home / "sessions").glob("*/out/outbound.db")
-        mark: int = instance.db.execute("SELECT outbound_seq FROM sessions").get
-        db = apsw.Connection(str(path))
-        unseen: int = db.execute("SELECT count(*) FROM messages_out WHERE seq > ?", (mark,)).get
-        db.close()
-        return unseen
+            session_id, mark = instance.db.execute("SELECT id, outbound_seq FROM sessions").fetchone()
+            machine = running.host._machine
+            assert machine is not None
+            return len(machine.outboxes.news(session_id, mark).messages)
 
     assert asyncio.run(scenario()) == 0

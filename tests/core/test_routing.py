@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 from hosting import running_host, until
 from nanoclaw_wire import inbound, session_files
-from nanoclaw_wire.inbound import InboundMessage
+from nanoclaw_wire.inbound import InboundMessage, Routing
 
 from nanoclaw_core import Attachment, Inbound, InvalidArguments, Outcome, Receipt, Roster, UserId, hookimpl
 from nanoclaw_core.store import rooms, sessions
@@ -24,6 +24,14 @@ def stored(instance: Instance, session: Session) -> list[InboundMessage]:
         numbers = [seq for (seq,) in db.execute("SELECT seq FROM messages_in ORDER BY seq")]
         found = [inbound.by_seq(db, seq) for seq in numbers]
         return [one for one in found if one is not None]
+    finally:
+        db.close()
+
+
+def routing_of(instance: Instance, session: Session) -> Routing:
+    db = session_files.open_readable(instance.places.home / "sessions" / session.id / "in" / "inbound.db")
+    try:
+        return inbound.routing(db)
     finally:
         db.close()
 
@@ -292,7 +300,9 @@ def test_warning_37_an_agent_shared_session_is_its_own_and_follows_the_last_room
             return [one.address.room for one in running.channel.delivered]
 
     assert asyncio.run(scenario()) == ["private", "a", "b", "a"]
+    (shared,) = [one for one in all_sessions(bare_instance) if one.messaging_group_id is None]
     assert len(all_sessions(bare_instance)) == 2
+    assert routing_of(bare_instance, shared) == Routing(channel="recorder", room="a")
 
 
 def test_warning_44_the_name_of_a_room_is_kept_as_the_platform_says_it(instance: Instance) -> None:

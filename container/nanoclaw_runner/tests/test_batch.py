@@ -17,6 +17,7 @@ def test_warning_04_context_rides_along_and_never_goes_alone(make_row):
     context, asks = make_row(trigger=False), make_row()
     batch = choose([context, asks])
     assert (context, asks) == batch.rows
+    assert choose([context]) is None
 
 
 def test_warning_07_the_oldest_go_first(make_row):

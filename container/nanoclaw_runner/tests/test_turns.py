@@ -93,9 +93,11 @@ def test_warning_04_context_is_not_pushed_into_an_open_query_alone(tmp_path):
             await host.start()
             await host.settled(host.say("first"))
             context = host.say("just talking", trigger=False)
+            await host.settled(host.say("/stop"))  # answered in the look that also saw the context
             await host.settled(host.say("second"))
-            assert len(host.sent()) == 2
-            assert "just talking" in said(host.sent()[1])
+            assert [said(row) for row in host.sent()[1:2]] == ["Nothing is running."]
+            assert len(host.sent()) == 3
+            assert "just talking" in said(host.sent()[2])
             assert await host.settled(context) == [AckStatus.COMPLETED]
 
     asyncio.run(run())

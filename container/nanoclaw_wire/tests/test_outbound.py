@@ -16,6 +16,8 @@ from pathlib import Path
 from nanoclaw_wire import outbound, session_files
 from nanoclaw_wire.outbound import NewOutbound, OutKind
 db = session_files.open_writable(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
 for number in range(int(sys.argv[3])):
     row = NewOutbound(id=f"{sys.argv[2]}-{number}", kind=OutKind.CHAT, at="x", content="{}")
     outbound.write(db, now="x", messages=[row])
@@ -31,13 +33,28 @@ def test_invariant_02_numbers_are_odd_and_above_both_files(outbound_db: apsw.Con
 def test_warning_36_two_processes_that_write_at_once_get_numbers_of_their_own(tmp_path: Path) -> None:
     path = tmp_path / "outbound.db"
     session_files.create_outbound(path)
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name, "40"]) for name in ("a", "b")]
-    assert [writer.wait(60) for writer in writers] == [0, 0]
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path), name, "100"],
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for name in ("a", "b")
+    ]
+    assert [writer.stdout.readline() for writer in writers if writer.stdout] == ["ready\n", "ready\n"]
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    for writer in writers:
+        writer.communicate(timeout=60)
+    assert [writer.returncode for writer in writers] == [0, 0]
     db = session_files.open_readable(path)
     found = outbound.messages_after(db, 0, limit=1000)
     db.close()
-    assert [message.seq for message in found] == list(range(1, 160, 2))
-    assert len({message.id for message in found}) == 80
+    assert [message.seq for message in found] == list(range(1, 400, 2))
+    assert len({message.id for message in found}) == 200
 
 
 def test_messages_are_read_after_a_number_and_up_to_a_limit(outbound_db: apsw.Connection) -> None:
