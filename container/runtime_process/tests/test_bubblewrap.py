@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -150,3 +152,13 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return os.fsencode("")
+
+
+@pytest.mark.bubblewrap
+@pytest.mark.usefixtures("bubblewrap")
+def test_a_python_that_was_called_by_a_path_with_dots_in_it_can_be_confined() -> None:
+    program = Path(sys.executable)
+    dotted = program.parent / ".." / program.parent.name / program.name
+    look = "from nanoclaw_runtime_process.interpreter import this_interpreter; print(this_interpreter().executable)"
+    done = subprocess.run([dotted, "-c", look], capture_output=True, text=True, check=True)
+    assert ".." not in Path(done.stdout.strip()).parts

@@ -6,6 +6,7 @@ import compileall
 import contextlib
 import importlib.util
 import io
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from importlib.metadata import entry_points
@@ -37,7 +38,8 @@ def this_interpreter() -> Interpreter:
     packages = tuple(_package_directories(ALWAYS + tuple(_plugin_packages())))
     prefixes = [Path(prefix) for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)]
     return Interpreter(
-        executable=Path(sys.executable),
+        # Called by a path with `..` in it, Python keeps that path, and the sandbox has no such directory to go up from.
+        executable=Path(os.path.normpath(sys.executable)),
         directories=outermost([*prefixes, *packages]),
         packages=packages,
     )
