@@ -46,6 +46,7 @@ class MockProvider:
         self._tools = {tool.name: tool for tool in context.tools}
         self._is_echo = "echo" in context.options
         self._has_slash_commands = "slash_commands" in context.options
+        self._latest: MockQuery | None = None
 
     @property
     def has_slash_commands(self) -> bool:
@@ -56,13 +57,18 @@ class MockProvider:
         path = self._directory / f"{name}.json"
         is_stale = continuation is not None and not path.exists()
         conversation = None if is_stale else Conversation(path)
-        return MockQuery(prompt, name, conversation, script=self._script, tools=self._tools, is_echo=self._is_echo)
+        self._latest = MockQuery(
+            prompt, name, conversation, script=self._script, tools=self._tools, is_echo=self._is_echo
+        )
+        return self._latest
 
     def is_stale(self, error: Error) -> bool:
         return error.kind is ErrorClass.STALE_CONTINUATION
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """End the newest conversation; the runner has ended those before it."""
+        if self._latest is not None:
+            await self._latest.abort()
 
 
 class MockQuery:

@@ -1,0 +1,8 @@
+"""The sandbox's side of the test kit: `HostSide` plays the host around a runner, `provider_contract` tests providers.
+
+It imports neither pytest nor the core, as nothing in the runner's distribution does.
+"""
+
+from nanoclaw_runner.testing.host_side import FAMILY, PATIENCE_S, PEER, WORK, HostSide, said
+
+__all__ = ["FAMILY", "PATIENCE_S", "PEER", "WORK", "HostSide", "said"]
