@@ -1,0 +1,90 @@
+"""`python -m benchmarks`: measure, print the table, write JSON."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from . import goals, message_way, resting, whole_processes
+from .figures import Figure, as_json, table
+from .yardstick import commit_ms, python_ms
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main() -> int:
+    """Run what was asked for; exit 0 whether or not targets are reached, because a figure is no verdict."""
+    parser = argparse.ArgumentParser(prog="./nanoclaw bench", description=__doc__)
+    parser.add_argument("only", nargs="*", help="parts to measure: " + ", ".join(PARTS))
+    parser.add_argument("--short", action="store_true", help="a tenth of the rounds")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    parser.add_argument("--where", type=Path, help="a directory on the disk to measure (default: the temporary one)")
+    chosen = parser.parse_args()
+    unknown = [name for name in chosen.only if name not in PARTS]
+    if unknown:
+        parser.error(f"no such part: {', '.join(unknown)}")
+    work = Path(tempfile.mkdtemp(prefix="nanoclaw-bench-", dir=chosen.where))
+    figures: list[Figure] = []
+    try:
+        machine = {"commit_ms": commit_ms(work / "yardstick"), "python_ms": python_ms()}
+        for name in chosen.only or PARTS:
+            print(f"measuring {name} …", file=sys.stderr, flush=True)
+            figures += PARTS[name](work / name, 10 if chosen.short else 1)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    print(table(figures))
+    here = f"{platform.machine()}, Python {platform.python_version()}"
+    costs = f"a commit {machine['commit_ms']:.2f} ms, 100 000 rounds of Python {machine['python_ms']:.1f} ms"
+    print(f"\nhere: {here}, {costs}")
+    if chosen.json:
+        chosen.json.write_text(json.dumps({"machine": machine, "figures": as_json(figures)}, indent=2) + "\n")
+    return 0
+
+
+def size(_home: Path, _divisor: int) -> Iterator[Figure]:
+    """The core's lines of code."""
+    files = [p for p in (ROOT / "nanoclaw_core").rglob("*.py") if "testing" not in p.parts]
+    yield Figure(goal=goals.CORE_LINES, value=sum(map(_code_lines, files)))
+
+
+def _code_lines(path: Path) -> int:
+    text = path.read_text(encoding="utf-8")
+    prose: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            prose.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    lines = enumerate(text.splitlines(), 1)
+    return sum(1 for n, line in lines if n not in prose and line.strip() and not line.lstrip().startswith("#"))
+
+
+def _delivering(home: Path, divisor: int) -> Iterator[Figure]:
+    yield Figure(goal=goals.DELIVER_ONE, value=message_way.delivering(home / "one", 1, 500 // divisor * 2 or 50))
+    yield Figure(goal=goals.DELIVER_MANY, value=message_way.delivering(home / "many", 50, 500 // divisor // 5 or 10))
+
+
+def _cold(home: Path, divisor: int) -> Iterator[Figure]:
+    yield Figure(goal=goals.COLD_PROCESS, value=message_way.cold(home, "process", max(3, 15 // divisor)))
+
+
+PARTS: dict[str, Callable[[Path, int], Iterator[Figure]]] = {
+    "turns": lambda home, divisor: message_way.turns(home, 300 // divisor),
+    "routing": lambda home, divisor: message_way.routing(home, 2_000 // divisor),
+    "new-sessions": lambda home, divisor: message_way.new_sessions(home, 200 // divisor),
+    "delivering": _delivering,
+    "cold": _cold,
+    "stopping": lambda home, _divisor: resting.stopping(home),
+    "idle": lambda home, divisor: resting.idle(home, 100 // divisor, 1_000 // divisor),
+    "growth": lambda home, divisor: resting.growth(home, 10_000 // divisor),
+    "ncl": lambda home, divisor: whole_processes.commands(home, max(3, 15 // divisor)),
+    "size": size,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

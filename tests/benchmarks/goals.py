@@ -1,0 +1,34 @@
+"""The goals, in the order they are printed. Field figures: NanoClaw v2.0.64 where nothing else is named."""
+
+from __future__ import annotations
+
+from .figures import Goal
+
+WARM_P50 = Goal(name="warm turn, mock agent, p50", unit="ms", target=10, field="718")
+WARM_P99 = Goal(name="warm turn, mock agent, p99", unit="ms", target=40, field="1 485")
+BURST = Goal(name="burst of 30 to a warm session, all answered", unit="ms", target=300, field="119 000")
+ROUTE_P50 = Goal(name="routing one after the other, p50", unit="ms", target=2, field="3.0")
+ROUTE_CPU = Goal(name="routing, CPU a message", unit="ms", target=0.5, field="2.3")
+ROUTE_TOGETHER = Goal(name="routing together, one session", unit="/s", target=3_000, field="309", more_is_better=True)
+ROUTE_MANY = Goal(name="routing together, 200 sessions", unit="/s", target=1_000, field="329", more_is_better=True)
+ROUTE_IGNORED = Goal(
+    name="routing to rooms nobody wired", unit="/s", target=11_000, field="11 000", more_is_better=True
+)
+NEW_SESSION = Goal(name="first message of a new session", unit="/s", target=200, field="40", more_is_better=True)
+DELIVER_ONE = Goal(name="delivering 500 of one session", unit="/s", target=1_000, field="504", more_is_better=True)
+DELIVER_MANY = Goal(name="delivering 500 of 50 sessions", unit="/s", target=2_000, field="–", more_is_better=True)
+COLD_PROCESS = Goal(name="cold sandbox, bubblewrap, mock agent", unit="ms", target=300, field="650–1 070")
+COLD_DOCKER = Goal(name="cold sandbox, Docker, mock agent", unit="ms", target=750, field="1 280; OpenClaw 1 900")
+STOP_PROCESS = Goal(name="stopping a sandbox, bubblewrap", unit="ms", target=200, field="1 200")
+READY = Goal(name="host ready, one channel", unit="ms", target=350, field="400; OpenClaw 1 460, nanobot 1 540")
+HOST_MEMORY = Goal(name="host memory, idle", unit="MB", target=45, field="75; nanobot 97, OpenClaw 343")
+HOST_GROWTH = Goal(name="host memory, growth over 10 000 messages", unit="MB", target=5, field="–")
+RUNNER_MEMORY = Goal(name="runner memory, idle", unit="MB", target=45, field="74")
+IDLE_CPU = Goal(name="host CPU with 100 idle running sessions", unit="% of a core", target=0.2, field="6.6")
+SWEEP = Goal(name="sweep over 1 000 sessions, 100 of them running", unit="ms", target=50, field="1 500")
+VERSION = Goal(name="ncl --version, whole process", unit="ms", target=80, field="llm 1 241, datasette 889")
+STATUS_DOWN = Goal(name="ncl status, host down, whole process", unit="ms", target=300, field="hermes 10 600")
+VERB_UP = Goal(name="ncl help from a running host, whole process", unit="ms", target=90, field="185–1 438")
+DOCTOR = Goal(name="ncl doctor, everything", unit="ms", target=2_000, field="–")
+DISPATCH = Goal(name="dispatch in the host, help", unit="/s", target=6_000, field="3 830", more_is_better=True)
+CORE_LINES = Goal(name="core, lines of code", unit="lines", target=5_000, field="17 800; nanobot 109 000")
