@@ -25,7 +25,7 @@ from nanoclaw_core.instance import Places
 from nanoclaw_core.parts import Parts, collect, contexts, gateway_of, with_settings
 from nanoclaw_core.plugins import Offer, Plugins, State
 from nanoclaw_core.sandboxes.choice import why_missing
-from nanoclaw_core.settings import Settings, load_settings
+from nanoclaw_core.settings import Settings, home_directory, load_settings
 
 LOOK_TIMEOUT_S = 5.0
 LOW_DISK_BYTES = 500_000_000
@@ -53,20 +53,21 @@ class Finding:
 async def examine(home: Path, environment: Mapping[str, str]) -> list[Finding]:
     """Look at everything; never raises, writes nothing, asks nothing of the network."""
     places = Places(home=home)
-    findings = [_python(), _home(places), _host(places)]
+    ncl = "ncl" if home == home_directory(environment) else f"ncl --home {home}"
     settings, finding = _settings(home, environment)
-    findings.append(finding)
-    findings.append(_database(places))
+    findings = [_python(), _directory(places, ncl), _host(places, ncl), finding, _database(places, ncl)]
     plugins = Plugins()
     try:
         plugins.load_installed(frozenset(settings.core.disabled_plugins))
-        parts = with_settings(collect(plugins), plugins, settings, environment)
+        offered = collect(plugins)
+        parts = with_settings(offered, plugins, settings, environment)
     except Exception as error:  # two plugins of one name, or worse: the rest of the report still counts
         return [*findings, _problem("plugins", "all", str(error), "Uninstall or disable one of them.")]
     findings += _plugins(plugins, settings)
     findings += await _runtimes(parts, places, settings, environment)
     findings += _providers(parts, settings, environment)
-    findings.append(_gateway(parts))
+    findings += _default_provider(parts, offered, settings.core.provider)
+    findings.append(_gateway(parts, offered))
     return findings
 
 
@@ -75,22 +76,26 @@ def _python() -> Finding:
     return _ok("machine", "python", f"{version} at {sys.executable}")
 
 
-def _home(places: Places) -> Finding:
-    area, name, home = "instance", "home", places.home
-    if not home.exists():
-        return _warning(area, name, f"{home} does not exist", "Run `ncl init`.")
+def _directory(places: Places, ncl: str) -> Finding:
+    area, name, home, remedy = "instance", "home", places.home, "Mend its permissions, or choose another --home."
+    try:
+        is_there = home.exists()
+    except OSError as error:  # it is in a directory that we may not look into
+        return _problem(area, name, f"{home}: {error.strerror}", remedy)
+    if not is_there:
+        return _warning(area, name, f"{home} does not exist", f"Run `{ncl} init`.")
     if not os.access(home, os.W_OK):
-        return _problem(area, name, f"{home} is not writable", "Mend its permissions, or choose another --home.")
+        return _problem(area, name, f"{home} is not writable", remedy)
     free = shutil.disk_usage(home).free
     if free < LOW_DISK_BYTES:
         return _problem(area, name, f"only {free // 1_000_000} MB are free at {home}", "Make space.")
     return _ok(area, name, str(home))
 
 
-def _host(places: Places) -> Finding:
+def _host(places: Places, ncl: str) -> Finding:
     owner = lock.owner_of(places.run)
     if owner is None:
-        return _warning("instance", "host", "no host runs here", "Start one with `ncl serve`.")
+        return _warning("instance", "host", "no host runs here", f"Start one with `{ncl} serve`.")
     return _ok("instance", "host", f"process {owner}")
 
 
@@ -102,21 +107,21 @@ def _settings(home: Path, environment: Mapping[str, str]) -> tuple[Settings, Fin
     return settings, _ok("instance", "settings", "nanoclaw.toml reads well")
 
 
-def _database(places: Places) -> Finding:
+def _database(places: Places, ncl: str) -> Finding:
     area, name = "instance", "database"
-    if not places.database.exists():
-        return _warning(area, name, "there is none yet", "Run `ncl init`.")
+    if not os.path.exists(places.database):  # noqa: PTH110  # Path.exists raises where we may not look
+        return _warning(area, name, "there is none yet", f"Run `{ncl} init`.")
     try:
         with contextlib.closing(apsw.Connection(str(places.database), flags=apsw.SQLITE_OPEN_READONLY)) as db:
             groups = db.execute("SELECT count(*) FROM agent_groups").get
     except apsw.Error as error:
         return _problem(area, name, str(error), f"Put a copy of {places.database} from a backup in its place.")
-    return _ok(area, name, f"{groups} agent groups")
+    return _ok(area, name, f"{groups} agent group{'' if groups == 1 else 's'}")
 
 
 def _plugins(plugins: Plugins, settings: Settings) -> list[Finding]:
     area, reports = "plugins", plugins.reports()
-    remedy = "Mend or upgrade it, or disable it in core.disabled_plugins."
+    remedy = "Mend its settings or upgrade it, or disable it in core.disabled_plugins."
     findings = [
         _problem(area, report.name, f"{report.source}: {report.reason}", remedy)
         if report.state is State.FAILED
@@ -178,22 +183,35 @@ def _providers(parts: Parts, settings: Settings, environment: Mapping[str, str])
             continue
         ready = "the default" if name == default else "ready"
         findings.append(_warning(area, name, missing) if missing else _ok(area, name, ready))
-    if default not in parts.providers:
-        remedy = f"Run `pip install nanoclaw-provider-{default}`."
-        findings.append(_problem(area, default, "the default provider is not installed", remedy))
     return findings
 
 
-def _gateway(parts: Parts) -> Finding:
+def _default_provider(parts: Parts, offered: Parts, default: str) -> list[Finding]:
+    if default in parts.providers:
+        return []
+    if default in offered.providers:
+        return [_left_out("providers", default, "the default provider", offered.providers[default].plugin)]
+    remedy = f"Run `pip install nanoclaw-provider-{default}`."
+    return [_problem("providers", default, "the default provider is not installed", remedy)]
+
+
+def _gateway(parts: Parts, offered: Parts) -> Finding:
     area, name = "services", "gateway"
     try:
-        found = gateway_of(parts)
+        found, meant = gateway_of(parts), gateway_of(offered)
     except NanoclawError as error:
         return _problem(area, name, str(error), "Disable one of them.")
+    if found is None and meant is not None:
+        return _left_out(area, name, "the model gateway", meant.plugin)
     if found is None:
         remedy = "Run `pip install nanoclaw-resource-gateway`."
         return _problem(area, name, "no model gateway: agents cannot reach a model", remedy)
     return _ok(area, name, f"from {found.plugin}")
+
+
+def _left_out(area: str, name: str, what: str, plugin: str) -> Finding:
+    detail = f"{what} is left out, because its plugin {plugin} does not work"
+    return _problem(area, name, detail, f"Mend the plugin {plugin}, see above.")
 
 
 def _ok(area: str, name: str, detail: str) -> Finding:

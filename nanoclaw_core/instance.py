@@ -95,8 +95,8 @@ class Initialised:
 
 
 def is_instance(home: Path) -> bool:
-    """Say whether a directory is an instance: whether it has settings."""
-    return (home / FILE_NAME).exists()
+    """Say whether a directory is an instance: whether it has settings and a database."""
+    return (home / FILE_NAME).exists() and Places(home=home).database.exists()
 
 
 def initialise(home: Path, *, environment: Mapping[str, str], room: tuple[str, str] = TERMINAL_ROOM) -> Initialised:
@@ -170,12 +170,12 @@ def _first_agent(db: apsw.Connection, places: Places, room: tuple[str, str]) -> 
             group = create_agent_group(db, places, name="Nano", folder=FIRST_GROUP)
             agents.save_config(db, evolve(agents.config_of(db, group.id), cli_scope="global"))
             created.append(f"agent group {FIRST_GROUP}")
-        if rooms.find(db, *room) is None:
-            channel, name = room
-            made = rooms.create(db, channel=channel, room=name, name=channel, is_group=False)
+        channel, name = room
+        found = rooms.find(db, *room) or rooms.create(db, channel=channel, room=name, name=channel, is_group=False)
+        if not rooms.wirings_of(db, found.id):
             rooms.wire(
                 db,
-                messaging_group_id=made.id,
+                messaging_group_id=found.id,
                 agent_group_id=group.id,
                 engage_mode=EngageMode.PATTERN,
                 engage_pattern=".",

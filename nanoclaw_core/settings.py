@@ -7,9 +7,11 @@ secrets stay out of the file.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 import os
+import re
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -20,12 +22,18 @@ import attrs
 import cattrs
 from attrs import field, frozen
 from cattrs.cols import list_structure_factory
+from cattrs.v import format_exception
 from nanoclaw_wire import clock
 
 from nanoclaw_core.errors import SettingsError
 
 FILE_NAME = "nanoclaw.toml"
 T = TypeVar("T")
+_RULE = re.compile(r"((?:Length of )?'\w+' must .+?)(?:: [^:]*| \(got .*)")  # what attrs' validators say, and the value
+
+
+class _Misfit(ValueError):
+    """A value does not fit; the message says what would, and never the value, which may be a secret."""
 
 
 @frozen(kw_only=True)
@@ -191,14 +199,21 @@ def _structure(raw: Any, shape: type[T], where: str) -> T:
     try:
         return converter.structure(raw, shape)
     except Exception as error:  # cattrs raises groups of many kinds; the reader wants one message
-        reasons = "; ".join(cattrs.transform_error(error, path=where))
+        reasons = "; ".join(cattrs.transform_error(error, path=where, format_exception=_reason))
         raise SettingsError(f"{reasons}. Mend it in {FILE_NAME}.") from error
+
+
+def _reason(error: BaseException, kind: type | None) -> str:
+    if isinstance(error, _Misfit):
+        return str(error)
+    rule = _RULE.fullmatch(str(error.args[0])) if isinstance(error, ValueError) and error.args else None
+    return rule[1] if rule else format_exception(error, kind)
 
 
 def _strictly(kind: type) -> Any:
     def structure(value: Any, _kind: Any) -> Any:
         if not isinstance(value, kind):
-            raise ValueError(f"{value!r} is not a {'text' if kind is str else 'true or false'}")
+            raise _Misfit(f"must be {'a text' if kind is str else 'true or false'}")
         return value
 
     return structure
@@ -206,15 +221,19 @@ def _strictly(kind: type) -> Any:
 
 def _whole_number(value: Any, _kind: Any) -> int:
     """Read a whole number; also from a text, which is all that `env:` and `file:` can give."""
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"{value!r} is not a whole number")
-    return int(value)
+    if not isinstance(value, bool) and isinstance(value, int | str):
+        with contextlib.suppress(ValueError):
+            return int(value)
+    raise _Misfit("must be a whole number")
 
 
 def _number(value: Any, _kind: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str) or not math.isfinite(float(value)):
-        raise ValueError(f"{value!r} is not a number")
-    return float(value)
+    if not isinstance(value, bool) and isinstance(value, int | float | str):
+        with contextlib.suppress(ValueError):
+            number = float(value)
+            if math.isfinite(number):
+                return number
+    raise _Misfit("must be a number")
 
 
 def _is_list(kind: Any) -> bool:
@@ -227,7 +246,7 @@ def _list_hook(kind: Any, converter: cattrs.Converter) -> Any:
 
     def structure_list(value: Any, wanted: Any) -> Any:
         if not isinstance(value, list):
-            raise ValueError(f"{value!r} is not a list")
+            raise _Misfit("must be a list")
         return structure(value, wanted)
 
     return structure_list

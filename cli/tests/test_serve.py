@@ -70,6 +70,14 @@ def test_the_log_goes_to_stderr_and_to_the_file(home):
     assert "nanoclaw_core.host host ready" in (home / "logs" / "nanoclaw.log").read_text()
 
 
+def test_times_are_shown_with_their_unit(home):
+    with serving(home) as process:
+        first_line(process)
+        status = ncl(home, "status").stdout
+        end(process)
+    assert re.search(r"^started in +\d+\.\d\d s$", status, re.MULTILINE)
+
+
 def test_invariant_11_a_second_host_on_the_directory_exits_1_and_says_so(home):
     with serving(home) as process:
         first_line(process)

@@ -27,13 +27,20 @@ def broken_plugin(tmp_path: Path) -> dict[str, str]:
 def test_a_verb_exits_2_and_says_how_to_start_a_host(home):
     done = ncl(home, "groups", "list")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"error (transport-error): no host runs on {home}; start one with `ncl --home {home} serve`\n"
+    why = f"ncl itself has no command 'groups', and no host runs on {home}; start one with `ncl --home {home} serve`"
+    assert done.stderr == f"error (transport-error): {why}\n"
 
 
 def test_a_verb_with_json_answers_with_a_frame_on_stdout(home):
     done = ncl(home, "groups", "list", "--json")
     assert (done.returncode, done.stderr) == (2, "")
     assert json.loads(done.stdout)["error"]["code"] == "transport-error"
+
+
+def test_an_option_in_the_place_of_a_command_is_no_command(home):
+    done = ncl(home, "--frob")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error (invalid-args): --frob is no command; `ncl help` lists what there is\n"
 
 
 def test_a_mistyped_local_command_is_recognised(home):
@@ -61,6 +68,7 @@ def test_init_says_what_it_made_and_the_second_time_changes_nothing(home):
     first, second = ncl(home, "init"), ncl(home, "init")
     assert (first.returncode, second.returncode) == (0, 0)
     assert first.stdout.startswith(f"made in {home}:\n")
+    assert first.stdout.endswith(f"go on with `ncl --home {home} chat`, or with `ncl --home {home} serve`\n")
     assert second.stdout == f"{home} is complete already; nothing was changed\n"
 
 

@@ -1,6 +1,7 @@
 """The doctor reports, whatever is broken."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def look(home: Path) -> dict[tuple[str, str], Finding]:
 
 def test_a_directory_that_does_not_exist_is_named_with_the_remedy_and_not_made(tmp_path: Path) -> None:
     found = look(tmp_path / "home")
-    assert found["instance", "home"].remedy == "Run `ncl init`."
+    assert found["instance", "home"].remedy == f"Run `ncl --home {tmp_path / 'home'} init`."
     assert found["instance", "database"].state is Health.WARNING
     assert not (tmp_path / "home").exists()
 
@@ -62,7 +63,7 @@ def test_an_instance_that_is_well_is_reported_so(tmp_path: Path) -> None:
     found = look(tmp_path)
     for name in ("home", "settings", "database"):
         assert found["instance", name].state is Health.OK
-    assert found["instance", "database"].detail == "1 agent groups"
+    assert found["instance", "database"].detail == "1 agent group"
 
 
 def test_a_running_host_is_seen(bare_instance: Instance) -> None:
@@ -95,6 +96,32 @@ def test_a_broken_database_is_reported(tmp_path: Path, content: bytes) -> None:
 def test_a_file_in_the_place_of_the_directory_is_reported(tmp_path: Path) -> None:
     (tmp_path / "home").touch()
     assert look(tmp_path / "home")["instance", "settings"].state is Health.PROBLEM
+
+
+def test_the_usual_directory_is_not_named_in_a_remedy(tmp_path: Path) -> None:
+    findings = asyncio.run(examine(tmp_path, {"NANOCLAW_HOME": str(tmp_path)}))
+    assert next(finding for finding in findings if finding.name == "host").remedy == "Start one with `ncl serve`."
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may look everywhere")
+def test_a_directory_that_may_not_be_looked_into_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir(mode=0)
+    found = look(tmp_path / "theirs" / "home")
+    assert found["instance", "home"].detail.endswith("Permission denied")
+    assert ("services", "gateway") in found
+
+
+def test_a_plugin_with_a_wrong_setting_is_not_called_missing(tmp_path: Path, site: Path) -> None:
+    settings = "from attrs import frozen\n@frozen\nclass Own:\n    key: str = ''\n"
+    provider = PROVIDER.format(upstreams="return []").replace(
+        "upstreams=upstreams", "upstreams=upstreams, settings=Own"
+    )
+    install(site, "acme-provider", "acme", settings + provider)
+    (tmp_path / "nanoclaw.toml").write_text("[plugins.acme]\nkye = 'x'")
+    found = look(tmp_path)
+    assert "did you mean 'key'" in found["plugins", "acme"].detail
+    assert "its plugin acme does not work" in found["providers", "claude"].detail
+    assert "pip install" not in found["providers", "claude"].remedy
 
 
 def test_a_broken_plugin_is_reported_with_its_distribution_and_the_reason(tmp_path: Path, site: Path) -> None:

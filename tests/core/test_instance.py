@@ -6,7 +6,7 @@ import apsw
 import pytest
 
 from nanoclaw_core import InvalidArguments, NanoclawError, SettingsError, load_settings
-from nanoclaw_core.instance import OPERATOR, Places, create_agent_group, initialise, open_database
+from nanoclaw_core.instance import OPERATOR, Places, create_agent_group, initialise, is_instance, open_database
 from nanoclaw_core.store import agents, rooms
 from nanoclaw_core.store.rooms import EngageMode
 from nanoclaw_core.testing.instance import Instance
@@ -41,6 +41,23 @@ def test_what_is_missing_is_made_and_the_rest_stays(tmp_path: Path) -> None:
     db.execute("DELETE FROM messaging_groups")
     db.close()
     assert initialise(tmp_path, environment={}).created == ["wiring of the terminal"]
+
+
+def test_a_room_that_wrote_before_there_was_an_agent_is_wired(tmp_path: Path) -> None:
+    (tmp_path / "nanoclaw.toml").touch()
+    places = Places(home=tmp_path)
+    places.make()
+    db = open_database(places)
+    rooms.create(db, channel="terminal", room="local", name="terminal", is_group=False)
+    db.close()
+    assert initialise(tmp_path, environment={}).created == ["agent group main", "wiring of the terminal"]
+
+
+def test_settings_alone_are_no_instance_yet(tmp_path: Path) -> None:
+    (tmp_path / "nanoclaw.toml").touch()
+    assert not is_instance(tmp_path)
+    initialise(tmp_path, environment={})
+    assert is_instance(tmp_path)
 
 
 def test_broken_settings_are_reported_and_kept(tmp_path: Path) -> None:

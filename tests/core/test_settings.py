@@ -86,6 +86,23 @@ def test_a_value_of_the_wrong_kind_is_refused_with_its_place(tmp_path: Path, lin
 
 
 @pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("provider = 7", "must be a text @ "),
+        ("cpus = 'x'", "must be a number @ "),
+        ("max_sandboxes = 2.9", "must be a whole number @ "),
+        ("max_sandboxes = 0", "'max_sandboxes' must be >= 1 @ "),
+        ("owners = 'me'", "must be a list @ "),
+        ("log_level = 'loud'", "'log_level' must be in ('debug', 'info', 'warning', 'error') @ "),
+        ("start_pauses_s = []", "Length of 'start_pauses_s' must be >= 1 @ "),
+        ("allowed_mounts = [{path = '/data', writable = 'yes'}]", "must be true or false @ "),
+    ],
+)
+def test_a_refusal_says_what_would_fit(tmp_path: Path, line: str, rule: str) -> None:
+    assert refusal(tmp_path, f"[core]\n{line}").startswith(rule)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "[core",
@@ -167,9 +184,10 @@ def test_a_plugin_that_declares_no_settings_gets_none() -> None:
     assert Settings(home=Path("/nowhere"), plugins={"ntfy": {"x": 1}}).for_plugin("ntfy", None, {}) is None
 
 
-def test_settings_do_not_show_their_secrets(tmp_path: Path) -> None:
-    message = refusal(tmp_path, "[core]\nmax_sandboxes = 'env:SECRET'", SECRET="7x-secret")
-    assert "max_sandboxes" in message
+@pytest.mark.parametrize("key", ["max_sandboxes", "cpus", "owners", "network"])
+def test_settings_do_not_show_their_secrets(tmp_path: Path, key: str) -> None:
+    message = refusal(tmp_path, f"[core]\n{key} = 'env:SECRET'", SECRET="7x-secret")
+    assert key in message
     assert "7x-secret" not in message
 
 

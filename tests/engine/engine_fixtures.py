@@ -41,6 +41,12 @@ def claude_image(docker_address: str) -> str:
     return make_image(docker_address, "nanoclaw-test:claude", (*DISTRIBUTIONS, "nanoclaw-provider-claude[runner]"))
 
 
+@pytest.fixture(autouse=True)
+def _needs_what_its_marker_says(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("bubblewrap"):
+        request.getfixturevalue("bubblewrap")
+
+
 @pytest.fixture(scope="session")
 def bubblewrap() -> None:
     """Insists on bubblewrap; without it the test is skipped, and in CI it fails."""

@@ -16,7 +16,7 @@ async def running_host(invocation: Invocation, *, tell: Callable[[str], None]) -
     Its log goes to the instance's log file alone, so that the terminal belongs to the command.
 
     Args:
-        tell: Told, in one line, that an instance was made.
+        tell: Told, a line each, that an instance was made, and which plugins do not work.
 
     Raises:
         AlreadyRunning: Another host has the directory.
@@ -29,4 +29,7 @@ async def running_host(invocation: Invocation, *, tell: Callable[[str], None]) -
     settings = load_settings(home, invocation.environment)
     configure_logs(settings.core.log_level, home / "logs", to_stderr=False)
     async with Host(settings, environment=invocation.environment) as host:
+        for report in host.plugins.reports():
+            if report.reason:
+                tell(f"plugin {report.name} does not work: {report.reason}")
         yield host

@@ -24,7 +24,8 @@ def initialise(invocation: Invocation) -> int:
         click.echo(f"made in {invocation.home}:")
         for name in made:
             click.echo(f"  {name}")
-        click.echo(f"go on with `ncl chat`, or with `{as_typed('serve', invocation.home, invocation.environment)}`")
+        chat, serve = (as_typed(word, invocation.home, invocation.environment) for word in ("chat", "serve"))
+        click.echo(f"go on with `{chat}`, or with `{serve}`")
     else:
         click.echo(f"{invocation.home} is complete already; nothing was changed")
     return 0

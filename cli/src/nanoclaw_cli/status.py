@@ -40,9 +40,9 @@ def status(invocation: Invocation) -> int:
 
 def _overview(data: dict[str, Any]) -> str:
     """Lay out a nested answer: single values first, then each list or table under its name."""
-    single = {key: value for key, value in data.items() if not isinstance(value, list | dict)}
+    single = dict(_line(key, value) for key, value in data.items() if not isinstance(value, list | dict))
     width = max(map(len, single), default=0)
-    parts = ["\n".join(f"{key.replace('_', ' '):<{width}}  {_plain(value)}" for key, value in single.items())]
+    parts = ["\n".join(f"{name:<{width}}  {text}" for name, text in single.items())]
     for key, value in data.items():
         if isinstance(value, dict) and value:
             value = [value] if all(not isinstance(inner, list | dict) for inner in value.values()) else value
@@ -55,6 +55,12 @@ def _indented(value: Any) -> str:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return "\n".join(f"  {item}" for item in value)
     return "\n".join(f"  {line}" for line in render(value).splitlines())
+
+
+def _line(key: str, value: Any) -> tuple[str, str]:
+    """Name a single value as people read it, with its unit where the key ends in one."""
+    unit = " s" if key.endswith("_s") else ""
+    return key.removesuffix("_s").replace("_", " "), _plain(value) + unit
 
 
 def _plain(value: Any) -> str:

@@ -9,20 +9,23 @@ from nanoclaw_cli.arguments import parse_verb
 from nanoclaw_cli.failures import FAILED, USAGE, print_json, tell
 from nanoclaw_cli.invocation import Invocation
 from nanoclaw_cli.rendering import render
+from nanoclaw_core import InvalidArguments
 
 
 def run(arguments: Sequence[str], invocation: Invocation) -> int:
     """Ask the host for a verb and show its answer; return the exit code.
 
     Raises:
-        InvalidArguments: The command line makes no sense.
+        InvalidArguments: The command line makes no sense, or names no command.
         TransportError: No host runs, or it cannot be talked to.
     """
     words, options = parse_verb(arguments)
+    if not words:
+        raise InvalidArguments(f"{arguments[0]} is no command; `ncl help` lists what there is")
     try:
         frame = client.ask(invocation.home, words, options, invocation.environment)
     except client.NoHost as error:
-        raise client.NoHost(f"{error}{_nearest(words)}") from error
+        raise client.NoHost(f"ncl itself has no command {words[0]!r}, and {error}{_nearest(words)}") from error
     if invocation.as_json:
         print_json(frame)
     elif frame["ok"]:
@@ -45,5 +48,5 @@ def _error(frame: dict[str, object]) -> tuple[str, str]:
 def _nearest(words: Sequence[str]) -> str:
     from difflib import get_close_matches
 
-    near = get_close_matches(words[0] if words else "", [command.name for command in commands.known()], n=1)
+    near = get_close_matches(words[0], [command.name for command in commands.known()], n=1)
     return f" (did you mean `ncl {near[0]}`?)" if near else ""

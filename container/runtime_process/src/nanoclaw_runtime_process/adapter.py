@@ -38,7 +38,10 @@ from nanoclaw_runtime_process.settings import Settings
 log = logging.getLogger("nanoclaw.process")
 
 PROBE_S = 8.0
-INSTALL = "install bubblewrap (Debian and Ubuntu: apt install bubblewrap) or Docker"
+REMEDY = (
+    "Install bubblewrap (Debian and Ubuntu: apt install bubblewrap) or Docker, or set"
+    " allow_unsandboxed = true under [plugins.process] if agents may do whatever you may do."
+)
 
 
 class ProcessRuntime:
@@ -63,7 +66,7 @@ class ProcessRuntime:
             ready=True,
             isolates=False,
             detail=f"plain processes without isolation: {trouble}",
-            remedy=f"{INSTALL}, so that providers that run tools are isolated",
+            remedy=REMEDY,
             takes_tools_unisolated=self._settings.allow_unsandboxed,
         )
 
@@ -91,10 +94,7 @@ class ProcessRuntime:
             spec = evolve(spec, environment={**self._part_variables, **spec.environment})
             trouble = await self._probe()
             if trouble is not None and spec.runs_tools and not self._settings.allow_unsandboxed:
-                raise SandboxRefused(
-                    f"nothing can isolate the agent: {trouble}. {INSTALL[0].upper()}{INSTALL[1:]}, or set"
-                    " allow_unsandboxed = true under [plugins.process] if it may do whatever you may do."
-                )
+                raise SandboxRefused(f"nothing can isolate the agent: {trouble}. {REMEDY}")
             _check_mounts(spec)
             sandbox = await (self._start_confined(spec) if trouble is None else self._start_plain(spec))
             self._running[spec.name] = sandbox

@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import subprocess
 import sys
 
 import pytest
@@ -156,6 +157,23 @@ def test_a_file_that_is_not_there_stops_the_message(stage):
     assert "there is no file nothing.txt" in errors
 
 
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_a_current_directory_that_is_read_only_keeps_nobody_from_talking(stage, tmp_path):
+    directory = tmp_path / "work"
+    directory.mkdir(mode=0o500)
+    assert run(stage, "hello", cwd=directory) == (0, "hello yourself\n", "")
+
+
+def test_a_plugin_that_does_not_work_is_said_before_the_answer(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "nanoclaw.toml").write_text("[plugins.claude]\nmodl = 'x'\n")
+    command = [*NCL, "--home", str(home), "chat", "hello"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=WAIT_S)
+    assert (done.returncode, "hello" in done.stdout) == (0, True)
+    assert "plugin claude does not work: SettingsError: [plugins.claude]: unknown key 'modl'" in done.stderr
+
+
 class Terminal:
     """A person's terminal, as a program sees it."""
 
@@ -255,6 +273,17 @@ def test_a_conversation_goes_on_until_ctrl_d(stage, talk):
 
     assert talk(scene) == 0
     assert [message.text for message in stage.received] == ["first", "second"]
+
+
+def test_what_was_kept_is_told_apart_from_what_is_said_now(stage, talk):
+    async def scene(terminal):
+        await terminal.until("(while nobody was here) your report is ready")
+        terminal.type("hello\r")
+        await terminal.until("heard hello")
+        assert "(while nobody was here) heard" not in terminal.text
+
+    asyncio.run(stage.adapter.deliver(ROOM, Outbound(idempotency_key="early", text="your report is ready")))
+    talk(scene)
 
 
 def test_what_was_typed_is_in_the_history_of_the_instance(stage, talk):

@@ -21,23 +21,28 @@ STANDARD_INPUT = "-"
 @click.command(short_help="Talk to the assistant.")
 @click.argument("words", nargs=-1)
 @click.option(
-    "--timeout", "timeout_s", default=300.0, show_default=True, help="How long an answer may take, in seconds."
+    "--timeout",
+    "timeout_s",
+    default=300.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="How long an answer may take, in seconds.",
 )
 @click.option(
     "--save-to",
-    default=Path(),
     type=click.Path(path_type=Path, file_okay=False, exists=True, writable=True),
     help="Where files that come are saved; else the current directory. Nothing is overwritten.",
 )
 @click.pass_obj
-def chat(invocation: Invocation, words: tuple[str, ...], timeout_s: float, save_to: Path) -> int:
+def chat(invocation: Invocation, words: tuple[str, ...], timeout_s: float, save_to: Path | None) -> int:
     """Talk to the assistant: with WORDS (or something piped in) once, without in a conversation.
 
     A word @PATH attaches a file; @@ is a plain @. A word - stands for what is piped in.
     """
+    directory = (save_to or Path()).absolute()  # the current one may be read-only; that matters when a file comes
     if not words and sys.stdin.isatty():
-        return asyncio.run(_converse(invocation, save_to.absolute()))
-    question = _question(words, timeout_s, save_to.absolute(), invocation.as_json)
+        return asyncio.run(_converse(invocation, directory))
+    question = _question(words, timeout_s, directory, invocation.as_json)
     return asyncio.run(_ask(invocation, question))
 
 

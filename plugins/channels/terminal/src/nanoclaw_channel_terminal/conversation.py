@@ -27,6 +27,7 @@ class Conversation:
         history.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._connection, self._save_to = connection, save_to
         self._status = ""
+        self._is_ready = False  # until then comes what was kept while nobody was attached
         self._session: PromptSession[str] = PromptSession(message=self._prompt, history=FileHistory(str(history)))
 
     async def run(self) -> int:
@@ -87,9 +88,11 @@ class Conversation:
     async def _show(self, frame: Mapping[str, Any]) -> None:
         kind = frame["type"]
         if kind == "message":
-            for line in (message_text(frame), *save_files(frame, self._save_to)):
-                if line:
-                    print(line)
+            text = message_text(frame)
+            if text:
+                print(text if self._is_ready else f"(while nobody was here) {text}")
+            for line in save_files(frame, self._save_to):
+                print(line)
             await self._connection.seen(frame["id"])
         elif kind == "said":
             files = "".join(f" [{name}]" for name in frame.get("files") or ())
@@ -97,6 +100,7 @@ class Conversation:
         elif kind == "accepted" and frame.get("outcome") != "routed":
             print(f"not taken: {frame.get('reason') or frame.get('outcome')}")
         elif kind in ("status", "ready"):
+            self._is_ready = self._is_ready or kind == "ready"
             self._set_status(str(frame.get("text") or frame.get("status") or ""))
         elif kind == "typing":
             self._set_status(self._status or "the agent is working")
