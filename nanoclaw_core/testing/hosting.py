@@ -62,6 +62,7 @@ async def running_host(
     channel, runtime = channel or RecorderChannel(), runtime or ScriptedRuntime()
     own = {"recorder": channel, "scripted": runtime, **plugins}
     async with Host(instance.settings, plugins=own, environment=environment or {}, use_installed_plugins=False) as host:
+        await asyncio.sleep(0)  # every channel has begun to listen
         yield Running(host=host, instance=instance, channel=channel, runtime=runtime)
 
 

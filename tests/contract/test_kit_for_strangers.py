@@ -1,0 +1,64 @@
+"""The test kit as a stranger gets it: from wheels, in an environment with nothing else of ours."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from checkout import ROOT
+
+EXAMPLE = ROOT / "docs" / "examples" / "nanoclaw-channel-ntfy"
+FOLDERS = (ROOT, ROOT / "container" / "nanoclaw_wire", EXAMPLE)
+OWN_MODULES = {"nanoclaw_core", "nanoclaw_core.testing", "nanoclaw_core.testing.pytest_plugin"}
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The Python of an environment with the core, the wire and the example channel; the rest is from an index."""
+    place = tmp_path_factory.mktemp("stranger")
+    for folder in FOLDERS:
+        build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(place / "wheels")]
+        subprocess.run(build, cwd=folder, check=True, capture_output=True)
+    core, *others = sorted((place / "wheels").iterdir(), key=lambda path: not path.name.startswith("nanoclaw_core-"))
+    subprocess.run([sys.executable, "-m", "venv", place / "environment"], check=True)
+    found = place / "environment" / "bin" / "python"
+    done = run(place, found, "-m", "pip", "install", "-q", f"{core}[testing]", *map(str, others))
+    assert done.returncode == 0, done.stderr
+    yield found
+    shutil.rmtree(place / "environment")
+
+
+def run(place: Path, *command: Path | str) -> subprocess.CompletedProcess[str]:
+    """Run a program with nothing of this environment."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    return subprocess.run(command, cwd=place, env=clean, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("test", ["test_in_ten_lines.py", "test_contract.py"])
+def test_a_stranger_tests_a_channel(python: Path, tmp_path: Path, test: str):
+    for name in (test, "fake_ntfy.py"):
+        shutil.copy(EXAMPLE / "tests" / name, tmp_path)
+    done = run(tmp_path, python, "-m", "pytest", "-q", "-W", "error", test)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "passed" in done.stdout
+
+
+def test_the_ten_lines_are_ten_at_most_and_are_shown_as_they_are_run():
+    text = (EXAMPLE / "tests" / "test_in_ten_lines.py").read_text(encoding="utf-8")
+    assert len([line for line in text.splitlines() if line]) <= 10
+    assert f"```python\n{text}```" in (ROOT / "docs" / "writing-a-plugin.md").read_text(encoding="utf-8")
+
+
+def test_whoever_has_the_kit_and_does_not_use_it_does_not_pay_for_it():
+    script = (
+        "import sys, pytest\nbefore = set(sys.modules)\n"
+        "import nanoclaw_core.testing.pytest_plugin\nprint(*set(sys.modules) - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd="/")
+    assert set(done.stdout.split()) == OWN_MODULES
