@@ -3,9 +3,8 @@
 import asyncio
 import time
 
-from hosting import running_host
-
 from nanoclaw_core import SandboxFailed, SandboxSpec
+from nanoclaw_core.testing.hosting import running_host
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.scripted import ScriptedRuntime, ScriptedSandbox
 

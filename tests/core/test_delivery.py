@@ -5,7 +5,6 @@ import json
 from typing import Any
 
 import pytest
-from hosting import running_host, until
 from nanoclaw_wire import outbound
 from nanoclaw_wire.outbound import AckStatus, NewOutbound, OutKind
 
@@ -13,6 +12,7 @@ from nanoclaw_core import Address, CoreSettings, DeliveryRefused, DeliveryReques
 from nanoclaw_core.delivery.lanes import pause_after
 from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE
 from nanoclaw_core.store import rooms
+from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.recorder import RecorderChannel
 from nanoclaw_core.testing.scripted import FakeRunner, Script, ScriptedRuntime

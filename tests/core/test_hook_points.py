@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
-from hosting import running_host, until
 from nanoclaw_wire import inbound, session_files
 from nanoclaw_wire.outbound import OutKind
 
@@ -32,6 +31,7 @@ from nanoclaw_core import (
     Vote,
     hookimpl,
 )
+from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.recorder import RecorderChannel
 from nanoclaw_core.testing.scripted import FakeRunner, Script, ScriptedRuntime

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from attrs import evolve
-from hosting import running_host
 from nanoclaw_wire import layout
 from nanoclaw_wire.config import McpServer, RunnerConfig, read_config
 
@@ -13,6 +12,7 @@ from nanoclaw_core import SandboxSpec
 from nanoclaw_core.descriptors.runtimes import Mount, Network
 from nanoclaw_core.settings import AllowedMount
 from nanoclaw_core.store import agents
+from nanoclaw_core.testing.hosting import running_host
 from nanoclaw_core.testing.instance import Instance, make_instance
 
 

@@ -4,10 +4,10 @@ import asyncio
 import logging
 
 import pytest
-from hosting import running_host
 from nanoclaw_wire import clock, outbound
 from nanoclaw_wire.outbound import AckStatus
 
+from nanoclaw_core.testing.hosting import running_host
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
 

@@ -3,11 +3,11 @@
 import asyncio
 from datetime import timedelta
 
-from hosting import running_host, until
 from nanoclaw_wire import outbound
 from nanoclaw_wire.outbound import AckStatus
 
 from nanoclaw_core.machine import Machine
+from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.scripted import FakeRunner, Script, ScriptedRuntime, echo
 
