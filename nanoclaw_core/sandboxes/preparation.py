@@ -34,6 +34,7 @@ class Plan:
 
     spec: SandboxSpec
     runtime: str
+    adapter: RuntimeAdapter
     provider: str
     upstreams: Sequence[Upstream]
     config: RunnerConfig
@@ -75,6 +76,7 @@ class Preparation:
         return Plan(
             spec=self._spec(session, group, config, provider, network, files),
             runtime=runtime,
+            adapter=self.runtimes[runtime][1],
             provider=provider.name,
             upstreams=upstreams if network is not Network.NONE else (),
             config=self._runner_config(session, group, config, provider, upstreams),

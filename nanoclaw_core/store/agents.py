@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apsw
-from attrs import evolve, field, frozen
+from attrs import asdict, evolve, field, frozen
 from nanoclaw_wire import clock
 
 from nanoclaw_core.ids import GroupId, new_id
-from nanoclaw_core.store.connection import columns, insert, row, rows
+from nanoclaw_core.store.connection import insert, row, rows, write
 
 
 @frozen(kw_only=True)
@@ -22,6 +22,11 @@ class AgentGroup:
     name: str
     folder: str
     created_at: str
+
+
+_AS_JSON = (
+    "skills", "mcp_servers", "packages_apt", "packages_npm", "packages_pip", "additional_mounts", "limits",
+)  # fmt: skip
 
 
 def _json(value: Any) -> Any:
@@ -78,38 +83,27 @@ def create(db: apsw.Connection, *, name: str, folder: str, config: ContainerConf
 
 def get(db: apsw.Connection, group_id: GroupId) -> AgentGroup | None:
     """Return an agent group, or None."""
-    return row(db, AgentGroup, f"SELECT {columns(AgentGroup)} FROM agent_groups WHERE id = ?", (group_id,))
+    return row(db, AgentGroup, "agent_groups WHERE id = ?", (group_id,))
 
 
 def by_folder(db: apsw.Connection, folder: str) -> AgentGroup | None:
     """Return the agent group with a folder, or None."""
-    return row(db, AgentGroup, f"SELECT {columns(AgentGroup)} FROM agent_groups WHERE folder = ?", (folder,))
+    return row(db, AgentGroup, "agent_groups WHERE folder = ?", (folder,))
 
 
 def all_groups(db: apsw.Connection) -> list[AgentGroup]:
     """Return all agent groups, oldest first."""
-    return rows(db, AgentGroup, f"SELECT {columns(AgentGroup)} FROM agent_groups ORDER BY created_at, id")
+    return rows(db, AgentGroup, "agent_groups ORDER BY created_at, id")
 
 
 def config_of(db: apsw.Connection, group_id: GroupId) -> ContainerConfig:
     """Return a group's config; all defaults where it has no row."""
-    query = f"SELECT {columns(ContainerConfig)} FROM container_configs WHERE agent_group_id = ?"
-    return row(db, ContainerConfig, query, (group_id,)) or ContainerConfig(agent_group_id=group_id)
+    found = row(db, ContainerConfig, "container_configs WHERE agent_group_id = ?", (group_id,))
+    return found or ContainerConfig(agent_group_id=group_id)
 
 
 def save_config(db: apsw.Connection, config: ContainerConfig) -> None:
     """Write a group's whole config row. Restarts nothing."""
-    names = [name.strip() for name in columns(ContainerConfig).split(",")]
-    values = {name: getattr(config, name) for name in names} | {"updated_at": clock.now_text()}
-    for name in (
-        "skills",
-        "mcp_servers",
-        "packages_apt",
-        "packages_npm",
-        "packages_pip",
-        "additional_mounts",
-        "limits",
-    ):
-        values[name] = json.dumps(values[name], ensure_ascii=False)
-    marks = ", ".join(f":{name}" for name in names)
-    db.execute(f"INSERT OR REPLACE INTO container_configs ({', '.join(names)}) VALUES ({marks})", values)
+    written = {name: json.dumps(getattr(config, name), ensure_ascii=False) for name in _AS_JSON}
+    values = asdict(config, recurse=False) | written | {"updated_at": clock.now_text()}
+    write(db, "INSERT OR REPLACE", "container_configs", values)

@@ -6,7 +6,7 @@ import apsw
 from attrs import frozen
 
 from nanoclaw_core.ids import ApprovalId
-from nanoclaw_core.store.connection import columns, insert, row, rows
+from nanoclaw_core.store.connection import insert, row, rows
 
 
 @frozen(kw_only=True)
@@ -33,14 +33,12 @@ def add(db: apsw.Connection, approval: Approval) -> None:
 
 def get(db: apsw.Connection, approval_id: ApprovalId) -> Approval | None:
     """Return an approval, or None."""
-    return row(db, Approval, f"SELECT {columns(Approval)} FROM approvals WHERE id = ?", (approval_id,))
+    return row(db, Approval, "approvals WHERE id = ?", (approval_id,))
 
 
 def waiting(db: apsw.Connection) -> list[Approval]:
     """Return what waits for an answer, oldest first."""
-    return rows(
-        db, Approval, f"SELECT {columns(Approval)} FROM approvals WHERE status = 'pending' ORDER BY created_at, id"
-    )
+    return rows(db, Approval, "approvals WHERE status = 'pending' ORDER BY created_at, id")
 
 
 def expire(db: apsw.Connection, now: str) -> int:

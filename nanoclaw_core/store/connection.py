@@ -31,36 +31,37 @@ def open_central(path: Path) -> apsw.Connection:
     return db
 
 
-def rows(db: apsw.Connection, kind: type[T], query: str, bindings: Bindings = ()) -> list[T]:
-    """Run a query that selects `columns(kind)`; return one instance per row."""
+def rows(db: apsw.Connection, kind: type[T], source: str, bindings: Bindings = ()) -> list[T]:
+    """Select an attrs class's fields; return one instance per row.
+
+    Args:
+        source: What stands behind FROM: `sessions WHERE id = ?`. It is ours, never a caller's text.
+    """
     names = _names(kind)
-    return [kind(**dict(zip(names, values, strict=True))) for values in db.execute(query, bindings)]
+    found = db.execute(f"SELECT {', '.join(names)} FROM {source}", bindings)
+    return [kind(**dict(zip(names, values, strict=True))) for values in found]
 
 
-def row(db: apsw.Connection, kind: type[T], query: str, bindings: Bindings = ()) -> T | None:
-    """Run a query for at most one row."""
-    found = rows(db, kind, query, bindings)
+def row(db: apsw.Connection, kind: type[T], source: str, bindings: Bindings = ()) -> T | None:
+    """Select at most one row, as `rows` does."""
+    found = rows(db, kind, source, bindings)
     return found[0] if found else None
-
-
-def columns(kind: type) -> str:
-    """Return an attrs class's fields as a column list, in order."""
-    return ", ".join(_names(kind))
 
 
 def insert(db: apsw.Connection, table: str, value: Any) -> None:
     """Insert an attrs instance whose fields are the table's columns. The table name is ours, never a caller's text."""
-    names = _names(type(value))
-    marks = ", ".join(f":{name}" for name in names)
-    db.execute(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})", _bindable(value))
+    write(db, "INSERT", table, attrs.asdict(value, recurse=False))
+
+
+def write(db: apsw.Connection, verb: str, table: str, values: Mapping[str, Any]) -> None:
+    """Write a row by its columns; `verb` is `INSERT` or `INSERT OR REPLACE`."""
+    marks = ", ".join(f":{name}" for name in values)
+    bindable = {
+        name: int(value) if isinstance(value, bool) else getattr(value, "value", value)
+        for name, value in values.items()
+    }
+    db.execute(f"{verb} INTO {table} ({', '.join(values)}) VALUES ({marks})", bindable)
 
 
 def _names(kind: type) -> list[str]:
     return [field.name for field in attrs.fields(kind)]
-
-
-def _bindable(value: Any) -> dict[str, Any]:
-    return {
-        name: getattr(inner, "value", inner) if not isinstance(inner, bool) else int(inner)
-        for name, inner in attrs.asdict(value, recurse=False).items()
-    }

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 
 import apsw
@@ -14,7 +14,7 @@ from nanoclaw_wire import clock
 
 from nanoclaw_core.descriptors.messages import Address
 from nanoclaw_core.ids import DeliveryId, SessionId
-from nanoclaw_core.store.connection import columns, insert, row, rows
+from nanoclaw_core.store.connection import insert, row, rows
 
 
 class DeliveryStatus(str, Enum):
@@ -80,19 +80,30 @@ def add(db: apsw.Connection, deliveries: Iterable[Delivery]) -> None:
 
 def open_deliveries(db: apsw.Connection) -> list[Delivery]:
     """Return what is not finished, in order: for the start of a host."""
-    query = f"SELECT {columns(Delivery)} FROM deliveries WHERE status IN ('queued', 'sending') ORDER BY position"
-    return rows(db, Delivery, query)
+    return rows(db, Delivery, "deliveries WHERE status IN ('queued', 'sending') ORDER BY position")
 
 
 def get(db: apsw.Connection, delivery_id: DeliveryId) -> Delivery | None:
     """Return a delivery, or None."""
-    return row(db, Delivery, f"SELECT {columns(Delivery)} FROM deliveries WHERE id = ?", (delivery_id,))
+    return row(db, Delivery, "deliveries WHERE id = ?", (delivery_id,))
 
 
 def of_message(db: apsw.Connection, session_id: SessionId, seq: int) -> Delivery | None:
     """Return the delivery of a session's message by its number, or None."""
-    query = f"SELECT {columns(Delivery)} FROM deliveries WHERE session_id = ? AND message_seq = ?"
-    return row(db, Delivery, query, (session_id, seq))
+    return row(db, Delivery, "deliveries WHERE session_id = ? AND message_seq = ?", (session_id, seq))
+
+
+def answered(db: apsw.Connection, session_id: SessionId, correlation_ids: Sequence[str]) -> set[str]:
+    """Return those of the correlation ids under which a session has written something."""
+    query = "SELECT 1 FROM deliveries WHERE session_id = ? AND correlation_id = ? LIMIT 1"
+    return {one for one in correlation_ids if db.execute(query, (session_id, one)).fetchone() is not None}
+
+
+def last_address(db: apsw.Connection, session_id: SessionId) -> Address | None:
+    """Return where a session last wrote to, or None."""
+    query = "SELECT channel, room, thread FROM deliveries WHERE session_id = ? ORDER BY message_seq DESC LIMIT 1"
+    found = db.execute(query, (session_id,)).fetchone()
+    return Address(*found) if found else None
 
 
 def mark_sending(db: apsw.Connection, delivery_id: DeliveryId) -> None:

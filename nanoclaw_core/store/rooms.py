@@ -11,7 +11,7 @@ from nanoclaw_wire import clock
 
 from nanoclaw_core.errors import InvalidArguments
 from nanoclaw_core.ids import GroupId, RoomId, UserId, WiringId, new_id
-from nanoclaw_core.store.connection import columns, insert, row, rows
+from nanoclaw_core.store.connection import insert, row, rows
 
 
 class EngageMode(str, Enum):
@@ -83,13 +83,12 @@ class Drop:
 
 def find(db: apsw.Connection, channel: str, room: str) -> MessagingGroup | None:
     """Return the messaging group of a room, or None."""
-    query = f"SELECT {columns(MessagingGroup)} FROM messaging_groups WHERE channel = ? AND room = ?"
-    return row(db, MessagingGroup, query, (channel, room))
+    return row(db, MessagingGroup, "messaging_groups WHERE channel = ? AND room = ?", (channel, room))
 
 
 def get(db: apsw.Connection, room_id: RoomId) -> MessagingGroup | None:
     """Return a messaging group, or None."""
-    return row(db, MessagingGroup, f"SELECT {columns(MessagingGroup)} FROM messaging_groups WHERE id = ?", (room_id,))
+    return row(db, MessagingGroup, "messaging_groups WHERE id = ?", (room_id,))
 
 
 def create(db: apsw.Connection, *, channel: str, room: str, name: str | None, is_group: bool) -> MessagingGroup:
@@ -168,8 +167,7 @@ def check_pattern(mode: EngageMode, pattern: str | None) -> None:
 
 def wirings_of(db: apsw.Connection, room_id: RoomId) -> list[Wiring]:
     """Return a room's wirings, highest priority first, then oldest first."""
-    query = f"SELECT {columns(Wiring)} FROM wirings WHERE messaging_group_id = ? ORDER BY priority DESC, created_at, id"
-    return rows(db, Wiring, query, (room_id,))
+    return rows(db, Wiring, "wirings WHERE messaging_group_id = ? ORDER BY priority DESC, created_at, id", (room_id,))
 
 
 def is_sticky(db: apsw.Connection, wiring_id: WiringId, thread: str | None) -> bool:

@@ -7,7 +7,7 @@ from attrs import frozen
 from nanoclaw_wire import clock
 
 from nanoclaw_core.ids import GroupId, RoomId, SessionId, new_id
-from nanoclaw_core.store.connection import columns, insert, row, rows
+from nanoclaw_core.store.connection import insert, row, rows
 
 
 @frozen(kw_only=True)
@@ -41,20 +41,18 @@ class Session:
 
 def find(db: apsw.Connection, group_id: GroupId, conversation: str) -> Session | None:
     """Return an agent group's active session of a conversation, or None."""
-    query = (
-        f"SELECT {columns(Session)} FROM sessions WHERE agent_group_id = ? AND conversation = ? AND status = 'active'"
-    )
-    return row(db, Session, query, (group_id, conversation))
+    source = "sessions WHERE agent_group_id = ? AND conversation = ? AND status = 'active'"
+    return row(db, Session, source, (group_id, conversation))
 
 
 def get(db: apsw.Connection, session_id: SessionId) -> Session | None:
     """Return a session, or None."""
-    return row(db, Session, f"SELECT {columns(Session)} FROM sessions WHERE id = ?", (session_id,))
+    return row(db, Session, "sessions WHERE id = ?", (session_id,))
 
 
 def all_active(db: apsw.Connection) -> list[Session]:
     """Return all active sessions, oldest first."""
-    return rows(db, Session, f"SELECT {columns(Session)} FROM sessions WHERE status = 'active' ORDER BY created_at, id")
+    return rows(db, Session, "sessions WHERE status = 'active' ORDER BY created_at, id")
 
 
 def create(
