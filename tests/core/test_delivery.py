@@ -259,8 +259,7 @@ def test_warning_24_what_a_sandbox_wrote_just_before_its_end_is_delivered_at_onc
     async def scenario() -> list[str]:
         async with running_host(instance, runtime=ScriptedRuntime(last_words)) as running:
             await running.channel.say("hi")
-            machine = running.host._machine
-            assert machine is not None
+            machine = running.host.machine
             await until(lambda: any(one.bell.connected for one in machine.supervisor.running.values()))
             is_connected.set()  # the look that follows a connection is over
             return await running.channel.texts(1)
@@ -425,8 +424,7 @@ def test_warning_27_looking_at_a_session_without_news_reads_no_old_message(insta
                 await running.channel.say("hi")
                 await running.channel.texts(count)
             session_id, mark = instance.db.execute("SELECT id, outbound_seq FROM sessions").fetchone()
-            machine = running.host._machine
-            assert machine is not None
+            machine = running.host.machine
             return len(machine.outboxes.news(session_id, mark).messages)
 
     assert asyncio.run(scenario()) == 0
