@@ -24,6 +24,7 @@ class TypingIndicator:
     Args:
         adapter: The running adapter of a channel, or None.
         heartbeat_at: When a session's runner last showed life, epoch seconds, or None.
+        sleep: Waits so many seconds, by the same clock as `now`; tests give their own.
     """
 
     def __init__(
@@ -31,8 +32,9 @@ class TypingIndicator:
         adapter: Callable[[str], object | None],
         heartbeat_at: Callable[[SessionId], float | None],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._adapter, self._heartbeat_at, self._sleep = adapter, heartbeat_at, sleep
+        self._adapter, self._heartbeat_at, self._sleep, self._now = adapter, heartbeat_at, sleep, now
         self._tasks: dict[SessionId, asyncio.Task[None]] = {}
         self._paused_until: dict[SessionId, float] = {}
 
@@ -43,10 +45,14 @@ class TypingIndicator:
         if isinstance(self._adapter(address.channel), ShowsTyping):
             self._tasks[session_id] = asyncio.create_task(self._refresh(session_id, address))
 
+    def is_shown(self, session_id: SessionId) -> bool:
+        """Say whether it is kept up for a session, paused or not."""
+        return session_id in self._tasks
+
     def pause(self, session_id: SessionId) -> None:
         """Be quiet for a while: people just got a message."""
         if session_id in self._tasks:
-            self._paused_until[session_id] = time.monotonic() + PAUSE_S
+            self._paused_until[session_id] = self._now() + PAUSE_S
 
     def stop(self, session_id: SessionId) -> None:
         """The session is at rest."""
@@ -63,10 +69,10 @@ class TypingIndicator:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _refresh(self, session_id: SessionId, address: Address) -> None:
-        started = time.monotonic()
-        while time.monotonic() - started < GRACE_S or self._is_alive(session_id):
+        started = self._now()
+        while self._now() - started < GRACE_S or self._is_alive(session_id):
             adapter = self._adapter(address.channel)
-            if isinstance(adapter, ShowsTyping) and time.monotonic() >= self._paused_until.get(session_id, 0.0):
+            if isinstance(adapter, ShowsTyping) and self._now() >= self._paused_until.get(session_id, 0.0):
                 with contextlib.suppress(Exception):  # a hint to people; nothing depends on it
                     await adapter.show_typing(address)
             await self._sleep(REFRESH_S)

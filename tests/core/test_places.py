@@ -1,0 +1,65 @@
+"""When sandboxes may start: not more than allowed at once, and none before those of an earlier host are gone."""
+
+import asyncio
+from pathlib import Path
+
+from hosting import running_host, until
+
+from nanoclaw_core.testing.instance import Instance, make_instance
+from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
+
+
+def test_as_many_sandboxes_run_at_once_as_allowed_and_the_next_starts_when_one_ends(tmp_path: Path) -> None:
+    instance = make_instance(tmp_path / "home", max_sandboxes=2)
+    rooms = [f"room {number}" for number in range(3)]
+    for room in rooms:
+        instance.wire(room=room)
+    leave: list[asyncio.Event] = []
+
+    async def waits(runner: FakeRunner) -> int:
+        may_leave = asyncio.Event()
+        leave.append(may_leave)
+        await may_leave.wait()
+        runner.answer(await runner.take(), "done")
+        return 0
+
+    async def scenario() -> list[int]:
+        counts = []
+        async with running_host(instance, runtime=ScriptedRuntime(waits)) as running:
+            for room in rooms:
+                await running.channel.say("hi", room=room)
+            await until(lambda: len(leave) == 2)
+            await running.channel.status("starting a sandbox")
+            counts.append(len(leave))
+            leave[0].set()
+            await until(lambda: len(leave) == 3)
+            counts.append(len(leave))
+            for event in leave:
+                event.set()
+            await running.channel.texts(3)
+        return counts
+
+    assert asyncio.run(scenario()) == [2, 3]
+    instance.db.close()
+
+
+def test_no_sandbox_starts_before_those_of_an_earlier_host_are_gone(instance: Instance) -> None:
+    class Leftovers(ScriptedRuntime):
+        is_reaping, may_end, started_while_reaping = False, asyncio.Event(), 0
+
+        async def reap(self) -> int:
+            self.is_reaping = True
+            await self.may_end.wait()
+            self.started_while_reaping = len(self.specs)
+            return 1
+
+    async def scenario() -> int:
+        runtime = Leftovers()
+        async with running_host(instance, runtime=runtime) as running:
+            await until(lambda: runtime.is_reaping)
+            await running.channel.say("hi")
+            runtime.may_end.set()
+            await running.channel.texts(1)
+            return runtime.started_while_reaping
+
+    assert asyncio.run(scenario()) == 0

@@ -1,0 +1,77 @@
+"""The typing indicator: the constants of reference §2.10 and what they mean, on a clock of the test's own."""
+
+import asyncio
+import time
+
+from hosting import until
+
+from nanoclaw_core import Address, SessionId
+from nanoclaw_core.delivery.typing_indicator import ALIVE_S, GRACE_S, PAUSE_S, REFRESH_S, TypingIndicator
+
+ROOM = Address("chat", "r", None)
+SESSION = SessionId("ses-1")
+
+
+class Stage:
+    """A channel that notes when it showed typing, and a clock that moves only while the indicator sleeps."""
+
+    def __init__(self, *, life_until_s: float = 0.0, delivered_at_s: float | None = None) -> None:
+        self.now_s = 0.0
+        self.shown_at_s: list[float] = []
+        self._life_until_s, self._delivered_at_s = life_until_s, delivered_at_s
+        self.indicator = TypingIndicator(lambda _: self, self._heartbeat_at, sleep=self._sleep, now=lambda: self.now_s)
+
+    async def show_typing(self, _address: Address) -> None:
+        self.shown_at_s.append(self.now_s)
+
+    def _heartbeat_at(self, _session_id: SessionId) -> float | None:
+        return time.time() if self.now_s < self._life_until_s else time.time() - ALIVE_S - 1
+
+    async def _sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+        self.now_s += seconds
+        if self._delivered_at_s is not None and self.now_s >= self._delivered_at_s:
+            self.indicator.pause(SESSION)
+            self._delivered_at_s = None
+
+
+def shown(stage: Stage) -> list[float]:
+    async def scenario() -> None:
+        stage.indicator.start(SESSION, ROOM)
+        await until(lambda: not stage.indicator.is_shown(SESSION))
+        await stage.indicator.close()
+
+    asyncio.run(scenario())
+    return stage.shown_at_s
+
+
+def test_the_times_are_those_of_the_reference() -> None:
+    assert (REFRESH_S, GRACE_S, ALIVE_S, PAUSE_S) == (4.0, 15.0, 6.0, 10.0)
+
+
+def test_it_is_shown_at_once_and_every_four_seconds_for_fifteen_without_a_sign_of_life() -> None:
+    assert shown(Stage()) == [0, 4, 8, 12]
+
+
+def test_it_goes_on_as_long_as_the_runner_shows_life() -> None:
+    assert shown(Stage(life_until_s=30)) == [0, 4, 8, 12, 16, 20, 24, 28]
+
+
+def test_it_is_quiet_for_ten_seconds_after_a_message() -> None:
+    assert shown(Stage(life_until_s=30, delivered_at_s=8)) == [0, 4, 20, 24, 28]
+
+
+def test_it_ends_with_the_sandbox() -> None:
+    async def scenario() -> list[float]:
+        stage = Stage(life_until_s=1e12)
+        stage.indicator.start(SESSION, ROOM)
+        await until(lambda: len(stage.shown_at_s) >= 3)
+        stage.indicator.stop(SESSION)
+        await asyncio.sleep(0)
+        before = list(stage.shown_at_s)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert stage.shown_at_s == before
+        return before
+
+    assert asyncio.run(scenario())[:3] == [0, 4, 8]

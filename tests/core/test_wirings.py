@@ -1,0 +1,34 @@
+"""What a running host does with several wirings of one room, and with commands that concern no agent."""
+
+import asyncio
+
+from hosting import running_host
+
+from nanoclaw_core import Outcome, Receipt
+from nanoclaw_core.store import agents, sessions
+from nanoclaw_core.testing.instance import Instance
+
+
+def test_the_wiring_of_higher_priority_is_served_first(bare_instance: Instance) -> None:
+    for folder, priority in (("low", -1), ("high", 5), ("middle", 0)):
+        bare_instance.wire(folder=folder, priority=priority)
+
+    async def scenario() -> None:
+        async with running_host(bare_instance) as running:
+            await running.channel.say("hi")
+            await running.channel.texts(3)
+
+    asyncio.run(scenario())
+    rows = bare_instance.db.execute("SELECT agent_group_id FROM sessions ORDER BY rowid").fetchall()
+    folders = {group.id: group.folder for group in agents.all_groups(bare_instance.db)}
+    assert [folders[group_id] for (group_id,) in rows] == ["high", "middle", "low"]
+
+
+def test_a_command_that_agents_do_not_take_is_stored_for_none(instance: Instance) -> None:
+    async def scenario() -> Receipt:
+        async with running_host(instance) as running:
+            return await running.channel.say("/login now")
+
+    receipt = asyncio.run(scenario())
+    assert (receipt.outcome, receipt.reason) == (Outcome.IGNORED, "a command that agents do not take")
+    assert sessions.all_active(instance.db) == []
