@@ -108,6 +108,7 @@ def create() -> None:
         CannotMake: This Python has no venv, and there is no uv either.
     """
     shutil.rmtree(ENVIRONMENT, ignore_errors=True)
+    ENVIRONMENT.mkdir(exist_ok=True)  # where that is not allowed, the reason is not that venv is missing
     done = subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return
@@ -170,7 +171,8 @@ def install_with_pip(requirements: Sequence[str]) -> None:
     # One build backend for all of them, instead of a fresh environment with the same one for each.
     for command in ([*pip, "hatchling>=1.27", "editables"], [*pip, "--no-build-isolation", *requirements]):
         if run("installing", command, dict(os.environ)) != 0:
-            last = "\n".join(LOG.read_text(errors="replace").splitlines()[-12:])
+            said = LOG.read_text(errors="replace").splitlines()
+            last = "\n".join([line for line in said if not line.startswith("WARNING: Retrying")][-12:])
             raise CannotMake(f"pip could not install everything; can it reach an index? {LOG} ends with:\n{last}")
 
 

@@ -120,6 +120,21 @@ def test_a_python_that_is_too_old_is_said_with_what_to_do(checkout: Path, tmp_pa
     assert "apt install python3-venv" in done.stderr
 
 
+def test_a_python_that_was_named_is_not_replaced_by_another(checkout: Path):
+    done = run(checkout / "nanoclaw", "--version", NANOCLAW_PYTHON="/no/such/python")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "here /no/such/python is: not there, or no Python" in done.stderr
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_a_checkout_that_is_read_only_is_said(checkout: Path):
+    checkout.chmod(0o500)
+    done = run(checkout / "nanoclaw", "--version")
+    checkout.chmod(0o700)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"Permission denied; is {checkout} yours to write?" in done.stderr
+
+
 def test_no_index_at_all_is_said_with_what_pip_said_last(checkout: Path, tmp_path: Path):
     nothing = str(tmp_path / "nothing")
     environment = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": nothing, "PIP_CONFIG_FILE": os.devnull, "UV_OFFLINE": "1"}
