@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from nanoclaw_core import lock
 from nanoclaw_core.descriptors.runtimes import Readiness, Runtime
 from nanoclaw_core.errors import NanoclawError
 from nanoclaw_core.instance import Places
-from nanoclaw_core.parts import Parts, collect, contexts, gateway_of, with_settings
+from nanoclaw_core.parts import Parts, collect, contexts, gateway_of, tables_of_nobody, with_settings
 from nanoclaw_core.plugins import Offer, Plugins, State
 from nanoclaw_core.sandboxes.choice import why_missing
 from nanoclaw_core.settings import Settings, home_directory, load_settings
@@ -67,7 +67,7 @@ async def examine(home: Path, environment: Mapping[str, str]) -> list[Finding]:
     findings += await _runtimes(parts, places, settings, environment)
     findings += _providers(parts, settings, environment)
     findings += _default_provider(parts, offered, settings.core.provider)
-    findings.append(_gateway(parts, offered))
+    findings.append(_gateway(parts, offered, settings.core.disabled_plugins))
     return findings
 
 
@@ -84,6 +84,9 @@ def _directory(places: Places, ncl: str) -> Finding:
         return _problem(area, name, f"{home}: {error.strerror}", remedy)
     if not is_there:
         return _warning(area, name, f"{home} does not exist", f"Run `{ncl} init`.")
+    taken = [path for path in (home, places.data, places.run, places.logs, places.groups) if os.path.isfile(path)]  # noqa: PTH113
+    if taken:
+        return _problem(area, name, f"{taken[0]} is a file, not a directory", "Move it away.")
     if not os.access(home, os.W_OK):
         return _problem(area, name, f"{home} is not writable", remedy)
     free = shutil.disk_usage(home).free
@@ -114,8 +117,10 @@ def _database(places: Places, ncl: str) -> Finding:
     try:
         with contextlib.closing(apsw.Connection(str(places.database), flags=apsw.SQLITE_OPEN_READONLY)) as db:
             groups = db.execute("SELECT count(*) FROM agent_groups").get
-    except apsw.Error as error:
+    except (apsw.NotADBError, apsw.CorruptError, apsw.SQLError) as error:
         return _problem(area, name, str(error), f"Put a copy of {places.database} from a backup in its place.")
+    except apsw.Error as error:
+        return _problem(area, name, str(error), f"Look at the disk, and whether {places.database} is yours.")
     return _ok(area, name, f"{groups} agent group{'' if groups == 1 else 's'}")
 
 
@@ -134,6 +139,8 @@ def _plugins(plugins: Plugins, settings: Settings) -> list[Finding]:
             trouble = "disabled" if name in known else "not installed"
             remedy = "Install and enable it, or take it out of core.required_plugins."
             findings.append(_problem(area, name, f"required and {trouble}: no host starts", remedy))
+    for table, remedy in tables_of_nobody(settings, list(known)).items():
+        findings.append(_warning(area, table, f"[plugins.{table}] in nanoclaw.toml is for no installed plugin", remedy))
     if not reports:
         remedy = 'Run `pip install "nanoclaw-core[default]"`.'
         findings.append(_problem(area, "all", "no plugin is installed", remedy))
@@ -195,7 +202,7 @@ def _default_provider(parts: Parts, offered: Parts, default: str) -> list[Findin
     return [_problem("providers", default, "the default provider is not installed", remedy)]
 
 
-def _gateway(parts: Parts, offered: Parts) -> Finding:
+def _gateway(parts: Parts, offered: Parts, disabled: Sequence[str]) -> Finding:
     area, name = "services", "gateway"
     try:
         found, meant = gateway_of(parts), gateway_of(offered)
@@ -204,7 +211,10 @@ def _gateway(parts: Parts, offered: Parts) -> Finding:
     if found is None and meant is not None:
         return _left_out(area, name, "the model gateway", meant.plugin)
     if found is None:
-        remedy = "Run `pip install nanoclaw-resource-gateway`."
+        is_disabled = "gateway" in disabled
+        remedy = (
+            "Take it out of core.disabled_plugins." if is_disabled else "Run `pip install nanoclaw-resource-gateway`."
+        )
         return _problem(area, name, "no model gateway: agents cannot reach a model", remedy)
     return _ok(area, name, f"from {found.plugin}")
 

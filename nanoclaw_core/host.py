@@ -31,7 +31,7 @@ from nanoclaw_core.instance import Places, open_database
 from nanoclaw_core.lock import InstanceLock
 from nanoclaw_core.machine import Machine, Materials
 from nanoclaw_core.mailbox.directories import open_root
-from nanoclaw_core.parts import Parts, collect, contexts, gateway_of, migrate, with_settings
+from nanoclaw_core.parts import Parts, collect, contexts, gateway_of, migrate, tables_of_nobody, with_settings
 from nanoclaw_core.plugins import Offer, Plugins, State
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.tasks import keep_running
@@ -156,6 +156,9 @@ class Host:
         self._load_plugins()
         parts = with_settings(collect(self.plugins), self.plugins, self.settings, self._environment)
         parts = migrate(parts, self.plugins, db)
+        names = [report.name for report in self.plugins.reports()]
+        for table, remedy in tables_of_nobody(self.settings, names).items():
+            log.warning("settings of no plugin", extra={"table": table, "remedy": remedy})
         self.plugins.require(list(self.settings.core.required_plugins))
         context_of = contexts(
             parts, places=self._places, settings=self.settings, environment=self._environment, database=db

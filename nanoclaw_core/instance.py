@@ -82,8 +82,8 @@ class Places:
                 directory.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise NanoclawError(
-                f"the instance directory {self.home} cannot be made: {error.strerror}. "
-                "Choose another with --home or NANOCLAW_HOME, or mend its permissions."
+                f"the instance directory {self.home} cannot be made: {error.strerror}: {error.filename}. "
+                "Choose another with --home or NANOCLAW_HOME, or mend what is there and its permissions."
             ) from error
 
 

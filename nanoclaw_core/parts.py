@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -99,6 +100,16 @@ def with_settings(parts: Parts, plugins: Plugins, settings: Settings, environmen
             if found is not None:
                 structured[offer.plugin] = found
     return _without(evolve(parts, plugin_settings=structured), failed)
+
+
+def tables_of_nobody(settings: Settings, plugins: Sequence[str]) -> Mapping[str, str]:
+    """Return the [plugins.<name>] tables that are for no plugin here, each with what to do about it."""
+    found = {}
+    for table in settings.plugins:
+        if table not in plugins:
+            near = difflib.get_close_matches(table, plugins, n=1)
+            found[table] = f"Did you mean [plugins.{near[0]}]?" if near else "Install the plugin, or remove the table."
+    return found
 
 
 def migrate(parts: Parts, plugins: Plugins, db: apsw.Connection) -> Parts:

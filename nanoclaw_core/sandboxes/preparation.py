@@ -114,11 +114,16 @@ class Preparation:
         wanted = config.runtime or self.settings.core.runtime
         return choose_runtime(wanted=wanted, runs_tools=provider.runs_tools, candidates=candidates)
 
+    def _remedy_without_gateway(self) -> str:
+        if "gateway" in self.settings.core.disabled_plugins:
+            return 'Take "gateway" out of disabled_plugins in nanoclaw.toml, and restart the host.'
+        return "Install it with `pip install nanoclaw-resource-gateway`; `ncl doctor` says more."
+
     def _refuse_without_gateway(self, provider: Provider, upstreams: Sequence[Upstream], network: Network) -> None:
         if upstreams and network is not Network.NONE and not self.has_gateway:
             raise SandboxRefused(
                 f"The provider {provider.name!r} needs the model gateway, and no gateway is running. "
-                "Install it with `pip install nanoclaw-resource-gateway`; `ncl doctor` says more."
+                + self._remedy_without_gateway()
             )
 
     def _spec(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -11,6 +12,20 @@ from typing import Any
 from nanoclaw_core import InvalidArguments, NanoclawError, TransportError
 
 FAILED, USAGE = 1, 2
+MAKE_SPACE = "Make space on that disk, and try again."
+NOT_OURS = "Is it another user's? Mend its permissions, or choose another directory with --home."
+IN_THE_WAY = "Something else is in its place; move it away."
+REMEDIES = {
+    errno.ENOSPC: MAKE_SPACE,
+    errno.EDQUOT: MAKE_SPACE,
+    errno.EACCES: NOT_OURS,
+    errno.EPERM: NOT_OURS,
+    errno.EROFS: "Choose a directory that can be written with --home.",
+    errno.EISDIR: IN_THE_WAY,
+    errno.ENOTDIR: IN_THE_WAY,
+    errno.EEXIST: IN_THE_WAY,
+    errno.EMFILE: "Too many files are open; raise the limit (`ulimit -n`).",
+}
 
 
 def report(error: Exception, *, as_json: bool, environment: Mapping[str, str]) -> int:
@@ -49,7 +64,13 @@ def describe(error: Exception) -> tuple[str, str, int]:
             return described
     if isinstance(error, OSError):
         where = f": {os.fsdecode(error.filename)}" if error.filename else ""
-        return "handler-error", f"{error.strerror or error}{where}. Check that it exists and may be used.", FAILED
+        remedy = REMEDIES.get(error.errno or 0, "Check that it exists and may be used.")
+        return "handler-error", f"{error.strerror or error}{where}. {remedy}", FAILED
+    if type(error).__module__ == "apsw":  # by name: most commands never load SQLite
+        remedy = (
+            MAKE_SPACE if type(error).__name__ == "FullError" else "Look whether its file is damaged or its disk full."
+        )
+        return "handler-error", f"the central database cannot be used: {error}. {remedy}", FAILED
     message = f"{type(error).__name__}: {error}. This is a defect; NANOCLAW_DEBUG=1 shows where it happened."
     return "handler-error", message, FAILED
 
