@@ -28,8 +28,9 @@ def test_as_many_sandboxes_run_at_once_as_allowed_and_the_next_starts_when_one_e
         async with running_host(instance, runtime=ScriptedRuntime(waits)) as running:
             for room in rooms:
                 await running.channel.say("hi", room=room)
-            await until(lambda: len(leave) == 2)
-            await running.channel.status("starting a sandbox")
+            await until(lambda: len(leave) >= 2)
+            for _ in range(20):  # as much as a third one would need to start, many times over
+                await running.channel.say("more", room=rooms[0])
             counts.append(len(leave))
             leave[0].set()
             await until(lambda: len(leave) == 3)
