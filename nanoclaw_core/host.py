@@ -75,6 +75,7 @@ class Host:
         self._adapters: dict[str, ChannelAdapter] = {}
         self._runtimes: dict[str, tuple[int, RuntimeAdapter]] = {}
         self._services: dict[str, RunningService] = {}
+        self._providers: list[str] = []
         self._db: apsw.Connection | None = None
         self._machine: Machine | None = None
         self._control: ControlServer | None = None
@@ -136,6 +137,7 @@ class Host:
             "started_in_s": round(self.started_in_s, 3),
             "running_for_s": round(time.time() - self._started_at, 1),
             "channels": sorted(self._adapters),
+            "providers": self._providers,
             "runtimes": sorted(self._runtimes),
             "gateway": any(isinstance(service, Gateway) for service in self._services.values()),
             "sandboxes": [
@@ -179,6 +181,7 @@ class Host:
     def _connect(self, parts: Parts, context_of: ContextOf) -> None:
         """Make the running half of everything; a part that cannot be made is recorded and left out."""
         gateway = gateway_of(parts)
+        self._providers = sorted(parts.providers)
 
         def made(offer: Offer[Any], *more: object) -> Any:
             return self._made(offer, parts.plugin_settings.get(offer.plugin), context_of(offer.plugin), *more)

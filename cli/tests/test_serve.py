@@ -70,6 +70,18 @@ def test_the_log_goes_to_stderr_and_to_the_file(home):
     assert "nanoclaw_core.host host ready" in (home / "logs" / "nanoclaw.log").read_text()
 
 
+def test_without_any_plugin_it_starts_and_says_what_is_missing(home):
+    home.mkdir()
+    names = ["claude", "docker", "gateway", "mock", "process", "terminal"]
+    (home / "nanoclaw.toml").write_text(f"[core]\ndisabled_plugins = {names}\n")
+    with serving(home) as process:
+        line = first_line(process)
+        _, errors, _ = end(process)
+    assert " · 0 channels · " in line
+    missing = "channel, provider, sandbox runtime, model gateway"
+    assert f"missing: {missing}; `ncl --home {home} doctor` says what to do\n" in errors
+
+
 def test_times_are_shown_with_their_unit(home):
     with serving(home) as process:
         first_line(process)

@@ -19,6 +19,7 @@ from nanoclaw_core import SettingsError
 if TYPE_CHECKING:
     from nanoclaw_core import Host, Settings
 
+NEEDED = {"channels": "channel", "providers": "provider", "runtimes": "sandbox runtime", "gateway": "model gateway"}
 STOP_S = 10.0  # what a service manager waits at least before it kills
 
 
@@ -75,7 +76,15 @@ class _Serving:
             if not self._stop.is_set():
                 click.echo(ready_line(host, self._invocation.home))
                 sys.stdout.flush()
+                self._say_what_is_missing(host)
             await self._stop.wait()
+
+    def _say_what_is_missing(self, host: Host) -> None:
+        status = host.status()
+        missing = [what for key, what in NEEDED.items() if not status[key]]
+        if missing:
+            doctor = as_typed("doctor", self._invocation.home, self._invocation.environment)
+            click.echo(f"missing: {', '.join(missing)}; `{doctor}` says what to do", err=True)
 
     def _on_signal(self, number: int, work: asyncio.Task[None]) -> None:
         if self._stop.is_set():
