@@ -110,9 +110,11 @@ class Host:
     ) -> None:
         """Stop in order: no new messages, sandboxes ended, what they wrote last delivered, files closed."""
         self.plugins.notify("nanoclaw_host_stopping")
-        await self._stop()
-        if self._use_breaker:
-            breaker.reset(self._places.breaker)
+        try:
+            await self._stop()
+        finally:
+            if self._use_breaker:  # somebody asked it to stop: that is no crash, however the stop went
+                breaker.reset(self._places.breaker)
 
     @property
     def machine(self) -> Machine:
@@ -258,19 +260,21 @@ class Host:
         await keep_running(offer.plugin, f"sweep {offer.item.name}", once)
 
     async def _reap_and_resume(self, machine: Machine) -> None:
-        """End what an earlier host left running, then go on where it stopped."""
-        for name, (_, runtime) in self._runtimes.items():
-            try:
-                async with asyncio.timeout(REAP_TIMEOUT_S):
-                    ended = await runtime.reap()
-                if ended:
-                    log.warning("sandboxes of an earlier host ended", extra={"runtime": name, "count": ended})
-            except NanoclawError as error:
-                log.info("no left-over sandboxes looked for", extra={"runtime": name, "reason": str(error)})
-            except Exception:  # the run fence: an engine that does not answer stops only its own sandboxes
-                log.exception("left-over sandboxes could not be ended", extra={"runtime": name})
+        """End what an earlier host left running, in all runtimes side by side, then go on where it stopped."""
+        await asyncio.gather(*(self._reap(name, runtime) for name, (_, runtime) in self._runtimes.items()))
         machine.ready.set()
         await machine.sweeper.once()
+
+    async def _reap(self, name: str, runtime: RuntimeAdapter) -> None:
+        try:
+            async with asyncio.timeout(REAP_TIMEOUT_S):
+                ended = await runtime.reap()
+            if ended:
+                log.warning("sandboxes of an earlier host ended", extra={"runtime": name, "count": ended})
+        except NanoclawError as error:
+            log.info("no left-over sandboxes looked for", extra={"runtime": name, "reason": str(error)})
+        except Exception:  # the run fence: an engine that does not answer stops only its own sandboxes
+            log.exception("left-over sandboxes could not be ended", extra={"runtime": name})
 
     def _spawn(self, work: Any) -> None:
         self._tasks.append(asyncio.create_task(work))
