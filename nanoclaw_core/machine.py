@@ -28,6 +28,7 @@ from nanoclaw_core.descriptors.services import Gateway
 from nanoclaw_core.descriptors.votes import Caller
 from nanoclaw_core.guard import Guard
 from nanoclaw_core.ids import SessionId
+from nanoclaw_core.mailbox.aside import Aside
 from nanoclaw_core.mailbox.directories import SessionDirectories
 from nanoclaw_core.mailbox.due import DueMarks
 from nanoclaw_core.mailbox.inbox import Inboxes
@@ -36,6 +37,7 @@ from nanoclaw_core.mailbox.settlement import Settlement
 from nanoclaw_core.parts import Parts
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.routing.router import Router, Surroundings
+from nanoclaw_core.sandboxes.mending import Mending, Tools
 from nanoclaw_core.sandboxes.preparation import Preparation
 from nanoclaw_core.sandboxes.supervisor import Supervision, Supervisor
 from nanoclaw_core.settings import Settings
@@ -84,6 +86,7 @@ class Machine:
         self.voice = Voice(db=of.db, lanes=self.lanes, inboxes=self.inboxes)
         self.pump = self._build_pump()
         self.supervisor = self._build_supervisor()
+        self.mending = self._build_mending()
         self.actions = Actions(
             offers=of.parts.actions,
             guard=self.guard,
@@ -103,6 +106,7 @@ class Machine:
 
     async def close(self) -> None:
         """Stop everything in order: sandboxes, then what they wrote last, then the files."""
+        await self.mending.close()
         await self.supervisor.close()
         await self.pump.close()
         await self.lanes.settle_briefly()
@@ -160,16 +164,36 @@ class Machine:
             due=self.due,
             settlement=self.settlement,
             preparation=preparation,
-            runtimes=of.runtimes,
             gateway=of.gateway,
             pump=self.pump,
             voice=self.voice,
             core=of.settings.core,
             status=self._status,
             ended=self._ended,
+            damaged=self._damaged,
             ready=self.ready,
         )
         return Supervisor(supervision)
+
+    def _build_mending(self) -> Mending:
+        of = self._of
+        aside = Aside(
+            db=of.db,
+            directories=of.directories,
+            inboxes=self.inboxes,
+            outboxes=self.outboxes,
+            due=self.due,
+            say=self.voice.say,
+        )
+        return Mending(
+            Tools(
+                db=of.db,
+                directories=of.directories,
+                aside=aside,
+                retire=self.supervisor.retire,
+                resume=self._resume,
+            )
+        )
 
     def _build_router(self) -> Router:
         of = self._of
@@ -184,6 +208,7 @@ class Machine:
             wake=self.supervisor.wake,
             say=self.voice.say,
             show_typing=self.typing.start,
+            mend=self.mending.mend,
         )
         return Router(surroundings)
 
@@ -213,7 +238,14 @@ class Machine:
             self._status(session_id, "")
 
     def _broken(self, session_id: SessionId, reason: str) -> None:
-        log.error("session files cannot be read", extra={"session": session_id, "reason": reason})
+        self.mending.suspect(session_id, reason)
+
+    async def _damaged(self, session_id: SessionId, beyond_hope: str) -> bool:
+        return await self.mending.look(session_id, beyond_hope)
+
+    def _resume(self, session_id: SessionId) -> None:
+        if self.settlement.mark(session_id) is not None:
+            self.supervisor.wake(session_id)
 
     def _ended(self, session_id: SessionId) -> None:
         self.typing.stop(session_id)

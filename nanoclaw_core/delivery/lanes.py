@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import Context
 from datetime import timedelta
@@ -23,6 +23,7 @@ from nanoclaw_core.delivery.content import Malformed
 from nanoclaw_core.descriptors.channels import ChannelAdapter
 from nanoclaw_core.descriptors.messages import Address, Outbound
 from nanoclaw_core.errors import DeliveryRefused
+from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.outbox import OutboxRefused
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.store import deliveries
@@ -67,6 +68,7 @@ class Lanes:
         self._waiting: dict[LaneKey, deque[Delivery | AfterAll]] = {}
         self._workers: dict[LaneKey, asyncio.Task[None]] = {}
         self._later: set[asyncio.Task[None]] = set()
+        self._backlog: Counter[SessionId | None] = Counter()
 
     def start(self) -> None:
         """Queue everything that is not finished, in order."""
@@ -75,6 +77,7 @@ class Lanes:
     def put(self, queued: Iterable[Delivery]) -> None:
         """Queue stored messages behind what their destinations have; one with a later date waits for it aside."""
         for delivery in queued:
+            self._backlog[delivery.session_id] += 1
             wait_s = _seconds_until(delivery.next_try_at) if delivery.attempts == 0 else 0.0
             if wait_s > 0:
                 task = asyncio.create_task(self._put_later(delivery, wait_s))
@@ -82,6 +85,10 @@ class Lanes:
                 task.add_done_callback(self._later.discard)
             else:
                 self._append((delivery.channel, delivery.room), delivery)
+
+    def backlog(self, session_id: SessionId) -> int:
+        """Return how many messages of a session are not finished."""
+        return self._backlog[session_id]
 
     def after(self, address: Address, act: AfterAll) -> None:
         """Do something when everything queued for a destination is finished. Not kept over a restart."""
@@ -122,6 +129,7 @@ class Lanes:
                 item = waiting.popleft()
                 if isinstance(item, Delivery):
                     await self._finish(item)
+                    self._finished(item)
                 else:
                     with contextlib.suppress(Exception):  # a hint to people; nothing depends on it
                         await item()
@@ -130,12 +138,19 @@ class Lanes:
             if not waiting:
                 self._waiting.pop(lane, None)
 
+    def _finished(self, delivery: Delivery) -> None:
+        self._backlog[delivery.session_id] -= 1
+        if not self._backlog[delivery.session_id]:
+            del self._backlog[delivery.session_id]
+
     async def _finish(self, delivery: Delivery) -> None:
         """Try until the message is sent or failed for good."""
         with logs.context(correlation=delivery.correlation_id or delivery.id):
             attempts = delivery.attempts
             if delivery.status is DeliveryStatus.QUEUED and attempts:
-                await self._with.sleep(max(0.0, _seconds_until(delivery.next_try_at)))
+                # Never longer than any pause: the clock may have been set back since.
+                longest_s = max(self._with.pauses_s, default=0.0)
+                await self._with.sleep(min(max(0.0, _seconds_until(delivery.next_try_at)), longest_s))
             while True:
                 attempts += 1
                 problem, is_final = await self._attempt(delivery)

@@ -16,7 +16,7 @@ from nanoclaw_wire.session_files import NotARegularFile, WrongProtocol
 
 from nanoclaw_core.delivery.content import Request
 from nanoclaw_core.delivery.lanes import Lanes
-from nanoclaw_core.delivery.takeover import Taken, Takeover
+from nanoclaw_core.delivery.takeover import REFUSALS_TOLD, Taken, Takeover
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.outbox import NeedsItsRunner
 
@@ -25,6 +25,7 @@ UNREADABLE = (apsw.Error, NotARegularFile, WrongProtocol, NeedsItsRunner, ValueE
 BUSY_AGAIN_S = 0.05
 FRUITLESS_FREE = 5  # rings without news that cost nothing: state changes and acknowledgements ring, too
 FRUITLESS_PAUSE_S = 0.25
+BACKLOG_AT_MOST = 2_000  # messages of one session that wait for their platforms
 
 
 @frozen(kw_only=True)
@@ -68,15 +69,20 @@ class Pump:
         asyncio.get_running_loop().call_later(pause_s, self._scheduled, session_id)
 
     def look(self, session_id: SessionId) -> bool:
-        """Look now, and pass on everything that is there.
+        """Look now, and pass on what one look takes; the rest follows by itself.
 
         Returns:
-            False where the file cannot be read; the reason was passed on, and so was what came before it.
+            False where the file cannot be read; the reason was passed on.
         """
-        while (taken := self._take(session_id)) is not None:
-            if not taken.has_more:
-                return True
-        return False
+        taken = self._take(session_id)
+        if taken is not None and taken.has_more:
+            self.rang(session_id)
+        return taken is not None
+
+    async def drain(self, session_id: SessionId) -> None:
+        """Pass on everything that is there, others taking their turns in between."""
+        while (taken := self._take(session_id)) is not None and taken.has_more:  # noqa: ASYNC110  # lanes ring nobody
+            await asyncio.sleep(0.0 if self._has_room(session_id) else FRUITLESS_PAUSE_S)
 
     def forget(self, session_id: SessionId) -> None:
         """The session's sandbox is gone."""
@@ -95,11 +101,21 @@ class Pump:
         if look is None:
             return
         look.is_scheduled = False
+        if not self._has_room(session_id):
+            look.is_scheduled = True
+            asyncio.get_running_loop().call_later(FRUITLESS_PAUSE_S, self._scheduled, session_id)
+            return
         taken = self._take(session_id)
         if taken is not None and taken.has_more:
             self.rang(session_id)  # others get their turn between two batches
 
+    def _has_room(self, session_id: SessionId) -> bool:
+        """Say whether a session may have more on its way; what it wrote waits in its own file meanwhile."""
+        return self._lanes.backlog(session_id) < BACKLOG_AT_MOST
+
     def _take(self, session_id: SessionId) -> Taken | None:
+        if not self._has_room(session_id):
+            return Taken(has_more=True)
         try:
             taken = self._takeover.look(session_id)
         except apsw.BusyError:
@@ -113,7 +129,7 @@ class Pump:
 
     def _pass_on(self, session_id: SessionId, taken: Taken) -> None:
         self._lanes.put(taken.queued)
-        for reason in taken.refused:
+        for reason in taken.refused[:REFUSALS_TOLD]:
             self._spawn(self._to.refused(session_id, reason))
         for request in taken.requests:
             self._spawn(self._to.requested(session_id, request))

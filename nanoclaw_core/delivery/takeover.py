@@ -20,12 +20,13 @@ from nanoclaw_core.descriptors.votes import DeliveryRequest
 from nanoclaw_core.errors import Forbidden
 from nanoclaw_core.ids import DeliveryId, SessionId
 from nanoclaw_core.mailbox.inbox import Inboxes
-from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE, Outboxes
+from nanoclaw_core.mailbox.outbox import Outboxes
 from nanoclaw_core.store import deliveries, rooms, sessions
 from nanoclaw_core.store.deliveries import Delivery, DeliveryStatus
 from nanoclaw_core.store.sessions import Session
 
 log = logging.getLogger(__name__)
+REFUSALS_TOLD = 5  # of one look, one by one; the rest as a number
 
 
 @frozen(kw_only=True)
@@ -61,7 +62,7 @@ class Takeover:
     outboxes: Outboxes
 
     def look(self, session_id: SessionId) -> Taken:
-        """Take over what is new of a session, at most `ROWS_AT_ONCE` rows.
+        """Take over what is new of a session, as much as one look takes.
 
         Raises:
             NeedsItsRunner, apsw.Error, NotARegularFile, WrongProtocol, ValueError: The file cannot be read now; nothing
@@ -71,35 +72,31 @@ class Takeover:
         if session is None:
             return Taken()
         news = self.outboxes.news(session_id, session.outbound_seq)
-        taken: list[Delivery | Request] = []
+        taken: list[Delivery | Request | Malformed] = []
         if news.messages:
             with self.db:
                 for message in news.messages:
                     taken += self._take(session, message)
                 sessions.taken_over(self.db, session_id, news.messages[-1].seq)
+        _log_refusals(session_id, taken)
         stored = [one for one in taken if isinstance(one, Delivery)]
-        has_more = len(news.messages) == ROWS_AT_ONCE
         return Taken(
             queued=[one for one in stored if one.last_error is None],
             refused=[one.last_error for one in stored if one.last_error is not None],
             requests=[one for one in taken if isinstance(one, Request)],
-            is_idle=news.state is not None and news.state.activity is Activity.IDLE and not has_more,
-            has_more=has_more,
+            is_idle=news.state is not None and news.state.activity is Activity.IDLE and not news.has_more,
+            has_more=news.has_more,
         )
 
-    def _take(self, session: Session, message: OutboundMessage) -> list[Delivery | Request]:
+    def _take(self, session: Session, message: OutboundMessage) -> list[Delivery | Request | Malformed]:
         """Judge one row, and store it unless it is an action; an action that cannot be read is nothing."""
         if message.kind is OutKind.ACTION:
             try:
                 return [content.read_request(message.content)]
             except Malformed as error:
-                log.warning("action refused", extra={"session": session.id, "reason": str(error)})
-                return []
+                return [error]
         delivery = self._delivery(session, message, self._problem(session, message))
         deliveries.add(self.db, [delivery])
-        if delivery.last_error is not None:
-            extra = {"session": session.id, "reason": delivery.last_error, "correlation": delivery.correlation_id}
-            log.warning("outbound message refused", extra=extra)
         return [delivery]
 
     def _problem(self, session: Session, message: OutboundMessage) -> str | None:
@@ -165,6 +162,20 @@ class Takeover:
         """Return the platform id and the correlation id of the message this one answers, as far as they are known."""
         found = inbound.by_id(self.inboxes.read(session.id), message.in_reply_to) if message.in_reply_to else None
         return (found.platform_message_id, found.correlation_id) if found else (None, None)
+
+
+def _log_refusals(session_id: SessionId, taken: Sequence[Delivery | Request | Malformed]) -> None:
+    """Log the first few refusals of a look, and how many more there are: a sandbox must not fill the log."""
+    lines: list[tuple[str, dict[str, object]]] = []
+    for one in taken:
+        if isinstance(one, Malformed):
+            lines.append(("action refused", {"reason": str(one)}))
+        elif isinstance(one, Delivery) and one.last_error is not None:
+            lines.append(("outbound message refused", {"reason": one.last_error, "correlation": one.correlation_id}))
+    for message, extra in lines[:REFUSALS_TOLD]:
+        log.warning(message, extra={"session": session_id} | extra)
+    if len(lines) > REFUSALS_TOLD:
+        log.warning("more was refused", extra={"session": session_id, "count": len(lines) - REFUSALS_TOLD})
 
 
 def _check_time(text: str | None) -> None:

@@ -29,15 +29,22 @@ class Voice:
     lanes: Lanes
     inboxes: Inboxes
 
-    def say(self, address: Address, text: str, correlation_id: str) -> None:
-        """Tell people something. Never to another agent: an error that travels as chat comes back (I12, ⚠47)."""
+    def say(self, address: Address, text: str, correlation_id: str, *, once_as: str | None = None) -> None:
+        """Tell people something. Never to another agent: an error that travels as chat comes back (I12, ⚠47).
+
+        Args:
+            once_as: A name for what is said, under which it is said only once, whatever crash comes in between.
+        """
         if address.channel == AGENT_CHANNEL:
             log.warning("nothing said to an agent", extra={"room": address.room})
+            return
+        delivery_id = DeliveryId(f"dlv-{once_as}" if once_as else new_id("dlv"))
+        if once_as and deliveries.get(self.db, delivery_id) is not None:
             return
         now = clock.now_text()
         with self.db:
             delivery = Delivery(
-                id=DeliveryId(new_id("dlv")),
+                id=delivery_id,
                 position=deliveries.next_position(self.db),
                 channel=address.channel,
                 room=address.room,
@@ -51,11 +58,11 @@ class Voice:
             deliveries.add(self.db, [delivery])
         self.lanes.put([delivery])
 
-    def answer(self, message: InboundMessage, text: str) -> None:
+    def answer(self, message: InboundMessage, text: str, *, once_as: str | None = None) -> None:
         """Tell the people of the conversation that a message belongs to; nobody where it came from no chat."""
         if message.channel and message.room:
             address = Address(message.channel, message.room, message.thread)
-            self.say(address, text, message.correlation_id or message.id)
+            self.say(address, text, message.correlation_id or message.id, once_as=once_as)
 
     async def note(self, session_id: SessionId, text: str) -> None:
         """Leave a note for the agent. It wakes nobody and is read with the next message, so it cannot loop."""

@@ -33,18 +33,36 @@ class SessionDirectories:
         return Layout(incoming=self.root / session_id / "in", outgoing=self.root / session_id / "out")
 
     def create(self, session_id: SessionId) -> Layout:
-        """Make a session's directories and both files; what exists stays."""
+        """Make a new session's directories and both files; what exists stays."""
         layout = self.layout(session_id)
-        for directory in (layout.incoming / INBOX, layout.outgoing / OUTBOX, layout.outgoing / STATE):
-            directory.mkdir(parents=True, exist_ok=True)
+        _make_directories(layout)
         session_files.create_inbound(layout.inbound_db).close()
-        # The sandbox's user is another one and has to read these, whatever the umask; `sessions/` is the fence.
-        for directory in (layout.incoming, layout.inbox):
-            directory.chmod(0o755)
         layout.inbound_db.chmod(0o644)
         if not os.path.lexists(layout.outbound_db):
             session_files.create_outbound(layout.outbound_db)
         return layout
+
+    def reopen(self, session_id: SessionId) -> Layout:
+        """Return a session's files for a sandbox to work with. What is missing of the files is not made anew.
+
+        A file that was made anew would count from the start, and what it said would be taken for what is known.
+
+        Raises:
+            apsw.Error, WrongProtocol, OSError: It is not whole.
+        """
+        layout = self.layout(session_id)
+        session_files.open_writable(layout.inbound_db).close()
+        layout.outbound_db.lstat()
+        _make_directories(layout)
+        return layout
+
+
+def _make_directories(layout: Layout) -> None:
+    for directory in (layout.incoming / INBOX, layout.outgoing / OUTBOX, layout.outgoing / STATE):
+        directory.mkdir(parents=True, exist_ok=True)
+    # The sandbox's user is another one and has to read these, whatever the umask; `sessions/` is the fence.
+    for directory in (layout.incoming, layout.inbox):
+        directory.chmod(0o755)
 
 
 def open_root(home: Path) -> SessionDirectories:

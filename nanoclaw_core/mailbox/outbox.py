@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,9 @@ from nanoclaw_core.mailbox.directories import SessionDirectories
 BUSY_TIMEOUT_MS = 50  # a runner's commit takes one or two; a sandbox that locks longer must not stop the host
 ROWS_AT_ONCE = 500
 ROW_BYTES_AT_MOST = 8_000_000  # a million characters of text, escaped, and some room
+LOOK_BYTES_AT_MOST = 32_000_000  # of one look, which always takes one row
+LOOK_CPU_S = 0.5  # honest files take a hundredth; a schema of the sandbox's own can make any row cost anything
+_STEPS_BETWEEN = 1_000
 FILES_AT_MOST = 50
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -41,10 +45,16 @@ class NeedsItsRunner(Exception):
 
 @frozen(kw_only=True)
 class News:
-    """What came since the last look; `state` is what the runner is doing, None where none ever ran."""
+    """What came since the last look.
+
+    Args:
+        state: What the runner is doing; None where none ever ran.
+        has_more: True where another look will bring more.
+    """
 
     messages: Sequence[OutboundMessage]
     state: RunnerState | None
+    has_more: bool = False
 
 
 class Outboxes:
@@ -62,9 +72,9 @@ class Outboxes:
             apsw.Error, NotARegularFile, WrongProtocol, ValueError: It is damaged, locked or not what it should be.
         """
         with self._database(session_id) as db:
-            return News(
-                messages=outbound.messages_after(db, after_seq, limit=ROWS_AT_ONCE), state=outbound.runner_state(db)
-            )
+            found = outbound.messages_after(db, after_seq, limit=ROWS_AT_ONCE, bytes_at_most=LOOK_BYTES_AT_MOST)
+            has_more = bool(found) and outbound.has_messages_after(db, found[-1].seq)
+            return News(messages=found, state=outbound.runner_state(db), has_more=has_more)
 
     def acknowledgements(self, session_id: SessionId, after_revision: int) -> list[Acknowledgement]:
         """Read what the runner acknowledged since a revision, at most `ROWS_AT_ONCE`. Raises as `news` does."""
@@ -132,12 +142,12 @@ class Outboxes:
             os.close(outer)
 
     def heartbeat_at(self, session_id: SessionId) -> float | None:
-        """Return when the runner last showed life, epoch seconds; None where it never did."""
+        """Return when the runner last showed life, epoch seconds; None where it never did. Never in the future."""
         try:
             found = self._directories.layout(session_id).heartbeat.lstat()
         except OSError:
             return None
-        return found.st_mtime if stat.S_ISREG(found.st_mode) else None
+        return min(found.st_mtime, time.time()) if stat.S_ISREG(found.st_mode) else None
 
     def runner_log(self, session_id: SessionId) -> Path:
         """Return where the runner keeps its log, for people to look into; the host itself never reads it."""
@@ -159,8 +169,9 @@ class Outboxes:
         try:
             if session_id not in self._open:
                 path = self._directories.layout(session_id).outbound_db
-                self._open[session_id] = db = session_files.open_readable(path, busy_timeout_ms=BUSY_TIMEOUT_MS)
-                db.limit(apsw.SQLITE_LIMIT_LENGTH, ROW_BYTES_AT_MOST)
+                self._open[session_id] = open_outbound(path)
+            else:
+                _allow(self._open[session_id], LOOK_CPU_S)
             yield self._open[session_id]
         except apsw.BusyError:
             raise  # the connection is fine; the caller looks again
@@ -180,6 +191,21 @@ class Outboxes:
                 os.close(outer)
         except OSError as error:
             raise OutboxRefused(f"the folder outbox/{message_id} cannot be opened: {error.strerror}") from error
+
+
+def open_outbound(path: Path, *, cpu_s: float = LOOK_CPU_S) -> apsw.Connection:
+    """Open an outbound.db for reading; what makes the host work longer is interrupted. Raises as `open_readable`."""
+    db = session_files.open_readable(
+        path, busy_timeout_ms=BUSY_TIMEOUT_MS, prepare=lambda opened: _allow(opened, cpu_s)
+    )
+    db.limit(apsw.SQLITE_LIMIT_LENGTH, ROW_BYTES_AT_MOST)
+    return db
+
+
+def _allow(db: apsw.Connection, cpu_s: float) -> None:
+    """Let a connection use so much of this thread's time from now on. Waiting and a busy machine do not count."""
+    until = time.thread_time() + cpu_s
+    db.set_progress_handler(lambda: time.thread_time() > until, _STEPS_BETWEEN)
 
 
 def _read(folder: int, name: object, limit: int) -> OutboundFile:

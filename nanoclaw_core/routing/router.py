@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any
 
@@ -21,6 +21,7 @@ from attrs import frozen
 from nanoclaw_wire import clock
 from nanoclaw_wire.commands import command_of
 from nanoclaw_wire.inbound import Kind, NewInbound
+from nanoclaw_wire.session_files import WrongProtocol
 
 from nanoclaw_core import logs
 from nanoclaw_core.authority import Authority
@@ -73,6 +74,7 @@ class Surroundings:
     Args:
         wake: Makes sure that a sandbox runs for a session; returns at once.
         say: Sends a text of the host's own to an address.
+        mend: Sets a session aside where its files are damaged, and says whether they were.
         show_typing: Tells a room that its agent is at work.
     """
 
@@ -85,6 +87,7 @@ class Surroundings:
     attachment_bytes: int
     wake: Callable[[SessionId], None]
     say: Callable[[Address, str, str], None]
+    mend: Callable[[SessionId], Awaitable[bool]]
     show_typing: Callable[[SessionId, Address], None]
 
 
@@ -194,11 +197,24 @@ class Router:
         if event.user is not None:
             rooms.see_user(self._to.db, event.user, channel.name, event.inbound.sender_name)
         mode = conversations.effective_mode(wiring, has_threads=channel.has_threads, is_group=event.room.is_group)
-        session = conversations.find_or_create(
-            self._to.db, self._to.directories, wiring.agent_group_id, event.room, mode, event.address.thread
-        )
-        await self._store(session, event, answers=answers)
+
+        def session() -> Session:
+            return conversations.find_or_create(
+                self._to.db, self._to.directories, wiring.agent_group_id, event.room, mode, event.address.thread
+            )
+
+        await self._store_in(session, event, answers=answers)
         return (Fate.ANSWERED if answers else Fate.KEPT), ""
+
+    async def _store_in(self, session: Callable[[], Session], event: Event, *, answers: bool) -> None:
+        """Store it; where the session is damaged, in the fresh one that takes its place."""
+        found = session()
+        try:
+            await self._store(found, event, answers=answers)
+        except (apsw.Error, OSError, NanoclawError, WrongProtocol):
+            if not await self._to.mend(found.id):
+                raise
+            await self._store(session(), event, answers=answers)
 
     async def _store(self, session: Session, event: Event, *, answers: bool) -> None:
         with self._to.due.writing(session.id) if answers else contextlib.nullcontext():

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextvars import Context
 from datetime import datetime, timedelta
 from functools import partial
@@ -26,7 +26,7 @@ from nanoclaw_wire.inbound import InboundMessage, Status
 from nanoclaw_core import logs
 from nanoclaw_core.delivery.pump import UNREADABLE, Pump
 from nanoclaw_core.delivery.voice import Voice, note_row
-from nanoclaw_core.descriptors.runtimes import RuntimeAdapter, Sandbox, SandboxExit
+from nanoclaw_core.descriptors.runtimes import Sandbox, SandboxExit
 from nanoclaw_core.descriptors.services import Door, Gateway
 from nanoclaw_core.errors import NanoclawError, SandboxRefused
 from nanoclaw_core.ids import SessionId
@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 STOP_GRACE_S = 3.0
 CLOSE_S = 5.0  # for all sandboxes together: a host stops within 10 s, whatever an engine does
 UNBELLED_POLL_S = 1.0
+UNREADABLE_LIVES = 3  # so many runners had the chance to repair their file
 SOON_S = 120.0  # a message due within this time gets a timer; what is later is found by the sweep
 
 
@@ -73,9 +74,10 @@ class Supervision:
     """What the supervisor works with.
 
     Args:
-        runtimes: The adapters in use, by name, with their preference.
         status: Tells the people of a session what is being waited for; an empty text: nothing any more.
         ended: Told when a session's sandbox is gone.
+        damaged: Looks whether a session's files are damaged, and sees to it that a fresh session takes over; a reason
+            makes it do so even where they look whole.
         ready: Set when the sandboxes of an earlier host are gone; until then none is started.
     """
 
@@ -86,13 +88,13 @@ class Supervision:
     due: DueMarks
     settlement: Settlement
     preparation: Preparation
-    runtimes: Mapping[str, tuple[int, RuntimeAdapter]]
     gateway: Gateway | None
     pump: Pump
     voice: Voice
     core: CoreSettings
     status: Callable[[SessionId, str], None]
     ended: Callable[[SessionId], None]
+    damaged: Callable[[SessionId, str], Awaitable[bool]]
     ready: asyncio.Event
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
@@ -107,6 +109,8 @@ class Supervisor:
         self._again: set[SessionId] = set()
         self._told: dict[SessionId, str] = {}
         self._failed_starts: Counter[SessionId] = Counter()
+        self._suspects: dict[SessionId, str] = {}
+        self._retired: set[SessionId] = set()
         self._is_closing = False
         self.running: dict[SessionId, Running] = {}
 
@@ -147,6 +151,18 @@ class Supervisor:
         log.info("sandbox is being ended", extra={"session": session_id, "reason": reason})
         await current.sandbox.stop(STOP_GRACE_S)
 
+    async def retire(self, session_id: SessionId, reason: str) -> None:
+        """End a session's sandbox and whatever else is done for it here; returns when nothing is."""
+        task = self._tasks.get(session_id)
+        if task is None:
+            return
+        self._retired.add(session_id)
+        if session_id in self.running:
+            await self.stop(session_id, reason)
+        else:
+            task.cancel()
+        await asyncio.wait([task])
+
     async def restart(self, session_id: SessionId, note: str) -> None:
         """End a session's sandbox and have a fresh one read a note, which the old one cannot take (I5)."""
         with self._with.due.writing(session_id):
@@ -184,11 +200,12 @@ class Supervisor:
                 await self._with.ready.wait()
                 while not self._is_closing:
                     pause_s = await self._one_life_or_pause(session_id)
-                    if pause_s is None:
+                    if pause_s is None or session_id in self._retired:
                         break
                     await self._with.sleep(pause_s)
             finally:
                 self._tasks.pop(session_id, None)
+                self._retired.discard(session_id)
                 self._with.ended(session_id)
 
     async def _one_life_or_pause(self, session_id: SessionId) -> float | None:
@@ -196,19 +213,26 @@ class Supervisor:
         try:
             async with self._places:
                 await self._live(session_id)
+            return await self._after_life(session_id)
         except SandboxRefused as refusal:
             log.error("sandbox refused", extra={"reason": str(refusal)})
             await self._tell(session_id, str(refusal))
             return None  # the messages stay; the next wake or sweep tries again
         except Exception as error:  # one session's trouble must not be another's (⚠25): the run fence
+            if await self._with.damaged(session_id, ""):
+                return None
             return await self._start_failed(session_id, error)
-        if self._is_closing:
+
+    async def _after_life(self, session_id: SessionId) -> float | None:
+        """Return how long to wait before the next life, None where none is needed."""
+        trouble = self._suspects.pop(session_id, None)
+        if self._is_closing or session_id in self._retired:
             return None
         if session_id not in self._again:
             self._failed_starts.pop(session_id, None)
-        return await self._pause_before_next(session_id)
-
-    async def _pause_before_next(self, session_id: SessionId) -> float | None:
+        is_hopeless = self._failed_starts[session_id] >= UNREADABLE_LIVES
+        if trouble is not None and await self._with.damaged(session_id, trouble if is_hopeless else ""):
+            return None
         due_at = self._with.settlement.mark(session_id)
         if session_id in self._again:
             self._again.discard(session_id)
@@ -237,7 +261,7 @@ class Supervisor:
         await self._after(session_id, current, ended)
 
     async def _start(self, session: Session) -> Running:
-        files = self._with.directories.create(session.id)
+        files = self._with.directories.reopen(session.id)
         plan = await self._with.preparation.plan(session, files)
         write_runner_config(files.config, plan.config)
         bell = Bell(files.bell, on_ring=partial(self._with.pump.rang, session.id))
@@ -251,7 +275,7 @@ class Supervisor:
                     upstreams=plan.upstreams,
                 )
                 await self._with.gateway.open_door(door)
-            sandbox = await self._with.runtimes[plan.runtime][1].start(plan.spec)
+            sandbox = await plan.adapter.start(plan.spec)
         except BaseException:
             await self._hang_up(session.id, bell)
             raise
@@ -269,7 +293,7 @@ class Supervisor:
 
     async def _leave(self, session_id: SessionId, current: Running) -> None:
         await self._hang_up(session_id, current.bell)
-        self._with.pump.look(session_id)  # what it wrote last is delivered now, not at the next sweep (⚠24)
+        await self._with.pump.drain(session_id)  # what it wrote last is delivered now, not at the next sweep (⚠24)
         self._with.pump.forget(session_id)
 
     async def _hang_up(self, session_id: SessionId, bell: Bell) -> None:
@@ -280,6 +304,8 @@ class Supervisor:
     async def _after(self, session_id: SessionId, current: Running, ended: SandboxExit) -> None:
         """Settle what the sandbox did, and count a try against what it died over."""
         died = ended.code != 0 and not current.ending
+        if died:
+            self._suspects[session_id] = ""
         extra: dict[str, object] = {"code": ended.code, "reason": current.ending or ended.reason}
         if died:
             extra["last_words"] = ended.last_words[-1_000:]
@@ -290,6 +316,7 @@ class Supervisor:
                 await self._count_tries(session_id)
         except UNREADABLE as error:
             log.warning("session files cannot be settled", extra={"error": str(error)})
+            self._suspects[session_id] = f"no runner could repair it: {error}"
             self._failed_starts[session_id] += 1
             self._again.add(session_id)  # a fresh runner repairs its file (⚠25)
         finally:
@@ -311,14 +338,16 @@ class Supervisor:
                 )
 
     async def _give_up(self, session_id: SessionId, message: InboundMessage) -> None:
-        await self._with.inboxes.set_status(session_id, [(message.id, Status.FAILED)])
         log.error("message given up", extra={"row": message.id, "tries": message.tries})
         reference = message.correlation_id or message.id
         self._with.voice.answer(
             message,
             "I am sorry, I could not answer this message: the agent stopped every time it tried. "
             f"Please try again, or tell the operator this reference: {reference}.",
+            once_as=f"given-up-{session_id}-{message.seq}",
         )
+        # People are told first: a crash in between must not leave the message both failed and unmentioned (I4).
+        await self._with.inboxes.set_status(session_id, [(message.id, Status.FAILED)])
 
     async def _start_failed(self, session_id: SessionId, error: Exception) -> float:
         log.error("sandbox could not be started", exc_info=error)

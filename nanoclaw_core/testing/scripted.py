@@ -169,6 +169,8 @@ class ScriptedSandbox:
         await asyncio.wait([self._task])
         if self._task.cancelled():
             return SandboxExit(code=-15, reason="stopped")
+        if (error := self._task.exception()) is not None:
+            return SandboxExit(code=1, reason="exited", last_words=str(error))
         return SandboxExit(code=self._task.result(), reason="exited")
 
     async def stop(self, _grace_s: float) -> None:

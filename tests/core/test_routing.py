@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterable
 
+import apsw
 import pytest
 from hosting import running_host, until
 from nanoclaw_wire import inbound, session_files
@@ -203,7 +204,9 @@ def test_warning_01_one_wiring_that_fails_does_not_stop_the_next(instance: Insta
     asyncio.run(both_hear())
     damaged = sessions.find(instance.db, instance.group().id, f"room:{instance.room().id}")
     assert damaged is not None
-    (instance.places.home / "sessions" / damaged.id / "in" / "inbound.db").write_bytes(b"no database at all" * 100)
+    db = apsw.Connection(str(instance.places.home / "sessions" / damaged.id / "in" / "inbound.db"))
+    db.pragma("user_version", 99)  # of another version, so nothing can be done about it here
+    db.close()
     assert asyncio.run(second()) == ["echo: second"]
 
 

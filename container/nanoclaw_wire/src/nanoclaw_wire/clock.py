@@ -37,9 +37,9 @@ def from_text(text: str) -> datetime:
     cleaned = _OFFSET_WITHOUT_COLON.sub(r"\1:\2", text.strip().replace("z", "Z"))
     try:
         at = datetime.fromisoformat(cleaned)
-    except ValueError as error:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError) as error:  # the latter: before the first year, or after the last, in UTC
         raise ValueError(f"not a date and time: {text!r}; write it like 2026-01-05T15:04:00Z") from error
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def now_text() -> str:

@@ -209,6 +209,12 @@ def waiting(db: apsw.Connection, now: str) -> list[InboundMessage]:
     return [_message(row) for row in db.execute(f"{query} ORDER BY seq", (now,))]
 
 
+def unfinished(db: apsw.Connection) -> list[InboundMessage]:
+    """Return everything that is neither completed nor failed, oldest first."""
+    query = f"SELECT {_COLUMNS} FROM messages_in WHERE status IN ('pending', 'paused') ORDER BY seq"
+    return [_message(row) for row in db.execute(query)]
+
+
 def set_status(db: apsw.Connection, changes: Iterable[tuple[str, Status]]) -> None:
     """Set the status of messages by id, in one transaction; a completed or failed one never changes again."""
     with db:

@@ -101,6 +101,7 @@ class RunnerState:
     updated_at: str
 
 
+HIGHEST_NUMBER = 2**53  # nobody counts so far; beyond it a forged one would leave no room for the next
 _INSERT = """
 INSERT INTO messages_out (seq, id, kind, at, deliver_after, in_reply_to, channel, room, thread, content)
 VALUES (:seq, :id, :kind, :at, :deliver_after, :in_reply_to, :channel, :room, :thread, :content)
@@ -143,20 +144,35 @@ def write(
     return numbers
 
 
-def messages_after(db: apsw.Connection, seq: int, *, limit: int) -> list[OutboundMessage]:
+def messages_after(
+    db: apsw.Connection, seq: int, *, limit: int, bytes_at_most: int | None = None
+) -> list[OutboundMessage]:
     """Return the messages with a higher number, in order.
+
+    Args:
+        bytes_at_most: Stop behind the row with which their texts grow beyond this; None never.
 
     Raises:
         ValueError: A row has a kind that does not exist, or a value of a kind that its column does not take; the file
             was not written by a runner of ours.
     """
     query = f"SELECT {', '.join(_COLUMNS)} FROM messages_out WHERE seq > ? ORDER BY seq LIMIT ?"
-    found = []
+    found: list[OutboundMessage] = []
+    size = 0
     for row in db.execute(query, (seq, limit)):
         values = dict(zip(_COLUMNS, row, strict=True))
         _check_kinds(values, whole=("seq",), texts=("id", "kind", "at", "content"))
+        _check_number("seq", values["seq"], odd=True)
         found.append(OutboundMessage(**values | {"kind": OutKind(values["kind"])}))
+        size += sum(len(value) for value in row if isinstance(value, str))
+        if bytes_at_most is not None and size > bytes_at_most:
+            break
     return found
+
+
+def has_messages_after(db: apsw.Connection, seq: int) -> bool:
+    """Say whether there are messages with a higher number."""
+    return db.execute("SELECT 1 FROM messages_out WHERE seq > ? LIMIT 1", (seq,)).fetchone() is not None
 
 
 def acknowledgements_after(db: apsw.Connection, revision: int, *, limit: int) -> list[Acknowledgement]:
@@ -254,7 +270,14 @@ def _acknowledge(db: apsw.Connection, changes: Iterable[tuple[str, AckStatus]], 
 def _acknowledgement(row: tuple) -> Acknowledgement:  # type: ignore[type-arg]  # a row, named just below
     values = dict(zip(_ACKNOWLEDGEMENT.split(", "), row, strict=True))
     _check_kinds(values, whole=("revision",), texts=("message_id", "status", "changed_at"))
+    _check_number("revision", values["revision"], odd=False)
     return Acknowledgement(**values | {"status": AckStatus(values["status"])})
+
+
+def _check_number(name: str, number: int, *, odd: bool) -> None:
+    """Insist that a number is one that a runner could have counted to; our marks of what is known follow it."""
+    if number > HIGHEST_NUMBER or (odd and number % 2 == 0):
+        raise ValueError(f"{name} is {number}")
 
 
 def _check_kinds(values: Mapping[str, object], *, whole: Sequence[str], texts: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ turn these files to WAL.
 from __future__ import annotations
 
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -104,8 +105,16 @@ def open_writable(path: Path) -> apsw.Connection:
     return _checked(_configured(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)), path)
 
 
-def open_readable(path: Path, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> apsw.Connection:
+def open_readable(
+    path: Path,
+    *,
+    busy_timeout_ms: int = BUSY_TIMEOUT_MS,
+    prepare: Callable[[apsw.Connection], None] = lambda _db: None,
+) -> apsw.Connection:
     """Open the other side's file for reading, trusting nothing in it.
+
+    Args:
+        prepare: Called before anything is read, to set limits.
 
     A hot journal that a killed writer left is *not* rolled back here: SQLite answers `ReadOnlyError`, and only the
     file's own writer may repair it. Rolling back would follow the super-journal name that is stored in the journal and
@@ -122,6 +131,7 @@ def open_readable(path: Path, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> apsw
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW
     db = apsw.Connection(str(path), flags=flags, vfs=careful_files.vfs_name())
     db.set_busy_timeout(busy_timeout_ms)
+    prepare(db)
     for option in (
         apsw.SQLITE_DBCONFIG_DEFENSIVE,
         apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER,

@@ -1,0 +1,86 @@
+"""Telling a damaged session from one that merely cannot be read now.
+
+The judgement is made on connections of its own and on nothing but the session's files, so that trouble elsewhere (the
+central database, a runtime, a full disk) is never taken for theirs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+
+import apsw
+from nanoclaw_wire import PROTOCOL, inbound, outbound, session_files
+from nanoclaw_wire.layout import OUTBOX, STATE, Layout
+from nanoclaw_wire.session_files import NotARegularFile, WrongProtocol
+
+from nanoclaw_core.mailbox.outbox import open_outbound
+from nanoclaw_core.store.sessions import Session
+
+CHECK_CPU_S = 5.0  # for the pages of one outbound.db; a larger one is believed as far as it was looked at
+_MANGLED = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.SchemaChangeError, apsw.RangeError)
+
+
+def find_damage(layout: Layout, session: Session) -> str:
+    """Look through a session's files; return what is damaged, empty where nothing is or it cannot be said now.
+
+    Reads whole files: call it in a thread, and only where something went wrong.
+    """
+    return _of_inbound(layout.inbound_db) or _of_directories(layout) or _of_outbound(layout.outbound_db, session)
+
+
+def _of_inbound(path: Path) -> str:
+    if not path.exists():
+        return f"{path.name} is gone"
+    try:
+        # The system's own VFS, also for a look: closing a second descriptor of the file would drop our writer's locks.
+        with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+            db.set_busy_timeout(session_files.BUSY_TIMEOUT_MS)
+            found = db.pragma("user_version")
+            if found != PROTOCOL:  # a file of another version is whole; one of none is no session file
+                return "" if found else f"{path.name} is empty"
+            inbound.routing(db)
+            inbound.next_due(db)
+            return _of_pages(db, path)
+    except _MANGLED as error:
+        return f"{path.name}: {error}"
+    except apsw.Error:
+        return ""
+
+
+def _of_directories(layout: Layout) -> str:
+    for path in (layout.outgoing, layout.outgoing / OUTBOX, layout.outgoing / STATE):
+        with contextlib.suppress(FileNotFoundError):  # made anew
+            if not stat.S_ISDIR(path.lstat().st_mode):
+                return f"out/{path.name} is not a directory"
+    return ""
+
+
+def _of_outbound(path: Path, session: Session) -> str:
+    if not os.path.lexists(path):
+        return f"{path.name} is gone"
+    try:
+        with contextlib.closing(open_outbound(path)) as bounded:
+            outbound.messages_after(bounded, session.outbound_seq, limit=1)
+            outbound.acknowledgements_after(bounded, session.acknowledged_revision, limit=1)
+            outbound.claims(bounded, limit=1)
+            outbound.runner_state(bounded)
+            outbound.state(bounded, "")
+    except (*_MANGLED, apsw.TooBigError, apsw.InterruptError, NotARegularFile, WrongProtocol, ValueError) as error:
+        return f"{path.name}: {error}"
+    except (apsw.Error, OSError):
+        return ""
+    try:
+        with contextlib.closing(open_outbound(path, cpu_s=CHECK_CPU_S)) as db:
+            return _of_pages(db, path)
+    except _MANGLED as error:
+        return f"{path.name}: {error}"
+    except (apsw.Error, NotARegularFile, WrongProtocol, OSError):
+        return ""
+
+
+def _of_pages(db: apsw.Connection, path: Path) -> str:
+    found: str = db.execute("PRAGMA quick_check(1)").get
+    return "" if found == "ok" else f"{path.name}: {found.splitlines()[-1]}"

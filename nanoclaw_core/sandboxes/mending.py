@@ -1,0 +1,108 @@
+"""What happens when a session's files cannot be used: look whether they are damaged, and if so start afresh.
+
+One damaged session stops itself and nobody else; the operator finds one line in the log, and people are told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import apsw
+from attrs import frozen
+
+from nanoclaw_core.ids import SessionId
+from nanoclaw_core.mailbox.aside import Aside
+from nanoclaw_core.mailbox.damage import find_damage
+from nanoclaw_core.mailbox.directories import SessionDirectories
+from nanoclaw_core.store import sessions
+from nanoclaw_core.store.sessions import Session
+
+log = logging.getLogger(__name__)
+SAID_AGAIN_S = 60.0  # a sandbox that keeps its file unreadable must not fill the log
+
+
+@frozen(kw_only=True)
+class Tools:
+    """What mending works with.
+
+    Args:
+        retire: Ends everything that works on a session; returns when nothing does.
+        resume: Goes on with a fresh session, where something waits in it.
+    """
+
+    db: apsw.Connection
+    directories: SessionDirectories
+    aside: Aside
+    retire: Callable[[SessionId, str], Awaitable[None]]
+    resume: Callable[[SessionId], None]
+
+
+class Mending:
+    """Sets damaged sessions aside, each once."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._with = tools
+        self._under_way: dict[SessionId, asyncio.Task[None]] = {}
+        self._looks: dict[SessionId, asyncio.Task[bool]] = {}
+        self._said_at: dict[SessionId, float] = {}
+
+    def suspect(self, session_id: SessionId, reason: str) -> None:
+        """Note that a session's files could not be read, and look why; returns at once."""
+        now = asyncio.get_running_loop().time()
+        if session_id in self._under_way or now - self._said_at.get(session_id, -SAID_AGAIN_S) < SAID_AGAIN_S:
+            return
+        self._said_at[session_id] = now
+        log.warning("session files cannot be read", extra={"session": session_id, "reason": reason})
+        if session_id not in self._looks:
+            look = self._looks[session_id] = asyncio.create_task(self.look(session_id))
+            look.add_done_callback(lambda _done: self._looks.pop(session_id, None))
+
+    async def look(self, session_id: SessionId, beyond_hope: str = "") -> bool:
+        """Look whether a session is damaged; if so its setting aside begins.
+
+        Args:
+            beyond_hope: Why it is to be set aside even where its files look whole; empty where it is not.
+        """
+        session = sessions.get(self._with.db, session_id)
+        if session is None or session.status != "active":
+            return False
+        if session_id in self._under_way:
+            return True
+        layout = self._with.directories.layout(session_id)
+        reason = await asyncio.to_thread(find_damage, layout, session) or beyond_hope
+        if reason and session_id not in self._under_way:
+            task = self._under_way[session_id] = asyncio.create_task(self._set_aside(session, reason))
+            task.add_done_callback(partial(self._done, session_id))
+        return bool(reason)
+
+    async def mend(self, session_id: SessionId) -> bool:
+        """Look, and wait until a damaged session was set aside; False where it is not damaged."""
+        if not await self.look(session_id):
+            return False
+        task = self._under_way.get(session_id)
+        if task is not None:
+            await asyncio.wait([task])
+        return True
+
+    async def close(self) -> None:
+        """Give up what is under way; the next host finds the same damage."""
+        tasks = [*self._under_way.values(), *self._looks.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _set_aside(self, session: Session, reason: str) -> None:
+        try:
+            await self._with.retire(session.id, "its files are damaged")
+            fresh = await self._with.aside.set_aside(session, reason)
+        except Exception:  # the run fence: one session's trouble, and a full disk is part of it
+            log.exception("damaged session could not be set aside", extra={"session": session.id, "reason": reason})
+            return
+        self._with.resume(fresh.id)
+
+    def _done(self, session_id: SessionId, _task: asyncio.Task[None]) -> None:
+        self._under_way.pop(session_id, None)
+        self._said_at.pop(session_id, None)

@@ -1,0 +1,272 @@
+"""A session whose files are corrupt, cut short or gone stops alone, is set aside, and its conversation goes on.
+
+I4: nothing accepted is lost. I12: people are told in plain words. Defect 25: one session's trouble is its own.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+from hosting import running_host, until
+
+from nanoclaw_core import Attachment
+from nanoclaw_core.mailbox.aside import TRIES_AT_MOST, set_aside_before
+from nanoclaw_core.store import sessions
+from nanoclaw_core.store.sessions import Session
+from nanoclaw_core.testing.instance import Instance, make_instance
+from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, echo
+
+TOLD = "The files of this conversation were damaged."
+IN, OUT = "in/inbound.db", "out/outbound.db"
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[Instance]:
+    made = make_instance(tmp_path / "home", start_pauses_s=[0.01])
+    made.wire()
+    made.wire(room="other")
+    yield made
+    made.db.close()
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"no database at all" * 500)
+
+
+def emptiness(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def nothing(path: Path) -> None:
+    path.unlink()
+
+
+def half(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def a_mangled_page(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 4096)
+
+
+def a_missing_table(path: Path) -> None:
+    db = apsw.Connection(str(path))
+    db.execute("DROP TABLE messages_in" if path.name == "inbound.db" else "DROP TABLE messages_out")
+    db.close()
+
+
+DAMAGES = [garbage, emptiness, nothing, half, a_mangled_page, a_missing_table]
+
+
+def session_of(instance: Instance, room: str = "room") -> Session:
+    found = sessions.find(instance.db, instance.group().id, f"room:{instance.room(room).id}")
+    assert found is not None
+    return found
+
+
+def file_of(instance: Instance, name: str) -> Path:
+    return instance.places.home / "sessions" / session_of(instance).id / name
+
+
+def a_conversation(instance: Instance) -> None:
+    """Let a host have one, and stop it."""
+
+    async def scenario() -> None:
+        async with running_host(instance) as running:
+            await running.channel.say("before")
+            await running.channel.texts(1)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("name", [IN, OUT])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_invariant_04_after_damage_a_message_is_answered_in_a_fresh_session(
+    instance: Instance, damage: Callable[[Path], None], name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    a_conversation(instance)
+    damaged = session_of(instance)
+    damage(file_of(instance, name))
+
+    async def scenario() -> tuple[list[str], list[str]]:
+        async with running_host(instance) as running:
+            await running.channel.say("elsewhere", room="other")
+            await running.channel.texts(1)
+            await running.channel.say("after")
+            texts = await running.channel.texts(3)
+            return texts[:1], sorted(texts[1:])
+
+    others, ours = asyncio.run(scenario())
+    assert others == ["echo: elsewhere"]
+    assert ours[0].startswith(TOLD)
+    assert damaged.id in ours[0]
+    assert ours[1] == "echo: after"
+    (aside,) = set_aside_before(instance.places.home / "sessions")
+    assert aside.startswith(f"{damaged.id}.broken-")
+    assert session_of(instance).id != damaged.id
+    (line,) = [record for record in caplog.records if record.message == "session set aside"]
+    assert vars(line)["session"] == damaged.id
+    assert Path(name).name in vars(line)["reason"]
+    assert vars(line)["files"].endswith(aside)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_invariant_04_what_waits_when_only_the_outbound_side_is_damaged_is_answered_and_nothing_twice(
+    instance: Instance, damage: Callable[[Path], None]
+) -> None:
+    async def dies(runner: FakeRunner) -> int:
+        runner.answer(await runner.take(limit=1), "answered")
+        await asyncio.Event().wait()
+        return 0
+
+    async def first() -> None:
+        async with running_host(instance, runtime=ScriptedRuntime(dies)) as running:
+            await running.channel.say("one")
+            await running.channel.texts(1)
+            await running.channel.say("two")
+
+    async def second() -> list[str]:
+        async with running_host(instance) as running:
+            await running.channel.texts(2)
+            await running.host.machine.lanes.drained()
+            return await running.channel.texts(2)
+
+    asyncio.run(first())
+    damage(file_of(instance, OUT))
+    texts = asyncio.run(second())
+    assert texts[0].startswith(TOLD)
+    assert texts[1:] == ["echo: two"]
+
+
+def test_warning_25_damage_while_the_sandbox_runs_ends_it_and_the_message_is_answered(instance: Instance) -> None:
+    async def vandal(runner: FakeRunner) -> int:
+        if len(runtime.specs) > 1:
+            return await echo(runner)
+        await runner.take()
+        garbage(runner.files.outbound_db)
+        runner.bell.ring()
+        await asyncio.Event().wait()
+        return 0
+
+    runtime = ScriptedRuntime(vandal)
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=runtime) as running:
+            await running.channel.say("hi")
+            return await running.channel.texts(2)
+
+    texts = asyncio.run(scenario())
+    assert texts[0].startswith(TOLD)
+    assert texts[1] == "echo: hi"
+
+
+def test_a_sandbox_that_breaks_every_session_is_given_up_and_people_are_told(instance: Instance) -> None:
+    async def vandal(runner: FakeRunner) -> int:
+        await runner.take()
+        garbage(runner.files.outbound_db)
+        return 1
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=ScriptedRuntime(vandal)) as running:
+            await running.channel.say("hi")
+            return await running.channel.texts(TRIES_AT_MOST + 1)
+
+    texts = asyncio.run(scenario())
+    assert "put it in other words" in texts[-1]
+    assert len(set_aside_before(instance.places.home / "sessions")) == TRIES_AT_MOST + 1
+
+
+def test_a_file_that_no_runner_can_repair_is_set_aside_in_the_end(instance: Instance) -> None:
+    """A directory in the journal's place: every runner fails to open its file, and the host must not repair it."""
+    a_conversation(instance)
+    journal = file_of(instance, "out/outbound.db-journal")
+    journal.unlink(missing_ok=True)
+    journal.mkdir()
+
+    async def scenario() -> list[str]:
+        async with running_host(instance) as running:
+            await running.channel.say("hi")
+            return await running.channel.texts(2)
+
+    texts = asyncio.run(scenario())
+    assert sorted(text[:8] for text in texts) == sorted([TOLD[:8], "echo: hi"])
+
+
+def test_a_directory_that_became_a_link_is_damage_and_nothing_behind_it_is_touched(instance: Instance) -> None:
+    a_conversation(instance)
+    outside = instance.places.home / "outside"
+    outside.mkdir()
+    outbox = file_of(instance, "out/outbox")
+    outbox.rmdir()
+    outbox.symlink_to(outside)
+
+    async def scenario() -> None:
+        async with running_host(instance) as running:
+            await running.channel.say("hi")
+            await running.channel.texts(1)
+
+    asyncio.run(scenario())
+    assert list(outside.iterdir()) == []
+
+
+def test_a_host_that_starts_finds_the_damage_of_a_session_with_work(instance: Instance) -> None:
+    async def never(_runner: FakeRunner) -> int:
+        await asyncio.Event().wait()
+        return 0
+
+    async def first() -> None:
+        async with running_host(instance, runtime=ScriptedRuntime(never)) as running:
+            await running.channel.say("hi")
+
+    async def second() -> list[str]:
+        async with running_host(instance) as running:
+            return await running.channel.texts(1)
+
+    asyncio.run(first())
+    garbage(file_of(instance, IN))
+    (told,) = asyncio.run(second())
+    assert told.startswith(TOLD)
+    assert "please send it again" in told
+
+
+def test_a_whole_session_is_not_set_aside_because_the_runtime_fails(instance: Instance) -> None:
+    async def scenario() -> list[str]:
+        runtime = ScriptedRuntime()
+        runtime.troubles = [ValueError("a runtime's own trouble"), apsw.CorruptError("somebody else's")]
+        async with running_host(instance, runtime=runtime) as running:
+            await running.channel.say("hi")
+            await until(lambda: any(one.message.text == "echo: hi" for one in running.channel.delivered))
+            return [one.message.text for one in running.channel.delivered]
+
+    assert "echo: hi" in asyncio.run(scenario())
+    assert set_aside_before(instance.places.home / "sessions") == []
+
+
+def test_invariant_04_attachments_go_along_with_their_message(instance: Instance) -> None:
+    async def never(runner: FakeRunner) -> int:
+        await runner.take()
+        garbage(runner.files.outbound_db)
+        return 1
+
+    async def looks(runner: FakeRunner) -> int:
+        if len(runtime.specs) == 1:
+            return await never(runner)
+        messages = await runner.take()
+        (attachment,) = json.loads(messages[-1].content)["attachments"]
+        runner.answer(messages, (runner.files.incoming / attachment["path"]).read_text())
+        return 0
+
+    runtime = ScriptedRuntime(looks)
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=runtime) as running:
+            await running.channel.say("look", attachments=[Attachment(name="a.txt", content=b"its words")])
+            return await running.channel.texts(2)
+
+    assert asyncio.run(scenario())[1] == "its words"
