@@ -15,7 +15,7 @@ from attrs import evolve
 from nanoclaw_runner.provider import ProviderContext, Tool, ToolError
 from nanoclaw_wire.events import Alive, Error, ErrorClass, Event, Init, Progress, Result, ToolEnded, ToolStarted
 
-from nanoclaw_provider_mock.script import Script, Step, ToolCall, read_steps
+from nanoclaw_provider_mock.script import Script, Step, ToolCall, keep, read_steps
 from nanoclaw_provider_mock.words import Heard, honest, listen, wrap
 
 
@@ -33,7 +33,7 @@ class Conversation:
     def count(self) -> int:
         """Count one more turn, and return its number."""
         self.turns += 1
-        self._path.write_text(json.dumps({"turns": self.turns}), encoding="utf-8")
+        keep(self._path, {"turns": self.turns})
         return self.turns
 
 

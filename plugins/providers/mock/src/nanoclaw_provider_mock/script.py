@@ -76,9 +76,16 @@ class Script:
             has_uses = step.times is None or self._used[index] < step.times
             if has_uses and re.search(step.match, prompt):
                 self._used[index] += 1
-                self._uses.write_text(json.dumps(self._used), encoding="utf-8")
+                keep(self._uses, self._used)
                 return step
         return None
+
+
+def keep(path: Path, value: object) -> None:
+    """Write a value as JSON, whole or not at all: whoever is killed over it leaves what was there before."""
+    beside = path.with_suffix(".new")
+    beside.write_text(json.dumps(value), encoding="utf-8")
+    beside.replace(path)
 
 
 def read_steps(options: Mapping[str, str]) -> list[Step]:
