@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import field, frozen
+from nanoclaw_wire.outbound import TEXT_AT_MOST
 
 from nanoclaw_core.descriptors.messages import Card, CardOption
-
-TEXT_AT_MOST = 1_000_000  # characters; a platform splits or refuses long before
 
 
 class Malformed(ValueError):

@@ -79,10 +79,11 @@ class Pump:
             self.rang(session_id)
         return taken is not None
 
-    async def drain(self, session_id: SessionId) -> None:
-        """Pass on everything that is there, others taking their turns in between."""
+    async def drain(self, session_id: SessionId) -> bool:
+        """Pass on everything that is there, others taking their turns in between; return False as `look` does."""
         while (taken := self._take(session_id)) is not None and taken.has_more:  # noqa: ASYNC110  # lanes ring nobody
             await asyncio.sleep(0.0 if self._has_room(session_id) else FRUITLESS_PAUSE_S)
+        return taken is not None
 
     def forget(self, session_id: SessionId) -> None:
         """The session's sandbox is gone."""

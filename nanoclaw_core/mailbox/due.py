@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import apsw
-from nanoclaw_wire import clock
+from nanoclaw_wire.inbound import EVER
 
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.store import sessions
@@ -30,7 +30,7 @@ class DueMarks:
         self._writing[session_id] += 1
         try:
             if session_id not in self._marked:
-                self._set(session_id, clock.now_text())
+                self._set(session_id, EVER)
             yield
         finally:
             self._writing[session_id] -= 1

@@ -33,7 +33,7 @@ from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.directories import SessionDirectories
 from nanoclaw_core.mailbox.due import DueMarks
 from nanoclaw_core.mailbox.inbox import Inboxes
-from nanoclaw_core.mailbox.outbox import Outboxes
+from nanoclaw_core.mailbox.outbox import NeedsItsRunner, Outboxes
 from nanoclaw_core.mailbox.settlement import Settlement
 from nanoclaw_core.sandboxes.preparation import Preparation, write_runner_config
 from nanoclaw_core.sandboxes.stuck import pause_before_retry
@@ -56,6 +56,7 @@ class Running:
     Args:
         ending: Why the host ends it; empty while it does not.
         blames_messages: True where its end counts as a failed try of what it was working on.
+        is_drained: False where the last look at what it wrote failed.
         ignored: Messages it had not taken at the last sweep, with the time of the first one that found them so.
     """
 
@@ -66,6 +67,7 @@ class Running:
     started_at: datetime = field(factory=clock.now)
     ending: str = ""
     blames_messages: bool = True
+    is_drained: bool = True
     ignored: dict[str, datetime] = field(factory=dict)
 
 
@@ -293,7 +295,8 @@ class Supervisor:
 
     async def _leave(self, session_id: SessionId, current: Running) -> None:
         await self._hang_up(session_id, current.bell)
-        await self._with.pump.drain(session_id)  # what it wrote last is delivered now, not at the next sweep (⚠24)
+        # What it wrote last is delivered now, not at the next sweep (⚠24).
+        current.is_drained = await self._with.pump.drain(session_id)
         self._with.pump.forget(session_id)
 
     async def _hang_up(self, session_id: SessionId, bell: Bell) -> None:
@@ -311,6 +314,8 @@ class Supervisor:
             extra["last_words"] = ended.last_words[-1_000:]
         log.log(logging.WARNING if died else logging.INFO, "sandbox ended", extra=extra)
         try:
+            if not current.is_drained:  # what it says is done may rest on what nobody could read
+                raise NeedsItsRunner("what it wrote last cannot be read")
             await self._with.settlement.settle(session_id)
             if died or (current.ending and current.blames_messages):
                 await self._count_tries(session_id)

@@ -81,8 +81,8 @@ def create(
 
 
 def due(db: apsw.Connection, now: str) -> list[SessionId]:
-    """Return the active sessions that need a sandbox, the longest waiting first."""
-    query = "SELECT id FROM sessions WHERE due_at <= ? AND status = 'active' ORDER BY due_at"
+    """Return the active sessions that need a sandbox, in the order of their dates, then the oldest first."""
+    query = "SELECT id FROM sessions WHERE due_at <= ? AND status = 'active' ORDER BY due_at, created_at"
     return [SessionId(found) for (found,) in db.execute(query, (now,))]
 
 

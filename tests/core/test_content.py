@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nanoclaw_wire.outbound import TEXT_AT_MOST
 
 from nanoclaw_core import Card, CardOption
-from nanoclaw_core.delivery.content import TEXT_AT_MOST, Malformed, Message, Request, read_message, read_request
+from nanoclaw_core.delivery.content import Malformed, Message, Request, read_message, read_request
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -8,7 +8,7 @@ import random
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,18 @@ class Series:
                 while self.kills < kills:
                     async with self._host() as pid:
                         await self._haunt(pid, kills)
+                await self._settle()
+            finally:
+                await self.platform.close()
+
+    async def run_quietly(self, messages: Sequence[tuple[str, str]]) -> None:
+        """Kill nobody: let people write all this at once, and wait until everything is answered."""
+        async with self._zygote():
+            await self.platform.open()
+            try:
+                for number, (room, text) in enumerate(messages, 1):
+                    self._written = number
+                    self.platform.write(f"p-{number}", room, text)
                 await self._settle()
             finally:
                 await self.platform.close()

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from attrs import frozen
+from nanoclaw_wire.outbound import TEXT_AT_MOST
+
+CUT_OFF = "\n[cut off here: the message was too long]"
 
 
 @frozen(kw_only=True)
@@ -48,6 +51,12 @@ def as_text(value: object) -> str:
 def clean(text: str) -> str:
     """Replace what no encoder takes: halves of surrogate pairs, and NUL."""
     return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def sendable(text: str) -> str:
+    """Return a text as the host takes it: clean, and cut off where it is longer than any message may be."""
+    text = clean(text)
+    return text if len(text) <= TEXT_AT_MOST else text[: TEXT_AT_MOST - len(CUT_OFF)] + CUT_OFF
 
 
 def sender(content: Mapping[str, Any]) -> str:

@@ -34,7 +34,7 @@ class Messenger:
         """Write a message; see `ToolHost`."""
         if not text.strip():
             raise ToolError("The text is empty. Say what should be sent.")
-        return self._send(self._post.to_place(self.resolve(to), {"text": content.clean(text)}))
+        return self._send(self._post.to_place(self.resolve(to), {"text": content.sendable(text)}))
 
     async def send_file(self, path: str, to: str | None, text: str, name: str | None) -> int:
         """Copy a file to where the host takes it, and write the message that carries it.
@@ -59,7 +59,7 @@ class Messenger:
         except OSError as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise ToolError(f"The file {path!r} could not be copied: {error.strerror}.") from error
-        values = {"text": content.clean(text), "files": [shown]}
+        values = {"text": content.sendable(text), "files": [shown]}
         return self._send(self._post.to_place(place, values, message_id))
 
     async def operate(self, seq: int, values: Mapping[str, Any]) -> None:

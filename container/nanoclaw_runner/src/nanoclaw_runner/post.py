@@ -88,7 +88,7 @@ def chat(target: Target, values: dict[str, Any], message_id: str | None = None) 
 
 def words(target: Target, text: str) -> NewOutbound:
     """Make a chat message of text alone."""
-    return chat(target, {"text": content.clean(text)})
+    return chat(target, {"text": content.sendable(text)})
 
 
 def action(name: str, request_id: str, arguments: dict[str, Any], in_reply_to: str | None) -> NewOutbound:

@@ -14,6 +14,7 @@ from attrs import asdict, frozen
 from nanoclaw_wire.sequence import next_even
 
 AGENT_CHANNEL = "agent"
+EVER = "0001-01-01T00:00:00.000Z"
 """The channel of what another agent wrote; its rooms are ids of agent groups."""
 
 
@@ -198,8 +199,12 @@ def latest_from(db: apsw.Connection, channel: str, room: str) -> InboundMessage 
 
 
 def next_due(db: apsw.Connection) -> str | None:
-    """Return when the next message wants a sandbox (clock text form), None where none waits."""
-    at: str | None = db.execute(f"SELECT min(coalesce(process_after, at)) FROM messages_in WHERE {_WAKES}").get
+    """Return when the next message wants a sandbox (clock text form), None where none waits.
+
+    What has no date wants one since ever, not since it came: the clock may have been set back in between.
+    """
+    query = f"SELECT min(coalesce(process_after, ?)) FROM messages_in WHERE {_WAKES}"
+    at: str | None = db.execute(query, (EVER,)).get
     return at
 
 

@@ -101,6 +101,7 @@ class RunnerState:
     updated_at: str
 
 
+TEXT_AT_MOST = 1_000_000  # characters of one text; the host refuses more, and a platform splits long before
 HIGHEST_NUMBER = 2**53  # nobody counts so far; beyond it a forged one would leave no room for the next
 _INSERT = """
 INSERT INTO messages_out (seq, id, kind, at, deliver_after, in_reply_to, channel, room, thread, content)
