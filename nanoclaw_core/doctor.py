@@ -159,24 +159,41 @@ async def _runtimes(parts: Parts, places: Places, settings: Settings, environmen
             finally:
                 await adapter.close()
 
-        findings = [await _fenced_look(name, partial(look, parts.runtimes[name])) for name in sorted(parts.runtimes)]
+        looks = [await _fenced_look(name, partial(look, parts.runtimes[name])) for name in sorted(parts.runtimes)]
+    findings = [finding for finding, _ in looks]
     if not any(one.state is Health.OK for one in findings):
         remedy = "Install Docker or bubblewrap; without either only agents that run no tools can answer."
-        findings.append(_warning("runtimes", "isolation", "no runtime isolates agents", remedy))
+        is_stuck = _needs_isolation(parts, settings, environment) and not any(runs_tools for _, runs_tools in looks)
+        state = Health.PROBLEM if is_stuck else Health.WARNING
+        detail = "no runtime isolates agents"
+        findings.append(Finding(area="runtimes", name="isolation", state=state, detail=detail, remedy=remedy))
     return findings
 
 
-async def _fenced_look(name: str, look: Callable[[], Awaitable[Readiness]]) -> Finding:
+def _needs_isolation(parts: Parts, settings: Settings, environment: Mapping[str, str]) -> bool:
+    """Say whether the default provider has what it needs, and runs tools."""
+    offer = parts.providers.get(settings.core.provider)
+    if offer is None or not offer.item.runs_tools:
+        return False
+    try:
+        return not why_missing(offer.item.upstreams(parts.plugin_settings.get(offer.plugin), environment))
+    except Exception:  # the call fence: what is wrong with the provider is said beside its name
+        return False
+
+
+async def _fenced_look(name: str, look: Callable[[], Awaitable[Readiness]]) -> tuple[Finding, bool]:
+    """Look at a runtime; return what was found, and whether it takes agents that run tools."""
     try:
         async with asyncio.timeout(LOOK_TIMEOUT_S):
             readiness = await look()
         state = Health.OK if readiness.ready and readiness.isolates else Health.WARNING
-        return Finding(area="runtimes", name=name, state=state, detail=readiness.detail, remedy=readiness.remedy)
+        found = Finding(area="runtimes", name=name, state=state, detail=readiness.detail, remedy=readiness.remedy)
+        return found, readiness.ready and (readiness.isolates or readiness.takes_tools_unisolated)
     except TimeoutError:
         detail = f"did not answer within {LOOK_TIMEOUT_S:.0f} s"
-        return _problem("runtimes", name, detail, "Look whether its engine hangs.")
+        return _problem("runtimes", name, detail, "Look whether its engine hangs."), False
     except Exception as error:  # the call fence: a runtime is a plugin's code
-        return _problem("runtimes", name, f"{type(error).__name__}: {error}", "Mend or upgrade the plugin.")
+        return _problem("runtimes", name, f"{type(error).__name__}: {error}", "Mend or upgrade the plugin."), False
 
 
 def _providers(parts: Parts, settings: Settings, environment: Mapping[str, str]) -> list[Finding]:

@@ -4,6 +4,8 @@ import asyncio
 import io
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,3 +127,15 @@ def test_configuring_writes_to_the_instances_log_file(tmp_path: Path) -> None:
     text = (tmp_path / "logs" / "nanoclaw.log").read_text(encoding="utf-8")
     assert text.endswith("written value=ä\n")
     assert "not written" not in text
+
+
+def test_a_terminal_is_told_what_went_wrong_and_the_file_where(tmp_path: Path) -> None:
+    script = (
+        "import logging, sys, pathlib; from nanoclaw_core import configure_logs\n"
+        "configure_logs('info', pathlib.Path(sys.argv[1]), to_stderr=True)\n"
+        "try: 1 / 0\nexcept ZeroDivisionError: logging.getLogger('nanoclaw.mine').exception('part failed')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    (line,) = done.stderr.splitlines()
+    assert line.endswith(' ERROR nanoclaw.mine part failed error="ZeroDivisionError: division by zero"')
+    assert "Traceback" in (tmp_path / "nanoclaw.log").read_text(encoding="utf-8")
