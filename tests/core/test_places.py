@@ -3,8 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from hosting import running_host, until
-
+from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance, make_instance
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
 

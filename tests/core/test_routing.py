@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 import apsw
 import pytest
-from hosting import running_host, until
 from nanoclaw_wire import inbound, session_files
 from nanoclaw_wire.inbound import InboundMessage, Routing
 
@@ -14,6 +13,7 @@ from nanoclaw_core import Attachment, Inbound, InvalidArguments, Outcome, Receip
 from nanoclaw_core.store import rooms, sessions
 from nanoclaw_core.store.rooms import EngageMode, IgnoredPolicy, SessionMode
 from nanoclaw_core.store.sessions import Session
+from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.recorder import RecorderChannel
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime

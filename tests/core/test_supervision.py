@@ -9,12 +9,12 @@ from pathlib import Path
 import apsw
 import pytest
 from attrs import evolve
-from hosting import running_host, until
 from nanoclaw_wire import config, inbound, outbound, session_files
 from nanoclaw_wire.outbound import AckStatus
 
 from nanoclaw_core import Address, AlreadyRunning, Host, Readiness, SandboxFailed, SandboxRefused
 from nanoclaw_core.store import agents, sessions
+from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance, make_instance
 from nanoclaw_core.testing.recorder import RecorderChannel
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, echo

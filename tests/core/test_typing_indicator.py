@@ -3,10 +3,9 @@
 import asyncio
 import time
 
-from hosting import until
-
 from nanoclaw_core import Address, SessionId
 from nanoclaw_core.delivery.typing_indicator import ALIVE_S, GRACE_S, PAUSE_S, REFRESH_S, TypingIndicator
+from nanoclaw_core.testing.hosting import until
 
 ROOM = Address("chat", "r", None)
 SESSION = SessionId("ses-1")

@@ -2,10 +2,9 @@
 
 import asyncio
 
-from hosting import running_host
-
 from nanoclaw_core import Outcome, Receipt
 from nanoclaw_core.store import agents, sessions
+from nanoclaw_core.testing.hosting import running_host
 from nanoclaw_core.testing.instance import Instance
 
 

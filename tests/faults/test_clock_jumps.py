@@ -7,10 +7,10 @@ from pathlib import Path
 
 import apsw
 import pytest
-from hosting import running_host
 from nanoclaw_wire import clock
 
 from nanoclaw_core import Inbound
+from nanoclaw_core.testing.hosting import running_host
 from nanoclaw_core.testing.instance import Instance, make_instance
 from nanoclaw_core.testing.recorder import RecorderChannel
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, echo

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import apsw
 import pytest
-from hosting import running_host, until
 
 from nanoclaw_core import Attachment
 from nanoclaw_core.mailbox.aside import TRIES_AT_MOST, set_aside_before
 from nanoclaw_core.store import sessions
 from nanoclaw_core.store.sessions import Session
+from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance, make_instance
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, echo
 
