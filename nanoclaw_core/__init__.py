@@ -21,7 +21,6 @@ _HOMES = {
     ),
     "descriptors.services": "Door Gateway RunningService Service",
     "descriptors.votes": "Access Admission Caller DeliveryRequest Step StepKind Verdict Vote",
-    "doctor": "Finding Health examine",
     "errors": (
         "AlreadyRunning ApprovalPending DeliveryRefused Forbidden InvalidArguments MigrationError NanoclawError"
         " NotFound PluginError SandboxFailed SandboxRefused SettingsError TransportError UnknownCommand"
@@ -30,8 +29,8 @@ _HOMES = {
     "host": "Host",
     "ids": "ApprovalId DeliveryId GroupId RoomId SessionId UserId WiringId",
     "instance": "initialise is_instance",
-    "installed": "installed_sandbox_parts",
     "logs": "configure_logs",
+    "parts": "installed_sandbox_parts",
     "plugins": "Plugins",
     "settings": "CoreSettings Settings load_settings",
 }

@@ -39,7 +39,6 @@ from nanoclaw_core.descriptors.runtimes import (
 )
 from nanoclaw_core.descriptors.services import Door, Gateway, RunningService, Service
 from nanoclaw_core.descriptors.votes import Access, Admission, Caller, DeliveryRequest, Step, StepKind, Verdict, Vote
-from nanoclaw_core.doctor import Finding, Health, examine
 from nanoclaw_core.errors import (
     AlreadyRunning,
     ApprovalPending,
@@ -59,9 +58,9 @@ from nanoclaw_core.errors import (
 from nanoclaw_core.hookspecs import hookimpl
 from nanoclaw_core.host import Host
 from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, RoomId, SessionId, UserId, WiringId
-from nanoclaw_core.installed import installed_sandbox_parts
 from nanoclaw_core.instance import initialise, is_instance
 from nanoclaw_core.logs import configure_logs
+from nanoclaw_core.parts import installed_sandbox_parts
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.settings import CoreSettings, Settings, load_settings
 
@@ -70,15 +69,14 @@ __version__: str
 __all__ = [
     "Access", "Action", "Address", "Admission", "AlreadyRunning", "ApprovalHandler", "ApprovalId",
     "ApprovalPending", "Attachment", "Caller", "Card", "CardOption", "Channel", "ChannelAdapter",
-    "CoreSettings", "DeliveryId", "DeliveryRefused", "DeliveryRequest", "Door", "Finding", "Forbidden",
-    "Gateway", "GroupId", "Health", "Host", "Inbound", "InvalidArguments", "Limits", "Migration",
-    "MigrationError", "Mount", "NanoclawError", "Network", "NotFound", "Outbound", "OutboundFile", "Outcome",
-    "Parameter", "PluginContext", "PluginError", "Plugins", "Provider", "Quoted", "Readiness", "Receipt",
-    "Receive", "Resource", "RoomId", "Roster", "RunningService", "Runtime", "RuntimeAdapter", "Sandbox",
-    "SandboxExit", "SandboxFailed", "SandboxPart", "SandboxRefused", "SandboxSpec", "Service", "SessionId",
-    "Settings", "SettingsError", "ShowsStatus", "ShowsTyping", "Step", "StepKind", "Sweep", "TokenCount",
-    "TransportError", "UnknownCommand", "Upstream", "UsageReader", "UserId", "Verb", "Verdict", "Vote",
-    "WiringId", "configure_logs", "examine", "hookimpl", "initialise", "installed_sandbox_parts", "is_instance",
-    "load_settings",
+    "CoreSettings", "DeliveryId", "DeliveryRefused", "DeliveryRequest", "Door", "Forbidden", "Gateway",
+    "GroupId", "Host", "Inbound", "InvalidArguments", "Limits", "Migration", "MigrationError", "Mount",
+    "NanoclawError", "Network", "NotFound", "Outbound", "OutboundFile", "Outcome", "Parameter", "PluginContext",
+    "PluginError", "Plugins", "Provider", "Quoted", "Readiness", "Receipt", "Receive", "Resource", "RoomId",
+    "Roster", "RunningService", "Runtime", "RuntimeAdapter", "Sandbox", "SandboxExit", "SandboxFailed",
+    "SandboxPart", "SandboxRefused", "SandboxSpec", "Service", "SessionId", "Settings", "SettingsError",
+    "ShowsStatus", "ShowsTyping", "Step", "StepKind", "Sweep", "TokenCount", "TransportError", "UnknownCommand",
+    "Upstream", "UsageReader", "UserId", "Verb", "Verdict", "Vote", "WiringId", "configure_logs", "hookimpl",
+    "initialise", "installed_sandbox_parts", "is_instance", "load_settings",
 ]
 # fmt: on

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import apsw
@@ -87,23 +87,19 @@ class Places:
             ) from error
 
 
-@frozen(kw_only=True)
-class Initialised:
-    """What `initialise` made; empty where everything was there."""
-
-    created: Sequence[str]
-
-
 def is_instance(home: Path) -> bool:
     """Say whether a directory is an instance: whether it has settings and a database."""
     return (home / FILE_NAME).exists() and Places(home=home).database.exists()
 
 
-def initialise(home: Path, *, environment: Mapping[str, str], room: tuple[str, str] = TERMINAL_ROOM) -> Initialised:
+def initialise(home: Path, *, environment: Mapping[str, str], room: tuple[str, str] = TERMINAL_ROOM) -> list[str]:
     """Make an instance whose first agent answers in one room; what is there already stays.
 
     Args:
         room: Channel and room, the terminal's unless an application brings a channel of its own.
+
+    Returns:
+        What was made, in words; empty where everything was there.
 
     Raises:
         NanoclawError: A directory cannot be made, or a settings file that is there is broken.
@@ -122,7 +118,7 @@ def initialise(home: Path, *, environment: Mapping[str, str], room: tuple[str, s
         created += _first_agent(db, places, room)
     finally:
         db.close()
-    return Initialised(created=created)
+    return created
 
 
 def open_database(places: Places) -> apsw.Connection:

@@ -83,6 +83,17 @@ def collect(plugins: Plugins) -> Parts:
     )
 
 
+def installed_sandbox_parts(settings: Settings, environment: Mapping[str, str]) -> Sequence[SandboxPart]:
+    """Return what the installed plugins want inside the sandbox image, as a host with these settings would.
+
+    Raises:
+        PluginError: Two plugins offer one name; the message names both distributions.
+    """
+    plugins = Plugins()
+    plugins.load_installed(frozenset(settings.core.disabled_plugins))
+    return with_settings(collect(plugins), plugins, settings, environment).for_sandboxes()
+
+
 def with_settings(parts: Parts, plugins: Plugins, settings: Settings, environment: Mapping[str, str]) -> Parts:
     """Give each plugin its settings; one whose settings do not fit is recorded as failed and left out."""
     structured: dict[str, Any] = {}

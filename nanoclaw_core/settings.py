@@ -125,12 +125,6 @@ class Settings:
         return _structure(resolved, shape, f"[plugins.{name}]")
 
 
-def home_directory(environment: Mapping[str, str]) -> Path:
-    """Return `$NANOCLAW_HOME`, or `~/.nanoclaw`."""
-    chosen = environment.get("NANOCLAW_HOME") or "~/.nanoclaw"
-    return Path(os.path.abspath(os.path.expanduser(chosen)))  # noqa: PTH100, PTH111  # a home that does not exist yet
-
-
 def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
     """Read an instance's nanoclaw.toml; a missing file means defaults.
 

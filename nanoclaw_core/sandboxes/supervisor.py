@@ -267,8 +267,8 @@ class Supervisor:
         plan = await self._with.preparation.plan(session, files)
         write_runner_config(files.config, plan.config)
         bell = Bell(files.bell, on_ring=partial(self._with.pump.rang, session.id))
-        await bell.open()
         try:
+            await bell.open()
             if plan.upstreams and self._with.gateway is not None:
                 door = Door(
                     session_id=session.id,

@@ -11,7 +11,7 @@ from attrs import asdict, evolve, field, frozen
 from nanoclaw_wire import clock
 
 from nanoclaw_core.ids import GroupId, new_id
-from nanoclaw_core.store.connection import insert, row, rows, write
+from nanoclaw_core.store.connection import insert, row, write
 
 
 @frozen(kw_only=True)
@@ -89,11 +89,6 @@ def get(db: apsw.Connection, group_id: GroupId) -> AgentGroup | None:
 def by_folder(db: apsw.Connection, folder: str) -> AgentGroup | None:
     """Return the agent group with a folder, or None."""
     return row(db, AgentGroup, "agent_groups WHERE folder = ?", (folder,))
-
-
-def all_groups(db: apsw.Connection) -> list[AgentGroup]:
-    """Return all agent groups, oldest first."""
-    return rows(db, AgentGroup, "agent_groups ORDER BY created_at, id")
 
 
 def config_of(db: apsw.Connection, group_id: GroupId) -> ContainerConfig:

@@ -7,7 +7,7 @@ from attrs import frozen
 from nanoclaw_wire import clock
 
 from nanoclaw_core.ids import GroupId, RoomId, SessionId, new_id
-from nanoclaw_core.store.connection import insert, row, rows
+from nanoclaw_core.store.connection import insert, row
 
 
 @frozen(kw_only=True)
@@ -48,11 +48,6 @@ def find(db: apsw.Connection, group_id: GroupId, conversation: str) -> Session |
 def get(db: apsw.Connection, session_id: SessionId) -> Session | None:
     """Return a session, or None."""
     return row(db, Session, "sessions WHERE id = ?", (session_id,))
-
-
-def all_active(db: apsw.Connection) -> list[Session]:
-    """Return all active sessions, oldest first."""
-    return rows(db, Session, "sessions WHERE status = 'active' ORDER BY created_at, id")
 
 
 def create(

@@ -11,7 +11,9 @@ from nanoclaw_core.instance import Places, create_agent_group, open_database
 from nanoclaw_core.settings import CoreSettings, Settings
 from nanoclaw_core.store import agents, rooms
 from nanoclaw_core.store.agents import AgentGroup
+from nanoclaw_core.store.connection import rows
 from nanoclaw_core.store.rooms import EngageMode, MessagingGroup, Wiring
+from nanoclaw_core.store.sessions import Session
 
 
 @define(kw_only=True, eq=False)
@@ -53,6 +55,14 @@ class Instance:
         """Return an agent group, made where it is missing."""
         found = agents.by_folder(self.db, folder)
         return found or create_agent_group(self.db, self.places, name=folder.title(), folder=folder)
+
+    def groups(self) -> list[AgentGroup]:
+        """Return all agent groups, oldest first."""
+        return rows(self.db, AgentGroup, "agent_groups ORDER BY created_at, id")
+
+    def sessions(self) -> list[Session]:
+        """Return all active sessions, oldest first."""
+        return rows(self.db, Session, "sessions WHERE status = 'active' ORDER BY created_at, id")
 
     def room(self, room: str = "room", channel: str = "recorder") -> MessagingGroup:
         """Return a messaging group that must exist."""

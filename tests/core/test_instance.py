@@ -17,7 +17,8 @@ def test_a_first_instance_has_an_agent_its_terminal_and_an_owner(tmp_path: Path)
     places = Places(home=tmp_path / "home")
     assert load_settings(places.home, {}).core.owners == [OPERATOR]
     db = open_database(places)
-    (group,) = agents.all_groups(db)
+    group = agents.by_folder(db, "main")
+    assert group is not None
     room = rooms.find(db, "terminal", "local")
     assert room is not None
     (wiring,) = rooms.wirings_of(db, room.id)
@@ -27,10 +28,10 @@ def test_a_first_instance_has_an_agent_its_terminal_and_an_owner(tmp_path: Path)
 
 
 def test_making_it_again_changes_nothing_and_says_so(tmp_path: Path) -> None:
-    assert len(initialise(tmp_path, environment={}).created) == 3
+    assert len(initialise(tmp_path, environment={})) == 3
     (tmp_path / "groups" / "main" / "CLAUDE.md").write_text("mine")
     (tmp_path / "nanoclaw.toml").write_text("[core]\nprovider = 'mock'\n")
-    assert initialise(tmp_path, environment={}).created == []
+    assert initialise(tmp_path, environment={}) == []
     assert (tmp_path / "groups" / "main" / "CLAUDE.md").read_text() == "mine"
     assert load_settings(tmp_path, {}).core.provider == "mock"
 
@@ -40,7 +41,7 @@ def test_what_is_missing_is_made_and_the_rest_stays(tmp_path: Path) -> None:
     db = open_database(Places(home=tmp_path))
     db.execute("DELETE FROM messaging_groups")
     db.close()
-    assert initialise(tmp_path, environment={}).created == ["wiring of the terminal"]
+    assert initialise(tmp_path, environment={}) == ["wiring of the terminal"]
 
 
 def test_a_room_that_wrote_before_there_was_an_agent_is_wired(tmp_path: Path) -> None:
@@ -50,7 +51,7 @@ def test_a_room_that_wrote_before_there_was_an_agent_is_wired(tmp_path: Path) ->
     db = open_database(places)
     rooms.create(db, channel="terminal", room="local", name="terminal", is_group=False)
     db.close()
-    assert initialise(tmp_path, environment={}).created == ["agent group main", "wiring of the terminal"]
+    assert initialise(tmp_path, environment={}) == ["agent group main", "wiring of the terminal"]
 
 
 def test_settings_alone_are_no_instance_yet(tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ def test_warning_16_a_folder_that_is_no_safe_name_is_refused_and_nothing_is_made
     with pytest.raises(InvalidArguments, match="folder"):
         create_agent_group(bare_instance.db, bare_instance.places, name="X", folder=folder)
     assert list(bare_instance.places.groups.iterdir()) == []
-    assert agents.all_groups(bare_instance.db) == []
+    assert bare_instance.groups() == []
 
 
 def test_a_folder_belongs_to_one_group(bare_instance: Instance) -> None:
@@ -133,5 +134,5 @@ def test_instructions_that_are_there_already_are_kept(bare_instance: Instance) -
 def test_a_group_without_a_name_leaves_no_row(bare_instance: Instance) -> None:
     with pytest.raises(apsw.ConstraintError):
         create_agent_group(bare_instance.db, bare_instance.places, name="", folder="ada")
-    assert agents.all_groups(bare_instance.db) == []
+    assert bare_instance.groups() == []
     assert bare_instance.db.execute("SELECT count(*) FROM container_configs").get == 0

@@ -38,7 +38,7 @@ def routing_of(instance: Instance, session: Session) -> Routing:
 
 
 def all_sessions(instance: Instance) -> list[Session]:
-    return sessions.all_active(instance.db)
+    return instance.sessions()
 
 
 def drops(instance: Instance) -> list[tuple[str, str, int]]:

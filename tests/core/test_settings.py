@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nanoclaw_wire import clock
 
 from nanoclaw_core import CoreSettings, Settings, SettingsError, load_settings
-from nanoclaw_core.settings import AllowedMount, home_directory, machine_timezone
+from nanoclaw_core.settings import AllowedMount, machine_timezone
 
 
 def load(home: Path, text: str | bytes, **environment: str) -> Settings:
@@ -196,12 +196,6 @@ def test_the_machines_zone_is_a_zone() -> None:
     assert machine_timezone({"TZ": ":Europe/Berlin"}) == "Europe/Berlin"
     assert clock.is_zone(machine_timezone({"TZ": "PST8PDT"}))
     assert clock.is_zone(machine_timezone({}))
-
-
-def test_the_home_directory_is_absolute() -> None:
-    assert home_directory({"NANOCLAW_HOME": "/srv/claw"}) == Path("/srv/claw")
-    assert home_directory({"NANOCLAW_HOME": "claw"}).is_absolute()
-    assert home_directory({}) == Path.home() / ".nanoclaw"
 
 
 NAMES = st.sampled_from([*CoreSettings.__annotations__, "unknown"])

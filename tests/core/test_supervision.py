@@ -21,7 +21,7 @@ from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, echo
 
 
 def session_directory(instance: Instance) -> Path:
-    (session,) = sessions.all_active(instance.db)
+    (session,) = instance.sessions()
     return instance.places.home / "sessions" / session.id
 
 
@@ -138,7 +138,7 @@ def test_warning_47_a_note_of_the_host_that_is_given_up_is_told_to_no_agent(inst
         async with running_host(instance) as running:
             await running.channel.say("hi")
             await running.channel.texts(1)
-            (session,) = sessions.all_active(instance.db)
+            (session,) = instance.sessions()
             running.host.machine.voice.say(Address("agent", session.agent_group_id), "an error", "msg-1")
             await running.channel.say("and?")
             return await running.channel.texts(2)
@@ -318,7 +318,7 @@ def test_warning_32_the_sessions_provider_reaches_the_runner(instance: Instance)
                 await running.channel.texts(count)
                 path = session_directory(instance) / "in" / "config.json"
                 found.append(config.read_config(path.read_text()).provider)
-                (session,) = sessions.all_active(instance.db)
+                (session,) = instance.sessions()
                 sessions.set_provider(instance.db, session.id, "other")
                 await running.runtime.sandboxes[-1].kill()
             return found
@@ -358,7 +358,7 @@ def test_invariant_05_only_a_fresh_runner_reads_the_note_of_a_restart(instance: 
         async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
             await running.channel.say("hi")
             await until(lambda: seen)
-            (session,) = sessions.all_active(instance.db)
+            (session,) = instance.sessions()
             await running.host.machine.supervisor.restart(session.id, "config updated")
             await until(lambda: len(seen) == 2)
 

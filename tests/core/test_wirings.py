@@ -3,7 +3,6 @@
 import asyncio
 
 from nanoclaw_core import Outcome, Receipt
-from nanoclaw_core.store import agents, sessions
 from nanoclaw_core.testing.hosting import running_host
 from nanoclaw_core.testing.instance import Instance
 
@@ -19,7 +18,7 @@ def test_the_wiring_of_higher_priority_is_served_first(bare_instance: Instance) 
 
     asyncio.run(scenario())
     rows = bare_instance.db.execute("SELECT agent_group_id FROM sessions ORDER BY rowid").fetchall()
-    folders = {group.id: group.folder for group in agents.all_groups(bare_instance.db)}
+    folders = {group.id: group.folder for group in bare_instance.groups()}
     assert [folders[group_id] for (group_id,) in rows] == ["high", "middle", "low"]
 
 
@@ -30,4 +29,4 @@ def test_a_command_that_agents_do_not_take_is_stored_for_none(instance: Instance
 
     receipt = asyncio.run(scenario())
     assert (receipt.outcome, receipt.reason) == (Outcome.IGNORED, "a command that agents do not take")
-    assert sessions.all_active(instance.db) == []
+    assert instance.sessions() == []

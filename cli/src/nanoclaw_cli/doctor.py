@@ -15,7 +15,7 @@ from nanoclaw_cli.rendering import coloured
 from nanoclaw_cli.silence import keep_logs_silent
 
 if TYPE_CHECKING:
-    from nanoclaw_core import Finding
+    from nanoclaw_cli.examination import Finding
 
 
 @click.command(short_help="Say what is missing or wrong, and what to do.")
@@ -25,7 +25,7 @@ def doctor(invocation: Invocation) -> int:
 
     Exits 1 where something is a problem; a warning is none.
     """
-    from nanoclaw_core import examine
+    from nanoclaw_cli.examination import examine
 
     keep_logs_silent()  # what is wrong is said below, once
     findings = asyncio.run(examine(invocation.home, invocation.environment))

@@ -17,7 +17,7 @@ def initialise(invocation: Invocation) -> int:
     """
     from nanoclaw_core import initialise as make
 
-    made = list(make(invocation.home, environment=invocation.environment).created)
+    made = make(invocation.home, environment=invocation.environment)
     if invocation.as_json:
         print_json({"id": "cli", "ok": True, "data": {"home": str(invocation.home), "created": made}})
     elif made:

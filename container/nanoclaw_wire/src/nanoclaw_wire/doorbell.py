@@ -43,7 +43,9 @@ class Bell:
         """Listen. The socket may be connected to by everybody who can reach its directory."""
         self._path.unlink(missing_ok=True)
         with short_path(self._path) as path:
-            self._server = await asyncio.start_unix_server(self._serve, path=path)
+            # Kept before it serves: who is cancelled while it begins to can still close it.
+            self._server = await asyncio.start_unix_server(self._serve, path=path, start_serving=False)
+            await self._server.start_serving()
         self._path.chmod(0o666)  # the sandbox's user is another one; the directories above are the fence
 
     def ring(self) -> None:

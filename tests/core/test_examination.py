@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from installed import install
+from nanoclaw_cli.examination import Finding, Health, examine
 
 from nanoclaw_core import Host
-from nanoclaw_core.doctor import Finding, Health, examine
 from nanoclaw_core.instance import initialise
 from nanoclaw_core.testing.instance import Instance
 

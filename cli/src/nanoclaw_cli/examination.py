@@ -1,6 +1,7 @@
 """The doctor: looks at everything a host needs, whether one runs or not, and says what to do about what is wrong.
 
-It works with broken settings, a broken database and every plugin broken; each look is fenced by itself.
+It works with broken settings, a broken database and every plugin broken; each look is fenced by itself. To say what is
+wrong beneath the public surface it looks beneath it: it alone, as the import contracts say.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 import apsw
 from attrs import frozen
 
+from nanoclaw_cli.invocation import as_typed
 from nanoclaw_core import lock
 from nanoclaw_core.descriptors.runtimes import Readiness, Runtime
 from nanoclaw_core.errors import NanoclawError
@@ -25,7 +27,7 @@ from nanoclaw_core.instance import Places
 from nanoclaw_core.parts import Parts, collect, contexts, gateway_of, tables_of_nobody, with_settings
 from nanoclaw_core.plugins import Offer, Plugins, State
 from nanoclaw_core.sandboxes.choice import why_missing
-from nanoclaw_core.settings import Settings, home_directory, load_settings
+from nanoclaw_core.settings import Settings, load_settings
 
 LOOK_TIMEOUT_S = 5.0
 LOW_DISK_BYTES = 500_000_000
@@ -53,7 +55,7 @@ class Finding:
 async def examine(home: Path, environment: Mapping[str, str]) -> list[Finding]:
     """Look at everything; never raises, writes nothing, asks nothing of the network."""
     places = Places(home=home)
-    ncl = "ncl" if home == home_directory(environment) else f"ncl --home {home}"
+    ncl = as_typed("", home, environment).strip()
     settings, finding = _settings(home, environment)
     findings = [_python(), _directory(places, ncl), _host(places, ncl), finding, _database(places, ncl)]
     plugins = Plugins()
