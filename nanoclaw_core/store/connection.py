@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,11 +25,25 @@ def open_central(path: Path) -> apsw.Connection:
     path.touch(mode=0o600)
     db = apsw.Connection(str(path))
     db.set_busy_timeout(BUSY_TIMEOUT_MS)
-    db.pragma("journal_mode", "wal")
+    _use_wal(db)
     db.pragma("synchronous", "full")
     db.pragma("foreign_keys", "on")
     db.pragma("trusted_schema", 0)
     return db
+
+
+def _use_wal(db: apsw.Connection) -> None:
+    """Switch to the write-ahead log; SQLite fails at once where two do so, whatever the busy timeout says."""
+    ends_at = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            db.pragma("journal_mode", "wal")
+        except apsw.BusyError:
+            if time.monotonic() >= ends_at:
+                raise
+            time.sleep(0.005)
+        else:
+            return
 
 
 def rows(db: apsw.Connection, kind: type[T], source: str, bindings: Bindings = ()) -> list[T]:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import apsw
@@ -95,8 +96,23 @@ def test_after_a_failing_step_the_database_works_on(central: apsw.Connection) ->
     assert central.authorizer is None
 
 
+def test_many_may_open_a_new_database_at_once(tmp_path: Path) -> None:
+    start = threading.Barrier(8, timeout=30)
+
+    def open_together(path: Path) -> str:
+        start.wait()
+        db = open_central(path)
+        mode = str(db.pragma("journal_mode"))
+        db.close()
+        return mode
+
+    with ThreadPoolExecutor(8) as threads:
+        for number in range(20):
+            assert set(threads.map(open_together, [tmp_path / str(number)] * 8)) == {"wal"}
+
+
 def test_two_hosts_that_migrate_at_once_do_it_once(tmp_path: Path) -> None:
-    start = threading.Barrier(2)
+    start = threading.Barrier(2, timeout=30)
     applied: list[list[str]] = []
 
     def migrate() -> None:
