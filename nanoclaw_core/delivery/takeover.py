@@ -166,14 +166,14 @@ class Takeover:
 
 def _log_refusals(session_id: SessionId, taken: Sequence[Delivery | Request | Malformed]) -> None:
     """Log the first few refusals of a look, and how many more there are: a sandbox must not fill the log."""
-    lines: list[tuple[str, dict[str, object]]] = []
+    lines: list[dict[str, object]] = []
     for one in taken:
         if isinstance(one, Malformed):
-            lines.append(("action refused", {"reason": str(one)}))
+            lines.append({"reason": str(one), "what": "action"})
         elif isinstance(one, Delivery) and one.last_error is not None:
-            lines.append(("outbound message refused", {"reason": one.last_error, "correlation": one.correlation_id}))
-    for message, extra in lines[:REFUSALS_TOLD]:
-        log.warning(message, extra={"session": session_id} | extra)
+            lines.append({"reason": one.last_error, "what": "message", "correlation": one.correlation_id})
+    for values in lines[:REFUSALS_TOLD]:
+        log.warning("outbound row refused", extra={"session": session_id} | values)
     if len(lines) > REFUSALS_TOLD:
         log.warning("more was refused", extra={"session": session_id, "count": len(lines) - REFUSALS_TOLD})
 

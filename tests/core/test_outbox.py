@@ -12,6 +12,7 @@ from attrs import frozen
 from nanoclaw_wire import outbound, session_files
 from nanoclaw_wire.layout import Layout
 from nanoclaw_wire.outbound import NewOutbound, OutKind
+from nanoclaw_wire.socket_path import short_path
 
 from nanoclaw_core import InvalidArguments
 from nanoclaw_core.delivery.pump import UNREADABLE
@@ -129,7 +130,8 @@ def test_warning_29_a_pipe_a_socket_and_a_directory_are_refused_without_waiting(
     os.mkfifo(folder / "pipe")
     (folder / "directory").mkdir()
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(folder / "socket"))
+        with short_path(folder / "socket") as path:
+            listening.bind(path)
         before = open_descriptors()
         for name in ("pipe", "directory", "socket"):
             side.refused(name)
