@@ -10,15 +10,7 @@ from typing import Any, Protocol
 import apsw
 from attrs import asdict, evolve, field, frozen
 
-from nanoclaw_core.descriptors.administration import (
-    Action,
-    ApprovalHandler,
-    Migration,
-    Resource,
-    Roster,
-    Sweep,
-    Verb,
-)
+from nanoclaw_core.descriptors.administration import Action, ApprovalHandler, Migration, Resource, Roster, Sweep, Verb
 from nanoclaw_core.descriptors.channels import Channel
 from nanoclaw_core.descriptors.context import PluginContext
 from nanoclaw_core.descriptors.providers import Provider

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from nanoclaw_core.descriptors.administration import Parameter, Verb
@@ -21,29 +21,27 @@ def core_verbs(
 ) -> list[Verb]:
     """Return the verbs `status`, `plugins list` and `help`."""
 
-    async def run_status(_arguments: Mapping[str, Any], _caller: Caller, _context: PluginContext) -> Any:
-        return status()
-
-    async def run_plugins(_arguments: Mapping[str, Any], _caller: Caller, _context: PluginContext) -> Any:
-        return plugins()
-
-    async def run_help(arguments: Mapping[str, Any], _caller: Caller, _context: PluginContext) -> Any:
-        return _help(verbs(), arguments.get("resource"))
-
+    listed, asked = "installed plugins and their state", "what can be asked"
     resource = Parameter(name="resource", is_positional=True, help="a noun, to see its verbs alone")
     return [
-        Verb(resource="", name="status", access=Access.OPEN, run=run_status, help="what runs"),
+        Verb(resource="", name="status", access=Access.OPEN, run=_saying(lambda _: status()), help="what runs"),
+        Verb(resource="plugins", name="list", access=Access.DENY, run=_saying(lambda _: plugins()), help=listed),
         Verb(
-            resource="plugins",
-            name="list",
-            access=Access.DENY,
-            run=run_plugins,
-            help="installed plugins and their state",
-        ),
-        Verb(
-            resource="", name="help", access=Access.OPEN, run=run_help, parameters=(resource,), help="what can be asked"
+            resource="",
+            name="help",
+            access=Access.OPEN,
+            run=_saying(lambda arguments: _help(verbs(), arguments.get("resource"))),
+            parameters=(resource,),
+            help=asked,
         ),
     ]
+
+
+def _saying(what: Callable[[Mapping[str, Any]], Any]) -> Callable[..., Awaitable[Any]]:
+    async def run(arguments: Mapping[str, Any], _caller: Caller, _context: PluginContext) -> Any:
+        return what(arguments)
+
+    return run
 
 
 def _help(verbs: Sequence[Verb], resource: str | None) -> list[dict[str, str]]:

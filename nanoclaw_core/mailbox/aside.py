@@ -157,12 +157,6 @@ class Aside:
         self.say(Address(routing.channel, routing.room, routing.thread), text, session.id)
 
 
-def set_aside_before(root: Path) -> list[str]:
-    """Return the names of what was set aside below `sessions/`, oldest first."""
-    found = [path for path in root.glob(f"*{MARK}*") if path.is_dir()] if root.is_dir() else []
-    return sorted((path.name for path in found), key=lambda name: name.rpartition(MARK)[2])
-
-
 def _put_away(root: Path, session_id: SessionId) -> Path | None:
     """Rename a session's directory; None where there is none."""
     name = f"{session_id}{MARK}{_stamp(clock.now())}"

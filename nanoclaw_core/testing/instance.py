@@ -8,6 +8,7 @@ import apsw
 from attrs import define, evolve
 
 from nanoclaw_core.instance import Places, create_agent_group, open_database
+from nanoclaw_core.mailbox.aside import MARK
 from nanoclaw_core.settings import CoreSettings, Settings
 from nanoclaw_core.store import agents, rooms
 from nanoclaw_core.store.agents import AgentGroup
@@ -88,3 +89,9 @@ def make_instance(home: Path, **core: object) -> Instance:
     places = Places(home=home)
     places.make()
     return Instance(settings=settings, places=places, db=open_database(places))
+
+
+def set_aside_before(root: Path) -> list[str]:
+    """Return the names of the sessions that were set aside below `sessions/`, oldest first."""
+    found = [path for path in root.glob(f"*{MARK}*") if path.is_dir()] if root.is_dir() else []
+    return sorted((path.name for path in found), key=lambda name: name.rpartition(MARK)[2])

@@ -13,11 +13,11 @@ import apsw
 import pytest
 
 from nanoclaw_core import Attachment
-from nanoclaw_core.mailbox.aside import TRIES_AT_MOST, set_aside_before
+from nanoclaw_core.mailbox.aside import TRIES_AT_MOST
 from nanoclaw_core.store import sessions
 from nanoclaw_core.store.sessions import Session
 from nanoclaw_core.testing.hosting import running_host, until
-from nanoclaw_core.testing.instance import Instance, make_instance
+from nanoclaw_core.testing.instance import Instance, make_instance, set_aside_before
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, echo
 
 TOLD = "The files of this conversation were damaged."
