@@ -1,0 +1,22 @@
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nanoclaw_core.testing.instance import Instance, make_instance
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[Instance]:
+    made = make_instance(tmp_path / "home", start_pauses_s=[0.01])
+    yield made
+    made.db.close()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_hangs() -> Iterator[None]:
+    """A host that a hostile file stops can be ended by nothing else: the alarm ends the tests."""
+    signal.alarm(120)
+    yield
+    signal.alarm(0)
