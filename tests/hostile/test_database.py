@@ -140,35 +140,6 @@ FLOODS = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("columns", "content"), FLOODS.values(), ids=list(FLOODS))
-def test_invariant_06_very_many_rows_delay_nobody_else_and_do_not_fill_the_log(
-    instance: Instance, columns: str, content: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def crime(runner: FakeRunner) -> None:
-        await runner.take()
-        await asyncio.to_thread(flood, runner, 200_000, content=content, columns=columns)
-        await ring_and_hang(runner)
-
-    async def scenario() -> tuple[float, Scene]:
-        async with scene(instance, crime) as seen:
-            await seen.running.channel.say("hi", room=VILLAIN)
-            taken = 0
-            while taken < 2_000:
-                await asyncio.sleep(0.01)
-                taken = instance.db.execute("SELECT max(outbound_seq) FROM sessions").get
-            slowest = max([await seen.honest_answer(f"meanwhile {number}") for number in range(10)])
-            return slowest, seen
-
-    slowest, seen = asyncio.run(scenario())
-    assert slowest < 3.0
-    assert "boo" not in seen.texts(HONEST)
-    looks = instance.db.execute("SELECT max(outbound_seq) FROM sessions").get / 1_000
-    refusals = [record for record in caplog.records if "refused" in record.message]
-    assert len(refusals) <= 6 * (looks + 2)
-    assert instance.db.execute("SELECT count(*) FROM deliveries WHERE status <> 'failed'").get < 10_000
-
-
 FORGERIES = [
     {"channel": "recorder", "room": HONEST},
     {"channel": "recorder", "room": "nowhere"},
