@@ -96,27 +96,6 @@ def become(path: Path, outside: Path, honest: bytes) -> list[Callable[[], object
     ]
 
 
-def test_warning_29_a_file_that_is_swapped_while_it_is_read_never_brings_what_is_outside(ground: Ground) -> None:
-    folder = ground.layout.outbox / "out-1"
-    folder.mkdir()
-    path = folder / "a.txt"
-    kinds = become(path, ground.outside / "a.txt", b"mine")
-    before, descriptors = what_is(ground.outside), len(os.listdir("/proc/self/fd"))
-    seen: set[bytes] = set()
-
-    def swap(dice: random.Random) -> None:
-        remove(path)
-        dice.choice(kinds)()
-
-    with meanwhile(swap):
-        for _ in range(ROUNDS):
-            with contextlib.suppress(OutboxRefused):
-                seen |= {file.content for file in ground.outboxes.files(SESSION, "out-1", ["a.txt"])}
-    assert seen <= {b"mine", b""}
-    assert what_is(ground.outside) == before
-    assert len(os.listdir("/proc/self/fd")) <= descriptors
-
-
 @pytest.mark.parametrize("place", ["outbox", "outbox/out-1"])
 def test_warning_29_a_directory_that_is_swapped_leads_nowhere_for_reading_and_for_clearing(
     ground: Ground, place: str
