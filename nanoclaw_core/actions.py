@@ -15,7 +15,7 @@ from nanoclaw_core.delivery.content import Request
 from nanoclaw_core.descriptors.administration import Action
 from nanoclaw_core.descriptors.context import PluginContext
 from nanoclaw_core.descriptors.votes import Caller, Step, StepKind
-from nanoclaw_core.errors import NanoclawError, UnknownCommand
+from nanoclaw_core.errors import PLUGIN_TROUBLE, NanoclawError, UnknownCommand
 from nanoclaw_core.guard import Guard
 from nanoclaw_core.ids import new_id
 from nanoclaw_core.mailbox.inbox import Inboxes
@@ -40,7 +40,7 @@ class Actions:
             answer: dict[str, Any] = {"ok": True, "data": await self._run(request, caller)}
         except NanoclawError as error:
             answer = {"ok": False, "error": {"code": error.code, "message": str(error)}}
-        except Exception as error:  # the call fence: an action is a plugin's code
+        except PLUGIN_TROUBLE as error:  # the call fence: an action is a plugin's code
             log.exception("action failed", extra={"action": request.action, "session": caller.session_id})
             answer = {"ok": False, "error": {"code": "handler-error", "message": f"{type(error).__name__}: {error}"}}
         await self._answer(request, caller, answer)

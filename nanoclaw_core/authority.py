@@ -9,6 +9,7 @@ from attrs import frozen
 
 from nanoclaw_core.descriptors.administration import Roster
 from nanoclaw_core.descriptors.context import PluginContext
+from nanoclaw_core.errors import PLUGIN_TROUBLE
 from nanoclaw_core.ids import GroupId, UserId
 from nanoclaw_core.plugins import Offer
 
@@ -34,7 +35,7 @@ class Authority:
         for offer in self.rosters:
             try:
                 found += list(offer.item.approvers(group_id, self.context_of(offer.plugin)))
-            except Exception:  # the call fence: a roster that cannot be read gives nobody rights
+            except PLUGIN_TROUBLE:  # the call fence: a roster that cannot be read gives nobody rights
                 log.exception("roster failed", extra={"plugin": offer.plugin})
         found += [UserId(owner) for owner in sorted(self.owners)]
         return list(dict.fromkeys(found))

@@ -15,7 +15,7 @@ from nanoclaw_wire.frames import Answer, Code, Request
 from nanoclaw_core.descriptors.administration import Parameter, Verb
 from nanoclaw_core.descriptors.context import PluginContext
 from nanoclaw_core.descriptors.votes import Caller, Step, StepKind
-from nanoclaw_core.errors import InvalidArguments, NanoclawError, UnknownCommand
+from nanoclaw_core.errors import PLUGIN_TROUBLE, InvalidArguments, NanoclawError, UnknownCommand
 from nanoclaw_core.guard import Guard
 from nanoclaw_core.plugins import Offer
 
@@ -43,7 +43,7 @@ class Dispatch:
             return Answer(id=request.id, ok=True, data=data)
         except NanoclawError as error:
             return Answer(id=request.id, ok=False, code=_code(error), message=str(error))
-        except Exception as error:  # the frame fence: a verb is a plugin's code
+        except PLUGIN_TROUBLE as error:  # the frame fence: a verb is a plugin's code
             log.exception("verb failed", extra={"words": " ".join(request.words)})
             return Answer(id=request.id, ok=False, code=Code.HANDLER_ERROR, message=f"{type(error).__name__}: {error}")
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+PLUGIN_TROUBLE = (Exception, SystemExit)
+"""What a fence around a plugin's code catches: whatever it raises, and its wish to end the process."""
+
 
 class NanoclawError(Exception):
     """Something went wrong that a person can act on; the message says what, with what value, and what to do."""

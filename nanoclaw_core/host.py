@@ -26,7 +26,7 @@ from nanoclaw_core.descriptors.messages import Inbound, Receipt
 from nanoclaw_core.descriptors.runtimes import RuntimeAdapter
 from nanoclaw_core.descriptors.services import Gateway, RunningService
 from nanoclaw_core.dispatch import Dispatch, full_name
-from nanoclaw_core.errors import NanoclawError
+from nanoclaw_core.errors import PLUGIN_TROUBLE, NanoclawError
 from nanoclaw_core.instance import Places, open_database
 from nanoclaw_core.lock import InstanceLock
 from nanoclaw_core.machine import Machine, Materials
@@ -204,7 +204,7 @@ class Host:
     def _made(self, offer: Offer[Any], *given: object) -> Any:
         try:
             return offer.item.connect(*given)
-        except Exception as error:  # the load fence: a plugin's own constructor
+        except PLUGIN_TROUBLE as error:  # the load fence: a plugin's own constructor
             log.exception("plugin part could not be made", extra={"plugin": offer.plugin})
             self.plugins.record_failure(offer.plugin, error)
             return None
@@ -273,7 +273,7 @@ class Host:
                 log.warning("sandboxes of an earlier host ended", extra={"runtime": name, "count": ended})
         except NanoclawError as error:
             log.info("no left-over sandboxes looked for", extra={"runtime": name, "reason": str(error)})
-        except Exception:  # the run fence: an engine that does not answer stops only its own sandboxes
+        except PLUGIN_TROUBLE:  # the run fence: an engine that does not answer stops only its own sandboxes
             log.exception("left-over sandboxes could not be ended", extra={"runtime": name})
 
     def _spawn(self, work: Any) -> None:

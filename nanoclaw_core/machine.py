@@ -26,6 +26,7 @@ from nanoclaw_core.descriptors.messages import Address
 from nanoclaw_core.descriptors.runtimes import RuntimeAdapter
 from nanoclaw_core.descriptors.services import Gateway
 from nanoclaw_core.descriptors.votes import Caller
+from nanoclaw_core.errors import PLUGIN_TROUBLE
 from nanoclaw_core.guard import Guard
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.aside import Aside
@@ -271,7 +272,7 @@ class Machine:
         async def run() -> None:
             try:
                 await show()
-            except Exception:  # the call fence: a hint to people, nothing depends on it
+            except PLUGIN_TROUBLE:  # the call fence: a hint to people, nothing depends on it
                 log.debug("status not shown", exc_info=True)
 
         task = asyncio.create_task(run())

@@ -19,7 +19,7 @@ from attrs import frozen
 from nanoclaw_core import hookspecs
 from nanoclaw_core.descriptors.names import require_name
 from nanoclaw_core.descriptors.votes import Verdict, Vote
-from nanoclaw_core.errors import PluginError
+from nanoclaw_core.errors import PLUGIN_TROUBLE, PluginError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -113,7 +113,7 @@ class Plugins:
             self._refuse_second(found.name, found.source)
             try:
                 self.add(found.entry_point.load(), name=found.name, source=found.source)
-            except (Exception, SystemExit) as error:  # a plugin may raise anything at import: the load fence
+            except PLUGIN_TROUBLE as error:  # a plugin may raise anything at import: the load fence
                 self._fail(found.name, found.source, error)
 
     def add(self, plugin: object, *, name: str, source: str = "in process") -> None:
@@ -127,7 +127,7 @@ class Plugins:
             _check_plugin(plugin, name)
             self._manager.register(plugin, name=name)
             self._manager.check_pending()
-        except Exception as error:  # registration runs the plugin's own attributes: the load fence
+        except PLUGIN_TROUBLE as error:  # registration runs the plugin's own attributes: the load fence
             if self._manager.has_plugin(name):
                 self._manager.unregister(name=name)
             raise PluginError(f"plugin {name!r} ({source}): {error}") from error
@@ -178,10 +178,10 @@ class Plugins:
         for implementation in self._implementations(hook):
             try:
                 _call(implementation, arguments)
-            except Exception:  # the call fence: what was told has already happened
+            except PLUGIN_TROUBLE:  # the call fence: what was told has already happened
                 log.exception("notify hook failed", extra={"plugin": implementation.plugin_name, "hook": hook})
 
-    def record_failure(self, name: str, error: Exception) -> None:
+    def record_failure(self, name: str, error: BaseException) -> None:
         """Note that a plugin failed at a later stage; its log line is the caller's."""
         source = self._reports[name].source if name in self._reports else "in process"
         self._reports[name] = _failed(name, source, error)
@@ -210,7 +210,7 @@ class Plugins:
             wrong = next((item for item in items if not isinstance(item, kind)), None)
             if wrong is not None:
                 raise TypeError(f"{hook} must offer {kind.__name__} descriptors, not {wrong!r}")
-        except Exception as error:  # the call fence: a generator may raise half-way, then nothing of it counts
+        except PLUGIN_TROUBLE as error:  # the call fence: a generator may raise half-way, then nothing of it counts
             self._fail(implementation.plugin_name, self._reports[implementation.plugin_name].source, error)
             return []
         return items
@@ -222,7 +222,7 @@ class Plugins:
                 verdict = _call(implementation, arguments)
                 if verdict is not None and not isinstance(verdict, Verdict):
                     raise TypeError(f"{hook} must answer with a Verdict or None, not {verdict!r}")
-            except Exception:  # the call fence: a vote that cannot be had is a no (I8)
+            except PLUGIN_TROUBLE:  # the call fence: a vote that cannot be had is a no (I8)
                 log.exception("vote failed", extra={"plugin": plugin, "hook": hook})
                 verdict = Verdict(Vote.DENY, f"the plugin {plugin} failed to vote")
             yield plugin, verdict

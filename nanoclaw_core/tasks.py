@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from nanoclaw_core import logs
+from nanoclaw_core.errors import PLUGIN_TROUBLE
 
 log = logging.getLogger(__name__)
 FIRST_PAUSE_S = 1.0
@@ -19,7 +20,7 @@ async def keep_running(
     what: str,
     run: Callable[[], Awaitable[None]],
     *,
-    failed: Callable[[Exception], None] = lambda _error: None,
+    failed: Callable[[BaseException], None] = lambda _error: None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
     """Run something until cancelled; after a failure, or an end, again after a pause that doubles from 1 s to 300 s."""
@@ -31,7 +32,7 @@ async def keep_running(
             try:
                 await run()
                 log.warning("part ended by itself", extra={"part": what})
-            except Exception as error:  # the run fence: whatever a plugin raises stops only this part
+            except PLUGIN_TROUBLE as error:  # the run fence: whatever a plugin raises stops only this part
                 log.exception("part failed", extra={"part": what, "again_in_s": pause_s})
                 failed(error)
             if loop.time() - started > HEALTHY_S:

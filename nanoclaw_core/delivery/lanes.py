@@ -22,7 +22,7 @@ from nanoclaw_core import logs
 from nanoclaw_core.delivery.content import Malformed
 from nanoclaw_core.descriptors.channels import ChannelAdapter
 from nanoclaw_core.descriptors.messages import Address, Outbound
-from nanoclaw_core.errors import DeliveryRefused
+from nanoclaw_core.errors import PLUGIN_TROUBLE, DeliveryRefused
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.outbox import OutboxRefused
 from nanoclaw_core.plugins import Plugins
@@ -179,7 +179,7 @@ class Lanes:
             return str(error), True
         except TimeoutError:
             return f"the platform did not answer within {SEND_TIMEOUT_S:.0f} s", False
-        except Exception as error:  # the call fence: an adapter may raise anything
+        except PLUGIN_TROUBLE as error:  # the call fence: an adapter may raise anything
             return f"{type(error).__name__}: {error}", False
         platform_id = platform_id if isinstance(platform_id, str) else None
         await self._store(partial(deliveries.mark_sent, self._with.db, delivery.id, platform_id))

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 UNREADABLE = (apsw.Error, NotARegularFile, WrongProtocol, NeedsItsRunner, ValueError, OSError)
 BUSY_AGAIN_S = 0.05
 FRUITLESS_FREE = 5  # rings without news that cost nothing: state changes and acknowledgements ring, too
-FRUITLESS_PAUSE_S = 0.25
+PAUSE_S = 0.25  # after fruitless rings, and after a look that did not reach the end: others have their turns
 BACKLOG_AT_MOST = 2_000  # messages of one session that wait for their platforms
 
 
@@ -62,11 +62,7 @@ class Pump:
     def rang(self, session_id: SessionId) -> None:
         """A runner rang: look soon. Cheap to call often."""
         look = self._looks.setdefault(session_id, _Look())
-        if look.is_scheduled:
-            return
-        look.is_scheduled = True
-        pause_s = FRUITLESS_PAUSE_S if look.fruitless > FRUITLESS_FREE else 0.0
-        asyncio.get_running_loop().call_later(pause_s, self._scheduled, session_id)
+        self._look_in(PAUSE_S if look.fruitless > FRUITLESS_FREE else 0.0, session_id, look)
 
     def look(self, session_id: SessionId) -> bool:
         """Look now, and pass on what one look takes; the rest follows by itself.
@@ -76,13 +72,13 @@ class Pump:
         """
         taken = self._take(session_id)
         if taken is not None and taken.has_more:
-            self.rang(session_id)
+            self._look_in(PAUSE_S, session_id, self._looks.setdefault(session_id, _Look()))
         return taken is not None
 
     async def drain(self, session_id: SessionId) -> bool:
         """Pass on everything that is there, others taking their turns in between; return False as `look` does."""
         while (taken := self._take(session_id)) is not None and taken.has_more:  # noqa: ASYNC110  # lanes ring nobody
-            await asyncio.sleep(0.0 if self._has_room(session_id) else FRUITLESS_PAUSE_S)
+            await asyncio.sleep(PAUSE_S)
         return taken is not None
 
     def forget(self, session_id: SessionId) -> None:
@@ -102,21 +98,16 @@ class Pump:
         if look is None:
             return
         look.is_scheduled = False
-        if not self._has_room(session_id):
-            look.is_scheduled = True
-            asyncio.get_running_loop().call_later(FRUITLESS_PAUSE_S, self._scheduled, session_id)
-            return
-        taken = self._take(session_id)
-        if taken is not None and taken.has_more:
-            self.rang(session_id)  # others get their turn between two batches
+        self.look(session_id)
 
-    def _has_room(self, session_id: SessionId) -> bool:
-        """Say whether a session may have more on its way; what it wrote waits in its own file meanwhile."""
-        return self._lanes.backlog(session_id) < BACKLOG_AT_MOST
+    def _look_in(self, pause_s: float, session_id: SessionId, look: _Look) -> None:
+        if not look.is_scheduled:
+            look.is_scheduled = True
+            asyncio.get_running_loop().call_later(pause_s, self._scheduled, session_id)
 
     def _take(self, session_id: SessionId) -> Taken | None:
-        if not self._has_room(session_id):
-            return Taken(has_more=True)
+        if self._lanes.backlog(session_id) >= BACKLOG_AT_MOST:
+            return Taken(has_more=True)  # what it wrote waits in its own file meanwhile
         try:
             taken = self._takeover.look(session_id)
         except apsw.BusyError:

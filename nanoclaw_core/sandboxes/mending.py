@@ -48,11 +48,16 @@ class Mending:
         self._under_way: dict[SessionId, asyncio.Task[None]] = {}
         self._looks: dict[SessionId, asyncio.Task[bool]] = {}
         self._said_at: dict[SessionId, float] = {}
+        self._is_closing = False
 
     def suspect(self, session_id: SessionId, reason: str) -> None:
         """Note that a session's files could not be read, and look why; returns at once."""
         now = asyncio.get_running_loop().time()
-        if session_id in self._under_way or now - self._said_at.get(session_id, -SAID_AGAIN_S) < SAID_AGAIN_S:
+        if (
+            self._is_closing
+            or session_id in self._under_way
+            or now - self._said_at.get(session_id, -SAID_AGAIN_S) < SAID_AGAIN_S
+        ):
             return
         self._said_at[session_id] = now
         log.warning("session files cannot be read", extra={"session": session_id, "reason": reason})
@@ -66,7 +71,7 @@ class Mending:
         Args:
             beyond_hope: Why it is to be set aside even where its files look whole; empty where it is not.
         """
-        session = sessions.get(self._with.db, session_id)
+        session = None if self._is_closing else sessions.get(self._with.db, session_id)
         if session is None or session.status != "active":
             return False
         if session_id in self._under_way:
@@ -89,6 +94,7 @@ class Mending:
 
     async def close(self) -> None:
         """Give up what is under way; the next host finds the same damage."""
+        self._is_closing = True
         tasks = [*self._under_way.values(), *self._looks.values()]
         for task in tasks:
             task.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +15,8 @@ from nanoclaw_wire.config import McpServer, RunnerConfig, write_config
 from nanoclaw_wire.layout import Layout
 
 from nanoclaw_core.descriptors.providers import Provider, Upstream
-from nanoclaw_core.descriptors.runtimes import Limits, Mount, Network, RuntimeAdapter, SandboxSpec
-from nanoclaw_core.errors import SandboxRefused
+from nanoclaw_core.descriptors.runtimes import Limits, Mount, Network, Readiness, RuntimeAdapter, SandboxSpec
+from nanoclaw_core.errors import PLUGIN_TROUBLE, SandboxRefused
 from nanoclaw_core.ids import new_id
 from nanoclaw_core.plugins import Offer
 from nanoclaw_core.sandboxes.choice import Candidate, choose_provider, choose_runtime, why_missing
@@ -26,6 +27,7 @@ from nanoclaw_core.store.agents import AgentGroup, ContainerConfig
 from nanoclaw_core.store.sessions import Session
 
 log = logging.getLogger(__name__)
+CHECK_TIMEOUT_S = 10.0
 
 
 @frozen(kw_only=True)
@@ -107,10 +109,8 @@ class Preparation:
         return self.providers[chosen.name].item, upstreams[chosen.name]
 
     async def _runtime(self, config: ContainerConfig, provider: Provider) -> str:
-        candidates = [
-            Candidate(name=name, preference=preference, readiness=await adapter.check())
-            for name, (preference, adapter) in sorted(self.runtimes.items())
-        ]
+        looks = [_candidate(name, *found) for name, found in sorted(self.runtimes.items())]
+        candidates = await asyncio.gather(*looks)
         wanted = config.runtime or self.settings.core.runtime
         return choose_runtime(wanted=wanted, runs_tools=provider.runs_tools, candidates=candidates)
 
@@ -216,3 +216,17 @@ def write_runner_config(path: Path, config: RunnerConfig) -> None:
     beside.write_text(write_config(config), encoding="utf-8")
     beside.chmod(0o644)  # for the sandbox's user, whatever the umask
     beside.replace(path)
+
+
+async def _candidate(name: str, preference: int, adapter: RuntimeAdapter) -> Candidate:
+    """Ask a runtime how it is; one that fails to say is not ready, and keeps nobody from taking another."""
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            readiness = await adapter.check()
+        if not isinstance(readiness, Readiness):
+            raise TypeError(f"check answered {readiness!r}")
+    except PLUGIN_TROUBLE as error:  # the call fence: a runtime is a plugin's code
+        reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+        log.warning("runtime could not be asked", extra={"runtime": name, "reason": reason})
+        readiness = Readiness(ready=False, isolates=False, detail=f"it does not say how it is ({reason})")
+    return Candidate(name=name, preference=preference, readiness=readiness)

@@ -28,7 +28,7 @@ from nanoclaw_core.delivery.pump import UNREADABLE, Pump
 from nanoclaw_core.delivery.voice import Voice, note_row
 from nanoclaw_core.descriptors.runtimes import Sandbox, SandboxExit
 from nanoclaw_core.descriptors.services import Door, Gateway
-from nanoclaw_core.errors import NanoclawError, SandboxRefused
+from nanoclaw_core.errors import PLUGIN_TROUBLE, NanoclawError, SandboxRefused
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.directories import SessionDirectories
 from nanoclaw_core.mailbox.due import DueMarks
@@ -192,7 +192,7 @@ class Supervisor:
     async def _end(self, session_id: SessionId) -> None:
         try:
             await self.stop(session_id, "the host stops")
-        except Exception:  # the call fence: a runtime that fails to end one sandbox must not keep the others running
+        except PLUGIN_TROUBLE:  # the call fence: failing to end one sandbox must not keep the others running
             log.exception("sandbox could not be ended", extra={"session": session_id})
 
     async def _keep(self, session_id: SessionId) -> None:
@@ -220,7 +220,7 @@ class Supervisor:
             log.error("sandbox refused", extra={"reason": str(refusal)})
             await self._tell(session_id, str(refusal))
             return None  # the messages stay; the next wake or sweep tries again
-        except Exception as error:  # one session's trouble must not be another's (⚠25): the run fence
+        except PLUGIN_TROUBLE as error:  # one session's trouble must not be another's (⚠25): the run fence
             if await self._with.damaged(session_id, ""):
                 return None
             return await self._start_failed(session_id, error)
@@ -354,7 +354,7 @@ class Supervisor:
         # People are told first: a crash in between must not leave the message both failed and unmentioned (I4).
         await self._with.inboxes.set_status(session_id, [(message.id, Status.FAILED)])
 
-    async def _start_failed(self, session_id: SessionId, error: Exception) -> float:
+    async def _start_failed(self, session_id: SessionId, error: BaseException) -> float:
         log.error("sandbox could not be started", exc_info=error)
         self._failed_starts[session_id] += 1
         if self._failed_starts[session_id] == 2:  # once may be a hiccup; people hear of the second

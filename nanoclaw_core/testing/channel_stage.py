@@ -75,7 +75,7 @@ class Stage:
         (self.channel,) = self.plugin.nanoclaw_channels()
         self.received: list[Inbound] = []
         self.troubles: list[Exception] = []
-        self.failures: list[Exception] = []
+        self.failures: list[BaseException] = []
         self.outcome = Outcome.ROUTED
         self._news = asyncio.Event()
         for directory in ("data", "run"):
@@ -146,7 +146,7 @@ class Stage:
         """Close the database."""
         self.database.close()
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         self.failures.append(error)
 
 

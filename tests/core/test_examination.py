@@ -190,3 +190,12 @@ def test_with_everything_broken_at_once_everything_is_reported(tmp_path: Path, s
         ("services", "gateway"),
     } <= broken
     assert all(finding.remedy for key, finding in found.items() if key in broken)
+
+
+def test_sessions_that_were_set_aside_are_named(tmp_path: Path) -> None:
+    initialise(tmp_path, environment={})
+    assert ("instance", "sessions") not in look(tmp_path)
+    (tmp_path / "sessions" / "ses-1.broken-20260105T120000Z").mkdir(parents=True)
+    found = look(tmp_path)["instance", "sessions"]
+    assert found.state is Health.WARNING
+    assert "ses-1.broken-20260105T120000Z" in found.detail

@@ -113,7 +113,7 @@ class Series:
         self.platform.on_event = lambda _what: None
 
     def _somebody_writes(self) -> None:
-        if self._written - len(self.answered()) < OUTSTANDING_AT_MOST:
+        if self._written - len(self.platform.shown) < OUTSTANDING_AT_MOST:
             self._written += 1
             self.platform.write(f"p-{self._written}", self.dice.choice(ROOMS), f"m-{self._written}")
 

@@ -9,6 +9,8 @@ import pytest
 from nanoclaw_wire import outbound
 from villainy import HONEST, VILLAIN, Scene, rewrite, ring_and_hang, scene
 
+from nanoclaw_core.delivery.pump import BACKLOG_AT_MOST
+from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE
 from nanoclaw_core.testing.instance import Instance, set_aside_before
 from nanoclaw_core.testing.scripted import FakeRunner
 
@@ -138,6 +140,38 @@ FLOODS = {
     ),
     "actions that are no JSON": (A_ROW.replace("chat", "action"), "nonsense"),
 }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("columns", "content"), FLOODS.values(), ids=list(FLOODS))
+def test_invariant_06_very_many_rows_delay_nobody_else_and_do_not_fill_the_log(
+    instance: Instance, columns: str, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def crime(runner: FakeRunner) -> None:
+        await runner.take()
+        await asyncio.to_thread(flood, runner, 200_000, content=content, columns=columns)
+        await ring_and_hang(runner)
+
+    async def scenario() -> Scene:
+        async with scene(instance, crime) as seen:
+            await seen.running.channel.say("hi", room=VILLAIN)
+            taken = 0
+            while taken < 2_000:
+                await asyncio.sleep(0.01)
+                taken = instance.db.execute("SELECT max(outbound_seq) FROM sessions").get
+            for number in range(10):
+                await seen.honest_answer(f"meanwhile {number}")
+            return seen
+
+    seen = asyncio.run(scenario())
+    taken = instance.db.execute("SELECT max(outbound_seq) FROM sessions").get
+    assert taken < 200_000, "the others had to wait for the end of the flood"
+    assert "boo" not in seen.texts(HONEST)
+    looks = taken / (2 * ROWS_AT_ONCE)
+    refusals = [record for record in caplog.records if "refused" in record.message]
+    assert len(refusals) <= 6 * (looks + 2)
+    waiting = "SELECT count(*) FROM deliveries WHERE status IN ('queued', 'sending')"
+    assert instance.db.execute(waiting).get <= BACKLOG_AT_MOST + ROWS_AT_ONCE
 
 
 FORGERIES = [

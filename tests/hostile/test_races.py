@@ -84,16 +84,40 @@ def remove(path: Path) -> None:
 
 
 def become(path: Path, outside: Path, honest: bytes) -> list[Callable[[], object]]:
-    """Return what can be put in the place of a file."""
+    """Return what can be put in the place of a file.
+
+    A second name of a file outside is none of it: opening a name and counting the names are two steps. What keeps it
+    away is that no name crosses a mount, and the sandbox's mounts hold nothing else of the host's.
+    """
     return [
         lambda: path.write_bytes(honest),
         lambda: path.symlink_to(outside),
-        lambda: os.link(outside, path),
         lambda: os.mkfifo(path),
         lambda: path.mkdir(),
         lambda: path.symlink_to("/dev/zero"),
         lambda: path.symlink_to(path),
     ]
+
+
+def test_warning_29_a_file_that_is_swapped_while_it_is_read_never_brings_what_is_outside(ground: Ground) -> None:
+    folder = ground.layout.outbox / "out-1"
+    folder.mkdir()
+    path = folder / "a.txt"
+    kinds = become(path, ground.outside / "a.txt", b"mine")
+    before, descriptors = what_is(ground.outside), len(os.listdir("/proc/self/fd"))
+    seen: set[bytes] = set()
+
+    def swap(dice: random.Random) -> None:
+        remove(path)
+        dice.choice(kinds)()
+
+    with meanwhile(swap):
+        for _ in range(ROUNDS):
+            with contextlib.suppress(OutboxRefused):
+                seen |= {file.content for file in ground.outboxes.files(SESSION, "out-1", ["a.txt"])}
+    assert seen <= {b"mine", b""}
+    assert what_is(ground.outside) == before
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
 
 
 @pytest.mark.parametrize("place", ["outbox", "outbox/out-1"])

@@ -58,6 +58,7 @@ async def examine(home: Path, environment: Mapping[str, str]) -> list[Finding]:
     ncl = as_typed("", home, environment).strip()
     settings, finding = _settings(home, environment)
     findings = [_python(), _directory(places, ncl), _host(places, ncl), finding, _database(places, ncl)]
+    findings += _set_aside(places)
     plugins = Plugins()
     try:
         plugins.load_installed(frozenset(settings.core.disabled_plugins))
@@ -102,6 +103,16 @@ def _host(places: Places, ncl: str) -> Finding:
     if owner is None:
         return _warning("instance", "host", "no host runs here", f"Start one with `{ncl} serve`.")
     return _ok("instance", "host", f"process {owner}")
+
+
+def _set_aside(places: Places) -> list[Finding]:
+    """Say which sessions were damaged and set aside; nothing where none was."""
+    names = sorted(path.name for path in (places.home / "sessions").glob("*.broken-*"))
+    if not names:
+        return []
+    detail = f"damaged and set aside: {', '.join(names)}"
+    remedy = "The log says why (`session set aside`). Remove the directories when you do not need them any more."
+    return [_warning("instance", "sessions", detail, remedy)]
 
 
 def _settings(home: Path, environment: Mapping[str, str]) -> tuple[Settings, Finding]:
