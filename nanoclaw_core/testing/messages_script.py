@@ -18,6 +18,7 @@ from attrs import field, frozen
 _CHAT = re.compile(r"<message\b(?P<attributes>[^>]*)>(?P<body>.*?)</message>", re.DOTALL)
 _FROM = re.compile(r'\bfrom="([^"]*)"')
 _REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
+_INTERRUPTED = "[Request interrupted by user]"
 
 
 @frozen(kw_only=True)
@@ -109,10 +110,15 @@ def echo(said: str) -> str:
 
 
 def last_said(body: Mapping[str, Any]) -> str:
-    """Return the text of the newest user message, without what the client adds as reminders; a tool's result counts."""
+    """Return the text of the newest user message, without what the client adds as reminders; a tool's result counts.
+
+    The client (claude 2.1.330) joins a prompt that was interrupted before it was sent, a mark, and the next prompt into one
+    message: then what follows the mark counts.
+    """
     for message in reversed(body.get("messages", [])):
         if message.get("role") == "user":
-            return _REMINDER.sub("", "\n".join(texts_of(message))).strip()
+            said = _REMINDER.sub("", "\n".join(texts_of(message)))
+            return said.rpartition(_INTERRUPTED)[2].strip()
     return ""
 
 

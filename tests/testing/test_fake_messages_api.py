@@ -171,6 +171,15 @@ def test_what_was_said_before_can_be_told_from_what_was_not() -> None:
         assert request.last_said == "so"
 
 
+def test_what_follows_an_interruption_is_what_was_said_last() -> None:
+    blocks = ["hello\n", "[Request interrupted by user]\n", "in short"]
+    with serve_in_thread([Step(text="never", hold=True, when="hello"), Step(text="better")]) as api:
+        content = [{"type": "text", "text": text} for text in blocks]
+        _, answer, _ = asyncio.run(_post(api, _body({"role": "user", "content": content})))
+        assert answer["content"] == [{"type": "text", "text": "better"}]
+        assert api.conversations[0].last_said == "in short"
+
+
 def test_a_script_is_read_from_json_and_a_mistake_in_it_is_named() -> None:
     assert read_script('[{"text": "hi"}]') == [Step(text="hi")]
     with pytest.raises(ValueError, match="txet"):

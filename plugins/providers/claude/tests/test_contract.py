@@ -36,7 +36,7 @@ def _steps(turn: Turn) -> list[Step]:
     if turn.fails:
         return [Step(error=400, times=0)]
     if turn.waits:
-        # For the first prompt alone: a turn that is interrupted before it asked must not leave its silence to the next.
+        # For the first prompt alone: a turn that is interrupted before it asked leaves its silence to nobody.
         return [Step(text="never", hold=True, when="hello")]
     tool = [Step(tool="mcp__nanoclaw__greet", input={"name": turn.greets})] if turn.greets else []
     return [*tool, Step(text=turn.text)]
