@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,11 +14,13 @@ import pytest
 from attrs import evolve
 from click.testing import CliRunner
 from nanoclaw_runtime_docker.command import image
+from road import Road
 
 from nanoclaw_core import Network, SandboxFailed, SandboxRefused
+from nanoclaw_core.testing.hosting import until
 from nanoclaw_core.testing.runtime_place import Place, new_place
 from nanoclaw_core.testing.runtime_programs import CONNECT, WAIT_FOR_SIGTERM
-from nanoclaw_core.testing.runtime_scenario import connected, patiently, run, started
+from nanoclaw_core.testing.runtime_scenario import PATIENCE_S, connected, killed_host, patiently, run, started
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -40,6 +39,23 @@ def client(docker_address: str) -> Iterator[APIClient]:
 @pytest.fixture
 def place(tmp_path: Path, docker_address: str, python_image: str) -> Place:
     return new_place(tmp_path, PLUGIN, {"docker_host": docker_address, "image": python_image})
+
+
+@pytest.fixture
+def road(docker_address: str) -> Iterator[Road]:
+    with Road(docker_address) as road:
+        yield road
+
+
+def by(road: Road, place: Place) -> Place:
+    """Return the place with the engine at the end of a road."""
+    return evolve(place, settings={**place.settings, "docker_host": road.address})
+
+
+def containers(client: APIClient, place: Place) -> list[str]:
+    """Return the names of all containers of a place's instance."""
+    found = client.containers(all=True, filters={"label": f"nanoclaw.instance={place.instance_id}"})
+    return sorted(name for one in found for name in one["Names"])
 
 
 def created(client: APIClient, image: str, name: str, instance_id: str) -> str:
@@ -108,39 +124,85 @@ def test_reaping_removes_what_was_made_and_never_started(client: APIClient, plac
 
 def test_nothing_is_left_of_a_sandbox_that_ended(client: APIClient, place: Place) -> None:
     run(place, "pass")
-    assert not client.containers(all=True, filters={"label": f"nanoclaw.instance={place.instance_id}"})
+    assert containers(client, place) == []
 
 
-def test_a_start_that_is_called_off_leaves_nothing_behind(client: APIClient, place: Place) -> None:
+def test_a_start_that_is_called_off_leaves_nothing_behind(client: APIClient, place: Place, road: Road) -> None:
     async def scenario() -> None:
-        async with connected(place) as runtime:
-            assert (await runtime.check()).ready
-            starting = asyncio.create_task(runtime.start(place.spec("import time; time.sleep(600)")))
-            await asyncio.sleep(0.02)
+        async with connected(by(road, place)) as runtime:
+            starting = asyncio.create_task(runtime.start(place.spec(WAIT_FOR_SIGTERM)))
+            await road.has_passed(b"/containers/create")
             starting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await starting
+            await road.has_passed(b"DELETE ")
+            await until(lambda: not containers(client, place))
 
     patiently(scenario())
-    assert not client.containers(all=True, filters={"label": f"nanoclaw.instance={place.instance_id}"})
 
 
-def test_an_end_that_no_event_told_of_is_noticed(place: Place, docker_address: str) -> None:
-    async def scenario(road: Road) -> None:
-        there = evolve(place, settings={**place.settings, "docker_host": road.address})
-        async with connected(there) as runtime:
+def test_what_an_engine_made_while_its_answer_got_lost_does_not_work_beside_the_next(
+    client: APIClient, place: Place, road: Road
+) -> None:
+    async def scenario() -> None:
+        async with connected(by(road, place)) as runtime:
+            road.lose_the_answer_to(b"/start ")
+            with pytest.raises(SandboxFailed):
+                await runtime.start(place.spec(WAIT_FOR_SIGTERM))
+            second = await runtime.start(place.spec(WAIT_FOR_SIGTERM, name=f"{place.name}-2"))
+            assert [f"/{place.name}-2"] == containers(client, place)
+            await second.stop(PATIENCE_S)
+
+    patiently(scenario())
+
+
+def test_a_host_lets_go_of_an_engine_that_hangs_in_a_start(place: Place, road: Road) -> None:
+    there = evolve(place, settings={**place.settings, "engine_timeout_s": 10 * PATIENCE_S})
+
+    async def scenario() -> None:
+        async with connected(by(road, there)) as runtime:
+            road.lose_the_answer_to(b"/containers/create", hang_up=False)
+            starting = asyncio.create_task(runtime.start(place.spec("pass")))
+            await road.has_passed(b"/containers/create")
+            starting.cancel()
+            await asyncio.wait([starting])
+
+    patiently(scenario())
+    run(place, "pass")  # what was made has given its name back
+
+
+def test_what_could_not_be_reaped_when_the_host_started_is_ended_before_its_first_sandbox(
+    client: APIClient, place: Place, road: Road
+) -> None:
+    killed_host(place)
+
+    async def scenario() -> None:
+        road.close()
+        async with connected(by(road, place)) as runtime:
+            with pytest.raises(SandboxFailed):
+                await runtime.reap()
+            assert [f"/{place.name}"] == containers(client, place)
+            road.open()
+            ours = [place.spec(WAIT_FOR_SIGTERM, name=f"{place.name}-{number}") for number in range(4)]
+            sandboxes = await asyncio.gather(*map(runtime.start, ours))
+            assert sorted(f"/{spec.name}" for spec in ours) == containers(client, place)
+            await asyncio.gather(*(sandbox.stop(PATIENCE_S) for sandbox in sandboxes))
+
+    patiently(scenario())
+
+
+def test_an_end_that_no_event_told_of_is_noticed(client: APIClient, place: Place, road: Road) -> None:
+    async def scenario() -> None:
+        async with connected(by(road, place)) as runtime:
             sandbox = await started(runtime, place.spec(WAIT_FOR_SIGTERM), place)
             waiting = asyncio.create_task(sandbox.wait())
             road.close()
-            ended = docker.APIClient(base_url=docker_address, version="auto")
-            ended.kill(place.name, signal="SIGTERM")
-            ended.wait(place.name)
-            ended.close()
+            client.kill(place.name, signal="SIGTERM")
+            client.wait(place.name)
             road.open()
             assert (await waiting).code == 3
 
-    with Road(docker_address) as road:
-        patiently(scenario(road))
+    patiently(scenario())
 
 
 def test_a_sandbox_that_somebody_removed_has_ended(client: APIClient, place: Place) -> None:
@@ -181,69 +243,3 @@ def test_the_command_line_shows_the_image_that_is_needed(place: Place, docker_ad
     assert done.exception is None
     assert "missing: ncl image build" in done.output
     assert "nanoclaw-runner" in done.output
-
-
-class Road:
-    """A way to the engine that can be closed: every connection on it breaks, and new ones are hung up on."""
-
-    def __init__(self, address: str) -> None:
-        self._target = address.removeprefix("unix://")
-        self._directory = tempfile.TemporaryDirectory()
-        self._server = socket.socket(socket.AF_UNIX)
-        self._connections: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
-        self._is_open = True
-        self.address = f"unix://{self._directory.name}/road.sock"
-
-    def __enter__(self) -> Road:
-        self._server.bind(self.address.removeprefix("unix://"))
-        self._server.listen(64)
-        self._run(self._accept)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):
-            self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-        self.close()
-        for thread in self._threads:
-            thread.join(30)
-        for connection in self._connections:
-            connection.close()
-        self._directory.cleanup()
-
-    def close(self) -> None:
-        self._is_open = False
-        for connection in self._connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-    def open(self) -> None:
-        self._is_open = True
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._server.accept()
-            except OSError:
-                return
-            if not self._is_open:
-                near.close()
-                continue
-            far = socket.socket(socket.AF_UNIX)
-            far.connect(self._target)
-            self._connections += [near, far]
-            self._run(_copy, near, far)
-            self._run(_copy, far, near)
-
-    def _run(self, function, *arguments: socket.socket) -> None:  # type: ignore[no-untyped-def]  # any function
-        thread = threading.Thread(target=function, args=arguments)
-        self._threads.append(thread)
-        thread.start()
-
-
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65_536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_RDWR)

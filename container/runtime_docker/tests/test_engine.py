@@ -15,6 +15,7 @@ import pytest
 from nanoclaw_runtime_docker.engine import EngineFailed, EngineRefused, address_of, explain
 
 from nanoclaw_core import SandboxFailed, SandboxRefused
+from nanoclaw_core.testing.hosting import until
 from nanoclaw_core.testing.runtime_place import new_place
 from nanoclaw_core.testing.runtime_scenario import connected, longest_pause, patiently
 
@@ -60,6 +61,22 @@ def test_a_check_of_a_hanging_engine_answers_within_ten_seconds(hanging_engine: 
             return time.monotonic() - began
 
     assert patiently(scenario()) < 10
+
+
+def test_a_look_at_an_engine_that_hangs_is_in_the_log(
+    hanging_engine: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = new_place(tmp_path, PLUGIN, {"docker_host": hanging_engine, "image": "any"})
+
+    async def scenario() -> None:
+        async with connected(place) as runtime:
+            checking = asyncio.create_task(runtime.check())
+            await until(lambda: "waiting for the docker engine" in caplog.messages)
+            assert not checking.done()
+            checking.cancel()
+            await asyncio.wait([checking])
+
+    patiently(scenario())
 
 
 def test_an_engine_that_is_not_there_is_refused_with_what_to_do(tmp_path: Path) -> None:

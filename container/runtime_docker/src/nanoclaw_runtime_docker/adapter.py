@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from nanoclaw_core import PluginContext, Readiness, SandboxFailed, SandboxPart, SandboxRefused, SandboxSpec
+from nanoclaw_core import (
+    NanoclawError,
+    PluginContext,
+    Readiness,
+    SandboxFailed,
+    SandboxPart,
+    SandboxRefused,
+    SandboxSpec,
+)
 from nanoclaw_core import Sandbox as SandboxProtocol
 from nanoclaw_runtime_docker.build import BuildStep, Progress, build_image
 from nanoclaw_runtime_docker.container import INSTANCE_LABEL, User, choose_user, confinement, creation
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("nanoclaw.docker")
 
 CHECK_S = 9.0
+DISCARD_S = 1.0  # a stop is in a hurry, and what an engine that hangs does not take away the next host reaps
 BUILD = "ncl image build"
 
 
@@ -47,7 +56,12 @@ class Survey:
 
 
 class DockerRuntime:
-    """Makes sandboxes out of containers."""
+    """Makes sandboxes out of containers.
+
+    A container of this instance whose name is not among ours is a stray: an earlier host left it, or an engine that
+    failed made it after all. A stray's runner would work on a session beside the one that we start, so wherever there
+    may be one, strays are ended before anything is started.
+    """
 
     def __init__(self, settings: Settings, context: PluginContext, parts: Sequence[SandboxPart]) -> None:
         self._settings, self._context, self._parts = settings, context, parts
@@ -55,6 +69,9 @@ class DockerRuntime:
         self._engine = Engine(settings.docker_host, context.environment, settings.engine_timeout_s)
         self._ends = EndWatch(self._engine, context.instance_id)
         self._running: dict[str, DockerSandbox] = {}
+        self._names: set[str] = set()  # of what runs and of what is being made; threads look into it
+        self._may_have_strays = False
+        self._ending_strays = asyncio.Lock()
         self._discarding: set[asyncio.Task[None]] = set()
         self._user: User | None = None
         self._recipe: Recipe | None = None
@@ -83,16 +100,14 @@ class DockerRuntime:
 
     async def start(self, spec: SandboxSpec) -> SandboxProtocol:
         """Make a container and start it."""
+        async with self._ending_strays:
+            if self._may_have_strays:
+                await self.reap()
         image = spec.image or await self._image()
         user = await self._inside_user()
         await self._ends.open()
-        making = asyncio.ensure_future(self._engine.call(partial(self._make, spec=spec, image=image, user=user)))
-        try:
-            container_id = await asyncio.shield(making)
-        except asyncio.CancelledError:
-            self._discard(making)  # a thread cannot be called off: what it still makes is taken away
-            raise
-        sandbox = DockerSandbox(self._engine, container_id, partial(self._forget, container_id))
+        container_id = await self._made(spec, partial(self._make, spec=spec, image=image, user=user))
+        sandbox = DockerSandbox(self._engine, container_id, partial(self._forget, container_id, spec.name))
         self._running[container_id] = sandbox
         self._ends.watch(container_id, sandbox.look)
         sandbox.look()  # it may have ended before anybody watched
@@ -104,8 +119,14 @@ class DockerRuntime:
 
     async def reap(self) -> int:
         """Remove the containers of this instance that are not ours, also those that never started."""
-        ours = frozenset(self._running)
-        return await self._engine.call(partial(_remove_others, instance_id=self._context.instance_id, ours=ours))
+        self._may_have_strays = False  # said first: what fails while we look is not seen by this look
+        try:
+            return await self._engine.call(
+                partial(_remove_others, instance_id=self._context.instance_id, ours=self._names)
+            )
+        except BaseException:
+            self._may_have_strays = True
+            raise
 
     async def build(self, progress: Progress, *, base_image: str | None = None) -> str:
         """Build the image, telling of every step on the event loop, and return its name.
@@ -129,12 +150,31 @@ class DockerRuntime:
         for sandbox in self._running.values():
             sandbox.let_go()
         if self._discarding:
-            await asyncio.wait(self._discarding)
+            _, late = await asyncio.wait(self._discarding, timeout=DISCARD_S)
+            for task in late:
+                task.cancel()
         self._engine.close()
 
-    def _forget(self, container_id: str) -> None:
+    def _forget(self, container_id: str, name: str) -> None:
         self._running.pop(container_id, None)
+        self._names.discard(name)
         self._ends.forget(container_id)
+
+    async def _made(self, spec: SandboxSpec, make: Callable[[APIClient], str]) -> str:
+        """Have a container made; its name is ours as long as it may come to be."""
+        if spec.name in self._names:
+            raise SandboxFailed(f"a sandbox named {spec.name!r} is still running; try again after its end")
+        self._names.add(spec.name)
+        making = asyncio.ensure_future(self._engine.call(make))
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            self._discard(making, spec.name)  # a thread cannot be called off: what it still makes is taken away
+            raise
+        except BaseException:
+            self._names.discard(spec.name)
+            self._may_have_strays = True  # an engine that fails may have done it all the same
+            raise
 
     async def _image(self) -> str:
         if self._settings.image:
@@ -183,22 +223,25 @@ class DockerRuntime:
         return str(client.create_container(**arguments)["Id"])
 
     def _free_name(self, client: APIClient, name: str) -> None:
-        """Remove what has our name, if it is a leftover of this instance that runs no more."""
+        """Remove what has our name, if it is of this instance: nothing of ours runs under a name that is only given."""
         holder = client.inspect_container(name)
-        is_ours = (holder["Config"].get("Labels") or {}).get(INSTANCE_LABEL) == self._context.instance_id
-        if not is_ours or holder["State"].get("Running") or holder["Id"] in self._running:
-            whose = "this" if is_ours else "another"
+        if (holder["Config"].get("Labels") or {}).get(INSTANCE_LABEL) != self._context.instance_id:
             raise SandboxFailed(
-                f"a container named {name!r} is there already ({holder['Id'][:12]}, of {whose} instance);"
+                f"a container named {name!r} is there already ({holder['Id'][:12]}, of another instance);"
                 " try again after its end, or remove it"
             )
         client.remove_container(holder["Id"], force=True, v=True)
 
-    def _discard(self, making: asyncio.Future[str]) -> None:
+    def _discard(self, making: asyncio.Future[str], name: str) -> None:
         async def discard() -> None:
-            await asyncio.wait([making])
-            if not making.cancelled() and making.exception() is None:
-                await self._engine.call(lambda client: client.remove_container(making.result(), force=True, v=True))
+            try:
+                container_id = await making
+                await self._engine.call(lambda client: client.remove_container(container_id, force=True, v=True))
+            except NanoclawError as error:
+                self._may_have_strays = True
+                log.warning("sandbox that nobody wants may have started", extra={"sandbox": name, "error": str(error)})
+            finally:
+                self._names.discard(name)
 
         task = asyncio.get_running_loop().create_task(discard())
         self._discarding.add(task)
@@ -234,17 +277,27 @@ def _missing(image: str, other_tags: Sequence[str]) -> str:
     return f"image {image} is missing"
 
 
-def _remove_others(client: APIClient, instance_id: str, ours: frozenset[str]) -> int:
-    from docker.errors import APIError
+def _remove_others(client: APIClient, instance_id: str, ours: Container[str]) -> int:
+    """Remove what is labelled as this instance's and has none of our names; return how many there were.
 
-    removed = 0
-    for found in client.containers(all=True, filters={"label": f"{INSTANCE_LABEL}={instance_id}"}):
-        if found["Id"] in ours:
-            continue
-        try:
-            client.remove_container(found["Id"], force=True, v=True)
-            removed += 1
-        except APIError as error:
-            if error.status_code not in (404, 409):  # gone, or somebody removes it right now
-                raise
-    return removed
+    A name is ours before its container can be there, and the names are looked at after the containers: so what is being
+    made meanwhile is never taken for a stray.
+    """
+    found = client.containers(all=True, filters={"label": f"{INSTANCE_LABEL}={instance_id}"})
+    others = [one["Id"] for one in found if not any(name.removeprefix("/") in ours for name in one["Names"] or ())]
+    return sum(_removed(client, container_id) for container_id in others)
+
+
+def _removed(client: APIClient, container_id: str) -> bool:
+    """Remove a container, and say whether it was there; one that is dead and cannot be removed harms nobody."""
+    from docker.errors import APIError, NotFound
+
+    try:
+        client.remove_container(container_id, force=True, v=True)
+    except NotFound:
+        return False
+    except APIError:
+        if client.inspect_container(container_id)["State"].get("Running"):
+            raise
+        return False
+    return True

@@ -20,6 +20,7 @@ log = logging.getLogger("nanoclaw.docker")
 
 LOOK_EVERY_S = 30.0
 RECONNECT_S = 1.0
+CLOSE_S = 1.0  # a thread that hangs in the engine is a daemon, and nobody has to wait for it
 
 
 class EndWatch:
@@ -62,7 +63,7 @@ class EndWatch:
         if self._stream is not None:
             self._stream.close()
         if self._thread is not None:
-            await asyncio.to_thread(self._thread.join, LOOK_S)
+            await asyncio.to_thread(self._thread.join, CLOSE_S)
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         while not self._closing.is_set():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import logging
 import os
 import socket
 import threading
@@ -16,7 +18,10 @@ from nanoclaw_runtime_docker.threads import DaemonThreads
 if TYPE_CHECKING:
     from docker import APIClient
 
+log = logging.getLogger("nanoclaw.docker")
+
 THREADS = 8
+SLOW_S = 1.0  # the version takes milliseconds; who waits for a sandbox wants to know by now what for
 LOOK_S = 5.0  # how long a mere question may take; `check` has to answer within 10 s
 T = TypeVar("T")
 
@@ -53,8 +58,12 @@ class Engine:
         return await self._call(function, self._timeout_s)
 
     async def look(self, function: Callable[[APIClient], T]) -> T:
-        """Do the same as `call` for a question that has to be answered soon."""
-        return await self._call(function, min(LOOK_S, self._timeout_s))
+        """Do the same as `call` for a question that has to be answered soon; the log says so when it is not."""
+        slow = asyncio.get_running_loop().call_later(SLOW_S, self._say_that_it_is_slow)
+        try:
+            return await self._call(function, min(LOOK_S, self._timeout_s))
+        finally:
+            slow.cancel()
 
     def client(self, timeout_s: float) -> APIClient:
         """Return the client that waits so long for an answer; blocks while it connects, so only for threads."""
@@ -76,6 +85,9 @@ class Engine:
             for client in self._clients.values():
                 client.close()
             self._clients.clear()
+
+    def _say_that_it_is_slow(self) -> None:
+        log.warning("waiting for the docker engine", extra={"address": self.address})
 
     async def _call(self, function: Callable[[APIClient], T], timeout_s: float) -> T:
         def work() -> T:
