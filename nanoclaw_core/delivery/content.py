@@ -24,6 +24,7 @@ class Message:
         file_names: Not checked yet: `mailbox.outbox` opens them.
         edit_of: The number of the message to change, or None.
         reaction_to: The number of the message to react to, or None.
+        is_failure: True where it tells people that their message got no answer.
     """
 
     text: str = ""
@@ -32,6 +33,7 @@ class Message:
     edit_of: int | None = None
     reaction_to: int | None = None
     emoji: str | None = None
+    is_failure: bool = False
 
 
 @frozen(kw_only=True)
@@ -65,7 +67,7 @@ def read_message(kind: str, content: str) -> Message:
     text = _text(found, "text")
     if not text.strip() and not names:
         raise Malformed("neither text nor files")
-    return Message(text=text, file_names=names)
+    return Message(text=text, file_names=names, is_failure=found.get("is_failure") is True)
 
 
 def read_request(content: str) -> Request:

@@ -44,6 +44,7 @@ class Outgoing:
             reaction_to=self._platform_id(delivery, message.reaction_to),
             emoji=message.emoji,
             in_reply_to=delivery.in_reply_to,
+            is_failure=message.is_failure,
         )
 
     def clear(self, delivery: Delivery) -> None:

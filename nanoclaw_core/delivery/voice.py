@@ -30,7 +30,7 @@ class Voice:
     inboxes: Inboxes
 
     def say(self, address: Address, text: str, correlation_id: str, *, once_as: str | None = None) -> None:
-        """Tell people something. Never to another agent: an error that travels as chat comes back (I12, ⚠47).
+        """Tell people what went wrong. Never another agent: an error that travels as chat comes back (I12, ⚠47).
 
         Args:
             once_as: A name for what is said, under which it is said only once, whatever crash comes in between.
@@ -50,7 +50,7 @@ class Voice:
                 room=address.room,
                 thread=address.thread,
                 kind="chat",
-                content=json.dumps({"text": text}),
+                content=json.dumps({"text": text, "is_failure": True}),
                 correlation_id=correlation_id,
                 created_at=now,
                 updated_at=now,

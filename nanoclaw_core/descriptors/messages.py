@@ -156,6 +156,7 @@ class Outbound:
         edit_of: The platform id of the message to change, or None.
         reaction_to: The platform id of the message to react to, or None; `emoji` is then a shortcode.
         in_reply_to: The platform id of the message this answers, or None.
+        is_failure: True where it is no answer of the agent but says why there is none, so far or for good.
     """
 
     idempotency_key: str
@@ -166,3 +167,4 @@ class Outbound:
     reaction_to: str | None = None
     emoji: str | None = None
     in_reply_to: str | None = None
+    is_failure: bool = False

@@ -36,6 +36,11 @@ def refused(content: object, kind: str = "chat") -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize(("said", "is_failure"), [(True, True), (False, False), ("yes", False), (1, False)])
+def test_only_true_marks_words_as_a_failure(said: object, is_failure: bool) -> None:
+    assert read({"text": "hello", "is_failure": said}).is_failure is is_failure
+
+
 def test_words_are_a_message() -> None:
     message = read({"text": "hello"})
     assert (message.text, list(message.file_names), message.card) == ("hello", [], None)

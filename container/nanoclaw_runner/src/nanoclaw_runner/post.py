@@ -91,6 +91,11 @@ def words(target: Target, text: str) -> NewOutbound:
     return chat(target, {"text": content.sendable(text)})
 
 
+def failure(rows: Sequence[InboundMessage], text: str) -> list[NewOutbound]:
+    """Tell the people who wait for an answer to these rows why there is none, so far or for good."""
+    return [chat(target, {"text": text, "is_failure": True}) for target in human_conversations(rows)]
+
+
 def action(name: str, request_id: str, arguments: dict[str, Any], in_reply_to: str | None) -> NewOutbound:
     """Make a request to the host."""
     return NewOutbound(

@@ -46,10 +46,10 @@ class NewOutbound:
         id: Unique in the session; also the folder of its files below `out/outbox/`.
         kind: See `OutKind`.
         at: Clock text form.
-        content: A JSON object as text. CHAT: `{text, files?: [name]}`, `{operation: "edit", seq, text}` or
-            `{operation: "reaction", seq, emoji}`, where seq is the number of the message meant. CARD: `{type:
-            "ask_question", question_id, title, question, options}` or `{type: "card", card, fallback_text}`. ACTION:
-            `{action, request_id, arguments}`.
+        content: A JSON object as text. CHAT: `{text, files?: [name], is_failure?: bool}` (true where it is no answer
+            but says why there is none), `{operation: "edit", seq, text}` or `{operation: "reaction", seq, emoji}`, where
+            seq is the number of the message meant. CARD: `{type: "ask_question", question_id, title, question,
+            options}` or `{type: "card", card, fallback_text}`. ACTION: `{action, request_id, arguments}`.
         in_reply_to: Id of the inbound message this answers, or None.
         channel: With `room` and `thread` the target; `agent` and a group id for another agent; None for actions.
         deliver_after: Not before this time, clock text form; None is at once.

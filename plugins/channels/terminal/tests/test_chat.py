@@ -142,6 +142,25 @@ def test_the_answer_as_json_is_one_frame(stage):
     assert (code, frame["ok"], [message["text"] for message in frame["data"]["messages"]]) == (0, True, ["one", "two"])
 
 
+def test_words_about_why_there_is_no_answer_exit_1_and_are_no_output(stage):
+    failure = Outbound(idempotency_key="k1", text="I can't answer", is_failure=True)
+    assert run(stage, "hello", answers=(failure,)) == (1, "", "I can't answer\n")
+
+
+def test_an_answer_after_trouble_exits_0(stage):
+    trouble = Outbound(idempotency_key="k1", text="I keep trying", is_failure=True)
+    assert run(stage, "hello", answers=(trouble, "hello yourself")) == (0, "hello yourself\n", "I keep trying\n")
+
+
+def test_words_about_why_there_is_no_answer_are_an_error_frame_beside_what_was_said(stage):
+    failure = Outbound(idempotency_key="k1", text="I can't answer", is_failure=True)
+    code, out, _ = run(stage, "hello", "--json", answers=("I look into it", failure))
+    frame = json.loads(out)
+    assert (code, frame["ok"]) == (1, False)
+    assert frame["error"] == {"code": "handler-error", "message": "I can't answer"}
+    assert [message["text"] for message in frame["data"]["messages"]] == ["I look into it", "I can't answer"]
+
+
 def test_a_file_of_the_answer_is_saved_in_the_current_directory_and_said(stage, tmp_path):
     directory = tmp_path / "work"
     directory.mkdir()

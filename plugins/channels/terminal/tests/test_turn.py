@@ -49,6 +49,16 @@ def test_what_was_kept_from_before_is_no_answer():
     assert turn(ACCEPTED, MESSAGE | {"is_kept": True}).ends_at() is None
 
 
+def test_a_failure_that_an_answer_follows_is_none():
+    failed = (ACCEPTED, MESSAGE | {"text": "I keep trying", "is_failure": True})
+    assert turn(*failed).failure == "I keep trying"
+    assert turn(*failed, MESSAGE).failure is None
+
+
+def test_a_failure_is_not_the_end_while_the_host_says_that_it_works():
+    assert turn(ACCEPTED, TYPING, MESSAGE | {"is_failure": True}).ends_at() == 3.0 + ALIVE_S
+
+
 def test_a_refusal_ends_it_with_the_reason():
     refused = turn({"type": "accepted", "id": "t1", "outcome": "dropped", "reason": "nobody is wired"})
     assert (refused.refusal, refused.ends_at()) == ("nobody is wired", 1.0)

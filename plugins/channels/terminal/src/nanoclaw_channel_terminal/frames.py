@@ -1,9 +1,9 @@
 """What goes over the terminal's socket: one JSON object a line.
 
 From the terminal: `say` {id, text, files} and `seen` {id}. To the terminal: `message` (with `is_kept` where it waited
-for somebody), `ready` once what was kept has been sent, `accepted` {id, outcome, reason} for each `say`, `said` for
-what another terminal said, `status` {text}, where an empty text means that nothing is under way, `typing`, and `error`
-{message}.
+for somebody, with `is_failure` where it is no answer but says why there is none), `ready` once what was kept has been
+sent, `accepted` {id, outcome, reason} for each `say`, `said` for what another terminal said, `status` {text}, where
+an empty text means that nothing is under way, `typing`, and `error` {message}.
 """
 
 from __future__ import annotations
@@ -125,6 +125,8 @@ def message(outbound: Outbound) -> dict[str, Any]:
         frame["is_edit"] = True
     if outbound.reaction_to is not None:
         frame["reaction"] = outbound.emoji or ""
+    if outbound.is_failure:
+        frame["is_failure"] = True
     return frame
 
 

@@ -17,6 +17,7 @@ from nanoclaw_channel_terminal.showing import Waiting, message_text, save_files
 from nanoclaw_channel_terminal.turn import Turn
 
 ANSWERED, REFUSED, TIMED_OUT = 0, 1, 3
+SHOWN = ("id", "text", "card", "reaction", "is_failure")
 
 
 @frozen(kw_only=True)
@@ -78,9 +79,9 @@ class Asking:
         with self._waiting.away():
             text = message_text(frame)
             if text and not self._question.as_json:
-                print(text, flush=True)
+                print(text, file=sys.stderr if frame.get("is_failure") else sys.stdout, flush=True)
             saved = self._save(frame)
-        self._answer.append({key: frame[key] for key in ("id", "text", "card", "reaction") if key in frame} | saved)
+        self._answer.append({key: frame[key] for key in SHOWN if key in frame} | saved)
         await self._connection.seen(frame["id"])
 
     def _save(self, frame: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,12 +102,16 @@ class Asking:
             )
             return self._fail("transport-error", message, TIMED_OUT)
         if self._question.as_json:
-            print(
-                json.dumps({"id": "cli", "ok": True, "data": {"messages": self._answer}}, indent=2, ensure_ascii=False)
-            )
+            self._print_frame(turn)
         elif not turn.answers:
             print("(the agent had nothing to say)", file=sys.stderr)
-        return ANSWERED
+        return ANSWERED if turn.failure is None else REFUSED
+
+    def _print_frame(self, turn: Turn) -> None:
+        frame: dict[str, Any] = {"id": "cli", "ok": turn.failure is None, "data": {"messages": self._answer}}
+        if turn.failure is not None:
+            frame["error"] = {"code": "handler-error", "message": turn.failure}
+        print(json.dumps(frame, indent=2, ensure_ascii=False))
 
     def _fail(self, code: str, message: str, exit_code: int) -> int:
         if self._question.as_json:

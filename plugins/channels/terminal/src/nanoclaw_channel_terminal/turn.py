@@ -7,18 +7,20 @@ from typing import Any
 
 SILENCE_S = 1.0  # after an answer, where the host never says what it does
 LATE_S = 1.0  # an answer may still be on its way when the host says that nothing is under way any more
-ALIVE_S = 9.0  # a host at work shows it every 4 s; twice missed, and it stopped saying so
+ALIVE_S = 20.0  # a host at work shows it every 4 s, but not for 10 s after a message; beyond that it stopped saying so
 
 
 class Turn:
     """What was said, and what came of it so far.
 
-    `status` is what is being waited for, in words for people; `refusal` says why the message was turned down.
+    `status` is what is being waited for, in words for people; `refusal` says why the message was turned down; `failure`
+    is what was said last where that was no answer but the reason why there is none.
     """
 
     def __init__(self, say_id: str) -> None:
         self.status = ""
         self.refusal: str | None = None
+        self.failure: str | None = None
         self.answers = 0
         self._say_id = say_id
         self._is_accepted = False
@@ -41,6 +43,7 @@ class Turn:
             return  # it belongs to what was going on before
         elif kind == "message" and not frame.get("is_kept"):
             self.answers += 1
+            self.failure = str(frame.get("text") or "") if frame.get("is_failure") else None
         elif kind == "status":
             self.status = str(frame.get("text") or "")
             self._is_under_way = bool(self.status)
