@@ -15,7 +15,7 @@ from nanoclaw_resource_gateway.rows import create_calls
 from nanoclaw_resource_gateway.settings import Settings
 from nanoclaw_runner.forwarder import Forwarder
 from nanoclaw_runner.provider import LiveQuery, ProviderContext
-from nanoclaw_wire.events import Error, ErrorClass, Result
+from nanoclaw_wire.events import Error, ErrorClass, Progress, Result
 
 from nanoclaw_core import Door, GroupId, PluginContext, SessionId
 from nanoclaw_core.testing.fake_messages_api import FakeMessagesApi
@@ -34,7 +34,7 @@ class Place:
         create_calls(self.database)
 
     @contextlib.asynccontextmanager
-    async def conversation(self, environment: dict[str, str]) -> AsyncIterator[LiveQuery]:
+    async def conversation(self, environment: dict[str, str], *, max_retries: int = 0) -> AsyncIterator[LiveQuery]:
         """Open a conversation of a sandbox whose host has this environment."""
         gateway = SessionGateway(Settings(), self._host_context(environment))
         running = asyncio.create_task(gateway.run())
@@ -48,7 +48,7 @@ class Place:
             )
         )
         async with _forwarder(socket) as url:
-            provider = ClaudeProvider(self._sandbox_context(url))
+            provider = ClaudeProvider(self._sandbox_context(url, max_retries))
             try:
                 yield await provider.query("hello", continuation=None, instructions="")
             finally:
@@ -67,7 +67,7 @@ class Place:
             database=self.database,
         )
 
-    def _sandbox_context(self, url: str) -> ProviderContext:
+    def _sandbox_context(self, url: str, max_retries: int) -> ProviderContext:
         for name in ("agent", "state"):
             (self._folder / name).mkdir()
         return ProviderContext(
@@ -78,7 +78,7 @@ class Place:
             assistant_name="",
             model=None,
             effort=None,
-            options=claude.options(claude.Settings(max_retries=0), {}),
+            options=claude.options(claude.Settings(max_retries=max_retries), {}),
             mcp_servers={},
             tools=[],
             environment={},
@@ -151,10 +151,15 @@ def test_a_platform_that_is_down_is_a_connection_error_to_try_again(tmp_path: Pa
         async with FakeMessagesApi() as api:
             gone = api.url
         environment = {"ANTHROPIC_BASE_URL": gone, "ANTHROPIC_API_KEY": KEY}
-        async with Place(tmp_path).conversation(environment) as query:
-            error = await _outcome(query)
-            assert isinstance(error, Error)
-            assert (error.kind, error.retryable) == (ErrorClass.CONNECTION, True)
-            assert KEY not in error.message
+        async with Place(tmp_path).conversation(environment, max_retries=1) as query:
+            troubles = []
+            async with asyncio.timeout(WAIT_S):
+                async for event in query.events():
+                    if isinstance(event, Error):
+                        break
+                    troubles += [event.trouble] if isinstance(event, Progress) else []
+            assert (event.kind, event.retryable) == (ErrorClass.CONNECTION, True)
+            assert KEY not in event.message
+            assert troubles == [ErrorClass.CONNECTION]  # told before its further try, so that people can hear of it
 
     asyncio.run(scenario())

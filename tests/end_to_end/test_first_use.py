@@ -104,11 +104,16 @@ def one_message(said: Said, *, code: int, words: Sequence[str]) -> None:
     assert [word for word in words if word not in line] == []
 
 
-def one_answer(said: Said, *words: str) -> None:
-    """Insist on one answer in the chat that says all these words."""
-    assert (said.code, said.errors) == (0, "")
-    (line,) = said.out.splitlines()
+def no_answer(said: Said, *words: str, before: Sequence[str] = ()) -> None:
+    """Insist that the chat was told, in one line with all these words, why there is no answer.
+
+    Args:
+        before: How the lines begin that were said before.
+    """
+    assert (said.code, said.out) == (1, "")
+    *earlier, line = said.errors.splitlines()
     assert [word for word in words if word not in line] == []
+    assert [text[: len(start)] for text, start in zip(earlier, before, strict=True)] == list(before)
 
 
 @pytest.fixture
@@ -129,7 +134,7 @@ def home(tmp_path: Path) -> Path:
 
 def test_no_docker_and_no_bubblewrap_with_a_key_is_answered_with_what_to_install(home: Path) -> None:
     person = Person(home=home, environment={**NO_ENGINE, "ANTHROPIC_API_KEY": KEY}).has(NO_BUBBLEWRAP)
-    one_answer(person.asks(), "no Docker engine at unix:///nowhere/docker.sock", "apt install bubblewrap")
+    no_answer(person.asks(), "no Docker engine at unix:///nowhere/docker.sock", "apt install bubblewrap")
     doctor = person.types("doctor")
     assert doctor.code == 1
     assert re.search(r"^problem +runtimes +isolation .*\n +→ Install Docker or bubblewrap", doctor.out, re.MULTILINE)
@@ -149,26 +154,26 @@ def test_an_engine_that_the_user_may_not_use_is_answered_with_the_group_to_join(
         (place / "docker.sock").chmod(0)
         environment = {"DOCKER_HOST": f"unix://{place}/docker.sock", "ANTHROPIC_API_KEY": KEY}
         person = Person(home=place / "home", environment=environment, is_powerless=True).has(NO_BUBBLEWRAP)
-        one_answer(person.asks(), "may not use the Docker engine", "sudo usermod -aG docker $USER")
+        no_answer(person.asks(), "may not use the Docker engine", "sudo usermod -aG docker $USER")
 
 
 @pytest.mark.docker
 def test_a_missing_image_is_answered_with_the_command_that_builds_it(home: Path, docker_address: str) -> None:
     environment = {"DOCKER_HOST": docker_address, "ANTHROPIC_API_KEY": KEY}
     person = Person(home=home, environment=environment).has('[core]\nruntime = "docker"\n')
-    one_answer(person.asks(), "image", "is missing", "ncl image build")
+    no_answer(person.asks(), "image", "is missing", "ncl image build")
 
 
 def test_a_gateway_that_is_disabled_is_answered_with_how_to_enable_it(home: Path) -> None:
     settings = '[core]\ndisabled_plugins = ["gateway", "docker"]\n[plugins.process]\nallow_unsandboxed = true\n'
     person = Person(home=home, environment={"ANTHROPIC_API_KEY": KEY}).has(settings)
-    one_answer(person.asks(), "needs the model gateway", 'Take "gateway" out of disabled_plugins')
+    no_answer(person.asks(), "needs the model gateway", 'Take "gateway" out of disabled_plugins')
     assert "Take it out of core.disabled_plugins." in person.types("doctor").out
 
 
 def test_a_chosen_provider_without_a_key_is_answered_with_the_variable_to_set(home: Path) -> None:
     person = Person(home=home).has('[core]\nprovider = "claude"\nfallback_provider = ""\n')
-    one_answer(person.asks(), "no model key", "set ANTHROPIC_API_KEY", "restart the host")
+    no_answer(person.asks(), "no model key", "set ANTHROPIC_API_KEY", "restart the host")
 
 
 # The model
@@ -179,7 +184,7 @@ def test_a_wrong_key_is_answered_in_plain_words(home: Path, bubblewrap: None) ->
     with serve_in_thread(key="another key") as api:
         environment = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": api.url}
         said = Person(home=home, environment=environment).has(PROCESS_ONLY).asks()
-    one_answer(said, "my access to the language model was refused", "check the model key", "Reference: ")
+    no_answer(said, "my access to the language model was refused", "check the model key", "Reference: ")
     assert KEY not in said.out
 
 
@@ -190,7 +195,8 @@ def test_an_overloaded_model_is_answered_in_plain_words(home: Path, bubblewrap: 
         environment = {"ANTHROPIC_API_KEY": api.key, "ANTHROPIC_BASE_URL": api.url}
         person = Person(home=home, environment=environment)
         said = person.has(f"{PROCESS_ONLY}[plugins.claude]\nmax_retries = 0\n").asks()
-    one_answer(said, "my language model is overloaded", "try again in a few minutes", "Reference: ")
+    meanwhile = "My language model is overloaded right now. I keep trying"
+    no_answer(said, "my language model is overloaded", "try again in a few minutes", "Reference: ", before=[meanwhile])
 
 
 @pytest.mark.slow
@@ -200,8 +206,9 @@ def test_no_network_is_answered_in_plain_words(home: Path, bubblewrap: None) -> 
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         person = Person(home=home, environment={"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": url})
-        said = person.has(f"{PROCESS_ONLY}[plugins.claude]\nmax_retries = 0\n").asks()
-    one_answer(said, "I can't reach my language model", "try again in a few minutes", "Reference: ")
+        said = person.has(PROCESS_ONLY).asks()
+    meanwhile = "I can't reach my language model right now. I keep trying"
+    no_answer(said, "I can't reach my language model", "try again in a few minutes", "Reference: ", before=[meanwhile])
 
 
 # The disk and its rights

@@ -8,7 +8,7 @@ from nanoclaw_runner.patience import Patience
 from nanoclaw_runner.plugins import Parts
 from nanoclaw_runner.provider import ProviderOffer, RunnerPart
 from nanoclaw_runner.testing import HostSide, said
-from nanoclaw_wire.events import Result
+from nanoclaw_wire.events import ErrorClass, Progress, Result
 from nanoclaw_wire.outbound import AckStatus
 
 QUICK = Patience(retry_delays_s=(0.01, 0.01, 0.01))
@@ -16,6 +16,24 @@ QUICK = Patience(retry_delays_s=(0.01, 0.01, 0.01))
 
 def script(*steps):
     return {"script": json.dumps(steps)}
+
+
+def provider_of(open_query):
+    """Return a provider whose queries this function makes out of their prompts."""
+
+    class Made:
+        has_slash_commands = False
+
+        async def query(self, prompt, *, continuation, instructions):
+            return open_query(prompt)
+
+        def is_stale(self, error):
+            return False
+
+        async def close(self):
+            pass
+
+    return Made()
 
 
 def fails(retryable, times=1, kind="overloaded"):
@@ -43,6 +61,67 @@ def test_warning_12_after_the_last_try_people_read_plain_words_and_the_message_f
             assert "overloaded" in said(apology)
             assert "corr-7" in said(apology)
             assert "529" not in said(apology)
+
+    asyncio.run(run())
+
+
+def test_trouble_that_lasts_is_told_once_before_the_answer_and_the_failure_after_it(tmp_path):
+    async def run():
+        patience = Patience(retry_delays_s=(0.01, 0.01, 0.01), trouble_s=0)
+        options = script(fails(True, times=2, kind="connection"), {"reply": "at last"}, fails(False, times=None))
+        async with HostSide(tmp_path, options=options) as host, host.running(patience=patience):
+            await host.settled(host.say("x", correlation_id="corr-7"))
+            trouble, answer = host.sent()
+            assert (
+                said(trouble)
+                == "I can't reach my language model right now. I keep trying for a while. (Reference: corr-7)"
+            )
+            assert said(answer) == "at last"
+            await host.settled(host.say("y"))
+            marks = [json.loads(message.content).get("is_failure") for message in host.sent()]
+            assert marks == [True, None, True]
+
+    asyncio.run(run())
+
+
+def test_trouble_that_a_provider_gets_over_inside_of_its_turn_is_told_when_it_lasts(tmp_path):
+    class Struggling:
+        """Reports trouble until somebody read of it, then answers."""
+
+        def __init__(self, read_of_it):
+            self._read_of_it = read_of_it
+
+        async def events(self):
+            while not self._read_of_it():
+                yield Progress(message="no answer", trouble=ErrorClass.CONNECTION)
+                await asyncio.sleep(0)
+            yield Result(text='<message to="family">at last</message>')
+
+        async def end(self):
+            pass
+
+        async def abort(self):
+            pass
+
+    async def run():
+        patience = Patience(trouble_s=0.05)
+        async with HostSide(tmp_path, provider="struggling") as host:
+            provider = provider_of(lambda _prompt: Struggling(host.sent))
+            part = RunnerPart(name="x", providers=[ProviderOffer(name="struggling", connect=lambda _: provider)])
+            async with host.running(patience=patience, parts=Parts(loaded=(part,))):
+                await host.settled(host.say("x"))
+                assert [said(message)[:30] for message in host.sent()] == ["I can't reach my language mode", "at last"]
+
+    asyncio.run(run())
+
+
+def test_trouble_of_another_agents_message_is_told_to_nobody(tmp_path):
+    async def run():
+        patience = Patience(retry_delays_s=(0.01,), trouble_s=0)
+        options = script(fails(True), {"text": "<internal>fine</internal>"})
+        async with HostSide(tmp_path, options=options) as host, host.running(patience=patience):
+            await host.settled(host.say("x", channel="agent", room="ag-peer"))
+            assert host.sent() == []
 
     asyncio.run(run())
 
@@ -97,7 +176,7 @@ def test_a_claim_stays_while_a_further_try_waits_and_stop_ends_the_waiting(tmp_p
             assert host.files.heartbeat.exists()
             stop = host.say("/stop")
             assert await host.settled(message, stop) == [AckStatus.COMPLETED, AckStatus.COMPLETED]
-            assert [said(reply) for reply in host.sent()] == ["Stopped."]
+            assert said(host.sent()[-1]) == "Stopped."
 
     asyncio.run(run())
 
@@ -142,20 +221,10 @@ def test_a_provider_whose_push_raises_fails_its_turn_and_the_message_is_tried_ag
         async def abort(self):
             self._aborted.set()
 
-    class Deaf:
-        has_slash_commands = False
-
-        async def query(self, prompt, *, continuation, instructions):
-            return DeafQuery(prompt)
-
-        def is_stale(self, error):
-            return False
-
-        async def close(self):
-            pass
-
     async def run():
-        part = RunnerPart(name="deaf", providers=[ProviderOffer(name="deaf", connect=lambda _context: Deaf())])
+        part = RunnerPart(
+            name="deaf", providers=[ProviderOffer(name="deaf", connect=lambda _context: provider_of(DeafQuery))]
+        )
         async with (
             HostSide(tmp_path, provider="deaf") as host,
             host.running(patience=QUICK, parts=Parts(loaded=(part,))),
@@ -168,20 +237,13 @@ def test_a_provider_whose_push_raises_fails_its_turn_and_the_message_is_tried_ag
 
 
 def test_a_provider_that_cannot_open_a_query_is_told_to_people(tmp_path):
-    class Broken:
-        has_slash_commands = False
-
-        async def query(self, prompt, *, continuation, instructions):
-            raise OSError("no such program")
-
-        def is_stale(self, error):
-            return False
-
-        async def close(self):
-            pass
+    def broken(_prompt):
+        raise OSError("no such program")
 
     async def run():
-        part = RunnerPart(name="broken", providers=[ProviderOffer(name="broken", connect=lambda _context: Broken())])
+        part = RunnerPart(
+            name="broken", providers=[ProviderOffer(name="broken", connect=lambda _context: provider_of(broken))]
+        )
         async with (
             HostSide(tmp_path, provider="broken") as host,
             host.running(patience=QUICK, parts=Parts(loaded=(part,))),

@@ -1,4 +1,4 @@
-"""What people read when a turn fails for good: plain words, no detail, and a code to find the log by (I12)."""
+"""What people read when a turn fails, for good or so far: plain words, no detail, and a code to find the log by (I12)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ _WORDS = {
 }
 
 
+_WORDS_MEANWHILE = {
+    ErrorClass.QUOTA: "The usage limit of my language model is reached right now. I keep trying for a while.",
+    ErrorClass.OVERLOADED: "My language model is overloaded right now. I keep trying for a while.",
+    ErrorClass.CONNECTION: "I can't reach my language model right now. I keep trying for a while.",
+}
+_ANY_TROUBLE = "Something went wrong on my side. I am trying again."
+
+
 def words_for(kind: ErrorClass, reference: str) -> str:
     """Return the message for people.
 
@@ -27,6 +35,11 @@ def words_for(kind: ErrorClass, reference: str) -> str:
         reference: The correlation id of the turn.
     """
     return f"{_WORDS[kind]} (Reference: {reference})"
+
+
+def words_meanwhile(kind: ErrorClass, reference: str) -> str:
+    """Return what people read while a turn that fails is tried again. Its reference is that of `words_for`."""
+    return f"{_WORDS_MEANWHILE.get(kind, _ANY_TROUBLE)} (Reference: {reference})"
 
 
 def words_without_provider(name: str, reference: str) -> str:

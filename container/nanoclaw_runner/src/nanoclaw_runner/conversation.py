@@ -110,8 +110,14 @@ class Conversation:
             case Usage():
                 log.info("turn used", extra=asdict(event))
             case Progress():
-                log.info("provider progress", extra={"progress": event.message})
+                self._note_progress(event)
         return None
+
+    def _note_progress(self, event: Progress) -> None:
+        log.info("provider progress", extra={"progress": event.message})
+        push = self._session.ledger.current
+        if event.trouble is not None and push is not None:
+            self._session.met_trouble(push, event.trouble)
 
     async def _end_turn(self, text: str | None) -> None:
         session, ledger = self._session, self._session.ledger

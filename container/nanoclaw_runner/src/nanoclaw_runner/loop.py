@@ -17,7 +17,7 @@ from nanoclaw_runner.continuation import Continuation
 from nanoclaw_runner.conversation import Conversation, Failure
 from nanoclaw_runner.instructions import write_instructions
 from nanoclaw_runner.ledger import Push
-from nanoclaw_runner.post import human_conversations, words
+from nanoclaw_runner.post import failure
 from nanoclaw_runner.provider import Provider
 from nanoclaw_runner.recovery import Retry, Verdict
 from nanoclaw_runner.session import Session
@@ -118,6 +118,7 @@ class Loop:
                 self._continuation.forget()
                 return evolve(push, is_anew=True, is_correction=False)
             case Retry(delay_s=delay_s):
+                self._session.met_trouble(push, error.kind, again_in_s=delay_s)
                 if await self._wait(delay_s):
                     return evolve(push, failures=push.failures + 1, is_correction=False)
                 self._finish(push, kind=None)
@@ -142,10 +143,7 @@ class Loop:
     def _finish(self, push: Push, *, kind: ErrorClass | None) -> None:
         """Settle rows that got no answer: completed where a person stopped them, else failed, and people are told."""
         session = self._session
-        replies = []
-        if kind is not None:
-            text = words_for(kind, push.correlation_id)
-            replies = [words(target, text) for target in human_conversations(push.rows)]
+        replies = failure(push.rows, words_for(kind, push.correlation_id)) if kind is not None else []
         session.occupation.set_busy(False)
         session.outbox.settle(
             push.message_ids, messages=replies, highest_inbound=session.inbox.highest(), failed=kind is not None

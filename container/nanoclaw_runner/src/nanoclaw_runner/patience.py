@@ -20,6 +20,7 @@ class Patience:
         bell_poll_s: Between looks while the bell is connected: a safety net for a ring that was lost.
         retry_delays_s: Before each further try of a turn that failed; their number is that of the tries.
         heartbeat_s: Between signs of life while waiting for a further try.
+        trouble_s: Before people hear of trouble that is still being got over.
         abort_s: How long a provider may take to stop at once.
         silence: What settles pushes that may have joined a turn.
     """
@@ -29,5 +30,6 @@ class Patience:
     bell_poll_s: float = 15.0
     retry_delays_s: Sequence[float] = RETRY_DELAYS_S
     heartbeat_s: float = 5.0
+    trouble_s: float = 10.0
     abort_s: float = 0.4
     silence: Silence = field(factory=Silence)

@@ -23,10 +23,11 @@ from nanoclaw_runner.occupation import Occupation
 from nanoclaw_runner.outbox import Outbox
 from nanoclaw_runner.patience import Patience
 from nanoclaw_runner.plugins import NoProvider, Parts
-from nanoclaw_runner.post import Post, human_conversations, words
+from nanoclaw_runner.post import Post, failure
 from nanoclaw_runner.provider import Provider, ProviderContext, Tool
 from nanoclaw_runner.session import Session
 from nanoclaw_runner.tools import message_tools
+from nanoclaw_runner.trouble import Trouble
 from nanoclaw_runner.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -141,6 +142,7 @@ class Runner:
                 outbox=outbox,
                 occupation=occupation,
                 ledger=self._ledger,
+                trouble=Trouble(self._patience.trouble_s),
                 post=Post(inbox, lambda: self._ledger.current),
                 heartbeat=Heartbeat(files.heartbeat),
                 stopping=self._stopping,
@@ -206,7 +208,7 @@ class Runner:
         log.error("messages failed without a provider", extra={"count": len(rows), "reference": reference})
         session.outbox.settle(
             [row.id for row in rows],
-            messages=[words(target, text) for target in human_conversations(rows)],
+            messages=failure(rows, text),
             highest_inbound=session.inbox.highest(),
             failed=True,
         )

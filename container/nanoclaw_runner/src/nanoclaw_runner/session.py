@@ -8,8 +8,10 @@ from attrs import frozen
 from nanoclaw_wire import clock
 from nanoclaw_wire.config import RunnerConfig
 from nanoclaw_wire.doorbell import BellClient
+from nanoclaw_wire.events import ErrorClass
 from nanoclaw_wire.inbound import InboundMessage
 
+from nanoclaw_runner.apology import words_meanwhile
 from nanoclaw_runner.batch import Batch, next_batch
 from nanoclaw_runner.commands import Command, command_of, text_of
 from nanoclaw_runner.heartbeat import Heartbeat
@@ -18,8 +20,9 @@ from nanoclaw_runner.ledger import Ledger, Push
 from nanoclaw_runner.occupation import Occupation
 from nanoclaw_runner.outbox import Outbox
 from nanoclaw_runner.patience import Patience
-from nanoclaw_runner.post import Post, target_of, words
+from nanoclaw_runner.post import Post, failure, target_of, words
 from nanoclaw_runner.prompt import Surroundings, write_prompt
+from nanoclaw_runner.trouble import Trouble
 from nanoclaw_runner.workspace import Workspace
 
 
@@ -39,6 +42,7 @@ class Session:
     outbox: Outbox
     occupation: Occupation
     ledger: Ledger
+    trouble: Trouble
     post: Post
     heartbeat: Heartbeat
     stopping: asyncio.Event
@@ -80,6 +84,13 @@ class Session:
         self.inbox.take([row])
         reply = words(target_of(row), text)
         self.outbox.settle([row.id], messages=[reply], highest_inbound=self.inbox.highest())
+
+    def met_trouble(self, push: Push, kind: ErrorClass, *, again_in_s: float = 0.0) -> None:
+        """Tell people that no answer came so far and that it is tried again, where this lasts."""
+        now = asyncio.get_running_loop().time()
+        if self.trouble.met(push, now=now, lasts_until=now + again_in_s):
+            for message in failure(push.rows, words_meanwhile(kind, push.correlation_id)):
+                self.outbox.send(message, highest_inbound=self.inbox.highest())
 
     def poll_s(self, usual_s: float) -> float:
         """Return how long to wait for a ring at most."""

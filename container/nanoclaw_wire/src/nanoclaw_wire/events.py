@@ -50,9 +50,15 @@ class Error:
 
 @frozen(kw_only=True)
 class Progress:
-    """Something worth a log line happened (a retry, a compaction); the turn goes on."""
+    """Something worth a log line happened (a retry, a compaction); the turn goes on.
+
+    Args:
+        trouble: What kind of trouble the turn is trying to get over by itself; None where it is none. People hear of
+            one that lasts.
+    """
 
     message: str
+    trouble: ErrorClass | None = None
 
 
 @frozen(kw_only=True)

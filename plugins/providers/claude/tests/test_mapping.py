@@ -123,8 +123,14 @@ def test_a_retry_of_the_program_is_progress() -> None:
     retry = _system("api_retry", attempt=1, max_retries=5, error_status=529)
     assert _translate(Translator(), **retry) == [
         Alive(),
-        Progress(message="model call failed (status 529), trying again 1/5"),
+        Progress(message="model call failed (status 529), trying again 1/5", trouble=ErrorClass.OVERLOADED),
     ]
+
+
+def test_a_retry_where_nobody_answered_is_trouble_with_the_connection() -> None:
+    retry = _system("api_retry", attempt=2, max_retries=5, error_status=None, error="unknown")
+    [progress] = [event for event in _translate(Translator(), **retry) if isinstance(event, Progress)]
+    assert progress.trouble is ErrorClass.CONNECTION
 
 
 @pytest.mark.parametrize(("status", "count"), [("allowed", 1), ("allowed_warning", 2), ("rejected", 2)])

@@ -44,7 +44,7 @@ class Settings:
     base_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
     oauth_token: str | None = field(default=None, repr=False)
-    max_retries: int = 5
+    max_retries: int = 3
     compact_at_tokens: int = 165_000
 
 

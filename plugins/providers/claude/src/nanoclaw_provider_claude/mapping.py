@@ -152,9 +152,7 @@ class Translator:
                 session, self._session = self._session, str(data["session_id"])
                 return [] if session == self._session else [Init(continuation=self._session)]
             case "api_retry":
-                tried = f"{data.get('attempt')}/{data.get('max_retries')}"
-                status = data.get("error_status")
-                return [Progress(message=f"model call failed (status {status}), trying again {tried}")]
+                return [_retry(data)]
             case "compact_boundary":  # no Result: the turn goes on, and nobody is to be answered for it (⚠10)
                 before = (data.get("compact_metadata") or {}).get("pre_tokens")
                 return [Progress(message=f"conversation compacted, {before} tokens before")]
@@ -203,6 +201,13 @@ class Translator:
             model=self._model,
         )
         return [usage] if usage.input_tokens or usage.output_tokens else []
+
+
+def _retry(data: Mapping[str, Any]) -> Progress:
+    tried, status = f"{data.get('attempt')}/{data.get('max_retries')}", data.get("error_status")
+    # Without a status nobody answered at all.
+    trouble = ErrorClass.CONNECTION if status is None else classify("", status=status).kind
+    return Progress(message=f"model call failed (status {status}), trying again {tried}", trouble=trouble)
 
 
 def _rate_limit(message: RateLimitEvent) -> list[Event]:

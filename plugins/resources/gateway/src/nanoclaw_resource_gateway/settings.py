@@ -17,7 +17,7 @@ class Settings:
         keep_days: How long the record of calls is kept.
     """
 
-    connect_timeout_s: float = 15.0
+    connect_timeout_s: float = 10.0
     idle_timeout_s: float = 300.0
     max_request_mib: float = 64.0
     max_calls: int = 16
