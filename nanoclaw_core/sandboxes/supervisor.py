@@ -46,6 +46,7 @@ STOP_GRACE_S = 3.0
 CLOSE_S = 5.0  # for all sandboxes together: a host stops within 10 s, whatever an engine does
 UNBELLED_POLL_S = 1.0
 UNREADABLE_LIVES = 3  # so many runners had the chance to repair their file
+KEPT = "Your message is kept, and answered when that is mended."  # what people expect of a message that was taken (I3)
 SOON_S = 120.0  # a message due within this time gets a timer; what is later is found by the sweep
 
 
@@ -218,7 +219,7 @@ class Supervisor:
             return await self._after_life(session_id)
         except SandboxRefused as refusal:
             log.error("sandbox refused", extra={"reason": str(refusal)})
-            await self._tell(session_id, str(refusal))
+            await self._tell(session_id, f"{str(refusal).rstrip('.')}. {KEPT}")
             return None  # the messages stay; the next wake or sweep tries again
         except PLUGIN_TROUBLE as error:  # one session's trouble must not be another's (⚠25): the run fence
             if await self._with.damaged(session_id, ""):
@@ -359,7 +360,7 @@ class Supervisor:
         self._failed_starts[session_id] += 1
         if self._failed_starts[session_id] == 2:  # once may be a hiccup; people hear of the second
             await self._tell(
-                session_id, "The agent cannot be started right now. I keep trying; the log has the reason."
+                session_id, f"The agent cannot be started right now. {KEPT} I keep trying; the log has the reason."
             )
         return self._failure_pause(session_id)
 
