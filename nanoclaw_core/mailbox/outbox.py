@@ -17,6 +17,7 @@ from pathlib import Path
 import apsw
 from attrs import frozen
 from nanoclaw_wire import outbound, session_files
+from nanoclaw_wire.careful_files import open_plain
 from nanoclaw_wire.layout import OUTBOX, is_safe_name
 from nanoclaw_wire.outbound import Acknowledgement, OutboundMessage, RunnerState
 
@@ -32,7 +33,6 @@ LOOK_CPU_S = 0.5  # honest files take a hundredth; a schema of the sandbox's own
 _STEPS_BETWEEN = 100
 FILES_AT_MOST = 50
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class OutboxRefused(Exception):
@@ -212,13 +212,9 @@ def _read(folder: int, name: object, limit: int) -> OutboundFile:
     if not isinstance(name, str) or not is_safe_name(name):
         raise OutboxRefused(f"{name!r} is no safe file name")
     try:
-        descriptor = os.open(name, _FILE, dir_fd=folder)
+        descriptor = open_plain(folder, name)
     except OSError as error:
         raise OutboxRefused(f"the file {name!r} cannot be opened: {error.strerror}") from error
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-        os.close(descriptor)
-        raise OutboxRefused(f"{name!r} is not a plain file")
     with open(descriptor, "rb") as file:
         content = file.read(limit + 1)
     if len(content) > limit:

@@ -12,6 +12,7 @@ import apsw
 import pytest
 from attrs import frozen
 from nanoclaw_wire import outbound, session_files
+from nanoclaw_wire.careful_files import has_only_this_name
 from nanoclaw_wire.layout import Layout
 from nanoclaw_wire.outbound import NewOutbound, OutKind
 
@@ -84,13 +85,10 @@ def remove(path: Path) -> None:
 
 
 def become(path: Path, outside: Path, honest: bytes) -> list[Callable[[], object]]:
-    """Return what can be put in the place of a file.
-
-    A second name of a file outside is none of it: opening a name and counting the names are two steps. What keeps it
-    away is that no name crosses a mount, and the sandbox's mounts hold nothing else of the host's.
-    """
+    """Return what can be put in the place of a file; a second name of the one outside is gone at once, and again."""
     return [
         lambda: path.write_bytes(honest),
+        lambda: (os.link(outside, path), path.unlink()),
         lambda: path.symlink_to(outside),
         lambda: os.mkfifo(path),
         lambda: path.mkdir(),
@@ -118,6 +116,61 @@ def test_warning_29_a_file_that_is_swapped_while_it_is_read_never_brings_what_is
     assert seen <= {b"mine", b""}
     assert what_is(ground.outside) == before
     assert len(os.listdir("/proc/self/fd")) <= descriptors
+
+
+@pytest.fixture
+def opened_by_a_second_name(tmp_path: Path) -> Iterator[Callable[[str], tuple[int, int, Path]]]:
+    """Open a file outside by a second name in a folder, as a host does that was told to send it."""
+    with contextlib.ExitStack() as stack:
+
+        def open_it(name: str) -> tuple[int, int, Path]:
+            (tmp_path / "folder").mkdir()
+            (tmp_path / "outside").write_bytes(SECRET)
+            path = tmp_path / "folder" / name
+            os.link(tmp_path / "outside", path)
+            folder, descriptor = os.open(path.parent, os.O_RDONLY), os.open(path, os.O_RDONLY)
+            stack.callback(os.close, folder)
+            stack.callback(os.close, descriptor)
+            return descriptor, folder, path
+
+        yield open_it
+
+
+def test_warning_29_a_plain_file_has_only_the_name_it_was_opened_by(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"mine")
+    folder = os.open(tmp_path, os.O_RDONLY)
+    with (tmp_path / "a.txt").open() as file:
+        assert has_only_this_name(file.fileno(), folder, "a.txt")
+    os.close(folder)
+
+
+CRIMES: dict[str, Callable[[Path], object]] = {
+    "nothing more": lambda _path: None,
+    "removed": lambda path: path.unlink(),
+    "removed, and another file in its place": lambda path: (path.unlink(), path.write_bytes(b"mine")),
+    "moved away": lambda path: path.rename(path.parent.parent / "elsewhere"),
+    "moved away and removed": lambda path: path.rename(path.parent.parent / "elsewhere").unlink(),
+    "removed with its folder": lambda path: (path.unlink(), path.parent.rmdir()),
+}
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt (deleted)"])
+@pytest.mark.parametrize("crime", CRIMES.values(), ids=list(CRIMES))
+def test_warning_29_a_second_name_is_seen_whatever_became_of_it_since_it_was_opened(
+    opened_by_a_second_name: Callable[[str], tuple[int, int, Path]], name: str, crime: Callable[[Path], object]
+) -> None:
+    descriptor, folder, path = opened_by_a_second_name(name)
+    crime(path)
+    assert not has_only_this_name(descriptor, folder, name)
+
+
+def test_warning_29_a_name_that_looks_like_a_removed_one_is_no_way_around(
+    opened_by_a_second_name: Callable[[str], tuple[int, int, Path]],
+) -> None:
+    descriptor, folder, path = opened_by_a_second_name("a.txt (deleted)")
+    path.rename(path.with_name("a.txt")).unlink()
+    assert os.readlink(f"/proc/self/fd/{descriptor}") == str(path)
+    assert not has_only_this_name(descriptor, folder, "a.txt (deleted)")
 
 
 @pytest.mark.parametrize("place", ["outbox", "outbox/out-1"])

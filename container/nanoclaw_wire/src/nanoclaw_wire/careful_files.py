@@ -9,6 +9,7 @@ are read, and there is no shared memory. Locks are taken on SQLite's own bytes
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -20,6 +21,8 @@ import apsw
 
 NAME = "nanoclaw-careful"
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_DELETED = " (deleted)"  # what Linux writes behind the path of an open file whose name is gone
 _PENDING_BYTE = 0x4000_0000
 _RESERVED_BYTE = _PENDING_BYTE + 1
 _SHARED_FIRST, _SHARED_SIZE = _PENDING_BYTE + 2, 510
@@ -31,6 +34,42 @@ def vfs_name() -> str | None:
     It needs locks that belong to the open file, which are Linux's.
     """
     return NAME if sys.platform == "linux" and _registered() else None
+
+
+def open_plain(folder: int, name: str) -> int:
+    """Open a file for reading, by the descriptor of its folder: a plain file that has this name and no other.
+
+    Raises:
+        OSError: There is none, or it is something else: a link, a pipe, a device, a directory, a second name.
+    """
+    descriptor = os.open(name, _OPEN, dir_fd=folder)
+    try:
+        if has_only_this_name(descriptor, folder, name):
+            return descriptor
+        raise OSError(errno.EPERM, "it is not a plain file with one name")
+    except OSError:
+        os.close(descriptor)
+        raise
+
+
+def has_only_this_name(descriptor: int, folder: int, name: str) -> bool:
+    """Say whether an open file is a plain one whose only name is the one it was opened by.
+
+    Counting names is not enough: whoever opens a file of somebody else's by a second name that is removed before the
+    count finds one name, the foreign one. So the name it was opened by must still stand *after* the count. Linux
+    knows it for every open file, also where another file or the same one has taken the name since, but a removal
+    counts down first and takes the name away a moment later; reading the folder waits for one that is under way.
+    Elsewhere than on Linux the count is all there is.
+    """
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        return False
+    if sys.platform != "linux":
+        return True
+    with os.scandir(folder) as entries:
+        next(entries, None)
+    path, below = (os.readlink(f"/proc/self/fd/{opened}") for opened in (descriptor, folder))
+    return path == f"{below.rstrip('/')}/{name}" and not name.endswith(_DELETED)
 
 
 @cache
@@ -62,13 +101,13 @@ class _CarefulFile:
 
     def __init__(self, path: str) -> None:
         try:
-            self._descriptor = os.open(path, _OPEN)
+            folder = os.open(os.path.dirname(path), _FOLDER)  # noqa: PTH120  # SQLite gives and takes text
+            try:
+                self._descriptor = open_plain(folder, os.path.basename(path))  # noqa: PTH119
+            finally:
+                os.close(folder)
         except OSError as error:
             raise apsw.CantOpenError(f"{path}: {error.strerror}") from error
-        found = os.fstat(self._descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-            os.close(self._descriptor)
-            raise apsw.CantOpenError(f"{path} is not a regular file with one name")
         self._level = apsw.SQLITE_LOCK_NONE
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802
