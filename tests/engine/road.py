@@ -56,7 +56,7 @@ class Road:
         """Let the engine do the next thing whose request has this in it, and keep its answer back.
 
         Args:
-            hang_up: False leaves whoever asked waiting.
+            hang_up: True closes the road then, as an engine does that dies; False leaves whoever asked waiting.
         """
         self._loses, self._hangs_up = what, hang_up
 
@@ -85,7 +85,7 @@ class Road:
             while data := near.recv(65_536):
                 self._requests.append(data)
                 if self._loses and self._loses in data:
-                    self._loses, self._hangs_up = b"", True
+                    self._loses = b""
                     lost.set()
                 far.sendall(data)
             far.shutdown(socket.SHUT_RDWR)
@@ -96,9 +96,10 @@ class Road:
                 if not lost.is_set():
                     near.sendall(data)
                 elif self._hangs_up:
-                    break
-            _hang_up(near)
-            _hang_up(far)
+                    self.close()
+            if self._hangs_up or not lost.is_set():
+                _hang_up(near)
+                _hang_up(far)
 
     def _run(self, function, *arguments: object) -> None:  # type: ignore[no-untyped-def]  # any function
         thread = threading.Thread(target=function, args=arguments)

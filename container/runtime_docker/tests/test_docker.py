@@ -149,6 +149,7 @@ def test_what_an_engine_made_while_its_answer_got_lost_does_not_work_beside_the_
             road.lose_the_answer_to(b"/start ")
             with pytest.raises(SandboxFailed):
                 await runtime.start(place.spec(WAIT_FOR_SIGTERM))
+            road.open()
             second = await runtime.start(place.spec(WAIT_FOR_SIGTERM, name=f"{place.name}-2"))
             assert [f"/{place.name}-2"] == containers(client, place)
             await second.stop(PATIENCE_S)
