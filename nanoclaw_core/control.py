@@ -25,6 +25,7 @@ class ControlServer:
 
     def __init__(self, path: Path, dispatch: Dispatch) -> None:
         self._path, self._dispatch = path, dispatch
+        self._frames = cattrs.Converter(forbid_extra_keys=True)  # one for all: it compiles what it reads with
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -68,7 +69,7 @@ class ControlServer:
     async def _answer(self, line: bytes) -> Answer:
         try:
             raw: Any = json.loads(line)
-            request = cattrs.Converter(forbid_extra_keys=True).structure(raw, Request)
+            request = self._frames.structure(raw, Request)
         except Exception as error:  # the frame fence: cattrs and json raise many kinds
             return _bad_frame("; ".join(cattrs.transform_error(error)))
         return await self._dispatch.answer(request, Caller(operator=True))

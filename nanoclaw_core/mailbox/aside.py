@@ -21,7 +21,7 @@ from nanoclaw_core.descriptors.messages import Address
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.directories import SessionDirectories
 from nanoclaw_core.mailbox.due import DueMarks
-from nanoclaw_core.mailbox.inbox import Inboxes
+from nanoclaw_core.mailbox.inbox import Addresses, Inboxes
 from nanoclaw_core.mailbox.outbox import Outboxes
 from nanoclaw_core.store import deliveries, rooms, sessions
 from nanoclaw_core.store.sessions import Session
@@ -131,8 +131,7 @@ class Aside:
         if not carried:
             return given_up
         with self.due.writing(fresh.id):
-            await self.inboxes.describe(fresh.id, kept.routing, [])
-            await self.inboxes.append(fresh.id, [_again(message) for message in carried])
+            await self.inboxes.append(fresh.id, [_again(message) for message in carried], Addresses(kept.routing))
             now = clock.now_text()
             for message in carried:
                 if message.status is Status.PENDING and message.trigger:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from attrs import frozen
@@ -33,13 +32,14 @@ class SessionDirectories:
         return Layout(incoming=self.root / session_id / "in", outgoing=self.root / session_id / "out")
 
     def create(self, session_id: SessionId) -> Layout:
-        """Make a new session's directories and both files; what exists stays."""
+        """Make a new session's directories and both files; durable when it returns."""
         layout = self.layout(session_id)
         _make_directories(layout)
-        session_files.create_inbound(layout.inbound_db).close()
-        layout.inbound_db.chmod(0o644)
-        if not os.path.lexists(layout.outbound_db):
-            session_files.create_outbound(layout.outbound_db)
+        session_files.create_inbound(layout.inbound_db)
+        session_files.create_outbound(layout.outbound_db)
+        layout.inbound_db.chmod(0o644)  # for the sandbox's user, whatever the umask
+        for directory in (layout.incoming, layout.outgoing, layout.incoming.parent, self.root):
+            session_files.sync_directory(directory)
         return layout
 
     def reopen(self, session_id: SessionId) -> Layout:

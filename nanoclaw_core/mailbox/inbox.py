@@ -19,14 +19,23 @@ from nanoclaw_core.errors import NanoclawError
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.directories import SessionDirectories
 
-KEPT_OPEN = 128  # connections of sessions written last; each is two descriptors
+KEPT_OPEN = 256  # connections of sessions written last; each is one or two descriptors of the usual 1 024
 LOCKED_TOO_LONG_S = 5.0
 RETRY_S = 0.02
 
 
 @frozen
+class Addresses:
+    """Where a session's conversation is, and whom it may write to."""
+
+    routing: Routing
+    destinations: Sequence[inbound.Destination] = ()
+
+
+@frozen
 class _Waiting:
     message: NewInbound
+    addresses: Addresses | None
     stored: asyncio.Future[int]
     since: float
 
@@ -37,17 +46,23 @@ class Inboxes:
     def __init__(self, directories: SessionDirectories) -> None:
         self._directories = directories
         self._open: OrderedDict[SessionId, apsw.Connection] = OrderedDict()
+        self._written: dict[SessionId, Addresses] = {}
         self._waiting: dict[SessionId, list[_Waiting]] = {}
 
-    async def append(self, session_id: SessionId, messages: Sequence[NewInbound]) -> list[int]:
+    async def append(
+        self, session_id: SessionId, messages: Sequence[NewInbound], addresses: Addresses | None = None
+    ) -> list[int]:
         """Store messages durably and return their numbers.
+
+        Args:
+            addresses: Written in the same commit, where they changed.
 
         Raises:
             NanoclawError: The file cannot be written; nothing of these messages was stored.
         """
         loop = asyncio.get_running_loop()
         now = loop.time()
-        batch = [_Waiting(message, loop.create_future(), now) for message in messages]
+        batch = [_Waiting(message, addresses, loop.create_future(), now) for message in messages]
         queue = self._waiting.get(session_id)
         if queue is None:
             queue = self._waiting[session_id] = []
@@ -74,18 +89,9 @@ class Inboxes:
             lambda: write(self._connection(session_id), message_id, tries=tries, process_after=process_after)
         )
 
-    async def describe(
-        self, session_id: SessionId, routing: Routing, destinations: Sequence[inbound.Destination]
-    ) -> None:
-        """Write where the session's conversation is and whom it may write to, where that changed."""
-        db = self._connection(session_id)
-        if inbound.routing(db) != routing:
-            await self._unlocked(lambda: inbound.set_routing(db, routing))
-        if inbound.destinations(db) != sorted(destinations, key=lambda one: one.name):
-            await self._unlocked(lambda: inbound.set_destinations(db, destinations))
-
     def release(self, session_id: SessionId) -> None:
         """Close the session's file; it is opened again when it is needed."""
+        self._written.pop(session_id, None)
         db = self._open.pop(session_id, None)
         if db is not None:
             db.close()
@@ -104,7 +110,7 @@ class Inboxes:
             return
         loop = asyncio.get_running_loop()
         try:
-            numbers = inbound.append(self._connection(session_id), [one.message for one in queue])
+            numbers = self._write(session_id, queue)
         except apsw.BusyError:
             patient = [one for one in queue if loop.time() - one.since < LOCKED_TOO_LONG_S]
             _refuse(
@@ -126,6 +132,18 @@ class Inboxes:
         for one, number in zip(queue, numbers, strict=True):
             if not one.stored.done():
                 one.stored.set_result(number)
+
+    def _write(self, session_id: SessionId, queue: Sequence[_Waiting]) -> list[int]:
+        db = self._connection(session_id)
+        addresses = next((one.addresses for one in reversed(queue) if one.addresses), None)
+        with db:
+            if addresses is not None and addresses != self._written.get(session_id):
+                inbound.set_routing(db, addresses.routing)
+                inbound.set_destinations(db, addresses.destinations)
+            numbers = inbound.append(db, [one.message for one in queue])
+        if addresses is not None:
+            self._written[session_id] = addresses
+        return numbers
 
     async def _unlocked(self, write: Callable[[], None]) -> None:
         deadline = asyncio.get_running_loop().time() + LOCKED_TOO_LONG_S

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import apsw
 from nanoclaw_wire.inbound import Destination, Routing
 
 from nanoclaw_core.descriptors.messages import Address
 from nanoclaw_core.ids import GroupId, RoomId
 from nanoclaw_core.mailbox.directories import SessionDirectories
+from nanoclaw_core.mailbox.inbox import Addresses
 from nanoclaw_core.store import sessions
 from nanoclaw_core.store.rooms import MessagingGroup, SessionMode, Wiring
 from nanoclaw_core.store.sessions import Session
@@ -59,22 +62,19 @@ def find_or_create(
     return made
 
 
-def routing_of(session: Session, address: Address) -> Routing:
-    """Return where a session's own conversation is.
+def addresses_of(session: Session, address: Address, room_name: str | None) -> Addresses:
+    """Return where a session's own conversation is, and the destination that every session has: that conversation.
 
     A session of one room stays there; an agent-shared one follows the message it last got, so that its questions and
     replies never lack an address (⚠37).
     """
     thread = address.thread if session.messaging_group_id is None else session.thread
-    return Routing(channel=address.channel, room=address.room, thread=thread)
-
-
-def destinations_of(address: Address, room_name: str | None) -> list[Destination]:
-    """Return the destination that every session has: its own conversation, under the name of the room."""
     name = destination_name(room_name or address.channel)
-    return [Destination(name=name, kind="channel", display_name=room_name, channel=address.channel, room=address.room)]
+    own = Destination(name=name, kind="channel", display_name=room_name, channel=address.channel, room=address.room)
+    return Addresses(Routing(channel=address.channel, room=address.room, thread=thread), (own,))
 
 
+@lru_cache  # asked for every message, and rooms are few
 def destination_name(text: str) -> str:
     """Return a text as a destination name: lower-case letters, digits, single hyphens; `chat` where nothing is left."""
     words = "".join(c if c.isalnum() else " " for c in text.lower()).split()

@@ -42,6 +42,8 @@ from nanoclaw_core.store.rooms import Drop, EngageMode, MessagingGroup, Wiring
 from nanoclaw_core.store.sessions import Session
 
 log = logging.getLogger(__name__)
+NOBODY_WIRED = "no agent is wired to this room"
+_write_json = json.JSONEncoder(ensure_ascii=False).encode  # `dumps` would make one for every message
 
 
 class Fate(Enum):
@@ -115,7 +117,7 @@ class Router:
             address = Address(channel.name, inbound.room, inbound.thread if channel.has_threads else None)
             room = self._room(address, inbound)
             if room is None:
-                return Receipt(outcome=Outcome.IGNORED, reason="no agent is wired here", correlation_id=correlation_id)
+                return Receipt(outcome=Outcome.IGNORED, reason=NOBODY_WIRED, correlation_id=correlation_id)
             return await self._route_in(channel, _event(channel, inbound, address, room, correlation_id))
 
     def _room(self, address: Address, inbound: Inbound) -> MessagingGroup | None:
@@ -145,12 +147,11 @@ class Router:
         return _receipt(event, fates)
 
     def _nobody_wired(self, event: Event) -> Receipt:
-        reason = "no_agent_wired"
         if event.inbound.is_mention:
-            self._drop(event, reason, "")
+            self._drop(event, "no_agent_wired", "")
         self._to.plugins.notify("nanoclaw_room_unknown", address=event.address, mentioned=event.inbound.is_mention)
         outcome = Outcome.DROPPED if event.inbound.is_mention else Outcome.IGNORED
-        return Receipt(outcome=outcome, reason=reason, correlation_id=event.correlation_id)
+        return Receipt(outcome=outcome, reason=NOBODY_WIRED, correlation_id=event.correlation_id)
 
     async def _at_wiring(self, channel: Channel, wiring: Wiring, event: Event) -> tuple[Fate, str]:
         thread = event.address.thread
@@ -188,7 +189,7 @@ class Router:
     async def _into_session(self, channel: Channel, wiring: Wiring, event: Event, *, answers: bool) -> tuple[Fate, str]:
         gate = commands.gate(event.inbound.text)
         if gate is commands.Gate.FILTER:
-            return Fate.NOT_ENGAGED, "a command that agents do not take"
+            return Fate.NOT_ENGAGED, f"agents do not take {command_of(event.inbound.text)}; ask in plain words"
         if gate is commands.Gate.NEEDS_ADMIN and not self._to.authority.is_admin(event.user, wiring.agent_group_id):
             denial = f"Permission denied: {command_of(event.inbound.text)} requires admin access."
             self._drop(event, "command_needs_admin", wiring.agent_group_id)
@@ -218,12 +219,8 @@ class Router:
 
     async def _store(self, session: Session, event: Event, *, answers: bool) -> None:
         with self._to.due.writing(session.id) if answers else contextlib.nullcontext():
-            await self._to.inboxes.describe(
-                session.id,
-                conversations.routing_of(session, event.address),
-                conversations.destinations_of(event.address, event.room.name),
-            )
-            await self._to.inboxes.append(session.id, [self._row(session, event, answers=answers)])
+            about = conversations.addresses_of(session, event.address, event.room.name)
+            await self._to.inboxes.append(session.id, [self._row(session, event, answers=answers)], about)
         log.info("message routed", extra={"session": session.id, "wakes": answers})
         self._to.plugins.notify(
             "nanoclaw_message_routed",
@@ -236,15 +233,16 @@ class Router:
             self._to.wake(session.id)
 
     def _row(self, session: Session, event: Event, *, answers: bool) -> NewInbound:
-        layout = self._to.directories.layout(session.id)
-        files = attachments.store(
-            layout.incoming, event.row_id, event.inbound.attachments, limit_bytes=self._to.attachment_bytes
-        )
+        files: list[dict[str, Any]] = []
+        if event.inbound.attachments:
+            incoming = self._to.directories.layout(session.id).incoming
+            limit = self._to.attachment_bytes
+            files = attachments.store(incoming, event.row_id, event.inbound.attachments, limit_bytes=limit)
         return NewInbound(
             id=event.row_id,
             kind=Kind.CHAT,
             at=event.at,
-            content=json.dumps(_content(event, files), ensure_ascii=False),
+            content=_write_json(_content(event, files)),
             trigger=answers,
             channel=event.address.channel,
             room=event.address.room,
@@ -277,7 +275,7 @@ def _receipt(event: Event, fates: list[tuple[Fate, str]]) -> Receipt:
     if taken:
         outcome = Outcome.ROUTED if Fate.ANSWERED in kinds else Outcome.KEPT
     elif kinds == {Fate.NOT_ENGAGED}:
-        outcome, reasons = Outcome.IGNORED, reasons or "no agent engaged"
+        outcome, reasons = Outcome.IGNORED, reasons or "no agent of this room was addressed"
     else:
         outcome = Outcome.DROPPED
     return Receipt(outcome=outcome, reason=reasons, correlation_id=event.correlation_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,7 +53,7 @@ def rows(db: apsw.Connection, kind: type[T], source: str, bindings: Bindings = (
     Args:
         source: What stands behind FROM: `sessions WHERE id = ?`. It is ours, never a caller's text.
     """
-    names = _names(kind)
+    names = _names(kind)  # type: ignore[arg-type]  # mypy holds no type variable for hashable
     found = db.execute(f"SELECT {', '.join(names)} FROM {source}", bindings)
     return [kind(**dict(zip(names, values, strict=True))) for values in found]
 
@@ -78,5 +79,6 @@ def write(db: apsw.Connection, verb: str, table: str, values: Mapping[str, Any])
     db.execute(f"{verb} INTO {table} ({', '.join(values)}) VALUES ({marks})", bindable)
 
 
-def _names(kind: type) -> list[str]:
-    return [field.name for field in attrs.fields(kind)]
+@cache
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in attrs.fields(kind))

@@ -167,7 +167,8 @@ def check_pattern(mode: EngageMode, pattern: str | None) -> None:
 
 def wirings_of(db: apsw.Connection, room_id: RoomId) -> list[Wiring]:
     """Return a room's wirings, highest priority first, then oldest first."""
-    return rows(db, Wiring, "wirings WHERE messaging_group_id = ? ORDER BY priority DESC, created_at, id", (room_id,))
+    found = rows(db, Wiring, "wirings WHERE messaging_group_id = ?", (room_id,))
+    return sorted(found, key=lambda wiring: (-wiring.priority, wiring.created_at, wiring.id))
 
 
 def is_sticky(db: apsw.Connection, wiring_id: WiringId, thread: str | None) -> bool:

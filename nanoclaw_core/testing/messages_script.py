@@ -112,8 +112,8 @@ def echo(said: str) -> str:
 def last_said(body: Mapping[str, Any]) -> str:
     """Return the text of the newest user message, without what the client adds as reminders; a tool's result counts.
 
-    The client (claude 2.1.330) joins a prompt that was interrupted before it was sent, a mark, and the next prompt into one
-    message: then what follows the mark counts.
+    The client (claude 2.1.330) joins a prompt that was interrupted before it was sent, a mark, and the next prompt
+    into one message: then what follows the mark counts.
     """
     for message in reversed(body.get("messages", [])):
         if message.get("role") == "user":

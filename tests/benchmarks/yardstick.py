@@ -15,7 +15,8 @@ from nanoclaw_wire.inbound import Kind, NewInbound
 def commit_ms(directory: Path, rounds: int = 60) -> float:
     """Return what one durable insert into a session file takes, in milliseconds (median)."""
     directory.mkdir(parents=True, exist_ok=True)
-    db = session_files.create_inbound(directory / "yardstick.db")
+    session_files.create_inbound(directory / "yardstick.db")
+    db = session_files.open_writable(directory / "yardstick.db")
     times = []
     for number in range(rounds):
         row = NewInbound(id=f"m{number}", kind=Kind.CHAT, at="2026-01-01T00:00:00.000Z", content='{"text": "x"}')

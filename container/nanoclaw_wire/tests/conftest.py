@@ -8,7 +8,9 @@ from nanoclaw_wire import session_files
 
 @pytest.fixture
 def inbound_db(tmp_path: Path) -> Iterator[apsw.Connection]:
-    db = session_files.create_inbound(tmp_path / "inbound.db")
+    path = tmp_path / "inbound.db"
+    session_files.create_inbound(path)
+    db = session_files.open_writable(path)
     yield db
     db.close()
 

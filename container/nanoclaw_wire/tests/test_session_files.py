@@ -21,7 +21,8 @@ import apsw.bestpractice
 apsw.bestpractice.apply(apsw.bestpractice.recommended)
 from nanoclaw_wire import session_files
 path = Path(sys.argv[1])
-for db in (session_files.create_inbound(path), session_files.open_writable(path), session_files.open_readable(path)):
+session_files.create_inbound(path)
+for db in (session_files.open_writable(path), session_files.open_readable(path)):
     print(db.pragma("journal_mode"))
     db.close()
 """

@@ -121,8 +121,7 @@ _WAKES = "status = 'pending' AND trigger = 1 AND kind <> 'system'"
 _INSERT = """
 INSERT INTO messages_in (seq, id, kind, at, process_after, trigger, on_wake, channel, room, thread,
                          platform_message_id, correlation_id, source_session_id, series_id, recurrence, content)
-VALUES (:seq, :id, :kind, :at, :process_after, :trigger, :on_wake, :channel, :room, :thread,
-        :platform_message_id, :correlation_id, :source_session_id, :series_id, :recurrence, :content)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
 """
 
 
@@ -136,15 +135,14 @@ def append(db: apsw.Connection, messages: Iterable[NewInbound]) -> list[int]:
     """
     numbers: list[int] = []
     with db:
-        highest = db.execute("SELECT max(seq) FROM messages_in").get
+        seq = next_even(highest(db))
         for message in messages:
-            known = db.execute("SELECT seq FROM messages_in WHERE id = ?", (message.id,)).get
-            if known is None:
-                known = highest = next_even(highest)
-                values = asdict(message) | {"seq": known, "kind": message.kind.value}
-                values |= {"trigger": int(message.trigger), "on_wake": int(message.on_wake)}
-                db.execute(_INSERT, values)
-            numbers.append(known)
+            db.execute(_INSERT, _values(seq, message))
+            if db.changes():
+                numbers.append(seq)
+                seq = next_even(seq)
+            else:
+                numbers.append(db.execute("SELECT seq FROM messages_in WHERE id = ?", (message.id,)).get)
     return numbers
 
 
@@ -268,6 +266,14 @@ def routing(db: apsw.Connection) -> Routing:
     """Return where the session's own conversation is; all None where nothing was written."""
     row = db.execute("SELECT channel, room, thread FROM session_routing WHERE one = 1").fetchone()
     return Routing(channel=row[0], room=row[1], thread=row[2]) if row else Routing()
+
+
+def _values(seq: int, m: NewInbound) -> tuple[str | int | None, ...]:
+    """Return a message's values in the order of `_INSERT`."""
+    return (
+        *(seq, m.id, m.kind.value, m.at, m.process_after, int(m.trigger), int(m.on_wake), m.channel, m.room, m.thread),
+        *(m.platform_message_id, m.correlation_id, m.source_session_id, m.series_id, m.recurrence, m.content),
+    )
 
 
 def _message(row: tuple) -> InboundMessage:  # type: ignore[type-arg]  # a row of many types, named just below

@@ -74,7 +74,8 @@ class HostSide:
             provider_options=dict(options or {}),
             **config,
         )
-        self.inbound: apsw.Connection = session_files.create_inbound(self.files.inbound_db)
+        session_files.create_inbound(self.files.inbound_db)
+        self.inbound: apsw.Connection = session_files.open_writable(self.files.inbound_db)
         session_files.create_outbound(self.files.outbound_db)
         inbound.set_destinations(self.inbound, destinations)
         inbound.set_routing(self.inbound, Routing(channel="chat", room="r1"))
