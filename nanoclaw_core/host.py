@@ -32,7 +32,7 @@ from nanoclaw_core.lock import InstanceLock
 from nanoclaw_core.machine import Machine, Materials
 from nanoclaw_core.mailbox.directories import open_root
 from nanoclaw_core.parts import Parts, collect, contexts, gateway_of, migrate, tables_of_nobody, with_settings
-from nanoclaw_core.plugins import Offer, Plugins, State
+from nanoclaw_core.plugins import Offer, Plugins
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.tasks import keep_running
 from nanoclaw_core.verbs import CORE, core_verbs
@@ -146,7 +146,7 @@ class Host:
                 {"session": session_id, "runtime": one.runtime, "provider": one.provider}
                 for session_id, one in sorted(running.items())
             ],
-            "plugins_failed": [report.name for report in self.plugins.reports() if report.state is State.FAILED],
+            "plugins_failed": list(self.plugins.failures()),
         }
 
     async def _wait_for_breaker(self) -> None:

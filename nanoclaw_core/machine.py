@@ -155,6 +155,7 @@ class Machine:
             providers=of.parts.providers,
             runtimes=of.runtimes,
             plugin_settings=of.parts.plugin_settings,
+            failures=of.plugins.failures,
             has_gateway=of.gateway is not None,
         )
         supervision = Supervision(

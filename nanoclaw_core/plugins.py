@@ -19,7 +19,7 @@ from attrs import frozen
 from nanoclaw_core import hookspecs
 from nanoclaw_core.descriptors.names import require_name
 from nanoclaw_core.descriptors.votes import Verdict, Vote
-from nanoclaw_core.errors import PLUGIN_TROUBLE, PluginError
+from nanoclaw_core.errors import PLUGIN_TROUBLE, NanoclawError, PluginError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -181,10 +181,15 @@ class Plugins:
             except PLUGIN_TROUBLE:  # the call fence: what was told has already happened
                 log.exception("notify hook failed", extra={"plugin": implementation.plugin_name, "hook": hook})
 
-    def record_failure(self, name: str, error: BaseException) -> None:
-        """Note that a plugin failed at a later stage; its log line is the caller's."""
-        source = self._reports[name].source if name in self._reports else "in process"
-        self._reports[name] = _failed(name, source, error)
+    def record_failure(self, name: str, error: BaseException, source: str = "in process") -> None:
+        """Note that a plugin failed; its log line is the caller's. What is known of its source already stays."""
+        source = self._reports[name].source if name in self._reports else source
+        reason = str(error) if isinstance(error, NanoclawError) else f"{type(error).__name__}: {error}"
+        self._reports[name] = Report(name=name, source=source, state=State.FAILED, reason=reason)
+
+    def failures(self) -> dict[str, str]:
+        """Return the names of the plugins that failed, each with the reason."""
+        return {report.name: report.reason for report in self.reports() if report.state is State.FAILED}
 
     def reports(self) -> list[Report]:
         """Return what is known of every plugin, in name order."""
@@ -239,7 +244,7 @@ class Plugins:
             )
 
     def _fail(self, name: str, source: str, error: BaseException) -> None:
-        self._reports[name] = _failed(name, source, error)
+        self.record_failure(name, error, source)
         log.error("plugin failed", extra={"plugin": name, "source": source}, exc_info=error)
 
 
@@ -255,7 +260,3 @@ def _check_plugin(plugin: object, name: str) -> None:
 
 def _call(implementation: pluggy.HookImpl, arguments: Mapping[str, object]) -> Any:
     return implementation.function(*(arguments[name] for name in implementation.argnames))
-
-
-def _failed(name: str, source: str, error: BaseException) -> Report:
-    return Report(name=name, source=source, state=State.FAILED, reason=f"{type(error).__name__}: {error}")

@@ -100,6 +100,14 @@ def test_the_plugins_are_listed_also_with_a_broken_one(home, broken_plugin):
     assert "ModuleNotFoundError" in line
 
 
+def test_a_plugin_whose_settings_do_not_fit_is_listed_as_failed_with_what_does_not_fit(home):
+    home.mkdir()
+    (home / "nanoclaw.toml").write_text("[plugins.mock]\nech = true\n")
+    plugins = {one["name"]: one for one in json.loads(ncl(home, "plugins", "--json").stdout)["data"]}
+    assert (plugins["mock"]["state"], plugins["terminal"]["state"]) == ("failed", "active")
+    assert plugins["mock"]["reason"].startswith("[plugins.mock]: unknown key 'ech'")
+
+
 def test_the_plugins_are_listed_also_with_settings_that_do_not_fit(home):
     home.mkdir()
     (home / "nanoclaw.toml").write_text("this is no toml")

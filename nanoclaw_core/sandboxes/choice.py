@@ -44,16 +44,16 @@ def choose_provider(
     """Choose session → agent group → settings (⚠32); the fallback stands in only for a default that nobody chose.
 
     Args:
-        missing: By provider name, why it cannot work; providers that can are not in it.
+        missing: By provider name, why it cannot work, installed or not; providers that can are not in it.
 
     Raises:
-        SandboxRefused: The chosen one is not installed.
+        SandboxRefused: The chosen one is not installed, as far as is known.
     """
     chosen = (session or group or "").strip().lower()
     name = chosen or default
     if not chosen and (name not in installed or name in missing) and fallback in installed:
         return ChosenProvider(name=fallback, instead_of=name)
-    if name not in installed:
+    if name not in installed and name not in missing:
         known = ", ".join(sorted(installed)) or "none"
         raise SandboxRefused(
             f"The provider {name!r} is not installed (installed: {known}). "

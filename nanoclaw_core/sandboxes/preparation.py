@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import apsw
@@ -49,6 +49,7 @@ class Preparation:
     Args:
         runtimes: The adapters in use, by name, with their preference.
         plugin_settings: Each plugin's settings, structured.
+        failures: Says which plugins do not work, and why.
     """
 
     db: apsw.Connection
@@ -57,6 +58,7 @@ class Preparation:
     providers: Mapping[str, Offer[Provider]]
     runtimes: Mapping[str, tuple[int, RuntimeAdapter]]
     plugin_settings: Mapping[str, object]
+    failures: Callable[[], Mapping[str, str]]
     has_gateway: bool
 
     async def plan(self, session: Session, files: Layout) -> Plan:
@@ -91,6 +93,7 @@ class Preparation:
     def _provider(self, session: Session, config: ContainerConfig) -> tuple[Provider, Sequence[Upstream]]:
         upstreams = {name: self.upstreams_of(offer) for name, offer in self.providers.items()}
         missing = {name: why for name, found in upstreams.items() if (why := why_missing(found))}
+        missing |= {name: f"its plugin failed: {why}" for name, why in self.failures().items() if name not in upstreams}
         chosen = choose_provider(
             session=session.provider,
             group=config.provider,

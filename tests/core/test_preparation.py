@@ -4,11 +4,11 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve
+from attrs import evolve, frozen
 from nanoclaw_wire import layout
 from nanoclaw_wire.config import McpServer, RunnerConfig, read_config
 
-from nanoclaw_core import SandboxSpec
+from nanoclaw_core import Provider, SandboxSpec, hookimpl
 from nanoclaw_core.descriptors.runtimes import Mount, Network
 from nanoclaw_core.settings import AllowedMount
 from nanoclaw_core.store import agents
@@ -56,6 +56,30 @@ def test_where_nothing_was_chosen_the_settings_and_the_provider_decide(instance:
     assert (config.model, config.effort, config.assistant_name) == (None, None, "Agent")
     assert (config.max_messages_per_prompt, config.skills, config.idle_exit_s) == (10, None, 1800.0)
     assert (spec.network, spec.image, spec.limits.pids) == (Network.GATEWAY, None, 1024)
+
+
+def test_a_provider_whose_settings_do_not_fit_is_refused_with_what_does_not_fit(instance: Instance) -> None:
+    @frozen(kw_only=True)
+    class Settings:
+        tempo: int = 1
+
+    class Picky:
+        @hookimpl
+        def nanoclaw_providers(self) -> list[Provider]:
+            return [Provider(name="picky", runs_tools=False, settings=Settings)]
+
+    instance.configure("picky", temp=2)
+    group = instance.group()
+    agents.save_config(instance.db, evolve(agents.config_of(instance.db, group.id), provider="picky"))
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, picky=Picky()) as running:
+            await running.channel.say("hi")
+            return await running.channel.texts(1)
+
+    (refusal,) = asyncio.run(scenario())
+    assert "The provider 'picky' cannot be used: its plugin failed: [plugins.picky]: unknown key 'temp'" in refusal
+    assert "not installed" not in refusal
 
 
 def test_what_was_chosen_for_the_sandbox_reaches_the_runtime(instance: Instance) -> None:

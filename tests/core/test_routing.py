@@ -74,7 +74,8 @@ def test_a_mention_in_an_unknown_room_makes_the_room_and_is_recorded_as_unwired(
         async with running_host(instance) as running:
             return await running.channel.say("hello", room="elsewhere", is_mention=True)
 
-    assert asyncio.run(scenario()).outcome is Outcome.DROPPED
+    receipt = asyncio.run(scenario())
+    assert (receipt.outcome, receipt.reason) == (Outcome.DROPPED, "no agent is wired to this room")
     assert rooms.find(instance.db, "recorder", "elsewhere") is not None
     assert drops(instance) == [("ada", "no_agent_wired", 1)]
 

@@ -28,5 +28,5 @@ def test_a_command_that_agents_do_not_take_is_stored_for_none(instance: Instance
             return await running.channel.say("/login now")
 
     receipt = asyncio.run(scenario())
-    assert (receipt.outcome, receipt.reason) == (Outcome.IGNORED, "a command that agents do not take")
+    assert (receipt.outcome, receipt.reason) == (Outcome.IGNORED, "agents do not take /login; ask in plain words")
     assert instance.sessions() == []

@@ -25,7 +25,7 @@ from nanoclaw_core.descriptors.runtimes import Readiness, Runtime
 from nanoclaw_core.errors import NanoclawError
 from nanoclaw_core.instance import Places
 from nanoclaw_core.parts import Parts, collect, contexts, gateway_of, tables_of_nobody, with_settings
-from nanoclaw_core.plugins import Offer, Plugins, State
+from nanoclaw_core.plugins import Offer, Plugins, Report, State
 from nanoclaw_core.sandboxes.choice import why_missing
 from nanoclaw_core.settings import Settings, load_settings
 
@@ -72,6 +72,22 @@ async def examine(home: Path, environment: Mapping[str, str]) -> list[Finding]:
     findings += _default_provider(parts, offered, settings.core.provider)
     findings.append(_gateway(parts, offered, settings.core.disabled_plugins))
     return findings
+
+
+def installed(home: Path, environment: Mapping[str, str]) -> tuple[list[Report], str]:
+    """Return what is known of every installed plugin without a host, and what went wrong on the way, or an empty text.
+
+    Tables are not brought up to date here, so a plugin that fails at that seems to work.
+    """
+    settings, finding = _settings(home, environment)
+    trouble = "" if finding.state is Health.OK else finding.detail
+    plugins = Plugins()
+    try:
+        plugins.load_installed(frozenset(settings.core.disabled_plugins))
+        with_settings(collect(plugins), plugins, settings, environment)
+    except NanoclawError as error:
+        trouble = str(error)
+    return plugins.reports(), trouble
 
 
 def _python() -> Finding:

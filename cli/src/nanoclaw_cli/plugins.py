@@ -9,7 +9,6 @@ from nanoclaw_cli.failures import print_json, tell
 from nanoclaw_cli.invocation import Invocation
 from nanoclaw_cli.rendering import render
 from nanoclaw_cli.silence import keep_logs_silent
-from nanoclaw_core import PluginError, SettingsError
 
 ANSWER_S = 5.0
 
@@ -42,17 +41,10 @@ def list_plugins(invocation: Invocation) -> int:
 
 
 def _found_here(invocation: Invocation) -> list[dict[str, str]]:
-    from nanoclaw_core import Plugins, load_settings
+    from nanoclaw_cli.examination import installed
 
     keep_logs_silent()
-    disabled: frozenset[str] = frozenset()
-    try:
-        disabled = frozenset(load_settings(invocation.home, invocation.environment).core.disabled_plugins)
-    except SettingsError as error:
-        click.echo(f"warning: {error}", err=True)
-    loaded = Plugins()
-    try:
-        loaded.load_installed(disabled)
-    except PluginError as error:
-        click.echo(f"warning: {error}", err=True)
-    return [report.as_json_object() for report in loaded.reports()]
+    reports, trouble = installed(invocation.home, invocation.environment)
+    if trouble:
+        click.echo(f"warning: {trouble}", err=True)
+    return [report.as_json_object() for report in reports]

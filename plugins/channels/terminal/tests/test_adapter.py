@@ -94,7 +94,11 @@ def test_a_failure_of_the_core_is_told_and_the_terminal_stays(stage, until):
             return first, await until(terminal, "accepted")
 
     first, second = asyncio.run(scene())
-    assert (first["outcome"], first["reason"], second["outcome"]) == ("failed", "OSError: disk full", "routed")
+    assert (first["outcome"], first["reason"], second["outcome"]) == (
+        "failed",
+        "the host failed; `ncl logs` says why",
+        "routed",
+    )
 
 
 def test_a_message_is_shown_to_every_attached_terminal(stage, until):

@@ -190,7 +190,7 @@ def test_a_plugin_that_does_not_work_is_said_before_the_answer(tmp_path):
     command = [*NCL, "--home", str(home), "chat", "hello"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=WAIT_S)
     assert (done.returncode, "hello" in done.stdout) == (0, True)
-    assert "plugin claude does not work: SettingsError: [plugins.claude]: unknown key 'modl'" in done.stderr
+    assert "plugin claude does not work: [plugins.claude]: unknown key 'modl'" in done.stderr
 
 
 class Terminal:
@@ -312,6 +312,15 @@ def test_what_was_typed_is_in_the_history_of_the_instance(stage, talk):
 
     talk(scene)
     assert "remember me" in (stage.home / "data" / "terminal" / "history").read_text()
+
+
+def test_help_is_answered_by_the_terminal_itself(stage, talk):
+    async def scene(terminal):
+        terminal.type("/help\r")
+        await terminal.until("/clear   begins a new conversation")
+
+    talk(scene)
+    assert stage.received == []
 
 
 def test_ctrl_c_interrupts_an_agent_that_works(stage, talk):

@@ -21,7 +21,7 @@ from nanoclaw_wire.socket_path import short_path
 from nanoclaw_channel_terminal import frames, rows
 from nanoclaw_channel_terminal.frames import BadFrame, Say, Seen
 from nanoclaw_channel_terminal.names import MAX_LINE_BYTES, OPERATOR, ROOM, SOCKET
-from nanoclaw_core import Address, Attachment, DeliveryRefused, Inbound, Outbound, PluginContext, Receive
+from nanoclaw_core import Address, Attachment, DeliveryRefused, Inbound, NanoclawError, Outbound, PluginContext, Receive
 
 log = logging.getLogger("nanoclaw.terminal")
 
@@ -135,7 +135,8 @@ class TerminalAdapter:
             await self._pass_on(frame, writer, receive)
         except Exception as error:  # the fence of one message: whoever wrote it must hear of it
             log.error("message not taken", exc_info=error)
-            self._send(writer, frames.line(_accepted(frame.id, "failed", f"{type(error).__name__}: {error}")))
+            reason = str(error) if isinstance(error, NanoclawError) else "the host failed; `ncl logs` says why"
+            self._send(writer, frames.line(_accepted(frame.id, "failed", reason)))
 
     async def _pass_on(self, say: Say, writer: asyncio.StreamWriter, receive: Receive) -> None:
         choice = rows.choice(self._context.database, say.text.strip())

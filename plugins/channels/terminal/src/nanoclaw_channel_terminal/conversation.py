@@ -18,6 +18,13 @@ from nanoclaw_channel_terminal.showing import message_text, printable, save_file
 from nanoclaw_core import InvalidArguments
 
 STOP = "/stop"
+HELP = "/help"
+HELP_TEXT = """\
+Write what you want in plain words.
+  @PATH    attaches a file; @@ is a plain @
+  /stop    interrupts the agent, as ctrl-c does
+  /clear   begins a new conversation, without what was said before
+  ctrl-d   leaves; what is under way goes on, and is shown when you come back"""
 
 
 class Conversation:
@@ -32,7 +39,7 @@ class Conversation:
 
     async def run(self) -> int:
         """Talk; return the exit code."""
-        print("ctrl-d leaves, ctrl-c interrupts the agent, @path attaches a file")
+        print("ctrl-d leaves, ctrl-c interrupts the agent, @path attaches a file, /help says more")
         with patch_stdout():
             showing = asyncio.create_task(self._show_all())
             try:
@@ -58,6 +65,9 @@ class Conversation:
 
     async def _say(self, line: str) -> None:
         if not line.strip():
+            return
+        if line.strip() == HELP:
+            print(HELP_TEXT)
             return
         try:
             text, files = take_files(line, Path.cwd())
