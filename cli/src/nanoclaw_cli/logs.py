@@ -1,64 +1,128 @@
-"""`ncl logs`: the end of the host's log, and what comes after it."""
+"""`ncl logs`: the end of a log, the host's or that of a session's runner, and what comes after it."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
+from attrs import frozen
+from nanoclaw_wire.layout import Layout, is_safe_name
 
+from nanoclaw_cli import log_entries
 from nanoclaw_cli.invocation import Invocation, as_typed
 from nanoclaw_core import NotFound
 
 BLOCK_BYTES = 65_536
+LOOK_BACK_BYTES = 16_000_000  # a sandbox may have written a line of any length
 LOOK_S = 0.25  # a person watches; nobody minds a quarter of a second
 
 
-@click.command(short_help="Show the host's log.")
+@frozen(kw_only=True)
+class Source:
+    """A log, and how its lines are shown.
+
+    Args:
+        open: Opens it as it is now.
+        show: Makes what is printed of whole lines.
+    """
+
+    path: Path
+    open: Callable[[], BinaryIO]
+    show: Callable[[bytes], bytes]
+
+
+@click.command(short_help="Show the host's log, or that of a session.")
 @click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(min=0), help="How many lines.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until ctrl-c.")
+@click.option("--session", metavar="ID", help="The log of this session's sandbox instead; `session=` names the ids.")
 @click.pass_obj
-def logs(invocation: Invocation, lines: int, follow: bool) -> None:
-    """Show the end of the host's log."""
-    path = invocation.home / "logs" / "nanoclaw.log"
-    try:
-        file = path.open("rb")
-    except FileNotFoundError as error:
-        start = as_typed("serve", invocation.home, invocation.environment)
-        raise NotFound(f"there is no log yet: {path}. A host writes it; start one with `{start}`.") from error
-    with file:
-        _show(last_lines(file, lines))
+def logs(invocation: Invocation, lines: int, follow: bool, session: str | None) -> None:
+    """Show the end of the host's log, with --json one JSON object a line."""
+    source = _host_log(invocation) if session is None else _runner_log(invocation, session)
+    with source.open() as file:
+        _print(source.show(last_lines(file, lines)))
         if follow:
-            _follow(path, file)
+            _follow(source, file)
 
 
 def last_lines(file: BinaryIO, number: int) -> bytes:
     """Return the last lines of a file, reading no more of it than they need, and leave the file at its end."""
-    position = file.seek(0, os.SEEK_END)
+    end = position = file.seek(0, os.SEEK_END)
     tail = b""
-    while position > 0 and tail.count(b"\n") <= number:
+    while position > 0 and tail.count(b"\n") <= number and end - position < LOOK_BACK_BYTES:
         step = min(BLOCK_BYTES, position)
         position -= step
         file.seek(position)
         tail = file.read(step) + tail
-    file.seek(0, os.SEEK_END)
+    file.seek(end)
     return b"".join(tail.splitlines(keepends=True)[-number:]) if number else b""
 
 
-def _follow(path: Path, file: BinaryIO) -> None:
+def _host_log(invocation: Invocation) -> Source:
+    path = invocation.home / "logs" / "nanoclaw.log"
+    if not path.exists():
+        start = as_typed("serve", invocation.home, invocation.environment)
+        raise NotFound(f"there is no log yet: {path}. A host writes it; start one with `{start}`.")
+    show = _shown(log_entries.host_entries, log_entries.as_json) if invocation.as_json else bytes
+    return Source(path=path, open=lambda: path.open("rb"), show=show)
+
+
+def _runner_log(invocation: Invocation, session: str) -> Source:
+    directory = invocation.home / "sessions" / session
+    if not is_safe_name(session) or not directory.is_dir():
+        raise NotFound(f"there is no session {session!r}; the host's log names them, see `ncl logs`")
+    path = Layout(directory / "in", directory / "out").runner_log
+    if not os.path.lexists(path):
+        raise NotFound(f"there is no log yet: {path}. The session's first sandbox writes it.")
+    write = log_entries.as_json if invocation.as_json else log_entries.as_text
+    return Source(path=path, open=lambda: _opened_carefully(path), show=_shown(log_entries.runner_entries, write))
+
+
+def _opened_carefully(path: Path) -> BinaryIO:
+    """Open what a sandbox wrote: a plain file, whatever else it may have put in its place."""
+    from nanoclaw_wire.careful_files import open_plain
+
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return open(open_plain(folder, path.name), "rb")
+    except OSError as error:
+        raise NotFound(f"the log {path} cannot be read: {error.strerror}; a sandbox wrote it") from error
+    finally:
+        os.close(folder)
+
+
+def _shown(
+    read: Callable[[Iterable[str]], Iterator[dict[str, Any]]], write: Callable[[dict[str, Any]], str]
+) -> Callable[[bytes], bytes]:
+    def show(text: bytes) -> bytes:
+        lines = text.decode("utf-8", "replace").split("\n")
+        return "".join(f"{write(entry)}\n" for entry in read(lines[:-1] if lines[-1] == "" else lines)).encode()
+
+    return show
+
+
+def _follow(source: Source, file: BinaryIO) -> None:
+    begun = b""  # a line whose end is not written yet
     while True:
-        _show(file.read())
-        if _was_rotated(path, file):
+        whole, newline, begun = (begun + file.read(BLOCK_BYTES)).rpartition(b"\n")
+        _print(source.show(whole + newline))
+        if newline:
+            continue
+        if _was_rotated(source.path, file):
+            _print(source.show(begun + file.read()))  # what came since the look above
+            begun = b""
             file.close()
-            file = path.open("rb")
+            file = source.open()
         else:
             time.sleep(LOOK_S)
 
 
-def _show(text: bytes) -> None:
+def _print(text: bytes) -> None:
     sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()
 

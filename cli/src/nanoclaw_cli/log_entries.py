@@ -1,0 +1,80 @@
+"""Lines of the host's and the runners' logs as entries, and entries as lines. Pure.
+
+An entry is a record with `at`, `level`, `logger`, `message`, the values of the line by name, and `exception` where
+there was one; both logs give the same keys.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+_FIRST = ("at", "level", "logger", "message")
+_PAIR = r' [^\s="]+=(?:"(?:[^"\\]|\\.)*"|[^\s"]*)'
+_HOST_LINE = re.compile(rf"(\d{{4}}-\S+Z) ([A-Z]+) (\S+) (.*?)((?:{_PAIR})*)")
+_VALUE = re.compile(r' ([^\s="]+)=("(?:[^"\\]|\\.)*"|[^\s"]*)')
+
+
+def host_entries(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Read the host's log; what stands below a line, a traceback, belongs to it."""
+    entry: dict[str, Any] | None = None
+    for line in lines:
+        found = _HOST_LINE.fullmatch(line)
+        if found is None and entry is not None:
+            entry["exception"] = f"{entry['exception']}\n{line}" if "exception" in entry else line
+            continue
+        if entry is not None:
+            yield entry
+        entry = {"message": line} if found is None else _entry(*found.groups())
+    if entry is not None:
+        yield entry
+
+
+def runner_entries(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Read a runner's log, which a sandbox wrote: what is no entry is a message of its own."""
+    for line in lines:
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            found = None
+        yield found if isinstance(found, dict) else {"message": line}
+
+
+def as_json(entry: Mapping[str, Any]) -> str:
+    """Return an entry as one line of JSON that steers no terminal."""
+    return json.dumps(entry)
+
+
+def as_text(entry: Mapping[str, Any]) -> str:
+    """Return an entry as people read it: one line, and an exception below it."""
+    level = str(entry.get("level", "")).upper()
+    first = [str(entry.get("at", "")), level, str(entry.get("logger", "")), str(entry.get("message", ""))]
+    rest = [f"{name}={_plain(value)}" for name, value in entry.items() if name not in (*_FIRST, "exception")]
+    line = " ".join(text for text in (*first, *rest) if text)
+    exception = [f"\n{_printable(below)}" for below in str(entry.get("exception", "")).splitlines()]
+    return _printable(line) + "".join(exception)
+
+
+def _entry(at: str, level: str, logger: str, message: str, values: str) -> dict[str, Any]:
+    entry = {"at": at, "level": level.lower(), "logger": logger, "message": message}
+    for name, text in _VALUE.findall(values):
+        entry.setdefault(name, _unquoted(text))
+    return entry
+
+
+def _unquoted(text: str) -> str:
+    try:
+        return str(json.loads(text)) if text.startswith('"') else text
+    except ValueError:
+        return text
+
+
+def _plain(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if text and not any(c in text for c in ' "=\n') else json.dumps(text)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "�" for c in text)
