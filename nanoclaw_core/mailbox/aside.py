@@ -151,9 +151,14 @@ class Aside:
         if kept.waiting is None:
             text += "If your last message was not answered, please send it again. "
         elif given_up:
-            text += "I could not answer your last message; please put it in other words. "
-        text += f"The operator finds the reason under this reference: {session.id}."
+            text += f"I could not answer {_counted(len(given_up))}; please put it in other words. "
+        references = (session.id, *(message.correlation_id or message.id for message in given_up))
+        text += f"The operator finds the reason under this reference: {', '.join(references)}."
         self.say(Address(routing.channel, routing.room, routing.thread), text, session.id)
+
+
+def _counted(messages: int) -> str:
+    return "your last message" if messages == 1 else f"{messages} of your messages"
 
 
 def _put_away(root: Path, session_id: SessionId) -> Path | None:

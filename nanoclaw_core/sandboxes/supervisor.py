@@ -215,8 +215,8 @@ class Supervisor:
         """Live once; return how long to wait before the next life, None where none is needed now."""
         try:
             async with self._places:
-                await self._live(session_id)
-            return await self._after_life(session_id)
+                lived = await self._live(session_id)
+            return await self._after_life(session_id) if lived else None
         except SandboxRefused as refusal:
             log.error("sandbox refused", extra={"reason": str(refusal)})
             await self._tell(session_id, f"{str(refusal).rstrip('.')}. {KEPT}")
@@ -245,11 +245,12 @@ class Supervisor:
         wait_s = (clock.from_text(due_at) - clock.now()).total_seconds()
         return max(0.0, wait_s) if wait_s <= SOON_S else None
 
-    async def _live(self, session_id: SessionId) -> None:
+    async def _live(self, session_id: SessionId) -> bool:
+        """Start a sandbox and wait for its end; False where the session was closed, and its files may be gone."""
         session = sessions.get(self._with.db, session_id)
         if session is None or session.status != "active":
             self._with.due.settle(session_id, None)
-            return
+            return False
         self._with.status(session_id, "starting a sandbox")
         current = await self._start(session)
         self.running[session_id] = current
@@ -262,6 +263,7 @@ class Supervisor:
             del self.running[session_id]
             await self._leave(session_id, current)
         await self._after(session_id, current, ended)
+        return True
 
     async def _start(self, session: Session) -> Running:
         files = self._with.directories.reopen(session.id)
@@ -322,7 +324,8 @@ class Supervisor:
                 await self._count_tries(session_id)
         except UNREADABLE as error:
             log.warning("session files cannot be settled", extra={"error": str(error)})
-            self._suspects[session_id] = f"no runner could repair it: {error}"
+            # One that was killed may not have come to its repair, and says nothing of what the next one can do.
+            self._suspects[session_id] = f"no runner could repair it: {error}" if ended.code >= 0 else ""
             self._failed_starts[session_id] += 1
             self._again.add(session_id)  # a fresh runner repairs its file (⚠25)
         finally:

@@ -15,9 +15,10 @@ from nanoclaw_wire import config, inbound, outbound, session_files
 from nanoclaw_wire.outbound import AckStatus
 
 from nanoclaw_core import Address, AlreadyRunning, Host, Readiness, SandboxFailed, SandboxRefused
+from nanoclaw_core.sandboxes.supervisor import UNREADABLE_LIVES
 from nanoclaw_core.store import agents, sessions
 from nanoclaw_core.testing.hosting import running_host, until
-from nanoclaw_core.testing.instance import Instance
+from nanoclaw_core.testing.instance import Instance, set_aside_before
 from nanoclaw_core.testing.recorder import RecorderChannel
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, echo
 
@@ -248,6 +249,48 @@ def test_warning_25_a_runner_killed_in_the_middle_of_a_write_is_repaired_by_its_
             return await running.channel.texts(2)
 
     assert asyncio.run(scenario()) == ["first", "echo: more"]
+
+
+def test_warning_25_runners_that_are_killed_before_they_repair_do_not_make_a_session_a_damaged_one(
+    instance: Instance,
+) -> None:
+    lives = 0
+
+    async def script(runner: FakeRunner) -> int:
+        nonlocal lives
+        lives += 1
+        if lives > UNREADABLE_LIVES + 1:
+            return await echo(runner)
+        leave_a_hot_journal(runner.files.outbound_db)
+        return -9
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
+            await running.channel.say("hi")
+            return await running.channel.texts(1)
+
+    assert asyncio.run(scenario()) == ["echo: hi"]
+    assert set_aside_before(instance.places.home / "sessions") == []
+
+
+def test_a_session_that_was_closed_is_worked_on_no_more(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
+    """A wake that comes while a session is set aside finds its files gone, and must not try for ever."""
+
+    async def scenario() -> None:
+        async with running_host(instance) as running:
+            await running.channel.say("hi")
+            await running.channel.texts(1)
+            (session,) = instance.sessions()
+            supervisor = running.host.machine.supervisor
+            await supervisor.retire(session.id, "a test")
+            sessions.close(instance.db, session.id)
+            (instance.places.home / "sessions" / session.id).rename(instance.places.home / "away")
+            running.host.machine.inboxes.release(session.id)
+            supervisor.wake(session.id)
+            await until(lambda: f"session {session.id}" not in {task.get_name() for task in asyncio.all_tasks()})
+
+    asyncio.run(scenario())
+    assert "sandbox could not be started" not in caplog.messages
 
 
 def leave_a_hot_journal(path: Path) -> None:

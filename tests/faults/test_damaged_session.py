@@ -178,7 +178,8 @@ def test_a_sandbox_that_breaks_every_session_is_given_up_and_people_are_told(ins
             return await running.channel.texts(TRIES_AT_MOST + 1)
 
     texts = asyncio.run(scenario())
-    assert "put it in other words" in texts[-1]
+    assert "I could not answer your last message; please put it in other words." in texts[-1]
+    assert "msg-" in texts[-1]
     assert len(set_aside_before(instance.places.home / "sessions")) == TRIES_AT_MOST + 1
 
 
