@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import goals, message_way, resting, whole_processes
+from . import goals, in_docker, message_way, resting, syncs, whole_processes
 from .figures import Figure, as_json, table
 from .yardstick import commit_ms, python_ms
 
@@ -79,8 +79,11 @@ PARTS: dict[str, Callable[[Path, int], Iterator[Figure]]] = {
     "new-sessions": lambda home, divisor: message_way.new_sessions(home, 200 // divisor),
     "delivering": _delivering,
     "cold": _cold,
+    "docker": lambda home, divisor: in_docker.containers(home, max(3, 15 // divisor)),
+    "syncs": lambda home, _divisor: syncs.warm_message(home),
     "stopping": lambda home, _divisor: resting.stopping(home),
     "idle": lambda home, divisor: resting.idle(home, 100 // divisor, 1_000 // divisor),
+    "idle-many": lambda home, divisor: resting.idle_many(home, 1_000 // divisor),
     "growth": lambda home, divisor: resting.growth(home, 10_000 // divisor),
     "ncl": lambda home, divisor: whole_processes.commands(home, max(3, 15 // divisor)),
     "size": size,
