@@ -23,6 +23,7 @@ from nanoclaw_core.errors import PLUGIN_TROUBLE, NanoclawError, PluginError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+_ABOUT = re.compile(r"^(Name|Version): *(\S+)", re.MULTILINE)
 
 
 class State(Enum):
@@ -77,9 +78,12 @@ def find_installed() -> list[Found]:
     seen: set[str] = set()
     for distribution in distributions():
         try:
-            name = re.sub(r"[-_.]+", "-", distribution.name).lower()
+            # Its `name` and `version` would parse the whole description each time: milliseconds a distribution.
+            head = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+            about = dict(_ABOUT.findall(head.partition("\n\n")[0]))
+            name = re.sub(r"[-_.]+", "-", about["Name"]).lower()
             points = [] if name in seen else list(distribution.entry_points)
-            source = f"{distribution.name} {distribution.version}"
+            source = f"{about['Name']} {about['Version']}"
         except Exception:  # the load fence: what an interrupted installation left has no name, or no entry points
             log.debug("metadata not readable", exc_info=True)
             continue

@@ -25,6 +25,13 @@ class Adapter:
 def nanoclaw_runtimes():
     yield Runtime(name="acme", connect=lambda settings, context, parts: Adapter())
 """
+CHANNEL = """
+from nanoclaw_core import Channel, hookimpl
+
+@hookimpl
+def nanoclaw_channels():
+    yield Channel(name="acme", connect=lambda settings, context: None)
+"""
 PROVIDER = """
 from nanoclaw_core import Provider, Upstream, hookimpl
 
@@ -56,6 +63,14 @@ def test_without_any_plugin_it_says_how_to_get_them(tmp_path: Path) -> None:
     assert found["runtimes", "isolation"].state is Health.WARNING
     assert found["providers", "claude"].state is Health.PROBLEM
     assert found["services", "gateway"].state is Health.PROBLEM
+
+
+def test_where_nobody_can_talk_to_the_agents_it_says_how_they_can(tmp_path: Path, site: Path) -> None:
+    warning = look(tmp_path)["channels", "all"]
+    assert (warning.state, warning.detail) == (Health.WARNING, "no channel works: nobody can talk to the agents")
+    assert "pip install nanoclaw-channel-terminal" in warning.remedy
+    install(site, "acme-channel", "acme", CHANNEL)
+    assert ("channels", "all") not in look(tmp_path)
 
 
 def test_an_instance_that_is_well_is_reported_so(tmp_path: Path) -> None:

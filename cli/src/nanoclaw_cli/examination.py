@@ -67,6 +67,7 @@ async def examine(home: Path, environment: Mapping[str, str]) -> list[Finding]:
     except Exception as error:  # two plugins of one name, or worse: the rest of the report still counts
         return [*findings, _problem("plugins", "all", str(error), "Uninstall or disable one of them.")]
     findings += _plugins(plugins, settings)
+    findings += _channels(parts)
     findings += await _runtimes(parts, places, settings, environment)
     findings += _providers(parts, settings, environment)
     findings += _default_provider(parts, offered, settings.core.provider)
@@ -176,6 +177,14 @@ def _plugins(plugins: Plugins, settings: Settings) -> list[Finding]:
     return findings
 
 
+def _channels(parts: Parts) -> list[Finding]:
+    """Say so where nobody can talk to the agents; nothing where somebody can."""
+    if parts.channels:
+        return []
+    remedy = "Run `pip install nanoclaw-channel-terminal`, or mend or enable the channel among the plugins above."
+    return [_warning("channels", "all", "no channel works: nobody can talk to the agents", remedy)]
+
+
 async def _runtimes(parts: Parts, places: Places, settings: Settings, environment: Mapping[str, str]) -> list[Finding]:
     with contextlib.closing(apsw.Connection(":memory:")) as database:
         context_of = contexts(parts, places=places, settings=settings, environment=environment, database=database)
@@ -188,7 +197,8 @@ async def _runtimes(parts: Parts, places: Places, settings: Settings, environmen
             finally:
                 await adapter.close()
 
-        looks = [await _fenced_look(name, partial(look, parts.runtimes[name])) for name in sorted(parts.runtimes)]
+        names = sorted(parts.runtimes)
+        looks = await asyncio.gather(*(_fenced_look(name, partial(look, parts.runtimes[name])) for name in names))
     findings = [finding for finding, _ in looks]
     if not any(one.state is Health.OK for one in findings):
         remedy = "Install Docker or bubblewrap; without either only agents that run no tools can answer."

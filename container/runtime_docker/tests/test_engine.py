@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import json
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -126,12 +130,39 @@ def test_the_address_is_that_of_the_environment() -> None:
     assert address_of({"DOCKER_HOST": "tcp://10.0.0.1:2375"}) == "tcp://10.0.0.1:2375"
 
 
+def test_the_address_is_that_of_the_chosen_docker_context(tmp_path: Path) -> None:
+    metadata = tmp_path / "contexts" / "meta" / hashlib.sha256(b"far").hexdigest() / "meta.json"
+    metadata.parent.mkdir(parents=True)
+    far = {"Name": "far", "Metadata": {}, "Endpoints": {"docker": {"Host": "tcp://10.0.0.1:2375"}}}
+    metadata.write_text(json.dumps(far))
+    (tmp_path / "config.json").write_text(json.dumps({"currentContext": "far"}))
+    assert _looked_up(DOCKER_CONFIG=str(tmp_path)) == "tcp://10.0.0.1:2375 with the SDK"
+
+
+def test_without_a_chosen_context_the_sdk_is_not_loaded_to_look_for_the_address(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"auths": {}}')
+    assert _looked_up(DOCKER_CONFIG=str(tmp_path)).endswith(".sock without it")
+
+
 def test_a_rootless_engine_is_found_in_the_runtime_directory(tmp_path: Path) -> None:
     if os.path.exists("/var/run/docker.sock"):  # noqa: PTH110
         pytest.skip("this machine has an engine in the first usual place")
     (tmp_path / "podman").mkdir()
     (tmp_path / "podman" / "podman.sock").touch()
     assert address_of({"XDG_RUNTIME_DIR": str(tmp_path)}) == f"unix://{tmp_path}/podman/podman.sock"
+
+
+def _looked_up(**environment: str) -> str:
+    """Return the address that a fresh process finds, and whether it loaded the SDK for that."""
+    program = (
+        "import os, sys; from nanoclaw_runtime_docker.engine import address_of; "
+        "print(address_of(os.environ), 'with the SDK' if 'docker' in sys.modules else 'without it')"
+    )
+    usual = {name: value for name, value in os.environ.items() if not name.startswith("DOCKER_")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=usual | environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
 
 
 async def _refused(call) -> None:  # type: ignore[no-untyped-def]  # any awaitable
