@@ -37,10 +37,10 @@ from nanoclaw_core.mailbox.outbox import Outboxes
 from nanoclaw_core.mailbox.settlement import Settlement
 from nanoclaw_core.parts import Parts
 from nanoclaw_core.plugins import Plugins
-from nanoclaw_core.routing.router import Router, Surroundings
-from nanoclaw_core.sandboxes.mending import Mending, Tools
+from nanoclaw_core.routing.router import Router
+from nanoclaw_core.sandboxes.mending import Mending
 from nanoclaw_core.sandboxes.preparation import Preparation
-from nanoclaw_core.sandboxes.supervisor import Supervision, Supervisor
+from nanoclaw_core.sandboxes.supervisor import Supervisor
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.store import sessions
 from nanoclaw_core.store.deliveries import Delivery
@@ -158,7 +158,7 @@ class Machine:
             failures=of.plugins.failures,
             has_gateway=of.gateway is not None,
         )
-        supervision = Supervision(
+        return Supervisor(
             db=of.db,
             directories=of.directories,
             inboxes=self.inboxes,
@@ -175,7 +175,6 @@ class Machine:
             damaged=self._damaged,
             ready=self.ready,
         )
-        return Supervisor(supervision)
 
     def _build_mending(self) -> Mending:
         of = self._of
@@ -188,18 +187,12 @@ class Machine:
             say=self.voice.say,
         )
         return Mending(
-            Tools(
-                db=of.db,
-                directories=of.directories,
-                aside=aside,
-                retire=self.supervisor.retire,
-                resume=self._resume,
-            )
+            db=of.db, directories=of.directories, aside=aside, retire=self.supervisor.retire, resume=self._resume
         )
 
     def _build_router(self) -> Router:
         of = self._of
-        surroundings = Surroundings(
+        return Router(
             db=of.db,
             plugins=of.plugins,
             directories=of.directories,
@@ -212,7 +205,6 @@ class Machine:
             show_typing=self.typing.start,
             mend=self.mending.mend,
         )
-        return Router(surroundings)
 
     async def _refused(self, session_id: SessionId, reason: str) -> None:
         await self.voice.note(session_id, f"A message you wrote was not sent: {reason}")

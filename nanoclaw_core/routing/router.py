@@ -70,8 +70,8 @@ class Event:
 
 
 @frozen(kw_only=True)
-class Surroundings:
-    """What the router works with.
+class Router:
+    """Routes messages of all channels.
 
     Args:
         wake: Makes sure that a sandbox runs for a session; returns at once.
@@ -91,13 +91,6 @@ class Surroundings:
     say: Callable[[Address, str, str], None]
     mend: Callable[[SessionId], Awaitable[bool]]
     show_typing: Callable[[SessionId, Address], None]
-
-
-class Router:
-    """Routes messages of all channels."""
-
-    def __init__(self, surroundings: Surroundings) -> None:
-        self._to = surroundings
 
     async def route(self, channel: Channel, inbound: Inbound) -> Receipt:
         """Take one message from a channel.
@@ -121,7 +114,7 @@ class Router:
             return await self._route_in(channel, _event(channel, inbound, address, room, correlation_id))
 
     def _room(self, address: Address, inbound: Inbound) -> MessagingGroup | None:
-        db = self._to.db
+        db = self.db
         room = rooms.find(db, address.channel, address.room)
         if room is None and inbound.is_mention:
             room = rooms.create(
@@ -130,11 +123,11 @@ class Router:
         elif room is not None and inbound.room_name and inbound.room_name != room.name:
             rooms.rename(db, room.id, inbound.room_name)
         if room is None:
-            self._to.plugins.notify("nanoclaw_room_unknown", address=address, mentioned=False)
+            self.plugins.notify("nanoclaw_room_unknown", address=address, mentioned=False)
         return room
 
     async def _route_in(self, channel: Channel, event: Event) -> Receipt:
-        wirings = rooms.wirings_of(self._to.db, event.room.id)
+        wirings = rooms.wirings_of(self.db, event.room.id)
         if not wirings:
             return self._nobody_wired(event)
         fates: list[tuple[Fate, str]] = []
@@ -149,13 +142,13 @@ class Router:
     def _nobody_wired(self, event: Event) -> Receipt:
         if event.inbound.is_mention:
             self._drop(event, "no_agent_wired", "")
-        self._to.plugins.notify("nanoclaw_room_unknown", address=event.address, mentioned=event.inbound.is_mention)
+        self.plugins.notify("nanoclaw_room_unknown", address=event.address, mentioned=event.inbound.is_mention)
         outcome = Outcome.DROPPED if event.inbound.is_mention else Outcome.IGNORED
         return Receipt(outcome=outcome, reason=NOBODY_WIRED, correlation_id=event.correlation_id)
 
     async def _at_wiring(self, channel: Channel, wiring: Wiring, event: Event) -> tuple[Fate, str]:
         thread = event.address.thread
-        sticky = wiring.engage_mode is EngageMode.MENTION_STICKY and rooms.is_sticky(self._to.db, wiring.id, thread)
+        sticky = wiring.engage_mode is EngageMode.MENTION_STICKY and rooms.is_sticky(self.db, wiring.id, thread)
         engagement = engage.decide(
             wiring, text=event.inbound.text, is_mention=event.inbound.is_mention, is_sticky=sticky
         )
@@ -166,7 +159,7 @@ class Router:
             return Fate.REFUSED, refusal
         answers = engagement is Engagement.ANSWER
         if answers and event.inbound.is_mention and wiring.engage_mode is EngageMode.MENTION_STICKY and not sticky:
-            rooms.make_sticky(self._to.db, wiring.id, thread)
+            rooms.make_sticky(self.db, wiring.id, thread)
         return await self._into_session(channel, wiring, event, answers=answers)
 
     def _refusal(self, wiring: Wiring, event: Event, engagement: Engagement) -> str:
@@ -179,29 +172,29 @@ class Router:
             is_group=event.room.is_group,
             engaged=engagement is Engagement.ANSWER,
         )
-        verdict = self._to.plugins.permits("nanoclaw_admit_message", admission=admission)
+        verdict = self.plugins.permits("nanoclaw_admit_message", admission=admission)
         if verdict.vote is Vote.ALLOW:
             return ""
         self._drop(event, verdict.reason, wiring.agent_group_id)
-        self._to.plugins.notify("nanoclaw_sender_refused", admission=admission, reason=verdict.reason)
+        self.plugins.notify("nanoclaw_sender_refused", admission=admission, reason=verdict.reason)
         return verdict.reason
 
     async def _into_session(self, channel: Channel, wiring: Wiring, event: Event, *, answers: bool) -> tuple[Fate, str]:
         gate = commands.gate(event.inbound.text)
         if gate is commands.Gate.FILTER:
             return Fate.NOT_ENGAGED, f"agents do not take {command_of(event.inbound.text)}; ask in plain words"
-        if gate is commands.Gate.NEEDS_ADMIN and not self._to.authority.is_admin(event.user, wiring.agent_group_id):
+        if gate is commands.Gate.NEEDS_ADMIN and not self.authority.is_admin(event.user, wiring.agent_group_id):
             denial = f"Permission denied: {command_of(event.inbound.text)} requires admin access."
             self._drop(event, "command_needs_admin", wiring.agent_group_id)
-            self._to.say(event.address, denial, event.correlation_id)
+            self.say(event.address, denial, event.correlation_id)
             return Fate.REFUSED, denial
         if event.user is not None:
-            rooms.see_user(self._to.db, event.user, channel.name, event.inbound.sender_name)
+            rooms.see_user(self.db, event.user, channel.name, event.inbound.sender_name)
         mode = conversations.effective_mode(wiring, has_threads=channel.has_threads, is_group=event.room.is_group)
 
         def session() -> Session:
             return conversations.find_or_create(
-                self._to.db, self._to.directories, wiring.agent_group_id, event.room, mode, event.address.thread
+                self.db, self.directories, wiring.agent_group_id, event.room, mode, event.address.thread
             )
 
         await self._store_in(session, event, answers=answers)
@@ -213,30 +206,30 @@ class Router:
         try:
             await self._store(found, event, answers=answers)
         except (apsw.Error, OSError, NanoclawError, WrongProtocol):
-            if not await self._to.mend(found.id):
+            if not await self.mend(found.id):
                 raise
             await self._store(session(), event, answers=answers)
 
     async def _store(self, session: Session, event: Event, *, answers: bool) -> None:
-        with self._to.due.writing(session.id) if answers else contextlib.nullcontext():
+        with self.due.writing(session.id) if answers else contextlib.nullcontext():
             about = conversations.addresses_of(session, event.address, event.room.name)
-            await self._to.inboxes.append(session.id, [self._row(session, event, answers=answers)], about)
+            await self.inboxes.append(session.id, [self._row(session, event, answers=answers)], about)
         log.info("message routed", extra={"session": session.id, "wakes": answers})
-        self._to.plugins.notify(
+        self.plugins.notify(
             "nanoclaw_message_routed",
             address=event.address,
             session_id=session.id,
             correlation_id=event.correlation_id,
         )
         if answers:
-            self._to.show_typing(session.id, event.address)
-            self._to.wake(session.id)
+            self.show_typing(session.id, event.address)
+            self.wake(session.id)
 
     def _row(self, session: Session, event: Event, *, answers: bool) -> NewInbound:
         files: list[dict[str, Any]] = []
         if event.inbound.attachments:
-            incoming = self._to.directories.layout(session.id).incoming
-            limit = self._to.attachment_bytes
+            incoming = self.directories.layout(session.id).incoming
+            limit = self.attachment_bytes
             files = attachments.store(incoming, event.row_id, event.inbound.attachments, limit_bytes=limit)
         return NewInbound(
             id=event.row_id,
@@ -261,7 +254,7 @@ class Router:
             reason=reason,
             agent_group_id=group_id,
         )
-        rooms.record_drop(self._to.db, drop)
+        rooms.record_drop(self.db, drop)
 
 
 def _receipt(event: Event, fates: list[tuple[Fate, str]]) -> Receipt:

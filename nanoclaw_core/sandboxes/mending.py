@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import apsw
-from attrs import frozen
+from attrs import define, field
 
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.aside import Aside
@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 SAID_AGAIN_S = 60.0  # a sandbox that keeps its file unreadable must not fill the log
 
 
-@frozen(kw_only=True)
-class Tools:
-    """What mending works with.
+@define(kw_only=True, eq=False)
+class Mending:
+    """Sets damaged sessions aside, each once.
 
     Args:
         retire: Ends everything that works on a session; returns when nothing does.
@@ -38,17 +38,10 @@ class Tools:
     aside: Aside
     retire: Callable[[SessionId, str], Awaitable[None]]
     resume: Callable[[SessionId], None]
-
-
-class Mending:
-    """Sets damaged sessions aside, each once."""
-
-    def __init__(self, tools: Tools) -> None:
-        self._with = tools
-        self._under_way: dict[SessionId, asyncio.Task[None]] = {}
-        self._looks: dict[SessionId, asyncio.Task[bool]] = {}
-        self._said_at: dict[SessionId, float] = {}
-        self._is_closing = False
+    _under_way: dict[SessionId, asyncio.Task[None]] = field(factory=dict, init=False)
+    _looks: dict[SessionId, asyncio.Task[bool]] = field(factory=dict, init=False)
+    _said_at: dict[SessionId, float] = field(factory=dict, init=False)
+    _is_closing: bool = field(default=False, init=False)
 
     def suspect(self, session_id: SessionId, reason: str) -> None:
         """Note that a session's files could not be read, and look why; returns at once."""
@@ -71,12 +64,12 @@ class Mending:
         Args:
             beyond_hope: Why it is to be set aside even where its files look whole; empty where it is not.
         """
-        session = None if self._is_closing else sessions.get(self._with.db, session_id)
+        session = None if self._is_closing else sessions.get(self.db, session_id)
         if session is None or session.status != "active":
             return False
         if session_id in self._under_way:
             return True
-        layout = self._with.directories.layout(session_id)
+        layout = self.directories.layout(session_id)
         reason = await asyncio.to_thread(find_damage, layout, session) or beyond_hope
         if reason and session_id not in self._under_way:
             task = self._under_way[session_id] = asyncio.create_task(self._set_aside(session, reason))
@@ -102,12 +95,12 @@ class Mending:
 
     async def _set_aside(self, session: Session, reason: str) -> None:
         try:
-            await self._with.retire(session.id, "its files are damaged")
-            fresh = await self._with.aside.set_aside(session, reason)
+            await self.retire(session.id, "its files are damaged")
+            fresh = await self.aside.set_aside(session, reason)
         except Exception:  # the run fence: one session's trouble, and a full disk is part of it
             log.exception("damaged session could not be set aside", extra={"session": session.id, "reason": reason})
             return
-        self._with.resume(fresh.id)
+        self.resume(fresh.id)
 
     def _done(self, session_id: SessionId, _task: asyncio.Task[None]) -> None:
         self._under_way.pop(session_id, None)

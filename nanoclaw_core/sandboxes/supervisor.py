@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 import apsw
-from attrs import define, field, frozen
+from attrs import define, field
 from nanoclaw_wire import clock, inbound
 from nanoclaw_wire.doorbell import Bell
 from nanoclaw_wire.inbound import InboundMessage, Status
@@ -72,9 +72,9 @@ class Running:
     ignored: dict[str, datetime] = field(factory=dict)
 
 
-@frozen(kw_only=True)
-class Supervision:
-    """What the supervisor works with.
+@define(kw_only=True, eq=False)
+class Supervisor:
+    """Starts, watches and ends sandboxes.
 
     Args:
         status: Tells the people of a session what is being waited for; an empty text: nothing any more.
@@ -100,22 +100,18 @@ class Supervision:
     damaged: Callable[[SessionId, str], Awaitable[bool]]
     ready: asyncio.Event
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    running: dict[SessionId, Running] = field(factory=dict, init=False)
+    _places: asyncio.Semaphore = field(init=False)
+    _tasks: dict[SessionId, asyncio.Task[None]] = field(factory=dict, init=False)
+    _again: set[SessionId] = field(factory=set, init=False)
+    _told: dict[SessionId, str] = field(factory=dict, init=False)
+    _failed_starts: Counter[SessionId] = field(factory=Counter, init=False)
+    _suspects: dict[SessionId, str] = field(factory=dict, init=False)
+    _retired: set[SessionId] = field(factory=set, init=False)
+    _is_closing: bool = field(default=False, init=False)
 
-
-class Supervisor:
-    """Starts, watches and ends sandboxes."""
-
-    def __init__(self, supervision: Supervision) -> None:
-        self._with = supervision
-        self._places = asyncio.Semaphore(supervision.core.max_sandboxes)
-        self._tasks: dict[SessionId, asyncio.Task[None]] = {}
-        self._again: set[SessionId] = set()
-        self._told: dict[SessionId, str] = {}
-        self._failed_starts: Counter[SessionId] = Counter()
-        self._suspects: dict[SessionId, str] = {}
-        self._retired: set[SessionId] = set()
-        self._is_closing = False
-        self.running: dict[SessionId, Running] = {}
+    def __attrs_post_init__(self) -> None:
+        self._places = asyncio.Semaphore(self.core.max_sandboxes)
 
     def wake(self, session_id: SessionId, *, for_people: bool = True) -> None:
         """Make sure that a sandbox runs for a session, or will; returns at once.
@@ -168,8 +164,8 @@ class Supervisor:
 
     async def restart(self, session_id: SessionId, note: str) -> None:
         """End a session's sandbox and have a fresh one read a note, which the old one cannot take (I5)."""
-        with self._with.due.writing(session_id):
-            await self._with.inboxes.append(session_id, [note_row(note, wakes=True)])
+        with self.due.writing(session_id):
+            await self.inboxes.append(session_id, [note_row(note, wakes=True)])
         await self.stop(session_id, "restart")
         self.wake(session_id)
 
@@ -200,16 +196,16 @@ class Supervisor:
         """Keep a sandbox running as long as the session has something to do."""
         with logs.context(session=session_id):
             try:
-                await self._with.ready.wait()
+                await self.ready.wait()
                 while not self._is_closing:
                     pause_s = await self._one_life_or_pause(session_id)
                     if pause_s is None or session_id in self._retired:
                         break
-                    await self._with.sleep(pause_s)
+                    await self.sleep(pause_s)
             finally:
                 self._tasks.pop(session_id, None)
                 self._retired.discard(session_id)
-                self._with.ended(session_id)
+                self.ended(session_id)
 
     async def _one_life_or_pause(self, session_id: SessionId) -> float | None:
         """Live once; return how long to wait before the next life, None where none is needed now."""
@@ -222,7 +218,7 @@ class Supervisor:
             await self._tell(session_id, f"{str(refusal).rstrip('.')}. {KEPT}")
             return None  # the messages stay; the next wake or sweep tries again
         except PLUGIN_TROUBLE as error:  # one session's trouble must not be another's (⚠25): the run fence
-            if await self._with.damaged(session_id, ""):
+            if await self.damaged(session_id, ""):
                 return None
             return await self._start_failed(session_id, error)
 
@@ -234,9 +230,9 @@ class Supervisor:
         if session_id not in self._again:
             self._failed_starts.pop(session_id, None)
         is_hopeless = self._failed_starts[session_id] >= UNREADABLE_LIVES
-        if trouble is not None and await self._with.damaged(session_id, trouble if is_hopeless else ""):
+        if trouble is not None and await self.damaged(session_id, trouble if is_hopeless else ""):
             return None
-        due_at = self._with.settlement.mark(session_id)
+        due_at = self.settlement.mark(session_id)
         if session_id in self._again:
             self._again.discard(session_id)
             return self._failure_pause(session_id)
@@ -247,14 +243,14 @@ class Supervisor:
 
     async def _live(self, session_id: SessionId) -> bool:
         """Start a sandbox and wait for its end; False where the session was closed, and its files may be gone."""
-        session = sessions.get(self._with.db, session_id)
+        session = sessions.get(self.db, session_id)
         if session is None or session.status != "active":
-            self._with.due.settle(session_id, None)
+            self.due.settle(session_id, None)
             return False
-        self._with.status(session_id, "starting a sandbox")
+        self.status(session_id, "starting a sandbox")
         current = await self._start(session)
         self.running[session_id] = current
-        self._with.status(session_id, "the agent is at work")
+        self.status(session_id, "the agent is at work")
         poll = asyncio.create_task(self._poll_until_belled(session_id, current.bell))
         try:
             ended = await current.sandbox.wait()
@@ -266,20 +262,20 @@ class Supervisor:
         return True
 
     async def _start(self, session: Session) -> Running:
-        files = self._with.directories.reopen(session.id)
-        plan = await self._with.preparation.plan(session, files)
+        files = self.directories.reopen(session.id)
+        plan = await self.preparation.plan(session, files)
         write_runner_config(files.config, plan.config)
-        bell = Bell(files.bell, on_ring=partial(self._with.pump.rang, session.id))
+        bell = Bell(files.bell, on_ring=partial(self.pump.rang, session.id))
         try:
             await bell.open()
-            if plan.upstreams and self._with.gateway is not None:
+            if plan.upstreams and self.gateway is not None:
                 door = Door(
                     session_id=session.id,
                     agent_group_id=session.agent_group_id,
                     socket=files.gateway,
                     upstreams=plan.upstreams,
                 )
-                await self._with.gateway.open_door(door)
+                await self.gateway.open_door(door)
             sandbox = await plan.adapter.start(plan.spec)
         except BaseException:
             await self._hang_up(session.id, bell)
@@ -293,19 +289,19 @@ class Supervisor:
     async def _poll_until_belled(self, session_id: SessionId, bell: Bell) -> None:
         """Look by the clock as long as no runner could reach the bell (file sharing of virtual machines)."""
         while not bell.connected:
-            await self._with.sleep(UNBELLED_POLL_S)
-            self._with.pump.look(session_id)
+            await self.sleep(UNBELLED_POLL_S)
+            self.pump.look(session_id)
 
     async def _leave(self, session_id: SessionId, current: Running) -> None:
         await self._hang_up(session_id, current.bell)
         # What it wrote last is delivered now, not at the next sweep (⚠24).
-        current.is_drained = await self._with.pump.drain(session_id)
-        self._with.pump.forget(session_id)
+        current.is_drained = await self.pump.drain(session_id)
+        self.pump.forget(session_id)
 
     async def _hang_up(self, session_id: SessionId, bell: Bell) -> None:
         await bell.close()
-        if self._with.gateway is not None:
-            await self._with.gateway.close_door(session_id)
+        if self.gateway is not None:
+            await self.gateway.close_door(session_id)
 
     async def _after(self, session_id: SessionId, current: Running, ended: SandboxExit) -> None:
         """Settle what the sandbox did, and count a try against what it died over."""
@@ -319,7 +315,7 @@ class Supervisor:
         try:
             if not current.is_drained:  # what it says is done may rest on what nobody could read
                 raise NeedsItsRunner("what it wrote last cannot be read")
-            await self._with.settlement.settle(session_id)
+            await self.settlement.settle(session_id)
             if died or (current.ending and current.blames_messages):
                 await self._count_tries(session_id)
         except UNREADABLE as error:
@@ -329,34 +325,34 @@ class Supervisor:
             self._failed_starts[session_id] += 1
             self._again.add(session_id)  # a fresh runner repairs its file (⚠25)
         finally:
-            self._with.outboxes.release(session_id)
+            self.outboxes.release(session_id)
 
     async def _count_tries(self, session_id: SessionId) -> None:
         """Postpone what the sandbox died over, and give up what it died over too often, telling people (⚠42)."""
-        claimed = {claim.message_id for claim in self._with.outboxes.claims(session_id)}
-        waiting = inbound.waiting(self._with.inboxes.read(session_id), clock.now_text())
+        claimed = {claim.message_id for claim in self.outboxes.claims(session_id)}
+        waiting = inbound.waiting(self.inboxes.read(session_id), clock.now_text())
         blamed = [message for message in waiting if message.id in claimed] or waiting
         for message in blamed:
-            pause_s = pause_before_retry(message.tries, self._with.core.retry_pause_s)
+            pause_s = pause_before_retry(message.tries, self.core.retry_pause_s)
             if pause_s is None:
                 await self._give_up(session_id, message)
             else:
                 again_at = clock.to_text(clock.now() + timedelta(seconds=pause_s))
-                await self._with.inboxes.postpone(
+                await self.inboxes.postpone(
                     session_id, message.id, tries=message.tries + 1, process_after=again_at
                 )
 
     async def _give_up(self, session_id: SessionId, message: InboundMessage) -> None:
         log.error("message given up", extra={"row": message.id, "tries": message.tries})
         reference = message.correlation_id or message.id
-        self._with.voice.answer(
+        self.voice.answer(
             message,
             "I am sorry, I could not answer this message: the agent stopped every time it tried. "
             f"Please try again, or tell the operator this reference: {reference}.",
             once_as=f"given-up-{session_id}-{message.seq}",
         )
         # People are told first: a crash in between must not leave the message both failed and unmentioned (I4).
-        await self._with.inboxes.set_status(session_id, [(message.id, Status.FAILED)])
+        await self.inboxes.set_status(session_id, [(message.id, Status.FAILED)])
 
     async def _start_failed(self, session_id: SessionId, error: BaseException) -> float:
         log.error("sandbox could not be started", exc_info=error)
@@ -368,7 +364,7 @@ class Supervisor:
         return self._failure_pause(session_id)
 
     def _failure_pause(self, session_id: SessionId) -> float:
-        pauses_s = self._with.core.start_pauses_s
+        pauses_s = self.core.start_pauses_s
         return pauses_s[min(self._failed_starts[session_id], len(pauses_s)) - 1]
 
     async def _tell(self, session_id: SessionId, text: str) -> None:
@@ -377,10 +373,10 @@ class Supervisor:
             return
         self._told[session_id] = text
         try:
-            waiting = inbound.waiting(self._with.inboxes.read(session_id), clock.now_text())
+            waiting = inbound.waiting(self.inboxes.read(session_id), clock.now_text())
         except (apsw.Error, NanoclawError, OSError) as error:
             log.error("session file cannot be read", extra={"error": str(error)})
             return
         addresses: dict[Any, InboundMessage] = {(m.channel, m.room, m.thread): m for m in waiting}
         for message in addresses.values():
-            self._with.voice.answer(message, text)
+            self.voice.answer(message, text)
