@@ -71,7 +71,7 @@ def install_missing() -> list[str]:
     Raises:
         NoEngine: It cannot be done here.
     """
-    missing = [package for program, package in PACKAGES.items() if _program(program) is None]
+    missing = [package for program, package in PACKAGES.items() if find_program(program) is None]
     if not missing:
         return []
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
@@ -88,7 +88,7 @@ def install_missing() -> list[str]:
 def _engine_of_our_own() -> Iterator[str]:
     if os.geteuid() != 0:
         raise NoEngine("no Docker engine answers; start one, or set DOCKER_HOST (starting our own takes root)")
-    program = _program("dockerd")
+    program = find_program("dockerd")
     if program is None:
         raise NoEngine("no Docker engine answers and dockerd is not installed (Debian: apt install docker.io)")
     home = Path(tempfile.mkdtemp(prefix="nanoclaw-engine-"))
@@ -96,11 +96,11 @@ def _engine_of_our_own() -> Iterator[str]:
         with (home / "log").open("wb") as log, _daemon(program, home, log.fileno()) as address:
             yield address
     finally:
-        _unmount_below(home)
+        unmount_below(home)
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _unmount_below(home: Path) -> None:
+def unmount_below(home: Path) -> None:
     """Unmount what the engine left: the network namespace of containers that shared the host's."""
     mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     for path in sorted((path for path in mounted if Path(path).is_relative_to(home)), reverse=True):
@@ -115,7 +115,7 @@ def _daemon(program: str, home: Path, log: int) -> Iterator[str]:
     # A session of its own: an interrupt at the keyboard is for the tests, which then end the engine in order.
     daemon = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
-        _wait_until_it_listens(daemon, path, home / "log")
+        wait_until_it_listens(daemon, path, home / "log")
         yield f"unix://{path}"
     finally:
         daemon.send_signal(signal.SIGTERM)
@@ -126,7 +126,12 @@ def _daemon(program: str, home: Path, log: int) -> Iterator[str]:
             daemon.wait()
 
 
-def _wait_until_it_listens(daemon: subprocess.Popen[bytes], path: Path, log: Path) -> None:
+def wait_until_it_listens(daemon: subprocess.Popen[bytes], path: Path, log: Path) -> None:
+    """Wait until a daemon takes connections at a socket.
+
+    Raises:
+        NoEngine: It ended, or did not get so far; the message has the end of its log.
+    """
     deadline = time.monotonic() + STARTS_WITHIN_S
     while time.monotonic() < deadline and daemon.poll() is None:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
@@ -134,10 +139,11 @@ def _wait_until_it_listens(daemon: subprocess.Popen[bytes], path: Path, log: Pat
             return
         time.sleep(0.05)
     last = log.read_text(errors="replace").strip().splitlines()[-3:]
-    raise NoEngine(f"dockerd did not start: {' / '.join(last)}")
+    raise NoEngine(f"the engine did not start: {' / '.join(last)}")
 
 
-def _program(name: str) -> str | None:
+def find_program(name: str) -> str | None:
+    """Return where a program is, also where only root's path has it."""
     return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import docker_engine
 import pytest
+from mortal_engine import MortalEngine, mortal_engine
 from python_image import make_image
 
 IMAGE = "nanoclaw-test:python"
@@ -26,6 +27,22 @@ def docker_address() -> Iterator[str]:
     except docker_engine.NoEngine as error:
         if in_ci:
             pytest.fail(f"CI needs a Docker engine: {error}")
+        pytest.skip(f"needs Docker: {error}")
+
+
+@pytest.fixture(scope="session")
+def engine_to_kill() -> Iterator[MortalEngine]:
+    """An engine that tests kill and leave running again, with `IMAGE` in it."""
+    in_ci = os.environ.get("CI") == "true"
+    try:
+        if in_ci:
+            docker_engine.install_missing()
+        with mortal_engine() as engine:
+            make_image(engine.address, IMAGE, DISTRIBUTIONS)
+            yield engine
+    except docker_engine.NoEngine as error:
+        if in_ci:
+            pytest.fail(f"CI needs a Docker engine that can be killed: {error}")
         pytest.skip(f"needs Docker: {error}")
 
 

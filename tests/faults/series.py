@@ -34,11 +34,15 @@ class Series:
     Args:
         seed: What everything random comes from.
         victims: Whom to kill: `host`, `runner` or both.
+        core: Settings of the core, beside those of every series.
+        longest_life_s: So long at most passes between two kills.
     """
 
     home: Path
     seed: int
     victims: tuple[str, ...]
+    core: dict[str, object] = field(factory=dict)
+    longest_life_s: float = LONGEST_LIFE_S
     dice: random.Random = field(init=False)
     platform: Platform = field(init=False)
     instance: Instance = field(init=False)
@@ -49,9 +53,8 @@ class Series:
     def __attrs_post_init__(self) -> None:
         self.dice = random.Random(self.seed)
         self.platform = Platform(self.home / "platform.sock")
-        self.instance = make_instance(
-            self.home / "home", provider="mock", retry_pause_s=0.0, start_pauses_s=[0.01], delivery_pauses_s=[0.0, 0.0]
-        )
+        core = {"provider": "mock", "start_pauses_s": [0.01], **self.core}
+        self.instance = make_instance(self.home / "home", **core)
         for room in ROOMS:
             self.instance.wire(room=room, channel="platform", folder=f"agent-{room}")
             group = self.instance.group(f"agent-{room}")
@@ -86,7 +89,7 @@ class Series:
         """Kill around one host until it is killed itself."""
         while self.kills < kills:
             await self._live_a_while()
-            if not await self._kill(pid):
+            if not await self._strike(self.dice.choice(self.victims), pid):
                 return
         os.kill(pid, signal.SIGKILL)
 
@@ -103,7 +106,7 @@ class Series:
                 moment.set()
 
         self.platform.on_event = on_event
-        longest_s = self.dice.uniform(0.0, LONGEST_LIFE_S)
+        longest_s = self.dice.uniform(0.0, self.longest_life_s)
         ends_at = asyncio.get_running_loop().time() + longest_s
         while not moment.is_set() and (left_s := ends_at - asyncio.get_running_loop().time()) > 0:
             self._somebody_writes()
@@ -120,19 +123,21 @@ class Series:
     def answered(self) -> set[int]:
         return {int(found) for _, text in self.platform.shown.values() for found in TOKEN.findall(text)}
 
-    async def _kill(self, host: int) -> bool:
+    async def _strike(self, victim: str, host: int) -> bool:
         """Kill one of the victims; return whether the host still lives."""
-        victim = self.dice.choice(self.victims)
         if victim == "host":
             os.kill(host, signal.SIGKILL)
             self.kills += 1
             return False
+        await self._kill_a_runner()
+        return True
+
+    async def _kill_a_runner(self) -> None:
         runners = (await self._ask({"kind": "list"}))["pids"]
         if runners:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.dice.choice(runners), signal.SIGKILL)
                 self.kills += 1
-        return True
 
     async def _settle(self) -> None:
         before = self.platform.connections
@@ -193,6 +198,7 @@ class Series:
             "environment": {},
             "home": str(self.instance.settings.home),
             "core": asdict(self.instance.settings.core),
+            "plugins": dict(self.instance.settings.plugins),
             "platform": str(self.platform.path),
             "zygote": str(self.home / "zygote.sock"),
             "log": str(self.home / "log"),

@@ -6,9 +6,7 @@ the moments and the victims; what the machine makes of them differs from run to 
 
 import asyncio
 import random
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +14,6 @@ from series import Series
 
 KILLS_IN_CI = 300
 SHARES = {("host",): 0.45, ("runner",): 0.25, ("host", "runner"): 0.3}
-
-
-@pytest.fixture
-def short_directory() -> Iterator[Path]:
-    """Paths of sockets have to fit into 108 bytes, and pytest's own directories are long."""
-    with tempfile.TemporaryDirectory(prefix="nc-") as path:
-        yield Path(path)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from typing import Any
 
 import cattrs
 import nanoclaw_provider_mock.host as mock
+import nanoclaw_runtime_docker.host as docker
 from nanoclaw_wire import layout
 
 from nanoclaw_core import (
@@ -154,7 +155,7 @@ def main(order: dict[str, Any]) -> int:
     settings = Settings(
         home=Path(order["home"]),
         core=cattrs.structure(order["core"], CoreSettings),
-        plugins={"mock": {"echo": True}},
+        plugins={"mock": {"echo": True}, **order["plugins"]},
     )
 
     async def serve() -> None:
@@ -164,6 +165,7 @@ def main(order: dict[str, Any]) -> int:
             "platform": PlatformChannel(order["platform"]),
             "zygote": ZygoteRuntime(order["zygote"]),
             "mock": mock,
+            "docker": docker,
         }
         async with Host(settings, plugins=plugins, environment={}, use_installed_plugins=False):
             await stopping.wait()

@@ -1,0 +1,135 @@
+"""A Docker engine that a test kills and starts again, with its containers in it.
+
+containerd and dockerd are two processes, as a distribution's packages run them: each can die alone, and neither takes
+the containers with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from docker_engine import NoEngine, find_program, unmount_below, wait_until_it_listens
+
+CONTAINERD = """\
+version = 2
+root = "{home}/containerd"
+state = "{home}/containerd-state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+address = "{home}/containerd.sock"
+"""
+PROGRAMS = ("containerd", "dockerd")
+ENDS_WITHIN_S = 60.0
+
+
+class MortalEngine:
+    """An engine with its own data, sockets and pid files in a directory; containers have no network.
+
+    Attributes:
+        keeps_containers: Of the next start: True lets containers run on (dockerd's `live-restore`), False ends them.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home, self.keeps_containers = home, False
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.address = f"unix://{home}/docker.sock"
+        (home / "containerd.toml").write_text(CONTAINERD.format(home=home))
+
+    def start(self) -> None:
+        """Start what does not run, and wait until it listens."""
+        for name in PROGRAMS:
+            if name not in self._processes:
+                self._start(name)
+
+    def kill(self, name: str) -> None:
+        """Kill `containerd` or `dockerd` as kill -9 does."""
+        self._end(name, signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Stop dockerd in order, as for an upgrade."""
+        self._end("dockerd", signal.SIGTERM)
+
+    def close(self) -> None:
+        """End everything, containers too."""
+        self.start()
+        self._remove_containers()
+        for name in reversed(PROGRAMS):
+            self._end(name, signal.SIGTERM)
+        unmount_below(self._home)
+
+    def _start(self, name: str) -> None:
+        program = find_program(name)
+        if program is None:
+            raise NoEngine(f"{name} is not installed (Debian: apt install docker.io)")
+        log, listens_at = (
+            self._home / f"{name}.log",
+            self._home / ("docker.sock" if name == "dockerd" else f"{name}.sock"),
+        )
+        listens_at.unlink(missing_ok=True)  # what a killed one left: somebody would seem to be there and answer nothing
+        with log.open("ab") as file:
+            command = [program, *self._arguments(name)]
+            # A session of its own: an interrupt at the keyboard is for the tests, which then end the engine in order.
+            process = subprocess.Popen(
+                command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        (self._home / f"{name}.pid").write_text(str(process.pid))
+        self._processes[name] = process
+        wait_until_it_listens(process, listens_at, log)
+
+    def _arguments(self, name: str) -> list[str]:
+        home = self._home
+        if name == "containerd":
+            return ["--config", f"{home}/containerd.toml"]
+        own = [f"--data-root={home}/data", f"--exec-root={home}/exec", f"--pidfile={home}/docker.pid"]
+        common = [f"--containerd={home}/containerd.sock", "-H", self.address, "--bridge=none", "--iptables=false"]
+        return [*own, *common, *(["--live-restore"] if self.keeps_containers else [])]
+
+    def _end(self, name: str, number: signal.Signals) -> None:
+        process = self._processes.pop(name, None)
+        if process is None:
+            return
+        process.send_signal(number)
+        try:
+            process.wait(ENDS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _remove_containers(self) -> None:
+        import docker
+
+        client = docker.APIClient(base_url=self.address, version="auto", timeout=ENDS_WITHIN_S)
+        try:
+            for container in client.containers(all=True):
+                with contextlib.suppress(docker.errors.APIError):
+                    client.remove_container(container["Id"], force=True)
+        finally:
+            client.close()
+
+
+@contextlib.contextmanager
+def mortal_engine() -> Iterator[MortalEngine]:
+    """Start one; it ends with the block.
+
+    Raises:
+        NoEngine: None can be started here.
+    """
+    if os.geteuid() != 0:
+        raise NoEngine("an engine that is to be killed has to be our own, and starting one takes root")
+    home = Path(tempfile.mkdtemp(prefix="nc-engine-"))
+    engine = MortalEngine(home)
+    try:
+        engine.start()
+        try:
+            yield engine
+        finally:
+            engine.close()
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
