@@ -50,6 +50,11 @@ def test_the_thin_client_loads_nothing_heavy_to_ask_a_host(tmp_path: Path):
     assert [name for name in HEAVY if name in modules] == []
 
 
+def test_the_list_of_commands_loads_nothing_heavy_but_click(tmp_path: Path):
+    modules = loaded(f"from nanoclaw_cli.main import main\nmain(['--home', {str(tmp_path)!r}, 'help'], {{}})")
+    assert [name for name in HEAVY if name in modules] == ["click"]
+
+
 def test_listing_the_plugins_of_a_host_loads_no_docker():
     modules = loaded("from nanoclaw_core import Plugins\nPlugins().load_installed()")
     assert "docker" not in modules

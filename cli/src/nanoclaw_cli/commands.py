@@ -22,34 +22,48 @@ GROUP = "nanoclaw.commands"
 
 
 class Command(NamedTuple):
-    """A local command before it is imported; `source` names its metadata directory, empty for ours."""
+    """A local command before it is imported.
+
+    Args:
+        target: Where it is, `module:attribute`.
+        source: Names its metadata directory; empty for ours.
+        summary: One line for the list of commands; empty where only the command itself knows it.
+    """
 
     name: str
     target: str
     source: str = ""
+    summary: str = ""
 
 
 OWN = {
-    "init": "nanoclaw_cli.initialise:initialise",
-    "serve": "nanoclaw_cli.serve:serve",
-    "status": "nanoclaw_cli.status:status",
-    "doctor": "nanoclaw_cli.doctor:doctor",
-    "plugins": "nanoclaw_cli.plugins:plugins",
-    "logs": "nanoclaw_cli.logs:logs",
-    "help": "nanoclaw_cli.help:show_help",
+    command.name: command
+    for command in (
+        Command("init", "nanoclaw_cli.initialise:initialise", summary="Make an instance directory, or complete one."),
+        Command("serve", "nanoclaw_cli.serve:serve", summary="Run the host in the foreground."),
+        Command("status", "nanoclaw_cli.status:status", summary="Say what the host does now."),
+        Command("doctor", "nanoclaw_cli.doctor:doctor", summary="Say what is missing or wrong, and what to do."),
+        Command(
+            "plugins",
+            "nanoclaw_cli.plugins:plugins",
+            summary="Say which plugins are installed and whether they work.",
+        ),
+        Command("logs", "nanoclaw_cli.logs:logs", summary="Show the host's log, or that of a session."),
+        Command("help", "nanoclaw_cli.help:show_help", summary="Say what commands there are."),
+    )
 }
 
 
 def find(name: str) -> Command | None:
     """Return the local command of a name; ours come first and cannot be replaced."""
     if name in OWN:
-        return Command(name, OWN[name])
+        return OWN[name]
     return next((command for command in contributed() if command.name == name), None)
 
 
 def known() -> list[Command]:
     """Return all local commands, ours first; a name that is taken twice appears once."""
-    found = {name: Command(name, target) for name, target in OWN.items()}
+    found = dict(OWN)
     for command in sorted(contributed()):
         found.setdefault(command.name, command)
     return list(found.values())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nanoclaw_cli.examination import Finding
 
 
-@click.command(short_help="Say what is missing or wrong, and what to do.")
+@click.command()
 @click.pass_obj
 def doctor(invocation: Invocation) -> int:
     """Look at everything an instance needs, and say what to do where something is missing.

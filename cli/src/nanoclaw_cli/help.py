@@ -24,7 +24,7 @@ Commands (ncl COMMAND --help says more):
 """
 
 
-@click.command(short_help="Say what commands there are.")
+@click.command()
 @click.argument("words", nargs=-1)
 @click.pass_obj
 def show_help(invocation: Invocation, words: tuple[str, ...]) -> int:
@@ -60,6 +60,6 @@ def _explain(invocation: Invocation, words: tuple[str, ...]) -> int:
 
 def _summary(command: commands.Command) -> str:
     try:
-        return commands.load(command).get_short_help_str(limit=80)
+        return command.summary or commands.load(command).get_short_help_str(limit=80)
     except PluginError as error:
         return f"({error})"

@@ -8,7 +8,7 @@ from nanoclaw_cli.failures import print_json
 from nanoclaw_cli.invocation import Invocation, as_typed
 
 
-@click.command(short_help="Make an instance directory, or complete one.")
+@click.command()
 @click.pass_obj
 def initialise(invocation: Invocation) -> int:
     """Make an instance directory: settings, an agent group, the terminal's wiring, and you as its owner.

@@ -36,7 +36,7 @@ class Source:
     show: Callable[[bytes], bytes]
 
 
-@click.command(short_help="Show the host's log, or that of a session.")
+@click.command()
 @click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(min=0), help="How many lines.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until ctrl-c.")
 @click.option("--session", metavar="ID", help="The log of this session's sandbox instead; `session=` names the ids.")

@@ -8,12 +8,11 @@ from nanoclaw_cli import client
 from nanoclaw_cli.failures import print_json, tell
 from nanoclaw_cli.invocation import Invocation
 from nanoclaw_cli.rendering import render
-from nanoclaw_cli.silence import keep_logs_silent
 
 ANSWER_S = 5.0
 
 
-@click.group(invoke_without_command=True, short_help="Say which plugins are installed and whether they work.")
+@click.group(invoke_without_command=True)
 @click.pass_context
 def plugins(context: click.Context) -> int:
     """Say which plugins are installed and whether they work."""
@@ -42,6 +41,7 @@ def list_plugins(invocation: Invocation) -> int:
 
 def _found_here(invocation: Invocation) -> list[dict[str, str]]:
     from nanoclaw_cli.examination import installed
+    from nanoclaw_cli.silence import keep_logs_silent
 
     keep_logs_silent()
     reports, trouble = installed(invocation.home, invocation.environment)

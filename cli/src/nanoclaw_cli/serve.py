@@ -23,7 +23,7 @@ NEEDED = {"channels": "channel", "providers": "provider", "runtimes": "sandbox r
 STOP_S = 10.0  # what a service manager waits at least before it kills
 
 
-@click.command(short_help="Run the host in the foreground.")
+@click.command()
 @click.pass_obj
 def serve(invocation: Invocation) -> int:
     """Run the host in the foreground until SIGTERM or ctrl-c, which stops everything in order within 10 s.

@@ -14,7 +14,7 @@ from nanoclaw_cli.rendering import render
 ANSWER_S = 5.0
 
 
-@click.command(short_help="Say what the host does now.")
+@click.command()
 @click.pass_obj
 def status(invocation: Invocation) -> int:
     """Say what the host does now. Exits 0 where a host runs, 1 where none does (as systemctl does)."""

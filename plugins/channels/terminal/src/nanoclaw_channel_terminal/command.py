@@ -1,8 +1,7 @@
-"""`ncl chat`."""
+"""`ncl chat`. `ncl help` imports it for one line, so what talking needs is imported by whoever talks."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +38,8 @@ def chat(invocation: Invocation, words: tuple[str, ...], timeout_s: float, save_
 
     A word @PATH attaches a file; @@ is a plain @. A word - stands for what is piped in.
     """
+    import asyncio
+
     directory = (save_to or Path()).absolute()  # the current one may be read-only; that matters when a file comes
     if not words and sys.stdin.isatty():
         return asyncio.run(_converse(invocation, directory))
