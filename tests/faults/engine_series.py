@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import docker
-from attrs import define, field
+from attrs import define
 from mortal_engine import PROGRAMS, MortalEngine
 from series import Series
 
@@ -18,7 +18,6 @@ class EngineSeries(Series):
     engine: MortalEngine
     image: str
     longest_life_s: float = LONGEST_LIFE_S
-    counts: dict[str, int] = field(factory=dict)
     _revival: asyncio.Task[None] | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -28,11 +27,10 @@ class EngineSeries(Series):
     async def _strike(self, victim: str, host: int) -> bool:
         if victim != "host":
             await self._engine_is_back()
-        self.counts[victim] = self.counts.get(victim, 0) + 1
         if victim not in PROGRAMS:
             return await super()._strike(victim, host)
         await asyncio.to_thread(self.engine.kill, victim)
-        self.kills += 1
+        self._count(victim)
         await self._live_a_while()
         self._revival = asyncio.create_task(self._revive(self.dice.uniform(0.0, self.longest_life_s)))
         if self.dice.random() < 0.3:  # the next host finds no engine, and in it later what this one left
@@ -56,7 +54,7 @@ class EngineSeries(Series):
 
     async def _kill_a_runner(self) -> None:
         if await asyncio.to_thread(self._kill_a_container):
-            self.kills += 1
+            self._count("runner")
 
     def _kill_a_container(self) -> bool:
         client = docker.APIClient(base_url=self.engine.address, version="auto", timeout=60)

@@ -8,6 +8,7 @@ import random
 import re
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from attrs import asdict, define, evolve, field
 from nanoclaw_wire import session_files
 from platform_outside import Platform
+from stages import Stage, stages_met
 
 from nanoclaw_core.store import agents
 from nanoclaw_core.testing.instance import Instance, make_instance
@@ -36,6 +38,8 @@ class Series:
         victims: Whom to kill: `host`, `runner` or both.
         core: Settings of the core, beside those of every series.
         longest_life_s: So long at most passes between two kills.
+        killed: How often each victim was.
+        met: For each stage of a message, how many kills came while one was there.
     """
 
     home: Path
@@ -47,6 +51,8 @@ class Series:
     platform: Platform = field(init=False)
     instance: Instance = field(init=False)
     kills: int = 0
+    killed: Counter[str] = field(factory=Counter)
+    met: Counter[Stage] = field(factory=Counter)
     hosts: int = 0
     _written: int = 0
 
@@ -127,7 +133,7 @@ class Series:
         """Kill one of the victims; return whether the host still lives."""
         if victim == "host":
             os.kill(host, signal.SIGKILL)
-            self.kills += 1
+            self._count("host")
             return False
         await self._kill_a_runner()
         return True
@@ -137,7 +143,13 @@ class Series:
         if runners:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.dice.choice(runners), signal.SIGKILL)
-                self.kills += 1
+                self._count("runner")
+
+    def _count(self, victim: str) -> None:
+        """Note a kill, and how far messages were when it came."""
+        self.kills += 1
+        self.killed[victim] += 1
+        self.met += stages_met(self.instance, self.platform)
 
     async def _settle(self) -> None:
         before = self.platform.connections
@@ -232,6 +244,16 @@ class Series:
         self.check_order()
         self.check_database()
         self.instance.db.close()
+
+    def summary(self) -> str:
+        """Say in a few lines what happened."""
+        again = len(self.platform.given) - len(self.platform.shown)
+        lines = [
+            f"{self.kills} kills ({', '.join(f'{count} of {victim}' for victim, count in self.killed.items())}), "
+            f"{self.hosts} hosts, {len(self.platform.offered)} messages, {again} given again under the same key",
+            *(f"  {self.met[stage]:5} kills while a message was {stage.value}" for stage in Stage),
+        ]
+        return "\n".join(lines)
 
     def check_answers(self) -> None:
         assert self.platform.accepted == set(self.platform.offered), "a message was never accepted"
