@@ -133,6 +133,7 @@ class Lanes:
                 else:
                     with contextlib.suppress(Exception):  # a hint to people; nothing depends on it
                         await item()
+                await asyncio.sleep(0)  # each lane in turn, also where an adapter never waits
         finally:
             del self._workers[lane]
             if not waiting:

@@ -1,13 +1,17 @@
 """The pump: when a runner rings, look into its file and pass on what is there.
 
-Rings are joined: one look at a time per session, and a sandbox that rings without writing is looked at more slowly.
+Rings are joined, and sessions take turns: one look a turn of the event loop. A sandbox that rings without writing, or
+whose file takes long to look into, is looked at more slowly.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import apsw
@@ -24,8 +28,10 @@ log = logging.getLogger(__name__)
 UNREADABLE = (apsw.Error, NotARegularFile, WrongProtocol, NeedsItsRunner, ValueError, OSError)
 BUSY_AGAIN_S = 0.05
 FRUITLESS_FREE = 5  # rings without news that cost nothing: state changes and acknowledgements ring, too
-PAUSE_S = 0.25  # after fruitless rings, and after a look that did not reach the end: others have their turns
-BACKLOG_AT_MOST = 2_000  # messages of one session that wait for their platforms
+PAUSE_S = 0.25  # after more fruitless looks than that
+LONG_LOOK_CPU_S = 0.05  # an honest one takes a fifth of that at most
+REST = 4  # times as long as a long look took
+BACKLOG_AT_MOST = 2_000  # messages of one session that wait for their platforms, and actions that are not finished
 
 
 @frozen(kw_only=True)
@@ -49,6 +55,7 @@ class Pumping:
 class _Look:
     is_scheduled: bool = False
     fruitless: int = 0
+    not_before: float = 0.0  # the event loop's time
 
 
 class Pump:
@@ -57,12 +64,16 @@ class Pump:
     def __init__(self, takeover: Takeover, lanes: Lanes, to: Pumping) -> None:
         self._takeover, self._lanes, self._to = takeover, lanes, to
         self._looks: dict[SessionId, _Look] = {}
+        self._turns: deque[SessionId] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._asked: Counter[SessionId] = Counter()
 
     def rang(self, session_id: SessionId) -> None:
         """A runner rang: look soon. Cheap to call often."""
         look = self._looks.setdefault(session_id, _Look())
-        self._look_in(PAUSE_S if look.fruitless > FRUITLESS_FREE else 0.0, session_id, look)
+        if not look.is_scheduled:
+            look.is_scheduled = True
+            asyncio.get_running_loop().call_at(look.not_before, self._is_due, session_id)
 
     def look(self, session_id: SessionId) -> bool:
         """Look now, and pass on what one look takes; the rest follows by itself.
@@ -72,13 +83,13 @@ class Pump:
         """
         taken = self._take(session_id)
         if taken is not None and taken.has_more:
-            self._look_in(PAUSE_S, session_id, self._looks.setdefault(session_id, _Look()))
+            self.rang(session_id)
         return taken is not None
 
     async def drain(self, session_id: SessionId) -> bool:
         """Pass on everything that is there, others taking their turns in between; return False as `look` does."""
         while (taken := self._take(session_id)) is not None and taken.has_more:  # noqa: ASYNC110  # lanes ring nobody
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(self._looks[session_id].not_before - asyncio.get_running_loop().time())
         return taken is not None
 
     def forget(self, session_id: SessionId) -> None:
@@ -93,46 +104,65 @@ class Pump:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _scheduled(self, session_id: SessionId) -> None:
-        look = self._looks.get(session_id)
-        if look is None:
-            return
-        look.is_scheduled = False
-        self.look(session_id)
+    def _is_due(self, session_id: SessionId) -> None:
+        self._turns.append(session_id)
+        if len(self._turns) == 1:
+            asyncio.get_running_loop().call_soon(self._next_turn)
 
-    def _look_in(self, pause_s: float, session_id: SessionId, look: _Look) -> None:
-        if not look.is_scheduled:
-            look.is_scheduled = True
-            asyncio.get_running_loop().call_later(pause_s, self._scheduled, session_id)
+    def _next_turn(self) -> None:
+        session_id = self._turns.popleft()
+        if self._turns:
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        look = self._looks.get(session_id)
+        if look is not None:
+            look.is_scheduled = False
+            self.look(session_id)
 
     def _take(self, session_id: SessionId) -> Taken | None:
-        if self._lanes.backlog(session_id) >= BACKLOG_AT_MOST:
+        look, began = self._looks.setdefault(session_id, _Look()), time.thread_time()
+        taken = self._read(session_id)
+        if taken is not None:
+            self._pass_on(session_id, taken)
+            look.fruitless = 0 if taken.queued or taken.refused or taken.requests else look.fruitless + 1
+        rest_s = _rest_s(time.thread_time() - began, has_more=taken is not None and taken.has_more)
+        look.not_before = asyncio.get_running_loop().time() + (PAUSE_S if look.fruitless > FRUITLESS_FREE else rest_s)
+        return taken
+
+    def _read(self, session_id: SessionId) -> Taken | None:
+        if self._lanes.backlog(session_id) + self._asked[session_id] >= BACKLOG_AT_MOST:
             return Taken(has_more=True)  # what it wrote waits in its own file meanwhile
         try:
-            taken = self._takeover.look(session_id)
+            return self._takeover.look(session_id)
         except apsw.BusyError:
             asyncio.get_running_loop().call_later(BUSY_AGAIN_S, self.rang, session_id)
             return Taken()
         except UNREADABLE as error:
             self._to.broken(session_id, f"{type(error).__name__}: {error}")
             return None
-        self._pass_on(session_id, taken)
-        return taken
 
     def _pass_on(self, session_id: SessionId, taken: Taken) -> None:
         self._lanes.put(taken.queued)
         for reason in taken.refused[:REFUSALS_TOLD]:
-            self._spawn(self._to.refused(session_id, reason))
+            self._spawn(session_id, self._to.refused(session_id, reason))
         for request in taken.requests:
-            self._spawn(self._to.requested(session_id, request))
+            self._spawn(session_id, self._to.requested(session_id, request))
         if taken.is_idle:
             self._to.idle(session_id)
-        look = self._looks.get(session_id)
-        if look is not None:
-            has_news = bool(taken.queued or taken.refused or taken.requests)
-            look.fruitless = 0 if has_news else look.fruitless + 1
 
-    def _spawn(self, work: Awaitable[None]) -> None:
+    def _spawn(self, session_id: SessionId, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._asked[session_id] += 1
+        task.add_done_callback(partial(self._finished, session_id))
+
+    def _finished(self, session_id: SessionId, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._asked[session_id] -= 1
+        if not self._asked[session_id]:
+            del self._asked[session_id]
+
+
+def _rest_s(took_s: float, *, has_more: bool) -> float:
+    """Say how long others have their turns after a look: as long as one took that did not reach the end, and longer
+    after one that no honest file needs."""
+    return took_s * (REST if took_s > LONG_LOOK_CPU_S else has_more)

@@ -26,7 +26,7 @@ from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.directories import SessionDirectories
 
 BUSY_TIMEOUT_MS = 50  # a runner's commit takes one or two; a sandbox that locks longer must not stop the host
-ROWS_AT_ONCE = 500
+ROWS_AT_ONCE = 100  # a look at so many takes a hundredth of a second, and nobody else has a turn meanwhile
 ROW_BYTES_AT_MOST = 8_000_000  # a million characters of text, escaped, and some room
 LOOK_BYTES_AT_MOST = 32_000_000  # of one look, which always takes one row
 LOOK_CPU_S = 0.5  # honest files take a hundredth; a schema of the sandbox's own can make any row cost anything

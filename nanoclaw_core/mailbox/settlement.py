@@ -6,6 +6,7 @@ ends, when the sweep comes by, and when a burst has piled up.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable
 
@@ -57,6 +58,7 @@ class Settlement:
             sessions.settled(self.db, session_id, revision)
             if len(found) < ROWS_AT_ONCE:
                 break
+            await asyncio.sleep(0)  # others have their turns
         return self.mark(session_id)
 
     def _tell_failures(self, session_id: SessionId, changes: Iterable[tuple[str, Status]]) -> None:

@@ -1,7 +1,7 @@
-"""Lanes over a central database that cannot be written for a while: a full disk."""
+"""Lanes: fair among each other, and over a central database that cannot be written for a while."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
@@ -14,9 +14,28 @@ from nanoclaw_core.store.deliveries import Delivery
 from nanoclaw_core.testing.instance import Instance
 
 
-def delivery(number: int) -> Delivery:
+def delivery(number: int, room: str = "r") -> Delivery:
     return Delivery(
-        id=DeliveryId(f"d{number}"), position=number, channel="chat", room="r", thread=None, kind="chat", content="{}"
+        id=DeliveryId(f"d{number}"), position=number, channel="chat", room=room, thread=None, kind="chat", content="{}"
+    )
+
+
+async def failed(_delivery: Delivery, reason: str) -> None:
+    raise AssertionError(reason)
+
+
+def lanes_to(platform: object, instance: Instance, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> Lanes:
+    return Lanes(
+        Sending(
+            db=instance.db,
+            plugins=Plugins(),
+            adapter=lambda _channel: platform,  # type: ignore[arg-type,return-value]  # it is only delivered to
+            build=lambda one: Outbound(idempotency_key=one.id),
+            failed=failed,
+            sent=lambda _delivery: None,
+            pauses_s=(),
+            sleep=sleep,
+        )
     )
 
 
@@ -47,22 +66,8 @@ def test_invariant_04_a_database_that_takes_nothing_for_a_while_loses_and_repeat
             instance.db.pragma("query_only", 0)
         await asyncio.sleep(0)
 
-    async def failed(_delivery: Delivery, reason: str) -> None:
-        raise AssertionError(reason)
-
     async def scenario(messages: Sequence[Delivery]) -> None:
-        lanes = Lanes(
-            Sending(
-                db=instance.db,
-                plugins=Plugins(),
-                adapter=lambda _channel: platform,  # type: ignore[arg-type,return-value]  # it is only delivered to
-                build=lambda one: Outbound(idempotency_key=one.id),
-                failed=failed,
-                sent=lambda _delivery: None,
-                pauses_s=(),
-                sleep=sleep,
-            )
-        )
+        lanes = lanes_to(platform, instance, sleep)
         deliveries.add(instance.db, messages)
         if is_full_before:
             instance.db.pragma("query_only", 1)
@@ -73,3 +78,29 @@ def test_invariant_04_a_database_that_takes_nothing_for_a_while_loses_and_repeat
     assert platform.taken == ["d1", "d2"]
     assert len(waits) >= 3
     assert deliveries.open_deliveries(instance.db) == []
+
+
+class InstantPlatform:
+    """A channel that takes everything without ever waiting."""
+
+    def __init__(self) -> None:
+        self.rooms: list[str] = []
+
+    async def deliver(self, address: Address, _message: Outbound) -> str:
+        self.rooms.append(address.room)
+        return "platform-id"
+
+
+def test_a_long_lane_delays_no_other_also_where_the_platform_never_waits(instance: Instance) -> None:
+    platform = InstantPlatform()
+    messages = [*(delivery(number, "long") for number in range(200)), delivery(200, "short")]
+
+    async def scenario() -> None:
+        lanes = lanes_to(platform, instance)
+        deliveries.add(instance.db, messages)
+        lanes.put(messages)
+        await lanes.drained()
+
+    asyncio.run(scenario())
+    assert platform.rooms.index("short") <= 2
+    assert len(platform.rooms) == 201

@@ -7,6 +7,16 @@ import pytest
 from nanoclaw_core.testing.instance import Instance, make_instance
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--flood-rows", type=int, default=12_000, help="how many rows a hostile session writes at once")
+
+
+@pytest.fixture
+def flood_rows(request: pytest.FixtureRequest) -> int:
+    rows: int = request.config.getoption("--flood-rows")
+    return rows
+
+
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[Instance]:
     made = make_instance(tmp_path / "home", start_pauses_s=[0.01])

@@ -169,7 +169,7 @@ def test_warning_29_a_name_that_looks_like_a_removed_one_is_no_way_around(
 ) -> None:
     descriptor, folder, path = opened_by_a_second_name("a.txt (deleted)")
     path.rename(path.with_name("a.txt")).unlink()
-    assert os.readlink(f"/proc/self/fd/{descriptor}") == str(path)
+    assert Path(f"/proc/self/fd/{descriptor}").readlink() == path
     assert not has_only_this_name(descriptor, folder, "a.txt (deleted)")
 
 

@@ -16,6 +16,7 @@ import stat
 import struct
 import sys
 from functools import cache
+from pathlib import Path
 
 import apsw
 
@@ -68,8 +69,8 @@ def has_only_this_name(descriptor: int, folder: int, name: str) -> bool:
         return True
     with os.scandir(folder) as entries:
         next(entries, None)
-    path, below = (os.readlink(f"/proc/self/fd/{opened}") for opened in (descriptor, folder))
-    return path == f"{below.rstrip('/')}/{name}" and not name.endswith(_DELETED)
+    path, below = (Path(f"/proc/self/fd/{opened}").readlink() for opened in (descriptor, folder))
+    return path == below / name and not name.endswith(_DELETED)
 
 
 @cache
@@ -101,9 +102,9 @@ class _CarefulFile:
 
     def __init__(self, path: str) -> None:
         try:
-            folder = os.open(os.path.dirname(path), _FOLDER)  # noqa: PTH120  # SQLite gives and takes text
+            folder = os.open(Path(path).parent, _FOLDER)
             try:
-                self._descriptor = open_plain(folder, os.path.basename(path))  # noqa: PTH119
+                self._descriptor = open_plain(folder, Path(path).name)
             finally:
                 os.close(folder)
         except OSError as error:

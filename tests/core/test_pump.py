@@ -1,0 +1,176 @@
+"""The pump among many sessions: whose file is looked into when, and how much of one is taken on (I6)."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+
+from nanoclaw_core import Outbound
+from nanoclaw_core.delivery.content import Request
+from nanoclaw_core.delivery.lanes import Lanes, Sending
+from nanoclaw_core.delivery.pump import BACKLOG_AT_MOST, FRUITLESS_FREE, LONG_LOOK_CPU_S, PAUSE_S, REST, Pump, Pumping
+from nanoclaw_core.delivery.takeover import Taken
+from nanoclaw_core.ids import SessionId
+from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE
+from nanoclaw_core.plugins import Plugins
+from nanoclaw_core.testing.hosting import until
+from nanoclaw_core.testing.instance import Instance
+
+HONEST = SessionId("honest")
+FLOODERS = [SessionId(f"flooder-{number}") for number in range(5)]
+REQUEST = Request(action="x", request_id="r")
+MUCH = Taken(refused=["no"], has_more=True)
+
+
+class Files:
+    """Sessions in whose files a look finds what the test says, noted in the order of the looks."""
+
+    def __init__(self, finds: Mapping[SessionId, Callable[[], Taken]]) -> None:
+        self._finds = finds
+        self.seen: list[str] = []
+        self.at: list[float] = []
+
+    def are_seen(self, count: int) -> bool:
+        return len(self.seen) >= count
+
+    def look(self, session_id: SessionId) -> Taken:
+        self.seen.append(session_id)
+        self.at.append(asyncio.get_running_loop().time())
+        return self._finds[session_id]()
+
+
+async def nothing(*_: object) -> None:
+    return
+
+
+@asynccontextmanager
+async def pump_over(
+    files: Files, instance: Instance, requested: Callable[..., Awaitable[None]] = nothing
+) -> AsyncIterator[Pump]:
+    sending = Sending(
+        db=instance.db,
+        plugins=Plugins(),
+        adapter=lambda _channel: None,
+        build=lambda delivery: Outbound(idempotency_key=delivery.id),
+        failed=nothing,
+        sent=lambda _delivery: None,
+        pauses_s=(),
+    )
+    to = Pumping(refused=nothing, requested=requested, idle=lambda _id: None, broken=lambda _id, _reason: None)
+    pump = Pump(files, Lanes(sending), to)  # type: ignore[arg-type]  # it is only looked through
+    yield pump
+    for one in (HONEST, *FLOODERS):
+        pump.forget(one)
+    await pump.close()
+
+
+@asynccontextmanager
+async def turns_of_the_loop(files: Files) -> AsyncIterator[None]:
+    """Note every turn of the event loop between the looks."""
+
+    async def note() -> None:
+        while True:
+            files.seen.append("turn")
+            await asyncio.sleep(0)
+
+    noting = asyncio.create_task(note())
+    yield
+    noting.cancel()
+
+
+@contextmanager
+def busy(cpu_s: float) -> Iterator[None]:
+    until_s = time.thread_time() + cpu_s
+    yield
+    while time.thread_time() < until_s:
+        pass
+
+
+def test_invariant_06_between_two_looks_everybody_else_has_a_turn(instance: Instance) -> None:
+    files = Files({one: lambda: MUCH for one in FLOODERS})
+
+    async def scenario() -> None:
+        async with pump_over(files, instance) as pump, turns_of_the_loop(files):
+            for one in FLOODERS:
+                pump.rang(one)
+            await until(lambda: sum(one != "turn" for one in files.seen) > 100)
+
+    asyncio.run(scenario())
+    assert all("turn" in pair for pair in zip(files.seen, files.seen[1:], strict=False))
+
+
+def test_invariant_06_who_rings_is_looked_at_before_anybody_is_looked_at_twice(instance: Instance) -> None:
+    rung: list[int] = []
+
+    async def scenario() -> None:
+        async with pump_over(files, instance) as pump:
+            for one in FLOODERS:
+                pump.rang(one)
+            for number in range(20):
+                await until(partial(files.are_seen, (number + 1) * len(FLOODERS)))
+                rung.append(len(files.seen))
+                pump.rang(HONEST)
+                await until(lambda: HONEST in files.seen[rung[-1] :])
+
+    def honest() -> Taken:
+        return Taken(refused=["an answer"])
+
+    files = Files({one: lambda: MUCH for one in FLOODERS} | {HONEST: honest})
+    asyncio.run(scenario())
+    for start in rung:
+        meanwhile = files.seen[start : files.seen.index(HONEST, start)]
+        assert len(meanwhile) <= 2 * len(FLOODERS), meanwhile
+
+
+def test_invariant_06_ringing_without_news_is_looked_at_ever_less(instance: Instance) -> None:
+    files = Files({HONEST: Taken})
+
+    async def scenario() -> None:
+        async with pump_over(files, instance) as pump:
+            for _ in range(20_000):
+                pump.rang(HONEST)
+                await asyncio.sleep(0)
+
+    asyncio.run(scenario())
+    assert len(files.seen) <= FRUITLESS_FREE + 2 + (files.at[-1] - files.at[0]) / PAUSE_S
+
+
+def test_invariant_06_after_a_look_that_took_long_the_others_have_several_times_as_long(instance: Instance) -> None:
+    cost_s = 2 * LONG_LOOK_CPU_S
+
+    def costly() -> Taken:
+        with busy(cost_s):
+            return MUCH
+
+    files = Files({HONEST: costly})
+
+    async def scenario() -> None:
+        async with pump_over(files, instance) as pump:
+            pump.rang(HONEST)
+            await until(partial(files.are_seen, 4))
+
+    asyncio.run(scenario())
+    assert all(later - earlier >= (1 + REST) * cost_s for earlier, later in zip(files.at, files.at[1:], strict=False))
+
+
+def test_invariant_06_no_more_is_asked_of_the_host_than_it_has_finished(instance: Instance) -> None:
+    files = Files({HONEST: lambda: Taken(requests=[REQUEST] * ROWS_AT_ONCE, has_more=True)})
+
+    async def scenario() -> None:
+        finish = asyncio.Event()
+
+        async def requested(*_: object) -> None:
+            await finish.wait()
+
+        looks = BACKLOG_AT_MOST // ROWS_AT_ONCE
+        async with pump_over(files, instance, requested) as pump:
+            pump.rang(HONEST)
+            await until(partial(files.are_seen, looks))
+            for _ in range(100):
+                assert pump.look(HONEST)
+            assert len(files.seen) == looks
+            finish.set()
+            await until(partial(files.are_seen, looks + 1))
+
+    asyncio.run(scenario())
