@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 import platform
 import shutil
@@ -12,11 +11,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import goals, in_docker, message_way, resting, syncs, whole_processes
+from . import footprint, goals, in_docker, message_way, resting, syncs, whole_processes
 from .figures import Figure, as_json, table
 from .yardstick import commit_ms, python_ms
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def main() -> int:
@@ -48,22 +45,6 @@ def main() -> int:
     return 0
 
 
-def size(_home: Path, _divisor: int) -> Iterator[Figure]:
-    """The core's lines of code."""
-    files = [p for p in (ROOT / "nanoclaw_core").rglob("*.py") if "testing" not in p.parts]
-    yield Figure(goal=goals.CORE_LINES, value=sum(map(_code_lines, files)))
-
-
-def _code_lines(path: Path) -> int:
-    text = path.read_text(encoding="utf-8")
-    prose: set[int] = set()
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            prose.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-    lines = enumerate(text.splitlines(), 1)
-    return sum(1 for n, line in lines if n not in prose and line.strip() and not line.lstrip().startswith("#"))
-
-
 def _delivering(home: Path, divisor: int) -> Iterator[Figure]:
     yield Figure(goal=goals.DELIVER_ONE, value=message_way.delivering(home / "one", 1, 500 // divisor * 2 or 50))
     yield Figure(goal=goals.DELIVER_MANY, value=message_way.delivering(home / "many", 50, 500 // divisor // 5 or 10))
@@ -86,7 +67,8 @@ PARTS: dict[str, Callable[[Path, int], Iterator[Figure]]] = {
     "idle-many": lambda home, divisor: resting.idle_many(home, 1_000 // divisor),
     "growth": lambda home, divisor: resting.growth(home, 10_000 // divisor),
     "ncl": lambda home, divisor: whole_processes.commands(home, max(3, 15 // divisor)),
-    "size": size,
+    "plugins": lambda home, divisor: footprint.plugin_cost(home, max(3, 15 // divisor)),
+    "size": lambda home, _divisor: footprint.size(home),
 }
 
 if __name__ == "__main__":

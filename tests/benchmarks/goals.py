@@ -31,7 +31,18 @@ IDLE_CPU_MANY = Goal(name="host CPU with 1 000 idle running sessions", unit="% o
 SWEEP = Goal(name="sweep over 1 000 sessions, 100 of them running", unit="ms", target=50, field="1 500")
 VERSION = Goal(name="ncl --version, whole process", unit="ms", target=80, field="llm 1 241, datasette 889")
 STATUS_DOWN = Goal(name="ncl status, host down, whole process", unit="ms", target=300, field="hermes 10 600")
+VERSION_MANY = Goal(
+    name="ncl --version, 20 plugins, whole process", unit="ms", target=80, field="llm 1 241, datasette 889"
+)
+VERB_UP_MANY = Goal(name="ncl help from a running host, 20 plugins", unit="ms", target=90, field="185–1 438")
 VERB_UP = Goal(name="ncl help from a running host, whole process", unit="ms", target=90, field="185–1 438")
 DOCTOR = Goal(name="ncl doctor, everything", unit="ms", target=2_000, field="–")
 DISPATCH = Goal(name="dispatch in the host, help", unit="/s", target=6_000, field="3 830", more_is_better=True)
 CORE_LINES = Goal(name="core, lines of code", unit="lines", target=5_000, field="17 800; nanobot 109 000")
+PLUGIN_START = Goal(
+    name="host start, for each installed and unused plugin", unit="ms", target=2, field="OpenClaw up to 9 000"
+)
+INSTALL_PACKAGES = Goal(
+    name="install of the core, packages", unit="packages", target=12, field="OpenClaw 300, datasette 28"
+)
+INSTALL_MB = Goal(name="install of the core, site-packages", unit="MB", target=20, field="nanobot 359, datasette 38")

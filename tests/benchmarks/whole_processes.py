@@ -18,6 +18,7 @@ from nanoclaw_core import initialise
 
 from . import goals
 from .figures import Figure
+from .footprint import with_plugins
 from .resting import resident_mb
 from .yardstick import timed
 
@@ -28,13 +29,16 @@ def commands(home: Path, rounds: int) -> Iterator[Figure]:
     """`ncl` with and without a host; the host's own start, memory and dispatch."""
     environment = {**os.environ, "NANOCLAW_HOME": str(home)}
     initialise(home, environment=environment)
+    many = with_plugins(environment, home.with_name(f"{home.name}-plugins"))
     yield Figure(goal=goals.VERSION, value=whole(["--version"], environment, rounds))
+    yield Figure(goal=goals.VERSION_MANY, value=whole(["--version"], many, rounds))
     yield Figure(goal=goals.STATUS_DOWN, value=whole(["status"], environment, rounds))
     yield Figure(goal=goals.DOCTOR, value=whole(["doctor"], environment, max(1, rounds // 3)))
     with serving(environment) as (process, ready_ms):
         yield Figure(goal=goals.READY, value=ready_ms)
         yield Figure(goal=goals.HOST_MEMORY, value=resident_mb(process.pid))
         yield Figure(goal=goals.VERB_UP, value=whole(["help"], environment, rounds))
+        yield Figure(goal=goals.VERB_UP_MANY, value=whole(["help"], many, rounds))
         yield Figure(goal=goals.DISPATCH, value=asyncio.run(dispatch(home / "run" / "ncl.sock", rounds * 300)))
 
 

@@ -1,0 +1,114 @@
+"""How much there is: lines of the core, what installing it brings, and what plugins cost that nobody uses."""
+
+from __future__ import annotations
+
+import ast
+import os
+import statistics
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+
+from nanoclaw_core import initialise
+
+from . import goals
+from .figures import Figure
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGINS = 20
+DESCRIPTION = "What this plugin is for, and how it is set up.\n" * 100  # as long as descriptions are
+PLUGIN = '''"""A plugin that nobody uses."""
+
+from nanoclaw_core import Access, Verb, hookimpl
+
+
+async def run(arguments, caller, context):
+    return "done"
+
+
+@hookimpl
+def nanoclaw_verbs():
+    yield Verb(resource="{name}", name="list", access=Access.OPEN, run=run)
+'''
+HOST_START = """
+import asyncio, os
+from pathlib import Path
+from nanoclaw_core import Host, load_settings
+
+async def main():
+    async with Host(load_settings(Path(os.environ["NANOCLAW_HOME"]), os.environ)) as host:
+        print(host.started_in_s * 1_000, len(host.plugins.reports()))
+
+asyncio.run(main())
+"""
+
+
+def size(home: Path) -> Iterator[Figure]:
+    """The core's lines of code, and what a fresh environment with nothing else holds."""
+    files = [p for p in (ROOT / "nanoclaw_core").rglob("*.py") if "testing" not in p.parts]
+    yield Figure(goal=goals.CORE_LINES, value=sum(map(_code_lines, files)))
+    packages = _installed(home / "environment")
+    yield Figure(goal=goals.INSTALL_PACKAGES, value=len(list(packages.glob("*.dist-info"))))
+    bytes_there = sum(path.stat().st_size for path in packages.rglob("*") if path.is_file())
+    yield Figure(goal=goals.INSTALL_MB, value=bytes_there / 1_000_000)
+
+
+def plugin_cost(home: Path, rounds: int) -> Iterator[Figure]:
+    """What a plugin that is installed and not used adds to the start of a host, with and without taking turns."""
+    plain = {**os.environ, "NANOCLAW_HOME": str(home / "instance")}
+    initialise(home / "instance", environment=plain)
+    many = with_plugins(plain, home / "plugins")
+    added = []
+    for _ in range(rounds):
+        (without, fewer), (with_all, more) = _started(plain), _started(many)
+        assert more == fewer + PLUGINS, "not all plugins were loaded"
+        added.append((with_all - without) / PLUGINS)
+    yield Figure(goal=goals.PLUGIN_START, value=statistics.median(added))
+
+
+def with_plugins(environment: dict[str, str], directory: Path) -> dict[str, str]:
+    """Install `PLUGINS` plugins into a directory, and return an environment that has them."""
+    for number in range(PLUGINS):
+        name = f"unused{number}"
+        metadata = directory / f"nanoclaw_resource_{name}-1.0.dist-info"
+        metadata.mkdir(parents=True)
+        head = f"Metadata-Version: 2.1\nName: nanoclaw-resource-{name}\nVersion: 1.0\n"
+        (metadata / "METADATA").write_text(f"{head}\n{DESCRIPTION}", encoding="utf-8")
+        (metadata / "entry_points.txt").write_text(f"[nanoclaw]\n{name} = nanoclaw_resource_{name}.host\n")
+        package = directory / f"nanoclaw_resource_{name}"
+        package.mkdir()
+        (package / "__init__.py").write_text('"""A plugin that nobody uses."""\n')
+        (package / "host.py").write_text(PLUGIN.replace("{name}", name))
+    path = os.pathsep.join(filter(None, [str(directory), environment.get("PYTHONPATH")]))
+    return {**environment, "PYTHONPATH": path}
+
+
+def _started(environment: dict[str, str]) -> tuple[float, int]:
+    """Start a host in a process of its own; return the milliseconds it took and how many plugins it has."""
+    done = subprocess.run(
+        [sys.executable, "-c", HOST_START], env=environment, capture_output=True, text=True, check=True
+    )
+    milliseconds, plugins = done.stdout.split()
+    return float(milliseconds), int(plugins)
+
+
+def _installed(environment: Path) -> Path:
+    """Install the core into an environment of its own, and return where its packages are."""
+    venv.create(environment, with_pip=False)
+    python = environment / "bin" / "python"
+    sources = [str(ROOT), str(ROOT / "container" / "nanoclaw_wire")]
+    subprocess.run([sys.executable, "-m", "pip", "--python", python, "install", "--quiet", *sources], check=True)
+    (packages,) = environment.glob("lib/python*/site-packages")
+    return packages
+
+
+def _code_lines(path: Path) -> int:
+    text = path.read_text(encoding="utf-8")
+    prose: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            prose.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    lines = enumerate(text.splitlines(), 1)
+    return sum(1 for n, line in lines if n not in prose and line.strip() and not line.lstrip().startswith("#"))
