@@ -22,7 +22,8 @@ from nanoclaw_core.store import agents
 from nanoclaw_core.testing.instance import Instance, make_instance
 
 ROOMS = ("one", "two", "three")
-TOKEN = re.compile(r"m-(\d+)")
+TOKEN = re.compile(r"\bm-(\d+)")
+REFERENCE = re.compile(r"\bmsg-[0-9a-f]+")
 SETTLES_WITHIN_S = 90.0
 LONGEST_LIFE_S = 0.35
 OUTSTANDING_AT_MOST = 12
@@ -154,22 +155,24 @@ class Series:
     async def _settle(self) -> None:
         before = self.platform.connections
         async with self._host() as pid:
-            async with asyncio.timeout(SETTLES_WITHIN_S):
-                while self.platform.connections == before or self._unanswered():
-                    self.platform.news.clear()
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(0.5):
-                            await self.platform.news.wait()
+            try:
+                async with asyncio.timeout(SETTLES_WITHIN_S):
+                    while self.platform.connections == before or self._unanswered():
+                        self.platform.news.clear()
+                        with contextlib.suppress(TimeoutError):
+                            async with asyncio.timeout(0.5):
+                                await self.platform.news.wait()
+            except TimeoutError:
+                raise AssertionError(f"neither answered nor told: {self._unanswered()} {self._words()}") from None
             os.kill(pid, signal.SIGTERM)
 
     def _unanswered(self) -> set[int]:
-        answered = self.answered()
-        left = {number for number in range(1, self._written + 1) if number not in answered}
+        left = set(range(1, self._written + 1)) - self.answered()
         return left - self._told(left) if left else left
 
     def _told(self, numbers: set[int]) -> set[int]:
         """Return those of which people were told that they are given up."""
-        said = " ".join(text for _, text in self.platform.shown.values() if not TOKEN.search(text))
+        said = {reference for _, text in self.platform.shown.values() for reference in REFERENCE.findall(text)}
         return {number for number, reference in self._references() if number in numbers and reference in said}
 
     def _references(self) -> Iterator[tuple[int, str]]:

@@ -44,11 +44,12 @@ def _in_deliveries(instance: Instance) -> Iterator[Stage]:
 def _in_session(instance: Instance, session_id: str, taken_up_to: int) -> Iterator[Stage]:
     directory = instance.places.home / "sessions" / session_id
     try:
-        with contextlib.closing(session_files.open_readable(directory / "out/outbound.db")) as db:
-            (last,) = db.execute("SELECT coalesce(max(seq), 0) FROM messages_out").fetchone()
-            settled = dict(db.execute("SELECT message_id, status FROM acknowledgements").fetchall())
         with contextlib.closing(session_files.open_readable(directory / "in/inbound.db")) as db:
             pending = [row[0] for row in db.execute("SELECT id FROM messages_in WHERE status = 'pending'")]
+        with contextlib.closing(session_files.open_readable(directory / "out/outbound.db")) as db:
+            (last,) = db.execute("SELECT coalesce(max(seq), 0) FROM messages_out").fetchone()
+            query = "SELECT status FROM acknowledgements WHERE message_id = ?"
+            settled = {one: db.execute(query, (one,)).get for one in pending}
     except apsw.ReadOnlyError:
         yield Stage.IN_A_COMMIT
         return
@@ -57,7 +58,7 @@ def _in_session(instance: Instance, session_id: str, taken_up_to: int) -> Iterat
     if last > taken_up_to:
         yield Stage.ANSWERED
     for message_id in pending:
-        if settled.get(message_id) == "processing":
+        if settled[message_id] == "processing":
             yield Stage.CLAIMED
-        elif message_id not in settled:
+        elif settled[message_id] is None:
             yield Stage.ACCEPTED
