@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any
 
 import apsw
 from attrs import define, frozen
@@ -65,8 +63,7 @@ class Pump:
         self._takeover, self._lanes, self._to = takeover, lanes, to
         self._looks: dict[SessionId, _Look] = {}
         self._turns: deque[SessionId] = deque()
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._asked: Counter[SessionId] = Counter()
+        self._tasks: dict[asyncio.Future[None], SessionId] = {}
 
     def rang(self, session_id: SessionId) -> None:
         """A runner rang: look soon. Cheap to call often."""
@@ -129,7 +126,7 @@ class Pump:
         return taken
 
     def _read(self, session_id: SessionId) -> Taken | None:
-        if self._lanes.backlog(session_id) + self._asked[session_id] >= BACKLOG_AT_MOST:
+        if self._lanes.backlog(session_id) + list(self._tasks.values()).count(session_id) >= BACKLOG_AT_MOST:
             return Taken(has_more=True)  # what it wrote waits in its own file meanwhile
         try:
             return self._takeover.look(session_id)
@@ -151,15 +148,8 @@ class Pump:
 
     def _spawn(self, session_id: SessionId, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        self._asked[session_id] += 1
-        task.add_done_callback(partial(self._finished, session_id))
-
-    def _finished(self, session_id: SessionId, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._asked[session_id] -= 1
-        if not self._asked[session_id]:
-            del self._asked[session_id]
+        self._tasks[task] = session_id
+        task.add_done_callback(self._tasks.pop)
 
 
 def _rest_s(took_s: float, *, has_more: bool) -> float:

@@ -7,18 +7,20 @@ descriptors without following links, and are bounded in size.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import apsw
 from attrs import frozen
 from nanoclaw_wire import outbound, session_files
 from nanoclaw_wire.careful_files import open_plain
-from nanoclaw_wire.layout import OUTBOX, is_safe_name
+from nanoclaw_wire.layout import is_safe_name
 from nanoclaw_wire.outbound import Acknowledgement, OutboundMessage, RunnerState
 
 from nanoclaw_core.descriptors.messages import OutboundFile
@@ -108,38 +110,27 @@ class Outboxes:
             raise OutboxRefused(
                 f"{len(names)} files in folder {message_id!r}; at most {FILES_AT_MOST} in a safe folder"
             )
-        folder = self._folder(session_id, message_id)
         try:
-            left = self._file_bytes
-            found = []
-            for name in names:
-                file = _read(folder, name, left)
-                left -= len(file.content)
-                found.append(file)
-            return found
-        finally:
-            os.close(folder)
+            with (
+                _directory(self._directories.layout(session_id).outbox) as outer,
+                _directory(message_id, outer) as folder,
+            ):
+                return _read_all(folder, names, self._file_bytes)
+        except OSError as error:
+            raise OutboxRefused(f"the folder outbox/{message_id} cannot be opened: {error.strerror}") from error
 
     def clear(self, session_id: SessionId, message_id: str) -> None:
-        """Remove a message's folder; best effort, because failing here must not send the message again."""
+        """Remove a message's folder; best effort, because failing here must not send the message again.
+
+        One with more in it than a message has is left: it is the sandbox's own room that fills up.
+        """
         if not is_safe_name(message_id):
             return
-        try:
-            outer = os.open(self._directories.layout(session_id).outgoing / OUTBOX, _DIRECTORY)
-        except OSError:
-            return
-        try:
-            folder = os.open(message_id, _DIRECTORY, dir_fd=outer)
-            try:
-                for name in os.listdir(folder):
-                    os.unlink(name, dir_fd=folder)
-            finally:
-                os.close(folder)
+        with contextlib.suppress(OSError), _directory(self._directories.layout(session_id).outbox) as outer:
+            with _directory(message_id, outer) as folder, os.scandir(folder) as entries:
+                for entry in islice(entries, FILES_AT_MOST):
+                    os.unlink(entry.name, dir_fd=folder)
             os.rmdir(message_id, dir_fd=outer)
-        except OSError:
-            pass  # a folder in it, or somebody changed it meanwhile: it is the sandbox's own room that fills up
-        finally:
-            os.close(outer)
 
     def heartbeat_at(self, session_id: SessionId) -> float | None:
         """Return when the runner last showed life, epoch seconds; None where it never did. Never in the future."""
@@ -182,16 +173,6 @@ class Outboxes:
             self.release(session_id)
             raise
 
-    def _folder(self, session_id: SessionId, message_id: str) -> int:
-        try:
-            outer = os.open(self._directories.layout(session_id).outgoing / OUTBOX, _DIRECTORY)
-            try:
-                return os.open(message_id, _DIRECTORY, dir_fd=outer)
-            finally:
-                os.close(outer)
-        except OSError as error:
-            raise OutboxRefused(f"the folder outbox/{message_id} cannot be opened: {error.strerror}") from error
-
 
 def open_outbound(path: Path, *, cpu_s: float = LOOK_CPU_S) -> apsw.Connection:
     """Open an outbound.db for reading; what makes the host work longer is interrupted. Raises as `open_readable`."""
@@ -206,6 +187,23 @@ def _allow(db: apsw.Connection, cpu_s: float) -> None:
     """Let a connection use so much of this thread's time from now on. Waiting and a busy machine do not count."""
     until = time.thread_time() + cpu_s
     db.set_progress_handler(lambda: time.thread_time() > until, _STEPS_BETWEEN)
+
+
+@contextmanager
+def _directory(name: str | Path, inside: int | None = None) -> Iterator[int]:
+    descriptor = os.open(name, _DIRECTORY, dir_fd=inside)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _read_all(folder: int, names: Sequence[object], limit: int) -> list[OutboundFile]:
+    found: list[OutboundFile] = []
+    for name in names:
+        found.append(_read(folder, name, limit))
+        limit -= len(found[-1].content)
+    return found
 
 
 def _read(folder: int, name: object, limit: int) -> OutboundFile:
