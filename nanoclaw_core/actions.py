@@ -11,6 +11,7 @@ from attrs import frozen
 from nanoclaw_wire import clock
 from nanoclaw_wire.inbound import Kind, NewInbound
 
+from nanoclaw_core import logs
 from nanoclaw_core.delivery.content import Request
 from nanoclaw_core.descriptors.administration import Action
 from nanoclaw_core.descriptors.context import PluginContext
@@ -36,12 +37,16 @@ class Actions:
 
     async def carry_out(self, request: Request, caller: Caller) -> None:
         """Do what was asked, or not, and answer the runner."""
+        with logs.context(session=caller.session_id or "", correlation=request.correlation_id or request.request_id):
+            await self._carry_out(request, caller)
+
+    async def _carry_out(self, request: Request, caller: Caller) -> None:
         try:
             answer: dict[str, Any] = {"ok": True, "data": await self._run(request, caller)}
         except NanoclawError as error:
             answer = {"ok": False, "error": {"code": error.code, "message": str(error)}}
         except PLUGIN_TROUBLE as error:  # the call fence: an action is a plugin's code
-            log.exception("action failed", extra={"action": request.action, "session": caller.session_id})
+            log.exception("action failed", extra={"action": request.action})
             answer = {"ok": False, "error": {"code": "handler-error", "message": f"{type(error).__name__}: {error}"}}
         await self._answer(request, caller, answer)
 

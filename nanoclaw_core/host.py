@@ -96,7 +96,9 @@ class Host:
                 await self._wait_for_breaker()
                 began = time.monotonic()
             await self._start()
-        except BaseException:
+        except BaseException as error:
+            if self._use_breaker and isinstance(error, asyncio.CancelledError):  # asked to stop, as in `__aexit__`
+                breaker.reset(self._places.breaker)
             await self._stop()
             raise
         self._started_at = time.time()
@@ -205,7 +207,6 @@ class Host:
         try:
             return offer.item.connect(*given)
         except PLUGIN_TROUBLE as error:  # the load fence: a plugin's own constructor
-            log.exception("plugin part could not be made", extra={"plugin": offer.plugin})
             self.plugins.record_failure(offer.plugin, error)
             return None
 

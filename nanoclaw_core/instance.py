@@ -6,9 +6,10 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import apsw
-from attrs import evolve, frozen
+from attrs import Factory, evolve, field, frozen
 
 from nanoclaw_core.errors import InvalidArguments, NanoclawError
 from nanoclaw_core.settings import FILE_NAME, load_settings
@@ -31,39 +32,22 @@ owners = ["terminal:operator"]    # who may do everything: <channel>:<the platfo
 """
 
 
+def _below(*names: str) -> Any:
+    return field(init=False, default=Factory(lambda places: places.home.joinpath(*names), takes_self=True))
+
+
 @frozen(kw_only=True)
 class Places:
     """Where things are in an instance directory."""
 
     home: Path
-
-    @property
-    def database(self) -> Path:
-        return self.home / "data" / "nanoclaw.db"
-
-    @property
-    def data(self) -> Path:
-        return self.home / "data"
-
-    @property
-    def run(self) -> Path:
-        return self.home / "run"
-
-    @property
-    def logs(self) -> Path:
-        return self.home / "logs"
-
-    @property
-    def groups(self) -> Path:
-        return self.home / "groups"
-
-    @property
-    def control_socket(self) -> Path:
-        return self.run / "ncl.sock"
-
-    @property
-    def breaker(self) -> Path:
-        return self.data / "circuit-breaker.json"
+    database: Path = _below("data", "nanoclaw.db")
+    data: Path = _below("data")
+    run: Path = _below("run")
+    logs: Path = _below("logs")
+    groups: Path = _below("groups")
+    control_socket: Path = _below("run", "ncl.sock")
+    breaker: Path = _below("data", "circuit-breaker.json")
 
     @property
     def instance_id(self) -> str:

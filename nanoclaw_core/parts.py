@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -23,8 +22,6 @@ from nanoclaw_core.plugins import Offer, Plugins
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.store.migrations import migrate_plugin, refuse_nested_prefixes, table_prefix
 from nanoclaw_core.store.schema import core_tables
-
-log = logging.getLogger(__name__)
 
 
 class _WithSettings(Protocol):
@@ -96,7 +93,6 @@ def with_settings(parts: Parts, plugins: Plugins, settings: Settings, environmen
             try:
                 found = settings.for_plugin(offer.plugin, item.settings, environment)
             except SettingsError as error:
-                log.warning("plugin skipped", extra={"plugin": offer.plugin, "reason": str(error)})
                 plugins.record_failure(offer.plugin, error)
                 failed.add(offer.plugin)
                 continue
@@ -129,7 +125,6 @@ def migrate(parts: Parts, plugins: Plugins, db: apsw.Connection) -> Parts:
         try:
             migrate_plugin(db, plugin, steps)
         except MigrationError as error:
-            log.error("plugin skipped", extra={"plugin": plugin, "reason": str(error)})
             plugins.record_failure(plugin, error)
             failed.add(plugin)
     return _without(parts, failed)

@@ -19,7 +19,7 @@ from attrs import frozen
 from nanoclaw_core import hookspecs
 from nanoclaw_core.descriptors.names import require_name
 from nanoclaw_core.descriptors.votes import Verdict, Vote
-from nanoclaw_core.errors import PLUGIN_TROUBLE, NanoclawError, PluginError
+from nanoclaw_core.errors import PLUGIN_TROUBLE, NanoclawError, PluginError, SettingsError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -118,7 +118,7 @@ class Plugins:
             try:
                 self.add(found.entry_point.load(), name=found.name, source=found.source)
             except PLUGIN_TROUBLE as error:  # a plugin may raise anything at import: the load fence
-                self._fail(found.name, found.source, error)
+                self.record_failure(found.name, error, found.source)
 
     def add(self, plugin: object, *, name: str, source: str = "in process") -> None:
         """Register one plugin object, or leave no trace of it.
@@ -186,10 +186,14 @@ class Plugins:
                 log.exception("notify hook failed", extra={"plugin": implementation.plugin_name, "hook": hook})
 
     def record_failure(self, name: str, error: BaseException, source: str = "in process") -> None:
-        """Note that a plugin failed; its log line is the caller's. What is known of its source already stays."""
+        """Note and log that a plugin failed, at whatever stage. What is known of its source already stays."""
         source = self._reports[name].source if name in self._reports else source
-        reason = str(error) if isinstance(error, NanoclawError) else f"{type(error).__name__}: {error}"
+        is_told = isinstance(error, NanoclawError)  # its message says what to do; of all others a traceback is wanted
+        reason = str(error) if is_told else f"{type(error).__name__}: {error}"
         self._reports[name] = Report(name=name, source=source, state=State.FAILED, reason=reason)
+        level = logging.WARNING if isinstance(error, SettingsError) else logging.ERROR
+        extra = {"plugin": name, "source": source, "reason": reason}
+        log.log(level, "plugin failed", extra=extra, exc_info=None if is_told else error)
 
     def failures(self) -> dict[str, str]:
         """Return the names of the plugins that failed, each with the reason."""
@@ -220,7 +224,7 @@ class Plugins:
             if wrong is not None:
                 raise TypeError(f"{hook} must offer {kind.__name__} descriptors, not {wrong!r}")
         except PLUGIN_TROUBLE as error:  # the call fence: a generator may raise half-way, then nothing of it counts
-            self._fail(implementation.plugin_name, self._reports[implementation.plugin_name].source, error)
+            self.record_failure(implementation.plugin_name, error)
             return []
         return items
 
@@ -246,10 +250,6 @@ class Plugins:
             raise PluginError(
                 f"the plugin name {name!r} is taken by both {first} and {source}; uninstall or disable one"
             )
-
-    def _fail(self, name: str, source: str, error: BaseException) -> None:
-        self.record_failure(name, error, source)
-        log.error("plugin failed", extra={"plugin": name, "source": source}, exc_info=error)
 
 
 def _check_plugin(plugin: object, name: str) -> None:

@@ -7,6 +7,7 @@ import re
 import resource
 import signal
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,18 @@ def test_starts_are_counted_until_a_stop_in_order(home):
         assert json.loads(counted.read_text())["attempt"] == 2
         end(process)
     assert not counted.exists()
+
+
+def test_ctrl_c_in_the_wait_after_starts_in_quick_succession_is_a_stop_in_order(home):
+    counted = home / "data" / "circuit-breaker.json"
+    counted.parent.mkdir(parents=True)
+    counted.write_text(json.dumps({"attempt": 5, "timestamp": time.time()}))
+    with serving(home) as process:
+        assert process.stderr is not None
+        assert "starting late" in process.stderr.readline()
+        assert json.loads(counted.read_text())["attempt"] == 6
+        code, errors, _ = end(process, signal.SIGINT)
+    assert (code, "stopped in" in errors, counted.exists()) == (0, True, False)
 
 
 def test_the_log_goes_to_stderr_and_to_the_file(home):

@@ -38,11 +38,16 @@ class Message:
 
 @frozen(kw_only=True)
 class Request:
-    """What a runner asks of the host: the name of an action, where to answer, and arguments that nobody checked yet."""
+    """What a runner asks of the host: the name of an action, where to answer, and arguments that nobody checked yet.
+
+    Args:
+        correlation_id: Of the message that the runner was answering, as far as is known.
+    """
 
     action: str
     request_id: str
     arguments: Mapping[str, Any] = field(factory=dict)
+    correlation_id: str | None = None
 
 
 def read_message(kind: str, content: str) -> Message:

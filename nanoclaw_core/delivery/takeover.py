@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 import apsw
-from attrs import frozen
+from attrs import evolve, frozen
 from nanoclaw_wire import clock, inbound
 from nanoclaw_wire.outbound import Activity, OutboundMessage, OutKind
 
@@ -92,7 +92,8 @@ class Takeover:
         """Judge one row, and store it unless it is an action; an action that cannot be read is nothing."""
         if message.kind is OutKind.ACTION:
             try:
-                return [content.read_request(message.content)]
+                request = content.read_request(message.content)
+                return [evolve(request, correlation_id=self._answered(session, message)[1])]
             except Malformed as error:
                 return [error]
         delivery = self._delivery(session, message, self._problem(session, message))

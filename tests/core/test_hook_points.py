@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import io
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -31,6 +33,7 @@ from nanoclaw_core import (
     Vote,
     hookimpl,
 )
+from nanoclaw_core.logs import LineFormatter
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.recorder import RecorderChannel
@@ -52,7 +55,8 @@ def requesting(*actions: str) -> Script:
     async def script(runner: FakeRunner) -> int:
         messages = await runner.take()
         for action in actions:
-            runner.write({"action": action, "request_id": action, "arguments": {"word": "hi"}}, kind=OutKind.ACTION)
+            asked = {"action": action, "request_id": action, "arguments": {"word": "hi"}}
+            runner.write(asked, kind=OutKind.ACTION, in_reply_to=messages[0].id)
             await until(lambda action=action: answer_to(runner, action))
         said = " ".join(answer_to(runner, action) for action in actions)
         runner.answer(messages, said)
@@ -109,6 +113,29 @@ def test_nanoclaw_actions_are_carried_out_for_a_runner_and_answered(instance: In
     assert asyncio.run(scenario()) == ["HI"]
     (caller,) = plugin.callers
     assert (caller.operator, caller.agent_group_id) == (False, instance.group().id)
+
+
+def test_what_is_logged_of_an_action_carries_the_id_of_the_message_that_it_was_asked_over(instance: Instance) -> None:
+    class Failing(Shouting):
+        async def shout(self, arguments: Mapping[str, Any], caller: Caller, _context: PluginContext) -> Any:
+            raise RuntimeError("hoarse")
+
+    async def scenario() -> str:
+        runtime = ScriptedRuntime(requesting("shout"))
+        async with running_host(instance, runtime=runtime, shouting=Failing()) as running:
+            receipt = await running.channel.say("go")
+            assert await running.channel.texts(1) == ["handler-error"]
+            return receipt.correlation_id
+
+    handler = logging.StreamHandler(io.StringIO())
+    handler.setFormatter(LineFormatter())
+    logging.getLogger("nanoclaw_core.actions").addHandler(handler)
+    try:
+        correlation_id = asyncio.run(scenario())
+    finally:
+        logging.getLogger("nanoclaw_core.actions").removeHandler(handler)
+    (line,) = [line for line in handler.stream.getvalue().splitlines() if "action failed" in line]
+    assert f"session={instance.sessions()[0].id} correlation={correlation_id}" in line
 
 
 @pytest.mark.parametrize(("access", "code"), [(Access.HOLD, "approval-pending"), (Access.DENY, "forbidden")])

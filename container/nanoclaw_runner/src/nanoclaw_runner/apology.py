@@ -1,4 +1,4 @@
-"""What people read when a turn fails, for good or so far: plain words, no detail, and a code to find the log by (I12)."""
+"""What people read when a turn fails, for good or so far: plain words, and a code to find the log by (I12)."""
 
 from __future__ import annotations
 

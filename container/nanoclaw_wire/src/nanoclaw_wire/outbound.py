@@ -47,7 +47,7 @@ class NewOutbound:
         kind: See `OutKind`.
         at: Clock text form.
         content: A JSON object as text. CHAT: `{text, files?: [name], is_failure?: bool}` (true where it is no answer
-            but says why there is none), `{operation: "edit", seq, text}` or `{operation: "reaction", seq, emoji}`, where
+            but says why there is none), `{operation: "edit", seq, text}` or `{operation: "reaction", seq, emoji}`;
             seq is the number of the message meant. CARD: `{type: "ask_question", question_id, title, question,
             options}` or `{type: "card", card, fallback_text}`. ACTION: `{action, request_id, arguments}`.
         in_reply_to: Id of the inbound message this answers, or None.
