@@ -17,7 +17,7 @@ from nanoclaw_core.store import agents, rooms
 from nanoclaw_core.store.agents import AgentGroup, ContainerConfig
 from nanoclaw_core.store.connection import open_central
 from nanoclaw_core.store.migrations import migrate_core
-from nanoclaw_core.store.rooms import EngageMode
+from nanoclaw_core.store.rooms import EngageMode, Wiring
 from nanoclaw_core.store.schema import core_migrations
 
 OPERATOR = "terminal:operator"
@@ -153,12 +153,9 @@ def _first_agent(db: apsw.Connection, places: Places, room: tuple[str, str]) -> 
         channel, name = room
         found = rooms.find(db, *room) or rooms.create(db, channel=channel, room=name, name=channel, is_group=False)
         if not rooms.wirings_of(db, found.id):
-            rooms.wire(
-                db,
-                messaging_group_id=found.id,
-                agent_group_id=group.id,
-                engage_mode=EngageMode.PATTERN,
-                engage_pattern=".",
+            wiring = Wiring(
+                messaging_group_id=found.id, agent_group_id=group.id, engage_mode=EngageMode.PATTERN, engage_pattern="."
             )
+            rooms.wire(db, wiring)
             created.append(f"wiring of the {channel}")
     return created

@@ -58,7 +58,7 @@ class Wiring:
         priority: The higher one is served first.
     """
 
-    id: WiringId
+    id: WiringId = field(factory=lambda: WiringId(new_id("wir")))
     messaging_group_id: RoomId
     agent_group_id: GroupId
     engage_mode: EngageMode = field(default=EngageMode.MENTION, converter=EngageMode)
@@ -66,7 +66,7 @@ class Wiring:
     ignored_policy: IgnoredPolicy = field(default=IgnoredPolicy.DROP, converter=IgnoredPolicy)
     session_mode: SessionMode = field(default=SessionMode.SHARED, converter=SessionMode)
     priority: int = 0
-    created_at: str = ""
+    created_at: str = field(factory=clock.now_text)
 
 
 @frozen(kw_only=True)
@@ -109,17 +109,7 @@ def rename(db: apsw.Connection, room_id: RoomId, name: str) -> None:
     db.execute("UPDATE messaging_groups SET name = ? WHERE id = ?", (name, room_id))
 
 
-def wire(
-    db: apsw.Connection,
-    *,
-    messaging_group_id: RoomId,
-    agent_group_id: GroupId,
-    engage_mode: EngageMode = EngageMode.MENTION,
-    engage_pattern: str | None = None,
-    ignored_policy: IgnoredPolicy = IgnoredPolicy.DROP,
-    session_mode: SessionMode = SessionMode.SHARED,
-    priority: int = 0,
-) -> Wiring:
+def wire(db: apsw.Connection, wiring: Wiring) -> None:
     """Tie a messaging group to an agent group.
 
     Raises:
@@ -127,20 +117,8 @@ def wire(
             here means that routing never has to guess what a broken one means.
         apsw.ConstraintError: The pair is wired already, or one of the two does not exist.
     """
-    check_pattern(engage_mode, engage_pattern)
-    made = Wiring(
-        id=WiringId(new_id("wir")),
-        messaging_group_id=messaging_group_id,
-        agent_group_id=agent_group_id,
-        engage_mode=engage_mode,
-        engage_pattern=engage_pattern,
-        ignored_policy=ignored_policy,
-        session_mode=session_mode,
-        priority=priority,
-        created_at=clock.now_text(),
-    )
-    insert(db, "wirings", made)
-    return made
+    check_pattern(wiring.engage_mode, wiring.engage_pattern)
+    insert(db, "wirings", wiring)
 
 
 def check_pattern(mode: EngageMode, pattern: str | None) -> None:
@@ -157,11 +135,7 @@ def check_pattern(mode: EngageMode, pattern: str | None) -> None:
         raise InvalidArguments("engage mode 'pattern' needs a pattern; '.' engages for every message")
     try:
         re.compile(pattern)
-    except (
-        re.error,
-        OverflowError,
-        RecursionError,
-    ) as error:  # the two others: a huge repetition, thousands of brackets
+    except (re.error, OverflowError, RecursionError) as error:  # the others: a huge repetition, thousands of brackets
         raise InvalidArguments(f"the engage pattern {pattern!r} is no regular expression: {error}") from error
 
 

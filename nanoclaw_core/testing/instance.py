@@ -45,12 +45,13 @@ class Instance:
         defaults: dict[str, object] = {"engage_mode": EngageMode.PATTERN, "engage_pattern": "."}
         if "engage_mode" in wiring:
             defaults = {}
-        return rooms.wire(
-            self.db,
+        made = Wiring(
             messaging_group_id=found.id,
             agent_group_id=self.group(folder).id,
             **(defaults | wiring),  # type: ignore[arg-type]
         )
+        rooms.wire(self.db, made)
+        return made
 
     def group(self, folder: str = "agent") -> AgentGroup:
         """Return an agent group, made where it is missing."""
