@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nanoclaw_channel_terminal.turn import ALIVE_S, LATE_S, SILENCE_S, Turn
+from nanoclaw_channel_terminal.turn import ALIVE_S, LATE_S, SILENCE_S, TRYING_S, Turn
 
 ACCEPTED = {"type": "accepted", "id": "t1", "outcome": "routed", "reason": None}
 MESSAGE = {"type": "message", "id": "k1", "text": "hello"}
@@ -56,7 +56,7 @@ def test_a_failure_that_an_answer_follows_is_none():
 
 
 def test_a_failure_is_not_the_end_while_the_host_says_that_it_works():
-    assert turn(ACCEPTED, TYPING, MESSAGE | {"is_failure": True}).ends_at() == 3.0 + ALIVE_S
+    assert turn(ACCEPTED, TYPING, MESSAGE | {"is_failure": True}).ends_at() == 3.0 + TRYING_S
 
 
 def test_a_refusal_ends_it_with_the_reason():

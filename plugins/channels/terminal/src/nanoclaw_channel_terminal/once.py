@@ -101,6 +101,8 @@ class Asking:
                 " What comes later is shown at the next `ncl chat`; --timeout waits longer, `ncl logs` says more."
             )
             return self._fail("transport-error", message, TIMED_OUT)
+        if turn.failure is not None and turn.is_under_way:
+            print("(it is still being tried; an answer is shown at the next `ncl chat`)", file=sys.stderr)
         if self._question.as_json:
             self._print_frame(turn)
         elif not turn.answers:

@@ -8,6 +8,7 @@ from typing import Any
 SILENCE_S = 1.0  # after an answer, where the host never says what it does
 LATE_S = 1.0  # an answer may still be on its way when the host says that nothing is under way any more
 ALIVE_S = 20.0  # a host at work shows it every 4 s, but not for 10 s after a message; beyond that it stopped saying so
+TRYING_S = 60.0  # after words about trouble that is still being got over; most is over by then
 
 
 class Turn:
@@ -62,4 +63,6 @@ class Turn:
             return self._last_at if self.answers else self._last_at + LATE_S
         if not self.answers:
             return None
-        return self._last_at + (ALIVE_S if self._is_under_way else SILENCE_S)
+        if not self._is_under_way:
+            return self._last_at + SILENCE_S
+        return self._last_at + (ALIVE_S if self.failure is None else TRYING_S)
