@@ -188,7 +188,7 @@ async def _run(spec: SandboxSpec, script: Script) -> int:
     with contextlib.ExitStack() as opened:
         written = session_files.open_writable(files.outbound_db)
         opened.callback(written.close)
-        outbound.release_claims(written)
+        outbound.take_over(written, runner=spec.name, now=clock.now_text())
         received = session_files.open_readable(files.inbound_db)
         opened.callback(received.close)
         await bell.open()

@@ -38,6 +38,7 @@ class Series:
         seed: What everything random comes from.
         victims: Whom to kill: `host`, `runner` or both.
         core: Settings of the core, beside those of every series.
+        rooms: Where people write; each has an agent of its own.
         longest_life_s: So long at most passes between two kills.
         killed: How often each victim was.
         met: For each stage of a message, how many kills came while one was there.
@@ -47,6 +48,7 @@ class Series:
     seed: int
     victims: tuple[str, ...]
     core: dict[str, object] = field(factory=dict)
+    rooms: Sequence[str] = ROOMS
     longest_life_s: float = LONGEST_LIFE_S
     dice: random.Random = field(init=False)
     platform: Platform = field(init=False)
@@ -62,7 +64,7 @@ class Series:
         self.platform = Platform(self.home / "platform.sock")
         core = {"provider": "mock", "start_pauses_s": [0.01], **self.core}
         self.instance = make_instance(self.home / "home", **core)
-        for room in ROOMS:
+        for room in self.rooms:
             self.instance.wire(room=room, channel="platform", folder=f"agent-{room}")
             group = self.instance.group(f"agent-{room}")
             config = agents.config_of(self.instance.db, group.id)
@@ -80,17 +82,27 @@ class Series:
             finally:
                 await self.platform.close()
 
-    async def run_quietly(self, messages: Sequence[tuple[str, str]]) -> None:
-        """Kill nobody: let people write all this at once, and wait until everything is answered."""
+    async def run_flood(self, messages: Sequence[tuple[str, str]]) -> None:
+        """Let people write all this at once, kill the host when it accepted the last of it, and let another finish."""
         async with self._zygote():
             await self.platform.open()
             try:
-                for number, (room, text) in enumerate(messages, 1):
-                    self._written = number
-                    self.platform.write(f"p-{number}", room, text)
+                async with self._host() as pid:
+                    await self._accepted_all(messages)
+                    os.kill(pid, signal.SIGKILL)
+                    self._count("host")
                 await self._settle()
             finally:
                 await self.platform.close()
+
+    async def _accepted_all(self, messages: Sequence[tuple[str, str]]) -> None:
+        for number, (room, text) in enumerate(messages, 1):
+            self._written = number
+            self.platform.write(f"p-{number}", room, text)
+        async with asyncio.timeout(SETTLES_WITHIN_S):
+            while len(self.platform.accepted) < len(messages):
+                self.platform.news.clear()
+                await self.platform.news.wait()
 
     async def _haunt(self, pid: int, kills: int) -> None:
         """Kill around one host until it is killed itself."""
@@ -125,7 +137,7 @@ class Series:
     def _somebody_writes(self) -> None:
         if self._written - len(self.platform.shown) < OUTSTANDING_AT_MOST:
             self._written += 1
-            self.platform.write(f"p-{self._written}", self.dice.choice(ROOMS), f"m-{self._written}")
+            self.platform.write(f"p-{self._written}", self.dice.choice(self.rooms), f"m-{self._written}")
 
     def answered(self) -> set[int]:
         return {int(found) for _, text in self.platform.shown.values() for found in TOKEN.findall(text)}

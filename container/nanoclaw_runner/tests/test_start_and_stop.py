@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import pytest
 from nanoclaw_runner import plugins
 from nanoclaw_runner.plugins import NoProvider
 from nanoclaw_runner.testing import HostSide, said
+from nanoclaw_runner.testing.host_side import PATIENCE_S
+from nanoclaw_wire import outbound
 from nanoclaw_wire.outbound import AckStatus
 
 ECHO = {"echo": "true"}
@@ -35,6 +38,27 @@ def test_a_config_of_another_shape_is_said_in_one_line(tmp_path):
             assert await host.exit_code() == 2
             assert "config.json" in host.stderr.decode()
             assert "Traceback" not in host.stderr.decode()
+
+    asyncio.run(run())
+
+
+def test_invariant_04_a_runner_that_nobody_knows_of_leaves_when_its_successor_has_come(tmp_path):
+    async def run():
+        async with HostSide(tmp_path, options=SLOW) as host:
+            forgotten = await host.start()
+            slow = host.say("slow")
+            await host.until(lambda: host.acknowledged() == {slow: AckStatus.PROCESSING})
+            first = host.read(lambda db: outbound.state(db, outbound.RUNNER))
+            await host.start()
+            await host.until(lambda: host.read(lambda db: outbound.state(db, outbound.RUNNER)) != first)
+            host.say("and this")
+            try:
+                assert await asyncio.wait_for(forgotten.wait(), PATIENCE_S) == 1
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    forgotten.kill()
+            assert "has taken this session over" in (await host.logged("runner failed"))["exception"]
+            assert host.process.returncode is None
 
     asyncio.run(run())
 
@@ -123,7 +147,9 @@ def test_a_hot_journal_of_a_killed_runner_is_rolled_back_first(tmp_path):
             await host.start()
             await host.logged("runner ready")
             await host.settled(host.say("x"))
-            assert host.read(lambda db: db.execute("SELECT count(*) FROM session_state").get) == 1
+            assert (
+                host.read(lambda db: db.execute("SELECT count(*) FROM session_state WHERE key GLOB '[0-9]*'").get) == 0
+            )
 
     asyncio.run(run())
 

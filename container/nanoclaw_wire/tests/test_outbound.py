@@ -94,9 +94,18 @@ def test_every_change_of_an_acknowledgement_is_news(outbound_db: apsw.Connection
 def test_a_fresh_runner_forgets_claims_and_nothing_else(outbound_db: apsw.Connection) -> None:
     changes = [("a", AckStatus.PROCESSING), ("b", AckStatus.COMPLETED), ("c", AckStatus.FAILED)]
     outbound.write(outbound_db, now=AT, acknowledge=changes)
-    assert outbound.release_claims(outbound_db) == 1
-    assert outbound.release_claims(outbound_db) == 0
+    assert outbound.take_over(outbound_db, runner="fresh", now=AT) == 1
+    assert outbound.take_over(outbound_db, runner="fresher", now=AT) == 0
     assert outbound.settled(outbound_db, ["a", "b", "c", "unknown"]) == {"b", "c"}
+
+
+def test_invariant_01_a_runner_whose_file_was_taken_over_stores_nothing_more(outbound_db: apsw.Connection) -> None:
+    outbound.take_over(outbound_db, runner="old", now=AT)
+    assert outbound.write(outbound_db, now=AT, messages=[outgoing("a")], runner="old") == [1]
+    outbound.take_over(outbound_db, runner="new", now=AT)
+    with pytest.raises(outbound.Superseded):
+        outbound.write(outbound_db, now=AT, messages=[outgoing("b")], runner="old")
+    assert outbound.write(outbound_db, now=AT, messages=[outgoing("c")], runner="new") == [3]
 
 
 def test_what_a_runner_keeps_its_successor_finds(outbound_db: apsw.Connection) -> None:

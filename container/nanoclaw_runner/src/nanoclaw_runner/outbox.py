@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from nanoclaw_runner.occupation import Occupation
 class Outbox:
     """The runner's own file. What belongs together is one transaction; every error of SQLite leaves nothing behind.
 
+    Every write but `take_over` raises `nanoclaw_wire.outbound.Superseded` where another runner has taken over since,
+    which ends the process: its turn is done again by the other one.
+
     Args:
         ring: Tells the host to look.
         occupation: What the runner does; a change goes out with the next write.
@@ -27,10 +31,14 @@ class Outbox:
     def __init__(self, path: Path, *, ring: Callable[[], None], occupation: Occupation) -> None:
         self._db: apsw.Connection = session_files.open_writable(path)
         self._ring, self._occupation = ring, occupation
+        self._runner = secrets.token_hex(8)
 
-    def release_claims(self) -> int:
-        """Forget what a runner before this one was working on; its rows are pending and will be taken again."""
-        return outbound.release_claims(self._db)
+    def take_over(self) -> int:
+        """Make the file ours, and forget what a runner before us was working on; return how many messages that were.
+
+        Those are pending and will be taken again. A runner before us that is still there can write no more.
+        """
+        return outbound.take_over(self._db, runner=self._runner, now=clock.now_text())
 
     def claim(self, message_ids: Iterable[str]) -> None:
         """Say that these messages are being worked on."""
@@ -56,7 +64,8 @@ class Outbox:
         """Write what the runner does, where that changed."""
         state = self._occupation.change(clock.now_text())
         if state is not None:
-            outbound.set_runner_state(self._db, state)
+            with outbound.immediate(self._db, self._runner):
+                outbound.set_runner_state(self._db, state)
             self._ring()
 
     def is_settled(self, message_id: str) -> bool:
@@ -74,7 +83,8 @@ class Outbox:
 
     def remember(self, key: str, value: str | None) -> None:
         """Keep a value for later runners; None forgets it."""
-        outbound.set_state(self._db, key, value, clock.now_text())
+        with outbound.immediate(self._db, self._runner):
+            outbound.set_state(self._db, key, value, clock.now_text())
 
     def close(self) -> None:
         """Let go of the file."""
@@ -94,6 +104,7 @@ class Outbox:
             messages=messages,
             acknowledge=acknowledge,
             now_state=self._occupation.change(now),
+            runner=self._runner,
         )
         self._ring()
         return numbers

@@ -82,7 +82,8 @@ class Runner:
         Raises:
             nanoclaw_wire.session_files.WrongProtocol: A session file is of another version; nothing was changed.
             OSError: The gateway's port is taken.
-            apsw.Error: outbound.db cannot be written. Nothing is lost: what is not acknowledged stays pending.
+            nanoclaw_wire.outbound.Superseded: Another runner has taken the session over.
+        apsw.Error: outbound.db cannot be written. Nothing is lost: what is not acknowledged stays pending.
         """
         async with self._session() as session:
             session.heartbeat.touch()
@@ -129,7 +130,7 @@ class Runner:
         inbox = Inbox(files.inbound_db, outbox, keep_open=lambda: self._bell.connected, keep=keep)
         try:
             inbox.highest()  # asks for the protocol before anything is changed
-            released = outbox.release_claims()
+            released = outbox.take_over()
             log.info("claims of a former runner released", extra={"count": released})
             outbox.tell_occupation()
             await self._bell.open()

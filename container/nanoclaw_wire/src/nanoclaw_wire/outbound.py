@@ -38,6 +38,10 @@ class Activity(str, Enum):
     BUSY = "busy"
 
 
+class Superseded(Exception):
+    """Another runner has taken the file over; this one has nothing more to do."""
+
+
 @frozen(kw_only=True)
 class NewOutbound:
     """A message on its way into outbound.db.
@@ -103,6 +107,7 @@ class RunnerState:
 
 TEXT_AT_MOST = 1_000_000  # characters of one text; the host refuses more, and a platform splits long before
 HIGHEST_NUMBER = 2**53  # nobody counts so far; beyond it a forged one would leave no room for the next
+RUNNER = "runner"  # the key of session_state under which the name of the one that writes is kept
 _INSERT = """
 INSERT INTO messages_out (seq, id, kind, at, deliver_after, in_reply_to, channel, room, thread, content)
 VALUES (:seq, :id, :kind, :at, :deliver_after, :in_reply_to, :channel, :room, :thread, :content)
@@ -119,6 +124,7 @@ def write(
     messages: Iterable[NewOutbound] = (),
     acknowledge: Iterable[tuple[str, AckStatus]] = (),
     now_state: RunnerState | None = None,
+    runner: str | None = None,
 ) -> list[int]:
     """Store messages, acknowledgements and the runner's state in one transaction; return the numbers in order.
 
@@ -128,12 +134,14 @@ def write(
         now: Clock text form.
         highest_inbound: The highest number in inbound.db, so that ours is above both files.
         now_state: What the runner is doing from now on; None leaves it as it was.
+        runner: Who writes, as `take_over` was told; None asks nothing.
 
     Raises:
+        Superseded: Another runner has taken the file over; nothing was stored.
         apsw.Error: Nothing was stored.
     """
     numbers: list[int] = []
-    with immediate(db):
+    with immediate(db, runner):
         highest = max(db.execute("SELECT max(seq) FROM messages_out").get or 0, highest_inbound or 0)
         for message in messages:
             highest = next_odd(highest)
@@ -194,9 +202,17 @@ def settled(db: apsw.Connection, message_ids: Iterable[str]) -> set[str]:
     return {message_id for message_id in message_ids if db.execute(statement, (message_id,)).fetchone()}
 
 
-def release_claims(db: apsw.Connection) -> int:
-    """Forget what a runner before this one had claimed, and return how many there were. For a fresh runner."""
+def take_over(db: apsw.Connection, *, runner: str, now: str) -> int:
+    """Make the file a fresh runner's; return how many messages one before it had claimed, which are free again.
+
+    A runner can outlive the host's knowledge of it: an engine that crashed may have started it all the same. From here
+    on such a one can store nothing, so that what it says late is not said twice (I1, I4).
+
+    Args:
+        runner: No other runner's name.
+    """
     with immediate(db):
+        set_state(db, RUNNER, runner, now)
         db.execute("DELETE FROM acknowledgements WHERE status = 'processing'")
         return db.changes()
 
@@ -244,10 +260,19 @@ def set_runner_state(db: apsw.Connection, now_state: RunnerState) -> None:
 
 
 @contextlib.contextmanager
-def immediate(db: apsw.Connection) -> Iterator[None]:
-    """One write transaction that holds the write lock from its start, so that what it reads stays true."""
+def immediate(db: apsw.Connection, runner: str | None = None) -> Iterator[None]:
+    """One write transaction that holds the write lock from its start, so that what it reads stays true.
+
+    Args:
+        runner: Who writes, as `take_over` was told; None asks nothing.
+
+    Raises:
+        Superseded: Another runner has taken the file over.
+    """
     db.execute("BEGIN IMMEDIATE")
     try:
+        if runner is not None and state(db, RUNNER) != runner:
+            raise Superseded("another runner has taken this session over")
         yield
     except BaseException:
         if db.in_transaction:  # a full disk ends it by itself
