@@ -31,10 +31,7 @@ from nanoclaw_core.guard import Guard
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.aside import Aside
 from nanoclaw_core.mailbox.directories import SessionDirectories
-from nanoclaw_core.mailbox.due import DueMarks
-from nanoclaw_core.mailbox.inbox import Inboxes
-from nanoclaw_core.mailbox.outbox import Outboxes
-from nanoclaw_core.mailbox.settlement import Settlement
+from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.parts import Parts
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.routing.router import Router
@@ -72,38 +69,28 @@ class Machine:
         self._of = of
         self._hints: set[asyncio.Task[None]] = set()
         self.ready = asyncio.Event()
-        self.inboxes = Inboxes(of.directories)
-        self.outboxes = Outboxes(of.directories, file_bytes=of.settings.core.outgoing_file_bytes)
-        self.due = DueMarks(of.db)
-        self.settlement = Settlement(db=of.db, inboxes=self.inboxes, outboxes=self.outboxes, due=self.due)
+        self.mailbox = Mailbox.of(of.db, of.directories, file_bytes=of.settings.core.outgoing_file_bytes)
         self.guard = Guard(db=of.db, plugins=of.plugins)
         self.authority = Authority(
             owners=frozenset(of.settings.core.owners),
             rosters=tuple(of.parts.rosters.values()),
             context_of=of.context_of,
         )
-        self.typing = TypingIndicator(of.adapters.get, self.outboxes.heartbeat_at)
+        self.typing = TypingIndicator(of.adapters.get, self.mailbox.outboxes.heartbeat_at)
         self.lanes = self._build_lanes()
-        self.voice = Voice(db=of.db, lanes=self.lanes, inboxes=self.inboxes)
+        self.voice = Voice(db=of.db, lanes=self.lanes, inboxes=self.mailbox.inboxes)
         self.pump = self._build_pump()
         self.supervisor = self._build_supervisor()
         self.mending = self._build_mending()
         self.actions = Actions(
             offers=of.parts.actions,
             guard=self.guard,
-            inboxes=self.inboxes,
+            inboxes=self.mailbox.inboxes,
             context_of=of.context_of,
             ring=self.supervisor.ring,
         )
         self.router = self._build_router()
-        self.sweeper = Sweeper(
-            db=of.db,
-            supervisor=self.supervisor,
-            settlement=self.settlement,
-            outboxes=self.outboxes,
-            due=self.due,
-            pump=self.pump,
-        )
+        self.sweeper = Sweeper(db=of.db, supervisor=self.supervisor, mailbox=self.mailbox, pump=self.pump)
 
     async def close(self) -> None:
         """Stop everything in order: sandboxes, then what they wrote last, then the files."""
@@ -116,12 +103,11 @@ class Machine:
             hint.cancel()
         await asyncio.gather(*self._hints, return_exceptions=True)
         await self.lanes.close()
-        self.inboxes.close()
-        self.outboxes.close()
+        self.mailbox.close()
 
     def _build_lanes(self) -> Lanes:
         of = self._of
-        outgoing = Outgoing(db=of.db, inboxes=self.inboxes, outboxes=self.outboxes)
+        outgoing = Outgoing(db=of.db, mailbox=self.mailbox)
 
         def sent(delivery: Delivery) -> None:
             outgoing.clear(delivery)
@@ -140,9 +126,7 @@ class Machine:
         return Lanes(sending)
 
     def _build_pump(self) -> Pump:
-        takeover = Takeover(
-            db=self._of.db, check_delivery=self.guard.check_delivery, inboxes=self.inboxes, outboxes=self.outboxes
-        )
+        takeover = Takeover(db=self._of.db, check_delivery=self.guard.check_delivery, mailbox=self.mailbox)
         to = Pumping(refused=self._refused, requested=self._requested, idle=self._idle, broken=self._broken)
         return Pump(takeover, self.lanes, to)
 
@@ -160,11 +144,7 @@ class Machine:
         )
         return Supervisor(
             db=of.db,
-            directories=of.directories,
-            inboxes=self.inboxes,
-            outboxes=self.outboxes,
-            due=self.due,
-            settlement=self.settlement,
+            mailbox=self.mailbox,
             preparation=preparation,
             gateway=of.gateway,
             pump=self.pump,
@@ -178,26 +158,15 @@ class Machine:
 
     def _build_mending(self) -> Mending:
         of = self._of
-        aside = Aside(
-            db=of.db,
-            directories=of.directories,
-            inboxes=self.inboxes,
-            outboxes=self.outboxes,
-            due=self.due,
-            say=self.voice.say,
-        )
-        return Mending(
-            db=of.db, directories=of.directories, aside=aside, retire=self.supervisor.retire, resume=self._resume
-        )
+        aside = Aside(db=of.db, mailbox=self.mailbox, say=self.voice.say)
+        return Mending(db=of.db, mailbox=self.mailbox, aside=aside, retire=self.supervisor.retire, resume=self._resume)
 
     def _build_router(self) -> Router:
         of = self._of
         return Router(
             db=of.db,
             plugins=of.plugins,
-            directories=of.directories,
-            inboxes=self.inboxes,
-            due=self.due,
+            mailbox=self.mailbox,
             authority=self.authority,
             attachment_bytes=of.settings.core.attachment_bytes,
             wake=self.supervisor.wake,
@@ -224,7 +193,7 @@ class Machine:
 
     def _idle(self, session_id: SessionId) -> None:
         try:
-            waiting = self.settlement.waiting(session_id)
+            waiting = self.mailbox.waiting(session_id)
         except UNREADABLE:
             return  # the next look says more
         if not waiting:
@@ -238,7 +207,7 @@ class Machine:
         return await self.mending.look(session_id, beyond_hope)
 
     def _resume(self, session_id: SessionId) -> None:
-        if self.settlement.mark(session_id) is not None:
+        if self.mailbox.mark(session_id) is not None:
             self.supervisor.wake(session_id)
 
     def _ended(self, session_id: SessionId) -> None:
@@ -248,7 +217,7 @@ class Machine:
     def _status(self, session_id: SessionId, text: str) -> None:
         """Show people what is waited for; an empty text goes out behind everything that is queued for them."""
         try:
-            routing = inbound.routing(self.inboxes.read(session_id))
+            routing = inbound.routing(self.mailbox.inboxes.read(session_id))
         except UNREADABLE:
             return
         adapter = self._of.adapters.get(routing.channel or "")

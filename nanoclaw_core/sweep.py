@@ -14,9 +14,7 @@ from nanoclaw_wire import clock
 from nanoclaw_core import logs
 from nanoclaw_core.delivery.pump import UNREADABLE, Pump
 from nanoclaw_core.ids import SessionId
-from nanoclaw_core.mailbox.due import DueMarks
-from nanoclaw_core.mailbox.outbox import Outboxes
-from nanoclaw_core.mailbox.settlement import Settlement
+from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.sandboxes.stuck import Signs, why_stuck
 from nanoclaw_core.sandboxes.supervisor import Running, Supervisor
 from nanoclaw_core.store import approvals, deliveries
@@ -32,9 +30,7 @@ class Sweeper:
 
     db: apsw.Connection
     supervisor: Supervisor
-    settlement: Settlement
-    outboxes: Outboxes
-    due: DueMarks
+    mailbox: Mailbox
     pump: Pump
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
@@ -53,7 +49,7 @@ class Sweeper:
                 except Exception:  # the run fence: one session, one trouble
                     log.exception("session could not be looked after")
         now = clock.now()
-        for session_id in self.due.waiting(clock.to_text(now)):
+        for session_id in self.mailbox.due.waiting(clock.to_text(now)):
             self.supervisor.wake(session_id, for_people=False)
         approvals.expire(self.db, clock.to_text(now))
         deliveries.prune(self.db, clock.to_text(now - DELIVERIES_KEPT))
@@ -66,16 +62,16 @@ class Sweeper:
             await self.supervisor.stop(session_id, reason, blames_messages=True)
             return
         try:
-            await self.settlement.settle(session_id)
+            await self.mailbox.settle(session_id)
         except UNREADABLE as error:
             log.warning("session cannot be settled", extra={"error": str(error)})
 
     def _signs(self, session_id: SessionId, running: Running) -> Signs:
-        now, beat = clock.now(), self.outboxes.heartbeat_at(session_id)
+        now, beat = clock.now(), self.mailbox.outboxes.heartbeat_at(session_id)
         try:
-            claims = self.outboxes.claims(session_id)
-            state = self.outboxes.state(session_id)
-            waiting = self.settlement.waiting(session_id)
+            claims = self.mailbox.outboxes.claims(session_id)
+            state = self.mailbox.outboxes.state(session_id)
+            waiting = self.mailbox.waiting(session_id)
         except UNREADABLE:
             claims, state, waiting = [], None, frozenset()  # nothing can be read: the heartbeat alone decides
         running.ignored = {message_id: running.ignored.get(message_id, now) for message_id in waiting}

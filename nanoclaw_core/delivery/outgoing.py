@@ -8,8 +8,7 @@ from attrs import frozen
 from nanoclaw_core.delivery import content
 from nanoclaw_core.delivery.content import Malformed
 from nanoclaw_core.descriptors.messages import Outbound
-from nanoclaw_core.mailbox.inbox import Inboxes
-from nanoclaw_core.mailbox.outbox import Outboxes
+from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.store import deliveries
 from nanoclaw_core.store.deliveries import Delivery
 
@@ -19,8 +18,7 @@ class Outgoing:
     """Builds messages for platforms."""
 
     db: apsw.Connection
-    inboxes: Inboxes
-    outboxes: Outboxes
+    mailbox: Mailbox
 
     def build(self, delivery: Delivery) -> Outbound:
         """Return what the platform is to get.
@@ -34,7 +32,7 @@ class Outgoing:
         if message.file_names:
             if delivery.session_id is None or delivery.message_id is None:
                 raise Malformed("a message without a session has no files")
-            files = self.outboxes.files(delivery.session_id, delivery.message_id, message.file_names)
+            files = self.mailbox.outboxes.files(delivery.session_id, delivery.message_id, message.file_names)
         return Outbound(
             idempotency_key=delivery.id,
             text=message.text,
@@ -50,7 +48,7 @@ class Outgoing:
     def clear(self, delivery: Delivery) -> None:
         """Remove the files of a message that was sent."""
         if delivery.session_id is not None and delivery.message_id is not None:
-            self.outboxes.clear(delivery.session_id, delivery.message_id)
+            self.mailbox.outboxes.clear(delivery.session_id, delivery.message_id)
 
     def _platform_id(self, delivery: Delivery, seq: int | None) -> str | None:
         """Turn a number into the platform's id: even ones are messages that came in, odd ones that went out (I2)."""
@@ -59,7 +57,7 @@ class Outgoing:
         if delivery.session_id is None:
             raise Malformed("a message without a session names no other message")
         if seq % 2 == 0:
-            received = self.inboxes.by_seq(delivery.session_id, seq)
+            received = self.mailbox.inboxes.by_seq(delivery.session_id, seq)
             found = received.platform_message_id if received else None
         else:
             sent = deliveries.of_message(self.db, delivery.session_id, seq)

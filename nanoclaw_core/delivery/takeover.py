@@ -19,8 +19,7 @@ from nanoclaw_core.descriptors.messages import Address
 from nanoclaw_core.descriptors.votes import DeliveryRequest
 from nanoclaw_core.errors import Forbidden
 from nanoclaw_core.ids import DeliveryId, SessionId
-from nanoclaw_core.mailbox.inbox import Inboxes
-from nanoclaw_core.mailbox.outbox import Outboxes
+from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.store import deliveries, rooms, sessions
 from nanoclaw_core.store.deliveries import Delivery, DeliveryStatus
 from nanoclaw_core.store.sessions import Session
@@ -58,8 +57,7 @@ class Takeover:
 
     db: apsw.Connection
     check_delivery: Callable[[DeliveryRequest], None]
-    inboxes: Inboxes
-    outboxes: Outboxes
+    mailbox: Mailbox
 
     def look(self, session_id: SessionId) -> Taken:
         """Take over what is new of a session, as much as one look takes.
@@ -71,7 +69,7 @@ class Takeover:
         session = sessions.get(self.db, session_id)
         if session is None:
             return Taken()
-        news = self.outboxes.news(session_id, session.outbound_seq)
+        news = self.mailbox.outboxes.news(session_id, session.outbound_seq)
         taken: list[Delivery | Request | Malformed] = []
         if news.messages:
             with self.db:
@@ -134,7 +132,7 @@ class Takeover:
             if own is not None and (own.channel, own.room) == (address.channel, address.room):
                 return True
         # An agent-shared session answers wherever it was spoken to; the host alone wrote those rows.
-        return inbound.latest_from(self.inboxes.read(session.id), address.channel, address.room) is not None
+        return inbound.latest_from(self.mailbox.inboxes.read(session.id), address.channel, address.room) is not None
 
     def _delivery(self, session: Session, message: OutboundMessage, problem: str | None) -> Delivery:
         in_reply_to, correlation_id = self._answered(session, message)
@@ -161,7 +159,9 @@ class Takeover:
 
     def _answered(self, session: Session, message: OutboundMessage) -> tuple[str | None, str | None]:
         """Return the platform id and the correlation id of the message this one answers, as far as they are known."""
-        found = inbound.by_id(self.inboxes.read(session.id), message.in_reply_to) if message.in_reply_to else None
+        found = (
+            inbound.by_id(self.mailbox.inboxes.read(session.id), message.in_reply_to) if message.in_reply_to else None
+        )
         return (found.platform_message_id, found.correlation_id) if found else (None, None)
 
 

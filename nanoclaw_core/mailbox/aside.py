@@ -19,10 +19,8 @@ from nanoclaw_wire.layout import INBOX
 
 from nanoclaw_core.descriptors.messages import Address
 from nanoclaw_core.ids import SessionId
-from nanoclaw_core.mailbox.directories import SessionDirectories
-from nanoclaw_core.mailbox.due import DueMarks
-from nanoclaw_core.mailbox.inbox import Addresses, Inboxes
-from nanoclaw_core.mailbox.outbox import Outboxes
+from nanoclaw_core.mailbox.inbox import Addresses
+from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.store import deliveries, rooms, sessions
 from nanoclaw_core.store.sessions import Session
 
@@ -53,10 +51,7 @@ class Aside:
     """
 
     db: apsw.Connection
-    directories: SessionDirectories
-    inboxes: Inboxes
-    outboxes: Outboxes
-    due: DueMarks
+    mailbox: Mailbox
     say: Callable[[Address, str, str], None]
 
     async def set_aside(self, session: Session, reason: str) -> Session:
@@ -66,10 +61,9 @@ class Aside:
             NanoclawError, apsw.Error, OSError: It cannot be done now; the session is as it was, or its files are away
                 and its conversation starts afresh with the next message.
         """
-        self.inboxes.release(session.id)
-        self.outboxes.release(session.id)
+        self.mailbox.release(session.id)
         kept = self._kept(session)
-        directory = _put_away(self.directories.root, session.id)
+        directory = _put_away(self.mailbox.directories.root, session.id)
         fresh = self._fresh(session)
         extra = {"session": session.id, "reason": reason, "files": str(directory or ""), "fresh": fresh.id}
         log.error("session set aside", extra=extra)
@@ -89,12 +83,12 @@ class Aside:
                 conversation=session.conversation,
             )
             sessions.set_provider(self.db, fresh.id, session.provider)
-            self.directories.create(fresh.id)
-        self.due.settle(session.id, None)
+            self.mailbox.directories.create(fresh.id)
+        self.mailbox.due.settle(session.id, None)
         return fresh
 
     def _kept(self, session: Session) -> Kept:
-        layout = self.directories.layout(session.id)
+        layout = self.mailbox.directories.layout(session.id)
         try:
             with contextlib.closing(session_files.open_writable(layout.inbound_db)) as db:
                 routing, pending = inbound.routing(db), inbound.unfinished(db)
@@ -117,7 +111,7 @@ class Aside:
         """Take along what came with messages that go along; only the host ever wrote there."""
         if directory is None:
             return
-        inbox = self.directories.layout(fresh.id).inbox
+        inbox = self.mailbox.directories.layout(fresh.id).inbox
         for message in kept.waiting or ():
             folder = directory / "in" / INBOX / message.id
             if folder.is_dir():
@@ -130,13 +124,15 @@ class Aside:
         carried = [message for message in waiting if message.tries < TRIES_AT_MOST]
         if not carried:
             return given_up
-        with self.due.writing(fresh.id):
-            await self.inboxes.append(fresh.id, [_again(message) for message in carried], Addresses(kept.routing))
+        with self.mailbox.due.writing(fresh.id):
+            await self.mailbox.inboxes.append(
+                fresh.id, [_again(message) for message in carried], Addresses(kept.routing)
+            )
             now = clock.now_text()
             for message in carried:
                 if message.status is Status.PENDING and message.trigger:
                     at = max(message.process_after or now, now)
-                    await self.inboxes.postpone(fresh.id, message.id, tries=message.tries + 1, process_after=at)
+                    await self.mailbox.inboxes.postpone(fresh.id, message.id, tries=message.tries + 1, process_after=at)
         return given_up
 
     def _tell(self, session: Session, kept: Kept, given_up: Sequence[InboundMessage]) -> None:

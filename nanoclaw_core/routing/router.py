@@ -31,9 +31,7 @@ from nanoclaw_core.descriptors.votes import Admission, Vote
 from nanoclaw_core.errors import NanoclawError
 from nanoclaw_core.ids import SessionId, UserId, new_id, user_id
 from nanoclaw_core.mailbox import attachments
-from nanoclaw_core.mailbox.directories import SessionDirectories
-from nanoclaw_core.mailbox.due import DueMarks
-from nanoclaw_core.mailbox.inbox import Inboxes
+from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.routing import commands, conversations, engage
 from nanoclaw_core.routing.engage import Engagement
@@ -82,9 +80,7 @@ class Router:
 
     db: apsw.Connection
     plugins: Plugins
-    directories: SessionDirectories
-    inboxes: Inboxes
-    due: DueMarks
+    mailbox: Mailbox
     authority: Authority
     attachment_bytes: int
     wake: Callable[[SessionId], None]
@@ -194,7 +190,7 @@ class Router:
 
         def session() -> Session:
             return conversations.find_or_create(
-                self.db, self.directories, wiring.agent_group_id, event.room, mode, event.address.thread
+                self.db, self.mailbox.directories, wiring.agent_group_id, event.room, mode, event.address.thread
             )
 
         await self._store_in(session, event, answers=answers)
@@ -211,9 +207,9 @@ class Router:
             await self._store(session(), event, answers=answers)
 
     async def _store(self, session: Session, event: Event, *, answers: bool) -> None:
-        with self.due.writing(session.id) if answers else contextlib.nullcontext():
+        with self.mailbox.due.writing(session.id) if answers else contextlib.nullcontext():
             about = conversations.addresses_of(session, event.address, event.room.name)
-            await self.inboxes.append(session.id, [self._row(session, event, answers=answers)], about)
+            await self.mailbox.inboxes.append(session.id, [self._row(session, event, answers=answers)], about)
         log.info("message routed", extra={"session": session.id, "wakes": answers})
         self.plugins.notify(
             "nanoclaw_message_routed",
@@ -228,7 +224,7 @@ class Router:
     def _row(self, session: Session, event: Event, *, answers: bool) -> NewInbound:
         files: list[dict[str, Any]] = []
         if event.inbound.attachments:
-            incoming = self.directories.layout(session.id).incoming
+            incoming = self.mailbox.directories.layout(session.id).incoming
             limit = self.attachment_bytes
             files = attachments.store(incoming, event.row_id, event.inbound.attachments, limit_bytes=limit)
         return NewInbound(

@@ -16,7 +16,7 @@ from attrs import define, field
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.aside import Aside
 from nanoclaw_core.mailbox.damage import find_damage
-from nanoclaw_core.mailbox.directories import SessionDirectories
+from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.store import sessions
 from nanoclaw_core.store.sessions import Session
 
@@ -34,7 +34,7 @@ class Mending:
     """
 
     db: apsw.Connection
-    directories: SessionDirectories
+    mailbox: Mailbox
     aside: Aside
     retire: Callable[[SessionId, str], Awaitable[None]]
     resume: Callable[[SessionId], None]
@@ -69,7 +69,7 @@ class Mending:
             return False
         if session_id in self._under_way:
             return True
-        layout = self.directories.layout(session_id)
+        layout = self.mailbox.directories.layout(session_id)
         reason = await asyncio.to_thread(find_damage, layout, session) or beyond_hope
         if reason and session_id not in self._under_way:
             task = self._under_way[session_id] = asyncio.create_task(self._set_aside(session, reason))

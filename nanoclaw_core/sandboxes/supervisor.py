@@ -30,11 +30,8 @@ from nanoclaw_core.descriptors.runtimes import Sandbox, SandboxExit
 from nanoclaw_core.descriptors.services import Door, Gateway
 from nanoclaw_core.errors import PLUGIN_TROUBLE, NanoclawError, SandboxRefused
 from nanoclaw_core.ids import SessionId
-from nanoclaw_core.mailbox.directories import SessionDirectories
-from nanoclaw_core.mailbox.due import DueMarks
-from nanoclaw_core.mailbox.inbox import Inboxes
-from nanoclaw_core.mailbox.outbox import NeedsItsRunner, Outboxes
-from nanoclaw_core.mailbox.settlement import Settlement
+from nanoclaw_core.mailbox.mailbox import Mailbox
+from nanoclaw_core.mailbox.outbox import NeedsItsRunner
 from nanoclaw_core.sandboxes.preparation import Preparation, write_runner_config
 from nanoclaw_core.sandboxes.stuck import pause_before_retry
 from nanoclaw_core.settings import CoreSettings
@@ -85,11 +82,7 @@ class Supervisor:
     """
 
     db: apsw.Connection
-    directories: SessionDirectories
-    inboxes: Inboxes
-    outboxes: Outboxes
-    due: DueMarks
-    settlement: Settlement
+    mailbox: Mailbox
     preparation: Preparation
     gateway: Gateway | None
     pump: Pump
@@ -164,8 +157,8 @@ class Supervisor:
 
     async def restart(self, session_id: SessionId, note: str) -> None:
         """End a session's sandbox and have a fresh one read a note, which the old one cannot take (I5)."""
-        with self.due.writing(session_id):
-            await self.inboxes.append(session_id, [note_row(note, wakes=True)])
+        with self.mailbox.due.writing(session_id):
+            await self.mailbox.inboxes.append(session_id, [note_row(note, wakes=True)])
         await self.stop(session_id, "restart")
         self.wake(session_id)
 
@@ -232,7 +225,7 @@ class Supervisor:
         is_hopeless = self._failed_starts[session_id] >= UNREADABLE_LIVES
         if trouble is not None and await self.damaged(session_id, trouble if is_hopeless else ""):
             return None
-        due_at = self.settlement.mark(session_id)
+        due_at = self.mailbox.mark(session_id)
         if session_id in self._again:
             self._again.discard(session_id)
             return self._failure_pause(session_id)
@@ -245,7 +238,7 @@ class Supervisor:
         """Start a sandbox and wait for its end; False where the session was closed, and its files may be gone."""
         session = sessions.get(self.db, session_id)
         if session is None or session.status != "active":
-            self.due.settle(session_id, None)
+            self.mailbox.due.settle(session_id, None)
             return False
         self.status(session_id, "starting a sandbox")
         current = await self._start(session)
@@ -262,7 +255,7 @@ class Supervisor:
         return True
 
     async def _start(self, session: Session) -> Running:
-        files = self.directories.reopen(session.id)
+        files = self.mailbox.directories.reopen(session.id)
         plan = await self.preparation.plan(session, files)
         write_runner_config(files.config, plan.config)
         bell = Bell(files.bell, on_ring=partial(self.pump.rang, session.id))
@@ -315,7 +308,7 @@ class Supervisor:
         try:
             if not current.is_drained:  # what it says is done may rest on what nobody could read
                 raise NeedsItsRunner("what it wrote last cannot be read")
-            await self.settlement.settle(session_id)
+            await self.mailbox.settle(session_id)
             if died or (current.ending and current.blames_messages):
                 await self._count_tries(session_id)
         except UNREADABLE as error:
@@ -325,12 +318,12 @@ class Supervisor:
             self._failed_starts[session_id] += 1
             self._again.add(session_id)  # a fresh runner repairs its file (⚠25)
         finally:
-            self.outboxes.release(session_id)
+            self.mailbox.outboxes.release(session_id)
 
     async def _count_tries(self, session_id: SessionId) -> None:
         """Postpone what the sandbox died over, and give up what it died over too often, telling people (⚠42)."""
-        claimed = {claim.message_id for claim in self.outboxes.claims(session_id)}
-        waiting = inbound.waiting(self.inboxes.read(session_id), clock.now_text())
+        claimed = {claim.message_id for claim in self.mailbox.outboxes.claims(session_id)}
+        waiting = inbound.waiting(self.mailbox.inboxes.read(session_id), clock.now_text())
         blamed = [message for message in waiting if message.id in claimed] or waiting
         for message in blamed:
             pause_s = pause_before_retry(message.tries, self.core.retry_pause_s)
@@ -338,7 +331,7 @@ class Supervisor:
                 await self._give_up(session_id, message)
             else:
                 again_at = clock.to_text(clock.now() + timedelta(seconds=pause_s))
-                await self.inboxes.postpone(
+                await self.mailbox.inboxes.postpone(
                     session_id, message.id, tries=message.tries + 1, process_after=again_at
                 )
 
@@ -352,7 +345,7 @@ class Supervisor:
             once_as=f"given-up-{session_id}-{message.seq}",
         )
         # People are told first: a crash in between must not leave the message both failed and unmentioned (I4).
-        await self.inboxes.set_status(session_id, [(message.id, Status.FAILED)])
+        await self.mailbox.inboxes.set_status(session_id, [(message.id, Status.FAILED)])
 
     async def _start_failed(self, session_id: SessionId, error: BaseException) -> float:
         log.error("sandbox could not be started", exc_info=error)
@@ -373,7 +366,7 @@ class Supervisor:
             return
         self._told[session_id] = text
         try:
-            waiting = inbound.waiting(self.inboxes.read(session_id), clock.now_text())
+            waiting = inbound.waiting(self.mailbox.inboxes.read(session_id), clock.now_text())
         except (apsw.Error, NanoclawError, OSError) as error:
             log.error("session file cannot be read", extra={"error": str(error)})
             return

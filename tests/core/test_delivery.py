@@ -425,6 +425,6 @@ def test_warning_27_looking_at_a_session_without_news_reads_no_old_message(insta
                 await running.channel.texts(count)
             session_id, mark = instance.db.execute("SELECT id, outbound_seq FROM sessions").fetchone()
             machine = running.host.machine
-            return len(machine.outboxes.news(session_id, mark).messages)
+            return len(machine.mailbox.outboxes.news(session_id, mark).messages)
 
     assert asyncio.run(scenario()) == 0

@@ -285,7 +285,7 @@ def test_a_session_that_was_closed_is_worked_on_no_more(instance: Instance, capl
             await supervisor.retire(session.id, "a test")
             sessions.close(instance.db, session.id)
             (instance.places.home / "sessions" / session.id).rename(instance.places.home / "away")
-            running.host.machine.inboxes.release(session.id)
+            running.host.machine.mailbox.inboxes.release(session.id)
             supervisor.wake(session.id)
             await until(lambda: f"session {session.id}" not in {task.get_name() for task in asyncio.all_tasks()})
 

@@ -40,7 +40,7 @@ async def sleeps(runner: FakeRunner) -> int:
 
 
 def has_claimed(machine: Machine) -> bool:
-    return any(machine.outboxes.claims(session_id) for session_id in machine.supervisor.running)
+    return any(machine.mailbox.outboxes.claims(session_id) for session_id in machine.supervisor.running)
 
 
 def let_two_minutes_pass(machine: Machine) -> None:
@@ -51,7 +51,9 @@ def let_two_minutes_pass(machine: Machine) -> None:
 def tries(instance: Instance, machine: Machine) -> list[int]:
     sessions = [session_id for (session_id,) in instance.db.execute("SELECT id FROM sessions")]
     return [
-        tries for one in sessions for (tries,) in machine.inboxes.read(one).execute("SELECT tries FROM messages_in")
+        tries
+        for one in sessions
+        for (tries,) in machine.mailbox.inboxes.read(one).execute("SELECT tries FROM messages_in")
     ]
 
 
@@ -75,7 +77,7 @@ def test_a_sandbox_that_says_it_is_idle_and_takes_no_message_is_ended_and_a_fres
             await running.channel.say("hi")
             machine = running.host.machine
             await until(lambda: machine.supervisor.running)
-            await until(lambda: all(machine.outboxes.state(one) for one in machine.supervisor.running))
+            await until(lambda: all(machine.mailbox.outboxes.state(one) for one in machine.supervisor.running))
             await machine.sweeper.once()
             assert len(running.runtime.specs) == 1
             let_two_minutes_pass(machine)

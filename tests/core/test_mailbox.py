@@ -29,7 +29,7 @@ def test_invariant_12_a_message_that_failed_is_logged_with_its_correlation_id_an
             return receipt.correlation_id
 
     ended = asyncio.Event()
-    caplog.set_level(logging.WARNING, logger="nanoclaw_core.mailbox.settlement")
+    caplog.set_level(logging.WARNING, logger="nanoclaw_core.mailbox.mailbox")
     correlation_id = asyncio.run(scenario())
     [line] = [record for record in caplog.records if record.message == "message failed"]
     assert line.correlation == correlation_id

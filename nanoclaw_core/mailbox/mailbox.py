@@ -1,6 +1,6 @@
-"""Bringing inbound.db up to date with what runners acknowledged.
+"""The mailbox: the files of all sessions as the host works with them, and bringing inbound.db up to date.
 
-Not done message by message: a runner knows what it has done, so this costs one commit for many messages, when a sandbox
+What runners acknowledged is not copied message by message: a runner knows what it has done, so this costs one commit for many messages, when a sandbox
 ends, when the sweep comes by, and when a burst has piled up.
 """
 
@@ -17,6 +17,7 @@ from nanoclaw_wire.inbound import Status
 from nanoclaw_wire.outbound import AckStatus
 
 from nanoclaw_core.ids import SessionId
+from nanoclaw_core.mailbox.directories import SessionDirectories
 from nanoclaw_core.mailbox.due import DueMarks
 from nanoclaw_core.mailbox.inbox import Inboxes
 from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE, Outboxes
@@ -27,13 +28,35 @@ _STATUS = {AckStatus.COMPLETED: Status.COMPLETED, AckStatus.FAILED: Status.FAILE
 
 
 @frozen(kw_only=True)
-class Settlement:
-    """Settles sessions."""
+class Mailbox:
+    """All sessions' files, and the marks in the central database that belong to them."""
 
     db: apsw.Connection
+    directories: SessionDirectories
     inboxes: Inboxes
     outboxes: Outboxes
     due: DueMarks
+
+    @classmethod
+    def of(cls, db: apsw.Connection, directories: SessionDirectories, *, file_bytes: int) -> Mailbox:
+        """Return the mailbox of a host; `file_bytes` bounds the files of one outgoing message together."""
+        return cls(
+            db=db,
+            directories=directories,
+            inboxes=Inboxes(directories),
+            outboxes=Outboxes(directories, file_bytes=file_bytes),
+            due=DueMarks(db),
+        )
+
+    def release(self, session_id: SessionId) -> None:
+        """Close a session's files; what is needed again is opened again."""
+        self.inboxes.release(session_id)
+        self.outboxes.release(session_id)
+
+    def close(self) -> None:
+        """Close all files."""
+        self.inboxes.close()
+        self.outboxes.close()
 
     async def settle(self, session_id: SessionId) -> str | None:
         """Copy new acknowledgements, and return when the session next needs a sandbox (None: nothing waits).
