@@ -1,7 +1,7 @@
 """The mailbox: the files of all sessions as the host works with them, and bringing inbound.db up to date.
 
-What runners acknowledged is not copied message by message: a runner knows what it has done, so this costs one commit for many messages, when a sandbox
-ends, when the sweep comes by, and when a burst has piled up.
+What runners acknowledged is not copied message by message: a runner knows what it has done, so this costs one commit
+for many messages, when a sandbox ends, when the sweep comes by, and when a burst has piled up.
 """
 
 from __future__ import annotations
