@@ -55,12 +55,10 @@ class ControlServer:
             while True:
                 async with asyncio.timeout(IDLE_S):
                     line = await reader.readuntil(b"\n")
-                answer = await self._answer(line)
-                writer.write(json.dumps(answer.as_json_object()).encode() + b"\n")
+                writer.write((await self._answer(line)).as_line())
                 await writer.drain()
         except asyncio.LimitOverrunError:
-            refusal = _bad_frame(f"longer than {LINE_BYTES} bytes")
-            writer.write(json.dumps(refusal.as_json_object()).encode() + b"\n")
+            writer.write(_bad_frame(f"longer than {LINE_BYTES} bytes").as_line())
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
             pass  # the client went away, or said nothing for a while
         finally:

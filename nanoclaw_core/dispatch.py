@@ -38,9 +38,7 @@ class Dispatch:
     async def answer(self, request: Request, caller: Caller) -> Answer:
         """Do what was asked, or say why not; never raises."""
         try:
-            data = await self._run(request, caller)
-            json.dumps(data, allow_nan=False)
-            return Answer(id=request.id, ok=True, data=data)
+            return Answer(id=request.id, ok=True, data=await self._run(request, caller))
         except NanoclawError as error:
             return Answer(id=request.id, ok=False, code=_code(error), message=str(error))
         except PLUGIN_TROUBLE as error:  # the frame fence: a verb is a plugin's code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import Enum
 from typing import Any
 
@@ -57,3 +58,11 @@ class Answer:
             return {"id": self.id, "ok": True, "data": self.data}
         code = (self.code or Code.HANDLER_ERROR).value
         return {"id": self.id, "ok": False, "error": {"code": code, "message": self.message or ""}}
+
+    def as_line(self) -> bytes:
+        """Return the wire form as one line; data that is no JSON becomes a handler error, so that there is an answer."""
+        try:
+            return json.dumps(self.as_json_object(), allow_nan=False).encode() + b"\n"
+        except (TypeError, ValueError, RecursionError) as error:
+            why = f"what the verb returned is no JSON: {error}"
+            return Answer(id=self.id, ok=False, code=Code.HANDLER_ERROR, message=why).as_line()
