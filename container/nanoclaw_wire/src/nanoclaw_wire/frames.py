@@ -60,7 +60,7 @@ class Answer:
         return {"id": self.id, "ok": False, "error": {"code": code, "message": self.message or ""}}
 
     def as_line(self) -> bytes:
-        """Return the wire form as one line; data that is no JSON becomes a handler error, so that there is an answer."""
+        """Return the wire form as one line; data that is no JSON makes a handler error, so that there is an answer."""
         try:
             return json.dumps(self.as_json_object(), allow_nan=False).encode() + b"\n"
         except (TypeError, ValueError, RecursionError) as error:
