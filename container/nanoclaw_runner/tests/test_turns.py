@@ -32,6 +32,19 @@ def test_a_message_is_answered_where_it_came_from(tmp_path):
     asyncio.run(run())
 
 
+def test_answers_go_out_while_much_more_still_waits_to_be_told(tmp_path):
+    async def run():
+        async with HostSide(tmp_path, options=ECHO, max_messages_per_prompt=1) as host:
+            messages = [host.say(str(number)) for number in range(60)]
+            await host.start()
+            await host.settled(*messages)
+            order = [line["message"] for line in host.log() if line["message"] in ("message pushed", "turn ended")]
+            second_answer = order.index("turn ended", order.index("turn ended") + 1)
+            assert "message pushed" in order[second_answer:]
+
+    asyncio.run(run())
+
+
 def test_without_a_bell_polling_is_enough(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=ECHO, with_bell=False) as host:

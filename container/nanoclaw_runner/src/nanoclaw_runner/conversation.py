@@ -175,6 +175,7 @@ class Conversation:
                 await session.bell.wait(self._patience_s())
             elif batch.command is None:
                 await self._tell(batch)
+                await asyncio.sleep(0)  # answers have their turn, too, however much still waits to be told
             else:
                 break  # commands work only as the first input, so the outer loop takes this one
         await (self._abort() if session.stopping.is_set() else self._end())
