@@ -39,6 +39,7 @@ from nanoclaw_core.verbs import CORE, core_verbs
 
 log = logging.getLogger(__name__)
 REAP_TIMEOUT_S = 15.0
+REAP_SAID_AFTER_S = 1.0  # as a rule it takes milliseconds; who looks at a start wants to know by now what it waits for
 ContextOf = Callable[[str], PluginContext]
 
 
@@ -267,6 +268,8 @@ class Host:
         await machine.sweeper.once()
 
     async def _reap(self, name: str, runtime: RuntimeAdapter) -> None:
+        slow = partial(log.warning, "no sandbox starts before this runtime has answered", extra={"runtime": name})
+        saying = asyncio.get_running_loop().call_later(REAP_SAID_AFTER_S, slow)
         try:
             async with asyncio.timeout(REAP_TIMEOUT_S):
                 ended = await runtime.reap()
@@ -276,6 +279,8 @@ class Host:
             log.info("no left-over sandboxes looked for", extra={"runtime": name, "reason": str(error)})
         except PLUGIN_TROUBLE:  # the run fence: an engine that does not answer stops only its own sandboxes
             log.exception("left-over sandboxes could not be ended", extra={"runtime": name})
+        finally:
+            saying.cancel()
 
     def _spawn(self, work: Any) -> None:
         self._tasks.append(asyncio.create_task(work))

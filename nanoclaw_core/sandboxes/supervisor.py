@@ -189,6 +189,8 @@ class Supervisor:
         """Keep a sandbox running as long as the session has something to do."""
         with logs.context(session=session_id):
             try:
+                if not self.ready.is_set():
+                    self.status(session_id, "clearing away what an earlier host left")
                 await self.ready.wait()
                 while not self._is_closing:
                     pause_s = await self._one_life_or_pause(session_id)

@@ -273,6 +273,27 @@ def test_warning_25_runners_that_are_killed_before_they_repair_do_not_make_a_ses
     assert set_aside_before(instance.places.home / "sessions") == []
 
 
+def test_a_host_that_waits_for_a_runtime_says_so_to_people_and_to_the_operator(
+    instance: Instance, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Hanging(ScriptedRuntime):
+        async def reap(self) -> int:
+            await answered.wait()
+            return 0
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=Hanging()) as running:
+            await running.channel.say("hi")
+            await running.channel.status("clearing away what an earlier host left")
+            await until(lambda: "no sandbox starts before this runtime has answered" in caplog.messages)
+            assert running.channel.delivered == []
+            answered.set()
+            return await running.channel.texts(1)
+
+    answered = asyncio.Event()
+    assert asyncio.run(scenario()) == ["echo: hi"]
+
+
 def test_a_session_that_was_closed_is_worked_on_no_more(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
     """A wake that comes while a session is set aside finds its files gone, and must not try for ever."""
 
