@@ -37,9 +37,11 @@ def commands(home: Path, rounds: int) -> Iterator[Figure]:
     with serving(environment) as (process, ready_ms):
         yield Figure(goal=goals.READY, value=ready_ms)
         yield Figure(goal=goals.HOST_MEMORY, value=resident_mb(process.pid))
-        yield Figure(goal=goals.VERB_UP, value=whole(["help"], environment, rounds))
-        yield Figure(goal=goals.VERB_UP_MANY, value=whole(["help"], many, rounds))
+        yield Figure(goal=goals.HELP_UP, value=whole(["help"], environment, rounds))
         yield Figure(goal=goals.DISPATCH, value=asyncio.run(dispatch(home / "run" / "ncl.sock", rounds * 300)))
+    with serving(many):
+        yield Figure(goal=goals.VERB_UP, value=whole(["unused0", "list"], many, rounds))
+        yield Figure(goal=goals.HELP_UP_MANY, value=whole(["help"], many, rounds))
 
 
 def whole(words: Sequence[str], environment: dict[str, str], rounds: int) -> float:
