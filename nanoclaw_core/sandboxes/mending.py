@@ -77,13 +77,14 @@ class Mending:
         return bool(reason)
 
     async def mend(self, session_id: SessionId) -> bool:
-        """Look, and wait until a damaged session was set aside; False where it is not damaged."""
-        if not await self.look(session_id):
-            return False
-        task = self._under_way.get(session_id)
-        if task is not None:
-            await asyncio.wait([task])
-        return True
+        """Look, and wait until a damaged session was set aside; False where it stays the one in use."""
+        if await self.look(session_id):
+            task = self._under_way.get(session_id)
+            if task is not None:
+                await asyncio.wait([task])
+            return True
+        session = sessions.get(self.db, session_id)
+        return session is not None and session.status != "active"  # it was set aside while a message was on its way
 
     async def close(self) -> None:
         """Give up what is under way; the next host finds the same damage."""

@@ -70,8 +70,8 @@ class FakeRunner:
         return [message for message in found if message.id not in done][:limit]
 
     def answer(self, messages: Sequence[InboundMessage], text: str, **more: Any) -> None:
-        """Reply to the last of some messages, acknowledge all, and ring."""
-        last = messages[-1]
+        """Reply to the last of some messages that triggers, acknowledge all, and ring."""
+        last = next((message for message in reversed(messages) if message.trigger), messages[-1])
         where: dict[str, Any] = {"channel": last.channel, "room": last.room, "thread": last.thread}
         self.write({"text": text}, done=messages, **(where | {"in_reply_to": last.id} | more))
 

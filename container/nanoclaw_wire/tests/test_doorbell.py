@@ -176,3 +176,17 @@ def test_rings_for_a_client_that_does_not_read_are_not_kept_without_end(tmp_path
             return heard
 
     assert 0 < asyncio.run(scenario()) < rings_sent
+
+
+def test_invariant_10_a_ring_before_the_host_knows_of_a_connection_is_not_lost(tmp_path: Path) -> None:
+    async def scenario() -> bytes:
+        async with a_bell(tmp_path / "bell.sock") as (bell, _):
+            with socket.socket(socket.AF_UNIX) as line:
+                line.connect(str(tmp_path / "bell.sock"))
+                line.setblocking(False)
+                assert not bell.connected
+                bell.ring()
+                async with asyncio.timeout(WAIT_S):
+                    return await asyncio.get_running_loop().sock_recv(line, 1)
+
+    assert asyncio.run(scenario()) == b"!"

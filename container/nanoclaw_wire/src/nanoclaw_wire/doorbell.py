@@ -67,6 +67,7 @@ class Bell:
             writer.close()
             return
         self._writers.add(writer)
+        writer.write(b"!")  # what was rung between its connecting and here reached nobody
         try:
             self._on_ring()
             await self._hear(reader)
