@@ -44,6 +44,7 @@ CLOSE_S = 5.0  # for all sandboxes together: a host stops within 10 s, whatever 
 UNBELLED_POLL_S = 1.0
 UNREADABLE_LIVES = 3  # so many runners had the chance to repair their file
 KEPT = "Your message is kept, and answered when that is mended."  # what people expect of a message that was taken (I3)
+NOT_NOW = f"The agent cannot be started right now. {KEPT} I keep trying; the log has the reason."
 SOON_S = 120.0  # a message due within this time gets a timer; what is later is found by the sweep
 
 
@@ -230,6 +231,8 @@ class Supervisor:
         due_at = self.mailbox.mark(session_id)
         if session_id in self._again:
             self._again.discard(session_id)
+            if self._failed_starts[session_id] == UNREADABLE_LIVES + 1:  # killed each time: that is no damage
+                await self._tell(session_id, NOT_NOW)
             return self._failure_pause(session_id)
         if due_at is None:
             return None
@@ -353,9 +356,7 @@ class Supervisor:
         log.error("sandbox could not be started", exc_info=error)
         self._failed_starts[session_id] += 1
         if self._failed_starts[session_id] == 2:  # once may be a hiccup; people hear of the second
-            await self._tell(
-                session_id, f"The agent cannot be started right now. {KEPT} I keep trying; the log has the reason."
-            )
+            await self._tell(session_id, NOT_NOW)
         return self._failure_pause(session_id)
 
     def _failure_pause(self, session_id: SessionId) -> float:

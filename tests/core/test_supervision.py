@@ -15,7 +15,7 @@ from nanoclaw_wire import config, inbound, outbound, session_files
 from nanoclaw_wire.outbound import AckStatus
 
 from nanoclaw_core import Address, AlreadyRunning, Host, Readiness, SandboxFailed, SandboxRefused
-from nanoclaw_core.sandboxes.supervisor import UNREADABLE_LIVES
+from nanoclaw_core.sandboxes.supervisor import NOT_NOW, UNREADABLE_LIVES
 from nanoclaw_core.store import agents, sessions
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance, set_aside_before
@@ -267,9 +267,9 @@ def test_warning_25_runners_that_are_killed_before_they_repair_do_not_make_a_ses
     async def scenario() -> list[str]:
         async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
             await running.channel.say("hi")
-            return await running.channel.texts(1)
+            return await running.channel.texts(2)
 
-    assert asyncio.run(scenario()) == ["echo: hi"]
+    assert asyncio.run(scenario()) == [NOT_NOW, "echo: hi"]
     assert set_aside_before(instance.places.home / "sessions") == []
 
 
