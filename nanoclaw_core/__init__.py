@@ -27,7 +27,7 @@ _HOMES = {
     ),
     "hookspecs": "hookimpl",
     "host": "Host",
-    "ids": "ApprovalId DeliveryId GroupId RoomId SessionId UserId WiringId",
+    "ids": "ApprovalId DeliveryId GroupId MessagingGroupId SessionId UserId WiringId",
     "instance": "initialise is_instance",
     "logs": "configure_logs",
     "parts": "installed_sandbox_parts",

@@ -57,7 +57,7 @@ from nanoclaw_core.errors import (
 )
 from nanoclaw_core.hookspecs import hookimpl
 from nanoclaw_core.host import Host
-from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, RoomId, SessionId, UserId, WiringId
+from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, MessagingGroupId, SessionId, UserId, WiringId
 from nanoclaw_core.instance import initialise, is_instance
 from nanoclaw_core.logs import configure_logs
 from nanoclaw_core.parts import installed_sandbox_parts
@@ -70,9 +70,9 @@ __all__ = [
     "Access", "Action", "Address", "Admission", "AlreadyRunning", "ApprovalHandler", "ApprovalId",
     "ApprovalPending", "Attachment", "Caller", "Card", "CardOption", "Channel", "ChannelAdapter",
     "CoreSettings", "DeliveryId", "DeliveryRefused", "DeliveryRequest", "Door", "Forbidden", "Gateway",
-    "GroupId", "Host", "Inbound", "InvalidArguments", "Limits", "Migration", "MigrationError", "Mount",
-    "NanoclawError", "Network", "NotFound", "Outbound", "OutboundFile", "Outcome", "Parameter", "PluginContext",
-    "PluginError", "Plugins", "Provider", "Quoted", "Readiness", "Receipt", "Receive", "Resource", "RoomId",
+    "GroupId", "Host", "Inbound", "InvalidArguments", "Limits", "MessagingGroupId", "Migration", "MigrationError",
+    "Mount", "NanoclawError", "Network", "NotFound", "Outbound", "OutboundFile", "Outcome", "Parameter", "PluginContext",
+    "PluginError", "Plugins", "Provider", "Quoted", "Readiness", "Receipt", "Receive", "Resource",
     "Roster", "RunningService", "Runtime", "RuntimeAdapter", "Sandbox", "SandboxExit", "SandboxFailed",
     "SandboxPart", "SandboxRefused", "SandboxSpec", "Service", "SessionId", "Settings", "SettingsError",
     "ShowsStatus", "ShowsTyping", "Step", "StepKind", "Sweep", "TokenCount", "TransportError", "UnknownCommand",

@@ -7,7 +7,7 @@ from typing import NewType
 
 GroupId = NewType("GroupId", str)
 """An agent group: `ag-` and 12 hex digits."""
-RoomId = NewType("RoomId", str)
+MessagingGroupId = NewType("MessagingGroupId", str)
 """A messaging group: `mg-` and 12 hex digits."""
 WiringId = NewType("WiringId", str)
 """A wiring: `wir-` and 12 hex digits."""

@@ -13,11 +13,11 @@ from attrs import Factory, evolve, field, frozen
 
 from nanoclaw_core.errors import InvalidArguments, NanoclawError
 from nanoclaw_core.settings import FILE_NAME, load_settings
-from nanoclaw_core.store import agents, rooms
+from nanoclaw_core.store import agents, messaging
 from nanoclaw_core.store.agents import AgentGroup, ContainerConfig
 from nanoclaw_core.store.connection import open_central
+from nanoclaw_core.store.messaging import EngageMode, Wiring
 from nanoclaw_core.store.migrations import migrate_core
-from nanoclaw_core.store.rooms import EngageMode, Wiring
 from nanoclaw_core.store.schema import core_migrations
 
 OPERATOR = "terminal:operator"
@@ -151,11 +151,12 @@ def _first_agent(db: apsw.Connection, places: Places, room: tuple[str, str]) -> 
             agents.save_config(db, evolve(agents.config_of(db, group.id), cli_scope="global"))
             created.append(f"agent group {FIRST_GROUP}")
         channel, name = room
-        found = rooms.find(db, *room) or rooms.create(db, channel=channel, room=name, name=channel, is_group=False)
-        if not rooms.wirings_of(db, found.id):
+        found = messaging.find(db, *room)
+        found = found or messaging.create(db, channel=channel, room=name, name=channel, is_group=False)
+        if not messaging.wirings_of(db, found.id):
             wiring = Wiring(
                 messaging_group_id=found.id, agent_group_id=group.id, engage_mode=EngageMode.PATTERN, engage_pattern="."
             )
-            rooms.wire(db, wiring)
+            messaging.wire(db, wiring)
             created.append(f"wiring of the {channel}")
     return created

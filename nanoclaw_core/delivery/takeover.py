@@ -20,7 +20,7 @@ from nanoclaw_core.descriptors.votes import DeliveryRequest
 from nanoclaw_core.errors import Forbidden
 from nanoclaw_core.ids import DeliveryId, SessionId
 from nanoclaw_core.mailbox.mailbox import Mailbox
-from nanoclaw_core.store import deliveries, rooms, sessions
+from nanoclaw_core.store import deliveries, messaging, sessions
 from nanoclaw_core.store.deliveries import Delivery, DeliveryStatus
 from nanoclaw_core.store.sessions import Session
 
@@ -120,7 +120,7 @@ class Takeover:
         address = Address(message.channel, message.room, message.thread)
         if self._is_own(session, address):
             return
-        if rooms.find(self.db, address.channel, address.room) is None:
+        if messaging.find(self.db, address.channel, address.room) is None:
             raise Forbidden("the room is not one that this host knows")
         self.check_delivery(
             DeliveryRequest(session_id=session.id, agent_group_id=session.agent_group_id, address=address)
@@ -128,7 +128,7 @@ class Takeover:
 
     def _is_own(self, session: Session, address: Address) -> bool:
         if session.messaging_group_id is not None:
-            own = rooms.get(self.db, session.messaging_group_id)
+            own = messaging.get(self.db, session.messaging_group_id)
             if own is not None and (own.channel, own.room) == (address.channel, address.room):
                 return True
         # An agent-shared session answers wherever it was spoken to; the host alone wrote those rows.

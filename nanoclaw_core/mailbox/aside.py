@@ -21,7 +21,7 @@ from nanoclaw_core.descriptors.messages import Address
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.inbox import Addresses
 from nanoclaw_core.mailbox.mailbox import Mailbox
-from nanoclaw_core.store import deliveries, rooms, sessions
+from nanoclaw_core.store import deliveries, messaging, sessions
 from nanoclaw_core.store.sessions import Session
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class Aside:
         return Kept(routing=routing, waiting=waiting)
 
     def _last_routing(self, session: Session) -> Routing:
-        room = rooms.get(self.db, session.messaging_group_id) if session.messaging_group_id else None
+        room = messaging.get(self.db, session.messaging_group_id) if session.messaging_group_id else None
         if room is not None:
             return Routing(channel=room.channel, room=room.room, thread=session.thread)
         last = deliveries.last_address(self.db, session.id)

@@ -8,11 +8,11 @@ import apsw
 from nanoclaw_wire.inbound import Destination, Routing
 
 from nanoclaw_core.descriptors.messages import Address
-from nanoclaw_core.ids import GroupId, RoomId
+from nanoclaw_core.ids import GroupId, MessagingGroupId
 from nanoclaw_core.mailbox.directories import SessionDirectories
 from nanoclaw_core.mailbox.inbox import Addresses
 from nanoclaw_core.store import sessions
-from nanoclaw_core.store.rooms import MessagingGroup, SessionMode, Wiring
+from nanoclaw_core.store.messaging import MessagingGroup, SessionMode, Wiring
 from nanoclaw_core.store.sessions import Session
 
 AGENT_CONVERSATION = "agent"
@@ -25,7 +25,7 @@ def effective_mode(wiring: Wiring, *, has_threads: bool, is_group: bool) -> Sess
     return wiring.session_mode
 
 
-def conversation_key(mode: SessionMode, room_id: RoomId, thread: str | None) -> str:
+def conversation_key(mode: SessionMode, room_id: MessagingGroupId, thread: str | None) -> str:
     """Return what makes a conversation one among an agent group's sessions."""
     if mode is SessionMode.AGENT_SHARED:
         return AGENT_CONVERSATION

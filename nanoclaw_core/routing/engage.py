@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-from nanoclaw_core.store.rooms import EngageMode, IgnoredPolicy, Wiring
+from nanoclaw_core.store.messaging import EngageMode, IgnoredPolicy, Wiring
 
 
 class Engagement(Enum):

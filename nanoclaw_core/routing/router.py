@@ -35,8 +35,8 @@ from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.routing import commands, conversations, engage
 from nanoclaw_core.routing.engage import Engagement
-from nanoclaw_core.store import rooms
-from nanoclaw_core.store.rooms import Drop, EngageMode, MessagingGroup, Wiring
+from nanoclaw_core.store import messaging
+from nanoclaw_core.store.messaging import Drop, EngageMode, MessagingGroup, Wiring
 from nanoclaw_core.store.sessions import Session
 
 log = logging.getLogger(__name__)
@@ -111,19 +111,19 @@ class Router:
 
     def _room(self, address: Address, inbound: Inbound) -> MessagingGroup | None:
         db = self.db
-        room = rooms.find(db, address.channel, address.room)
+        room = messaging.find(db, address.channel, address.room)
         if room is None and inbound.is_mention:
-            room = rooms.create(
+            room = messaging.create(
                 db, channel=address.channel, room=address.room, name=inbound.room_name, is_group=inbound.is_group
             )
         elif room is not None and inbound.room_name and inbound.room_name != room.name:
-            rooms.rename(db, room.id, inbound.room_name)
+            messaging.rename(db, room.id, inbound.room_name)
         if room is None:
             self.plugins.notify("nanoclaw_room_unknown", address=address, mentioned=False)
         return room
 
     async def _route_in(self, channel: Channel, event: Event) -> Receipt:
-        wirings = rooms.wirings_of(self.db, event.room.id)
+        wirings = messaging.wirings_of(self.db, event.room.id)
         if not wirings:
             return self._nobody_wired(event)
         fates: list[tuple[Fate, str]] = []
@@ -144,7 +144,7 @@ class Router:
 
     async def _at_wiring(self, channel: Channel, wiring: Wiring, event: Event) -> tuple[Fate, str]:
         thread = event.address.thread
-        sticky = wiring.engage_mode is EngageMode.MENTION_STICKY and rooms.is_sticky(self.db, wiring.id, thread)
+        sticky = wiring.engage_mode is EngageMode.MENTION_STICKY and messaging.is_sticky(self.db, wiring.id, thread)
         engagement = engage.decide(
             wiring, text=event.inbound.text, is_mention=event.inbound.is_mention, is_sticky=sticky
         )
@@ -155,7 +155,7 @@ class Router:
             return Fate.REFUSED, refusal
         answers = engagement is Engagement.ANSWER
         if answers and event.inbound.is_mention and wiring.engage_mode is EngageMode.MENTION_STICKY and not sticky:
-            rooms.make_sticky(self.db, wiring.id, thread)
+            messaging.make_sticky(self.db, wiring.id, thread)
         return await self._into_session(channel, wiring, event, answers=answers)
 
     def _refusal(self, wiring: Wiring, event: Event, engagement: Engagement) -> str:
@@ -185,7 +185,7 @@ class Router:
             self.say(event.address, denial, event.correlation_id)
             return Fate.REFUSED, denial
         if event.user is not None:
-            rooms.see_user(self.db, event.user, channel.name, event.inbound.sender_name)
+            messaging.see_user(self.db, event.user, channel.name, event.inbound.sender_name)
         mode = conversations.effective_mode(wiring, has_threads=channel.has_threads, is_group=event.room.is_group)
 
         def session() -> Session:
@@ -250,7 +250,7 @@ class Router:
             reason=reason,
             agent_group_id=group_id,
         )
-        rooms.record_drop(self.db, drop)
+        messaging.record_drop(self.db, drop)
 
 
 def _receipt(event: Event, fates: list[tuple[Fate, str]]) -> Receipt:

@@ -209,7 +209,7 @@ class Preparation:
             skills=None if isinstance(config.skills, str) else list(config.skills),
             mcp_servers={name: cattrs.structure(raw, McpServer) for name, raw in config.mcp_servers.items()},
             gateway_port=0 if upstreams else None,
-            idle_exit_s=self.settings.core.idle_stop_s,
+            idle_stop_s=self.settings.core.idle_stop_s,
         )
 
 

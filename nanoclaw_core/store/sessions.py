@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import apsw
-from attrs import frozen
+from attrs import field, frozen
 from nanoclaw_wire import clock
 
-from nanoclaw_core.ids import GroupId, RoomId, SessionId, new_id
+from nanoclaw_core.ids import GroupId, MessagingGroupId, SessionId, new_id
 from nanoclaw_core.store.connection import insert, row
 
 
@@ -26,9 +26,9 @@ class Session:
             session.
     """
 
-    id: SessionId
+    id: SessionId = field(factory=lambda: SessionId(new_id("ses")))
     agent_group_id: GroupId
-    messaging_group_id: RoomId | None
+    messaging_group_id: MessagingGroupId | None
     thread: str | None
     conversation: str
     provider: str | None = None
@@ -36,7 +36,7 @@ class Session:
     outbound_seq: int = 0
     acknowledged_revision: int = 0
     due_at: str | None = None
-    created_at: str = ""
+    created_at: str = field(factory=clock.now_text)
 
 
 def find(db: apsw.Connection, group_id: GroupId, conversation: str) -> Session | None:
@@ -54,7 +54,7 @@ def create(
     db: apsw.Connection,
     *,
     agent_group_id: GroupId,
-    messaging_group_id: RoomId | None,
+    messaging_group_id: MessagingGroupId | None,
     thread: str | None,
     conversation: str,
 ) -> Session:
@@ -64,12 +64,10 @@ def create(
         apsw.ConstraintError: The conversation has an active one already.
     """
     made = Session(
-        id=SessionId(new_id("ses")),
         agent_group_id=agent_group_id,
         messaging_group_id=messaging_group_id,
         thread=thread,
         conversation=conversation,
-        created_at=clock.now_text(),
     )
     insert(db, "sessions", made)
     return made

@@ -10,10 +10,10 @@ from attrs import define, evolve
 from nanoclaw_core.instance import Places, create_agent_group, open_database
 from nanoclaw_core.mailbox.aside import MARK
 from nanoclaw_core.settings import CoreSettings, Settings
-from nanoclaw_core.store import agents, rooms
+from nanoclaw_core.store import agents, messaging
 from nanoclaw_core.store.agents import AgentGroup
 from nanoclaw_core.store.connection import rows
-from nanoclaw_core.store.rooms import EngageMode, MessagingGroup, Wiring
+from nanoclaw_core.store.messaging import EngageMode, MessagingGroup, Wiring
 from nanoclaw_core.store.sessions import Session
 
 
@@ -39,7 +39,7 @@ class Instance:
         **wiring: object,
     ) -> Wiring:
         """Wire a room to an agent group, making either where it is missing; engages for everything unless told."""
-        found = rooms.find(self.db, channel, room) or rooms.create(
+        found = messaging.find(self.db, channel, room) or messaging.create(
             self.db, channel=channel, room=room, name=None, is_group=is_group
         )
         defaults: dict[str, object] = {"engage_mode": EngageMode.PATTERN, "engage_pattern": "."}
@@ -50,7 +50,7 @@ class Instance:
             agent_group_id=self.group(folder).id,
             **(defaults | wiring),  # type: ignore[arg-type]
         )
-        rooms.wire(self.db, made)
+        messaging.wire(self.db, made)
         return made
 
     def group(self, folder: str = "agent") -> AgentGroup:
@@ -68,7 +68,7 @@ class Instance:
 
     def room(self, room: str = "room", channel: str = "recorder") -> MessagingGroup:
         """Return a messaging group that must exist."""
-        found = rooms.find(self.db, channel, room)
+        found = messaging.find(self.db, channel, room)
         assert found is not None, f"no messaging group for {channel} {room}"
         return found
 

@@ -7,8 +7,8 @@ import pytest
 
 from nanoclaw_core import InvalidArguments, NanoclawError, SettingsError, load_settings
 from nanoclaw_core.instance import OPERATOR, Places, create_agent_group, initialise, is_instance, open_database
-from nanoclaw_core.store import agents, rooms
-from nanoclaw_core.store.rooms import EngageMode
+from nanoclaw_core.store import agents, messaging
+from nanoclaw_core.store.messaging import EngageMode
 from nanoclaw_core.testing.instance import Instance
 
 
@@ -19,9 +19,9 @@ def test_a_first_instance_has_an_agent_its_terminal_and_an_owner(tmp_path: Path)
     db = open_database(places)
     group = agents.by_folder(db, "main")
     assert group is not None
-    room = rooms.find(db, "terminal", "local")
+    room = messaging.find(db, "terminal", "local")
     assert room is not None
-    (wiring,) = rooms.wirings_of(db, room.id)
+    (wiring,) = messaging.wirings_of(db, room.id)
     assert (wiring.agent_group_id, wiring.engage_mode, wiring.engage_pattern) == (group.id, EngageMode.PATTERN, ".")
     assert agents.config_of(db, group.id).cli_scope == "global"
     db.close()
@@ -49,7 +49,7 @@ def test_a_room_that_wrote_before_there_was_an_agent_is_wired(tmp_path: Path) ->
     places = Places(home=tmp_path)
     places.make()
     db = open_database(places)
-    rooms.create(db, channel="terminal", room="local", name="terminal", is_group=False)
+    messaging.create(db, channel="terminal", room="local", name="terminal", is_group=False)
     db.close()
     assert initialise(tmp_path, environment={}) == ["agent group main", "wiring of the terminal"]
 

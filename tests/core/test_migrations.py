@@ -9,10 +9,10 @@ import pytest
 
 from nanoclaw_core import InvalidArguments, Migration, MigrationError
 from nanoclaw_core.ids import GroupId, SessionId
-from nanoclaw_core.store import agents, rooms, sessions
+from nanoclaw_core.store import agents, messaging, sessions
 from nanoclaw_core.store.connection import open_central
+from nanoclaw_core.store.messaging import EngageMode, Wiring
 from nanoclaw_core.store.migrations import migrate_core, migrate_plugin, refuse_nested_prefixes, table_prefix
-from nanoclaw_core.store.rooms import EngageMode, Wiring
 from nanoclaw_core.store.schema import core_migrations
 from nanoclaw_core.testing.instance import Instance
 
@@ -251,15 +251,15 @@ def test_a_room_is_wired_to_an_agent_once(bare_instance: Instance, wiring: Wirin
 
 def test_a_room_exists_once(bare_instance: Instance, wiring: Wiring) -> None:
     with pytest.raises(apsw.ConstraintError):
-        rooms.create(bare_instance.db, channel="recorder", room="room", name=None, is_group=False)
+        messaging.create(bare_instance.db, channel="recorder", room="room", name=None, is_group=False)
 
 
 def test_warning_18_rows_that_nobody_wrote_and_rows_without_an_agent_are_counted_not_repeated(
     bare_instance: Instance,
 ) -> None:
-    drop = rooms.Drop(channel="c", room="r", sender="", sender_name=None, reason="stranger")
+    drop = messaging.Drop(channel="c", room="r", sender="", sender_name=None, reason="stranger")
     for _ in range(3):
-        rooms.record_drop(bare_instance.db, drop)
+        messaging.record_drop(bare_instance.db, drop)
     assert bare_instance.db.execute("SELECT count FROM dropped_messages").fetchall() == [(3,)]
 
 

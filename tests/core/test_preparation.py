@@ -54,7 +54,7 @@ def test_what_was_chosen_for_the_model_reaches_the_runner(instance: Instance) ->
 def test_where_nothing_was_chosen_the_settings_and_the_provider_decide(instance: Instance) -> None:
     spec, config = sandbox_of(instance)
     assert (config.model, config.effort, config.assistant_name) == (None, None, "Agent")
-    assert (config.max_messages_per_prompt, config.skills, config.idle_exit_s) == (10, None, 1800.0)
+    assert (config.max_messages_per_prompt, config.skills, config.idle_stop_s) == (10, None, 1800.0)
     assert (spec.network, spec.image, spec.limits.pids) == (Network.GATEWAY, None, 1024)
 
 

@@ -10,8 +10,8 @@ from nanoclaw_wire import inbound, session_files
 from nanoclaw_wire.inbound import InboundMessage, Routing
 
 from nanoclaw_core import Attachment, Inbound, InvalidArguments, Outcome, Receipt, Roster, UserId, hookimpl
-from nanoclaw_core.store import rooms, sessions
-from nanoclaw_core.store.rooms import EngageMode, IgnoredPolicy, SessionMode
+from nanoclaw_core.store import messaging, sessions
+from nanoclaw_core.store.messaging import EngageMode, IgnoredPolicy, SessionMode
 from nanoclaw_core.store.sessions import Session
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance
@@ -66,7 +66,7 @@ def test_a_plain_message_in_an_unknown_room_leaves_nothing_behind(instance: Inst
             return await running.channel.say("hello", room="elsewhere")
 
     assert asyncio.run(scenario()).outcome is Outcome.IGNORED
-    assert rooms.find(instance.db, "recorder", "elsewhere") is None
+    assert messaging.find(instance.db, "recorder", "elsewhere") is None
 
 
 def test_a_mention_in_an_unknown_room_makes_the_room_and_is_recorded_as_unwired(instance: Instance) -> None:
@@ -76,7 +76,7 @@ def test_a_mention_in_an_unknown_room_makes_the_room_and_is_recorded_as_unwired(
 
     receipt = asyncio.run(scenario())
     assert (receipt.outcome, receipt.reason) == (Outcome.DROPPED, "no agent is wired to this room")
-    assert rooms.find(instance.db, "recorder", "elsewhere") is not None
+    assert messaging.find(instance.db, "recorder", "elsewhere") is not None
     assert drops(instance) == [("ada", "no_agent_wired", 1)]
 
 

@@ -213,7 +213,7 @@ def test_sigterm_in_a_turn_leaves_its_message_for_the_successor(tmp_path):
 
 def test_an_idle_runner_leaves_by_itself(tmp_path):
     async def run():
-        async with HostSide(tmp_path, options=ECHO, idle_exit_s=0.3) as host:
+        async with HostSide(tmp_path, options=ECHO, idle_stop_s=0.3) as host:
             await host.start()
             await host.settled(host.say("x"))
             assert await host.exit_code() == 0
@@ -223,7 +223,7 @@ def test_an_idle_runner_leaves_by_itself(tmp_path):
 
 def test_a_runner_that_never_heard_anything_leaves_too(tmp_path):
     async def run():
-        async with HostSide(tmp_path, idle_exit_s=0.1) as host:
+        async with HostSide(tmp_path, idle_stop_s=0.1) as host:
             await host.start()
             assert await host.exit_code() == 0
 

@@ -14,7 +14,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 def test_what_is_written_is_read_back_whole() -> None:
     server = McpServer(command="server", args=["--stdio"], env={"A": "b"}, instructions="Ask it.")
     config = RunnerConfig(
-        **SMALLEST, model="m", skills=["one"], mcp_servers={"files": server}, gateway_port=0, idle_exit_s=1.5
+        **SMALLEST, model="m", skills=["one"], mcp_servers={"files": server}, gateway_port=0, idle_stop_s=1.5
     )
     assert read_config(write_config(config)) == config
 

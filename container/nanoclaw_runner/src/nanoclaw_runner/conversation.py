@@ -203,10 +203,10 @@ class Conversation:
             self._settle(doubtful, [])
 
     def _has_idled(self) -> bool:
-        idle_exit_s = self._session.config.idle_exit_s
-        if idle_exit_s is None or not self._session.ledger.is_settled or self._session.ledger.is_running:
+        idle_stop_s = self._session.config.idle_stop_s
+        if idle_stop_s is None or not self._session.ledger.is_settled or self._session.ledger.is_running:
             return False
-        self.is_idle_too_long = self._loop.time() - self._active_at >= idle_exit_s
+        self.is_idle_too_long = self._loop.time() - self._active_at >= idle_stop_s
         return self.is_idle_too_long
 
     def _patience_s(self) -> float:
@@ -215,8 +215,8 @@ class Conversation:
         silence_ends_at = session.ledger.silence_ends_at()
         if silence_ends_at is not None:
             ends.append(silence_ends_at)
-        if session.config.idle_exit_s is not None and session.ledger.is_settled and not session.ledger.is_running:
-            ends.append(self._active_at + session.config.idle_exit_s)
+        if session.config.idle_stop_s is not None and session.ledger.is_settled and not session.ledger.is_running:
+            ends.append(self._active_at + session.config.idle_stop_s)
         return max(0.001, min(ends) - now)
 
     async def _end(self) -> None:

@@ -51,7 +51,7 @@ class Loop:
 
     async def _next(self) -> Batch | None:
         """Wait for a batch; None where it is time to leave."""
-        session, idle_exit_s = self._session, self._session.config.idle_exit_s
+        session, idle_stop_s = self._session, self._session.config.idle_stop_s
         since = self._clock.time()
         while not (session.stopping.is_set() or self._is_leaving):
             batch, stops = session.next_batch(raw_commands=self._provider.has_slash_commands)
@@ -60,8 +60,8 @@ class Loop:
             if batch is not None:
                 return batch
             patience_s = session.poll_s(session.patience.idle_poll_s)
-            if idle_exit_s is not None:
-                patience_s = min(patience_s, since + idle_exit_s - self._clock.time())
+            if idle_stop_s is not None:
+                patience_s = min(patience_s, since + idle_stop_s - self._clock.time())
             if patience_s <= 0:
                 return None
             await session.bell.wait(patience_s)

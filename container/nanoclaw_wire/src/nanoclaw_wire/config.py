@@ -39,7 +39,7 @@ class RunnerConfig:
         skills: Names of skill folders, or None for all.
         gateway_port: Where the runner offers the model gateway on 127.0.0.1; None where the sandbox has no gateway.
         instructions: Extra text for the system prompt.
-        idle_exit_s: The runner leaves by itself after so many idle seconds; None never.
+        idle_stop_s: The runner leaves by itself after so many idle seconds; None never.
     """
 
     session_id: str
@@ -57,7 +57,7 @@ class RunnerConfig:
     mcp_servers: dict[str, McpServer] = field(factory=dict)
     gateway_port: int | None = None
     instructions: str = ""
-    idle_exit_s: float | None = None
+    idle_stop_s: float | None = None
 
 
 def write_config(config: RunnerConfig) -> str:

@@ -1,4 +1,4 @@
-"""What the router reads and writes: messaging groups (rooms), wirings, stickiness, users and dropped messages."""
+"""What the router reads and writes: messaging groups, wirings, stickiness, users and dropped messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attrs import field, frozen
 from nanoclaw_wire import clock
 
 from nanoclaw_core.errors import InvalidArguments
-from nanoclaw_core.ids import GroupId, RoomId, UserId, WiringId, new_id
+from nanoclaw_core.ids import GroupId, MessagingGroupId, UserId, WiringId, new_id
 from nanoclaw_core.store.connection import insert, row, rows
 
 
@@ -41,12 +41,12 @@ class SessionMode(str, Enum):
 class MessagingGroup:
     """One chat on one platform."""
 
-    id: RoomId
+    id: MessagingGroupId = field(factory=lambda: MessagingGroupId(new_id("mg")))
     channel: str
     room: str
     name: str | None
     is_group: bool = field(converter=bool)
-    created_at: str
+    created_at: str = field(factory=clock.now_text)
 
 
 @frozen(kw_only=True)
@@ -59,7 +59,7 @@ class Wiring:
     """
 
     id: WiringId = field(factory=lambda: WiringId(new_id("wir")))
-    messaging_group_id: RoomId
+    messaging_group_id: MessagingGroupId
     agent_group_id: GroupId
     engage_mode: EngageMode = field(default=EngageMode.MENTION, converter=EngageMode)
     engage_pattern: str | None = None
@@ -86,7 +86,7 @@ def find(db: apsw.Connection, channel: str, room: str) -> MessagingGroup | None:
     return row(db, MessagingGroup, "messaging_groups WHERE channel = ? AND room = ?", (channel, room))
 
 
-def get(db: apsw.Connection, room_id: RoomId) -> MessagingGroup | None:
+def get(db: apsw.Connection, room_id: MessagingGroupId) -> MessagingGroup | None:
     """Return a messaging group, or None."""
     return row(db, MessagingGroup, "messaging_groups WHERE id = ?", (room_id,))
 
@@ -97,14 +97,12 @@ def create(db: apsw.Connection, *, channel: str, room: str, name: str | None, is
     Raises:
         apsw.ConstraintError: The room has one already.
     """
-    made = MessagingGroup(
-        id=RoomId(new_id("mg")), channel=channel, room=room, name=name, is_group=is_group, created_at=clock.now_text()
-    )
+    made = MessagingGroup(channel=channel, room=room, name=name, is_group=is_group)
     insert(db, "messaging_groups", made)
     return made
 
 
-def rename(db: apsw.Connection, room_id: RoomId, name: str) -> None:
+def rename(db: apsw.Connection, room_id: MessagingGroupId, name: str) -> None:
     """Keep a room's name as the platform says it (⚠44)."""
     db.execute("UPDATE messaging_groups SET name = ? WHERE id = ?", (name, room_id))
 
@@ -139,7 +137,7 @@ def check_pattern(mode: EngageMode, pattern: str | None) -> None:
         raise InvalidArguments(f"the engage pattern {pattern!r} is no regular expression: {error}") from error
 
 
-def wirings_of(db: apsw.Connection, room_id: RoomId) -> list[Wiring]:
+def wirings_of(db: apsw.Connection, room_id: MessagingGroupId) -> list[Wiring]:
     """Return a room's wirings, highest priority first, then oldest first."""
     found = rows(db, Wiring, "wirings WHERE messaging_group_id = ?", (room_id,))
     return sorted(found, key=lambda wiring: (-wiring.priority, wiring.created_at, wiring.id))
