@@ -59,11 +59,8 @@ PLACES = [
     "outbound.db", "outbound.db-journal", "outbound.db-wal", "outbox", "outbox/MESSAGE", "outbox/MESSAGE/a.txt",
     "heartbeat", "state", "runner.log",
 ]  # fmt: skip
-OF_THE_RUNNER = ("outbound.db", "outbound.db-journal", "outbound.db-wal")  # and the next one would run in this process
-    "outbound.db",
-    "outbound.db-journal",
-    "outbound.db-wal",
-)  # the next one opens these, and here it runs in the host
+# What the next runner opens, too, and here it would do so in this process.
+OF_THE_RUNNER = ("outbound.db", "outbound.db-journal", "outbound.db-wal")
 
 
 def put(path: Path, kind: str, outside: Path) -> None:
