@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nanoclaw_cli.failures import print_json
+from nanoclaw_cli.failures import frame_of, print_json
 from nanoclaw_cli.invocation import Invocation
 from nanoclaw_cli.rendering import coloured
 from nanoclaw_cli.silence import keep_logs_silent
@@ -30,7 +30,7 @@ def doctor(invocation: Invocation) -> int:
     keep_logs_silent()  # what is wrong is said below, once
     findings = asyncio.run(examine(invocation.home, invocation.environment))
     if invocation.as_json:
-        print_json({"id": "cli", "ok": True, "data": [_record(finding) for finding in findings]})
+        print_json(frame_of([_record(finding) for finding in findings]))
     else:
         click.echo(_report(findings, invocation.environment))
     return 1 if any(finding.state == "problem" for finding in findings) else 0

@@ -48,6 +48,11 @@ def tell(code: str, message: str, *, as_json: bool) -> None:
         print(f"error ({code}): {message}", file=sys.stderr)
 
 
+def frame_of(data: Any) -> dict[str, Any]:
+    """Return what a command did itself as the frame that a host would have answered with."""
+    return {"id": "cli", "ok": True, "data": data}
+
+
 def print_json(value: Any) -> None:
     """Print a JSON value as machines and people can read it."""
     print(json.dumps(value, indent=2, ensure_ascii=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from nanoclaw_cli import client, commands, verbs
-from nanoclaw_cli.failures import print_json
+from nanoclaw_cli.failures import frame_of, print_json
 from nanoclaw_cli.invocation import Invocation, as_typed
 from nanoclaw_cli.rendering import render
 from nanoclaw_core import PluginError, __version__
@@ -38,7 +38,7 @@ def show_help(invocation: Invocation, words: tuple[str, ...]) -> int:
     except client.NoHost:
         from_host = None
     if invocation.as_json:
-        print_json({"id": "cli", "ok": True, "data": {"commands": local, "host": from_host}})
+        print_json(frame_of({"commands": local, "host": from_host}))
         return 0
     width = max(map(len, local))
     click.echo(USAGE + "\n".join(f"  {name:<{width}}  {text}" for name, text in local.items()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from nanoclaw_cli.failures import print_json
+from nanoclaw_cli.failures import frame_of, print_json
 from nanoclaw_cli.invocation import Invocation, as_typed
 
 
@@ -19,7 +19,7 @@ def initialise(invocation: Invocation) -> int:
 
     made = make(invocation.home, environment=invocation.environment)
     if invocation.as_json:
-        print_json({"id": "cli", "ok": True, "data": {"home": str(invocation.home), "created": made}})
+        print_json(frame_of({"home": str(invocation.home), "created": made}))
     elif made:
         click.echo(f"made in {invocation.home}:")
         for name in made:

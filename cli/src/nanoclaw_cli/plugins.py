@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from nanoclaw_cli import client
-from nanoclaw_cli.failures import print_json, tell
+from nanoclaw_cli.failures import frame_of, print_json, tell
 from nanoclaw_cli.invocation import Invocation
 from nanoclaw_cli.rendering import render
 
@@ -29,7 +29,7 @@ def list_plugins(invocation: Invocation) -> int:
     try:
         frame = client.ask(invocation.home, ["plugins", "list"], {}, invocation.environment, timeout_s=ANSWER_S)
     except client.NoHost:
-        frame = {"id": "cli", "ok": True, "data": _found_here(invocation)}
+        frame = frame_of(_found_here(invocation))
     if invocation.as_json:
         print_json(frame)
     elif frame["ok"]:

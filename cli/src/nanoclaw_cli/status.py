@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from nanoclaw_cli import client
-from nanoclaw_cli.failures import print_json
+from nanoclaw_cli.failures import frame_of, print_json
 from nanoclaw_cli.invocation import Invocation, as_typed
 from nanoclaw_cli.rendering import render
 
@@ -25,7 +25,7 @@ def status(invocation: Invocation) -> int:
         remedy = as_typed("serve" if home.exists() else "init", home, environment)
         data: dict[str, Any] = {"state": "stopped", "home": str(home), "remedy": remedy}
         if invocation.as_json:
-            print_json({"id": "cli", "ok": True, "data": data})
+            print_json(frame_of(data))
         else:
             there = "" if home.exists() else ", which does not exist yet"
             click.echo(f"no host runs on {home}{there}; start with `{remedy}`")
