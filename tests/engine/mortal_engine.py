@@ -62,6 +62,7 @@ class MortalEngine:
         self._remove_containers()
         for name in reversed(PROGRAMS):
             self._end(name, signal.SIGTERM)
+        self._end_forgotten()
         unmount_below(self._home)
 
     def _start(self, name: str) -> None:
@@ -102,6 +103,16 @@ class MortalEngine:
             process.kill()
             process.wait()
 
+    def _end_forgotten(self) -> None:
+        """End containers that the engine knows nothing of: killed at the wrong moment, it forgets what it started."""
+        processes = dict(_processes())
+        address = f"{self._home}/containerd.sock".encode()
+        shims = {pid for pid, (_, command) in processes.items() if address in command}
+        inside = {pid for pid, (parent, _) in processes.items() if parent in shims}
+        for pid in (*inside, *shims):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def _remove_containers(self) -> None:
         import docker
 
@@ -112,6 +123,14 @@ class MortalEngine:
                     client.remove_container(container["Id"], force=True)
         finally:
             client.close()
+
+
+def _processes() -> Iterator[tuple[int, tuple[int, bytes]]]:
+    """Yield the id of every process with its parent's and its command line."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            parent = int((path / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+            yield int(path.name), (parent, (path / "cmdline").read_bytes())
 
 
 @contextlib.contextmanager
