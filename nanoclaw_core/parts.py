@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, Protocol
 
 import apsw
@@ -148,6 +149,7 @@ def contexts(
 ) -> Callable[[str], PluginContext]:
     """Return what gives a plugin, by its name, its place in the host."""
 
+    @cache
     def context_of(plugin: str) -> PluginContext:
         return PluginContext(
             plugin=plugin,
