@@ -21,12 +21,10 @@ class Scene:
 
     running: Running
 
-    async def honest_answer(self, text: str) -> float:
-        """Write in the honest room, wait for the answer, and return how long it took."""
-        began = asyncio.get_running_loop().time()
+    async def honest_answer(self, text: str) -> None:
+        """Write in the honest room, and wait for the answer."""
         await self.running.channel.say(text, room=HONEST)
         await until(lambda: f"echo: {text}" in self.texts(HONEST))
-        return asyncio.get_running_loop().time() - began
 
     def texts(self, room: str) -> list[str]:
         return [one.message.text for one in self.running.channel.delivered if one.address.room == room]

@@ -9,7 +9,6 @@ an empty text means that nothing is under way, `typing`, and `error` {message}.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -64,7 +63,7 @@ def parse(raw: bytes) -> dict[str, Any]:
     """
     try:
         frame = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadFrame(f"not JSON: {error}") from error
     if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
         raise BadFrame('a frame is a JSON object with a "type"')
@@ -109,7 +108,7 @@ def file_from(item: Any) -> File:
     mime_type = item.get("mime_type")
     try:
         content = base64.b64decode(item["content"], validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise BadFrame(f"the file {item['name']!r} is not base64: {error}") from error
     return File(name=item["name"], content=content, mime_type=mime_type if isinstance(mime_type, str) else None)
 

@@ -1,0 +1,49 @@
+"""Lines from a terminal, well-formed or not: read, or refused as what they are."""
+
+import json
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nanoclaw_channel_terminal.frames import BadFrame, File, Say, Seen, from_terminal
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=10,
+)
+FILES = st.lists(
+    st.fixed_dictionaries({"name": JSON, "content": JSON}, optional={"mime_type": JSON}) | JSON, max_size=2
+)
+FRAMES = st.fixed_dictionaries(
+    {"type": st.sampled_from(["say", "seen", "other"]) | JSON},
+    optional={"id": st.text(max_size=5) | JSON, "text": JSON, "files": FILES | JSON},
+)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[" * 100_000,
+        b'{"type": ' + b"[" * 100_000,
+        b'{"type": "say", "id": "1", "files": [{"name": "a", "content": "\xc3\xa9"}]}',
+        b'{"type": "say", "id": "1", "files": [{"name": "a", "content": "="}]}',
+        b'{"type": "say", "id": "1", "text": ' + b"9" * 5_000 + b"}",
+        b"\xff",
+    ],
+    ids=lambda raw: repr(raw[:60]),
+)
+def test_a_line_that_is_no_frame_is_refused_as_one(raw: bytes) -> None:
+    with pytest.raises(BadFrame):
+        from_terminal(raw)
+
+
+@given(FRAMES)
+def test_any_object_is_a_frame_with_its_kinds_or_refused(frame: dict[str, object]) -> None:
+    with suppress(BadFrame):
+        found = from_terminal(json.dumps(frame).encode())
+        assert isinstance(found, Say | Seen)
+        if isinstance(found, Say):
+            assert isinstance(found.text, str)
+            assert all(isinstance(file, File) for file in found.files)
