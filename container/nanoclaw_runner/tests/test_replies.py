@@ -40,6 +40,12 @@ def test_internal_tags_are_stripped_over_lines_and_more_than_once():
     assert strip_internal("a <internal>1</internal> b<internal>\n2\n</internal>") == "a  b"
     assert strip_internal("<internal>only</internal>") == ""
     assert strip_internal("none") == "none"
+    assert strip_internal("a <internal>1</internal> b <internal> c") == "a  b <internal> c"
+
+
+def test_very_many_tags_that_are_never_closed_are_read_in_one_go():
+    text = "<internal>" * 100_000
+    assert strip_internal(text) == text
 
 
 def correct(parsed, **known):

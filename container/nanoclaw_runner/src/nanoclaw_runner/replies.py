@@ -58,7 +58,9 @@ def parse(text: str) -> Parsed:
 
 def strip_internal(text: str) -> str:
     """Take out what the model marked as its own thoughts, and the space around the rest."""
-    return _INTERNAL.sub("", text).strip()
+    # Behind the last closing tag nothing can match, and looking there would take the square of its length.
+    before, tag, behind = text.rpartition("</internal>")
+    return (_INTERNAL.sub("", before + tag) + behind).strip()
 
 
 def correction(destinations: Sequence[Destination]) -> str:
