@@ -74,7 +74,7 @@ class Host:
         self._lock = InstanceLock(self._places.run)
         self._tasks: list[asyncio.Task[None]] = []
         self._adapters: dict[str, ChannelAdapter] = {}
-        self._runtimes: dict[str, tuple[int, RuntimeAdapter]] = {}
+        self._runtimes: dict[str, RuntimeAdapter] = {}
         self._services: dict[str, RunningService] = {}
         self._providers: list[str] = []
         self._db: apsw.Connection | None = None
@@ -196,7 +196,7 @@ class Host:
                 self._adapters[name] = adapter
         for name, runtime in parts.runtimes.items():
             if (runtime_adapter := made(runtime, parts.for_sandboxes())) is not None:
-                self._runtimes[name] = (runtime.item.preference, runtime_adapter)
+                self._runtimes[name] = runtime_adapter
         for name, service in parts.services.items():
             running = made(service)
             if running is not None and service is gateway and not isinstance(running, Gateway):
@@ -263,7 +263,7 @@ class Host:
 
     async def _reap_and_resume(self, machine: Machine) -> None:
         """End what an earlier host left running, in all runtimes side by side, then go on where it stopped."""
-        await asyncio.gather(*(self._reap(name, runtime) for name, (_, runtime) in self._runtimes.items()))
+        await asyncio.gather(*(self._reap(name, runtime) for name, runtime in self._runtimes.items()))
         machine.ready.set()
         await machine.sweeper.once()
 
@@ -293,7 +293,7 @@ class Host:
             await self._control.close()
         if self._machine is not None:
             await self._machine.close()
-        for _, runtime in self._runtimes.values():
+        for runtime in self._runtimes.values():
             await runtime.close()
         if self._db is not None:
             self._db.close()

@@ -57,7 +57,7 @@ class Materials:
     parts: Parts
     directories: SessionDirectories
     adapters: Mapping[str, ChannelAdapter]
-    runtimes: Mapping[str, tuple[int, RuntimeAdapter]]
+    runtimes: Mapping[str, RuntimeAdapter]
     gateway: Gateway | None
     context_of: Callable[[str], PluginContext]
 
@@ -138,6 +138,7 @@ class Machine:
             environment=of.environment,
             providers=of.parts.providers,
             runtimes=of.runtimes,
+            preferences={name: offer.item.preference for name, offer in of.parts.runtimes.items()},
             plugin_settings=of.parts.plugin_settings,
             failures=of.plugins.failures,
             has_gateway=of.gateway is not None,

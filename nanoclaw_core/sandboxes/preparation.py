@@ -47,7 +47,8 @@ class Preparation:
     """Makes plans for sandboxes.
 
     Args:
-        runtimes: The adapters in use, by name, with their preference.
+        runtimes: The adapters in use, by name.
+        preferences: How gladly each of them is taken where nobody chose.
         plugin_settings: Each plugin's settings, structured.
         failures: Says which plugins do not work, and why.
     """
@@ -56,7 +57,8 @@ class Preparation:
     settings: Settings
     environment: Mapping[str, str]
     providers: Mapping[str, Offer[Provider]]
-    runtimes: Mapping[str, tuple[int, RuntimeAdapter]]
+    runtimes: Mapping[str, RuntimeAdapter]
+    preferences: Mapping[str, int]
     plugin_settings: Mapping[str, object]
     failures: Callable[[], Mapping[str, str]]
     has_gateway: bool
@@ -80,7 +82,7 @@ class Preparation:
         return Plan(
             spec=self._spec(session, group, config, provider, network, files),
             runtime=runtime,
-            adapter=self.runtimes[runtime][1],
+            adapter=self.runtimes[runtime],
             provider=provider.name,
             upstreams=upstreams if network is not Network.NONE else (),
             config=self._runner_config(session, group, config, provider, upstreams),
@@ -112,7 +114,7 @@ class Preparation:
         return self.providers[chosen.name].item, upstreams[chosen.name]
 
     async def _runtime(self, config: ContainerConfig, provider: Provider) -> str:
-        looks = [_candidate(name, *found) for name, found in sorted(self.runtimes.items())]
+        looks = [_candidate(name, self.preferences[name], found) for name, found in sorted(self.runtimes.items())]
         candidates = await asyncio.gather(*looks)
         wanted = config.runtime or self.settings.core.runtime
         return choose_runtime(wanted=wanted, runs_tools=provider.runs_tools, candidates=candidates)
