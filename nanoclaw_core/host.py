@@ -39,6 +39,7 @@ from nanoclaw_core.verbs import CORE, core_verbs
 
 log = logging.getLogger(__name__)
 REAP_TIMEOUT_S = 15.0
+CLOSE_TIMEOUT_S = 1.0  # for what a plugin does when the host stops; all of a stop has 10 s
 REAP_SAID_AFTER_S = 1.0  # as a rule it takes milliseconds; who looks at a start wants to know by now what it waits for
 ContextOf = Callable[[str], PluginContext]
 
@@ -282,19 +283,26 @@ class Host:
         finally:
             saying.cancel()
 
+    async def _close(self, name: str, runtime: RuntimeAdapter) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await runtime.close()
+        except PLUGIN_TROUBLE:  # the call fence: whatever an engine does, the host lets go of its instance
+            log.exception("runtime could not be closed", extra={"runtime": name})
+
     def _spawn(self, work: Any) -> None:
         self._tasks.append(asyncio.create_task(work))
 
     async def _stop(self) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT_S)  # whoever does not end keeps nobody from it
         if self._control is not None:
             await self._control.close()
         if self._machine is not None:
             await self._machine.close()
-        for runtime in self._runtimes.values():
-            await runtime.close()
+        await asyncio.gather(*(self._close(name, runtime) for name, runtime in self._runtimes.items()))
         if self._db is not None:
             self._db.close()
         self._lock.release()

@@ -25,7 +25,7 @@ async def keep_running(
 ) -> None:
     """Run something until cancelled; after a failure, or an end, again after a pause that doubles from 1 s to 300 s."""
     pause_s = FIRST_PAUSE_S
-    loop = asyncio.get_running_loop()
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
     with logs.context(plugin=plugin):
         while True:
             started = loop.time()
@@ -35,6 +35,8 @@ async def keep_running(
             except PLUGIN_TROUBLE as error:  # the run fence: whatever a plugin raises stops only this part
                 log.exception("part failed", extra={"part": what, "again_in_s": pause_s})
                 failed(error)
+            if task is not None and task.cancelling():  # the part kept the wish to stop to itself
+                return
             if loop.time() - started > HEALTHY_S:
                 pause_s = FIRST_PAUSE_S
             await sleep(pause_s)

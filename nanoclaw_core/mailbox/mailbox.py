@@ -24,6 +24,7 @@ from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE, Outboxes
 from nanoclaw_core.store import sessions
 
 log = logging.getLogger(__name__)
+LOOKS_AT_MOST = 100  # at one time: a sandbox can write on for ever, and an honest one has less
 _STATUS = {AckStatus.COMPLETED: Status.COMPLETED, AckStatus.FAILED: Status.FAILED}
 
 
@@ -69,7 +70,7 @@ class Mailbox:
         if session is None:
             return None
         revision = session.acknowledged_revision
-        while True:
+        for _ in range(LOOKS_AT_MOST):
             found = self.outboxes.acknowledgements(session_id, revision)
             if not found:
                 break

@@ -88,13 +88,19 @@ class Preparation:
             config=self._runner_config(session, group, config, provider, upstreams),
         )
 
-    def upstreams_of(self, offer: Offer[Provider]) -> Sequence[Upstream]:
-        """Return what a provider's sandboxes may reach, from its settings and the host's environment."""
-        return tuple(offer.item.upstreams(self.plugin_settings.get(offer.plugin), self.environment))
+    def upstreams_of(self, name: str, offer: Offer[Provider]) -> tuple[Sequence[Upstream], str]:
+        """Return what a provider's sandboxes may reach, and why the provider cannot be used; empty where it can."""
+        try:
+            found = tuple(offer.item.upstreams(self.plugin_settings.get(offer.plugin), self.environment))
+            return found, why_missing(found)
+        except PLUGIN_TROUBLE as error:  # the call fence: one that fails to say keeps nobody from taking another
+            reason = f"its plugin failed: {type(error).__name__}: {error}"
+            log.warning("provider could not be asked", extra={"provider": name, "reason": reason})
+            return (), reason
 
     def _provider(self, session: Session, config: ContainerConfig) -> tuple[Provider, Sequence[Upstream]]:
-        upstreams = {name: self.upstreams_of(offer) for name, offer in self.providers.items()}
-        missing = {name: why for name, found in upstreams.items() if (why := why_missing(found))}
+        upstreams = {name: self.upstreams_of(name, offer) for name, offer in self.providers.items()}
+        missing = {name: why for name, (_, why) in upstreams.items() if why}
         missing |= {name: f"its plugin failed: {why}" for name, why in self.failures().items() if name not in upstreams}
         chosen = choose_provider(
             session=session.provider,
@@ -111,7 +117,7 @@ class Preparation:
             )
         if chosen.name in missing:
             raise SandboxRefused(f"The provider {chosen.name!r} cannot be used: {missing[chosen.name]}")
-        return self.providers[chosen.name].item, upstreams[chosen.name]
+        return self.providers[chosen.name].item, upstreams[chosen.name][0]
 
     async def _runtime(self, config: ContainerConfig, provider: Provider) -> str:
         looks = [_candidate(name, self.preferences[name], found) for name, found in sorted(self.runtimes.items())]

@@ -41,6 +41,7 @@ from nanoclaw_core.store.sessions import Session
 log = logging.getLogger(__name__)
 STOP_GRACE_S = 3.0
 CLOSE_S = 5.0  # for all sandboxes together: a host stops within 10 s, whatever an engine does
+CLOSE_DOOR_S = 1.0
 UNBELLED_POLL_S = 1.0
 UNREADABLE_LIVES = 3  # so many runners had the chance to repair their file
 KEPT = "Your message is kept, and answered when that is mended."  # what people expect of a message that was taken (I3)
@@ -298,8 +299,13 @@ class Supervisor:
 
     async def _hang_up(self, session_id: SessionId, bell: Bell) -> None:
         await bell.close()
-        if self.gateway is not None:
-            await self.gateway.close_door(session_id)
+        if self.gateway is None:
+            return
+        try:
+            async with asyncio.timeout(CLOSE_DOOR_S):
+                await self.gateway.close_door(session_id)
+        except PLUGIN_TROUBLE:  # the call fence: what was written last is delivered all the same
+            log.exception("door could not be closed", extra={"session": session_id})
 
     async def _after(self, session_id: SessionId, current: Running, ended: SandboxExit) -> None:
         """Settle what the sandbox did, and count a try against what it died over."""

@@ -7,6 +7,8 @@ import pytest
 from nanoclaw_wire import clock, outbound
 from nanoclaw_wire.outbound import AckStatus
 
+from nanoclaw_core.mailbox.mailbox import LOOKS_AT_MOST
+from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE
 from nanoclaw_core.testing.hosting import running_host
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
@@ -34,3 +36,31 @@ def test_invariant_12_a_message_that_failed_is_logged_with_its_correlation_id_an
     [line] = [record for record in caplog.records if record.message == "message failed"]
     assert line.correlation == correlation_id
     assert line.details.match("sessions/*/out/runner.log")
+
+
+def test_invariant_06_acknowledgements_without_end_are_copied_a_bounded_number_at_a_time(instance: Instance) -> None:
+    """A sandbox can write them faster than the host reads, and the sweep has to come round to the others."""
+
+    async def acknowledges_much(runner: FakeRunner) -> int:
+        await runner.take()
+        runner.written.execute(
+            "WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n LIMIT ?)"
+            " INSERT INTO acknowledgements SELECT 'in-' || i, 'completed', 'x', i FROM n",
+            (2 * LOOKS_AT_MOST * ROWS_AT_ONCE,),
+        )
+        written.set()
+        await asyncio.Event().wait()
+        return 0
+
+    async def scenario() -> list[int]:
+        async with running_host(instance, runtime=ScriptedRuntime(acknowledges_much)) as running:
+            await running.channel.say("hi")
+            await written.wait()
+            revisions = []
+            for _ in range(2):
+                await running.host.machine.sweeper.once()
+                revisions.append(instance.sessions()[0].acknowledged_revision)
+            return revisions
+
+    written = asyncio.Event()
+    assert asyncio.run(scenario()) == [LOOKS_AT_MOST * ROWS_AT_ONCE, 2 * LOOKS_AT_MOST * ROWS_AT_ONCE]

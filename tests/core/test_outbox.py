@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from nanoclaw_core import InvalidArguments
 from nanoclaw_core.delivery.pump import UNREADABLE
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.directories import open_root
-from nanoclaw_core.mailbox.outbox import FILES_AT_MOST, NeedsItsRunner, Outboxes, OutboxRefused
+from nanoclaw_core.mailbox.outbox import FILES_AT_MOST, LOOK_BYTES_AT_MOST, NeedsItsRunner, Outboxes, OutboxRefused
 
 SESSION = SessionId("ses-1")
 LIMIT = 1000
@@ -338,6 +339,21 @@ def test_one_row_cannot_fill_the_hosts_memory(side: Side) -> None:
         side.outboxes.news(SESSION, 0)
 
 
+def test_one_look_cannot_fill_the_hosts_memory_either(side: Side) -> None:
+    db = session_files.open_writable(side.layout.outbound_db)
+    db.execute(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 2 FROM n LIMIT 12)"
+        " INSERT INTO messages_out (seq, id, kind, at, content)"
+        " SELECT i, i, 'chat', 'x', printf('%.*c', 4000000, 'x') FROM n"
+    )
+    db.close()
+    first = side.outboxes.news(SESSION, 0)
+    assert len(first.messages) * 4_000_000 <= LOOK_BYTES_AT_MOST + 4_000_000
+    assert first.has_more
+    rest = side.outboxes.news(SESSION, first.messages[-1].seq)
+    assert [message.seq for message in [*first.messages, *rest.messages]] == list(range(1, 24, 2))
+
+
 # The rest
 
 
@@ -346,6 +362,15 @@ def test_a_heartbeat_is_the_files_time(side: Side) -> None:
     side.layout.heartbeat.touch()
     os.utime(side.layout.heartbeat, (1_770_000_000, 1_770_000_000))
     assert side.outboxes.heartbeat_at(SESSION) == 1_770_000_000
+
+
+@pytest.mark.parametrize("at", [2**33, 2**40])
+def test_a_heartbeat_from_the_future_is_one_of_now(side: Side, at: int) -> None:
+    side.layout.heartbeat.touch()
+    os.utime(side.layout.heartbeat, (at, at))
+    found = side.outboxes.heartbeat_at(SESSION)
+    assert found is not None
+    assert found <= time.time()
 
 
 def test_a_heartbeat_that_is_no_plain_file_is_none(side: Side) -> None:

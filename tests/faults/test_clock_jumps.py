@@ -10,7 +10,7 @@ import pytest
 from nanoclaw_wire import clock
 
 from nanoclaw_core import Inbound
-from nanoclaw_core.testing.hosting import running_host
+from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance, make_instance
 from nanoclaw_core.testing.recorder import RecorderChannel
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, echo
@@ -28,7 +28,7 @@ TIMES = {
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[Instance]:
-    made = make_instance(tmp_path / "home", retry_pause_s=30.0, delivery_pauses_s=[0.1, 0.1])
+    made = make_instance(tmp_path / "home", retry_pause_s=30.0, delivery_pauses_s=[0.1, 30.0])
     made.wire()
     yield made
     made.db.close()
@@ -76,16 +76,19 @@ def test_a_delivery_that_waits_for_its_next_try_does_not_wait_for_the_clock(inst
         channel.troubles = [RuntimeError("the platform is down")] * 2
         async with running_host(instance, channel=channel) as running:
             await channel.say("hi")
-            await running.host.machine.lanes.settle_briefly()
+            await until(lambda: not channel.troubles)
+            assert running.host.machine.lanes.backlog(instance.sessions()[0].id)
 
     async def second() -> list[str]:
-        async with running_host(instance) as running:
+        async with running_host(soon) as running:
             return await running.channel.texts(1)
 
     asyncio.run(first())
+    soon = make_instance(instance.places.home, delivery_pauses_s=[0.1])
     instance.db.execute("UPDATE deliveries SET status = 'queued', next_try_at = ?", (clock.now_text(),))
     jump(instance, by)
     assert asyncio.run(second()) == ["echo: hi"]
+    soon.db.close()
 
 
 def test_a_message_from_the_platforms_future_is_answered_now_and_after_a_crash(instance: Instance) -> None:

@@ -5,6 +5,7 @@ A synchronous hook that never returns cannot be fenced inside one process: there
 """
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from nanoclaw_core import (
     Migration,
     NanoclawError,
     Outbound,
+    Provider,
     Readiness,
     Receive,
     Roster,
@@ -34,9 +36,11 @@ from nanoclaw_core import (
     Vote,
     hookimpl,
 )
+from nanoclaw_core.lock import InstanceLock
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance, make_instance
 from nanoclaw_core.testing.recorder import RecorderChannel
+from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
 
 Trouble = Callable[..., Any]
 
@@ -55,6 +59,11 @@ def raises_a_group(*_: object) -> Any:
 
 async def hangs(*_: object) -> Any:
     await asyncio.Event().wait()
+
+
+async def takes_a_stop_for_an_end(*_: object) -> Any:
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
 
 
 def is_wrong(*_: object) -> Any:
@@ -109,7 +118,15 @@ class Half:
         return await self._do["reap"]() if "reap" in self._do else 0  # type: ignore[no-any-return]
 
     async def close(self) -> None:
+        if "close" in self._do:
+            await self._do["close"]()
+
+    async def open_door(self, _door: object) -> None:
         return None
+
+    async def close_door(self, _session_id: str) -> None:
+        if "close_door" in self._do:
+            await self._do["close_door"]()
 
 
 class Hooks:
@@ -180,6 +197,10 @@ def runtime_at(stage: str) -> Callable[[Trouble], Runtime]:
     return lambda trouble: Runtime(name="troubled", preference=-1, connect=lambda *_: Half(trouble, stage))
 
 
+def gateway_at(stage: str) -> Callable[[Trouble], Service]:
+    return lambda trouble: Service(name="troubled", connect=lambda *_: Half(trouble, stage), is_gateway=True)
+
+
 STAGES = {
     **{
         f"collect {hook}": collecting(f"nanoclaw_{hook}")
@@ -199,16 +220,26 @@ STAGES = {
     "connect channel": offering("nanoclaw_channels", lambda t: Channel(name="c", connect=t), SYNC, fails=True),
     "connect runtime": offering("nanoclaw_runtimes", lambda t: Runtime(name="r", connect=t), SYNC, fails=True),
     "connect service": offering("nanoclaw_services", lambda t: Service(name="s", connect=t), SYNC, fails=True),
-    "listen": offering("nanoclaw_channels", channel_at("listen"), ASYNC),
+    "provider upstreams": offering(
+        "nanoclaw_providers", lambda t: Provider(name="p", runs_tools=False, upstreams=t), [*SYNC, is_wrong]
+    ),
+    "listen": offering("nanoclaw_channels", channel_at("listen"), [*ASYNC, takes_a_stop_for_an_end]),
     "service run": offering(
-        "nanoclaw_services", lambda t: Service(name="s", connect=lambda *_: Half(t, "run")), ASYNC
+        "nanoclaw_services",
+        lambda t: Service(name="s", connect=lambda *_: Half(t, "run")),
+        [*ASYNC, takes_a_stop_for_an_end],
     ),
     "runtime check": offering("nanoclaw_runtimes", runtime_at("check"), [*ASYNC, is_wrong]),
     "runtime reap": offering("nanoclaw_runtimes", runtime_at("reap"), SYNC),
+    "runtime close": offering("nanoclaw_runtimes", runtime_at("close"), ASYNC),
+    "gateway close_door": offering("nanoclaw_services", gateway_at("close_door"), ASYNC),
     "sweep": offering("nanoclaw_sweeps", lambda t: Sweep(name="s", every_s=0.01, run=waiting(t)), ASYNC),
     "roster": offering("nanoclaw_rosters", lambda t: Roster(name="r", approvers=t), SYNC),
     "notify routed": notified("nanoclaw_message_routed", "address", "session_id"),
     "notify delivered": notified("nanoclaw_message_delivered", "address", "delivery_id"),
+    "notify unknown": notified("nanoclaw_room_unknown", "address", "mentioned"),
+    "notify refused": notified("nanoclaw_sender_refused", "admission", "reason"),
+    "notify failed": notified("nanoclaw_delivery_failed", "address", "delivery_id", "reason"),
     "notify started": notified("nanoclaw_host_started"),
     "notify stopping": notified("nanoclaw_host_stopping"),
 }  # fmt: skip
@@ -233,15 +264,42 @@ def test_trouble_at_any_stage_stops_nothing_but_the_plugin(instance: Instance, n
     plugin = stage.build(trouble)
 
     async def scenario() -> dict[str, str]:
-        async with running_host(instance, troubled=plugin) as running:
+        async with running_host(instance, channel=RecorderChannel(refused=["eve"]), troubled=plugin) as running:
+            await running.channel.say("hi", room="of nobody")
+            await running.channel.say("hi", sender="eve")
             for number in range(2):
                 await running.channel.say(f"hi {number}")
                 await running.channel.texts(number + 1)
             return {report.name: report.state.value for report in running.host.plugins.reports()}
 
     states = asyncio.run(scenario())
+    lock = InstanceLock(instance.places.run)
+    lock.acquire()  # however the plugin took the stop, the next host can start
+    lock.release()
     assert states.pop("troubled") == ("failed" if stage.fails_the_plugin else "active")
     assert set(states.values()) == {"active"}
+
+
+@pytest.mark.parametrize("trouble", ASYNC)
+def test_a_gateway_that_fails_to_close_a_door_starts_no_sandbox_again(
+    instance: Instance, trouble: Trouble, caplog: pytest.LogCaptureFixture
+) -> None:
+    gateway = Hooks("nanoclaw_services", lambda: [gateway_at("close_door")(trouble)])
+
+    async def answers_once(runner: FakeRunner) -> int:
+        runner.answer(await runner.take(), "answered")
+        return 0
+
+    async def scenario() -> None:
+        runtime = ScriptedRuntime(answers_once)
+        async with running_host(instance, runtime=runtime, troubled=gateway) as running:
+            for number in range(2):
+                await running.channel.say("hi")
+                await running.channel.texts(number + 1)
+
+    asyncio.run(scenario())
+    assert "sandbox could not be started" not in [record.message for record in caplog.records]
+    assert "door could not be closed" in [record.message for record in caplog.records]
 
 
 @pytest.mark.parametrize("trouble", [*SYNC, is_wrong])

@@ -36,11 +36,12 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(instance: Instance, crime: Script, *, once: bool = True) -> AsyncIterator[Scene]:
+async def scene(instance: Instance, crime: Script, *, once: bool = True, **plugins: object) -> AsyncIterator[Scene]:
     """Let the villain commit its crime when it first hears something; afterwards it echoes.
 
     Args:
         once: False commits it in every sandbox of the villain's.
+        plugins: Of the test's own, by name.
     """
     for room in (VILLAIN, HONEST):
         instance.wire(room=room, folder=room)
@@ -55,7 +56,7 @@ async def scene(instance: Instance, crime: Script, *, once: bool = True) -> Asyn
         runner.bell.ring()
         return await echo(runner)
 
-    async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
+    async with running_host(instance, runtime=ScriptedRuntime(script), **plugins) as running:
         await Scene(running).honest_answer("before")
         yield Scene(running)
 

@@ -252,6 +252,15 @@ def test_garbage_is_refused(tmp_path: Path, content: bytes) -> None:
         read(path)
 
 
+def test_a_view_in_the_place_of_a_table_is_refused_and_never_computed(written: Path) -> None:
+    db = apsw.Connection(str(written))
+    columns = "seq, id, kind, at, deliver_after, in_reply_to, channel, room, thread, content"
+    db.execute(f"ALTER TABLE messages_out RENAME TO hidden; CREATE VIEW messages_out AS SELECT {columns} FROM hidden")
+    db.close()
+    with pytest.raises(apsw.SQLError, match="access to view"):
+        read(written)
+
+
 def test_a_file_that_is_cut_while_it_is_open_is_an_error_and_no_crash(written: Path) -> None:
     db = session_files.open_readable(written)
     os.truncate(written, 5000)
