@@ -38,7 +38,7 @@ class Kept:
         waiting: Messages that nobody answered, oldest first; None where inbound.db itself is damaged.
     """
 
-    routing: Routing
+    addresses: Addresses
     waiting: Sequence[InboundMessage] | None
 
 
@@ -91,14 +91,15 @@ class Aside:
         layout = self.mailbox.directories.layout(session.id)
         try:
             with contextlib.closing(session_files.open_writable(layout.inbound_db)) as db:
-                routing, pending = inbound.routing(db), inbound.unfinished(db)
+                addresses = Addresses(inbound.routing(db), inbound.destinations(db))
+                pending = inbound.unfinished(db)
         except (apsw.Error, session_files.WrongProtocol, ValueError):
-            return Kept(routing=self._last_routing(session), waiting=None)
+            return Kept(addresses=Addresses(self._last_routing(session)), waiting=None)
         answered = deliveries.answered(self.db, session.id, [m.correlation_id for m in pending if m.correlation_id])
         # A prompt may have held several messages, and its answer names the last; all before that one were in it, too.
         up_to = max((m.seq for m in pending if m.correlation_id in answered), default=0)
         waiting = [m for m in pending if m.seq > up_to or (m.tries and m.correlation_id not in answered)]
-        return Kept(routing=routing, waiting=waiting)
+        return Kept(addresses=addresses, waiting=waiting)
 
     def _last_routing(self, session: Session) -> Routing:
         room = messaging.get(self.db, session.messaging_group_id) if session.messaging_group_id else None
@@ -125,9 +126,7 @@ class Aside:
         if not carried:
             return given_up
         with self.mailbox.due.writing(fresh.id):
-            await self.mailbox.inboxes.append(
-                fresh.id, [_again(message) for message in carried], Addresses(kept.routing)
-            )
+            await self.mailbox.inboxes.append(fresh.id, [_again(message) for message in carried], kept.addresses)
             now = clock.now_text()
             for message in carried:
                 if message.status is Status.PENDING and message.trigger:
@@ -137,7 +136,7 @@ class Aside:
 
     def _tell(self, session: Session, kept: Kept, given_up: Sequence[InboundMessage]) -> None:
         """Tell the people of the conversation, in plain words (I12)."""
-        routing = kept.routing
+        routing = kept.addresses.routing
         if not routing.channel or not routing.room or routing.channel == AGENT_CHANNEL:
             return
         text = (
