@@ -74,7 +74,9 @@ class Sweeper:
             waiting = self.mailbox.waiting(session_id)
         except UNREADABLE:
             claims, state, waiting = [], None, frozenset()  # nothing can be read: the heartbeat alone decides
-        running.ignored = {message_id: running.ignored.get(message_id, now) for message_id in waiting}
+        # The clock may have been set back since: what lies ahead of it would excuse the sandbox until it comes round.
+        running.started_at = min(running.started_at, now)
+        running.ignored = {message_id: min(running.ignored.get(message_id, now), now) for message_id in waiting}
         return Signs(
             now=now,
             started_at=running.started_at,

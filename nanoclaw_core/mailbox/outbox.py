@@ -34,6 +34,7 @@ LOOK_BYTES_AT_MOST = 32_000_000  # of one look, which always takes one row
 LOOK_CPU_S = 0.5  # honest files take a hundredth; a schema of the sandbox's own can make any row cost anything
 _STEPS_BETWEEN = 100
 FILES_AT_MOST = 50
+CLOCKS_APART_S = 10.0  # a virtual machine's clock and ours
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -133,12 +134,17 @@ class Outboxes:
             os.rmdir(message_id, dir_fd=outer)
 
     def heartbeat_at(self, session_id: SessionId) -> float | None:
-        """Return when the runner last showed life, epoch seconds; None where it never did. Never in the future."""
+        """Return when the runner last showed life, epoch seconds; None where it did not, or where nobody can know.
+
+        A time ahead of the clock says nothing: the clock was set back, or the sandbox made it up. Never in the future.
+        """
         try:
             found = self._directories.layout(session_id).heartbeat.lstat()
         except OSError:
             return None
-        return min(found.st_mtime, time.time()) if stat.S_ISREG(found.st_mode) else None
+        now = time.time()
+        is_known = stat.S_ISREG(found.st_mode) and found.st_mtime <= now + CLOCKS_APART_S
+        return min(found.st_mtime, now) if is_known else None
 
     def runner_log(self, session_id: SessionId) -> Path:
         """Return where the runner keeps its log, for people to look into; the host itself never reads it."""

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 
-from nanoclaw_wire import outbound
+from nanoclaw_wire import clock, outbound
 from nanoclaw_wire.outbound import AckStatus
 
 from nanoclaw_core.machine import Machine
@@ -85,6 +85,24 @@ def test_a_sandbox_that_says_it_is_idle_and_takes_no_message_is_ended_and_a_fres
             return await running.channel.texts(1)
 
     assert asyncio.run(scenario()) == ["echo: hi"]
+
+
+def test_a_clock_that_was_set_back_hides_no_stuck_sandbox(instance: Instance) -> None:
+    """What was noted before lies ahead of the clock: the next sweep counts it from now on."""
+
+    async def scenario() -> list[bool]:
+        async with running_host(instance, runtime=ScriptedRuntime(sleeps)) as running:
+            await running.channel.say("hi")
+            machine = running.host.machine
+            await until(lambda: machine.supervisor.running)
+            await machine.sweeper.once()
+            (sandbox,) = machine.supervisor.running.values()
+            sandbox.started_at += timedelta(days=1)
+            sandbox.ignored = {row: since + timedelta(days=1) for row, since in sandbox.ignored.items()}
+            await machine.sweeper.once()
+            return [at <= clock.now() for at in (sandbox.started_at, *sandbox.ignored.values())]
+
+    assert asyncio.run(scenario()) == [True, True]
 
 
 def test_an_idle_sandbox_with_nothing_to_do_is_left_alone(instance: Instance) -> None:
