@@ -147,6 +147,8 @@ class Aside:
             text += "If your last message was not answered, please send it again. "
         elif given_up:
             text += f"I could not answer {_counted(len(given_up))}; please put it in other words. "
+        elif kept.waiting:
+            text += "What you said last goes along and is answered. "
         references = (session.id, *(message.correlation_id or message.id for message in given_up))
         text += f"The operator finds the reason under this reference: {', '.join(references)}."
         self.say(Address(routing.channel, routing.room, routing.thread), text, session.id)

@@ -55,6 +55,12 @@ def test_a_failure_that_an_answer_follows_is_none():
     assert turn(*failed, MESSAGE).failure is None
 
 
+def test_after_a_failure_another_try_is_waited_for_although_nothing_is_under_way():
+    at_rest = (ACCEPTED, status(""), MESSAGE | {"is_failure": True})
+    assert turn(*at_rest).ends_at() == 3.0 + LATE_S
+    assert turn(*at_rest, MESSAGE).ends_at() == 4.0
+
+
 def test_a_failure_is_not_the_end_while_the_host_says_that_it_works():
     assert turn(ACCEPTED, TYPING, MESSAGE | {"is_failure": True}).ends_at() == 3.0 + TRYING_S
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 SILENCE_S = 1.0  # after an answer, where the host never says what it does
-LATE_S = 1.0  # an answer may still be on its way when the host says that nothing is under way any more
+LATE_S = 1.0  # an answer or another try may still be on its way when the host says that nothing is under way any more
 ALIVE_S = 20.0  # a host at work shows it every 4 s, but not for 10 s after a message; beyond that it stopped saying so
 TRYING_S = 60.0  # after words about trouble that is still being got over; most is over by then
 
@@ -60,7 +60,8 @@ class Turn:
         if not self._is_accepted:
             return None
         if self._is_under_way is False:
-            return self._last_at if self.answers else self._last_at + LATE_S
+            is_answered = self.answers > 0 and self.failure is None
+            return self._last_at if is_answered else self._last_at + LATE_S
         if not self.answers:
             return None
         if not self._is_under_way:
