@@ -161,6 +161,31 @@ def test_a_required_plugin_that_is_absent_or_disabled_is_a_problem(tmp_path: Pat
     assert [problem.detail.startswith("required and ") for problem in problems] == [True]
 
 
+@pytest.mark.parametrize(("name", "remedy"), [("acmee", "Did you mean 'acme'?"), ("xyz", "Take it out of")])
+def test_a_disabled_plugin_that_is_not_installed_is_named(tmp_path: Path, site: Path, name: str, remedy: str) -> None:
+    install(site, "acme-chat", "acme", "")
+    (tmp_path / "nanoclaw.toml").write_text(f"[core]\ndisabled_plugins = ['{name}']")
+    found = look(tmp_path)["plugins", name]
+    assert found.state is Health.WARNING
+    assert found.remedy.startswith(remedy)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("acmee", "Did you mean 'acme'?"), ("xyz", "Run `pip install nanoclaw-runtime-xyz`.")]
+)
+def test_a_chosen_runtime_that_is_not_installed_is_named(tmp_path: Path, site: Path, name: str, remedy: str) -> None:
+    install(site, "acme-runtime", "acme", RUNTIME.format(check="return None"))
+    (tmp_path / "nanoclaw.toml").write_text(f"[core]\nruntime = '{name}'")
+    found = look(tmp_path)["runtimes", name]
+    assert (found.state, found.remedy) == (Health.PROBLEM, remedy)
+
+
+def test_a_chosen_provider_that_is_mistyped_is_answered_with_the_nearest(tmp_path: Path, site: Path) -> None:
+    install(site, "acme-provider", "acme", PROVIDER.format(upstreams="return []"))
+    (tmp_path / "nanoclaw.toml").write_text("[core]\nprovider = 'claud'")
+    assert look(tmp_path)["providers", "claud"].remedy == "Did you mean 'claude'?"
+
+
 @pytest.mark.parametrize("check", ["1 / 0", "return None"])
 def test_a_runtime_that_fails_to_answer_is_reported(tmp_path: Path, site: Path, check: str) -> None:
     install(site, "acme-runtime", "acme", RUNTIME.format(check=check))

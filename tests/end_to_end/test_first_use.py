@@ -137,7 +137,8 @@ def test_no_docker_and_no_bubblewrap_with_a_key_is_answered_with_what_to_install
     no_answer(person.asks(), "no Docker engine at unix:///nowhere/docker.sock", "apt install bubblewrap")
     doctor = person.types("doctor")
     assert doctor.code == 1
-    assert re.search(r"^problem +runtimes +isolation .*\n +→ Install Docker or bubblewrap", doctor.out, re.MULTILINE)
+    assert re.search(r"^warning +runtimes +process .*\n +→ Install bubblewrap", doctor.out, re.MULTILINE)
+    assert re.search(r"^problem +runtimes +isolation .*\n +→ Do what is said above", doctor.out, re.MULTILINE)
 
 
 def test_no_docker_and_no_bubblewrap_without_a_key_still_answers(home: Path) -> None:
@@ -292,6 +293,24 @@ def test_a_home_that_can_only_be_read_is_said(home: Path, words: Sequence[str]) 
     assert said.code == 1
     assert said.errors.count("error (") == 1
     assert str(home) in said.errors
+
+
+@pytest.mark.parametrize("name", ["data", "run", "logs", "groups", "sessions"])
+def test_a_directory_that_can_only_be_read_is_said_by_the_doctor(home: Path, name: str) -> None:
+    person = Person(home=home, environment=NO_ENGINE, is_powerless=True).has()
+    (home / name).mkdir(exist_ok=True)
+    with closed(home / name, 0o500):
+        doctor = person.types("doctor")
+    assert doctor.code == 1
+    assert f"not writable: {home / name}\n" in doctor.out
+
+
+def test_a_database_that_can_only_be_read_is_said_by_the_doctor(home: Path) -> None:
+    person = Person(home=home, environment=NO_ENGINE, is_powerless=True).has()
+    (home / "data" / "nanoclaw.db").chmod(0o400)
+    doctor = person.types("doctor")
+    assert doctor.code == 1
+    assert "nanoclaw.db is not writable" in doctor.out
 
 
 @pytest.mark.parametrize("name", ["", "run", "data"])

@@ -15,11 +15,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import apsw
 from attrs import frozen
 
 from nanoclaw_cli.invocation import as_typed
+from nanoclaw_cli.nearest import nearest
 from nanoclaw_core import lock
 from nanoclaw_core.descriptors.runtimes import Readiness, Runtime
 from nanoclaw_core.errors import NanoclawError
@@ -69,8 +71,9 @@ async def examine(home: Path, environment: Mapping[str, str]) -> list[Finding]:
     findings += _plugins(plugins, settings)
     findings += _channels(parts)
     findings += await _runtimes(parts, places, settings, environment)
+    findings += _chosen("runtime", settings.core.runtime, parts.runtimes, offered.runtimes)
     findings += _providers(parts, settings, environment)
-    findings += _default_provider(parts, offered, settings.core.provider)
+    findings += _chosen("provider", settings.core.provider, parts.providers, offered.providers)
     findings.append(_gateway(parts, offered, settings.core.disabled_plugins))
     return findings
 
@@ -107,8 +110,10 @@ def _directory(places: Places, ncl: str) -> Finding:
     taken = [path for path in (home, places.data, places.run, places.logs, places.groups) if os.path.isfile(path)]  # noqa: PTH113
     if taken:
         return _problem(area, name, f"{taken[0]} is a file, not a directory", "Move it away.")
-    if not os.access(home, os.W_OK):
-        return _problem(area, name, f"{home} is not writable", remedy)
+    made = (home, places.data, places.run, places.logs, places.groups, home / "sessions")
+    closed = [str(path) for path in made if os.path.exists(path) and not os.access(path, os.W_OK | os.X_OK)]  # noqa: PTH110
+    if closed:
+        return _problem(area, name, f"not writable: {', '.join(closed)}", remedy)
     free = shutil.disk_usage(home).free
     if free < LOW_DISK_BYTES:
         return _problem(area, name, f"only {free // 1_000_000} MB are free at {home}", "Make space.")
@@ -151,6 +156,8 @@ def _database(places: Places, ncl: str) -> Finding:
         return _problem(area, name, str(error), f"Put a copy of {places.database} from a backup in its place.")
     except apsw.Error as error:
         return _problem(area, name, str(error), f"Look at the disk, and whether {places.database} is yours.")
+    if not os.access(places.database, os.W_OK):
+        return _problem(area, name, f"{places.database} is not writable", "Mend its permissions.")
     return _ok(area, name, f"{groups} agent group{'' if groups == 1 else 's'}")
 
 
@@ -169,6 +176,10 @@ def _plugins(plugins: Plugins, settings: Settings) -> list[Finding]:
             trouble = "disabled" if name in known else "not installed"
             remedy = "Install and enable it, or take it out of core.required_plugins."
             findings.append(_problem(area, name, f"required and {trouble}: no host starts", remedy))
+    for name in sorted(set(settings.core.disabled_plugins) - set(known)):
+        near = nearest(name, known)
+        remedy = f"Did you mean {near!r}?" if near else "Take it out of core.disabled_plugins."
+        findings.append(_warning(area, name, "disabled, but no plugin of that name is installed", remedy))
     for table, remedy in tables_of_nobody(settings, list(known)).items():
         findings.append(_warning(area, table, f"[plugins.{table}] in nanoclaw.toml is for no installed plugin", remedy))
     if not reports:
@@ -201,7 +212,8 @@ async def _runtimes(parts: Parts, places: Places, settings: Settings, environmen
         looks = await asyncio.gather(*(_fenced_look(name, partial(look, parts.runtimes[name])) for name in names))
     findings = [finding for finding, _ in looks]
     if not any(one.state is Health.OK for one in findings):
-        remedy = "Install Docker or bubblewrap; without either only agents that run no tools can answer."
+        remedy = "Do what is said above of one of them" if looks else "Run `pip install nanoclaw-runtime-docker`"
+        remedy += "; without any, only agents that run no tools can answer."
         is_stuck = _needs_isolation(parts, settings, environment) and not any(runs_tools for _, runs_tools in looks)
         state = Health.PROBLEM if is_stuck else Health.WARNING
         detail = "no runtime isolates agents"
@@ -249,13 +261,18 @@ def _providers(parts: Parts, settings: Settings, environment: Mapping[str, str])
     return findings
 
 
-def _default_provider(parts: Parts, offered: Parts, default: str) -> list[Finding]:
-    if default in parts.providers:
+def _chosen(
+    kind: str, name: str, working: Mapping[str, Offer[Any]], offered: Mapping[str, Offer[Any]]
+) -> list[Finding]:
+    """Say so where what core.runtime or core.provider names is not there; nothing where it is, or none is named."""
+    area, what = f"{kind}s", f"the default {kind}"
+    if not name or name in working:
         return []
-    if default in offered.providers:
-        return [_left_out("providers", default, "the default provider", offered.providers[default].plugin)]
-    remedy = f"Run `pip install nanoclaw-provider-{default}`."
-    return [_problem("providers", default, "the default provider is not installed", remedy)]
+    if name in offered:
+        return [_left_out(area, name, what, offered[name].plugin)]
+    near = nearest(name, offered)
+    remedy = f"Did you mean {near!r}?" if near else f"Run `pip install nanoclaw-{kind}-{name}`."
+    return [_problem(area, name, f"{what} is not installed", remedy)]
 
 
 def _gateway(parts: Parts, offered: Parts, disabled: Sequence[str]) -> Finding:

@@ -85,7 +85,7 @@ def test_values_of_the_environment_are_not_in_the_command_line_of_any_process(tm
     assert words.index("value-for-the-inside") < words.index("--"), "what stands before -- goes through a descriptor"
 
 
-def test_a_bubblewrap_that_does_not_work_is_named_with_its_own_words(tmp_path: Path) -> None:
+def test_a_bubblewrap_that_may_not_work_is_named_with_its_own_words_and_what_to_allow(tmp_path: Path) -> None:
     broken = tmp_path / "broken-bwrap"
     broken.write_text("#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2\nexit 1\n")
     broken.chmod(0o755)
@@ -96,6 +96,8 @@ def test_a_bubblewrap_that_does_not_work_is_named_with_its_own_words(tmp_path: P
             readiness = await runtime.check()
             assert (readiness.ready, readiness.isolates) == (True, False)
             assert "setting up uid map: Permission denied" in readiness.detail
+            assert "Allow user namespaces" in readiness.remedy
+            assert "Install bubblewrap" not in readiness.remedy
             with pytest.raises(SandboxRefused, match=r"allow_unsandboxed = true under \[plugins.process\]"):
                 await runtime.start(evolve(place.spec("pass"), runs_tools=True))
 

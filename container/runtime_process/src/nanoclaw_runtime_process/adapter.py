@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import shutil
 from asyncio.subprocess import DEVNULL
 from collections.abc import Iterator, Sequence
@@ -38,10 +39,13 @@ from nanoclaw_runtime_process.settings import Settings
 log = logging.getLogger("nanoclaw.process")
 
 PROBE_S = 8.0
-REMEDY = (
-    "Install bubblewrap (Debian and Ubuntu: apt install bubblewrap) or Docker, or set"
-    " allow_unsandboxed = true under [plugins.process] if agents may do whatever you may do."
+INSTALL = "Install bubblewrap (Debian and Ubuntu: apt install bubblewrap) or Docker"
+ALLOW = (
+    "Allow user namespaces (Ubuntu: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0; elsewhere look at"
+    " kernel.unprivileged_userns_clone and user.max_user_namespaces), or install Docker"
 )
+DO_WITHOUT = "or set allow_unsandboxed = true under [plugins.process] if agents may do whatever you may do."
+_FORBIDDEN = re.compile(r"namespace|uid map|not permitted|permission denied", re.IGNORECASE)  # what bwrap says
 
 
 class ProcessRuntime:
@@ -66,7 +70,7 @@ class ProcessRuntime:
             ready=True,
             isolates=False,
             detail=f"plain processes without isolation: {trouble}",
-            remedy=REMEDY,
+            remedy=_remedy(trouble),
             takes_tools_unisolated=self._settings.allow_unsandboxed,
         )
 
@@ -94,7 +98,7 @@ class ProcessRuntime:
             spec = evolve(spec, environment={**self._part_variables, **spec.environment})
             trouble = await self._probe()
             if trouble is not None and spec.runs_tools and not self._settings.allow_unsandboxed:
-                raise SandboxRefused(f"nothing can isolate the agent: {trouble}. {REMEDY}")
+                raise SandboxRefused(f"nothing can isolate the agent: {trouble}. {_remedy(trouble)}")
             _check_mounts(spec)
             sandbox = await (self._start_confined(spec) if trouble is None else self._start_plain(spec))
             self._running[spec.name] = sandbox
@@ -205,6 +209,10 @@ _PROBE = SandboxSpec(
     network=Network.NONE,
     limits=Limits(),
 )
+
+
+def _remedy(trouble: str) -> str:
+    return f"{ALLOW if _FORBIDDEN.search(trouble) else INSTALL}, {DO_WITHOUT}"
 
 
 def _check_mounts(spec: SandboxSpec) -> None:
