@@ -64,7 +64,7 @@ class Dispatch:
             offer = self.offers.get(" ".join(words[:length]))
             if offer is not None:
                 return offer, words[length:]
-        asked = " ".join(words)[:200]
+        asked = " ".join(words)[:200].removesuffix(" help")  # which `ncl help …` has put there
         near = difflib.get_close_matches(asked, self.offers, n=1)
         hint = f"did you mean `{near[0]}`?" if near else "`ncl help` lists what there is."
         raise UnknownCommand(f"there is no command {asked!r}; {hint}")

@@ -26,6 +26,15 @@ def test_a_ready_line_says_how_long_it_took_and_where(home):
     assert re.fullmatch(rf"ready in \d+\.\d\d s · home {re.escape(str(home))} · 1 channel · stop with ctrl-c\n", line)
 
 
+def test_a_ready_line_says_how_many_plugins_failed_and_who_says_why(home):
+    home.mkdir()
+    (home / "nanoclaw.toml").write_text("[plugins.mock]\nech = true\n")
+    with serving(home) as process:
+        line = first_line(process)
+        end(process)
+    assert f" · 1 plugin failed; `ncl --home {home} plugins` says why · " in line
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_everything_in_order_within_ten_seconds(home, number):
     with serving(home) as process:
@@ -155,17 +164,30 @@ def test_help_lists_the_verbs_of_the_host(home):
         shown = ncl(home, "help").stdout
         end(process)
     assert re.search(r"^plugins list +", shown, re.MULTILINE)
+    assert re.findall(r"^ *(status|help) ", shown, re.MULTILINE) == ["status", "help"]
 
 
-def test_a_verb_that_the_host_does_not_know_exits_1_and_names_the_nearest_command(home):
+def test_a_verb_that_the_host_does_not_know_exits_2_and_names_the_nearest_command_once(home):
     with serving(home) as process:
         first_line(process)
         done, frame = ncl(home, "stauts"), ncl(home, "stauts", "--json")
+        words, asked = ncl(home, "plugin", "list"), ncl(home, "help", "stauts")
         end(process)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error (unknown-command): ")
-    assert "did you mean `ncl status`?" in done.stderr
+    assert [one.returncode for one in (done, frame, words, asked)] == [2, 2, 2, 2]
+    why = "error (unknown-command): there is no command"
+    assert (done.stdout, done.stderr) == ("", f"{why} 'stauts'; did you mean `ncl status`?\n")
+    assert words.stderr == f"{why} 'plugin list'; did you mean `plugins list`?\n"
+    assert asked.stderr == f"{why} 'stauts'; did you mean `status`?\n"
     assert json.loads(frame.stdout)["error"]["code"] == "unknown-command"
+
+
+def test_arguments_that_a_verb_does_not_take_exit_2(home):
+    with serving(home) as process:
+        first_line(process)
+        done = ncl(home, "--", "status", "more")
+        end(process)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error (invalid-args): status: 'more' is one word too many\n"
 
 
 def test_the_control_socket_is_for_its_owner_alone(home):

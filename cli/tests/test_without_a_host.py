@@ -37,10 +37,11 @@ def test_a_verb_with_json_answers_with_a_frame_on_stdout(home):
     assert json.loads(done.stdout)["error"]["code"] == "transport-error"
 
 
-def test_an_option_in_the_place_of_a_command_is_no_command(home):
+def test_an_option_before_the_command_that_there_is_not_is_said_with_the_nearest(home):
     done = ncl(home, "--frob")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error (invalid-args): --frob is no command; `ncl help` lists what there is\n"
+    assert done.stderr == "error (invalid-args): --frob is no option of ncl; `ncl help` lists what there is\n"
+    assert "--hme is no option of ncl; did you mean --home?" in ncl(home, "--hme=x", "status").stderr
 
 
 def test_a_mistyped_local_command_is_recognised(home):
@@ -58,6 +59,19 @@ def test_status_exits_1_and_says_what_to_do(home):
     done = ncl(home, "status")
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout == f"no host runs on {home}, which does not exist yet; start with `ncl --home {home} init`\n"
+
+
+def test_a_home_that_is_a_file_is_said(home):
+    home.write_text("")
+    done = ncl(home, "status")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error (transport-error): {home} is a file; name an instance directory with --home\n"
+
+
+def test_a_group_of_commands_without_one_of_them_says_which_there_are(home):
+    done = ncl(home, "image")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error (invalid-args): It needs a subcommand: build, show. See `ncl image --help`.\n"
 
 
 def test_status_as_json_says_that_it_is_stopped(home):

@@ -197,6 +197,11 @@ def test_an_unknown_command_is_answered_with_the_nearest_one() -> None:
     assert "did you mean `groups list`?" in (answer.message or "")
 
 
+def test_help_for_an_unknown_command_is_answered_with_what_was_typed() -> None:
+    answer = ask(dispatch(verb("list")), "groups", "lsit", "help")
+    assert "no command 'groups lsit'; did you mean `groups list`?" in (answer.message or "")
+
+
 def test_no_words_are_an_unknown_command() -> None:
     assert ask(dispatch(verb("list"))).code is Code.UNKNOWN_COMMAND
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from nanoclaw_cli.nearest import nearest
 from nanoclaw_core import InvalidArguments
+
+GLOBAL_OPTIONS = ("--home", "--json", "--version", "--help")
 
 
 class Choice(NamedTuple):
@@ -52,6 +55,19 @@ def take_global_options(arguments: Sequence[str]) -> Choice:
         else:
             words.append(word)
     return Choice(home, as_json, version, words)
+
+
+def refuse_option_before_command(words: Sequence[str]) -> None:
+    """Refuse what is left of the options before a command: they are for `ncl` itself, and it has taken its own.
+
+    Raises:
+        InvalidArguments: The first word is an option; the message names the nearest one that there is.
+    """
+    if words and words[0] != "--" and words[0].startswith("-"):
+        option = words[0].partition("=")[0]
+        near = nearest(option, GLOBAL_OPTIONS)
+        hint = f"did you mean {near}?" if near else "`ncl help` lists what there is"
+        raise InvalidArguments(f"{option} is no option of ncl; {hint}")
 
 
 def parse_verb(arguments: Sequence[str]) -> Parsed:

@@ -57,6 +57,8 @@ def _connect(home: Path, environment: Mapping[str, str], timeout_s: float | None
             connection.connect(short)
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
         connection.close()
+        if home.is_file():
+            raise NoHost(f"{home} is a file; name an instance directory with --home") from error
         raise NoHost(f"no host runs on {home}; start one with `{as_typed('serve', home, environment)}`") from error
     except OSError as error:
         connection.close()

@@ -7,11 +7,15 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nanoclaw_core import InvalidArguments, NanoclawError, TransportError
+from nanoclaw_core import NanoclawError
+
+if TYPE_CHECKING:
+    import click
 
 FAILED, USAGE = 1, 2
+USAGE_CODES = frozenset({"unknown-command", "invalid-args", "transport-error"})
 MAKE_SPACE = "Make space on that disk, and try again."
 NOT_OURS = "Is it another user's? Mend its permissions, or choose another directory with --home."
 IN_THE_WAY = "Something else is in its place; move it away."
@@ -58,11 +62,15 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def exit_code_of(code: str) -> int:
+    """Return how `ncl` ends with an error: whether what was asked cannot be done, or was asked wrongly or of nobody."""
+    return USAGE if code in USAGE_CODES else FAILED
+
+
 def describe(error: Exception) -> tuple[str, str, int]:
     """Return the frame code, the message and the exit code of an error."""
     if isinstance(error, NanoclawError):
-        exit_code = USAGE if isinstance(error, TransportError | InvalidArguments) else FAILED
-        return error.code, str(error), exit_code
+        return error.code, str(error), exit_code_of(error.code)
     if "click" in sys.modules:
         described = _describe_click(error)
         if described is not None:
@@ -85,7 +93,7 @@ def _describe_click(error: Exception) -> tuple[str, str, int] | None:
 
     if isinstance(error, click.UsageError):
         program = error.ctx.command_path if error.ctx else "ncl"
-        return "invalid-args", f"{error.format_message()} See `{program} --help`.", USAGE
+        return "invalid-args", f"{_what_is_wrong(error)} See `{program} --help`.", USAGE
     if isinstance(error, click.ClickException):
         return "handler-error", error.format_message(), FAILED
     if isinstance(error, click.exceptions.Exit):
@@ -93,3 +101,15 @@ def _describe_click(error: Exception) -> tuple[str, str, int] | None:
     if isinstance(error, click.Abort):
         return "", "", 130
     return None
+
+
+def _what_is_wrong(error: click.UsageError) -> str:
+    import click
+
+    said_nothing = getattr(click.exceptions, "NoArgsIsHelpError", ())  # before click 8.2 it was no error
+    if error.ctx is None or not isinstance(error, said_nothing):
+        return error.format_message()  # which would be the whole help otherwise
+    command = error.ctx.command
+    if not isinstance(command, click.Group):
+        return "It needs arguments."
+    return f"It needs a subcommand: {', '.join(command.list_commands(error.ctx))}."

@@ -52,6 +52,7 @@ def _run(choice: arguments.Choice, environment: Mapping[str, str]) -> int:
     words = choice.words
     if not words or words[0] in ("--help", "-h"):
         words = ["help"]
+    arguments.refuse_option_before_command(words)
     home = home_directory(choice.home, environment)
     invocation = Invocation(home=home, as_json=choice.as_json, environment=environment)
     command = commands.find(words[0])

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -74,7 +73,7 @@ class _Serving:
         async with Host(self._settings, environment=self._invocation.environment, use_breaker=True) as host:
             self._ready = True
             if not self._stop.is_set():
-                click.echo(ready_line(host, self._invocation.home))
+                click.echo(ready_line(host, self._invocation))
                 sys.stdout.flush()
                 self._say_what_is_missing(host)
             await self._stop.wait()
@@ -96,11 +95,18 @@ class _Serving:
         asyncio.get_running_loop().call_later(STOP_S, _give_up)
 
 
-def ready_line(host: Host, home: Path) -> str:
+def ready_line(host: Host, invocation: Invocation) -> str:
     """Return the one line that says that a host is ready."""
-    channels = len(host.status().get("channels") or ())
-    plural = "channel" if channels == 1 else "channels"
-    return f"ready in {host.started_in_s:.2f} s · home {home} · {channels} {plural} · stop with ctrl-c"
+    home = invocation.home
+    channels = _counted(len(host.status().get("channels") or ()), "channel")
+    failed = sum(bool(report.reason) for report in host.plugins.reports())
+    why = as_typed("plugins", home, invocation.environment)
+    trouble = f" · {_counted(failed, 'plugin')} failed; `{why}` says why" if failed else ""
+    return f"ready in {host.started_in_s:.2f} s · home {home} · {channels}{trouble} · stop with ctrl-c"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _give_up() -> None:

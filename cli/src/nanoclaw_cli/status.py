@@ -22,6 +22,8 @@ def status(invocation: Invocation) -> int:
     try:
         frame = client.ask(home, ["status"], {}, environment, timeout_s=ANSWER_S)
     except client.NoHost:
+        if home.is_file():
+            raise
         remedy = as_typed("serve" if home.exists() else "init", home, environment)
         data: dict[str, Any] = {"state": "stopped", "home": str(home), "remedy": remedy}
         if invocation.as_json:
