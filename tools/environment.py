@@ -66,18 +66,21 @@ def make(purpose: str, declared: str) -> None:
         CannotMake: Something is missing; the next run tries again.
     """
     began = time.monotonic()
-    for each in PURPOSES:
-        (ENVIRONMENT / f"made-for-{each}").unlink(missing_ok=True)
-    print(f"nanoclaw: setting up {ENVIRONMENT} (once; it takes a minute or two)", file=sys.stderr)
-    if not works():
+    stamps = [ENVIRONMENT / f"made-for-{each}" for each in PURPOSES]
+    is_there, was_complete = works(), any(stamp.exists() for stamp in stamps)
+    for each in stamps:
+        each.unlink(missing_ok=True)
+    doing = "updating {}" if is_there and was_complete else "setting up {} (once; it takes a minute or two)"
+    print(f"nanoclaw: {doing.format(ENVIRONMENT)}", file=sys.stderr)
+    if not is_there:
         create()
     requirements = needed(purpose)
     uv = find_uv()
     if uv is None or not install_with_uv(uv, requirements):
         install_with_pip(requirements)
-    stamp = f"{declared} {ROOT} {os.path.realpath(PYTHON)}"
-    for each in PURPOSES[: PURPOSES.index(purpose) + 1]:  # what fits the tests fits everything
-        (ENVIRONMENT / f"made-for-{each}").write_text(stamp + "\n")
+    made_for = f"{declared} {ROOT} {os.path.realpath(PYTHON)}"
+    for each in stamps[: PURPOSES.index(purpose) + 1]:  # what fits the tests fits everything
+        each.write_text(made_for + "\n")
     print(f"nanoclaw: ready after {time.monotonic() - began:.0f} s", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure, print the table, write JSON."""
+"""`./nanoclaw bench`: measure, print the table, write JSON."""
 
 from __future__ import annotations
 

@@ -90,6 +90,15 @@ def test_an_answer_comes_and_the_exit_code_is_that_of_ncl(made: Path, tmp_path: 
 
 
 @pytest.mark.slow
+def test_what_is_declared_anew_is_an_update_and_no_second_setting_up(made: Path):
+    with (made / "cli" / "pyproject.toml").open("a") as declared:
+        declared.write("# another one\n")
+    done = run(made / "nanoclaw", "--version")
+    assert (done.returncode, done.stdout) == (0, VERSION)
+    assert done.stderr.startswith(f"nanoclaw: updating {made / '.nanoclaw-env'}\n")
+
+
+@pytest.mark.slow
 def test_an_interrupted_or_broken_installation_is_mended(made: Path):
     (made / ".nanoclaw-env" / "bin" / "ncl").unlink()
     shutil.rmtree(next((made / ".nanoclaw-env").glob("lib/python*/site-packages/click")))

@@ -18,7 +18,7 @@ class Settings:
     """[plugins.mock] in nanoclaw.toml.
 
     Args:
-        script: JSON, as the README tells.
+        script: JSON, as the README of nanoclaw-provider-mock tells.
         script_file: A file with it, on the host; read at every start of a sandbox.
         echo: True answers with what was said and nothing else.
         slash_commands: True takes `/word` as it is typed, as claude does.
