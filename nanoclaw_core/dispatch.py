@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from nanoclaw_core.descriptors.votes import Caller, Step, StepKind
 from nanoclaw_core.errors import PLUGIN_TROUBLE, InvalidArguments, NanoclawError, UnknownCommand
 from nanoclaw_core.guard import Guard
 from nanoclaw_core.plugins import Offer
+from nanoclaw_core.settings import KIND_WORDS, as_number
 
 log = logging.getLogger(__name__)
 _TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
@@ -109,22 +109,11 @@ def _typed(verb: Verb, parameter: Parameter, value: Any) -> Any:
         return None
     if parameter.kind is list:
         return value if isinstance(value, list) else [value]
-    found = _as_number(parameter.kind, value) if parameter.kind in (int, float) else _as_word(parameter.kind, value)
+    found = as_number(parameter.kind, value) if parameter.kind in (int, float) else _as_word(parameter.kind, value)
     if found is not None:
         return found
-    wanted = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}[parameter.kind]
+    wanted = KIND_WORDS[parameter.kind]
     raise InvalidArguments(f"{full_name(verb)}: --{parameter.name.replace('_', '-')} must be {wanted}, not {value!r}")
-
-
-def _as_number(kind: type, value: Any) -> int | float | None:
-    """Read a number, also a typed one; None where it is none. Not every float is: JSON and SQLite know no NaN (⚠17)."""
-    if isinstance(value, bool) or not isinstance(value, str | int | kind):
-        return None
-    try:
-        found: int | float = kind(value)
-    except (ValueError, OverflowError):
-        return None
-    return found if math.isfinite(found) else None
 
 
 def _as_word(kind: type, value: Any) -> Any:
@@ -135,7 +124,5 @@ def _as_word(kind: type, value: Any) -> Any:
 
 
 def _code(error: NanoclawError) -> Code:
-    try:
-        return Code(error.code)
-    except ValueError:
-        return Code.HANDLER_ERROR  # an error class of a plugin's own, with a code that no client knows
+    # An error class of a plugin's own may have a code that no client knows.
+    return {code.value: code for code in Code}.get(error.code, Code.HANDLER_ERROR)

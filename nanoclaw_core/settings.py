@@ -7,14 +7,15 @@ secrets stay out of the file.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import math
 import os
 import re
 import tomllib
+import traceback
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,8 +29,10 @@ from nanoclaw_wire import clock
 from nanoclaw_core.errors import SettingsError
 
 FILE_NAME = "nanoclaw.toml"
+KIND_WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 T = TypeVar("T")
-_RULE = re.compile(r"((?:Length of )?'\w+' must .+?)(?:: [^:]*| \(got .*)")  # what attrs' validators say, and the value
+# What attrs' validators say, and the value.
+_RULE = re.compile(r"((?:Length of )?'\w+' must .+?)(?:: [^:]*| \(got .*| \(.* doesn't\))")
 
 
 class _Misfit(ValueError):
@@ -155,9 +158,22 @@ def machine_timezone(environment: Mapping[str, str]) -> str:
     named = environment.get("TZ", "").removeprefix(":")
     if clock.is_zone(named):
         return named
-    target = os.path.realpath("/etc/localtime")
-    name = target.partition("zoneinfo/")[2]
+    name = os.path.realpath("/etc/localtime").partition("zoneinfo/")[2]
     return name if clock.is_zone(name) else "UTC"
+
+
+def as_number(kind: type, value: Any) -> int | float | None:
+    """Read a number, also from a text: all that can be typed, and all that `env:` and `file:` can give.
+
+    None where it is none. Not every float is: JSON and SQLite know no NaN (⚠17).
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | kind):
+        return None
+    try:
+        number: int | float = kind(value)
+        return number if math.isfinite(number) else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def _resolve(value: Any, environment: Mapping[str, str], home: Path, where: str) -> Any:
@@ -185,49 +201,51 @@ def _structure(raw: Any, shape: type[T], where: str) -> T:
     if attrs.has(shape):
         _refuse_unknown(raw, tuple(attrs.fields_dict(shape)), where)
     converter = cattrs.Converter(forbid_extra_keys=True)
-    converter.register_structure_hook(bool, _strictly(bool))
-    converter.register_structure_hook(str, _strictly(str))
-    converter.register_structure_hook(int, _whole_number)
-    converter.register_structure_hook(float, _number)
+    for kind in KIND_WORDS:
+        converter.register_structure_hook(kind, partial(_value, kind))
     converter.register_structure_hook_factory(_is_list, _list_hook)
     try:
         return converter.structure(raw, shape)
     except Exception as error:  # cattrs raises groups of many kinds; the reader wants one message
-        reasons = "; ".join(cattrs.transform_error(error, path=where, format_exception=_reason))
+        reasons = "; ".join(cattrs.transform_error(error, path=where, format_exception=partial(_reason, raw)))
         raise SettingsError(f"{reasons}. Mend it in {FILE_NAME}.") from error
 
 
-def _reason(error: BaseException, kind: type | None) -> str:
+def _reason(raw: Mapping[str, Any], error: BaseException, kind: type | None) -> str:
     if isinstance(error, _Misfit):
         return str(error)
-    rule = _RULE.fullmatch(str(error.args[0])) if isinstance(error, ValueError) and error.args else None
-    return rule[1] if rule else format_exception(error, kind)
+    if isinstance(error, AttributeError) and kind and attrs.has(kind):
+        return f"must be a table; its keys are {', '.join(attrs.fields_dict(kind))}"
+    if kind or not isinstance(error, ValueError) or not error.args:
+        return format_exception(error, kind)
+    rule = _RULE.fullmatch(str(error.args[0]))
+    return rule[1] if rule else _own_words(error, raw)
 
 
-def _strictly(kind: type) -> Any:
-    def structure(value: Any, _kind: Any) -> Any:
-        if not isinstance(value, kind):
-            raise _Misfit(f"must be {'a text' if kind is str else 'true or false'}")
-        return value
-
-    return structure
-
-
-def _whole_number(value: Any, _kind: Any) -> int:
-    """Read a whole number; also from a text, which is all that `env:` and `file:` can give."""
-    if not isinstance(value, bool) and isinstance(value, int | str):
-        with contextlib.suppress(ValueError):
-            return int(value)
-    raise _Misfit("must be a whole number")
+def _own_words(error: ValueError, raw: Mapping[str, Any]) -> str:
+    """Return what a shape's own check said, with the key that it looked at, and without the values."""
+    frames = [frame.f_locals.values() for frame, _ in traceback.walk_tb(error.__traceback__)]
+    keys = [repr(local.name) for found in frames for local in found if isinstance(local, attrs.Attribute)]
+    words = str(error.args[0])
+    for text in sorted(_texts(raw), key=len, reverse=True):
+        words = words.replace(text, "…").replace(repr(text)[1:-1], "…")
+    return ": ".join([*keys[:1], words])
 
 
-def _number(value: Any, _kind: Any) -> float:
-    if not isinstance(value, bool) and isinstance(value, int | float | str):
-        with contextlib.suppress(ValueError):
-            number = float(value)
-            if math.isfinite(number):
-                return number
-    raise _Misfit("must be a number")
+def _texts(raw: Any) -> Iterator[str]:
+    """Yield every text in a table that is long enough to be a secret."""
+    if isinstance(raw, Mapping | list):
+        for inner in raw.values() if isinstance(raw, Mapping) else raw:
+            yield from _texts(inner)
+    elif isinstance(raw, str) and len(raw) > 2:
+        yield raw
+
+
+def _value(kind: type, value: Any, _kind: Any) -> Any:
+    found = as_number(kind, value) if kind in (int, float) else value
+    if not isinstance(found, kind):
+        raise _Misfit(f"must be {KIND_WORDS[kind]}")
+    return found
 
 
 def _is_list(kind: Any) -> bool:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import frozen
+from attrs import field, frozen, validators
 from hypothesis import given
 from hypothesis import strategies as st
 from nanoclaw_wire import clock
@@ -94,6 +94,7 @@ def test_a_value_of_the_wrong_kind_is_refused_with_its_place(tmp_path: Path, lin
         ("max_sandboxes = 0", "'max_sandboxes' must be >= 1 @ "),
         ("owners = 'me'", "must be a list @ "),
         ("log_level = 'loud'", "'log_level' must be in ('debug', 'info', 'warning', 'error') @ "),
+        ("allowed_mounts = ['/data']", "must be a table; its keys are path, writable @ "),
         ("start_pauses_s = []", "Length of 'start_pauses_s' must be >= 1 @ "),
         ("allowed_mounts = [{path = '/data', writable = 'yes'}]", "must be true or false @ "),
     ],
@@ -196,6 +197,44 @@ def test_the_machines_zone_is_a_zone() -> None:
     assert machine_timezone({"TZ": ":Europe/Berlin"}) == "Europe/Berlin"
     assert clock.is_zone(machine_timezone({"TZ": "PST8PDT"}))
     assert clock.is_zone(machine_timezone({}))
+
+
+def no_blanks(_settings: object, _attribute: object, value: str) -> None:
+    if " " in value:
+        raise ValueError(f"a topic has no blanks, {value!r} has")
+
+
+@frozen(kw_only=True)
+class Checked:
+    """Settings of a plugin that checks them itself."""
+
+    own: str = field(default="", validator=no_blanks)
+    topic: str = field(default="", validator=validators.matches_re(r"[a-z]*"))
+    both: str = field(default="", validator=validators.and_(validators.max_len(20), no_blanks))
+    colour: str = field(default="red", converter=lambda text: ["red", "green"].index(text))
+
+    def __attrs_post_init__(self) -> None:
+        if self.own and self.topic:
+            raise ValueError("own and topic exclude each other")
+
+
+@pytest.mark.parametrize(
+    ("table", "why"),
+    [
+        ({"topic": "7x secret"}, "'topic' must match regex '[a-z]*' @ [plugins.ntfy]."),
+        ({"own": "7x secret"}, "'own': a topic has no blanks, '…' has @ [plugins.ntfy]."),
+        ({"both": "7x secret"}, "'both': a topic has no blanks, '…' has @ [plugins.ntfy]."),
+        ({"colour": "7x secret"}, "'…' is not in list @ [plugins.ntfy]."),
+        ({"own": "one two", "topic": "one"}, "'own': a topic has no blanks, '…' has @ [plugins.ntfy]."),
+        ({"own": "a", "topic": "b"}, "own and topic exclude each other @ [plugins.ntfy]."),
+    ],
+)
+def test_what_a_plugin_checks_itself_is_refused_in_its_words_and_without_the_value(
+    table: dict[str, str], why: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings(home=Path("/nowhere"), plugins={"ntfy": table}).for_plugin("ntfy", Checked, {})
+    assert str(caught.value).startswith(why)
 
 
 NAMES = st.sampled_from([*CoreSettings.__annotations__, "unknown"])
