@@ -180,6 +180,14 @@ def test_a_chosen_runtime_that_is_not_installed_is_named(tmp_path: Path, site: P
     assert (found.state, found.remedy) == (Health.PROBLEM, remedy)
 
 
+def test_a_chosen_runtime_whose_plugin_is_disabled_is_answered_with_how_to_enable_it(
+    tmp_path: Path, site: Path
+) -> None:
+    install(site, "acme-runtime", "acme", RUNTIME.format(check="return None"))
+    (tmp_path / "nanoclaw.toml").write_text("[core]\nruntime = 'acme'\ndisabled_plugins = ['acme']")
+    assert look(tmp_path)["runtimes", "acme"].remedy == "Take it out of core.disabled_plugins."
+
+
 def test_a_chosen_provider_that_is_mistyped_is_answered_with_the_nearest(tmp_path: Path, site: Path) -> None:
     install(site, "acme-provider", "acme", PROVIDER.format(upstreams="return []"))
     (tmp_path / "nanoclaw.toml").write_text("[core]\nprovider = 'claud'")

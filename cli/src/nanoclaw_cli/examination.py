@@ -61,9 +61,9 @@ async def examine(home: Path, environment: Mapping[str, str]) -> list[Finding]:
     settings, finding = _settings(home, environment)
     findings = [_python(), _directory(places, ncl), _host(places, ncl), finding, _database(places, ncl)]
     findings += _set_aside(places)
-    plugins = Plugins()
+    disabled, plugins = settings.core.disabled_plugins, Plugins()
     try:
-        plugins.load_installed(frozenset(settings.core.disabled_plugins))
+        plugins.load_installed(frozenset(disabled))
         offered = collect(plugins)
         parts = with_settings(offered, plugins, settings, environment)
     except Exception as error:  # two plugins of one name, or worse: the rest of the report still counts
@@ -71,10 +71,10 @@ async def examine(home: Path, environment: Mapping[str, str]) -> list[Finding]:
     findings += _plugins(plugins, settings)
     findings += _channels(parts)
     findings += await _runtimes(parts, places, settings, environment)
-    findings += _chosen("runtime", settings.core.runtime, parts.runtimes, offered.runtimes)
+    findings += _chosen("runtime", settings.core.runtime, parts.runtimes, offered.runtimes, disabled)
     findings += _providers(parts, settings, environment)
-    findings += _chosen("provider", settings.core.provider, parts.providers, offered.providers)
-    findings.append(_gateway(parts, offered, settings.core.disabled_plugins))
+    findings += _chosen("provider", settings.core.provider, parts.providers, offered.providers, disabled)
+    findings.append(_gateway(parts, offered, disabled))
     return findings
 
 
@@ -262,7 +262,11 @@ def _providers(parts: Parts, settings: Settings, environment: Mapping[str, str])
 
 
 def _chosen(
-    kind: str, name: str, working: Mapping[str, Offer[Any]], offered: Mapping[str, Offer[Any]]
+    kind: str,
+    name: str,
+    working: Mapping[str, Offer[Any]],
+    offered: Mapping[str, Offer[Any]],
+    disabled: Sequence[str],
 ) -> list[Finding]:
     """Say so where what core.runtime or core.provider names is not there; nothing where it is, or none is named."""
     area, what = f"{kind}s", f"the default {kind}"
@@ -270,6 +274,8 @@ def _chosen(
         return []
     if name in offered:
         return [_left_out(area, name, what, offered[name].plugin)]
+    if name in disabled:
+        return [_problem(area, name, f"{what} is disabled", "Take it out of core.disabled_plugins.")]
     near = nearest(name, offered)
     remedy = f"Did you mean {near!r}?" if near else f"Run `pip install nanoclaw-{kind}-{name}`."
     return [_problem(area, name, f"{what} is not installed", remedy)]
