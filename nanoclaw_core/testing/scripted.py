@@ -51,6 +51,7 @@ class FakeRunner:
     written: apsw.Connection
     is_fresh: bool = True
     _count: int = field(default=0, init=False)
+    _done: set[int] = field(factory=set, init=False)
 
     async def take(self, *, limit: int = 10) -> list[InboundMessage]:
         """Wait for messages that trigger, claim them, and return them with their context."""
@@ -65,9 +66,13 @@ class FakeRunner:
 
     def pending(self, *, limit: int = 10) -> list[InboundMessage]:
         """Return what a runner would take now, oldest first."""
-        found = inbound.pending(self.received, now=clock.now_text(), fresh=self.is_fresh, without=(), limit=1000)
-        done = outbound.settled(self.written, [message.id for message in found])
-        return [message for message in found if message.id not in done][:limit]
+        now = clock.now_text()
+        while found := inbound.pending(self.received, now=now, fresh=self.is_fresh, without=self._done, limit=limit):
+            settled = outbound.settled(self.written, [message.id for message in found])
+            if not settled:
+                break
+            self._done.update(message.seq for message in found if message.id in settled)
+        return found
 
     def answer(self, messages: Sequence[InboundMessage], text: str, **more: Any) -> None:
         """Reply to the last of some messages that triggers, acknowledge all, and ring."""

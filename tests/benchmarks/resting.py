@@ -76,11 +76,13 @@ def growth(home: Path, count: int) -> Iterator[Figure]:
         instance.wire(room="room")
         channel = FastChannel()
         own = {"recorder": channel, "scripted": ScriptedRuntime(echo)}
-        async with Host(instance.settings, plugins=own, environment={}, use_installed_plugins=False):
+        async with Host(instance.settings, plugins=own, environment={}, use_installed_plugins=False) as host:
 
             async def some(number: int) -> None:
-                for _ in range(number):
+                for done in range(number):
                     await channel.say("hello", room="room")
+                    if done % 1_000 == 999:  # as the clock does once a minute
+                        await host.machine.sweeper.once()
 
             await some(count // 5)
             gc.collect()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -63,6 +64,30 @@ def test_a_mount_inside_a_mount_is_seen(tmp_path: Path) -> None:
     spec = place.spec("answer(open('/workspace/in/inner/note').read())")
     run(place, spec=evolve(spec, mounts=(Mount(source=inner, target="/workspace/in/inner"), *spec.mounts)))
     assert place.answer() == "inside"
+
+
+@pytest.mark.bubblewrap
+def test_a_sandbox_whose_processes_were_all_stopped_is_ended_nevertheless(tmp_path: Path) -> None:
+    place = new_place(tmp_path, PLUGIN, {})
+
+    async def scenario() -> int:
+        before = _below(os.getpid())
+        async with connected(place) as runtime:
+            sandbox = await started(runtime, place.spec(WAIT_FOR_SIGTERM), place)
+            for process_id in _below(os.getpid()) - before:
+                os.kill(process_id, signal.SIGSTOP)
+            await sandbox.stop(0.1)
+            return (await sandbox.wait()).code
+
+    assert patiently(scenario()) != 0
+
+
+def _below(process_id: int) -> set[int]:
+    """Return the processes that descend from one."""
+    children = [
+        int(pid) for path in Path(f"/proc/{process_id}/task").glob("*/children") for pid in path.read_text().split()
+    ]
+    return {found for child in children for found in (child, *_below(child))}
 
 
 @pytest.mark.bubblewrap

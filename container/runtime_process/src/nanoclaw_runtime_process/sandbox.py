@@ -61,6 +61,9 @@ class ProcessSandbox:
         if not self._ended.done():
             self._killed = True
             self._end()
+            await asyncio.wait([self._ended], timeout=_AFTER_THE_END_S)
+        if not self._ended.done():  # what holds it was stopped (SIGSTOP), and cannot see that all is over
+            self._process.kill()
             await asyncio.wait([self._ended])
 
     async def _watch(self) -> SandboxExit:
