@@ -106,7 +106,9 @@ def test_invariant_04_an_answer_that_did_not_fit_is_given_when_there_is_room(
             has_filled = True
             messages = await runner.take()
             disk.fill()
-            runner.answer(messages, "x" * 300_000)
+            with pytest.raises(apsw.FullError):
+                runner.answer(messages, "x" * 300_000)
+            return 1
         return await echo(runner)
 
     async def scenario(instance: Instance) -> list[str]:

@@ -150,6 +150,15 @@ def test_an_acknowledgement_with_a_wrong_value_is_refused() -> None:
     db.close()
 
 
+def test_a_forged_revision_that_would_leave_no_room_is_refused() -> None:
+    db = apsw.Connection(":memory:")
+    db.execute("CREATE TABLE acknowledgements (message_id, status, changed_at, revision)")
+    db.execute("INSERT INTO acknowledgements VALUES ('in-1', 'completed', 'x', 4611686018427387904)")
+    with pytest.raises(ValueError, match="revision is 4611686018427387904"):
+        outbound.acknowledgements_after(db, 0, limit=9)
+    db.close()
+
+
 def test_a_runner_state_with_a_wrong_value_is_refused() -> None:
     db = apsw.Connection(":memory:")
     db.execute("CREATE TABLE runner_state (one, activity, tool, tool_timeout_s, tool_started_at, updated_at)")
