@@ -148,11 +148,11 @@ def test_invariant_04_what_waits_when_only_the_outbound_side_is_damaged_is_answe
 
     asyncio.run(first())
     damage(file_of(instance, OUT))
-    not_settled = apsw.Connection(
-        str(file_of(instance, IN))
-    )  # as a crash before the acknowledgement was copied leaves it
-    not_settled.execute("UPDATE messages_in SET status = 'pending'")
-    not_settled.close()
+    inbox = apsw.Connection(str(file_of(instance, IN)))
+    inbox.execute(
+        "UPDATE messages_in SET status = 'pending'"
+    )  # as a crash leaves it before acknowledgements are copied
+    inbox.close()
     texts = asyncio.run(second())
     assert texts[0].startswith(TOLD)
     assert texts[1:] == ["by name: ['two']"]
