@@ -149,9 +149,7 @@ def test_invariant_04_what_waits_when_only_the_outbound_side_is_damaged_is_answe
     asyncio.run(first())
     damage(file_of(instance, OUT))
     inbox = apsw.Connection(str(file_of(instance, IN)))
-    inbox.execute(
-        "UPDATE messages_in SET status = 'pending'"
-    )  # as a crash leaves it before all is copied
+    inbox.execute("UPDATE messages_in SET status = 'pending'")  # as a crash leaves it before all is copied
     inbox.close()
     texts = asyncio.run(second())
     assert texts[0].startswith(TOLD)
