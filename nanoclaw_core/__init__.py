@@ -11,11 +11,12 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOMES = {
-    "descriptors.administration": "Action ApprovalHandler Migration Parameter Resource Roster Sweep Verb",
+    "descriptors.administration": "Action ApprovalHandler Migration Parameter Roster Sweep Verb",
     "descriptors.channels": "Channel ChannelAdapter Receive ShowsStatus ShowsTyping",
     "descriptors.context": "PluginContext",
     "descriptors.messages": ("Address Attachment Card CardOption Inbound Outbound OutboundFile Outcome Quoted Receipt"),
     "descriptors.providers": "Provider TokenCount Upstream UsageReader",
+    "descriptors.resources": "READ WRITE Column Resource",
     "descriptors.runtimes": (
         "Limits Mount Network Readiness Runtime RuntimeAdapter Sandbox SandboxExit SandboxPart SandboxSpec"
     ),
@@ -27,11 +28,12 @@ _HOMES = {
     ),
     "hookspecs": "hookimpl",
     "host": "Host",
-    "ids": "ApprovalId DeliveryId GroupId MessagingGroupId SessionId UserId WiringId",
+    "ids": "ApprovalId DeliveryId GroupId MessagingGroupId SessionId UserId WiringId new_id",
     "instance": "initialise is_instance",
     "logs": "configure_logs",
     "parts": "installed_sandbox_parts",
     "plugins": "Plugins",
+    "store.messaging": "check_pattern",
     "settings": "CoreSettings Settings load_settings",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}

@@ -5,7 +5,6 @@ from nanoclaw_core.descriptors.administration import (
     ApprovalHandler,
     Migration,
     Parameter,
-    Resource,
     Roster,
     Sweep,
     Verb,
@@ -25,6 +24,7 @@ from nanoclaw_core.descriptors.messages import (
     Receipt,
 )
 from nanoclaw_core.descriptors.providers import Provider, TokenCount, Upstream, UsageReader
+from nanoclaw_core.descriptors.resources import READ, WRITE, Column, Resource
 from nanoclaw_core.descriptors.runtimes import (
     Limits,
     Mount,
@@ -57,18 +57,19 @@ from nanoclaw_core.errors import (
 )
 from nanoclaw_core.hookspecs import hookimpl
 from nanoclaw_core.host import Host
-from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, MessagingGroupId, SessionId, UserId, WiringId
+from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, MessagingGroupId, SessionId, UserId, WiringId, new_id
 from nanoclaw_core.instance import initialise, is_instance
 from nanoclaw_core.logs import configure_logs
 from nanoclaw_core.parts import installed_sandbox_parts
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.settings import CoreSettings, Settings, load_settings
+from nanoclaw_core.store.messaging import check_pattern
 
 __version__: str
 # fmt: off
 __all__ = [
-    "Access", "Action", "Address", "Admission", "AlreadyRunning", "ApprovalHandler", "ApprovalId",
-    "ApprovalPending", "Attachment", "Caller", "Card", "CardOption", "Channel", "ChannelAdapter",
+    "READ", "WRITE", "Access", "Action", "Address", "Admission", "AlreadyRunning", "ApprovalHandler", "ApprovalId",
+    "ApprovalPending", "Attachment", "Caller", "Card", "CardOption", "Channel", "ChannelAdapter", "Column",
     "CoreSettings", "DeliveryId", "DeliveryRefused", "DeliveryRequest", "Door", "Forbidden", "Gateway",
     "GroupId", "Host", "Inbound", "InvalidArguments", "Limits", "MessagingGroupId", "Migration", "MigrationError",
     "Mount", "NanoclawError", "Network", "NotFound", "Outbound", "OutboundFile", "Outcome", "Parameter",
@@ -76,7 +77,8 @@ __all__ = [
     "Roster", "RunningService", "Runtime", "RuntimeAdapter", "Sandbox", "SandboxExit", "SandboxFailed",
     "SandboxPart", "SandboxRefused", "SandboxSpec", "Service", "SessionId", "Settings", "SettingsError",
     "ShowsStatus", "ShowsTyping", "Step", "StepKind", "Sweep", "TokenCount", "TransportError", "UnknownCommand",
-    "Upstream", "UsageReader", "UserId", "Verb", "Verdict", "Vote", "WiringId", "configure_logs", "hookimpl",
-    "initialise", "installed_sandbox_parts", "is_instance", "load_settings",
+    "Upstream", "UsageReader", "UserId", "Verb", "Verdict", "Vote", "WiringId", "check_pattern", "configure_logs",
+    "hookimpl",
+    "initialise", "installed_sandbox_parts", "is_instance", "load_settings", "new_id",
 ]
 # fmt: on

@@ -12,7 +12,7 @@ All hooks are plain functions. Work that waits belongs to the objects that the d
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import pluggy
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
         Action,
         ApprovalHandler,
         Migration,
-        Resource,
         Roster,
         Sweep,
         Verb,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from nanoclaw_core.descriptors.channels import Channel
     from nanoclaw_core.descriptors.messages import Address
     from nanoclaw_core.descriptors.providers import Provider
+    from nanoclaw_core.descriptors.resources import Resource
     from nanoclaw_core.descriptors.runtimes import Runtime, SandboxPart
     from nanoclaw_core.descriptors.services import Service
     from nanoclaw_core.descriptors.votes import Admission, DeliveryRequest, Step, Verdict
@@ -110,8 +110,11 @@ def nanoclaw_resources() -> Iterable[Resource]:
 
 
 @hookspec
-def nanoclaw_verbs() -> Iterable[Verb]:
+def nanoclaw_verbs(resources: Sequence[Resource]) -> Iterable[Verb]:
     """Offer `ncl` operations. (collect)
+
+    Args:
+        resources: What all plugins offer as nouns, for a registry that makes verbs of them; others leave it out.
 
     .. versionadded:: 0.1
     """

@@ -10,10 +10,11 @@ from typing import Any, Protocol
 import apsw
 from attrs import asdict, evolve, field, frozen
 
-from nanoclaw_core.descriptors.administration import Action, ApprovalHandler, Migration, Resource, Roster, Sweep, Verb
+from nanoclaw_core.descriptors.administration import Action, ApprovalHandler, Migration, Roster, Sweep, Verb
 from nanoclaw_core.descriptors.channels import Channel
 from nanoclaw_core.descriptors.context import PluginContext
 from nanoclaw_core.descriptors.providers import Provider
+from nanoclaw_core.descriptors.resources import Resource
 from nanoclaw_core.descriptors.runtimes import Runtime, SandboxPart
 from nanoclaw_core.descriptors.services import Service
 from nanoclaw_core.dispatch import full_name
@@ -58,14 +59,16 @@ def collect(plugins: Plugins) -> Parts:
     Raises:
         PluginError: Two plugins offer one name; the message names both distributions.
     """
+    resources = plugins.collect("nanoclaw_resources", Resource)
+    nouns = [offer.item for offer in resources.values()]
     return Parts(
         channels=plugins.collect("nanoclaw_channels", Channel),
         providers=plugins.collect("nanoclaw_providers", Provider),
         runtimes=plugins.collect("nanoclaw_runtimes", Runtime),
         services=plugins.collect("nanoclaw_services", Service),
         sandbox_parts=plugins.collect("nanoclaw_sandbox_parts", SandboxPart),
-        resources=plugins.collect("nanoclaw_resources", Resource),
-        verbs=plugins.collect("nanoclaw_verbs", Verb, key=full_name),
+        resources=resources,
+        verbs=plugins.collect("nanoclaw_verbs", Verb, key=full_name, resources=nouns),
         actions=plugins.collect("nanoclaw_actions", Action),
         approval_handlers=plugins.collect("nanoclaw_approval_handlers", ApprovalHandler),
         rosters=plugins.collect("nanoclaw_rosters", Roster),

@@ -138,16 +138,21 @@ class Plugins:
         self._reports[name] = Report(name=name, source=source, state=State.ACTIVE)
 
     def collect(
-        self, hook: str, kind: type[T], *, key: Callable[[T], str] = lambda item: str(getattr(item, "name", ""))
+        self,
+        hook: str,
+        kind: type[T],
+        *,
+        key: Callable[[T], str] = lambda item: str(getattr(item, "name", "")),
+        **arguments: object,
     ) -> dict[str, Offer[T]]:
-        """Call a collect hook and return its descriptors by name.
+        """Call a collect hook, with its arguments where it has any, and return its descriptors by name.
 
         Raises:
             PluginError: Two plugins offer one name.
         """
         offers: dict[str, Offer[T]] = {}
         for implementation in self._implementations(hook):
-            for item in self._descriptors(implementation, hook, kind):
+            for item in self._descriptors(implementation, hook, kind, arguments):
                 name = key(item)
                 if name in offers:
                     first = self._reports[offers[name].plugin].source
@@ -160,7 +165,7 @@ class Plugins:
 
     def collect_all(self, hook: str, kind: type[T]) -> dict[str, list[T]]:
         """Call a collect hook whose descriptors are per plugin, like migrations; return them by plugin, in order."""
-        found = {i.plugin_name: self._descriptors(i, hook, kind) for i in self._implementations(hook)}
+        found = {i.plugin_name: self._descriptors(i, hook, kind, {}) for i in self._implementations(hook)}
         return {plugin: items for plugin, items in found.items() if items}
 
     def permits(self, hook: str, **arguments: object) -> Verdict:
@@ -217,9 +222,11 @@ class Plugins:
                     f"the required plugin {name!r} {why}; mend it, or take it out of core.required_plugins"
                 )
 
-    def _descriptors(self, implementation: pluggy.HookImpl, hook: str, kind: type[T]) -> list[T]:
+    def _descriptors(
+        self, implementation: pluggy.HookImpl, hook: str, kind: type[T], arguments: Mapping[str, object]
+    ) -> list[T]:
         try:
-            items = list(_call(implementation, {}) or ())
+            items = list(_call(implementation, arguments) or ())
             wrong = next((item for item in items if not isinstance(item, kind)), None)
             if wrong is not None:
                 raise TypeError(f"{hook} must offer {kind.__name__} descriptors, not {wrong!r}")

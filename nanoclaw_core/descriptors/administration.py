@@ -56,22 +56,6 @@ class Verb:
 
 
 @frozen(kw_only=True)
-class Resource:
-    """A noun with verbs over one table. A resource registry turns it into list, get, create, update, delete and help.
-
-    Args:
-        table: The table; the columns that may be seen are named in `columns`.
-        scope_column: The column that holds the owning agent group; without one it is invisible to group scope.
-    """
-
-    name: str = field(validator=check_name)
-    table: str
-    columns: Sequence[str]
-    scope_column: str | None = None
-    help: str = ""
-
-
-@frozen(kw_only=True)
 class Action:
     """Something a runner may ask of the host.
 

@@ -119,15 +119,15 @@ def wire(db: apsw.Connection, wiring: Wiring) -> None:
     insert(db, "wirings", wiring)
 
 
-def check_pattern(mode: EngageMode, pattern: str | None) -> None:
+def check_pattern(mode: str, pattern: str | None) -> None:
     """Insist that mode and pattern fit and that the pattern compiles.
 
     Raises:
         InvalidArguments: They do not.
     """
-    if mode is not EngageMode.PATTERN:
+    if mode != EngageMode.PATTERN:
         if pattern is not None:
-            raise InvalidArguments(f"a pattern ({pattern!r}) goes with engage mode 'pattern', not {mode.value!r}")
+            raise InvalidArguments(f"a pattern ({pattern!r}) goes with engage mode 'pattern', not {EngageMode(mode).value!r}")
         return
     if not pattern:
         raise InvalidArguments("engage mode 'pattern' needs a pattern; '.' engages for every message")

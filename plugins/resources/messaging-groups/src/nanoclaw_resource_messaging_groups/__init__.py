@@ -1,0 +1,1 @@
+"""Chats on platforms, as a noun of `ncl`."""

@@ -1,0 +1,1 @@
+"""Turns the nouns that plugins offer into `ncl` verbs."""

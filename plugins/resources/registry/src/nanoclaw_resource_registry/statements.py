@@ -1,0 +1,120 @@
+"""SQL out of a resource and typed arguments. Pure; every name comes from the resource, every value is bound."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from nanoclaw_core import Column, InvalidArguments, Resource
+
+LIMIT = 200
+LIMIT_AT_MOST = 10_000
+
+
+@frozen
+class Statement:
+    """One SQL statement and what is bound to its marks, in order."""
+
+    sql: str
+    values: tuple[Any, ...] = ()
+
+
+def select_list(resource: Resource, arguments: Mapping[str, Any]) -> Statement:
+    """Return the query of `list`.
+
+    Args:
+        arguments: Filters by column name (None finds rows without a value), and `limit`, `offset`, `sort`.
+
+    Raises:
+        InvalidArguments: A limit, an offset or a sort that makes no sense.
+    """
+    filters = {name: arguments[name] for name in _names(resource) if name in arguments}
+    where, values = _where(filters)
+    limit, offset = _limit(arguments.get("limit")), _offset(arguments.get("offset"))
+    order = _order(resource, arguments.get("sort"))
+    sql = f"SELECT {_listed(_names(resource))} FROM {_quoted(resource.table)}{where}{order} LIMIT ? OFFSET ?"
+    return Statement(sql, (*values, limit, offset))
+
+
+def select_one(resource: Resource, key: Mapping[str, Any]) -> Statement:
+    """Return the query of one row by its key."""
+    where, values = _where(key)
+    return Statement(f"SELECT {_listed(_names(resource))} FROM {_quoted(resource.table)}{where}", values)
+
+
+def insert(resource: Resource, row: Mapping[str, Any]) -> Statement:
+    """Return the statement that makes a row."""
+    marks = ", ".join("?" * len(row))
+    sql = f"INSERT INTO {_quoted(resource.table)} ({_listed(row)}) VALUES ({marks})"
+    return Statement(sql, tuple(map(_bindable, row.values())))
+
+
+def update(resource: Resource, key: Mapping[str, Any], changes: Mapping[str, Any]) -> Statement:
+    """Return the statement that changes a row."""
+    where, values = _where(key)
+    assignments = ", ".join(f"{_quoted(name)} = ?" for name in changes)
+    sql = f"UPDATE {_quoted(resource.table)} SET {assignments}{where}"
+    return Statement(sql, (*map(_bindable, changes.values()), *values))
+
+
+def delete(resource: Resource, key: Mapping[str, Any]) -> Statement:
+    """Return the statement that removes a row."""
+    where, values = _where(key)
+    return Statement(f"DELETE FROM {_quoted(resource.table)}{where}", values)
+
+
+def column_of(resource: Resource, name: str) -> Column:
+    """Return a column by its name; the name is one of the resource's."""
+    return next(column for column in resource.columns if column.name == name)
+
+
+def _names(resource: Resource) -> list[str]:
+    return [column.name for column in resource.columns]
+
+
+def _where(filters: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
+    if not filters:
+        return "", ()
+    return (
+        " WHERE " + " AND ".join(f"{_quoted(name)} IS ?" for name in filters),
+        tuple(map(_bindable, filters.values())),
+    )
+
+
+def _order(resource: Resource, sort: str | None) -> str:
+    given = sort.removeprefix("-") if sort else ""
+    name = given.replace("-", "_")
+    if sort and name not in _names(resource):
+        known = ", ".join(_names(resource))
+        raise InvalidArguments(f"{resource.name} have no column {given!r} to sort by; there are: {known}")
+    direction = " DESC" if sort and sort.startswith("-") else ""
+    names = [f"{_quoted(name)}{direction}"] if sort else []
+    return " ORDER BY " + ", ".join([*names, *(_quoted(key) for key in resource.key if key != name)] or ["rowid"])
+
+
+def _limit(limit: int | None) -> int:
+    if limit is None:
+        return LIMIT
+    if not 1 <= limit <= LIMIT_AT_MOST:
+        raise InvalidArguments(f"--limit must be between 1 and {LIMIT_AT_MOST}, not {limit}")
+    return limit
+
+
+def _offset(offset: int | None) -> int:
+    if offset is not None and not 0 <= offset < 2**63:
+        raise InvalidArguments(f"--offset must not be negative or huge, and is {offset}")
+    return offset or 0
+
+
+def _listed(names: Sequence[str] | Mapping[str, Any]) -> str:
+    return ", ".join(map(_quoted, names))
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _bindable(value: Any) -> Any:
+    return int(value) if isinstance(value, bool) else value

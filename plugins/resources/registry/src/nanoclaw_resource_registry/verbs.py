@@ -1,0 +1,155 @@
+"""The verbs of one noun: typed parameters out of its columns, and what each verb does."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any
+
+import apsw
+
+from nanoclaw_core import Caller, Column, InvalidArguments, NotFound, Parameter, PluginContext, Resource, Verb
+from nanoclaw_resource_registry import rows, statements
+from nanoclaw_resource_registry.references import references_to
+
+Run = Callable[[Mapping[str, Any], Caller, PluginContext], Awaitable[Any]]
+TEXTUAL = (dict, list)  # JSON columns: filtered by nothing, shown decoded
+
+
+def verbs_of(resource: Resource) -> Iterator[Verb]:
+    """Make the verbs that a noun declares."""
+    makers = {"list": _list, "get": _get, "create": _create, "update": _update, "delete": _delete}
+    for name, access in resource.operations.items():
+        parameters, run, text = makers[name](resource)
+        yield Verb(
+            resource=resource.name,
+            name=name,
+            access=access,
+            run=run,
+            parameters=parameters,
+            help=text,
+            scope_parameter=resource.scope_column,
+        )
+
+
+def _list(resource: Resource) -> tuple[list[Parameter], Run, str]:
+    async def run(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> list[dict[str, Any]]:
+        statement = statements.select_list(resource, arguments)
+        return [rows.shown(resource, values) for values in context.database.execute(statement.sql, statement.values)]
+
+    filters = [_parameter(column) for column in resource.columns if column.kind not in TEXTUAL]
+    paging = [
+        Parameter(name="limit", kind=int, help=f"at most so many rows, {statements.LIMIT} where nothing is said"),
+        Parameter(name="offset", kind=int, help="leave out so many rows first"),
+        Parameter(name="sort", help="a column, with - in front for the highest first"),
+    ]
+    return [*filters, *paging], run, f"list {resource.name}; every column is also a filter"
+
+
+def _get(resource: Resource) -> tuple[list[Parameter], Run, str]:
+    async def run(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
+        return _row(context.database, resource, rows.key_of(resource, arguments))
+
+    return _key_parameters(resource), run, f"show one of the {resource.name}"
+
+
+def _create(resource: Resource) -> tuple[list[Parameter], Run, str]:
+    async def run(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
+        row = rows.new_row(resource, arguments)
+        statement = statements.insert(resource, row)
+        _change(context.database, resource, statement)
+        return _row(context.database, resource, rows.key_of(resource, row))
+
+    given = [column for column in resource.columns if column.generate is None and column.kind not in TEXTUAL]
+    return (
+        [_parameter(column, is_required=column.is_required) for column in given],
+        run,
+        f"make one of the {resource.name}",
+    )
+
+
+def _update(resource: Resource) -> tuple[list[Parameter], Run, str]:
+    async def run(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
+        key, changes = rows.key_of(resource, arguments), rows.changes_of(resource, arguments)
+        resource.check(_row(context.database, resource, key) | changes)
+        _change(context.database, resource, statements.update(resource, key, changes))
+        return _row(context.database, resource, key | {name: changes[name] for name in key if name in changes})
+
+    updatable = [_parameter(column) for column in resource.columns if column.is_updatable]
+    return [*_key_parameters(resource), *updatable], run, f"change one of the {resource.name}; --name=null empties it"
+
+
+def _delete(resource: Resource) -> tuple[list[Parameter], Run, str]:
+    async def run(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
+        key = rows.key_of(resource, arguments)
+        row = _row(context.database, resource, key)
+        _refuse_referred(context.database, resource, row, may_cascade=bool(arguments.get("cascade")))
+        _change(context.database, resource, statements.delete(resource, key))
+        return {"deleted": key}
+
+    cascade = [Parameter(name="cascade", kind=bool, help="take along what refers to it")] if resource.cascades else []
+    return [*_key_parameters(resource), *cascade], run, f"remove one of the {resource.name}"
+
+
+def _row(db: apsw.Connection, resource: Resource, key: Mapping[str, Any]) -> dict[str, Any]:
+    statement = statements.select_one(resource, key)
+    values = db.execute(statement.sql, statement.values).fetchone()
+    if values is None:
+        raise NotFound(f"{resource.name}: there is none with {_said(key)}")
+    return rows.shown(resource, values)
+
+
+def _change(db: apsw.Connection, resource: Resource, statement: statements.Statement) -> None:
+    """Run a statement that changes something; what the table refuses is said in plain words.
+
+    Raises:
+        InvalidArguments: The table refuses it. Nothing was changed.
+    """
+    try:
+        with db:
+            db.execute(statement.sql, statement.values)
+    except apsw.ConstraintError as error:
+        raise InvalidArguments(f"{resource.name}: {_refusal(str(error))}") from error
+
+
+def _refusal(text: str) -> str:
+    kind, _, detail = text.partition(" constraint failed")
+    what = ", ".join(part.rpartition(".")[2] for part in detail.removeprefix(": ").split(", "))
+    said = {
+        "UNIQUE": f"there is one already with the same {what}",
+        "NOT NULL": f"--{what.replace('_', '-')} must not be empty",
+        "FOREIGN KEY": "it names something that does not exist",
+        "CHECK": f"the values do not fit: {what}",
+    }
+    return said.get(kind, text)
+
+
+def _refuse_referred(db: apsw.Connection, resource: Resource, row: Mapping[str, Any], *, may_cascade: bool) -> None:
+    found = references_to(db, resource.table, row)
+    held = [one for one in found if not (one.cascades and may_cascade)]
+    if not held:
+        return
+    names = ", ".join(f"{one.count} in {one.table}" for one in held)
+    can_go = resource.cascades and all(one.cascades for one in held)
+    remedy = "give --cascade to take them along" if can_go else "remove those first"
+    said = _said(rows.key_of(resource, row))
+    raise InvalidArguments(f"{resource.name}: something still refers to {said}: {names}; {remedy}")
+
+
+def _key_parameters(resource: Resource) -> list[Parameter]:
+    columns = [statements.column_of(resource, name) for name in resource.key]
+    return [_parameter(column, is_required=True, is_positional=True) for column in columns]
+
+
+def _parameter(column: Column, *, is_required: bool = False, is_positional: bool = False) -> Parameter:
+    choices = f"{'; ' if column.help else ''}one of {', '.join(column.choices)}" if column.choices else ""
+    return Parameter(
+        name=column.name,
+        kind=column.kind,
+        is_required=is_required,
+        is_positional=is_positional,
+        help=f"{column.help}{choices}",
+    )
+
+
+def _said(key: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value!r}" for name, value in key.items())

@@ -1,0 +1,1 @@
+"""Conversations, as a noun of `ncl`."""

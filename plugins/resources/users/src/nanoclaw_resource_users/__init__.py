@@ -1,0 +1,1 @@
+"""People, as a noun of `ncl`."""

@@ -1,0 +1,1 @@
+"""Wirings, as a noun of `ncl`."""
