@@ -16,7 +16,7 @@ from nanoclaw_core.settings import FILE_NAME, load_settings
 from nanoclaw_core.store import agents, messaging
 from nanoclaw_core.store.agents import AgentGroup, ContainerConfig
 from nanoclaw_core.store.connection import open_central
-from nanoclaw_core.store.messaging import EngageMode, Wiring
+from nanoclaw_core.store.messaging import EngageMode, MessagingGroup, Wiring
 from nanoclaw_core.store.migrations import migrate_core
 from nanoclaw_core.store.schema import core_migrations
 
@@ -152,7 +152,7 @@ def _first_agent(db: apsw.Connection, places: Places, room: tuple[str, str]) -> 
             created.append(f"agent group {FIRST_GROUP}")
         channel, name = room
         found = messaging.find(db, *room)
-        found = found or messaging.create(db, channel=channel, room=name, name=channel, is_group=False)
+        found = found or messaging.add(db, MessagingGroup(channel=channel, room=name, name=channel))
         if not messaging.wirings_of(db, found.id):
             wiring = Wiring(
                 messaging_group_id=found.id, agent_group_id=group.id, engage_mode=EngageMode.PATTERN, engage_pattern="."

@@ -152,7 +152,7 @@ class Plugins:
         """
         offers: dict[str, Offer[T]] = {}
         for implementation in self._implementations(hook):
-            for item in self._descriptors(implementation, hook, kind, arguments):
+            for item in self._descriptors(implementation, hook, kind, **arguments):
                 name = key(item)
                 if name in offers:
                     first = self._reports[offers[name].plugin].source
@@ -165,7 +165,7 @@ class Plugins:
 
     def collect_all(self, hook: str, kind: type[T]) -> dict[str, list[T]]:
         """Call a collect hook whose descriptors are per plugin, like migrations; return them by plugin, in order."""
-        found = {i.plugin_name: self._descriptors(i, hook, kind, {}) for i in self._implementations(hook)}
+        found = {i.plugin_name: self._descriptors(i, hook, kind) for i in self._implementations(hook)}
         return {plugin: items for plugin, items in found.items() if items}
 
     def permits(self, hook: str, **arguments: object) -> Verdict:
@@ -222,9 +222,7 @@ class Plugins:
                     f"the required plugin {name!r} {why}; mend it, or take it out of core.required_plugins"
                 )
 
-    def _descriptors(
-        self, implementation: pluggy.HookImpl, hook: str, kind: type[T], arguments: Mapping[str, object]
-    ) -> list[T]:
+    def _descriptors(self, implementation: pluggy.HookImpl, hook: str, kind: type[T], **arguments: object) -> list[T]:
         try:
             items = list(_call(implementation, arguments) or ())
             wrong = next((item for item in items if not isinstance(item, kind)), None)

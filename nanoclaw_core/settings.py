@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import os
 import re
 import tomllib
 import traceback
@@ -151,15 +150,6 @@ def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
     if not isinstance(plugins, dict) or not all(isinstance(table, dict) for table in plugins.values()):
         raise SettingsError(f"{path}: `plugins` holds one table per plugin, like [plugins.terminal]")
     return Settings(home=home, core=core, plugins=plugins)
-
-
-def machine_timezone(environment: Mapping[str, str]) -> str:
-    """Return the machine's IANA time zone, `UTC` where it cannot be told."""
-    named = environment.get("TZ", "").removeprefix(":")
-    if clock.is_zone(named):
-        return named
-    name = os.path.realpath("/etc/localtime").partition("zoneinfo/")[2]
-    return name if clock.is_zone(name) else "UTC"
 
 
 def as_number(kind: type, value: Any) -> int | float | None:

@@ -73,16 +73,11 @@ class Aside:
         return fresh
 
     def _fresh(self, session: Session) -> Session:
+        same = ("agent_group_id", "messaging_group_id", "thread", "conversation", "provider")
+        fresh = Session(**{name: getattr(session, name) for name in same})
         with self.db:
             sessions.close(self.db, session.id)
-            fresh = sessions.create(
-                self.db,
-                agent_group_id=session.agent_group_id,
-                messaging_group_id=session.messaging_group_id,
-                thread=session.thread,
-                conversation=session.conversation,
-            )
-            sessions.set_provider(self.db, fresh.id, session.provider)
+            sessions.add(self.db, fresh)
             self.mailbox.directories.create(fresh.id)
         self.mailbox.due.settle(session.id, None)
         return fresh

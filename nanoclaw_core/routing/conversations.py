@@ -50,14 +50,14 @@ def find_or_create(
     found = sessions.find(db, group_id, key)
     if found is not None:
         return found
+    made = Session(
+        agent_group_id=group_id,
+        messaging_group_id=None if mode is SessionMode.AGENT_SHARED else room.id,
+        thread=thread if mode is SessionMode.PER_THREAD else None,
+        conversation=key,
+    )
     with db:
-        made = sessions.create(
-            db,
-            agent_group_id=group_id,
-            messaging_group_id=None if mode is SessionMode.AGENT_SHARED else room.id,
-            thread=thread if mode is SessionMode.PER_THREAD else None,
-            conversation=key,
-        )
+        sessions.add(db, made)
         directories.create(made.id)
     return made
 

@@ -113,9 +113,9 @@ class Router:
         db = self.db
         room = messaging.find(db, address.channel, address.room)
         if room is None and inbound.is_mention:
-            room = messaging.create(
-                db, channel=address.channel, room=address.room, name=inbound.room_name, is_group=inbound.is_group
-            )
+            name, is_group = inbound.room_name, inbound.is_group
+            made = MessagingGroup(channel=address.channel, room=address.room, name=name, is_group=is_group)
+            room = messaging.add(db, made)
         elif room is not None and inbound.room_name and inbound.room_name != room.name:
             messaging.rename(db, room.id, inbound.room_name)
         if room is None:

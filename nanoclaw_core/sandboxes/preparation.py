@@ -10,7 +10,7 @@ from pathlib import Path
 import apsw
 import cattrs
 from attrs import frozen
-from nanoclaw_wire import layout
+from nanoclaw_wire import clock, layout
 from nanoclaw_wire.config import McpServer, RunnerConfig, write_config
 from nanoclaw_wire.layout import Layout
 
@@ -21,7 +21,7 @@ from nanoclaw_core.ids import new_id
 from nanoclaw_core.plugins import Offer
 from nanoclaw_core.sandboxes.choice import Candidate, choose_provider, choose_runtime, why_missing
 from nanoclaw_core.sandboxes.mounts import MountRefused, check_mount
-from nanoclaw_core.settings import Settings, machine_timezone
+from nanoclaw_core.settings import Settings
 from nanoclaw_core.store import agents
 from nanoclaw_core.store.agents import AgentGroup, ContainerConfig
 from nanoclaw_core.store.sessions import Session
@@ -212,7 +212,7 @@ class Preparation:
             model=config.model,
             effort=config.effort,
             max_messages_per_prompt=config.max_messages_per_prompt or 10,
-            timezone=self.settings.core.timezone or machine_timezone(self.environment),
+            timezone=self.settings.core.timezone or clock.machine_zone(self.environment),
             cli_scope=config.cli_scope,
             skills=None if isinstance(config.skills, str) else list(config.skills),
             mcp_servers={name: cattrs.structure(raw, McpServer) for name, raw in config.mcp_servers.items()},

@@ -44,8 +44,8 @@ class MessagingGroup:
     id: MessagingGroupId = field(factory=lambda: MessagingGroupId(new_id("mg")))
     channel: str
     room: str
-    name: str | None
-    is_group: bool = field(converter=bool)
+    name: str | None = None
+    is_group: bool = field(default=False, converter=bool)
     created_at: str = field(factory=clock.now_text)
 
 
@@ -91,15 +91,14 @@ def get(db: apsw.Connection, room_id: MessagingGroupId) -> MessagingGroup | None
     return row(db, MessagingGroup, "messaging_groups WHERE id = ?", (room_id,))
 
 
-def create(db: apsw.Connection, *, channel: str, room: str, name: str | None, is_group: bool) -> MessagingGroup:
-    """Make a messaging group.
+def add(db: apsw.Connection, group: MessagingGroup) -> MessagingGroup:
+    """Store a new messaging group, and return it.
 
     Raises:
         apsw.ConstraintError: The room has one already.
     """
-    made = MessagingGroup(channel=channel, room=room, name=name, is_group=is_group)
-    insert(db, "messaging_groups", made)
-    return made
+    insert(db, "messaging_groups", group)
+    return group
 
 
 def rename(db: apsw.Connection, room_id: MessagingGroupId, name: str) -> None:
@@ -127,7 +126,7 @@ def check_pattern(mode: str, pattern: str | None) -> None:
     """
     if mode != EngageMode.PATTERN:
         if pattern is not None:
-            raise InvalidArguments(f"a pattern ({pattern!r}) goes with engage mode 'pattern', not {EngageMode(mode).value!r}")
+            raise InvalidArguments(f"a pattern ({pattern!r}) goes with engage mode 'pattern' and no other")
         return
     if not pattern:
         raise InvalidArguments("engage mode 'pattern' needs a pattern; '.' engages for every message")

@@ -28,8 +28,8 @@ class Session:
 
     id: SessionId = field(factory=lambda: SessionId(new_id("ses")))
     agent_group_id: GroupId
-    messaging_group_id: MessagingGroupId | None
-    thread: str | None
+    messaging_group_id: MessagingGroupId | None = None
+    thread: str | None = None
     conversation: str
     provider: str | None = None
     status: str = "active"
@@ -50,27 +50,13 @@ def get(db: apsw.Connection, session_id: SessionId) -> Session | None:
     return row(db, Session, "sessions WHERE id = ?", (session_id,))
 
 
-def create(
-    db: apsw.Connection,
-    *,
-    agent_group_id: GroupId,
-    messaging_group_id: MessagingGroupId | None,
-    thread: str | None,
-    conversation: str,
-) -> Session:
-    """Make a session.
+def add(db: apsw.Connection, session: Session) -> None:
+    """Store a new session.
 
     Raises:
         apsw.ConstraintError: The conversation has an active one already.
     """
-    made = Session(
-        agent_group_id=agent_group_id,
-        messaging_group_id=messaging_group_id,
-        thread=thread,
-        conversation=conversation,
-    )
-    insert(db, "sessions", made)
-    return made
+    insert(db, "sessions", session)
 
 
 def due(db: apsw.Connection, now: str) -> list[SessionId]:
@@ -92,11 +78,6 @@ def taken_over(db: apsw.Connection, session_id: SessionId, outbound_seq: int) ->
 def settled(db: apsw.Connection, session_id: SessionId, revision: int) -> None:
     """Note up to which acknowledgement inbound.db was brought."""
     db.execute("UPDATE sessions SET acknowledged_revision = ? WHERE id = ?", (revision, session_id))
-
-
-def set_provider(db: apsw.Connection, session_id: SessionId, provider: str | None) -> None:
-    """Override the provider of one session; None takes the group's again. Counts from the next sandbox on."""
-    db.execute("UPDATE sessions SET provider = ? WHERE id = ?", (provider or None, session_id))
 
 
 def close(db: apsw.Connection, session_id: SessionId) -> None:

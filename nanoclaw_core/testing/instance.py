@@ -39,9 +39,8 @@ class Instance:
         **wiring: object,
     ) -> Wiring:
         """Wire a room to an agent group, making either where it is missing; engages for everything unless told."""
-        found = messaging.find(self.db, channel, room) or messaging.create(
-            self.db, channel=channel, room=room, name=None, is_group=is_group
-        )
+        found = messaging.find(self.db, channel, room)
+        found = found or messaging.add(self.db, MessagingGroup(channel=channel, room=room, is_group=is_group))
         defaults: dict[str, object] = {"engage_mode": EngageMode.PATTERN, "engage_pattern": "."}
         if "engage_mode" in wiring:
             defaults = {}

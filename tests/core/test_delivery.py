@@ -12,6 +12,7 @@ from nanoclaw_core import Address, CoreSettings, DeliveryRefused, DeliveryReques
 from nanoclaw_core.delivery.lanes import pause_after
 from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE
 from nanoclaw_core.store import messaging
+from nanoclaw_core.store.messaging import MessagingGroup
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.recorder import RecorderChannel
@@ -109,7 +110,7 @@ def test_what_a_platform_refuses_for_good_is_not_tried_again(instance: Instance)
 
 
 def test_a_room_that_is_neither_the_sessions_own_nor_permitted_never_gets_a_message(instance: Instance) -> None:
-    messaging.create(instance.db, channel="recorder", room="secret", name=None, is_group=True)
+    messaging.add(instance.db, MessagingGroup(channel="recorder", room="secret", is_group=True))
 
     async def scenario() -> list[Any]:
         script = writing({"text": "psst"}, room="secret")
@@ -122,7 +123,7 @@ def test_a_room_that_is_neither_the_sessions_own_nor_permitted_never_gets_a_mess
 
 
 def test_a_vote_can_permit_another_room(instance: Instance) -> None:
-    messaging.create(instance.db, channel="recorder", room="garden", name=None, is_group=True)
+    messaging.add(instance.db, MessagingGroup(channel="recorder", room="garden", is_group=True))
 
     class Permits:
         @hookimpl

@@ -26,6 +26,7 @@ from nanoclaw_core.guard import HELD_FOR, Decision, Guard, Ruling, decide
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.store import approvals, sessions
 from nanoclaw_core.store.approvals import Approval
+from nanoclaw_core.store.sessions import Session
 from nanoclaw_core.testing.instance import Instance
 
 OPERATOR = Caller(operator=True)
@@ -96,9 +97,8 @@ def make_guard(instance: Instance, **plugins: object) -> tuple[Guard, Caller]:
     for name, plugin in plugins.items():
         found.add(plugin, name=name)
     group = instance.group()
-    session = sessions.create(
-        instance.db, agent_group_id=group.id, messaging_group_id=None, thread=None, conversation="agent"
-    )
+    session = Session(agent_group_id=group.id, conversation="agent")
+    sessions.add(instance.db, session)
     return Guard(db=instance.db, plugins=found), Caller(session_id=session.id, agent_group_id=group.id)
 
 
@@ -164,13 +164,8 @@ def test_a_grant_of_another_session_is_no_grant(bare_instance: Instance) -> None
     asked = step(Access.HOLD, caller)
     approval = held(guard, asked)
     approve(bare_instance, approval)
-    other = sessions.create(
-        bare_instance.db,
-        agent_group_id=bare_instance.group().id,
-        messaging_group_id=None,
-        thread=None,
-        conversation="other",
-    )
+    other = Session(agent_group_id=bare_instance.group().id, conversation="other")
+    sessions.add(bare_instance.db, other)
     stolen = evolve(asked, caller=evolve(caller, session_id=other.id), grant=approval.id)
     with pytest.raises(ApprovalPending):
         guard.check(stolen)

@@ -8,7 +8,7 @@ import pytest
 from nanoclaw_core import InvalidArguments, NanoclawError, SettingsError, load_settings
 from nanoclaw_core.instance import OPERATOR, Places, create_agent_group, initialise, is_instance, open_database
 from nanoclaw_core.store import agents, messaging
-from nanoclaw_core.store.messaging import EngageMode
+from nanoclaw_core.store.messaging import EngageMode, MessagingGroup
 from nanoclaw_core.testing.instance import Instance
 
 
@@ -49,7 +49,7 @@ def test_a_room_that_wrote_before_there_was_an_agent_is_wired(tmp_path: Path) ->
     places = Places(home=tmp_path)
     places.make()
     db = open_database(places)
-    messaging.create(db, channel="terminal", room="local", name="terminal", is_group=False)
+    messaging.add(db, MessagingGroup(channel="terminal", room="local", name="terminal"))
     db.close()
     assert initialise(tmp_path, environment={}) == ["agent group main", "wiring of the terminal"]
 

@@ -11,9 +11,10 @@ from nanoclaw_core import InvalidArguments, Migration, MigrationError
 from nanoclaw_core.ids import GroupId, SessionId
 from nanoclaw_core.store import agents, messaging, sessions
 from nanoclaw_core.store.connection import open_central
-from nanoclaw_core.store.messaging import EngageMode, Wiring
+from nanoclaw_core.store.messaging import EngageMode, MessagingGroup, Wiring
 from nanoclaw_core.store.migrations import migrate_core, migrate_plugin, refuse_nested_prefixes, table_prefix
 from nanoclaw_core.store.schema import core_migrations
+from nanoclaw_core.store.sessions import Session
 from nanoclaw_core.testing.instance import Instance
 
 AT = "2026-01-05T15:04:00.000Z"
@@ -251,7 +252,7 @@ def test_a_room_is_wired_to_an_agent_once(bare_instance: Instance, wiring: Wirin
 
 def test_a_room_exists_once(bare_instance: Instance, wiring: Wiring) -> None:
     with pytest.raises(apsw.ConstraintError):
-        messaging.create(bare_instance.db, channel="recorder", room="room", name=None, is_group=False)
+        messaging.add(bare_instance.db, MessagingGroup(channel="recorder", room="room"))
 
 
 def test_warning_18_rows_that_nobody_wrote_and_rows_without_an_agent_are_counted_not_repeated(
@@ -276,9 +277,8 @@ def test_warning_18_no_column_of_a_primary_key_may_be_null(bare_instance: Instan
 
 
 def make_session(instance: Instance, group: GroupId, conversation: str) -> SessionId:
-    made = sessions.create(
-        instance.db, agent_group_id=group, messaging_group_id=None, thread=None, conversation=conversation
-    )
+    made = Session(agent_group_id=group, conversation=conversation)
+    sessions.add(instance.db, made)
     return made.id
 
 

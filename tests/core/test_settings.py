@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nanoclaw_wire import clock
 
 from nanoclaw_core import CoreSettings, Settings, SettingsError, load_settings
-from nanoclaw_core.settings import AllowedMount, machine_timezone
+from nanoclaw_core.settings import AllowedMount
 
 
 def load(home: Path, text: str | bytes, **environment: str) -> Settings:
@@ -193,10 +193,10 @@ def test_settings_do_not_show_their_secrets(tmp_path: Path, key: str) -> None:
 
 
 def test_the_machines_zone_is_a_zone() -> None:
-    assert machine_timezone({"TZ": "Europe/Berlin"}) == "Europe/Berlin"
-    assert machine_timezone({"TZ": ":Europe/Berlin"}) == "Europe/Berlin"
-    assert clock.is_zone(machine_timezone({"TZ": "PST8PDT"}))
-    assert clock.is_zone(machine_timezone({}))
+    assert clock.machine_zone({"TZ": "Europe/Berlin"}) == "Europe/Berlin"
+    assert clock.machine_zone({"TZ": ":Europe/Berlin"}) == "Europe/Berlin"
+    assert clock.is_zone(clock.machine_zone({"TZ": "PST8PDT"}))
+    assert clock.is_zone(clock.machine_zone({}))
 
 
 def no_blanks(_settings: object, _attribute: object, value: str) -> None:

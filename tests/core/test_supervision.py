@@ -383,7 +383,7 @@ def test_warning_32_the_sessions_provider_reaches_the_runner(instance: Instance)
                 path = session_directory(instance) / "in" / "config.json"
                 found.append(config.read_config(path.read_text()).provider)
                 (session,) = instance.sessions()
-                sessions.set_provider(instance.db, session.id, "other")
+                instance.db.execute("UPDATE sessions SET provider = 'other' WHERE id = ?", (session.id,))
                 await running.runtime.sandboxes[-1].kill()
             return found
 

@@ -5,7 +5,9 @@ The text form is RFC 3339 with milliseconds and `Z`, always 24 characters, so th
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -58,6 +60,15 @@ def is_zone(name: str) -> bool:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return False
     return True
+
+
+def machine_zone(environment: Mapping[str, str]) -> str:
+    """Return the name of the machine's IANA time zone, `UTC` where it cannot be told."""
+    named = environment.get("TZ", "").removeprefix(":")
+    if is_zone(named):
+        return named
+    name = os.path.realpath("/etc/localtime").partition("zoneinfo/")[2]
+    return name if is_zone(name) else "UTC"
 
 
 def zone(name: str) -> ZoneInfo:

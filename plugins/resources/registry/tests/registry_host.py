@@ -77,15 +77,21 @@ class Client:
 
 
 @asynccontextmanager
+async def client(instance: Instance) -> AsyncIterator[Client]:
+    """Connect to the host that runs on an instance."""
+    reader, writer = await asyncio.open_unix_connection(str(instance.places.control_socket))
+    try:
+        yield Client(reader, writer)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+@asynccontextmanager
 async def library(instance: Instance) -> AsyncIterator[Client]:
     """Run a host with the registry and the library, and connect to it."""
-    async with running_host(instance, registry=registry, library=Library()):
-        reader, writer = await asyncio.open_unix_connection(str(instance.places.control_socket))
-        try:
-            yield Client(reader, writer)
-        finally:
-            writer.close()
-            await writer.wait_closed()
+    async with running_host(instance, registry=registry, library=Library()), client(instance) as connected:
+        yield connected
 
 
 def _check(row: Any) -> None:

@@ -1,6 +1,6 @@
 """The chats that nanoclaw knows, as a noun: `ncl messaging-groups`.
 
-Without this plugin: chats become known when a bot is mentioned in them, as ever; nobody can list, rename or remove them.
+Without this plugin: chats become known when a bot is mentioned in them, as ever; nobody can list or remove them.
 """
 
 from __future__ import annotations

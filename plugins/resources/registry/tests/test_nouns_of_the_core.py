@@ -1,0 +1,45 @@
+"""The nouns over the core's tables: each fits its table, and can be listed and got."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib import import_module
+
+import pytest
+from nanoclaw_resource_registry import host as registry
+from registry_host import client
+
+from nanoclaw_core.testing.hosting import running_host
+from nanoclaw_core.testing.instance import Instance
+
+NOUNS = ("deliveries", "dropped-messages", "messaging-groups", "sessions", "users", "wirings")
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_a_noun_names_only_columns_that_its_table_has(nanoclaw_instance: Instance, noun: str) -> None:
+    [resource] = import_module(f"nanoclaw_resource_{noun.replace('-', '_')}.host").nanoclaw_resources()
+    table = {row[1]: row[2] for row in nanoclaw_instance.db.execute(f"PRAGMA table_info({resource.table})")}
+    kinds = {"TEXT": str, "INTEGER": int}
+    for column in resource.columns:
+        assert column.kind is bool or kinds[table[column.name]] is column.kind, column.name
+    assert set(resource.key) <= table.keys()
+
+
+def test_what_a_conversation_leaves_behind_can_be_looked_at(nanoclaw_instance: Instance) -> None:
+    nanoclaw_instance.wire()
+    modules = {noun: import_module(f"nanoclaw_resource_{noun.replace('-', '_')}.host") for noun in NOUNS}
+
+    async def scenario() -> None:
+        async with (
+            running_host(nanoclaw_instance, registry=registry, **modules) as running,
+            client(nanoclaw_instance) as ncl,
+        ):
+            await running.channel.say("hello", sender="U1", sender_name="Ann")
+            await running.channel.texts(1)
+            await running.channel.say("hey", room="nobody's", is_mention=True)
+            for noun in NOUNS:
+                [row] = [row for row in await ncl.data(noun, "list") if row.get("room") != "nobody's" or noun[0] == "d"]
+                if noun != "dropped-messages":
+                    assert await ncl.data(noun, "get", row["id"]) == row
+
+    asyncio.run(scenario())

@@ -1,0 +1,74 @@
+"""`ncl wirings` on a running host."""
+
+from __future__ import annotations
+
+import asyncio
+
+import nanoclaw_resource_messaging_groups.host as messaging_groups
+import nanoclaw_resource_registry.host as registry
+import nanoclaw_resource_wirings.host as wirings
+import pytest
+from registry_host import client
+
+from nanoclaw_core.testing.hosting import running_host
+from nanoclaw_core.testing.instance import Instance
+
+NOUNS = {"registry": registry, "wirings": wirings, "messaging-groups": messaging_groups}
+
+
+def test_warning_17_a_wiring_takes_a_priority_and_its_message_is_answered(nanoclaw_instance: Instance) -> None:
+    group = nanoclaw_instance.group()
+
+    async def scenario() -> list[str]:
+        async with running_host(nanoclaw_instance, **NOUNS) as running, client(nanoclaw_instance) as ncl:
+            chat = await ncl.data("messaging-groups", "create", channel="recorder", room="r1")
+            made = await ncl.data(
+                "wirings",
+                "create",
+                **{"messaging-group-id": chat["id"], "agent-group-id": group.id, "priority": "7"},
+                **{"engage-mode": "pattern", "engage-pattern": "."},
+            )
+            assert made["priority"] == 7
+            await running.channel.say("hello", room="r1")
+            return await running.channel.texts(1)
+
+    assert asyncio.run(scenario()) == ["echo: hello"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"engage-mode": "pattern"}, "needs a pattern"),
+        ({"engage-mode": "pattern", "engage-pattern": "("}, "is no regular expression"),
+        ({"engage-pattern": "hi"}, "goes with engage mode 'pattern' and no other"),
+        ({"engage-mode": "always"}, "--engage-mode must be one of pattern, mention, mention-sticky"),
+        ({"priority": "high"}, "--priority must be a whole number"),
+    ],
+)
+def test_warning_17_a_wiring_that_does_not_fit_is_refused_where_it_is_written(nanoclaw_instance, options, says) -> None:
+    group = nanoclaw_instance.group()
+
+    async def scenario() -> None:
+        async with running_host(nanoclaw_instance, **NOUNS), client(nanoclaw_instance) as ncl:
+            chat = await ncl.data("messaging-groups", "create", channel="recorder", room="r1")
+            ids = {"messaging-group-id": chat["id"], "agent-group-id": group.id}
+            code, message = await ncl.refusal("wirings", "create", **ids, **options)
+            assert (code, says in message) == ("invalid-args", True), message
+            assert await ncl.data("wirings", "list") == []
+
+    asyncio.run(scenario())
+
+
+def test_a_pattern_goes_when_the_mode_does(nanoclaw_instance: Instance) -> None:
+    wiring = nanoclaw_instance.wire()
+
+    async def scenario() -> None:
+        async with running_host(nanoclaw_instance, **NOUNS), client(nanoclaw_instance) as ncl:
+            code, _ = await ncl.refusal("wirings", "update", wiring.id, **{"engage-mode": "mention"})
+            assert code == "invalid-args"
+            changed = await ncl.data(
+                "wirings", "update", wiring.id, **{"engage-mode": "mention", "engage-pattern": None}
+            )
+            assert (changed["engage_mode"], changed["engage_pattern"]) == ("mention", None)
+
+    asyncio.run(scenario())
