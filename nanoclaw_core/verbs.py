@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from attrs import asdict
+
 from nanoclaw_core.descriptors.administration import Parameter, Verb
 from nanoclaw_core.descriptors.context import PluginContext
 from nanoclaw_core.descriptors.votes import Access, Caller
@@ -44,18 +46,13 @@ def _saying(what: Callable[[Mapping[str, Any]], Any]) -> Callable[..., Awaitable
     return run
 
 
-def _help(verbs: Sequence[Verb], resource: str | None) -> list[dict[str, str]]:
+def _help(verbs: Sequence[Verb], resource: str | None) -> list[dict[str, Any]]:
     shown = [verb for verb in verbs if resource is None or verb.resource == resource]
     return [
-        {"command": f"{full_name(verb)} {_usage(verb)}".strip(), "help": verb.help}
+        {"command": full_name(verb), "help": verb.help, "parameters": [_told(one) for one in verb.parameters]}
         for verb in sorted(shown, key=full_name)
     ]
 
 
-def _usage(verb: Verb) -> str:
-    words = []
-    for parameter in verb.parameters:
-        flag = f"--{parameter.name.replace('_', '-')}"
-        shown = f"<{parameter.name}>" if parameter.is_positional else f"{flag} <{parameter.kind.__name__}>"
-        words.append(shown if parameter.is_required else f"[{shown}]")
-    return " ".join(words)
+def _told(parameter: Parameter) -> dict[str, Any]:
+    return asdict(parameter) | {"kind": parameter.kind.__name__}

@@ -163,7 +163,7 @@ def test_help_lists_the_verbs_of_the_host(home):
         first_line(process)
         shown = ncl(home, "help").stdout
         end(process)
-    assert re.search(r"^plugins list +", shown, re.MULTILINE)
+    assert re.search(r"^  plugins list +", shown, re.MULTILINE)
     assert re.findall(r"^ *(status|help) ", shown, re.MULTILINE) == ["status", "help"]
 
 
@@ -196,3 +196,15 @@ def test_the_control_socket_is_for_its_owner_alone(home):
         mode = (home / "run" / "ncl.sock").stat().st_mode & 0o777
         end(process)
     assert mode == 0o600
+
+
+def test_help_about_a_noun_tells_each_parameter_of_its_verbs(home):
+    with serving(home) as process:
+        first_line(process)
+        shown, same = ncl(home, "help", "wirings"), ncl(home, "wirings", "--help")
+        end(process)
+    assert shown.returncode == 0
+    assert shown.stdout == same.stdout
+    assert "ncl wirings create --messaging-group-id TEXT --agent-group-id TEXT [options]\n" in shown.stdout
+    assert re.search(r"^ +--priority NUMBER +the higher one is served first$", shown.stdout, re.MULTILINE)
+    assert "ncl wirings get <id>\n" in shown.stdout

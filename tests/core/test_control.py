@@ -71,7 +71,7 @@ def test_a_host_without_plugins_starts_answers_and_stops(bare_instance: Instance
             return await connection.ask("help"), await connection.ask("status"), await connection.ask("plugins", "list")
 
     help_answer, status, plugins = asyncio.run(scenario())
-    assert [line["command"] for line in help_answer["data"]] == ["help [<resource>]", "plugins list", "status"]
+    assert [line["command"] for line in help_answer["data"]] == ["help", "plugins list", "status"]
     assert status["data"]["state"] == "running"
     assert (status["data"]["channels"], status["data"]["runtimes"], status["data"]["sandboxes"]) == ([], [], [])
     assert plugins["data"] == []

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from typing import Any
-
 import click
 
 from nanoclaw_cli import client, commands, verbs
 from nanoclaw_cli.failures import frame_of, print_json
 from nanoclaw_cli.invocation import Invocation, as_typed
-from nanoclaw_cli.rendering import render
+from nanoclaw_cli.manual import overview
 from nanoclaw_core import PluginError, __version__
 
 ANSWER_S = 5.0
@@ -51,7 +47,8 @@ def show_help(invocation: Invocation, words: tuple[str, ...]) -> int:
         start = as_typed("serve", invocation.home, invocation.environment)
         click.echo(f"No host runs on {invocation.home}, so its own commands are not listed; start one with `{start}`.")
     else:
-        click.echo(render(_without(local, from_host)))
+        click.echo("Of the host (ncl help NOUN says more):")
+        click.echo(overview(from_host, without=local))
     return 0
 
 
@@ -60,18 +57,6 @@ def _explain(invocation: Invocation, words: tuple[str, ...]) -> int:
     if command is not None:
         return commands.run(command, [*words[1:], "--help"], invocation)
     return verbs.run([*words, "help"], invocation)
-
-
-def _without(local: Iterable[str], verbs: Any) -> Any:
-    """Leave out the verbs that are local commands as well; a host of another version may answer with anything."""
-    if not isinstance(verbs, list):
-        return verbs
-    return [verb for verb in verbs if not isinstance(verb, dict) or _words(verb) not in local]
-
-
-def _words(verb: Mapping[str, Any]) -> str:
-    """Return what is typed of a verb, without what its usage says of parameters."""
-    return re.split(r" (?=\[|<|--)", str(verb.get("command")), maxsplit=1)[0]
 
 
 def _summary(command: commands.Command) -> str:

@@ -1,0 +1,43 @@
+"""What a host says of its verbs, as people read it. A host of another version may leave things out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+KINDS = {"str": "TEXT", "int": "NUMBER", "float": "NUMBER", "bool": "", "list": "TEXT…"}
+
+
+def overview(verbs: object, without: Collection[str] = ()) -> str:
+    """Return one line a verb, leaving out those whose name is taken."""
+    lines = {str(verb.get("command")): str(verb.get("help", "")) for verb in _objects(verbs)}
+    shown = {name: text for name, text in lines.items() if name not in without}
+    width = max(map(len, shown), default=0)
+    return "\n".join(f"  {name:<{width}}  {text}".rstrip() for name, text in shown.items())
+
+
+def explained(verbs: object) -> str:
+    """Return everything about each verb: how it is typed, what it does, and its parameters."""
+    return "\n\n".join(_one(verb) for verb in _objects(verbs))
+
+
+def _one(verb: Mapping[str, Any]) -> str:
+    parameters = _objects(verb.get("parameters"))
+    positional = [f"<{one['name']}>" for one in parameters if one.get("is_positional")]
+    required = [_typed(one) for one in parameters if one.get("is_required") and not one.get("is_positional")]
+    optional = [one for one in parameters if not one.get("is_required") and not one.get("is_positional")]
+    usage = " ".join([f"ncl {verb.get('command')}", *positional, *required, *(["[options]"] if optional else [])])
+    told = [(_typed(one), str(one.get("help", ""))) for one in parameters]
+    width = max((len(typed) for typed, _ in told), default=0)
+    return "\n".join(
+        [usage, f"    {verb.get('help', '')}", *(f"      {typed:<{width}}  {text}".rstrip() for typed, text in told)]
+    )
+
+
+def _typed(parameter: Mapping[str, Any]) -> str:
+    flag = f"--{str(parameter.get('name')).replace('_', '-')}"
+    return f"{flag} {KINDS.get(str(parameter.get('kind')), 'VALUE')}".rstrip()
+
+
+def _objects(value: object) -> Sequence[Mapping[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
