@@ -42,6 +42,7 @@ def test_what_is_created_has_what_was_given_what_is_generated_and_defaults(run) 
             **{"id": "b1", "title": "Emma", "pages": 474, "is_lent": False},
             **{"binding": "hard", "note": None, "order": None, "tags": None},
         }
+        assert made["is_lent"] is False  # and not 0, as the table has it
         assert await client.data("books", "get", "b1") == made
         assert await client.data("books", "list") == [made]
 
@@ -59,6 +60,8 @@ def test_what_is_created_has_what_was_given_what_is_generated_and_defaults(run) 
         ({"title": "Emma", "secret": "x"}, "unknown option --secret"),
         ({"title": "Emma", "pages": 2_000, "binding": "soft"}, "do not hold in a soft binding"),
         ({"title": None}, "needs --title"),
+        ({"title": "Emma", "pages": 10**30}, "a number is too large"),
+        ({"title": "half \ud83d"}, "is no valid Unicode"),
         ({"title": True}, "--title must be a text"),
     ],
 )
@@ -95,6 +98,7 @@ def test_warning_17_update_changes_what_is_given_and_null_empties(run) -> None:
     [
         ("b1", {}, "invalid-args", "nothing to change; there are --title, --pages"),
         ("b1", {"title": None}, "invalid-args", "--title must not be empty"),
+        ("b1", {"binding": "glue"}, "invalid-args", "--binding must be one of hard, soft, not 'glue'"),
         ("b1", {"pages": 5_000, "binding": "soft"}, "invalid-args", "soft binding"),
         ("b9", {"pages": 5}, "not-found", "there is none with id 'b9'"),
         ("b1", {"tags": "x"}, "invalid-args", "unknown option --tags"),

@@ -117,4 +117,13 @@ def _quoted(name: str) -> str:
 
 
 def _bindable(value: Any) -> Any:
+    """Return a value as SQLite takes it.
+
+    Raises:
+        InvalidArguments: It takes none like this: a number beyond 64 bits, or half a character.
+    """
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise InvalidArguments("a number is too large: 64 bits hold it, or it is none that a row can have")
+    if isinstance(value, str) and value.encode("utf-8", "replace").decode("utf-8") != value:
+        raise InvalidArguments(f"{value!r} is no valid Unicode")
     return int(value) if isinstance(value, bool) else value
