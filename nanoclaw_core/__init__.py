@@ -30,7 +30,7 @@ _HOMES = {
     "host": "Host",
     "ids": "ApprovalId DeliveryId GroupId MessagingGroupId SessionId UserId WiringId new_id",
     "instance": "initialise is_instance",
-    "logs": "configure_logs",
+    "logs": "log_values",
     "parts": "installed_sandbox_parts",
     "plugins": "Plugins",
     "store.messaging": "check_pattern",

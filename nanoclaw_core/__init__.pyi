@@ -59,7 +59,7 @@ from nanoclaw_core.hookspecs import hookimpl
 from nanoclaw_core.host import Host
 from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, MessagingGroupId, SessionId, UserId, WiringId, new_id
 from nanoclaw_core.instance import initialise, is_instance
-from nanoclaw_core.logs import configure_logs
+from nanoclaw_core.logs import log_values
 from nanoclaw_core.parts import installed_sandbox_parts
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.settings import CoreSettings, Settings, load_settings
@@ -77,8 +77,7 @@ __all__ = [
     "Roster", "RunningService", "Runtime", "RuntimeAdapter", "Sandbox", "SandboxExit", "SandboxFailed",
     "SandboxPart", "SandboxRefused", "SandboxSpec", "Service", "SessionId", "Settings", "SettingsError",
     "ShowsStatus", "ShowsTyping", "Step", "StepKind", "Sweep", "TokenCount", "TransportError", "UnknownCommand",
-    "Upstream", "UsageReader", "UserId", "Verb", "Verdict", "Vote", "WiringId", "check_pattern", "configure_logs",
-    "hookimpl",
-    "initialise", "installed_sandbox_parts", "is_instance", "load_settings", "new_id",
+    "Upstream", "UsageReader", "UserId", "Verb", "Verdict", "Vote", "WiringId", "check_pattern",
+    "hookimpl", "initialise", "installed_sandbox_parts", "is_instance", "load_settings", "log_values", "new_id",
 ]
 # fmt: on

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -17,7 +17,6 @@ from typing import Any
 import apsw
 from nanoclaw_wire import PROTOCOL
 
-from nanoclaw_core import breaker
 from nanoclaw_core.control import ControlServer
 from nanoclaw_core.descriptors.administration import Sweep, Verb
 from nanoclaw_core.descriptors.channels import Channel, ChannelAdapter
@@ -52,8 +51,7 @@ class Host:
         plugins: Plugin objects of the application's own, by name, beside the installed ones.
         environment: Read instead of the process's environment; None is `os.environ`.
         use_installed_plugins: False leaves it at `plugins`.
-        use_breaker: True waits before a start that follows other starts too closely; for programs that a service
-            manager restarts.
+        before_start: Awaited when the instance is ours and nothing of it is used yet; what it raises ends the start.
     """
 
     def __init__(
@@ -63,14 +61,14 @@ class Host:
         plugins: Mapping[str, object] | None = None,
         environment: Mapping[str, str] | None = None,
         use_installed_plugins: bool = True,
-        use_breaker: bool = False,
+        before_start: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.settings = settings
         self.started_in_s = 0.0
         self.plugins = Plugins()
         self._own_plugins = dict(plugins or {})
         self._environment = dict(os.environ if environment is None else environment)
-        self._use_installed_plugins, self._use_breaker = use_installed_plugins, use_breaker
+        self._use_installed_plugins, self._before_start = use_installed_plugins, before_start
         self._places = Places(home=settings.home)
         self._lock = InstanceLock(self._places.run)
         self._tasks: list[asyncio.Task[None]] = []
@@ -94,13 +92,11 @@ class Host:
         self._places.make()
         self._lock.acquire()
         try:
-            if self._use_breaker:
-                await self._wait_for_breaker()
+            if self._before_start is not None:
+                await self._before_start()
                 began = time.monotonic()
             await self._start()
-        except BaseException as error:
-            if self._use_breaker and isinstance(error, asyncio.CancelledError):  # asked to stop, as in `__aexit__`
-                breaker.reset(self._places.breaker)
+        except BaseException:
             await self._stop()
             raise
         self._started_at = time.time()
@@ -114,11 +110,7 @@ class Host:
     ) -> None:
         """Stop in order: no new messages, sandboxes ended, what they wrote last delivered, files closed."""
         self.plugins.notify("nanoclaw_host_stopping")
-        try:
-            await self._stop()
-        finally:
-            if self._use_breaker:  # somebody asked it to stop: that is no crash, however the stop went
-                breaker.reset(self._places.breaker)
+        await self._stop()
 
     @property
     def machine(self) -> Machine:
@@ -152,12 +144,6 @@ class Host:
             ],
             "plugins_failed": list(self.plugins.failures()),
         }
-
-    async def _wait_for_breaker(self) -> None:
-        delay_s = breaker.count_start(self._places.breaker)
-        if delay_s:
-            log.warning("starting late, after starts in quick succession", extra={"seconds": delay_s})
-            await asyncio.sleep(delay_s)
 
     async def _start(self) -> None:
         self._db = db = open_database(self._places)

@@ -47,7 +47,6 @@ class Places:
     logs: Path = _below("logs")
     groups: Path = _below("groups")
     control_socket: Path = _below("run", "ncl.sock")
-    breaker: Path = _below("data", "circuit-breaker.json")
 
     @property
     def instance_id(self) -> str:

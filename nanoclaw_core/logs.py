@@ -1,84 +1,27 @@
-"""Logs: one line per event, a constant phrase and values beside it, under a correlation id from arrival to delivery.
+"""Values that belong to every log line of a piece of work: a correlation id from arrival to delivery, a session.
 
-The core never configures logging by itself: an application that embeds a host keeps its own. Programs call
-`configure_logs`.
+The core never configures logging: an application that embeds a host keeps its own, and `ncl` brings one.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import logging
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
-from datetime import UTC, datetime
-from logging.handlers import RotatingFileHandler
-from pathlib import Path
 
-from nanoclaw_wire import clock
-
-_context: ContextVar[dict[str, str]] = ContextVar("nanoclaw_log_context", default={})  # noqa: B039  # never mutated
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-FILE_BYTES = 10_000_000  # five of these are weeks of a busy host
-FILES_KEPT = 5
+_context: ContextVar[Mapping[str, str]] = ContextVar("nanoclaw_log_context", default={})  # noqa: B039  # never mutated
 
 
 @contextlib.contextmanager
 def context(**values: str) -> Iterator[None]:
     """Put values (`correlation`, `session`, `plugin`) on every line that is logged inside."""
-    token = _context.set(_context.get() | values)
+    token = _context.set({**_context.get(), **values})
     try:
         yield
     finally:
         _context.reset(token)
 
 
-class LineFormatter(logging.Formatter):
-    """`2026-01-05T15:04:00.000Z INFO nanoclaw_core.router message routed session=ses-… correlation=…`.
-
-    Args:
-        tracebacks: False leaves it at what an exception says, for people who watch a terminal.
-    """
-
-    def __init__(self, *, tracebacks: bool = True) -> None:
-        super().__init__()
-        self._tracebacks = tracebacks
-
-    def format(self, record: logging.LogRecord) -> str:
-        at = clock.to_text(datetime.fromtimestamp(record.created, UTC))
-        values = {key: value for key, value in vars(record).items() if key not in _STANDARD} | _context.get()
-        pairs = "".join(f" {key}={_plain(value)}" for key, value in values.items())
-        line = f"{at} {record.levelname} {record.name} {record.getMessage()}{pairs}"
-        error = record.exc_info[1] if record.exc_info else None
-        if error is None:
-            return line
-        if self._tracebacks and record.exc_info:
-            return f"{line}\n{self.formatException(record.exc_info)}"
-        return f"{line} error={_plain(f'{type(error).__name__}: {error}')}"
-
-
-def configure_logs(level: str, directory: Path | None, *, to_stderr: bool) -> None:
-    """Send our log lines to `<directory>/nanoclaw.log` (rotated) and to stderr. For programs, not for libraries.
-
-    Tracebacks go to the file; to stderr only where there is no file, or for the level `debug`.
-    """
-    root = logging.getLogger()
-    root.setLevel(level.upper())
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)] if to_stderr else []
-    if directory is not None:
-        directory.mkdir(parents=True, exist_ok=True)
-        handlers.append(
-            RotatingFileHandler(
-                directory / "nanoclaw.log", maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8"
-            )
-        )
-    whole = directory is None or level.lower() == "debug"
-    for handler in handlers:
-        handler.setFormatter(LineFormatter(tracebacks=whole or isinstance(handler, RotatingFileHandler)))
-        root.addHandler(handler)
-
-
-def _plain(value: object) -> str:
-    text = str(value)
-    return text if text.isprintable() and text and not any(c in text for c in ' "=') else json.dumps(text)
+def log_values() -> Mapping[str, str]:
+    """Return the values that belong to a line that is logged here and now; for formatters."""
+    return _context.get()

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nanoclaw_cli.log_entries import as_text, host_entries, runner_entries
+from nanoclaw_cli.log_lines import LineFormatter
 from ncl_process import NCL, WAIT_S, ncl
-
-from nanoclaw_core.logs import LineFormatter
 
 SESSION = "ses-0123456789ab"
 NAMES = st.from_regex(r"[a-z_]{1,8}", fullmatch=True).filter(lambda name: name not in vars(logging.makeLogRecord({})))

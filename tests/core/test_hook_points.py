@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
+from nanoclaw_cli.log_lines import LineFormatter
 from nanoclaw_wire import inbound, session_files
 from nanoclaw_wire.outbound import OutKind
 
@@ -33,7 +34,6 @@ from nanoclaw_core import (
     Vote,
     hookimpl,
 )
-from nanoclaw_core.logs import LineFormatter
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.recorder import RecorderChannel

@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from nanoclaw_cli.invocation import Invocation
-from nanoclaw_core import Host, configure_logs, initialise, is_instance, load_settings
+from nanoclaw_cli.log_lines import configure_logs
+from nanoclaw_core import Host, initialise, is_instance, load_settings
 
 
 @contextlib.asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nanoclaw_cli import breaker
 from nanoclaw_cli.invocation import Invocation, as_typed
 from nanoclaw_core import SettingsError
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from nanoclaw_core import Host, Settings
 
 NEEDED = {"channels": "channel", "providers": "provider", "runtimes": "sandbox runtime", "gateway": "model gateway"}
+log = logging.getLogger(__name__)
 STOP_S = 10.0  # what a service manager waits at least before it kills
 
 
@@ -29,7 +32,8 @@ def serve(invocation: Invocation) -> int:
 
     A second signal ends it at once. The log goes to stderr and to logs/nanoclaw.log in the instance directory.
     """
-    from nanoclaw_core import configure_logs, is_instance, load_settings
+    from nanoclaw_cli.log_lines import configure_logs
+    from nanoclaw_core import is_instance, load_settings
 
     home = invocation.home
     if not is_instance(home):
@@ -47,6 +51,7 @@ class _Serving:
     def __init__(self, invocation: Invocation, settings: Settings) -> None:
         self._invocation, self._settings = invocation, settings
         self._asked_at: float | None = None
+        self._breaker = invocation.home / "data" / "circuit-breaker.json"
         self._stop = asyncio.Event()
         self._ready = False
 
@@ -70,13 +75,25 @@ class _Serving:
     async def _host(self) -> None:
         from nanoclaw_core import Host
 
-        async with Host(self._settings, environment=self._invocation.environment, use_breaker=True) as host:
-            self._ready = True
-            if not self._stop.is_set():
-                click.echo(ready_line(host, self._invocation))
-                sys.stdout.flush()
-                self._say_what_is_missing(host)
-            await self._stop.wait()
+        try:
+            async with Host(
+                self._settings, environment=self._invocation.environment, before_start=self._wait_for_breaker
+            ) as host:
+                self._ready = True
+                if not self._stop.is_set():
+                    click.echo(ready_line(host, self._invocation))
+                    sys.stdout.flush()
+                    self._say_what_is_missing(host)
+                await self._stop.wait()
+        finally:
+            if self._asked_at is not None:  # somebody asked it to stop: that is no crash, however the stop went
+                breaker.reset(self._breaker)
+
+    async def _wait_for_breaker(self) -> None:
+        delay_s = breaker.count_start(self._breaker)
+        if delay_s:
+            log.warning("starting late, after starts in quick succession", extra={"seconds": delay_s})
+            await asyncio.sleep(delay_s)
 
     def _say_what_is_missing(self, host: Host) -> None:
         status = host.status()

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from nanoclaw_core import breaker
-from nanoclaw_core.breaker import WINDOW_S, count_start
+from nanoclaw_cli import breaker
+from nanoclaw_cli.breaker import WINDOW_S, count_start
 
 NOW = 1_770_000_000.0
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nanoclaw_cli import log_lines
 
 from nanoclaw_core import logs
 
@@ -21,7 +22,7 @@ def stream() -> Iterator[io.StringIO]:
     """Where the lines of the logger `nanoclaw.test` go."""
     written = io.StringIO()
     handler = logging.StreamHandler(written)
-    handler.setFormatter(logs.LineFormatter())
+    handler.setFormatter(log_lines.LineFormatter())
     logger = logging.getLogger("nanoclaw.test")
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
@@ -64,7 +65,7 @@ def test_a_value_that_could_be_mistaken_is_quoted(stream: io.StringIO, value: ob
 @given(st.text())
 def test_no_value_makes_a_second_line(value: str) -> None:
     record = logging.makeLogRecord({"msg": "event", "name": "n", "levelname": "INFO", "value": value})
-    line = logs.LineFormatter().format(record)
+    line = log_lines.LineFormatter().format(record)
     assert len(line.splitlines()) == 1
     line.encode()
 
@@ -115,7 +116,7 @@ def test_tasks_do_not_see_each_others_context(stream: io.StringIO) -> None:
 def test_configuring_writes_to_the_instances_log_file(tmp_path: Path) -> None:
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
-    logs.configure_logs("info", tmp_path / "logs", to_stderr=False)
+    log_lines.configure_logs("info", tmp_path / "logs", to_stderr=False)
     try:
         log.info("written", extra={"value": "ä"})
         log.debug("not written")
@@ -131,7 +132,7 @@ def test_configuring_writes_to_the_instances_log_file(tmp_path: Path) -> None:
 
 def test_a_terminal_is_told_what_went_wrong_and_the_file_where(tmp_path: Path) -> None:
     script = (
-        "import logging, sys, pathlib; from nanoclaw_core import configure_logs\n"
+        "import logging, sys, pathlib; from nanoclaw_cli.log_lines import configure_logs\n"
         "configure_logs('info', pathlib.Path(sys.argv[1]), to_stderr=True)\n"
         "try: 1 / 0\nexcept ZeroDivisionError: logging.getLogger('nanoclaw.mine').exception('part failed')\n"
     )

@@ -1,0 +1,68 @@
+"""Writing the log: one line per event, a constant phrase and values beside it. `log_entries` reads them back."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from nanoclaw_wire import clock
+
+from nanoclaw_core import log_values
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+FILE_BYTES = 10_000_000  # five of these are weeks of a busy host
+FILES_KEPT = 5
+
+
+class LineFormatter(logging.Formatter):
+    """`2026-01-05T15:04:00.000Z INFO nanoclaw_core.router message routed session=ses-… correlation=…`.
+
+    Args:
+        tracebacks: False leaves it at what an exception says, for people who watch a terminal.
+    """
+
+    def __init__(self, *, tracebacks: bool = True) -> None:
+        super().__init__()
+        self._tracebacks = tracebacks
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = clock.to_text(datetime.fromtimestamp(record.created, UTC))
+        values = {key: value for key, value in vars(record).items() if key not in _STANDARD} | dict(log_values())
+        pairs = "".join(f" {key}={_plain(value)}" for key, value in values.items())
+        line = f"{at} {record.levelname} {record.name} {record.getMessage()}{pairs}"
+        error = record.exc_info[1] if record.exc_info else None
+        if error is None:
+            return line
+        if self._tracebacks and record.exc_info:
+            return f"{line}\n{self.formatException(record.exc_info)}"
+        return f"{line} error={_plain(f'{type(error).__name__}: {error}')}"
+
+
+def configure_logs(level: str, directory: Path | None, *, to_stderr: bool) -> None:
+    """Send our log lines to `<directory>/nanoclaw.log` (rotated) and to stderr. For programs, not for libraries.
+
+    Tracebacks go to the file; to stderr only where there is no file, or for the level `debug`.
+    """
+    root = logging.getLogger()
+    root.setLevel(level.upper())
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)] if to_stderr else []
+    if directory is not None:
+        directory.mkdir(parents=True, exist_ok=True)
+        handlers.append(
+            RotatingFileHandler(
+                directory / "nanoclaw.log", maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8"
+            )
+        )
+    whole = directory is None or level.lower() == "debug"
+    for handler in handlers:
+        handler.setFormatter(LineFormatter(tracebacks=whole or isinstance(handler, RotatingFileHandler)))
+        root.addHandler(handler)
+
+
+def _plain(value: object) -> str:
+    text = str(value)
+    return text if text.isprintable() and text and not any(c in text for c in ' "=') else json.dumps(text)
