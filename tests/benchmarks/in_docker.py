@@ -17,7 +17,7 @@ from .figures import Figure
 from .message_way import cold, with_mock
 
 IMAGE = "nanoclaw-bench:python"
-DISTRIBUTIONS = ("nanoclaw-wire", "nanoclaw-runner", "nanoclaw-provider-mock[runner]")
+DISTRIBUTIONS = ("nanoclaw-wire", "nanoclaw-client", "nanoclaw-runner", "nanoclaw-provider-mock[runner]")
 
 
 def containers(home: Path, rounds: int) -> Iterator[Figure]:

@@ -14,6 +14,7 @@ from checkout import ALL, ROOT, SETTINGS
 LAYERS = "The core never imports a plugin; plugins never import each other"
 PUBLIC = "Plugins use only the public surface of the core"
 RUNNER = "The runner knows the wire and nothing of the host"
+CLIENT = "The core does not know who asks it"
 DOCKER = "Only the docker runtime knows docker"
 CORE = "Core layers"
 VIOLATIONS = [
@@ -23,6 +24,8 @@ VIOLATIONS = [
     ("nanoclaw_channel_terminal/host.py", "nanoclaw_core.errors", PUBLIC),
     ("nanoclaw_runner/provider.py", "nanoclaw_core", RUNNER),
     ("nanoclaw_provider_mock/runner.py", "click", RUNNER),
+    ("nanoclaw_client/nearest.py", "click", RUNNER),
+    ("nanoclaw_core/control.py", "nanoclaw_client.verbs", CLIENT),
     ("nanoclaw_cli/serve.py", "nanoclaw_core.host", PUBLIC),
     ("nanoclaw_core/logs.py", "docker", DOCKER),
     ("nanoclaw_core/mailbox/due.py", "nanoclaw_core.host", CORE),

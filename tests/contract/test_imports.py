@@ -50,6 +50,16 @@ def test_the_thin_client_loads_nothing_heavy_to_ask_a_host(tmp_path: Path):
     assert [name for name in HEAVY if name in modules] == []
 
 
+def test_the_client_of_a_sandbox_loads_the_standard_library_and_the_wire_alone(tmp_path: Path):
+    modules = loaded(
+        "from nanoclaw_client.__main__ import main\n"
+        f"sys.stderr = open('/dev/null', 'w')\nmain(['groups', 'list'], {{'NANOCLAW_NCL_SOCKET': {str(tmp_path)!r}}})"
+    ) - loaded("pass")
+    packages = {name.partition(".")[0] for name in modules} - sys.stdlib_module_names
+    assert sorted(packages) == ["nanoclaw_client", "nanoclaw_wire"]
+    assert [name for name in HEAVY if name in modules] == []
+
+
 def test_the_list_of_commands_loads_nothing_heavy_but_click(tmp_path: Path):
     modules = loaded(f"from nanoclaw_cli.main import main\nmain(['--home', {str(tmp_path)!r}, 'help'], {{}})")
     assert [name for name in HEAVY if name in modules] == ["click"]

@@ -12,7 +12,7 @@ from mortal_engine import MortalEngine, mortal_engine
 from python_image import make_image
 
 IMAGE = "nanoclaw-test:python"
-DISTRIBUTIONS = ("nanoclaw-wire", "nanoclaw-runner", "nanoclaw-provider-mock[runner]")
+DISTRIBUTIONS = ("nanoclaw-wire", "nanoclaw-client", "nanoclaw-runner", "nanoclaw-provider-mock[runner]")
 
 
 @pytest.fixture(scope="session")

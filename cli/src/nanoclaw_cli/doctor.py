@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
+from nanoclaw_client.telling import print_json
 
-from nanoclaw_cli.failures import frame_of, print_json
+from nanoclaw_cli.colours import coloured
+from nanoclaw_cli.failures import frame_of
 from nanoclaw_cli.invocation import Invocation
-from nanoclaw_cli.rendering import coloured
 from nanoclaw_cli.silence import keep_logs_silent
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from typing import Any
 
 import apsw
 from attrs import frozen
+from nanoclaw_client.nearest import nearest
 
 from nanoclaw_cli.invocation import as_typed
-from nanoclaw_cli.nearest import nearest
 from nanoclaw_core import lock
 from nanoclaw_core.descriptors.runtimes import Readiness, Runtime
 from nanoclaw_core.errors import NanoclawError

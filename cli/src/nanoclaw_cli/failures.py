@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from nanoclaw_client import telling
+from nanoclaw_client.telling import FAILED, USAGE, exit_code_of
 
 from nanoclaw_core import NanoclawError
 
 if TYPE_CHECKING:
     import click
 
-FAILED, USAGE = 1, 2
-USAGE_CODES = frozenset({"unknown-command", "invalid-args", "transport-error"})
 MAKE_SPACE = "Make space on that disk, and try again."
 NOT_OURS = "Is it another user's? Mend its permissions, or choose another directory with --home."
 IN_THE_WAY = "Something else is in its place; move it away."
@@ -32,39 +32,14 @@ REMEDIES = {
 }
 
 
-def report(error: Exception, *, as_json: bool, environment: Mapping[str, str]) -> int:
+def report(error: Exception, as_json: bool, environment: Mapping[str, str]) -> int:
     """Tell about an error, on stderr or as a frame on stdout, and return the exit code."""
-    if environment.get("NANOCLAW_DEBUG") == "1":
-        import traceback
-
-        traceback.print_exception(error)
-    code, message, exit_code = describe(error)
-    if exit_code in (FAILED, USAGE):
-        tell(code, message, as_json=as_json)
-    return exit_code
-
-
-def tell(code: str, message: str, *, as_json: bool) -> None:
-    """Print one error."""
-    if as_json:
-        print_json({"id": "cli", "ok": False, "error": {"code": code, "message": message}})
-    else:
-        print(f"error ({code}): {message}", file=sys.stderr)
+    return telling.report(error, as_json, environment, describe)
 
 
 def frame_of(data: Any) -> dict[str, Any]:
     """Return what a command did itself as the frame that a host would have answered with."""
     return {"id": "cli", "ok": True, "data": data}
-
-
-def print_json(value: Any) -> None:
-    """Print a JSON value as machines and people can read it."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def exit_code_of(code: str) -> int:
-    """Return how `ncl` ends with an error: whether what was asked cannot be done, or was asked wrongly or of nobody."""
-    return USAGE if code in USAGE_CODES else FAILED
 
 
 def describe(error: Exception) -> tuple[str, str, int]:
@@ -84,8 +59,7 @@ def describe(error: Exception) -> tuple[str, str, int]:
             MAKE_SPACE if type(error).__name__ == "FullError" else "Look whether its file is damaged or its disk full."
         )
         return "handler-error", f"the central database cannot be used: {error}. {remedy}", FAILED
-    message = f"{type(error).__name__}: {error}. This is a defect; NANOCLAW_DEBUG=1 shows where it happened."
-    return "handler-error", message, FAILED
+    return telling.describe(error)
 
 
 def _describe_click(error: Exception) -> tuple[str, str, int] | None:

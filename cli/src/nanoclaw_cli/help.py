@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import click
+from nanoclaw_client.manual import overview
+from nanoclaw_client.telling import print_json
 
 from nanoclaw_cli import client, commands, verbs
-from nanoclaw_cli.failures import frame_of, print_json
+from nanoclaw_cli.failures import frame_of
 from nanoclaw_cli.invocation import Invocation, as_typed
-from nanoclaw_cli.manual import overview
 from nanoclaw_core import PluginError, __version__
 
 ANSWER_S = 5.0

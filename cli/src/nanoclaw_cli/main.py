@@ -10,11 +10,10 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from nanoclaw_cli import arguments
-from nanoclaw_core import __version__
+from nanoclaw_client.arguments import Choice, refuse_option_before_command
+from nanoclaw_client.process import run_process
 
-INTERRUPTED = 130  # 128 + SIGINT, what a shell says of a program that ctrl-c ended
-PIPE_CLOSED = 141  # 128 + SIGPIPE: `ncl logs | head` is nobody's error
+from nanoclaw_core import __version__
 
 
 def main(words: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
@@ -22,27 +21,20 @@ def main(words: Sequence[str] | None = None, environment: Mapping[str, str] | No
 
     Nothing leaves as a traceback unless NANOCLAW_DEBUG=1 asks for one.
     """
-    words = sys.argv[1:] if words is None else words
-    environment = os.environ if environment is None else environment
-    as_json = False
-    try:
-        choice = arguments.take_global_options(words)
-        as_json = choice.as_json
-        code = _run(choice, environment)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again when it exits
-        return PIPE_CLOSED
-    except Exception as error:  # the process fence: a person gets one message with cause and remedy
-        from nanoclaw_cli import failures
-
-        return failures.report(error, as_json=as_json, environment=environment)
-    return code
+    arguments = sys.argv[1:] if words is None else words
+    variables = os.environ if environment is None else environment
+    return run_process(
+        arguments, lambda choice: _run(choice, variables), lambda error, as_json: _report(error, as_json, variables)
+    )
 
 
-def _run(choice: arguments.Choice, environment: Mapping[str, str]) -> int:
+def _report(error: Exception, as_json: bool, environment: Mapping[str, str]) -> int:
+    from nanoclaw_cli import failures
+
+    return failures.report(error, as_json, environment)
+
+
+def _run(choice: Choice, environment: Mapping[str, str]) -> int:
     if choice.version:
         print(f"nanoclaw {__version__}")
         return 0
@@ -52,7 +44,7 @@ def _run(choice: arguments.Choice, environment: Mapping[str, str]) -> int:
     words = choice.words
     if not words or words[0] in ("--help", "-h"):
         words = ["help"]
-    arguments.refuse_option_before_command(words)
+    refuse_option_before_command(words)
     home = home_directory(choice.home, environment)
     invocation = Invocation(home=home, as_json=choice.as_json, environment=environment)
     command = commands.find(words[0])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import click
+from nanoclaw_client.rendering import render
+from nanoclaw_client.telling import print_json, tell
 
 from nanoclaw_cli import client
-from nanoclaw_cli.failures import frame_of, print_json, tell
+from nanoclaw_cli.failures import frame_of
 from nanoclaw_cli.invocation import Invocation
-from nanoclaw_cli.rendering import render
 
 ANSWER_S = 5.0
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from nanoclaw_client.rendering import render
+from nanoclaw_client.telling import print_json
 
 from nanoclaw_cli import client
-from nanoclaw_cli.failures import frame_of, print_json
+from nanoclaw_cli.failures import frame_of
 from nanoclaw_cli.invocation import Invocation, as_typed
-from nanoclaw_cli.rendering import render
 
 ANSWER_S = 5.0
 

@@ -1,4 +1,4 @@
-"""Names for unix sockets that fit a socket address; apart from `doorbell`, as a thin client need not load asyncio."""
+"""Names for unix sockets; apart from `doorbell` and `layout`, as a thin client need load neither asyncio nor attrs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+NCL_SOCKET_VARIABLE = "NANOCLAW_NCL_SOCKET"  # where `ncl` asks in a sandbox
 
 
 @contextlib.contextmanager

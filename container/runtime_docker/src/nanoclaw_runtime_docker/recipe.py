@@ -19,7 +19,7 @@ from nanoclaw_core import SandboxPart, SandboxRefused
 from nanoclaw_runtime_docker.distributions import Ingredient, ingredient
 
 REPOSITORY = "nanoclaw-agent"
-ALWAYS = (("nanoclaw-wire", ""), ("nanoclaw-runner", ""))
+ALWAYS = (("nanoclaw-wire", ""), ("nanoclaw-client", ""), ("nanoclaw-runner", ""))
 _APT = re.compile(r"[a-z0-9][a-z0-9.+-]*(=[A-Za-z0-9.+~:-]+)?")
 _NPM = re.compile(r"(@[a-z0-9~-][a-z0-9._~-]*/)?[a-z0-9~-][a-z0-9._~-]*(@[A-Za-z0-9.^~<>=*+-]+)?")
 _PIP = re.compile(r"[A-Za-z0-9][^\n\r]*")

@@ -15,7 +15,7 @@ from pathlib import Path
 from attrs import frozen
 
 RUNNER_GROUP = "nanoclaw.runner"
-ALWAYS = ("nanoclaw_wire", "nanoclaw_runner")
+ALWAYS = ("nanoclaw_wire", "nanoclaw_client", "nanoclaw_runner")
 
 
 @frozen(kw_only=True)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from nanoclaw_cli.nearest import nearest
-from nanoclaw_core import InvalidArguments
+from nanoclaw_client.errors import UsageError
+from nanoclaw_client.nearest import nearest
 
 GLOBAL_OPTIONS = ("--home", "--json", "--version", "--help")
 
@@ -36,7 +36,7 @@ def take_global_options(arguments: Sequence[str]) -> Choice:
     """Take `--home PATH`, `--json` and a leading `--version` out of the arguments; all stop at `--`.
 
     Raises:
-        InvalidArguments: `--home` without a path.
+        UsageError: `--home` without a path.
     """
     home: str | None = None
     as_json = version = False
@@ -61,13 +61,13 @@ def refuse_option_before_command(words: Sequence[str]) -> None:
     """Refuse what is left of the options before a command: they are for `ncl` itself, and it has taken its own.
 
     Raises:
-        InvalidArguments: The first word is an option; the message names the nearest one that there is.
+        UsageError: The first word is an option; the message names the nearest one that there is.
     """
     if words and words[0] != "--" and words[0].startswith("-"):
         option = words[0].partition("=")[0]
         near = nearest(option, GLOBAL_OPTIONS)
         hint = f"did you mean {near}?" if near else "`ncl help` lists what there is"
-        raise InvalidArguments(f"{option} is no option of ncl; {hint}")
+        raise UsageError(f"{option} is no option of ncl; {hint}")
 
 
 def parse_verb(arguments: Sequence[str]) -> Parsed:
@@ -76,7 +76,7 @@ def parse_verb(arguments: Sequence[str]) -> Parsed:
     `-h` and `--help` become the word `help`.
 
     Raises:
-        InvalidArguments: A short option, which verbs do not have, or an option without a name.
+        UsageError: A short option, which verbs do not have, or an option without a name.
     """
     words: list[str] = []
     options: dict[str, Any] = {}
@@ -92,7 +92,7 @@ def parse_verb(arguments: Sequence[str]) -> Parsed:
             key, value = _option(word, rest)
             _add(options, key, value)
         elif _is_short_option(word):
-            raise InvalidArguments(f"no such option: {word}; options are written --name, and `--` ends them")
+            raise UsageError(f"no such option: {word}; options are written --name, and `--` ends them")
         else:
             words.append(word)
     return Parsed(words, options)
@@ -101,14 +101,14 @@ def parse_verb(arguments: Sequence[str]) -> Parsed:
 def _value(word: str, rest: list[str]) -> str:
     value = word.partition("=")[2] if "=" in word else (rest.pop(0) if rest else "")
     if not value:
-        raise InvalidArguments("--home needs a path: ncl --home ~/.nanoclaw status")
+        raise UsageError("--home needs a path: ncl --home ~/.nanoclaw status")
     return value
 
 
 def _option(word: str, rest: list[str]) -> tuple[str, Any]:
     key, equals, text = word[2:].partition("=")
     if not key:
-        raise InvalidArguments(f"{word!r} is no option; write --name=value")
+        raise UsageError(f"{word!r} is no option; write --name=value")
     if equals:
         return key, None if text == "null" else text
     if rest and not rest[0].startswith("--") and not _is_short_option(rest[0]):

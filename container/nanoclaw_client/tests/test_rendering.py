@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
-
 import pytest
-from nanoclaw_cli.rendering import coloured, render
+from nanoclaw_client.rendering import render
 
 
 @pytest.mark.parametrize(
@@ -40,14 +38,3 @@ def test_a_column_that_only_a_later_record_has_is_shown():
 
 def test_a_cell_stays_on_its_line_and_steers_no_terminal():
     assert render([{"a": "x\ny\x1b[2J"}]).splitlines()[2] == "x y [2J"
-
-
-class Screen(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_a_state_is_coloured_on_a_terminal_alone():
-    assert coloured("problem", Screen(), {}) == "\x1b[31mproblem\x1b[0m"
-    assert coloured("problem", io.StringIO(), {}) == "problem"
-    assert coloured("problem", Screen(), {"NO_COLOR": "1"}) == "problem"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from nanoclaw_cli.arguments import parse_verb, take_global_options
-
-from nanoclaw_core import InvalidArguments
+from nanoclaw_client.arguments import parse_verb, take_global_options
+from nanoclaw_client.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -34,12 +33,12 @@ def test_a_verb_is_words_and_options(typed, words, options):
 
 @pytest.mark.parametrize("word", ["-x", "-la"])
 def test_short_options_are_refused_with_a_hint(word):
-    with pytest.raises(InvalidArguments, match=r"options are written --name"):
+    with pytest.raises(UsageError, match=r"options are written --name"):
         parse_verb(["groups", word])
 
 
 def test_an_option_without_a_name_is_refused():
-    with pytest.raises(InvalidArguments, match="no option"):
+    with pytest.raises(UsageError, match="no option"):
         parse_verb(["groups", "--=value"])
 
 
@@ -61,5 +60,5 @@ def test_version_is_an_option_only_in_front():
 
 @pytest.mark.parametrize("typed", [["--home"], ["--home="]])
 def test_a_home_without_a_path_is_refused(typed):
-    with pytest.raises(InvalidArguments, match="--home needs a path"):
+    with pytest.raises(UsageError, match="--home needs a path"):
         take_global_options(typed)

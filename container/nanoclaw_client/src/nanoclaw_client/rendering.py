@@ -1,13 +1,12 @@
-"""Data as people read it: texts, tables, and the state words with their colours."""
+"""Data as people read it: texts and tables."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any
 
 GAP = "  "
-_COLOURS = {"ok": "32", "warning": "33", "problem": "31", "active": "32", "disabled": "33", "failed": "31"}
 
 
 def render(data: Any) -> str:
@@ -37,13 +36,6 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         GAP.join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
         for line in [columns, rule, *cells]
     )
-
-
-def coloured(state: str, stream: TextIO, environment: Mapping[str, str]) -> str:
-    """Return a state word in its colour, where the stream is a terminal and nobody said NO_COLOR."""
-    if state not in _COLOURS or environment.get("NO_COLOR") or environment.get("TERM") == "dumb" or not stream.isatty():
-        return state
-    return f"\x1b[{_COLOURS[state]}m{state}\x1b[0m"
 
 
 def _is_flat_record(row: Any) -> bool:

@@ -1,0 +1,84 @@
+"""`ncl` as a sandbox has it: a process, asked by its words and heard by its streams and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from answering import WAIT_S, answering, line
+from nanoclaw_wire.socket_path import NCL_SOCKET_VARIABLE
+
+VERBS = [
+    {"command": "groups list", "help": "List them.", "parameters": [{"name": "limit", "kind": "int", "help": "Most."}]}
+]
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Path:
+    return tmp_path / "door" / "ncl.sock"
+
+
+def ncl(door: Path | None, *words: str) -> subprocess.CompletedProcess[str]:
+    variables = {name: value for name, value in os.environ.items() if name != NCL_SOCKET_VARIABLE}
+    return subprocess.run(
+        [sys.executable, "-m", "nanoclaw_client", *words],
+        env=variables | ({NCL_SOCKET_VARIABLE: str(door)} if door else {}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WAIT_S,
+    )
+
+
+def test_without_words_it_lists_the_verbs_as_help_does(door):
+    with answering(door, line(ok=True, data=VERBS), line(ok=True, data=VERBS)) as requests:
+        alone, asked = ncl(door), ncl(door, "help")
+    assert [request["words"] for request in requests] == [["help"], ["help"]]
+    assert (alone.returncode, alone.stdout) == (0, asked.stdout)
+    assert "Usage: ncl [--json] NOUN VERB" in asked.stdout
+    assert "\n  groups list  List them.\n" in asked.stdout
+
+
+def test_help_about_a_noun_is_asked_for_in_either_order(door):
+    with answering(door, line(ok=True, data=VERBS), line(ok=True, data=VERBS)) as requests:
+        before, after = ncl(door, "help", "groups"), ncl(door, "groups", "help")
+    assert [request["words"] for request in requests] == [["help", "groups"]] * 2
+    assert before.stdout == after.stdout == "ncl groups list [options]\n    List them.\n      --limit NUMBER  Most.\n"
+
+
+def test_what_is_a_local_command_on_the_host_is_asked_of_the_host_here(door):
+    error = {"code": "unknown-command", "message": "there is no command 'serve'; `ncl help` lists what there is."}
+    with answering(door, line(ok=False, error=error)) as requests:
+        done = ncl(door, "serve")
+    assert [request["words"] for request in requests] == [["serve"]]
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error (unknown-command): {error['message']}\n"
+
+
+def test_progress_goes_to_stderr_also_with_json(door):
+    with answering(door, line(progress="step 1 of 2") + line(ok=True, data="built")):
+        done = ncl(door, "groups", "restart", "--json")
+    assert (done.returncode, done.stderr) == (0, "step 1 of 2\n")
+    assert json.loads(done.stdout) == {"id": "cli", "ok": True, "data": "built"}
+
+
+def test_a_home_is_refused_as_there_is_one_host_only(door):
+    done = ncl(door, "--home", "/elsewhere", "groups", "list")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error (invalid-args): --home is of no use in a sandbox")
+
+
+def test_without_a_runner_it_says_so_and_exits_2(door):
+    assert ncl(door, "groups", "list").returncode == 2
+    outside = ncl(None, "groups", "list", "--json")
+    assert (outside.returncode, outside.stderr) == (2, "")
+    assert json.loads(outside.stdout)["error"]["code"] == "transport-error"
+
+
+def test_its_version_is_that_of_nanoclaw(door):
+    assert ncl(door, "--version").stdout == "nanoclaw 0.1.0\n"
