@@ -15,6 +15,8 @@ _HOMES = {
     "descriptors.channels": "Channel ChannelAdapter Receive ShowsStatus ShowsTyping",
     "descriptors.context": "PluginContext",
     "descriptors.messages": ("Address Attachment Card CardOption Inbound Outbound OutboundFile Outcome Quoted Receipt"),
+    "descriptors.operations": "Operations",
+    "descriptors.packages": "BuildsImages Packages",
     "descriptors.providers": "Provider TokenCount Upstream UsageReader",
     "descriptors.resources": "READ WRITE Column Resource",
     "descriptors.runtimes": (
@@ -29,7 +31,7 @@ _HOMES = {
     "hookspecs": "hookimpl",
     "host": "Host",
     "ids": "ApprovalId DeliveryId GroupId MessagingGroupId SessionId UserId WiringId new_id",
-    "instance": "initialise is_instance",
+    "instance": "is_instance",
     "logs": "log_values",
     "parts": "installed_sandbox_parts",
     "plugins": "Plugins",

@@ -23,6 +23,8 @@ from nanoclaw_core.descriptors.messages import (
     Quoted,
     Receipt,
 )
+from nanoclaw_core.descriptors.operations import Operations
+from nanoclaw_core.descriptors.packages import BuildsImages, Packages
 from nanoclaw_core.descriptors.providers import Provider, TokenCount, Upstream, UsageReader
 from nanoclaw_core.descriptors.resources import READ, WRITE, Column, Resource
 from nanoclaw_core.descriptors.runtimes import (
@@ -58,7 +60,7 @@ from nanoclaw_core.errors import (
 from nanoclaw_core.hookspecs import hookimpl
 from nanoclaw_core.host import Host
 from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, MessagingGroupId, SessionId, UserId, WiringId, new_id
-from nanoclaw_core.instance import initialise, is_instance
+from nanoclaw_core.instance import is_instance
 from nanoclaw_core.logs import log_values
 from nanoclaw_core.parts import installed_sandbox_parts
 from nanoclaw_core.plugins import Plugins
@@ -69,15 +71,15 @@ __version__: str
 # fmt: off
 __all__ = [
     "READ", "WRITE", "Access", "Action", "Address", "Admission", "AlreadyRunning", "ApprovalHandler", "ApprovalId",
-    "ApprovalPending", "Attachment", "Caller", "Card", "CardOption", "Channel", "ChannelAdapter", "Column",
-    "CoreSettings", "DeliveryId", "DeliveryRefused", "DeliveryRequest", "Door", "Forbidden", "Gateway",
+    "ApprovalPending", "Attachment", "BuildsImages", "Caller", "Card", "CardOption", "Channel", "ChannelAdapter",
+    "Column", "CoreSettings", "DeliveryId", "DeliveryRefused", "DeliveryRequest", "Door", "Forbidden", "Gateway",
     "GroupId", "Host", "Inbound", "InvalidArguments", "Limits", "MessagingGroupId", "Migration", "MigrationError",
-    "Mount", "NanoclawError", "Network", "NotFound", "Outbound", "OutboundFile", "Outcome", "Parameter",
-    "PluginContext", "PluginError", "Plugins", "Provider", "Quoted", "Readiness", "Receipt", "Receive", "Resource",
-    "Roster", "RunningService", "Runtime", "RuntimeAdapter", "Sandbox", "SandboxExit", "SandboxFailed",
+    "Mount", "NanoclawError", "Network", "NotFound", "Operations", "Outbound", "OutboundFile", "Outcome", "Packages",
+    "Parameter", "PluginContext", "PluginError", "Plugins", "Provider", "Quoted", "Readiness", "Receipt", "Receive",
+    "Resource", "Roster", "RunningService", "Runtime", "RuntimeAdapter", "Sandbox", "SandboxExit", "SandboxFailed",
     "SandboxPart", "SandboxRefused", "SandboxSpec", "Service", "SessionId", "Settings", "SettingsError",
     "ShowsStatus", "ShowsTyping", "Step", "StepKind", "Sweep", "TokenCount", "TransportError", "UnknownCommand",
     "Upstream", "UsageReader", "UserId", "Verb", "Verdict", "Vote", "WiringId", "check_pattern",
-    "hookimpl", "initialise", "installed_sandbox_parts", "is_instance", "load_settings", "log_values", "new_id",
+    "hookimpl", "installed_sandbox_parts", "is_instance", "load_settings", "log_values", "new_id",
 ]
 # fmt: on

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import frozen
 from nanoclaw_wire import clock
+from nanoclaw_wire.content import ActionRequest
 from nanoclaw_wire.inbound import Kind, NewInbound
 
 from nanoclaw_core import logs
-from nanoclaw_core.delivery.content import Request
 from nanoclaw_core.descriptors.administration import Action
 from nanoclaw_core.descriptors.context import PluginContext
 from nanoclaw_core.descriptors.votes import Caller, Step, StepKind
-from nanoclaw_core.errors import PLUGIN_TROUBLE, NanoclawError, UnknownCommand
+from nanoclaw_core.dispatch import fenced
+from nanoclaw_core.errors import UnknownCommand
 from nanoclaw_core.guard import Guard
-from nanoclaw_core.ids import new_id
+from nanoclaw_core.ids import ApprovalId, new_id
 from nanoclaw_core.mailbox.inbox import Inboxes
 from nanoclaw_core.plugins import Offer
-
-log = logging.getLogger(__name__)
 
 
 @frozen(kw_only=True)
@@ -35,39 +33,42 @@ class Actions:
     context_of: Callable[[str], PluginContext]
     ring: Callable[[str], None]
 
-    async def carry_out(self, request: Request, caller: Caller) -> None:
+    async def carry_out(self, request: ActionRequest, caller: Caller) -> None:
         """Do what was asked, or not, and answer the runner."""
         with logs.context(session=caller.session_id or "", correlation=request.correlation_id or request.request_id):
-            await self._carry_out(request, caller)
+            answer = await fenced(
+                request.request_id, self.run(request.action, request.arguments, caller), request.action
+            )
+            await self._answer(request, caller, json.loads(answer.as_line()))
 
-    async def _carry_out(self, request: Request, caller: Caller) -> None:
-        try:
-            answer: dict[str, Any] = {"ok": True, "data": await self._run(request, caller)}
-        except NanoclawError as error:
-            answer = {"ok": False, "error": {"code": error.code, "message": str(error)}}
-        except PLUGIN_TROUBLE as error:  # the call fence: an action is a plugin's code
-            log.exception("action failed", extra={"action": request.action})
-            answer = {"ok": False, "error": {"code": "handler-error", "message": f"{type(error).__name__}: {error}"}}
-        await self._answer(request, caller, answer)
+    async def run(
+        self, name: str, arguments: Mapping[str, Any], caller: Caller, grant: ApprovalId | None = None
+    ) -> Any:
+        """Do what was asked, with a human's approval where there is one.
 
-    async def _run(self, request: Request, caller: Caller) -> Any:
-        offer = self.offers.get(request.action)
+        Raises:
+            UnknownCommand: There is no such action.
+            ApprovalPending, Forbidden: As the guard says.
+        """
+        offer = self.offers.get(name)
         if offer is None:
             known = ", ".join(sorted(self.offers)) or "none"
-            raise UnknownCommand(f"there is no action {request.action!r}; there are: {known}")
+            raise UnknownCommand(f"there is no action {name!r}; there are: {known}")
         step = Step(
             kind=StepKind.ACTION,
-            name=request.action,
+            name=name,
             access=offer.item.access,
             caller=caller,
-            arguments_json=json.dumps(request.arguments, sort_keys=True),
+            arguments_json=json.dumps(arguments, sort_keys=True),
+            grant=grant,
         )
         self.guard.check(step)
-        return await offer.item.run(request.arguments, caller, self.context_of(offer.plugin))
+        return await offer.item.run(arguments, caller, self.context_of(offer.plugin))
 
-    async def _answer(self, request: Request, caller: Caller, answer: dict[str, Any]) -> None:
+    async def _answer(self, request: ActionRequest, caller: Caller, answer: dict[str, Any]) -> None:
         if caller.session_id is None:
             return
+        del answer["id"]
         row = NewInbound(
             id=new_id("sys"),
             kind=Kind.SYSTEM,

@@ -6,10 +6,8 @@ import asyncio
 import json
 import logging
 from pathlib import Path
-from typing import Any
 
-import cattrs
-from nanoclaw_wire.frames import Answer, Code, Request
+from nanoclaw_wire.frames import Answer, Code, read_request
 from nanoclaw_wire.socket_path import short_path
 
 from nanoclaw_core.descriptors.votes import Caller
@@ -25,7 +23,6 @@ class ControlServer:
 
     def __init__(self, path: Path, dispatch: Dispatch) -> None:
         self._path, self._dispatch = path, dispatch
-        self._frames = cattrs.Converter(forbid_extra_keys=True)  # one for all: it compiles what it reads with
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -55,7 +52,7 @@ class ControlServer:
             while True:
                 async with asyncio.timeout(IDLE_S):
                     line = await reader.readuntil(b"\n")
-                writer.write((await self._answer(line)).as_line())
+                writer.write((await self._answer(line, writer)).as_line())
                 await writer.drain()
         except asyncio.LimitOverrunError:
             writer.write(_bad_frame(f"longer than {LINE_BYTES} bytes").as_line())
@@ -64,13 +61,16 @@ class ControlServer:
         finally:
             writer.close()
 
-    async def _answer(self, line: bytes) -> Answer:
+    async def _answer(self, line: bytes, writer: asyncio.StreamWriter) -> Answer:
         try:
-            raw: Any = json.loads(line)
-            request = self._frames.structure(raw, Request)
-        except Exception as error:  # the frame fence: cattrs and json raise many kinds
-            return _bad_frame("; ".join(cattrs.transform_error(error)))
-        return await self._dispatch.answer(request, Caller(operator=True))
+            request = read_request(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            return _bad_frame(str(error))
+
+        def tell(text: str) -> None:
+            writer.write(json.dumps({"id": request.id, "progress": text}).encode() + b"\n")
+
+        return await self._dispatch.answer(request, Caller(operator=True, tell=tell))
 
 
 def _bad_frame(why: str) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -16,7 +16,9 @@ from nanoclaw_core.descriptors.context import PluginContext
 from nanoclaw_core.descriptors.votes import Caller, Step, StepKind
 from nanoclaw_core.errors import PLUGIN_TROUBLE, InvalidArguments, NanoclawError, UnknownCommand
 from nanoclaw_core.guard import Guard
+from nanoclaw_core.ids import ApprovalId, GroupId
 from nanoclaw_core.plugins import Offer
+from nanoclaw_core.scope import Scope, narrowed, own_arguments, refuse_beyond, refuse_scope
 from nanoclaw_core.settings import KIND_WORDS, as_number
 
 log = logging.getLogger(__name__)
@@ -29,34 +31,52 @@ class Dispatch:
 
     Args:
         offers: Verbs by their full name, `groups config get`.
+        scope_of: The `cli_scope` of an agent group.
     """
 
     offers: Mapping[str, Offer[Verb]]
     guard: Guard
+    scope_of: Callable[[GroupId], Scope]
     context_of: Callable[[str], PluginContext]
 
     async def answer(self, request: Request, caller: Caller) -> Answer:
         """Do what was asked, or say why not; never raises."""
-        try:
-            return Answer(id=request.id, ok=True, data=await self._run(request, caller))
-        except NanoclawError as error:
-            return Answer(id=request.id, ok=False, code=_code(error), message=str(error))
-        except PLUGIN_TROUBLE as error:  # the frame fence: a verb is a plugin's code
-            log.exception("verb failed", extra={"words": " ".join(request.words)})
-            return Answer(id=request.id, ok=False, code=Code.HANDLER_ERROR, message=f"{type(error).__name__}: {error}")
+        return await fenced(request.id, self._run(request, caller), " ".join(request.words))
+
+    async def redo(self, name: str, arguments: Mapping[str, Any], caller: Caller, grant: ApprovalId) -> Any:
+        """Carry out what was held, as the one who asked for it, with a human's approval. Raises what `answer` tells."""
+        if name not in self.offers:
+            raise UnknownCommand(f"there is no command {name!r} any more")
+        return await self._carry_out(self.offers[name], arguments, self._narrowed(caller), grant)
 
     async def _run(self, request: Request, caller: Caller) -> Any:
+        caller = self._narrowed(caller)
         offer, rest = self._find(request.words)
-        arguments = typed_arguments(offer.item, rest, request.options)
+        own = own_arguments(offer.item, caller)
+        refuse_beyond(offer.item, own, caller)
+        refuse_scope(request.options, caller)
+        arguments = typed_arguments(offer.item, rest, request.options, own)
+        return await self._carry_out(offer, arguments, caller)
+
+    def _narrowed(self, caller: Caller) -> Caller:
+        return narrowed(caller, self.scope_of(caller.agent_group_id)) if caller.agent_group_id else caller
+
+    async def _carry_out(
+        self, offer: Offer[Verb], arguments: Mapping[str, Any], caller: Caller, grant: ApprovalId | None = None
+    ) -> Any:
+        verb, context = offer.item, self.context_of(offer.plugin)
+        refuse_beyond(verb, arguments, caller)
+        verb.check(arguments, context)
         step = Step(
             kind=StepKind.VERB,
-            name=full_name(offer.item),
-            access=offer.item.access,
+            name=full_name(verb),
+            access=verb.access,
             caller=caller,
             arguments_json=json.dumps(arguments, sort_keys=True),
+            grant=grant,
         )
         self.guard.check(step)
-        return await offer.item.run(arguments, caller, self.context_of(offer.plugin))
+        return await verb.run(arguments, caller, context)
 
     def _find(self, words: Sequence[str]) -> tuple[Offer[Verb], Sequence[str]]:
         longest = max((len(name.split()) for name in self.offers), default=0)
@@ -70,13 +90,29 @@ class Dispatch:
         raise UnknownCommand(f"there is no command {asked!r}; {hint}")
 
 
+async def fenced(request_id: str, work: Awaitable[Any], what: str) -> Answer:
+    """Wait for a plugin's work, and return what came of it as an answer; `what` is for the log."""
+    try:
+        return Answer(id=request_id, ok=True, data=await work)
+    except NanoclawError as error:
+        return Answer(id=request_id, ok=False, code=_code(error), message=str(error))
+    except PLUGIN_TROUBLE as error:  # the frame fence: a verb or an action is a plugin's code
+        log.exception("request failed", extra={"what": what})
+        return Answer(id=request_id, ok=False, code=Code.HANDLER_ERROR, message=f"{type(error).__name__}: {error}")
+
+
 def full_name(verb: Verb) -> str:
     """Return a verb's whole name, resource first."""
     return f"{verb.resource} {verb.name}".strip()
 
 
-def typed_arguments(verb: Verb, rest: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
+def typed_arguments(
+    verb: Verb, rest: Sequence[str], options: Mapping[str, Any], filled: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Turn words and options into a verb's arguments.
+
+    Args:
+        filled: What stands where nothing is given.
 
     Raises:
         InvalidArguments: An option is unknown or given twice, a word is too many, a required one is missing, or a value
@@ -98,6 +134,7 @@ def typed_arguments(verb: Verb, rest: Sequence[str], options: Mapping[str, Any])
     if len(rest) > len(positional):
         raise InvalidArguments(f"{full_name(verb)}: {rest[len(positional)]!r} is one word too many")
     given |= {parameter.name: word for parameter, word in zip(positional, rest, strict=False)}
+    given = {**(filled or {}), **given}
     for parameter in verb.parameters:
         if parameter.is_required and given.get(parameter.name) is None:
             raise InvalidArguments(f"{full_name(verb)} needs --{parameter.name.replace('_', '-')}: {parameter.help}")

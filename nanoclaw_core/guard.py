@@ -54,8 +54,11 @@ def decide(step: Step, objection: Verdict | None, *, grant_is_valid: bool) -> De
     if step.access is Access.OPEN:
         return Decision(Ruling.ALLOW, "open to agents")
     if step.access is Access.HOLD:
-        granted = step.grant is not None and grant_is_valid
-        return Decision(Ruling.ALLOW, "approved") if granted else Decision(Ruling.HOLD, "a human must approve it")
+        if step.grant is None:
+            return Decision(Ruling.HOLD, "a human must approve it")
+        if grant_is_valid:
+            return Decision(Ruling.ALLOW, "approved")
+        return Decision(Ruling.DENY, "its approval was for something else, or counted already")
     return Decision(Ruling.DENY, "for the operator alone")
 
 
@@ -74,12 +77,24 @@ class Guard:
             Forbidden: It is denied; the message says why.
         """
         objection = None if step.caller.operator else self.plugins.objection("nanoclaw_permit_action", step=step)
-        decision = decide(step, objection, grant_is_valid=self._grant_is_valid(step))
+        now = clock.now()
+        asked = Approval(
+            id=ApprovalId(step.grant or new_id("apr")),
+            kind=step.kind.value,
+            name=step.name,
+            arguments=step.arguments_json,
+            session_id=step.caller.session_id,
+            agent_group_id=step.caller.agent_group_id,
+            created_at=clock.to_text(now),
+            expires_at=clock.to_text(now + HELD_FOR),
+        )
+        granted = objection is None and step.grant is not None and approvals.use(self.db, asked, asked.created_at)
+        decision = decide(step, objection, grant_is_valid=granted)
         if decision.ruling is Ruling.DENY:
             raise Forbidden(f"{step.name} is not allowed: {decision.reason}")
         if decision.ruling is Ruling.HOLD:
-            approval_id = self._hold(step)
-            raise ApprovalPending(f"{step.name} waits for a human: {approval_id}")
+            approvals.add(self.db, asked)
+            raise ApprovalPending(f"{step.name} waits for a human: {asked.id}")
 
     def check_delivery(self, request: DeliveryRequest) -> None:
         """Let a session write to a room that it did not come from, or stop it; silence is a no.
@@ -90,28 +105,3 @@ class Guard:
         verdict = self.plugins.permits("nanoclaw_permit_delivery", request=request)
         if verdict.vote is not Vote.ALLOW:
             raise Forbidden(f"this session may not write to that room: {verdict.reason}")
-
-    def _grant_is_valid(self, step: Step) -> bool:
-        approval = approvals.get(self.db, ApprovalId(step.grant)) if step.grant else None
-        return approval is not None and (
-            approval.status == "approved"
-            and approval.kind == step.kind.value
-            and approval.name == step.name
-            and approval.arguments == step.arguments_json
-            and approval.session_id == step.caller.session_id
-        )
-
-    def _hold(self, step: Step) -> ApprovalId:
-        now = clock.now()
-        approval = Approval(
-            id=ApprovalId(new_id("apr")),
-            kind=step.kind.value,
-            name=step.name,
-            arguments=step.arguments_json,
-            session_id=step.caller.session_id,
-            agent_group_id=step.caller.agent_group_id,
-            created_at=clock.to_text(now),
-            expires_at=clock.to_text(now + HELD_FOR),
-        )
-        approvals.add(self.db, approval)
-        return approval.id

@@ -24,12 +24,13 @@ from nanoclaw_core.descriptors.context import PluginContext
 from nanoclaw_core.descriptors.messages import Inbound, Receipt
 from nanoclaw_core.descriptors.runtimes import RuntimeAdapter
 from nanoclaw_core.descriptors.services import Gateway, RunningService
-from nanoclaw_core.dispatch import Dispatch, full_name
+from nanoclaw_core.dispatch import full_name
 from nanoclaw_core.errors import PLUGIN_TROUBLE, NanoclawError
 from nanoclaw_core.instance import Places, open_database
 from nanoclaw_core.lock import InstanceLock
 from nanoclaw_core.machine import Machine, Materials
 from nanoclaw_core.mailbox.directories import open_root
+from nanoclaw_core.operations import MachineOperations
 from nanoclaw_core.parts import Parts, collect, contexts, gateway_of, migrate, tables_of_nobody, with_settings
 from nanoclaw_core.plugins import Offer, Plugins
 from nanoclaw_core.settings import Settings
@@ -78,6 +79,7 @@ class Host:
         self._providers: list[str] = []
         self._db: apsw.Connection | None = None
         self._machine: Machine | None = None
+        self._operations: MachineOperations | None = None
         self._control: ControlServer | None = None
         self._started_at = 0.0
 
@@ -123,6 +125,11 @@ class Host:
             raise NanoclawError("the host is not running; use it within `async with`")
         return self._machine
 
+    def _running_operations(self) -> MachineOperations:
+        if self._operations is None:
+            raise NanoclawError("the host does not run yet; ask it to do something when it does")
+        return self._operations
+
     def status(self) -> dict[str, Any]:
         """Say what runs, as a JSON object."""
         machine = self._machine
@@ -155,11 +162,18 @@ class Host:
             log.warning("settings of no plugin", extra={"table": table, "remedy": remedy})
         self.plugins.require(list(self.settings.core.required_plugins))
         context_of = contexts(
-            parts, places=self._places, settings=self.settings, environment=self._environment, database=db
+            parts,
+            places=self._places,
+            settings=self.settings,
+            environment=self._environment,
+            database=db,
+            running=self._running_operations,
         )
         self._connect(parts, context_of)
-        self._machine = machine = Machine(self._materials(db, parts, context_of))
-        self._control = ControlServer(self._places.control_socket, self._dispatch(machine, parts, context_of))
+        materials = self._materials(db, parts, context_of)
+        self._machine = machine = Machine(materials)
+        self._operations = MachineOperations(materials, machine)
+        self._control = ControlServer(self._places.control_socket, machine.dispatch)
         await self._control.open()
         machine.lanes.start()
         self._run_parts(parts, machine, context_of)
@@ -211,18 +225,18 @@ class Host:
             runtimes=self._runtimes,
             gateway=gateway,
             context_of=context_of,
+            verbs=self._verbs(parts),
         )
 
-    def _dispatch(self, machine: Machine, parts: Parts, context_of: ContextOf) -> Dispatch:
+    def _verbs(self, parts: Parts) -> dict[str, Offer[Verb]]:
         offers: dict[str, Offer[Verb]] = dict(parts.verbs)
-
         own = core_verbs(
             status=self.status,
             plugins=lambda: [report.as_json_object() for report in self.plugins.reports()],
             verbs=lambda: [offer.item for offer in offers.values()],
         )
         offers |= {full_name(verb): Offer(verb, CORE) for verb in own}
-        return Dispatch(offers=offers, guard=machine.guard, context_of=context_of)
+        return offers
 
     def _run_parts(self, parts: Parts, machine: Machine, context_of: ContextOf) -> None:
         for name, service in self._services.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 from nanoclaw_core.errors import AlreadyRunning
 
 FILE_NAME = "host.lock"
-# `owner_of` holds the lock for some microseconds: whoever only looks must not keep a host from starting.
+# Who only looks whether a host runs holds the lock for some microseconds, and must not keep one from starting.
 TRIES, PAUSE_S = 20, 0.005
 
 
@@ -56,19 +56,3 @@ def _taken(descriptor: int) -> bool:
         else:
             return True
     return False
-
-
-def owner_of(run_dir: Path) -> int | None:
-    """Return the process id of the host that runs on an instance, or None where none does."""
-    try:
-        descriptor = os.open(run_dir / FILE_NAME, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        text = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
-        return int(text) if text.isdigit() else 0
-    finally:
-        os.close(descriptor)
-    return None

@@ -3,47 +3,54 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from typing import Any
 
 import apsw
 from attrs import frozen
-from nanoclaw_wire import inbound
+from nanoclaw_wire import frames, inbound
+from nanoclaw_wire.content import ActionRequest
 
 from nanoclaw_core.actions import Actions
 from nanoclaw_core.authority import Authority
-from nanoclaw_core.delivery.content import Request
 from nanoclaw_core.delivery.lanes import Lanes, Sending
 from nanoclaw_core.delivery.outgoing import Outgoing
 from nanoclaw_core.delivery.pump import UNREADABLE, Pump, Pumping
 from nanoclaw_core.delivery.takeover import Takeover
 from nanoclaw_core.delivery.typing_indicator import TypingIndicator
 from nanoclaw_core.delivery.voice import Voice
+from nanoclaw_core.descriptors.administration import Action, Verb
 from nanoclaw_core.descriptors.channels import ChannelAdapter, ShowsStatus
 from nanoclaw_core.descriptors.context import PluginContext
 from nanoclaw_core.descriptors.messages import Address
 from nanoclaw_core.descriptors.runtimes import RuntimeAdapter
 from nanoclaw_core.descriptors.services import Gateway
-from nanoclaw_core.descriptors.votes import Caller
+from nanoclaw_core.descriptors.votes import Access, Caller
+from nanoclaw_core.dispatch import Dispatch
 from nanoclaw_core.errors import PLUGIN_TROUBLE
 from nanoclaw_core.guard import Guard
-from nanoclaw_core.ids import SessionId
+from nanoclaw_core.ids import GroupId, SessionId
 from nanoclaw_core.mailbox.aside import Aside
 from nanoclaw_core.mailbox.directories import SessionDirectories
 from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.parts import Parts
-from nanoclaw_core.plugins import Plugins
+from nanoclaw_core.plugins import Offer, Plugins
 from nanoclaw_core.routing.router import Router
 from nanoclaw_core.sandboxes.mending import Mending
 from nanoclaw_core.sandboxes.preparation import Preparation
 from nanoclaw_core.sandboxes.supervisor import Supervisor
+from nanoclaw_core.scope import Scope
 from nanoclaw_core.settings import Settings
-from nanoclaw_core.store import sessions
+from nanoclaw_core.store import agents, sessions
 from nanoclaw_core.store.deliveries import Delivery
 from nanoclaw_core.sweep import Sweeper
+from nanoclaw_core.verbs import CORE
 
 log = logging.getLogger(__name__)
+NCL = "ncl"  # the action by which a sandbox asks for verbs
 
 
 @frozen(kw_only=True)
@@ -60,6 +67,7 @@ class Materials:
     runtimes: Mapping[str, RuntimeAdapter]
     gateway: Gateway | None
     context_of: Callable[[str], PluginContext]
+    verbs: Mapping[str, Offer[Verb]]
 
 
 class Machine:
@@ -82,15 +90,21 @@ class Machine:
         self.pump = self._build_pump()
         self.supervisor = self._build_supervisor()
         self.mending = self._build_mending()
+        self.dispatch = Dispatch(offers=of.verbs, guard=self.guard, scope_of=self._scope_of, context_of=of.context_of)
         self.actions = Actions(
-            offers=of.parts.actions,
+            offers={**of.parts.actions, NCL: Offer(Action(name=NCL, access=Access.OPEN, run=self._ncl), CORE)},
             guard=self.guard,
             inboxes=self.mailbox.inboxes,
             context_of=of.context_of,
             ring=self.supervisor.ring,
         )
         self.router = self._build_router()
-        self.sweeper = Sweeper(db=of.db, supervisor=self.supervisor, mailbox=self.mailbox, pump=self.pump)
+        self.sweeper = Sweeper(
+            db=of.db,
+            supervisor=self.supervisor,
+            mailbox=self.mailbox,
+            pump=self.pump,
+        )
 
     async def close(self) -> None:
         """Stop everything in order: sandboxes, then what they wrote last, then the files."""
@@ -186,11 +200,19 @@ class Machine:
             )
             await self.voice.note(delivery.session_id, text)
 
-    async def _requested(self, session_id: SessionId, request: Request) -> None:
+    async def _requested(self, session_id: SessionId, request: ActionRequest) -> None:
         session = sessions.get(self._of.db, session_id)
         if session is not None:
             caller = Caller(session_id=session_id, agent_group_id=session.agent_group_id)
             await self.actions.carry_out(request, caller)
+
+    def _scope_of(self, group_id: GroupId) -> Scope:
+        return Scope(agents.config_of(self._of.db, group_id).cli_scope)
+
+    async def _ncl(self, arguments: Mapping[str, Any], caller: Caller, _context: PluginContext) -> Any:
+        """A sandbox asks for a verb; its frame is answered as one on the control socket is."""
+        answer = await self.dispatch.answer(frames.read_request({"id": NCL, **arguments}), caller)
+        return json.loads(answer.as_line())
 
     def _idle(self, session_id: SessionId) -> None:
         try:

@@ -12,7 +12,8 @@ from attrs import asdict, evolve, field, frozen
 
 from nanoclaw_core.descriptors.administration import Action, ApprovalHandler, Migration, Roster, Sweep, Verb
 from nanoclaw_core.descriptors.channels import Channel
-from nanoclaw_core.descriptors.context import PluginContext
+from nanoclaw_core.descriptors.context import PluginContext, nothing_runs
+from nanoclaw_core.descriptors.operations import Operations
 from nanoclaw_core.descriptors.providers import Provider
 from nanoclaw_core.descriptors.resources import Resource
 from nanoclaw_core.descriptors.runtimes import Runtime, SandboxPart
@@ -148,7 +149,13 @@ def gateway_of(parts: Parts) -> Offer[Service] | None:
 
 
 def contexts(
-    parts: Parts, *, places: Places, settings: Settings, environment: Mapping[str, str], database: apsw.Connection
+    parts: Parts,
+    *,
+    places: Places,
+    settings: Settings,
+    environment: Mapping[str, str],
+    database: apsw.Connection,
+    running: Callable[[], Operations] = nothing_runs,
 ) -> Callable[[str], PluginContext]:
     """Return what gives a plugin, by its name, its place in the host."""
 
@@ -164,6 +171,7 @@ def contexts(
             database=database,
             owners=frozenset(settings.core.owners),
             settings=parts.plugin_settings.get(plugin),
+            running=running,
         )
 
     return context_of

@@ -17,7 +17,7 @@ from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.sandboxes.stuck import Signs, why_stuck
 from nanoclaw_core.sandboxes.supervisor import Running, Supervisor
-from nanoclaw_core.store import approvals, deliveries
+from nanoclaw_core.store import deliveries
 
 log = logging.getLogger(__name__)
 EVERY_S = 60.0
@@ -51,7 +51,6 @@ class Sweeper:
         now = clock.now()
         for session_id in self.mailbox.due.waiting(clock.to_text(now)):
             self.supervisor.wake(session_id, for_people=False)
-        approvals.expire(self.db, clock.to_text(now))
         deliveries.prune(self.db, clock.to_text(now - DELIVERIES_KEPT))
 
     async def _look_after(self, session_id: SessionId, running: Running) -> None:

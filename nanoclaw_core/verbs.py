@@ -11,6 +11,7 @@ from nanoclaw_core.descriptors.administration import Parameter, Verb
 from nanoclaw_core.descriptors.context import PluginContext
 from nanoclaw_core.descriptors.votes import Access, Caller
 from nanoclaw_core.dispatch import full_name
+from nanoclaw_core.scope import is_visible, own_arguments
 
 CORE = "core"
 
@@ -26,33 +27,41 @@ def core_verbs(
     listed, asked = "installed plugins and their state", "what can be asked"
     resource = Parameter(name="resource", is_positional=True, help="a noun, to see its verbs alone")
     return [
-        Verb(resource="", name="status", access=Access.OPEN, run=_saying(lambda _: status()), help="what runs"),
-        Verb(resource="plugins", name="list", access=Access.DENY, run=_saying(lambda _: plugins()), help=listed),
+        Verb(resource="", name="status", access=Access.OPEN, run=_saying(lambda *_: status()), help="what runs"),
+        Verb(resource="plugins", name="list", access=Access.DENY, run=_saying(lambda *_: plugins()), help=listed),
         Verb(
             resource="",
             name="help",
             access=Access.OPEN,
-            run=_saying(lambda arguments: _help(verbs(), arguments.get("resource"))),
+            run=_saying(lambda arguments, caller: _help(verbs(), arguments.get("resource"), caller)),
             parameters=(resource,),
             help=asked,
+            limits_itself=True,
         ),
     ]
 
 
-def _saying(what: Callable[[Mapping[str, Any]], Any]) -> Callable[..., Awaitable[Any]]:
-    async def run(arguments: Mapping[str, Any], _caller: Caller, _context: PluginContext) -> Any:
-        return what(arguments)
+def _saying(what: Callable[[Mapping[str, Any], Caller], Any]) -> Callable[..., Awaitable[Any]]:
+    async def run(arguments: Mapping[str, Any], caller: Caller, _context: PluginContext) -> Any:
+        return what(arguments, caller)
 
     return run
 
 
-def _help(verbs: Sequence[Verb], resource: str | None) -> list[dict[str, Any]]:
-    shown = [verb for verb in verbs if resource is None or verb.resource == resource]
+def _help(verbs: Sequence[Verb], resource: str | None, caller: Caller) -> list[dict[str, Any]]:
+    """Tell of the verbs that the caller can ask for; what is filled in for it is marked, and not required of it."""
+    shown = [verb for verb in verbs if resource in (None, verb.resource) and is_visible(verb, caller)]
     return [
-        {"command": full_name(verb), "help": verb.help, "parameters": [_told(one) for one in verb.parameters]}
+        {
+            "command": full_name(verb),
+            "help": verb.help,
+            "access": verb.access.value,
+            "parameters": [_told(one, own_arguments(verb, caller)) for one in verb.parameters],
+        }
         for verb in sorted(shown, key=full_name)
     ]
 
 
-def _told(parameter: Parameter) -> dict[str, Any]:
-    return asdict(parameter) | {"kind": parameter.kind.__name__}
+def _told(parameter: Parameter, own: Mapping[str, Any]) -> dict[str, Any]:
+    told = asdict(parameter) | {"kind": parameter.kind.__name__, "is_filled_in": parameter.name in own}
+    return told | ({"is_required": False} if parameter.name in own else {})

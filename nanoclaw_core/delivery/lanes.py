@@ -13,13 +13,14 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import Context
 from datetime import timedelta
 from functools import partial
+from typing import TypeVar
 
 import apsw
 from attrs import frozen
 from nanoclaw_wire import clock
+from nanoclaw_wire.content import Malformed
 
 from nanoclaw_core import logs
-from nanoclaw_core.delivery.content import Malformed
 from nanoclaw_core.descriptors.channels import ChannelAdapter
 from nanoclaw_core.descriptors.messages import Address, Outbound
 from nanoclaw_core.errors import PLUGIN_TROUBLE, DeliveryRefused
@@ -34,6 +35,7 @@ SEND_TIMEOUT_S = 120.0
 SETTLE_S = 2.0
 STORE_AGAIN_S = 5.0  # a full disk is not emptied sooner
 LaneKey = tuple[str, str]
+T = TypeVar("T")
 AfterAll = Callable[[], Awaitable[None]]
 
 
@@ -168,7 +170,8 @@ class Lanes:
 
     async def _attempt(self, delivery: Delivery) -> tuple[str | None, bool]:
         """Make one attempt; return what went wrong and whether that is final."""
-        await self._store(partial(deliveries.mark_sending, self._with.db, delivery.id))
+        if not await self._store(partial(deliveries.mark_sending, self._with.db, delivery.id)):
+            return None, True  # the operator discarded it while it waited
         adapter = self._with.adapter(delivery.channel)
         if adapter is None:
             return f"the channel {delivery.channel!r} is not running", False
@@ -194,7 +197,7 @@ class Lanes:
         )
         return None, False
 
-    async def _store(self, write: Callable[[], None]) -> None:
+    async def _store(self, write: Callable[[], T]) -> T:
         """Write a state. Where the database takes none the lane waits: nothing is overtaken or sent twice (I4)."""
         while True:
             try:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import apsw
 from attrs import frozen
+from nanoclaw_wire import content
+from nanoclaw_wire.content import Malformed
 
-from nanoclaw_core.delivery import content
-from nanoclaw_core.delivery.content import Malformed
 from nanoclaw_core.descriptors.messages import Outbound
 from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.store import deliveries

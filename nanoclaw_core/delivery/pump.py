@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable
 
 import apsw
 from attrs import define, frozen
+from nanoclaw_wire.content import ActionRequest
 from nanoclaw_wire.session_files import NotARegularFile, WrongProtocol
 
-from nanoclaw_core.delivery.content import Request
 from nanoclaw_core.delivery.lanes import Lanes
 from nanoclaw_core.delivery.takeover import REFUSALS_TOLD, Taken, Takeover
 from nanoclaw_core.ids import SessionId
@@ -44,7 +44,7 @@ class Pumping:
     """
 
     refused: Callable[[SessionId, str], Awaitable[None]]
-    requested: Callable[[SessionId, Request], Awaitable[None]]
+    requested: Callable[[SessionId, ActionRequest], Awaitable[None]]
     idle: Callable[[SessionId], None]
     broken: Callable[[SessionId, str], None]
 

@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 
 import apsw
 from attrs import evolve, frozen
-from nanoclaw_wire import clock, inbound
+from nanoclaw_wire import clock, content, inbound
+from nanoclaw_wire.content import ActionRequest, Malformed
 from nanoclaw_wire.outbound import Activity, OutboundMessage, OutKind
 
-from nanoclaw_core.delivery import content
-from nanoclaw_core.delivery.content import Malformed, Request
 from nanoclaw_core.descriptors.messages import Address
 from nanoclaw_core.descriptors.votes import DeliveryRequest
 from nanoclaw_core.errors import Forbidden
@@ -42,7 +41,7 @@ class Taken:
 
     queued: Sequence[Delivery] = ()
     refused: Sequence[str] = ()
-    requests: Sequence[Request] = ()
+    requests: Sequence[ActionRequest] = ()
     is_idle: bool = False
     has_more: bool = False
 
@@ -70,7 +69,7 @@ class Takeover:
         if session is None:
             return Taken()
         news = self.mailbox.outboxes.news(session_id, session.outbound_seq)
-        taken: list[Delivery | Request | Malformed] = []
+        taken: list[Delivery | ActionRequest | Malformed] = []
         if news.messages:
             with self.db:
                 for message in news.messages:
@@ -81,12 +80,12 @@ class Takeover:
         return Taken(
             queued=[one for one in stored if one.last_error is None],
             refused=[one.last_error for one in stored if one.last_error is not None],
-            requests=[one for one in taken if isinstance(one, Request)],
+            requests=[one for one in taken if isinstance(one, ActionRequest)],
             is_idle=news.state is not None and news.state.activity is Activity.IDLE and not news.has_more,
             has_more=news.has_more,
         )
 
-    def _take(self, session: Session, message: OutboundMessage) -> list[Delivery | Request | Malformed]:
+    def _take(self, session: Session, message: OutboundMessage) -> list[Delivery | ActionRequest | Malformed]:
         """Judge one row, and store it unless it is an action; an action that cannot be read is nothing."""
         if message.kind is OutKind.ACTION:
             try:
@@ -165,7 +164,7 @@ class Takeover:
         return (found.platform_message_id, found.correlation_id) if found else (None, None)
 
 
-def _log_refusals(session_id: SessionId, taken: Sequence[Delivery | Request | Malformed]) -> None:
+def _log_refusals(session_id: SessionId, taken: Sequence[Delivery | ActionRequest | Malformed]) -> None:
     """Log the first few refusals of a look, and how many more there are: a sandbox must not fill the log."""
     lines: list[dict[str, object]] = []
     for one in taken:

@@ -72,11 +72,12 @@ class Voice:
             log.warning("note not stored", extra={"session": session_id, "error": str(error)})
 
 
-def note_row(text: str, *, wakes: bool) -> NewInbound:
+def note_row(text: str, *, wakes: bool, on_wake: bool = False) -> NewInbound:
     """Return what the host itself says to an agent, as a row of its inbox.
 
     Args:
-        wakes: True where it is for a fresh runner, which is started for it (I5).
+        wakes: True where the agent is to read it now.
+        on_wake: True where it is for a fresh runner (I5).
     """
     return NewInbound(
         id=new_id("note"),
@@ -84,5 +85,5 @@ def note_row(text: str, *, wakes: bool) -> NewInbound:
         at=clock.now_text(),
         content=json.dumps({"text": text, "sender": "nanoclaw", "sender_id": "host"}),
         trigger=wakes,
-        on_wake=wakes,
+        on_wake=on_wake,
     )

@@ -42,8 +42,11 @@ class Verb:
         access: What the guard needs to know; there is no default.
         run: `await run(arguments, caller, context)` returns a JSON value. It never prints and never learns which
             transport called.
-        scope_parameter: The parameter that names an agent group, checked and filled in for agents; a verb that has
-            none is invisible to agents of group scope.
+        scope_parameter: The parameter that names an agent group. For an agent of group scope its own is filled in, and
+            any other is refused.
+        limits_itself: True where `run` shows and changes nothing beyond `caller.limited_to`. A verb with neither is
+            not for agents of group scope (I8).
+        check: Raises InvalidArguments where the arguments cannot be right, before a human is asked about them.
     """
 
     resource: str
@@ -53,6 +56,8 @@ class Verb:
     parameters: Sequence[Parameter] = ()
     help: str = ""
     scope_parameter: str | None = None
+    limits_itself: bool = False
+    check: Callable[[Mapping[str, Any], PluginContext], None] = lambda _arguments, _context: None
 
 
 @frozen(kw_only=True)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
+from nanoclaw_core.errors import NanoclawError
+
 if TYPE_CHECKING:
     import apsw
+
+    from nanoclaw_core.descriptors.operations import Operations
+
+
+def nothing_runs() -> Operations:
+    raise NanoclawError("no host runs here; this can be asked of a running one")
 
 
 @frozen(kw_only=True)
@@ -27,6 +35,7 @@ class PluginContext:
         owners: User ids with all rights.
         settings: The plugin's own settings, in the shape its descriptor declares; None where it declares none. For what
             gets a context and no settings: verbs, actions, sweeps.
+        running: Returns the operations of the host, if it runs.
     """
 
     plugin: str
@@ -38,3 +47,13 @@ class PluginContext:
     database: apsw.Connection = field(repr=False)
     owners: frozenset[str] = frozenset()
     settings: Any = field(default=None, repr=False)
+    running: Callable[[], Operations] = field(default=nothing_runs, repr=False)
+
+    @property
+    def operations(self) -> Operations:
+        """What the host can be asked to do.
+
+        Raises:
+            NanoclawError: It does not run yet, or no more.
+        """
+        return self.running()

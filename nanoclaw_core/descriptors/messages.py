@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from enum import Enum
-from typing import Any
 
 from attrs import field, frozen
+from nanoclaw_wire.content import Card as Card
+from nanoclaw_wire.content import CardOption as CardOption
 
 
 def _none_if_empty(text: str | None) -> str | None:
@@ -118,32 +119,6 @@ class OutboundFile:
 
     name: str
     content: bytes = field(repr=False)
-
-
-@frozen(kw_only=True)
-class CardOption:
-    """One choice of a card: what the button says, and the value it stands for."""
-
-    label: str
-    value: str
-    selected_label: str = ""
-
-
-@frozen(kw_only=True)
-class Card:
-    """A question with choices, or something to show.
-
-    Args:
-        id: The question's id; an answer names it. Empty for a card that asks nothing.
-        options: Empty for a card that asks nothing.
-        extra: What the agent put beside it, for channels that can show more; JSON values.
-    """
-
-    title: str
-    text: str = ""
-    id: str = ""
-    options: Sequence[CardOption] = ()
-    extra: Mapping[str, Any] = field(factory=dict)
 
 
 @frozen(kw_only=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 
-from attrs import frozen
+from attrs import field, frozen
 
 from nanoclaw_core.descriptors.messages import Address
 from nanoclaw_core.ids import GroupId, SessionId, UserId, WiringId
@@ -78,11 +79,16 @@ class Caller:
         operator: True on the host's own socket, whose trust is its file mode.
         session_id: The asking sandbox's session; None for the operator.
         agent_group_id: The asking agent; None for the operator.
+        limited_to: The one agent group whose things this caller may see and change; None sets no limit. Dispatch sets
+            it from the agent's scope, and a verb that says it limits itself keeps to it.
+        tell: Shows a line about the progress of what takes long, where somebody watches.
     """
 
     operator: bool = False
     session_id: SessionId | None = None
     agent_group_id: GroupId | None = None
+    limited_to: GroupId | None = None
+    tell: Callable[[str], None] = field(default=lambda _line: None, eq=False, repr=False)
 
 
 @frozen(kw_only=True)

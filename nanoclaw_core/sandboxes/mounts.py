@@ -9,6 +9,7 @@ from typing import Any
 from nanoclaw_wire.layout import SANDBOX_EXTRA, is_safe_name
 
 from nanoclaw_core.descriptors.runtimes import Mount
+from nanoclaw_core.errors import InvalidArguments
 from nanoclaw_core.settings import AllowedMount
 
 # Names that hold keys on people's machines; a path with one of them in any part is never mounted, whatever is allowed.
@@ -18,7 +19,7 @@ BLOCKED = (
 )  # fmt: skip
 
 
-class MountRefused(ValueError):
+class MountRefused(InvalidArguments):
     """A mount that is not allowed; the message says why."""
 
 

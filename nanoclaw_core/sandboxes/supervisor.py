@@ -21,7 +21,7 @@ import apsw
 from attrs import define, field
 from nanoclaw_wire import clock, inbound
 from nanoclaw_wire.doorbell import Bell
-from nanoclaw_wire.inbound import InboundMessage, Status
+from nanoclaw_wire.inbound import InboundMessage, NewInbound, Status
 
 from nanoclaw_core import logs
 from nanoclaw_core.delivery.pump import UNREADABLE, Pump
@@ -157,12 +157,28 @@ class Supervisor:
             task.cancel()
         await asyncio.wait([task])
 
-    async def restart(self, session_id: SessionId, note: str) -> None:
-        """End a session's sandbox and have a fresh one read a note, which the old one cannot take (I5)."""
-        with self.mailbox.due.writing(session_id):
-            await self.mailbox.inboxes.append(session_id, [note_row(note, wakes=True)])
+    async def restart(self, session_id: SessionId, note: str | None) -> None:
+        """End a session's sandbox, and have a fresh one read a note, which the old one cannot take (I5).
+
+        Args:
+            note: None leaves it at the end: what is written next starts a fresh one.
+        """
+        if note is not None:
+            await self._leave_note(session_id, note_row(note, wakes=True, on_wake=True))
         await self.stop(session_id, "restart")
-        self.wake(session_id)
+        if note is not None:
+            self.wake(session_id)
+
+    async def tell(self, session_id: SessionId, text: str) -> None:
+        """Leave a note for a session's agent and see that it reads it; a closed session has nobody who could."""
+        session = sessions.get(self.db, session_id)
+        if session is not None and session.status == "active":
+            await self._leave_note(session_id, note_row(text, wakes=True))
+            self.wake(session_id)
+
+    async def _leave_note(self, session_id: SessionId, note: NewInbound) -> None:
+        with self.mailbox.due.writing(session_id):
+            await self.mailbox.inboxes.append(session_id, [note])
 
     async def close(self) -> None:
         """End all sandboxes, side by side. Unanswered messages stay pending for the next host.

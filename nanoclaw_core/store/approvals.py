@@ -5,25 +5,33 @@ from __future__ import annotations
 import apsw
 from attrs import frozen
 
-from nanoclaw_core.ids import ApprovalId
-from nanoclaw_core.store.connection import insert, row, rows
+from nanoclaw_core.ids import ApprovalId, GroupId, SessionId
+from nanoclaw_core.store.connection import insert, row
 
 
 @frozen(kw_only=True)
 class Approval:
-    """A held step. `arguments` is the complete request as canonical JSON; times are clock text form."""
+    """A held step.
+
+    Args:
+        arguments: The complete request as canonical JSON.
+        used_at: When it was carried out, as all times in clock text form; None where it was not.
+        outcome: What came of it, an answer frame as JSON; None until that is known.
+    """
 
     id: ApprovalId
     kind: str
     name: str
     arguments: str
-    session_id: str | None
-    agent_group_id: str | None
+    session_id: SessionId | None
+    agent_group_id: GroupId | None
     created_at: str
     expires_at: str
     status: str = "pending"
     decided_by: str | None = None
     decided_at: str | None = None
+    used_at: str | None = None
+    outcome: str | None = None
 
 
 def add(db: apsw.Connection, approval: Approval) -> None:
@@ -36,15 +44,9 @@ def get(db: apsw.Connection, approval_id: ApprovalId) -> Approval | None:
     return row(db, Approval, "approvals WHERE id = ?", (approval_id,))
 
 
-def waiting(db: apsw.Connection) -> list[Approval]:
-    """Return what waits for an answer, oldest first."""
-    return rows(db, Approval, "approvals WHERE status = 'pending' ORDER BY created_at, id")
-
-
-def expire(db: apsw.Connection, now: str) -> int:
-    """End what nobody answered in time; return how many."""
-    db.execute(
-        "UPDATE approvals SET status = 'expired', decided_at = ? WHERE status = 'pending' AND expires_at <= ?",
-        (now, now),
-    )
-    return db.changes()
+def use(db: apsw.Connection, approval: Approval, now: str) -> bool:
+    """Use up a grant for exactly the step it was given for; False where it is none, or was used before."""
+    query = "UPDATE approvals SET used_at = ? WHERE id = ? AND status = 'approved' AND used_at IS NULL AND kind = ?"
+    step = (approval.kind, approval.name, approval.arguments, approval.session_id)
+    db.execute(f"{query} AND name = ? AND arguments = ? AND session_id IS ?", (now, approval.id, *step))
+    return bool(db.changes())

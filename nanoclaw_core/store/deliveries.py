@@ -106,12 +106,11 @@ def last_address(db: apsw.Connection, session_id: SessionId) -> Address | None:
     return Address(*found) if found else None
 
 
-def mark_sending(db: apsw.Connection, delivery_id: DeliveryId) -> None:
-    """Note an attempt, before it is made."""
-    db.execute(
-        "UPDATE deliveries SET status = 'sending', attempts = attempts + 1, updated_at = ? WHERE id = ?",
-        (clock.now_text(), delivery_id),
-    )
+def mark_sending(db: apsw.Connection, delivery_id: DeliveryId) -> bool:
+    """Note an attempt, before it is made; False where it was discarded meanwhile."""
+    query = "UPDATE deliveries SET status = 'sending', attempts = attempts + 1, updated_at = ? WHERE id = ?"
+    db.execute(f"{query} AND status <> 'failed'", (clock.now_text(), delivery_id))
+    return bool(db.changes())
 
 
 def mark_sent(db: apsw.Connection, delivery_id: DeliveryId, platform_message_id: str | None) -> None:

@@ -10,7 +10,7 @@ import apsw
 
 from nanoclaw_core.descriptors.administration import Migration
 
-STEPS = ("0001-first",)
+STEPS = ("0001-first", "0002-approvals")
 
 
 def core_migrations() -> Sequence[Migration]:

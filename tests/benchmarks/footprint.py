@@ -11,7 +11,7 @@ import venv
 from collections.abc import Iterator
 from pathlib import Path
 
-from nanoclaw_core import initialise
+from nanoclaw_cli.first_instance import initialise
 
 from . import goals
 from .figures import Figure

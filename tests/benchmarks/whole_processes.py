@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from nanoclaw_core import initialise
+from nanoclaw_cli.first_instance import initialise
 
 from . import goals
 from .figures import Figure

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 
+from nanoclaw_cli.first_instance import initialise
+
 from nanoclaw_core import (
     Address,
     Admission,
@@ -15,7 +17,6 @@ from nanoclaw_core import (
     Verdict,
     Vote,
     hookimpl,
-    initialise,
     load_settings,
 )
 

@@ -16,6 +16,7 @@ from nanoclaw_core import Access, Caller, InvalidArguments, NanoclawError, NotFo
 from nanoclaw_core.dispatch import Dispatch, full_name, typed_arguments
 from nanoclaw_core.guard import Guard
 from nanoclaw_core.plugins import Offer, Plugins
+from nanoclaw_core.scope import Scope
 
 OPERATOR = Caller(operator=True)
 PARAMETERS = (
@@ -47,7 +48,7 @@ def verb(name: str, run: Any = echo, access: Access = Access.OPEN, parameters: A
     return Verb(resource="groups", name=name, access=access, run=run, parameters=parameters)
 
 
-def dispatch(*verbs: Verb) -> Dispatch:
+def dispatch(*verbs: Verb, scope: Scope = Scope.GLOBAL) -> Dispatch:
     context = PluginContext(
         plugin="acme",
         instance_id="0" * 12,
@@ -59,7 +60,10 @@ def dispatch(*verbs: Verb) -> Dispatch:
     )
     guard = Guard(db=apsw.Connection(":memory:"), plugins=Plugins())
     return Dispatch(
-        offers={full_name(one): Offer(one, "acme") for one in verbs}, guard=guard, context_of=lambda _plugin: context
+        offers={full_name(one): Offer(one, "acme") for one in verbs},
+        guard=guard,
+        scope_of=lambda _group_id: scope,
+        context_of=lambda _plugin: context,
     )
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from embedding_example import ask
+from nanoclaw_cli.owner import owner_of
 
 from nanoclaw_core import Host
-from nanoclaw_core.lock import owner_of
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.recorder import WAIT_S
 

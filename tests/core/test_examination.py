@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from installed import install
 from nanoclaw_cli.examination import Finding, Health, examine
+from nanoclaw_cli.first_instance import initialise
 
 from nanoclaw_core import Host
-from nanoclaw_core.instance import initialise
 from nanoclaw_core.testing.instance import Instance
 
 RUNTIME = """

@@ -68,7 +68,7 @@ def test_the_guard_decides_by_caller_access_objection_and_grant(
 
 
 def test_an_id_alone_is_no_grant() -> None:
-    assert decide(step(Access.HOLD, grant="apr-1"), None, grant_is_valid=False).ruling is HOLD
+    assert decide(step(Access.HOLD, grant="apr-1"), None, grant_is_valid=False).ruling is DENY
 
 
 def test_a_valid_grant_that_the_step_does_not_carry_is_no_grant() -> None:
@@ -105,7 +105,10 @@ def make_guard(instance: Instance, **plugins: object) -> tuple[Guard, Caller]:
 def held(guard: Guard, asked: Step) -> Approval:
     with pytest.raises(ApprovalPending):
         guard.check(asked)
-    return approvals.waiting(guard.db)[-1]
+    (newest,) = guard.db.execute("SELECT id FROM approvals ORDER BY rowid DESC LIMIT 1").fetchone()
+    found = approvals.get(guard.db, newest)
+    assert found is not None
+    return found
 
 
 def approve(instance: Instance, approval: Approval, status: str = "approved") -> None:
@@ -137,12 +140,12 @@ def test_what_was_approved_passes(bare_instance: Instance) -> None:
 
 
 @pytest.mark.parametrize("status", ["pending", "rejected", "expired"])
-def test_what_nobody_approved_is_held_again(bare_instance: Instance, status: str) -> None:
+def test_what_nobody_approved_is_refused(bare_instance: Instance, status: str) -> None:
     guard, caller = make_guard(bare_instance)
     asked = step(Access.HOLD, caller)
     approval = held(guard, asked)
     approve(bare_instance, approval, status)
-    with pytest.raises(ApprovalPending):
+    with pytest.raises(Forbidden, match="its approval was for something else, or counted already"):
         guard.check(evolve(asked, grant=approval.id))
 
 
@@ -155,8 +158,19 @@ def test_a_grant_for_something_else_is_no_grant(bare_instance: Instance, other: 
     asked = step(Access.HOLD, caller, arguments_json='{"a": 1}')
     approval = held(guard, asked)
     approve(bare_instance, approval)
-    with pytest.raises(ApprovalPending):
+    with pytest.raises(Forbidden):
         guard.check(evolve(asked, **({"grant": approval.id} | other)))
+    guard.check(evolve(asked, grant=approval.id))  # what it was given for it is still good for
+
+
+def test_warning_13_a_grant_counts_once(bare_instance: Instance) -> None:
+    guard, caller = make_guard(bare_instance)
+    asked = step(Access.HOLD, caller)
+    approval = held(guard, asked)
+    approve(bare_instance, approval)
+    guard.check(evolve(asked, grant=approval.id))
+    with pytest.raises(Forbidden):
+        guard.check(evolve(asked, grant=approval.id))
 
 
 def test_a_grant_of_another_session_is_no_grant(bare_instance: Instance) -> None:
@@ -167,7 +181,7 @@ def test_a_grant_of_another_session_is_no_grant(bare_instance: Instance) -> None
     other = Session(agent_group_id=bare_instance.group().id, conversation="other")
     sessions.add(bare_instance.db, other)
     stolen = evolve(asked, caller=evolve(caller, session_id=other.id), grant=approval.id)
-    with pytest.raises(ApprovalPending):
+    with pytest.raises(Forbidden):
         guard.check(stolen)
 
 
@@ -191,13 +205,3 @@ def test_invariant_08_where_nobody_allows_it_a_session_writes_to_no_other_room(b
 def test_no_plugin_stops_the_operator(bare_instance: Instance) -> None:
     guard, _ = make_guard(bare_instance, a=Objecting())
     guard.check(step(Access.DENY, OPERATOR))
-
-
-def test_what_nobody_answers_expires(bare_instance: Instance) -> None:
-    guard, caller = make_guard(bare_instance)
-    approval = held(guard, step(Access.HOLD, caller))
-    assert approvals.expire(bare_instance.db, approval.created_at) == 0
-    assert approvals.expire(bare_instance.db, approval.expires_at) == 1
-    found = approvals.get(bare_instance.db, approval.id)
-    assert found is not None
-    assert found.status == "expired"

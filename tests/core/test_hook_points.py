@@ -129,12 +129,12 @@ def test_what_is_logged_of_an_action_carries_the_id_of_the_message_that_it_was_a
 
     handler = logging.StreamHandler(io.StringIO())
     handler.setFormatter(LineFormatter())
-    logging.getLogger("nanoclaw_core.actions").addHandler(handler)
+    logging.getLogger("nanoclaw_core.dispatch").addHandler(handler)
     try:
         correlation_id = asyncio.run(scenario())
     finally:
-        logging.getLogger("nanoclaw_core.actions").removeHandler(handler)
-    (line,) = [line for line in handler.stream.getvalue().splitlines() if "action failed" in line]
+        logging.getLogger("nanoclaw_core.dispatch").removeHandler(handler)
+    (line,) = [line for line in handler.stream.getvalue().splitlines() if "request failed" in line]
     assert f"session={instance.sessions()[0].id} correlation={correlation_id}" in line
 
 

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from nanoclaw_cli.owner import owner_of
 
 from nanoclaw_core import AlreadyRunning, Host
-from nanoclaw_core.lock import FILE_NAME, InstanceLock, owner_of
+from nanoclaw_core.lock import FILE_NAME, InstanceLock
 from nanoclaw_core.testing.instance import Instance
 
 HOLDER = """
@@ -105,7 +106,7 @@ def test_somebody_who_only_looks_does_not_keep_a_host_from_starting(tmp_path: Pa
 LOOKER = """
 import sys
 from pathlib import Path
-from nanoclaw_core.lock import owner_of
+from nanoclaw_cli.owner import owner_of
 print("looking", flush=True)
 while True:
     owner_of(Path(sys.argv[1]))

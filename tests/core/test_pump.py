@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
+from nanoclaw_wire.content import ActionRequest
+
 from nanoclaw_core import Outbound
-from nanoclaw_core.delivery.content import Request
 from nanoclaw_core.delivery.lanes import Lanes, Sending
 from nanoclaw_core.delivery.pump import BACKLOG_AT_MOST, FRUITLESS_FREE, LONG_LOOK_CPU_S, PAUSE_S, REST, Pump, Pumping
 from nanoclaw_core.delivery.takeover import Taken
@@ -19,7 +20,7 @@ from nanoclaw_core.testing.instance import Instance
 
 HONEST = SessionId("honest")
 FLOODERS = [SessionId(f"flooder-{number}") for number in range(5)]
-REQUEST = Request(action="x", request_id="r")
+REQUEST = ActionRequest(action="x", request_id="r")
 MUCH = Taken(refused=["no"], has_more=True)
 
 

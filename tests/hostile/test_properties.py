@@ -13,9 +13,9 @@ import apsw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nanoclaw_wire import clock, outbound, session_files
+from nanoclaw_wire.content import Malformed, read_message, read_request
 from nanoclaw_wire.outbound import Acknowledgement, AckStatus, Activity, RunnerState
 
-from nanoclaw_core.delivery.content import Malformed, read_message, read_request
 from nanoclaw_core.delivery.pump import UNREADABLE
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.directories import open_root

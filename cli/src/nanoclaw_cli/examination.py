@@ -22,7 +22,7 @@ from attrs import frozen
 from nanoclaw_client.nearest import nearest
 
 from nanoclaw_cli.invocation import as_typed
-from nanoclaw_core import lock
+from nanoclaw_cli.owner import owner_of
 from nanoclaw_core.descriptors.runtimes import Readiness, Runtime
 from nanoclaw_core.errors import NanoclawError
 from nanoclaw_core.instance import Places
@@ -121,10 +121,10 @@ def _directory(places: Places, ncl: str) -> Finding:
 
 
 def _host(places: Places, ncl: str) -> Finding:
-    owner = lock.owner_of(places.run)
-    if owner is None:
+    process_id = owner_of(places.run)
+    if process_id is None:
         return _warning("instance", "host", "no host runs here", f"Start one with `{ncl} serve`.")
-    return _ok("instance", "host", f"process {owner}")
+    return _ok("instance", "host", f"process {process_id}")
 
 
 def _set_aside(places: Places) -> list[Finding]:

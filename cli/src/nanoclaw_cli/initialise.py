@@ -16,7 +16,7 @@ def initialise(invocation: Invocation) -> int:
 
     What is there already stays as it is, so running it again does no harm.
     """
-    from nanoclaw_core import initialise as make
+    from nanoclaw_cli.first_instance import initialise as make
 
     made = make(invocation.home, environment=invocation.environment)
     if invocation.as_json:

@@ -59,6 +59,11 @@ class RunnerConfig:
     instructions: str = ""
     idle_stop_s: float | None = None
 
+    @property
+    def has_cli(self) -> bool:
+        """True where the agent may use `ncl` at all; a scope that is not known is none (I8)."""
+        return self.cli_scope in ("group", "global")
+
 
 def write_config(config: RunnerConfig) -> str:
     """Return the file's text."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nanoclaw_wire.socket_path import short_path
 
-MAX_CONNECTIONS = 16  # the runner, and the `ncl` calls of its tools; more is somebody playing
+MAX_CONNECTIONS = 16  # the runner, and its successor for a moment; more is somebody playing
 RINGS_A_SECOND = 500  # of one connection; what is rung beyond that is heard as one
 RECONNECT_S = 1.0
 

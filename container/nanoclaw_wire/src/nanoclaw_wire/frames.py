@@ -66,3 +66,20 @@ class Answer:
         except (TypeError, ValueError, RecursionError) as error:
             why = f"what the verb returned is no JSON: {error}"
             return Answer(id=self.id, ok=False, code=Code.HANDLER_ERROR, message=why).as_line()
+
+
+def read_request(raw: Any) -> Request:
+    """Read a request from decoded JSON, from whatever transport.
+
+    Raises:
+        ValueError: It is none; the message says what it must have.
+    """
+    if not isinstance(raw, dict) or set(raw) != {"id", "words", "options"}:
+        found = ", ".join(sorted(raw)) if isinstance(raw, dict) else type(raw).__name__
+        raise ValueError(f"a request is an object with `id`, `words` and `options`, and nothing else; found {found}")
+    words, options = raw["words"], raw["options"]
+    if not isinstance(raw["id"], str) or not isinstance(words, list) or not isinstance(options, dict):
+        raise ValueError("`id` is a text, `words` a list, and `options` an object")
+    if not all(isinstance(word, str) for word in words):
+        raise ValueError("`words` are texts")
+    return Request(id=raw["id"], words=words, options=options)

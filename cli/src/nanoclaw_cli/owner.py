@@ -1,0 +1,25 @@
+"""Which process has an instance, seen from outside by its lock (I11)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+FILE_NAME = "host.lock"
+
+
+def owner_of(run_dir: Path) -> int | None:
+    """Return the process id of the host that runs on an instance, or None where none does."""
+    try:
+        descriptor = os.open(run_dir / FILE_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+        return int(text) if text.isdigit() else 0
+    finally:
+        os.close(descriptor)
+    return None

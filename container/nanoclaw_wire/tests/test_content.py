@@ -1,0 +1,187 @@
+"""Reading what a runner wants to have sent (⚠41, ⚠58): it is good or Malformed, never anything else."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nanoclaw_wire.content import ActionRequest, Malformed, Message, read_message, read_request
+from nanoclaw_wire.outbound import TEXT_AT_MOST
+
+from nanoclaw_core import Card, CardOption
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(
+    [
+        "text", "files", "operation", "seq", "emoji", "type", "title", "question_id", "question", "options", "card",
+        "fallback_text", "label", "value", "action", "request_id", "arguments", "description",
+    ]
+)  # fmt: skip
+WORDS = st.sampled_from(["edit", "reaction", "ask_question", "card", "a", ""])
+NEARLY_RIGHT = st.dictionaries(KEYS, WORDS | st.lists(WORDS | JSON, max_size=2) | st.integers(-1, 5) | JSON, max_size=6)
+
+
+def read(content: object, kind: str = "chat") -> Message:
+    return read_message(kind, json.dumps(content))
+
+
+def refused(content: object, kind: str = "chat") -> str:
+    with pytest.raises(Malformed) as caught:
+        read(content, kind)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("said", "is_failure"), [(True, True), (False, False), ("yes", False), (1, False)])
+def test_only_true_marks_words_as_a_failure(said: object, is_failure: bool) -> None:
+    assert read({"text": "hello", "is_failure": said}).is_failure is is_failure
+
+
+def test_words_are_a_message() -> None:
+    message = read({"text": "hello"})
+    assert (message.text, list(message.file_names), message.card) == ("hello", [], None)
+
+
+def test_files_need_no_words() -> None:
+    assert read({"files": ["a.txt"]}) == Message(file_names=["a.txt"])
+
+
+def test_an_edit_names_a_message_and_its_new_text() -> None:
+    assert read({"operation": "edit", "seq": 3, "text": "better"}) == Message(edit_of=3, text="better")
+
+
+def test_a_reaction_names_a_message_and_a_sign() -> None:
+    assert read({"operation": "reaction", "seq": 4, "emoji": "eyes"}) == Message(reaction_to=4, emoji="eyes")
+
+
+def test_a_question_becomes_a_card() -> None:
+    content = {"type": "ask_question", "question_id": "q", "title": "Go?", "question": "Now?"}
+    message = read(content | {"options": ["Yes", {"label": "No", "value": "n", "selected_label": "Not now"}]}, "card")
+    assert message.card == Card(
+        id="q",
+        title="Go?",
+        text="Now?",
+        options=[
+            CardOption(label="Yes", value="Yes", selected_label="Yes"),
+            CardOption(label="No", value="n", selected_label="Not now"),
+        ],
+    )
+
+
+def test_a_card_that_asks_nothing_keeps_what_was_put_beside_it() -> None:
+    card = {"title": "Weather", "description": "Rain", "colour": "grey"}
+    message = read({"type": "card", "card": card, "fallback_text": "Rain."}, "card")
+    assert message == Message(text="Rain.", card=Card(title="Weather", text="Rain", extra=card))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        "/clear",
+        7,
+        [],
+        {},
+        {"text": ""},
+        {"text": " \n"},
+        {"text": 7},
+        {"text": None},
+        {"files": "a.txt"},
+        {"operation": "delete", "seq": 1},
+        {"operation": {}, "text": "x"},
+        {"operation": "edit", "text": "x"},
+        {"operation": "edit", "seq": "3", "text": "x"},
+        {"operation": "edit", "seq": True, "text": "x"},
+        {"operation": "edit", "seq": 0, "text": "x"},
+        {"operation": "reaction", "seq": 2.5, "emoji": "x"},
+        {"text": "x" * (TEXT_AT_MOST + 1)},
+    ],
+)
+def test_warning_58_what_says_nothing_to_send_is_refused(content: object) -> None:
+    assert refused(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"card": "text"},
+        {"type": "ask_question", "question_id": "q", "title": "t"},
+        {"type": "ask_question", "question_id": "q", "title": "t", "options": []},
+        {"type": "ask_question", "question_id": "q", "title": "", "options": ["a"]},
+        {"type": "ask_question", "question_id": "", "title": "t", "options": ["a"]},
+        {"type": "ask_question", "question_id": "q", "title": "t", "options": [7]},
+        {"type": "ask_question", "question_id": "q", "title": "t", "options": "yes"},
+        {"type": "ask_question", "question_id": "q", "title": {"a": 1}, "options": ["a"]},
+    ],
+)
+def test_a_card_that_cannot_be_shown_is_refused(content: object) -> None:
+    assert refused(content, "card")
+
+
+@pytest.mark.parametrize("content", ["", "{", "hello", "\ud800", "[" * 100_000, '{"text": "x"', "9" * 5000])
+def test_warning_41_what_is_no_json_is_refused(content: str) -> None:
+    for kind in ("chat", "card"):
+        with pytest.raises(Malformed):
+            read_message(kind, content)
+    with pytest.raises(Malformed):
+        read_request(content)
+
+
+def test_half_characters_are_replaced_so_that_everything_can_store_the_text() -> None:
+    assert read_message("chat", '{"text": "a\\ud800b"}').text == "a?b"
+
+
+def test_a_request_names_an_action_and_where_to_answer() -> None:
+    content = json.dumps({"action": "schedule", "request_id": "r", "arguments": {"a": 1}})
+    assert read_request(content) == ActionRequest(action="schedule", request_id="r", arguments={"a": 1})
+    assert read_request('{"action": "a", "request_id": "r"}').arguments == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"action": "a"},
+        {"request_id": "r"},
+        {"action": 7, "request_id": "r"},
+        {"action": "a", "request_id": None},
+        {"action": "a", "request_id": "r", "arguments": []},
+        [],
+        None,
+    ],
+)
+def test_a_request_that_says_too_little_is_refused(content: object) -> None:
+    with pytest.raises(Malformed):
+        read_request(json.dumps(content))
+
+
+@given(NEARLY_RIGHT | JSON, st.sampled_from(["chat", "card"]))
+def test_warning_41_any_json_is_a_message_or_malformed(content: Any, kind: str) -> None:
+    try:
+        message = read_message(kind, json.dumps(content))
+    except Malformed:
+        return
+    assert isinstance(message.text, str)
+    message.text.encode()
+
+
+@given(NEARLY_RIGHT | JSON)
+def test_warning_41_any_json_is_a_request_or_malformed(content: Any) -> None:
+    try:
+        request = read_request(json.dumps(content))
+    except Malformed:
+        return
+    assert isinstance(request.arguments, dict)
+
+
+@given(st.text(), st.sampled_from(["chat", "card"]))
+def test_warning_41_any_text_is_a_message_or_malformed(content: str, kind: str) -> None:
+    try:
+        assert isinstance(read_message(kind, content), Message)
+    except Malformed:
+        return

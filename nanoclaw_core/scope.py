@@ -1,0 +1,94 @@
+"""What an agent may ask of `ncl`, by the `cli_scope` of its group. Pure; looked at after names are normalised (⚠49)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from attrs import evolve
+
+from nanoclaw_core.descriptors.administration import Verb
+from nanoclaw_core.descriptors.votes import Access, Caller
+from nanoclaw_core.errors import Forbidden
+
+
+class Scope(Enum):
+    """How far an agent's `ncl` reaches."""
+
+    DISABLED = "disabled"
+    GROUP = "group"
+    GLOBAL = "global"
+
+
+def narrowed(caller: Caller, scope: Scope) -> Caller:
+    """Return an agent as a caller who can do what its scope allows.
+
+    Raises:
+        Forbidden: That is nothing.
+    """
+    if scope is Scope.DISABLED:
+        raise Forbidden("ncl is disabled for this agent; only the operator can change that")
+    return evolve(caller, limited_to=None if scope is Scope.GLOBAL else caller.agent_group_id)
+
+
+def is_visible(verb: Verb, caller: Caller) -> bool:
+    """Say whether it makes sense to tell a caller of a verb."""
+    return caller.operator or (verb.access is not Access.DENY and is_within(verb, caller))
+
+
+def is_within(verb: Verb, caller: Caller) -> bool:
+    """Say whether a verb is within a caller's scope; one that declares none is not for a limited caller (I8)."""
+    return caller.limited_to is None or verb.limits_itself or own_arguments(verb, caller) != {}
+
+
+def own_arguments(verb: Verb, caller: Caller) -> dict[str, Any]:
+    """Return what is filled in for a limited caller: the parameter that names an agent group."""
+    names = {parameter.name for parameter in verb.parameters}
+    return {verb.scope_parameter: caller.limited_to} if caller.limited_to and verb.scope_parameter in names else {}
+
+
+def refuse_beyond(verb: Verb, arguments: Mapping[str, Any], caller: Caller) -> None:
+    """Insist that a caller stays within its scope; what exists beyond it is not told.
+
+    Args:
+        arguments: Typed, with `own_arguments` filled in where they were not given.
+
+    Raises:
+        Forbidden: The verb is not for this caller, or another agent group or `cli_scope` is named.
+    """
+    if not is_within(verb, caller):
+        raise Forbidden(f"{verb.resource or verb.name} is not available to this agent: its ncl reaches its own group")
+    for name, own in own_arguments(verb, caller).items():
+        if arguments.get(name) != own:
+            flag = name.replace("_", "-")
+            raise Forbidden(f"--{flag} {arguments.get(name)!r}: the ncl of this agent is scoped to its own group")
+    refuse_scope(arguments, caller)
+
+
+def refuse_scope(arguments: Mapping[str, Any], caller: Caller) -> None:
+    """Insist that a limited caller leaves `cli_scope` alone, typed or not.
+
+    Raises:
+        Forbidden: It is named.
+    """
+    if caller.limited_to is not None and names_scope(arguments):
+        raise Forbidden("cli_scope can be changed by the operator, and by agents whose own scope is global")
+
+
+def names_scope(value: Any) -> bool:
+    """Say whether `cli_scope` is a key anywhere in a value, however it is spelled, also in a text that is JSON."""
+    if isinstance(value, Mapping):
+        keys = {str(key).strip().strip("-").replace("-", "_").casefold() for key in value}
+        return "cli_scope" in keys or any(map(names_scope, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(names_scope, value))
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "[", '"'):
+        try:
+            return names_scope(json.loads(value))
+        except ValueError:
+            return False
+        except RecursionError:
+            return True  # nobody nests like this who means well
+    return False
