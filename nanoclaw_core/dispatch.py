@@ -66,7 +66,7 @@ class Dispatch:
     ) -> Any:
         verb, context = offer.item, self.context_of(offer.plugin)
         refuse_beyond(verb, arguments, caller)
-        verb.check(arguments, context)
+        verb.check(arguments, caller, context)
         step = Step(
             kind=StepKind.VERB,
             name=full_name(verb),

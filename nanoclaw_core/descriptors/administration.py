@@ -46,7 +46,8 @@ class Verb:
             any other is refused.
         limits_itself: True where `run` shows and changes nothing beyond `caller.limited_to`. A verb with neither is
             not for agents of group scope (I8).
-        check: Raises InvalidArguments where the arguments cannot be right, before a human is asked about them.
+        check: `check(arguments, caller, context)` raises what `run` would, where the arguments cannot be right: before a
+            human is asked about them.
     """
 
     resource: str
@@ -57,7 +58,7 @@ class Verb:
     help: str = ""
     scope_parameter: str | None = None
     limits_itself: bool = False
-    check: Callable[[Mapping[str, Any], PluginContext], None] = lambda _arguments, _context: None
+    check: Callable[[Mapping[str, Any], Caller, PluginContext], None] = lambda *_: None
 
 
 @frozen(kw_only=True)

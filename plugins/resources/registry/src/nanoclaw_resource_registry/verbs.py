@@ -2,38 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apsw
+from attrs import frozen
 
-from nanoclaw_core import Caller, Column, InvalidArguments, NotFound, Parameter, PluginContext, Resource, Verb
+from nanoclaw_core import (
+    Caller,
+    Column,
+    Forbidden,
+    InvalidArguments,
+    NanoclawError,
+    NotFound,
+    Parameter,
+    PluginContext,
+    Resource,
+    Verb,
+)
 from nanoclaw_resource_registry import rows, statements
 from nanoclaw_resource_registry.references import references_to
 
 Run = Callable[[Mapping[str, Any], Caller, PluginContext], Awaitable[Any]]
+Check = Callable[[Mapping[str, Any], Caller, PluginContext], None]
 TEXTUAL = (dict, list)  # JSON columns: filtered by nothing, shown decoded
+
+
+class Referred(NanoclawError):
+    """A row is still referred to; nothing was removed."""
+
+    code = "forbidden"
+
+
+@frozen(kw_only=True)
+class _Made:
+    """One verb of a noun, but for its name.
+
+    Args:
+        limits_itself: True where it finds only what a limited caller may see.
+    """
+
+    parameters: Sequence[Parameter]
+    run: Run
+    help: str
+    check: Check = lambda *_: None
+    limits_itself: bool = True
 
 
 def verbs_of(resource: Resource) -> Iterator[Verb]:
     """Make the verbs that a noun declares."""
     makers = {"list": _list, "get": _get, "create": _create, "update": _update, "delete": _delete}
     for name, access in resource.operations.items():
-        parameters, run, text = makers[name](resource)
+        made = makers[name](resource)
         yield Verb(
             resource=resource.name,
             name=name,
             access=access,
-            run=run,
-            parameters=parameters,
-            help=text,
+            run=made.run,
+            check=made.check,
+            parameters=made.parameters,
+            help=made.help,
             scope_parameter=resource.scope_column,
+            limits_itself=made.limits_itself and resource.scope_column is not None,
         )
 
 
-def _list(resource: Resource) -> tuple[list[Parameter], Run, str]:
-    async def run(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> list[dict[str, Any]]:
-        statement = statements.select_list(resource, arguments)
+def _list(resource: Resource) -> _Made:
+    async def run(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> list[dict[str, Any]]:
+        statement = statements.select_list(resource, {**arguments, **_limit_of(resource, caller)})
         return [rows.shown(resource, values) for values in context.database.execute(statement.sql, statement.values)]
 
     filters = [_parameter(column) for column in resource.columns if column.kind not in TEXTUAL]
@@ -42,56 +78,74 @@ def _list(resource: Resource) -> tuple[list[Parameter], Run, str]:
         Parameter(name="offset", kind=int, help="leave out so many rows first"),
         Parameter(name="sort", help="a column, with - in front for the highest first"),
     ]
-    return [*filters, *paging], run, f"list {resource.name}; every column is also a filter"
+    told = f"list {resource.name}; every column is also a filter"
+    return _Made(parameters=[*filters, *paging], run=run, help=told)
 
 
-def _get(resource: Resource) -> tuple[list[Parameter], Run, str]:
-    async def run(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
-        return _row(context.database, resource, rows.key_of(resource, arguments))
+def _get(resource: Resource) -> _Made:
+    async def run(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> dict[str, Any]:
+        return _row(context.database, resource, rows.key_of(resource, arguments), caller)
 
-    return _key_parameters(resource), run, f"show one of the {resource.name}"
+    return _Made(parameters=_key_parameters(resource), run=run, help=f"show one of the {resource.name}")
 
 
-def _create(resource: Resource) -> tuple[list[Parameter], Run, str]:
-    async def run(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
+def _create(resource: Resource) -> _Made:
+    def check(arguments: Mapping[str, Any], _caller: Caller, _context: PluginContext) -> None:
+        rows.new_row(resource, arguments)
+
+    async def run(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> dict[str, Any]:
         row = rows.new_row(resource, arguments)
         statement = statements.insert(resource, row)
         _change(context.database, resource, statement)
-        return _row(context.database, resource, rows.key_of(resource, row))
+        return _row(context.database, resource, rows.key_of(resource, row), caller)
 
     given = [column for column in resource.columns if column.generate is None and column.kind not in TEXTUAL]
-    return (
-        [_parameter(column, is_required=column.is_required) for column in given],
-        run,
-        f"make one of the {resource.name}",
-    )
+    parameters = [_parameter(column, is_required=column.is_required) for column in given]
+    told = f"make one of the {resource.name}"
+    return _Made(parameters=parameters, run=run, check=check, help=told, limits_itself=False)
 
 
-def _update(resource: Resource) -> tuple[list[Parameter], Run, str]:
-    async def run(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
+def _update(resource: Resource) -> _Made:
+    def check(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> None:
         key, changes = rows.key_of(resource, arguments), rows.changes_of(resource, arguments)
-        resource.check(_row(context.database, resource, key) | changes)
+        resource.check(_row(context.database, resource, key, caller) | changes)
+
+    async def run(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> dict[str, Any]:
+        key, changes = rows.key_of(resource, arguments), rows.changes_of(resource, arguments)
         _change(context.database, resource, statements.update(resource, key, changes))
-        return _row(context.database, resource, key | {name: changes[name] for name in key if name in changes})
+        return _row(context.database, resource, key | {name: changes[name] for name in key if name in changes}, caller)
 
     updatable = [_parameter(column) for column in resource.columns if column.is_updatable]
-    return [*_key_parameters(resource), *updatable], run, f"change one of the {resource.name}; --name=null empties it"
+    told = f"change one of the {resource.name}; --name=null empties it"
+    return _Made(parameters=[*_key_parameters(resource), *updatable], run=run, check=check, help=told)
 
 
-def _delete(resource: Resource) -> tuple[list[Parameter], Run, str]:
+def _delete(resource: Resource) -> _Made:
+    def check(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> None:
+        row = _row(context.database, resource, rows.key_of(resource, arguments), caller)
+        _refuse_referred(context.database, resource, row, may_cascade=bool(arguments.get("cascade")))
+
     async def run(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
         key = rows.key_of(resource, arguments)
-        row = _row(context.database, resource, key)
-        _refuse_referred(context.database, resource, row, may_cascade=bool(arguments.get("cascade")))
         _change(context.database, resource, statements.delete(resource, key))
         return {"deleted": key}
 
     cascade = [Parameter(name="cascade", kind=bool, help="take along what refers to it")] if resource.cascades else []
-    return [*_key_parameters(resource), *cascade], run, f"remove one of the {resource.name}"
+    told = f"remove one of the {resource.name}"
+    return _Made(parameters=[*_key_parameters(resource), *cascade], run=run, check=check, help=told)
 
 
-def _row(db: apsw.Connection, resource: Resource, key: Mapping[str, Any]) -> dict[str, Any]:
-    statement = statements.select_one(resource, key)
+def _limit_of(resource: Resource, caller: Caller) -> dict[str, Any]:
+    """Return the filter that keeps a limited caller to its own rows: in the query itself, so nothing else is told."""
+    if caller.limited_to is None:
+        return {}
+    if resource.scope_column is None:
+        raise Forbidden(f"{resource.name} belong to no agent group")
+    return {resource.scope_column: caller.limited_to}
+
+
+def _row(db: apsw.Connection, resource: Resource, key: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
+    statement = statements.select_one(resource, {**key, **_limit_of(resource, caller)})
     values = db.execute(statement.sql, statement.values).fetchone()
     if values is None:
         raise NotFound(f"{resource.name}: there is none with {_said(key)}")
@@ -132,7 +186,7 @@ def _refuse_referred(db: apsw.Connection, resource: Resource, row: Mapping[str, 
     can_go = resource.cascades and all(one.cascades for one in held)
     remedy = "give --cascade to take them along" if can_go else "remove those first"
     said = _said(rows.key_of(resource, row))
-    raise InvalidArguments(f"{resource.name}: something still refers to {said}: {names}; {remedy}")
+    raise Referred(f"{resource.name}: something still refers to {said}: {names}; {remedy}")
 
 
 def _key_parameters(resource: Resource) -> list[Parameter]:
