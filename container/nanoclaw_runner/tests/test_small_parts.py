@@ -3,6 +3,7 @@ import json
 import logging
 
 import pytest
+from attrs import evolve
 from nanoclaw_runner import recovery
 from nanoclaw_runner.apology import words_for
 from nanoclaw_runner.instructions import write_instructions
@@ -107,6 +108,19 @@ def test_instructions_carry_name_plugins_servers_and_extra_text():
     text = write_instructions(config, [], ["From a plugin."])
     assert text.startswith("# You are Sam\n")
     assert text.endswith("From a plugin.\n\nAsk maps.\n\nBe brief.")
+
+
+@pytest.mark.parametrize(
+    ("scope", "reach"), [("group", "your own agent group and nothing else"), ("global", "all agent groups")]
+)
+def test_instructions_tell_of_ncl_with_its_scope(scope, reach):
+    text = write_instructions(evolve(CONFIG, cli_scope=scope), [])
+    assert reach in text
+    assert all(word in text for word in ("`ncl help`", "`approval-pending`"))
+
+
+def test_instructions_have_no_word_of_ncl_where_its_scope_is_disabled():
+    assert "ncl" not in write_instructions(evolve(CONFIG, cli_scope="disabled"), [FAMILY])
 
 
 def test_a_log_line_is_json_with_values_and_correlation():

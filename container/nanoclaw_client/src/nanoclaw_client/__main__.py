@@ -19,6 +19,7 @@ from nanoclaw_client.telling import report, tell_progress
 from nanoclaw_client.verbs import run_verb
 
 USAGE = "Usage: ncl [--json] NOUN VERB … (ncl help NOUN says more)\n"
+ADVICE = "it may be ending; look whether this was done before you ask again"
 
 
 def main(words: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
@@ -53,7 +54,7 @@ def _ask(environment: Mapping[str, str], words: Sequence[str], options: Mapping[
     path = environment.get(NCL_SOCKET_VARIABLE)
     if not path:
         raise TransportError(f"{NCL_SOCKET_VARIABLE} is not set; only what an agent starts in its sandbox can ask")
-    counterpart = Counterpart(Path(path), "the runner of this sandbox", "try again")
+    counterpart = Counterpart(Path(path), "the runner of this sandbox", ADVICE)
     return ask(counterpart, words, options, on_progress=tell_progress)
 
 

@@ -77,9 +77,7 @@ class Inbox:
         It is kept until `forget_answer`, or until `ANSWERS` later requests were made: not everybody reads the answer.
         """
         while len(self._answers) >= ANSWERS:
-            unread = self._answers.pop(next(iter(self._answers)))
-            if unread.done() and not unread.cancelled():
-                self._settle(unread.result())
+            self.forget_answer(next(iter(self._answers)))
         future: asyncio.Future[InboundMessage] = asyncio.get_running_loop().create_future()
         self._answers[request_id] = future
         return future
@@ -89,8 +87,10 @@ class Inbox:
         return self._answers.get(request_id)
 
     def forget_answer(self, request_id: str) -> None:
-        """Nobody waits any longer; an answer that comes later is acknowledged unread."""
-        self._answers.pop(request_id, None)
+        """Nobody waits any longer: an answer is acknowledged, whether it is there or comes later (⚠28)."""
+        waiting = self._answers.pop(request_id, None)
+        if waiting is not None and waiting.done() and not waiting.cancelled():
+            self._settle(waiting.result())
 
     def destinations(self) -> list[Destination]:
         """Return the named addresses as they are now, or were when the file could last be read."""

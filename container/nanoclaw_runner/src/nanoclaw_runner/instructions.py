@@ -19,6 +19,15 @@ What people should read must be wrapped in a `<message to="name">` block, with a
   each block is a separate chat message, so do not repeat in a block what you sent with the tool.
 """
 
+_CLI = """
+## `ncl`
+
+With the program `ncl` you can look at, and change, {reach}. `ncl help` lists its commands and `ncl help NOUN` explains
+them; `--json` answers as JSON. Some changes need a human's approval: the answer then is the error `approval-pending`,
+and the outcome comes later as a message, so do not ask again meanwhile.
+"""
+_REACHES = {"group": "your own agent group and nothing else", "global": "everything on this host, all agent groups"}
+
 
 def write_instructions(config: RunnerConfig, destinations: Sequence[Destination], fragments: Sequence[str] = ()) -> str:
     """Return the text for the system prompt.
@@ -27,7 +36,8 @@ def write_instructions(config: RunnerConfig, destinations: Sequence[Destination]
         fragments: What plugins add.
     """
     servers = [server.instructions for server in config.mcp_servers.values() if server.instructions]
-    sections = [_name(config.assistant_name), _sending(destinations), *fragments, *servers, config.instructions]
+    own = [_name(config.assistant_name), _sending(destinations), _cli(config)]
+    sections = [*own, *fragments, *servers, config.instructions]
     return "\n\n".join(section.strip() for section in sections if section.strip())
 
 
@@ -35,6 +45,10 @@ def _name(name: str) -> str:
     if not name:
         return ""
     return f"# You are {name}\n\nUse this name when you introduce yourself, and answer to it when people call you."
+
+
+def _cli(config: RunnerConfig) -> str:
+    return _CLI.format(reach=_REACHES[config.cli_scope]) if config.has_cli else ""
 
 
 def _sending(destinations: Sequence[Destination]) -> str:

@@ -97,7 +97,6 @@ class Messenger:
             raise ToolError(f"No answer came within {timeout_s:g} seconds.") from error
         finally:
             self._inbox.forget_answer(request_id)
-        self._outbox.settle([row.id])
         return answer_content(row)
 
     def resolve(self, to: str | None) -> Place:

@@ -22,6 +22,7 @@ class Patience:
         heartbeat_s: Between signs of life while waiting for a further try.
         trouble_s: Before people hear of trouble that is still being got over.
         abort_s: How long a provider may take to stop at once.
+        ncl_answer_s: For the host's answer to a request of `ncl`.
         silence: What settles pushes that may have joined a turn.
     """
 
@@ -32,4 +33,5 @@ class Patience:
     heartbeat_s: float = 5.0
     trouble_s: float = 10.0
     abort_s: float = 0.4
+    ncl_answer_s: float = 30.0
     silence: Silence = field(factory=Silence)

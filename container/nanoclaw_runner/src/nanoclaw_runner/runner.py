@@ -13,6 +13,7 @@ from nanoclaw_wire.doorbell import BellClient
 
 from nanoclaw_runner.apology import words_without_provider
 from nanoclaw_runner.continuation import Continuation
+from nanoclaw_runner.door import open_door
 from nanoclaw_runner.forwarder import Forwarder
 from nanoclaw_runner.heartbeat import Heartbeat
 from nanoclaw_runner.inbox import Inbox
@@ -81,14 +82,15 @@ class Runner:
 
         Raises:
             nanoclaw_wire.session_files.WrongProtocol: A session file is of another version; nothing was changed.
-            OSError: The gateway's port is taken.
+            OSError: The gateway's port is taken, or there is no place for temporary files.
             nanoclaw_wire.outbound.Superseded: Another runner has taken the session over.
         apsw.Error: outbound.db cannot be written. Nothing is lost: what is not acknowledged stays pending.
         """
         async with self._session() as session:
             session.heartbeat.touch()
-            async with self._gateway() as gateway_url:
-                provider = self._connect(self._context(session, gateway_url))
+            messenger = self._messenger(session)
+            async with self._gateway() as gateway_url, self._door(messenger) as environment:
+                provider = self._connect(self._context(messenger, gateway_url, environment))
                 if provider is None:
                     self._apologise(session)
                     return ExitCode.NO_PROVIDER
@@ -165,7 +167,17 @@ class Runner:
         finally:
             await forwarder.close()
 
-    def _context(self, session: Session, gateway_url: str | None) -> ProviderContext:
+    @contextlib.asynccontextmanager
+    async def _door(self, messenger: Messenger) -> AsyncIterator[Mapping[str, str]]:
+        if not self._config.has_cli:
+            yield self._environment
+            return
+        async with open_door(messenger, self._environment, answer_s=self._patience.ncl_answer_s) as environment:
+            yield environment
+
+    def _context(
+        self, messenger: Messenger, gateway_url: str | None, environment: Mapping[str, str]
+    ) -> ProviderContext:
         config, workspace = self._config, self._workspace
         state = workspace.files.state / config.provider
         state.mkdir(parents=True, exist_ok=True)
@@ -179,18 +191,20 @@ class Runner:
             effort=config.effort,
             options=config.provider_options,
             mcp_servers=config.mcp_servers,
-            tools=self._tools(session),
-            environment=self._environment,
+            tools=self._tools(messenger),
+            environment=environment,
         )
 
-    def _tools(self, session: Session) -> list[Tool]:
-        messenger = Messenger(
+    def _messenger(self, session: Session) -> Messenger:
+        return Messenger(
             workspace=self._workspace,
             inbox=session.inbox,
             outbox=session.outbox,
             ledger=self._ledger,
             post=session.post,
         )
+
+    def _tools(self, messenger: Messenger) -> list[Tool]:
         tools = list(message_tools(messenger))
         for part in self._parts.loaded:
             try:

@@ -78,7 +78,7 @@ def build_options(
 
 
 def environment(context: ProviderContext) -> dict[str, str]:
-    """Return what is set over the sandbox's environment.
+    """Return the sandbox's environment, as the runner gives it, with what the program needs set over it.
 
     Raises:
         ValueError: The sandbox has no gateway.
@@ -103,7 +103,7 @@ def environment(context: ProviderContext) -> dict[str, str]:
         **_from_options(context.options),
     }
     # Without that word the program refuses to bypass permissions as root.
-    return values | ({"IS_SANDBOX": "1"} if os.getuid() == 0 else {})
+    return {**context.environment, **values} | ({"IS_SANDBOX": "1"} if os.getuid() == 0 else {})
 
 
 def _from_options(options: Mapping[str, str]) -> dict[str, str]:

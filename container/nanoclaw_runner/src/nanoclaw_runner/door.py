@@ -1,0 +1,163 @@
+"""The door for `ncl`: what the agent starts in the sandbox asks here, and the runner asks the host for it.
+
+The runner stays the one writer of outbound.db (I1). A request becomes one action row, written once: whatever becomes of
+whoever asked, nobody writes it again, and an answer that nobody waits for any longer is acknowledged (⚠28).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import nanoclaw_client
+import nanoclaw_wire
+from nanoclaw_wire.frames import Answer, Code, Request, read_request
+from nanoclaw_wire.socket_path import NCL_SOCKET_VARIABLE, short_path
+
+from nanoclaw_runner.provider import ToolError, ToolHost
+
+log = logging.getLogger(__name__)
+
+ACTION = "ncl"
+LINE_BYTES = 1_000_000  # as much as the host takes from `ncl` outside
+REQUESTS = 32  # under way at a time; the inbox keeps 64 answers, and the model's tools need some of them
+IDLE_S = 60.0
+_NO_ANSWER = (
+    "the host did not answer within {:g} s, and may still do what was asked: look whether it was done before you ask"
+    " again"
+)
+
+
+class Door:
+    """Answers `ncl` on a unix socket: a line of JSON each way, many requests a connection, one after the other.
+
+    Args:
+        path: Where to listen.
+        host: Passes requests on.
+        answer_s: How long the host may take.
+    """
+
+    def __init__(self, path: Path, host: ToolHost, answer_s: float) -> None:
+        self._path, self._host, self._answer_s = path, host, answer_s
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self._under_way = 0
+
+    async def open(self) -> None:
+        """Listen. The directory around the socket is the fence."""
+        with short_path(self._path) as path:
+            self._server = await asyncio.start_unix_server(self._accept, path=path, limit=LINE_BYTES)
+
+    async def close(self) -> None:
+        """Stop listening and hang up."""
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._connections):
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                async with asyncio.timeout(IDLE_S):
+                    line = await reader.readuntil(b"\n")
+                writer.write(_as_line(await self._answer(line)))
+                await writer.drain()
+        except asyncio.LimitOverrunError:
+            writer.write(_as_line(_refusal("unknown", f"bad frame: longer than {LINE_BYTES} bytes")))
+        except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
+            pass  # whoever asked went away, or said nothing for a while
+        finally:
+            writer.close()
+
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = read_request(json.loads(line))
+            json.dumps([*request.words, request.options], ensure_ascii=False).encode()
+        except UnicodeError:
+            return _refusal("unknown", "bad frame: a text that is not UTF-8")
+        except (ValueError, RecursionError) as error:
+            return _refusal("unknown", f"bad frame: {error}")
+        if self._under_way >= REQUESTS:
+            return _refusal(request.id, f"{REQUESTS} requests are under way already; wait for one of them, then retry")
+        self._under_way += 1
+        try:
+            return await self._ask(request)
+        except Exception as error:  # outbound.db cannot be written, foremost; the turn will hear of that, too
+            log.exception("request of ncl not passed on")
+            return _refusal(request.id, f"the request could not be passed on: {type(error).__name__}: {error}")
+        finally:
+            self._under_way -= 1
+
+    async def _ask(self, request: Request) -> dict[str, Any]:
+        request_id = await self._host.request(ACTION, {"words": request.words, "options": request.options})
+        try:
+            answer = await self._host.answer(request_id, self._answer_s)
+        except ToolError:
+            return _refusal(request.id, _NO_ANSWER.format(self._answer_s))
+        return frame_of(answer, request.id)
+
+
+@contextlib.asynccontextmanager
+async def open_door(
+    host: ToolHost, environment: Mapping[str, str], *, answer_s: float
+) -> AsyncIterator[Mapping[str, str]]:
+    """Let `ncl` in, and give the environment in which it is found; nothing of it is left afterwards.
+
+    Raises:
+        OSError: There is no place for temporary files.
+    """
+    with tempfile.TemporaryDirectory(prefix="nanoclaw-ncl-", ignore_cleanup_errors=True) as name:
+        directory = Path(name)
+        program, door = directory / "ncl", Door(directory / "ncl.sock", host, answer_s)
+        program.write_text(_script(), encoding="utf-8")
+        program.chmod(0o700)
+        await door.open()
+        try:
+            path = os.pathsep.join((name, environment.get("PATH") or os.defpath))
+            yield {**environment, "PATH": path, NCL_SOCKET_VARIABLE: str(directory / "ncl.sock")}
+        finally:
+            await door.close()
+
+
+def frame_of(answer: Mapping[str, Any], request_id: str) -> dict[str, Any]:
+    """Return the frame for whoever asked from the host's answer to the action, which carries one as its data.
+
+    Where the host did not come as far as that, its error is the frame's.
+    """
+    data, error = answer.get("data"), answer.get("error")
+    if answer.get("ok") is True and isinstance(data, dict) and isinstance(data.get("ok"), bool):
+        return {**data, "id": request_id}
+    if answer.get("ok") is False and isinstance(error, dict):
+        return {"id": request_id, "ok": False, "error": error}
+    return _refusal(request_id, "the host answered with something that is no frame; is it of another version?")
+
+
+def _refusal(request_id: str, message: str) -> dict[str, Any]:
+    return Answer(id=request_id, ok=False, code=Code.TRANSPORT_ERROR, message=message).as_json_object()
+
+
+def _as_line(frame: Mapping[str, Any]) -> bytes:
+    return json.dumps(frame).encode() + b"\n"
+
+
+def _script() -> str:
+    """Return the program `ncl`: our Python without site packages, whose search would be half of what a verb takes."""
+    places = [str(Path(package.__path__[0]).parent) for package in (nanoclaw_client, nanoclaw_wire)]
+    code = f"import sys; sys.path[:0] = {places!r}; from nanoclaw_client.__main__ import main; sys.exit(main())"
+    # By way of a shell, as the kernel takes neither long paths nor such with blanks behind `#!`.
+    return f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -I -S -X utf8 -c {shlex.quote(code)} "$@"\n'
