@@ -167,6 +167,29 @@ def test_a_running_tool_is_told_with_its_timeout_and_sees_no_key(
     asyncio.run(scenario())
 
 
+def test_a_command_finds_the_programs_and_the_variables_that_the_runner_gives(talk: Opening, tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "ncl"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "asked $1 at $NANOCLAW_NCL_SOCKET"\n', encoding="utf-8")
+    program.chmod(0o700)
+    environment = {
+        "PATH": f"{program.parent}:{os.environ['PATH']}",
+        "NANOCLAW_NCL_SOCKET": "/door/ncl.sock",
+        "ANTHROPIC_API_KEY": "never-this-one",
+    }
+
+    async def scenario() -> str:
+        steps = [Step(tool="Bash", input={"command": "ncl help; env"}), Step(text="done")]
+        async with talk(*steps, environment=environment) as open_talk:
+            await open_talk.outcome()
+            said: str = open_talk.api.conversations[1].last_said
+            return said
+
+    said = asyncio.run(scenario())
+    assert "asked help at /door/ncl.sock" in said
+    assert "never-this-one" not in said
+
+
 def test_a_tool_that_only_makes_sense_at_a_terminal_is_not_offered(talk: Opening) -> None:
     async def scenario() -> None:
         async with talk(Step(tool="ScheduleWakeup", input={}), Step(text="done")) as open_talk:
