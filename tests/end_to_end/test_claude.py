@@ -1,6 +1,7 @@
 """Whole conversations with the real `claude` program in real sandboxes, against a local stand-in for its API."""
 
 import asyncio
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,6 +140,25 @@ def test_a_tool_of_the_runner_sends_a_message_in_the_middle_of_a_turn(instance: 
                 return await channel.texts(2)
 
     assert asyncio.run(scenario()) == ["on my way", "arrived"]
+
+
+def test_an_agent_asks_the_host_with_ncl(instance: Instance) -> None:
+    command = "ncl sessions list --json; echo ended with $?; ncl serve; echo ended with $?"
+
+    async def scenario() -> str:
+        steps = [Step(tool="Bash", input={"command": command}), Step(text=said("recorder", "done"))]
+        async with FakeMessagesApi(steps, key=KEY) as api:
+            channel = RecorderChannel()
+            async with a_host(instance, channel, api):
+                await channel.say("look around")
+                assert await channel.texts(1) == ["done"]
+            return api.conversations[-1].last_said
+
+    first, second, rest = asyncio.run(scenario()).split("ended with ")
+    (session,) = instance.sessions()
+    assert [row["id"] for row in json.loads(first)["data"]] == [session.id]
+    assert second == "0\nerror (unknown-command): there is no command 'serve'; `ncl help` lists what there is.\n"
+    assert rest.strip() == "2"
 
 
 def test_invariant_12_a_refused_key_is_told_in_plain_words_with_a_reference(instance: Instance) -> None:

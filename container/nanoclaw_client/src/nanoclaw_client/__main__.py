@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from nanoclaw_wire.socket_path import NCL_SOCKET_VARIABLE
@@ -54,7 +53,7 @@ def _ask(environment: Mapping[str, str], words: Sequence[str], options: Mapping[
     path = environment.get(NCL_SOCKET_VARIABLE)
     if not path:
         raise TransportError(f"{NCL_SOCKET_VARIABLE} is not set; only what an agent starts in its sandbox can ask")
-    counterpart = Counterpart(Path(path), "the runner of this sandbox", ADVICE)
+    counterpart = Counterpart(path, "the runner of this sandbox", ADVICE)
     return ask(counterpart, words, options, on_progress=tell_progress)
 
 

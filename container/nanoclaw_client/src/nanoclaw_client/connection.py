@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from io import BufferedReader
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from nanoclaw_wire.socket_path import short_path
@@ -30,7 +30,7 @@ class Counterpart(NamedTuple):
         advice: What to do where it fails, the end of a sentence.
     """
 
-    socket: Path
+    socket: str | os.PathLike[str]
     name: str
     advice: str
 

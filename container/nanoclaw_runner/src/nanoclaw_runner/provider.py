@@ -48,7 +48,8 @@ class ProviderContext:
             `/<upstream name>`. None where the sandbox has none.
         options: What the host half hands over.
         tools: For the model, beside what the provider brings itself.
-        environment: The sandbox's environment.
+        environment: The sandbox's environment. What the provider starts must get it: its PATH has `ncl` where the agent
+            may use that.
     """
 
     working_directory: Path
