@@ -49,9 +49,8 @@ class Places:
             NanoclawError: They cannot be made; the message says where and why.
         """
         try:
-            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for directory in (self.data, self.run, self.logs, self.groups):
-                directory.mkdir(mode=0o700, exist_ok=True)
+            for directory in (self.home, self.data, self.run, self.logs, self.groups):
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise NanoclawError(
                 f"the instance directory {self.home} cannot be made: {error.strerror}: {error.filename}. "
@@ -87,15 +86,21 @@ def create_agent_group(
     """Make an agent group with its folder, instructions file and config row, or nothing (⚠16).
 
     Raises:
-        InvalidArguments: The folder is no safe name or taken.
+        InvalidArguments: The name is empty, or the folder is no safe name or taken.
+        NanoclawError: The folder cannot be made.
     """
-    if not _FOLDER.fullmatch(folder) or folder.lower() == "global":
-        raise InvalidArguments(f"the folder {folder!r} must be 1 to 64 letters, digits, `-` or `_`, not `global`")
+    if not name.strip() or not _FOLDER.fullmatch(folder) or folder.lower() == "global":
+        wanted = "a name, and as its folder 1 to 64 letters, digits, `-` or `_`, not `global`"
+        raise InvalidArguments(f"an agent group needs {wanted}; not the name {name!r} with the folder {folder!r}")
     if agents.by_folder(db, folder) is not None:
         raise InvalidArguments(f"the folder {folder!r} belongs to another agent group")
-    directory = places.groups / folder
-    directory.mkdir(parents=True, exist_ok=True)
-    instructions = directory / "CLAUDE.md"
-    if not instructions.exists():
-        instructions.write_text(f"# {name}\n\nWhat this agent should always know goes here.\n", encoding="utf-8")
-    return agents.create(db, name=name, folder=folder, config=config)
+    instructions = places.groups / folder / "CLAUDE.md"
+    try:
+        with db:  # the rows first: what is wrong with them is found before there is a folder
+            group = agents.create(db, name=name, folder=folder, config=config)
+            instructions.parent.mkdir(parents=True, exist_ok=True)
+            if not instructions.exists():
+                instructions.write_text(f"# {name}\n\nWhat this agent should always know goes here.\n", encoding="utf-8")
+    except OSError as error:
+        raise NanoclawError(f"the folder {instructions.parent} cannot be made: {error.strerror}") from error
+    return group

@@ -24,9 +24,7 @@ class AgentGroup:
     created_at: str
 
 
-_AS_JSON = (
-    "skills", "mcp_servers", "packages_apt", "packages_npm", "packages_pip", "additional_mounts", "limits",
-)  # fmt: skip
+_AS_JSON = ("skills", "mcp_servers", "packages_apt", "packages_npm", "packages_pip", "additional_mounts", "limits")
 
 
 def _json(value: Any) -> Any:
@@ -69,15 +67,14 @@ class ContainerConfig:
 
 
 def create(db: apsw.Connection, *, name: str, folder: str, config: ContainerConfig | None = None) -> AgentGroup:
-    """Make an agent group with its config row, or nothing.
+    """Make an agent group with its config row, in the caller's transaction.
 
     Raises:
         apsw.ConstraintError: The folder is taken.
     """
     group = AgentGroup(id=GroupId(new_id("ag")), name=name, folder=folder, created_at=clock.now_text())
-    with db:
-        insert(db, "agent_groups", group)
-        save_config(db, evolve(config or ContainerConfig(agent_group_id=group.id), agent_group_id=group.id))
+    insert(db, "agent_groups", group)
+    save_config(db, evolve(config or ContainerConfig(agent_group_id=group.id), agent_group_id=group.id))
     return group
 
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import apsw
 import pytest
 from nanoclaw_cli.first_instance import OPERATOR, initialise
 
@@ -132,8 +131,21 @@ def test_instructions_that_are_there_already_are_kept(bare_instance: Instance) -
     assert (folder / "CLAUDE.md").read_text() == "mine"
 
 
-def test_a_group_without_a_name_leaves_no_row(bare_instance: Instance) -> None:
-    with pytest.raises(apsw.ConstraintError):
-        create_agent_group(bare_instance.db, bare_instance.places, name="", folder="ada")
-    assert bare_instance.groups() == []
-    assert bare_instance.db.execute("SELECT count(*) FROM container_configs").get == 0
+@pytest.mark.parametrize("name", ["", "  "])
+def test_warning_16_a_group_without_a_name_leaves_nothing(bare_instance: Instance, name: str) -> None:
+    with pytest.raises(InvalidArguments, match="needs a name"):
+        create_agent_group(bare_instance.db, bare_instance.places, name=name, folder="ada")
+    assert _rows(bare_instance) == (0, 0)
+    assert list(bare_instance.places.groups.iterdir()) == []
+
+
+def test_warning_16_a_group_whose_folder_cannot_be_made_leaves_nothing(bare_instance: Instance) -> None:
+    (bare_instance.places.groups / "ada").write_text("a file in its place")
+    with pytest.raises(NanoclawError, match=r"groups/ada cannot be made: (File exists|Not a directory)"):
+        create_agent_group(bare_instance.db, bare_instance.places, name="Ada", folder="ada")
+    assert _rows(bare_instance) == (0, 0)
+
+
+def _rows(instance: Instance) -> tuple[int, int]:
+    found = instance.db.execute("SELECT (SELECT count(*) FROM agent_groups), (SELECT count(*) FROM container_configs)")
+    return found.fetchall()[0]
