@@ -11,7 +11,6 @@ import apsw
 from attrs import Factory, field, frozen
 
 from nanoclaw_core.errors import InvalidArguments, NanoclawError
-from nanoclaw_core.settings import FILE_NAME
 from nanoclaw_core.store import agents
 from nanoclaw_core.store.agents import AgentGroup, ContainerConfig
 from nanoclaw_core.store.connection import open_central
@@ -58,11 +57,6 @@ class Places:
             ) from error
 
 
-def is_instance(home: Path) -> bool:
-    """Say whether a directory is an instance: whether it has settings and a database."""
-    return (home / FILE_NAME).exists() and Places(home=home).database.exists()
-
-
 def open_database(places: Places) -> apsw.Connection:
     """Open the central database with the core's tables up to date.
 
@@ -100,7 +94,7 @@ def create_agent_group(
             group = agents.create(db, name=name, folder=folder, config=config)
             instructions.parent.mkdir(parents=True, exist_ok=True)
             if not instructions.exists():
-                instructions.write_text(f"# {name}\n\nWhat this agent should always know goes here.\n", encoding="utf-8")
+                instructions.write_text(f"# {name}\n\nWhat this agent must always know goes here.\n", encoding="utf-8")
     except OSError as error:
         raise NanoclawError(f"the folder {instructions.parent} cannot be made: {error.strerror}") from error
     return group
