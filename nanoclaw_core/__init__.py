@@ -35,6 +35,7 @@ _HOMES = {
     "logs": "log_values",
     "parts": "installed_sandbox_parts",
     "plugins": "Plugins",
+    "store.agents": "ContainerConfig config_of save_config",
     "store.messaging": "check_pattern",
     "settings": "CoreSettings Settings load_settings",
 }

@@ -65,6 +65,7 @@ from nanoclaw_core.logs import log_values
 from nanoclaw_core.parts import installed_sandbox_parts
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.settings import CoreSettings, Settings, load_settings
+from nanoclaw_core.store.agents import ContainerConfig, config_of, save_config
 from nanoclaw_core.store.messaging import check_pattern
 
 __version__: str
@@ -72,14 +73,15 @@ __version__: str
 __all__ = [
     "READ", "WRITE", "Access", "Action", "Address", "Admission", "AlreadyRunning", "ApprovalHandler", "ApprovalId",
     "ApprovalPending", "Attachment", "BuildsImages", "Caller", "Card", "CardOption", "Channel", "ChannelAdapter",
-    "Column", "CoreSettings", "DeliveryId", "DeliveryRefused", "DeliveryRequest", "Door", "Forbidden", "Gateway",
-    "GroupId", "Host", "Inbound", "InvalidArguments", "Limits", "MessagingGroupId", "Migration", "MigrationError",
-    "Mount", "NanoclawError", "Network", "NotFound", "Operations", "Outbound", "OutboundFile", "Outcome", "Packages",
-    "Parameter", "PluginContext", "PluginError", "Plugins", "Provider", "Quoted", "Readiness", "Receipt", "Receive",
-    "Resource", "Roster", "RunningService", "Runtime", "RuntimeAdapter", "Sandbox", "SandboxExit", "SandboxFailed",
-    "SandboxPart", "SandboxRefused", "SandboxSpec", "Service", "SessionId", "Settings", "SettingsError",
-    "ShowsStatus", "ShowsTyping", "Step", "StepKind", "Sweep", "TokenCount", "TransportError", "UnknownCommand",
-    "Upstream", "UsageReader", "UserId", "Verb", "Verdict", "Vote", "WiringId", "check_pattern",
-    "hookimpl", "installed_sandbox_parts", "is_instance", "load_settings", "log_values", "new_id",
+    "Column", "ContainerConfig", "CoreSettings", "DeliveryId", "DeliveryRefused", "DeliveryRequest", "Door",
+    "Forbidden", "Gateway", "GroupId", "Host", "Inbound", "InvalidArguments", "Limits", "MessagingGroupId",
+    "Migration", "MigrationError", "Mount", "NanoclawError", "Network", "NotFound", "Operations", "Outbound",
+    "OutboundFile", "Outcome", "Packages", "Parameter", "PluginContext", "PluginError", "Plugins", "Provider",
+    "Quoted", "Readiness", "Receipt", "Receive", "Resource", "Roster", "RunningService", "Runtime", "RuntimeAdapter",
+    "Sandbox", "SandboxExit", "SandboxFailed", "SandboxPart", "SandboxRefused", "SandboxSpec", "Service", "SessionId",
+    "Settings", "SettingsError", "ShowsStatus", "ShowsTyping", "Step", "StepKind", "Sweep", "TokenCount",
+    "TransportError", "UnknownCommand", "Upstream", "UsageReader", "UserId", "Verb", "Verdict", "Vote", "WiringId",
+    "check_pattern", "config_of", "hookimpl", "installed_sandbox_parts", "is_instance", "load_settings", "log_values",
+    "new_id", "save_config",
 ]
 # fmt: on
