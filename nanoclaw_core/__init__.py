@@ -26,12 +26,11 @@ _HOMES = {
     "descriptors.votes": "Access Admission Caller DeliveryRequest Step StepKind Verdict Vote",
     "errors": (
         "AlreadyRunning ApprovalPending DeliveryRefused Forbidden InvalidArguments MigrationError NanoclawError"
-        " NotFound PluginError SandboxFailed SandboxRefused SettingsError TransportError UnknownCommand"
+        " NotFound PluginError SandboxFailed SandboxRefused SettingsError UnknownCommand"
     ),
     "hookspecs": "hookimpl",
     "host": "Host",
     "ids": "ApprovalId DeliveryId GroupId MessagingGroupId SessionId UserId WiringId new_id",
-    "instance": "is_instance",
     "logs": "log_values",
     "parts": "installed_sandbox_parts",
     "plugins": "Plugins",

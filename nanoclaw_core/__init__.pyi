@@ -54,13 +54,11 @@ from nanoclaw_core.errors import (
     SandboxFailed,
     SandboxRefused,
     SettingsError,
-    TransportError,
     UnknownCommand,
 )
 from nanoclaw_core.hookspecs import hookimpl
 from nanoclaw_core.host import Host
 from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, MessagingGroupId, SessionId, UserId, WiringId, new_id
-from nanoclaw_core.instance import is_instance
 from nanoclaw_core.logs import log_values
 from nanoclaw_core.parts import installed_sandbox_parts
 from nanoclaw_core.plugins import Plugins
@@ -80,8 +78,8 @@ __all__ = [
     "Quoted", "Readiness", "Receipt", "Receive", "Resource", "Roster", "RunningService", "Runtime", "RuntimeAdapter",
     "Sandbox", "SandboxExit", "SandboxFailed", "SandboxPart", "SandboxRefused", "SandboxSpec", "Service", "SessionId",
     "Settings", "SettingsError", "ShowsStatus", "ShowsTyping", "Step", "StepKind", "Sweep", "TokenCount",
-    "TransportError", "UnknownCommand", "Upstream", "UsageReader", "UserId", "Verb", "Verdict", "Vote", "WiringId",
-    "check_pattern", "config_of", "hookimpl", "installed_sandbox_parts", "is_instance", "load_settings", "log_values",
-    "new_id", "save_config",
+    "UnknownCommand", "Upstream", "UsageReader", "UserId", "Verb", "Verdict", "Vote", "WiringId", "check_pattern",
+    "config_of", "hookimpl", "installed_sandbox_parts", "load_settings", "log_values", "new_id",
+    "save_config",
 ]
 # fmt: on

@@ -7,17 +7,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import frozen
-from nanoclaw_wire import clock
+from nanoclaw_wire import clock, content
 from nanoclaw_wire.content import ActionRequest
 from nanoclaw_wire.inbound import Kind, NewInbound
 
 from nanoclaw_core import logs
 from nanoclaw_core.descriptors.administration import Action
 from nanoclaw_core.descriptors.context import PluginContext
-from nanoclaw_core.descriptors.votes import Caller, Step, StepKind
+from nanoclaw_core.descriptors.votes import Caller, StepKind
 from nanoclaw_core.dispatch import fenced
 from nanoclaw_core.errors import UnknownCommand
-from nanoclaw_core.guard import Guard
+from nanoclaw_core.guard import Guard, step_of
 from nanoclaw_core.ids import ApprovalId, new_id
 from nanoclaw_core.mailbox.inbox import Inboxes
 from nanoclaw_core.plugins import Offer
@@ -54,15 +54,7 @@ class Actions:
         if offer is None:
             known = ", ".join(sorted(self.offers)) or "none"
             raise UnknownCommand(f"there is no action {name!r}; there are: {known}")
-        step = Step(
-            kind=StepKind.ACTION,
-            name=name,
-            access=offer.item.access,
-            caller=caller,
-            arguments_json=json.dumps(arguments, sort_keys=True),
-            grant=grant,
-        )
-        self.guard.check(step)
+        self.guard.check(step_of(StepKind.ACTION, name, offer.item.access, caller, arguments, grant))
         return await offer.item.run(arguments, caller, self.context_of(offer.plugin))
 
     async def _answer(self, request: ActionRequest, caller: Caller, answer: dict[str, Any]) -> None:
@@ -73,7 +65,7 @@ class Actions:
             id=new_id("sys"),
             kind=Kind.SYSTEM,
             at=clock.now_text(),
-            content=json.dumps({"type": "response", "request_id": request.request_id, **answer}),
+            content=content.response(request.request_id, answer),
             trigger=False,
         )
         await self.inboxes.append(caller.session_id, [row])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -13,12 +12,12 @@ from nanoclaw_wire.frames import Answer, Code, Request
 
 from nanoclaw_core.descriptors.administration import Parameter, Verb
 from nanoclaw_core.descriptors.context import PluginContext
-from nanoclaw_core.descriptors.votes import Caller, Step, StepKind
+from nanoclaw_core.descriptors.votes import Caller, StepKind
 from nanoclaw_core.errors import PLUGIN_TROUBLE, InvalidArguments, NanoclawError, UnknownCommand
-from nanoclaw_core.guard import Guard
+from nanoclaw_core.guard import Guard, step_of
 from nanoclaw_core.ids import ApprovalId, GroupId
 from nanoclaw_core.plugins import Offer
-from nanoclaw_core.scope import Scope, narrowed, own_arguments, refuse_beyond, refuse_scope
+from nanoclaw_core.scope import Scope, narrowed, own_arguments, refuse_beyond
 from nanoclaw_core.settings import KIND_WORDS, as_number
 
 log = logging.getLogger(__name__)
@@ -53,8 +52,7 @@ class Dispatch:
         caller = self._narrowed(caller)
         offer, rest = self._find(request.words)
         own = own_arguments(offer.item, caller)
-        refuse_beyond(offer.item, own, caller)
-        refuse_scope(request.options, caller)
+        refuse_beyond(offer.item, {**own, **request.options}, caller)  # and once more when names are normalised
         arguments = typed_arguments(offer.item, rest, request.options, own)
         return await self._carry_out(offer, arguments, caller)
 
@@ -67,15 +65,7 @@ class Dispatch:
         verb, context = offer.item, self.context_of(offer.plugin)
         refuse_beyond(verb, arguments, caller)
         verb.check(arguments, caller, context)
-        step = Step(
-            kind=StepKind.VERB,
-            name=full_name(verb),
-            access=verb.access,
-            caller=caller,
-            arguments_json=json.dumps(arguments, sort_keys=True),
-            grant=grant,
-        )
-        self.guard.check(step)
+        self.guard.check(step_of(StepKind.VERB, full_name(verb), verb.access, caller, arguments, grant))
         return await verb.run(arguments, caller, context)
 
     def _find(self, words: Sequence[str]) -> tuple[Offer[Verb], Sequence[str]]:

@@ -60,12 +60,6 @@ class UnknownCommand(NanoclawError):
     code = "unknown-command"
 
 
-class TransportError(NanoclawError):
-    """The host could not be reached, or answered nonsense."""
-
-    code = "transport-error"
-
-
 class DeliveryRefused(NanoclawError):
     """A platform will never take this message: trying again is useless. For channel adapters to raise."""
 

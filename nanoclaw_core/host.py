@@ -79,7 +79,6 @@ class Host:
         self._providers: list[str] = []
         self._db: apsw.Connection | None = None
         self._machine: Machine | None = None
-        self._operations: MachineOperations | None = None
         self._control: ControlServer | None = None
         self._started_at = 0.0
 
@@ -125,11 +124,6 @@ class Host:
             raise NanoclawError("the host is not running; use it within `async with`")
         return self._machine
 
-    def _running_operations(self) -> MachineOperations:
-        if self._operations is None:
-            raise NanoclawError("the host does not run yet; ask it to do something when it does")
-        return self._operations
-
     def status(self) -> dict[str, Any]:
         """Say what runs, as a JSON object."""
         machine = self._machine
@@ -167,12 +161,10 @@ class Host:
             settings=self.settings,
             environment=self._environment,
             database=db,
-            running=self._running_operations,
+            running=lambda: MachineOperations(self.machine),
         )
         self._connect(parts, context_of)
-        materials = self._materials(db, parts, context_of)
-        self._machine = machine = Machine(materials)
-        self._operations = MachineOperations(materials, machine)
+        self._machine = machine = Machine(self._materials(db, parts, context_of))
         self._control = ControlServer(self._places.control_socket, machine.dispatch)
         await self._control.open()
         machine.lanes.start()

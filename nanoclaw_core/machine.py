@@ -74,7 +74,7 @@ class Machine:
     """Builds and holds the moving parts; what happens between two of them is a method here."""
 
     def __init__(self, of: Materials) -> None:
-        self._of = of
+        self.of = of
         self._hints: set[asyncio.Task[None]] = set()
         self.ready = asyncio.Event()
         self.mailbox = Mailbox.of(of.db, of.directories, file_bytes=of.settings.core.outgoing_file_bytes)
@@ -120,7 +120,7 @@ class Machine:
         self.mailbox.close()
 
     def _build_lanes(self) -> Lanes:
-        of = self._of
+        of = self.of
         outgoing = Outgoing(db=of.db, mailbox=self.mailbox)
 
         def sent(delivery: Delivery) -> None:
@@ -140,12 +140,12 @@ class Machine:
         return Lanes(sending)
 
     def _build_pump(self) -> Pump:
-        takeover = Takeover(db=self._of.db, check_delivery=self.guard.check_delivery, mailbox=self.mailbox)
+        takeover = Takeover(db=self.of.db, check_delivery=self.guard.check_delivery, mailbox=self.mailbox)
         to = Pumping(refused=self._refused, requested=self._requested, idle=self._idle, broken=self._broken)
         return Pump(takeover, self.lanes, to)
 
     def _build_supervisor(self) -> Supervisor:
-        of = self._of
+        of = self.of
         preparation = Preparation(
             db=of.db,
             settings=of.settings,
@@ -172,12 +172,12 @@ class Machine:
         )
 
     def _build_mending(self) -> Mending:
-        of = self._of
+        of = self.of
         aside = Aside(db=of.db, mailbox=self.mailbox, say=self.voice.say)
         return Mending(db=of.db, mailbox=self.mailbox, aside=aside, retire=self.supervisor.retire, resume=self._resume)
 
     def _build_router(self) -> Router:
-        of = self._of
+        of = self.of
         return Router(
             db=of.db,
             plugins=of.plugins,
@@ -201,13 +201,13 @@ class Machine:
             await self.voice.note(delivery.session_id, text)
 
     async def _requested(self, session_id: SessionId, request: ActionRequest) -> None:
-        session = sessions.get(self._of.db, session_id)
+        session = sessions.get(self.of.db, session_id)
         if session is not None:
             caller = Caller(session_id=session_id, agent_group_id=session.agent_group_id)
             await self.actions.carry_out(request, caller)
 
     def _scope_of(self, group_id: GroupId) -> Scope:
-        return Scope(agents.config_of(self._of.db, group_id).cli_scope)
+        return Scope(agents.config_of(self.of.db, group_id).cli_scope)
 
     async def _ncl(self, arguments: Mapping[str, Any], caller: Caller, _context: PluginContext) -> Any:
         """A sandbox asks for a verb; its frame is answered as one on the control socket is."""
@@ -243,7 +243,7 @@ class Machine:
             routing = inbound.routing(self.mailbox.inboxes.read(session_id))
         except UNREADABLE:
             return
-        adapter = self._of.adapters.get(routing.channel or "")
+        adapter = self.of.adapters.get(routing.channel or "")
         if not routing.channel or not routing.room or not isinstance(adapter, ShowsStatus):
             return
         address = Address(routing.channel, routing.room, routing.thread)

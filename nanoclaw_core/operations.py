@@ -6,15 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 from nanoclaw_wire.frames import Answer
 
 from nanoclaw_core.descriptors.operations import Operations
 from nanoclaw_core.descriptors.packages import BuildsImages
 from nanoclaw_core.descriptors.runtimes import Mount
-from nanoclaw_core.descriptors.votes import Access, Caller, Step, StepKind
+from nanoclaw_core.descriptors.votes import Access, Caller, StepKind
 from nanoclaw_core.dispatch import fenced
 from nanoclaw_core.errors import InvalidArguments, NotFound
+from nanoclaw_core.guard import step_of
 from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, SessionId
 from nanoclaw_core.instance import Places, create_agent_group
 from nanoclaw_core.machine import Machine, Materials
@@ -26,8 +27,11 @@ from nanoclaw_core.store import approvals, deliveries, sessions
 class MachineOperations(Operations):
     """The operations of one running host; what each does stands in the protocol."""
 
-    of: Materials
     machine: Machine
+
+    @property
+    def of(self) -> Materials:
+        return self.machine.of
 
     def create_agent_group(self, name: str, folder: str) -> GroupId:
         places = Places(home=self.of.settings.home)
@@ -83,6 +87,5 @@ class MachineOperations(Operations):
         if handler is None:
             redo = self.machine.dispatch.redo if kind is StepKind.VERB else self.machine.actions.run
             return await redo(asked.name, arguments, caller, asked.id)
-        step = Step(kind=kind, name=asked.name, access=Access.HOLD, caller=caller, arguments_json=asked.arguments)
-        self.machine.guard.check(evolve(step, grant=asked.id))
+        self.machine.guard.check(step_of(kind, asked.name, Access.HOLD, caller, arguments, asked.id))
         return await handler.item.run(arguments, caller, self.of.context_of(handler.plugin))

@@ -53,7 +53,7 @@ def refuse_beyond(verb: Verb, arguments: Mapping[str, Any], caller: Caller) -> N
     """Insist that a caller stays within its scope; what exists beyond it is not told.
 
     Args:
-        arguments: Typed, with `own_arguments` filled in where they were not given.
+        arguments: As typed by people or structured, with `own_arguments` filled in where nothing was given.
 
     Raises:
         Forbidden: The verb is not for this caller, or another agent group or `cli_scope` is named.
@@ -64,15 +64,6 @@ def refuse_beyond(verb: Verb, arguments: Mapping[str, Any], caller: Caller) -> N
         if arguments.get(name) != own:
             flag = name.replace("_", "-")
             raise Forbidden(f"--{flag} {arguments.get(name)!r}: the ncl of this agent is scoped to its own group")
-    refuse_scope(arguments, caller)
-
-
-def refuse_scope(arguments: Mapping[str, Any], caller: Caller) -> None:
-    """Insist that a limited caller leaves `cli_scope` alone, typed or not.
-
-    Raises:
-        Forbidden: It is named.
-    """
     if caller.limited_to is not None and names_scope(arguments):
         raise Forbidden("cli_scope can be changed by the operator, and by agents whose own scope is global")
 

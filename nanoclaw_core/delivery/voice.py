@@ -7,7 +7,7 @@ import logging
 
 import apsw
 from attrs import frozen
-from nanoclaw_wire import clock
+from nanoclaw_wire import clock, content
 from nanoclaw_wire.inbound import AGENT_CHANNEL, InboundMessage, Kind, NewInbound
 
 from nanoclaw_core.delivery.lanes import Lanes
@@ -83,7 +83,7 @@ def note_row(text: str, *, wakes: bool, on_wake: bool = False) -> NewInbound:
         id=new_id("note"),
         kind=Kind.CHAT,
         at=clock.now_text(),
-        content=json.dumps({"text": text, "sender": "nanoclaw", "sender_id": "host"}),
+        content=content.chat(text, sender="nanoclaw", sender_id="host"),
         trigger=wakes,
         on_wake=on_wake,
     )

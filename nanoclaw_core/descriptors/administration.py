@@ -46,8 +46,8 @@ class Verb:
             any other is refused.
         limits_itself: True where `run` shows and changes nothing beyond `caller.limited_to`. A verb with neither is
             not for agents of group scope (I8).
-        check: `check(arguments, caller, context)` raises what `run` would, where the arguments cannot be right: before a
-            human is asked about them.
+        check: `check(arguments, caller, context)` raises what `run` would where the arguments cannot be right, before
+            a human is asked about them.
     """
 
     resource: str

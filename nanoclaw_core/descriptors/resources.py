@@ -50,6 +50,8 @@ class Resource:
         operations: Which of list, get, create, update and delete there are, and what the guard needs to know of each.
         scope_column: The column that holds the owning agent group; without one it is invisible to group scope.
         check: Raises InvalidArguments where values do not fit together; gets the whole row as it would be.
+        owns: Tables whose rows are part of a row and go with it, as the tables say.
+        display: The columns that `list` shows where nobody names others; empty shows all.
         cascades: True where `delete --cascade` may take what refers to a row along, as the tables say.
     """
 
@@ -61,4 +63,6 @@ class Resource:
     scope_column: str | None = None
     check: Callable[[Mapping[str, Any]], None] = field(default=lambda _row: None, repr=False)
     cascades: bool = False
+    owns: Sequence[str] = ()
+    display: Sequence[str] = ()
     help: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import apsw
@@ -62,16 +63,25 @@ def find_or_create(
     return made
 
 
-def addresses_of(session: Session, address: Address, room_name: str | None) -> Addresses:
-    """Return where a session's own conversation is, and the destination that every session has: that conversation.
+def addresses_of(
+    session: Session, address: Address, room_name: str | None, wired: Sequence[MessagingGroup] = ()
+) -> Addresses:
+    """Return where a session's own conversation is, and its destinations: that conversation, and the agent's rooms.
+
+    Args:
+        wired: The rooms that the agent group is wired to: a wiring makes a destination (⚠17).
 
     A session of one room stays there; an agent-shared one follows the message it last got, so that its questions and
     replies never lack an address (⚠37).
     """
     thread = address.thread if session.messaging_group_id is None else session.thread
-    name = destination_name(room_name or address.channel)
-    own = Destination(name=name, kind="channel", display_name=room_name, channel=address.channel, room=address.room)
-    return Addresses(Routing(channel=address.channel, room=address.room, thread=thread), (own,))
+    places = {(address.channel, address.room): room_name} | {(one.channel, one.room): one.name for one in wired}
+    found: dict[str, Destination] = {}
+    for (channel, room), display in places.items():
+        base = destination_name(display or channel)
+        name = base if base not in found else f"{base}-{len(found) + 1}"
+        found[name] = Destination(name=name, kind="channel", display_name=display, channel=channel, room=room)
+    return Addresses(Routing(channel=address.channel, room=address.room, thread=thread), tuple(found.values()))
 
 
 @lru_cache  # asked for every message, and rooms are few

@@ -17,8 +17,8 @@ from enum import Enum
 from typing import Any
 
 import apsw
-from attrs import frozen
-from nanoclaw_wire import clock
+from attrs import asdict, frozen
+from nanoclaw_wire import clock, content
 from nanoclaw_wire.commands import command_of
 from nanoclaw_wire.inbound import Kind, NewInbound
 from nanoclaw_wire.session_files import WrongProtocol
@@ -41,7 +41,6 @@ from nanoclaw_core.store.sessions import Session
 
 log = logging.getLogger(__name__)
 NOBODY_WIRED = "no agent is wired to this room"
-_write_json = json.JSONEncoder(ensure_ascii=False).encode  # `dumps` would make one for every message
 
 
 class Fate(Enum):
@@ -208,7 +207,8 @@ class Router:
 
     async def _store(self, session: Session, event: Event, *, answers: bool) -> None:
         with self.mailbox.due.writing(session.id) if answers else contextlib.nullcontext():
-            about = conversations.addresses_of(session, event.address, event.room.name)
+            wired = messaging.rooms_of(self.db, session.agent_group_id)
+            about = conversations.addresses_of(session, event.address, event.room.name, wired)
             await self.mailbox.inboxes.append(session.id, [self._row(session, event, answers=answers)], about)
         log.info("message routed", extra={"session": session.id, "wakes": answers})
         self.plugins.notify(
@@ -231,7 +231,13 @@ class Router:
             id=event.row_id,
             kind=Kind.CHAT,
             at=event.at,
-            content=_write_json(_content(event, files)),
+            content=content.chat(
+                _readable(event.inbound.text),
+                sender_id=event.user,
+                sender=_readable(event.inbound.sender_name or event.inbound.sender or ""),
+                attachments=files,
+                quoted=asdict(event.inbound.quoted) if event.inbound.quoted else None,
+            ),
             trigger=answers,
             channel=event.address.channel,
             room=event.address.room,
@@ -288,21 +294,6 @@ def _row_id(address: Address, message_id: str | None) -> str:
         return new_id("in")
     name = json.dumps([address.channel, address.room, message_id])
     return f"in-{hashlib.sha256(name.encode()).hexdigest()[:24]}"
-
-
-def _content(event: Event, files: list[dict[str, Any]]) -> dict[str, Any]:
-    content: dict[str, Any] = {"text": _readable(event.inbound.text)}
-    if event.user is not None:
-        content["sender_id"] = event.user
-    sender = event.inbound.sender_name or event.inbound.sender
-    if sender:
-        content["sender"] = _readable(sender)
-    if files:
-        content["attachments"] = files
-    quoted = event.inbound.quoted
-    if quoted is not None:
-        content["reply_to"] = {"id": quoted.message_id, "sender": quoted.sender, "text": quoted.text}
-    return content
 
 
 def _problem_of(inbound: object) -> str:

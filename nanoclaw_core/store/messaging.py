@@ -142,6 +142,12 @@ def wirings_of(db: apsw.Connection, room_id: MessagingGroupId) -> list[Wiring]:
     return sorted(found, key=lambda wiring: (-wiring.priority, wiring.created_at, wiring.id))
 
 
+def rooms_of(db: apsw.Connection, group_id: GroupId) -> list[MessagingGroup]:
+    """Return the rooms that an agent group is wired to, oldest first."""
+    wired = "SELECT messaging_group_id FROM wirings WHERE agent_group_id = ?"
+    return rows(db, MessagingGroup, f"messaging_groups WHERE id IN ({wired}) ORDER BY created_at, id", (group_id,))
+
+
 def is_sticky(db: apsw.Connection, wiring_id: WiringId, thread: str | None) -> bool:
     """Say whether an agent was mentioned in a thread (None: the room itself) and stays engaged there."""
     query = "SELECT 1 FROM sticky_threads WHERE wiring_id = ? AND thread = ?"

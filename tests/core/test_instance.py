@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from nanoclaw_cli.first_instance import OPERATOR, initialise
+from nanoclaw_cli.first_instance import OPERATOR, initialise, is_instance
 
 from nanoclaw_core import InvalidArguments, NanoclawError, SettingsError, load_settings
-from nanoclaw_core.instance import Places, create_agent_group, is_instance, open_database
+from nanoclaw_core.instance import Places, create_agent_group, open_database
 from nanoclaw_core.store import agents, messaging
 from nanoclaw_core.store.messaging import EngageMode, MessagingGroup
 from nanoclaw_core.testing.instance import Instance

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-from nanoclaw_cli.first_instance import initialise
+from nanoclaw_cli.first_instance import initialise, is_instance
 from nanoclaw_cli.invocation import Invocation
 from nanoclaw_cli.log_lines import configure_logs
-from nanoclaw_core import Host, is_instance, load_settings
+from nanoclaw_core import Host, load_settings
 
 
 @contextlib.asynccontextmanager

@@ -24,6 +24,11 @@ owners = ["terminal:operator"]    # who may do everything: <channel>:<the platfo
 """
 
 
+def is_instance(home: Path) -> bool:
+    """Say whether a directory is an instance: whether it has settings and a database."""
+    return (home / FILE_NAME).exists() and Places(home=home).database.exists()
+
+
 def initialise(home: Path, *, environment: Mapping[str, str], room: tuple[str, str] = TERMINAL_ROOM) -> list[str]:
     """Make an instance whose first agent answers in one room; what is there already stays.
 

@@ -1,4 +1,7 @@
-"""The content of outbound rows, as the host reads it. Pure; everything is checked, because a sandbox wrote it."""
+"""The content of rows: what the host writes for runners, and how it reads what they write. Pure.
+
+Everything that is read is checked, because a sandbox wrote it.
+"""
 
 from __future__ import annotations
 
@@ -73,6 +76,35 @@ class ActionRequest:
     request_id: str
     arguments: Mapping[str, Any] = field(factory=dict)
     correlation_id: str | None = None
+
+
+_write_json = json.JSONEncoder(ensure_ascii=False).encode  # `dumps` would make one for every message
+
+
+def chat(
+    text: str,
+    *,
+    sender: str = "",
+    sender_id: str | None = None,
+    attachments: Sequence[Mapping[str, Any]] = (),
+    quoted: Mapping[str, Any] | None = None,
+) -> str:
+    """Write the content of an inbound CHAT row; what is empty or None is left out.
+
+    Args:
+        sender: The name that people go by.
+        attachments: `{type, name, path?, url?}` each.
+        quoted: `{message_id, sender, text}` of the message that this one answers.
+    """
+    found: dict[str, Any] = {"text": text, "sender_id": sender_id, "sender": sender, "attachments": list(attachments)}
+    if quoted is not None:
+        found["reply_to"] = {"id": quoted["message_id"], "sender": quoted["sender"], "text": quoted["text"]}
+    return _write_json({key: value for key, value in found.items() if value or key == "text"})
+
+
+def response(request_id: str, answer: Mapping[str, Any]) -> str:
+    """Write the content of the SYSTEM row that answers a request: `{ok, data}` or `{ok, error}`."""
+    return _write_json({"type": "response", "request_id": request_id, **answer})
 
 
 def read_message(kind: str, content: str) -> Message:

@@ -48,9 +48,9 @@ def changes_of(resource: Resource, arguments: Mapping[str, Any]) -> dict[str, An
     return changes
 
 
-def shown(resource: Resource, values: Sequence[Any]) -> dict[str, Any]:
+def shown(columns: Sequence[Column], values: Sequence[Any]) -> dict[str, Any]:
     """Return a row as people and machines see it: JSON decoded, yes and no as such."""
-    pairs = zip(resource.columns, values, strict=True)
+    pairs = zip(columns, values, strict=True)
     return {column.name: _shown(column, value) for column, value in pairs}
 
 

@@ -25,7 +25,7 @@ def select_list(resource: Resource, arguments: Mapping[str, Any]) -> Statement:
     """Return the query of `list`.
 
     Args:
-        arguments: Filters by column name (None finds rows without a value), and `limit`, `offset`, `sort`.
+        arguments: Filters by column name (None finds rows without a value), and `limit`, `offset`, `sort`, `columns`.
 
     Raises:
         InvalidArguments: A limit, an offset or a sort that makes no sense.
@@ -34,8 +34,26 @@ def select_list(resource: Resource, arguments: Mapping[str, Any]) -> Statement:
     where, values = _where(filters)
     limit, offset = _limit(arguments.get("limit")), _offset(arguments.get("offset"))
     order = _order(resource, arguments.get("sort"))
-    sql = f"SELECT {_listed(_names(resource))} FROM {_quoted(resource.table)}{where}{order} LIMIT ? OFFSET ?"
+    sql = f"SELECT {_listed(listed(resource, arguments))} FROM {_quoted(resource.table)}{where}{order} LIMIT ? OFFSET ?"
     return Statement(sql, (*values, limit, offset))
+
+
+def listed(resource: Resource, arguments: Mapping[str, Any]) -> Sequence[str]:
+    """Return the names of the columns that a list shows.
+
+    Raises:
+        InvalidArguments: One is named that there is not.
+    """
+    given = arguments.get("columns")
+    if given is None:
+        return resource.display or _names(resource)
+    named = [name.strip().replace("-", "_") for text in given for name in str(text).split(",")]
+    unknown = [name for name in named if name not in _names(resource) and named != ["all"]]
+    if unknown:
+        raise InvalidArguments(
+            f"{resource.name} have no column {unknown[0]!r}; there are: {', '.join(_names(resource))}"
+        )
+    return _names(resource) if named == ["all"] else list(dict.fromkeys(named))
 
 
 def select_one(resource: Resource, key: Mapping[str, Any]) -> Statement:

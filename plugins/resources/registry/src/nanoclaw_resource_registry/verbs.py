@@ -70,12 +70,14 @@ def verbs_of(resource: Resource) -> Iterator[Verb]:
 def _list(resource: Resource) -> _Made:
     async def run(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> list[dict[str, Any]]:
         statement = statements.select_list(resource, {**arguments, **_limit_of(resource, caller)})
-        return [rows.shown(resource, values) for values in context.database.execute(statement.sql, statement.values)]
+        shown = [statements.column_of(resource, name) for name in statements.listed(resource, arguments)]
+        return [rows.shown(shown, values) for values in context.database.execute(statement.sql, statement.values)]
 
     filters = [_parameter(column) for column in resource.columns if column.kind not in TEXTUAL]
     paging = [
         Parameter(name="limit", kind=int, help=f"at most so many rows, {statements.LIMIT} where nothing is said"),
         Parameter(name="offset", kind=int, help="leave out so many rows first"),
+        Parameter(name="columns", kind=list, help=_columns_help(resource)),
         Parameter(name="sort", help="a column, with - in front for the highest first"),
     ]
     told = f"list {resource.name}; every column is also a filter"
@@ -135,6 +137,11 @@ def _delete(resource: Resource) -> _Made:
     return _Made(parameters=[*_key_parameters(resource), *cascade], run=run, check=check, help=told)
 
 
+def _columns_help(resource: Resource) -> str:
+    usual = f"; {', '.join(resource.display)} where nothing is said" if resource.display else ""
+    return f"which columns, with commas between, or `all`{usual}"
+
+
 def _limit_of(resource: Resource, caller: Caller) -> dict[str, Any]:
     """Return the filter that keeps a limited caller to its own rows: in the query itself, so nothing else is told."""
     if caller.limited_to is None:
@@ -149,7 +156,7 @@ def _row(db: apsw.Connection, resource: Resource, key: Mapping[str, Any], caller
     values = db.execute(statement.sql, statement.values).fetchone()
     if values is None:
         raise NotFound(f"{resource.name}: there is none with {_said(key)}")
-    return rows.shown(resource, values)
+    return rows.shown(resource.columns, values)
 
 
 def _change(db: apsw.Connection, resource: Resource, statement: statements.Statement) -> None:
@@ -179,7 +186,7 @@ def _refusal(text: str) -> str:
 
 def _refuse_referred(db: apsw.Connection, resource: Resource, row: Mapping[str, Any], *, may_cascade: bool) -> None:
     found = references_to(db, resource.table, row)
-    held = [one for one in found if not (one.cascades and may_cascade)]
+    held = [one for one in found if not (one.cascades and (may_cascade or one.table in resource.owns))]
     if not held:
         return
     names = ", ".join(f"{one.count} in {one.table}" for one in held)
