@@ -18,12 +18,13 @@ from pathlib import Path
 import pytest
 from nanoclaw_runtime_docker.engine import EngineFailed, EngineRefused, address_of, explain
 
-from nanoclaw_core import SandboxFailed, SandboxRefused
+from nanoclaw_core import BuildsImages, GroupId, Packages, SandboxFailed, SandboxRefused
 from nanoclaw_core.testing.hosting import until
 from nanoclaw_core.testing.runtime_place import new_place
 from nanoclaw_core.testing.runtime_scenario import connected, longest_pause, patiently
 
 PLUGIN = "nanoclaw_runtime_docker.host"
+GROUP = GroupId("ag-0123456789ab")
 
 
 @pytest.fixture
@@ -45,6 +46,8 @@ def test_warning_26_a_hanging_engine_never_holds_up_the_event_loop(hanging_engin
                 for number in range(10):
                     group.create_task(_refused(runtime.start(place.spec("pass", name=f"one-{number}"))))
                 group.create_task(_refused(runtime.reap()))
+                assert isinstance(runtime, BuildsImages)
+                group.create_task(_refused(runtime.build_for(GROUP, Packages(apt=["jq"]), print)))
             readiness = checking.result()
             assert not readiness.ready
             assert "does not answer" in readiness.detail

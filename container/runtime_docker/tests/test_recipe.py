@@ -69,9 +69,9 @@ def test_the_same_content_makes_the_same_context() -> None:
 
 
 def test_only_build_arguments_that_were_set_are_passed_on() -> None:
-    recipe = recipe_of([], BASE)
-    assert build_arguments(recipe, Settings()) == {"BASE_IMAGE": BASE}
-    assert build_arguments(recipe, Settings(npm_registry="http://npm"))["NPM_CONFIG_REGISTRY"] == "http://npm"
+    own = {"BASE_IMAGE": BASE}
+    assert build_arguments(own, Settings()) == own
+    assert build_arguments(own, Settings(npm_registry="http://npm")) == {**own, "NPM_CONFIG_REGISTRY": "http://npm"}
 
 
 def test_an_installed_distribution_is_packed_into_a_wheel_that_pip_takes(tmp_path: Path) -> None:

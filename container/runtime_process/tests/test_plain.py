@@ -11,16 +11,27 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+from attrs import evolve
 from nanoclaw_runtime_process.plain import LEASH, host_path
 
 from nanoclaw_core import Mount
-from nanoclaw_core.testing.runtime_scenario import writes_on
+from nanoclaw_core.testing.runtime_place import new_place
+from nanoclaw_core.testing.runtime_scenario import run, writes_on
 
 MOUNTS = (
     Mount(source=Path("/home/me/in"), target="/workspace/in"),
     Mount(source=Path("/home/me/inner"), target="/workspace/in/inner"),
 )
 ALIVE = "import time\nwhile True: open({!r}, 'w').close(); time.sleep(0.02)"
+
+
+def test_the_log_says_that_an_image_cannot_be_had_and_the_sandbox_starts_without_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = new_place(tmp_path, "nanoclaw_runtime_process.host", {"bubblewrap": "no-such-bubblewrap"})
+    assert run(place, spec=evolve(place.spec("raise SystemExit(6)"), image="mine:1")).code == 6
+    assert "packages of the agent group are not in the sandbox, processes have no image" in caplog.messages
 
 
 def test_a_path_in_a_mount_becomes_the_path_of_the_host() -> None:

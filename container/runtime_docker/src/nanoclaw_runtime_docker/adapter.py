@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from nanoclaw_core import (
+    GroupId,
     NanoclawError,
+    Packages,
     PluginContext,
     Readiness,
     SandboxFailed,
@@ -21,10 +23,12 @@ from nanoclaw_core import (
     SandboxSpec,
 )
 from nanoclaw_core import Sandbox as SandboxProtocol
-from nanoclaw_runtime_docker.build import BuildStep, Progress, build_image
+from nanoclaw_runtime_docker.build import BuildStep, Progress, agent_order, build_image
 from nanoclaw_runtime_docker.container import INSTANCE_LABEL, User, choose_user, confinement, creation
 from nanoclaw_runtime_docker.ends import EndWatch
 from nanoclaw_runtime_docker.engine import Engine, EngineFailed, EngineRefused
+from nanoclaw_runtime_docker.group_image import GroupImages, find_base, find_image, is_stale
+from nanoclaw_runtime_docker.group_recipe import GroupRecipe, group_of, rebuild_command
 from nanoclaw_runtime_docker.ownership import hand_over
 from nanoclaw_runtime_docker.recipe import REPOSITORY, Recipe, recipe_of
 from nanoclaw_runtime_docker.sandbox import DockerSandbox
@@ -67,6 +71,7 @@ class DockerRuntime:
         self._settings, self._context, self._parts = settings, context, parts
         self._part_variables = {name: value for part in parts for name, value in part.environment.items()}
         self._engine = Engine(settings.docker_host, context.environment, settings.engine_timeout_s)
+        self._group_images = GroupImages(self._engine, settings)
         self._ends = EndWatch(self._engine, context.instance_id)
         self._running: dict[str, DockerSandbox] = {}
         self._names: set[str] = set()  # of what runs and of what is being made; threads look into it
@@ -93,7 +98,7 @@ class DockerRuntime:
         engine = f"{survey.name} {survey.version}"
         if survey.has_image:
             return Readiness(ready=True, isolates=True, detail=f"{engine}, image {image}")
-        remedy = self._image_remedy()
+        remedy = self._image_remedy(image)
         return Readiness(
             ready=False, isolates=True, detail=f"{engine}, {_missing(image, survey.other_tags)}", remedy=remedy
         )
@@ -103,10 +108,11 @@ class DockerRuntime:
         async with self._ending_strays:
             if self._may_have_strays:
                 await self.reap()
-        image = spec.image or await self._image()
+        base = await self._image()
+        image = spec.image or base
         user = await self._inside_user()
         await self._ends.open()
-        container_id = await self._made(spec, partial(self._make, spec=spec, image=image, user=user))
+        container_id = await self._made(spec, partial(self._make, spec=spec, image=image, base=base, user=user))
         sandbox = DockerSandbox(self._engine, container_id, partial(self._forget, container_id, spec.name))
         self._running[container_id] = sandbox
         self._ends.watch(container_id, sandbox.look)
@@ -141,7 +147,20 @@ class DockerRuntime:
         def tell(step: BuildStep) -> None:
             loop.call_soon_threadsafe(progress, step)
 
-        await asyncio.to_thread(build_image, self._engine, recipe, self._settings, tell)
+        order = await asyncio.to_thread(agent_order, recipe, self._settings)
+        await asyncio.to_thread(build_image, self._engine, order, self._settings, tell)
+        return recipe.image
+
+    async def build_for(self, group_id: GroupId, packages: Packages, tell: Callable[[str], None]) -> str:
+        """Make the image of an agent group out of the one that all have, and return its name."""
+        if not packages:
+            raise SandboxRefused(f"{group_id} has no packages; it needs no image but the one that all agents have")
+        name = await self._image()
+        base = await self._engine.call(partial(find_base, name=name))
+        if base is None:
+            raise SandboxRefused(f"image {name} is missing, on which the group's is made. {self._image_remedy(name)}")
+        recipe = GroupRecipe(base=base, instance_id=self._context.instance_id, group_id=group_id, packages=packages)
+        await self._group_images.make(recipe, tell)
         return recipe.image
 
     async def close(self) -> None:
@@ -183,10 +202,14 @@ class DockerRuntime:
             self._recipe = await asyncio.to_thread(recipe_of, self._parts, self._settings.base_image)
         return self._recipe.image
 
-    def _image_remedy(self) -> str:
-        if self._settings.image:
-            return f"Pull or build {self._settings.image}, or remove `image` under [plugins.docker]."
-        return f"Build it: {BUILD}"
+    def _image_remedy(self, image: str) -> str:
+        if image == self._settings.image:
+            return f"Pull or build {image}, or remove `image` under [plugins.docker]."
+        if group := group_of(image):
+            return f"Build it: {rebuild_command(group)}"
+        if image.startswith(f"{REPOSITORY}:"):
+            return f"Build it: {BUILD}"
+        return f"Pull or build {image}, or take it out of the agent group's config."
 
     async def _inside_user(self) -> User:
         if self._user is None:
@@ -195,7 +218,12 @@ class DockerRuntime:
             self._user = choose_user(os.getuid(), os.getgid(), is_rootless=survey.is_rootless, is_podman=is_podman)
         return self._user
 
-    def _make(self, client: APIClient, spec: SandboxSpec, image: str, user: User) -> str:
+    def _make(self, client: APIClient, spec: SandboxSpec, image: str, base: str, user: User) -> str:
+        if (group := group_of(image)) and is_stale(client, image, base):
+            log.warning(
+                "image of an agent group is stale",
+                extra={"session": spec.session_id, "image": image, "base": base, "remedy": rebuild_command(group)},
+            )
         if os.getuid() == 0 and user.user_id != 0:
             hand_over((mount.source for mount in spec.mounts if mount.writable), user.user_id, user.group_id)
         confined = client.create_host_config(**confinement(spec, user, self._settings))
@@ -214,8 +242,9 @@ class DockerRuntime:
         try:
             return str(client.create_container(**arguments)["Id"])
         except ImageNotFound as error:
-            others = _survey(client, arguments["image"]).other_tags
-            raise SandboxRefused(f"{_missing(arguments['image'], others)}. {self._image_remedy()}") from error
+            image = arguments["image"]
+            missing = _missing(image, _survey(client, image).other_tags)
+            raise SandboxRefused(f"{missing}. {self._image_remedy(image)}") from error
         except APIError as error:
             if error.status_code != 409:
                 raise
@@ -256,19 +285,9 @@ def _survey(client: APIClient, image: str) -> Survey:
         name="Podman" if "podman" in str(components[0].get("Name")).lower() else "Docker Engine",
         version=str(version.get("Version", "of unknown version")),
         is_rootless=any("rootless" in option for option in information.get("SecurityOptions") or ()),
-        has_image=bool(image) and _has_image(client, image),
+        has_image=bool(image) and find_image(client, image) is not None,
         other_tags=sorted(tag for tag in tags if tag.startswith(f"{REPOSITORY}:") and tag != image),
     )
-
-
-def _has_image(client: APIClient, image: str) -> bool:
-    from docker.errors import ImageNotFound
-
-    try:
-        client.inspect_image(image)
-    except ImageNotFound:
-        return False
-    return True
 
 
 def _missing(image: str, other_tags: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Building the agent image: the context, the build, and its progress. Blocks; for threads and the command line."""
+"""Building images: the context, the build, and its progress. Blocks; for threads and the command line."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 from nanoclaw_wire import PROTOCOL
 
 from nanoclaw_core import SandboxFailed
 from nanoclaw_runtime_docker.container import PROTOCOL_LABEL
 from nanoclaw_runtime_docker.distributions import Ingredient, Kind, pack_wheel, source_files
 from nanoclaw_runtime_docker.engine import Engine, explain
+from nanoclaw_runtime_docker.group_recipe import GroupRecipe
 from nanoclaw_runtime_docker.recipe import Recipe
 from nanoclaw_runtime_docker.settings import Settings
 
 KEPT_LINES = 20
+SHOWN_CHARACTERS = 100
 _STEP = re.compile(r"step (\d+)/(\d+) ?: (.*)", re.IGNORECASE)
+_NEW_LINE, _COLOUR = re.compile(r"[\r\n]+"), re.compile(r"\x1b\[[0-9;]*m")
+_COMMAND = re.compile(r"\bthe command '.*'", re.IGNORECASE | re.DOTALL)  # the instruction once more, as a shell has it
+_CHATTER = (" ---> ", "Removing intermediate container ")
 
 
 @frozen(kw_only=True)
@@ -41,40 +46,93 @@ class BuildStep:
     is_new: bool
     elapsed_s: float
 
+    def for_people(self) -> str:
+        """Return a line that says how far it is."""
+        return f"[{self.elapsed_s:5.0f} s] {self.number}/{self.count} {self.line[:SHOWN_CHARACTERS]}"
+
+
+@frozen(kw_only=True)
+class BuildOrder:
+    """One image to be built.
+
+    Args:
+        context: A tar file with the Dockerfile and all that it copies.
+    """
+
+    image: str
+    context: bytes
+    arguments: Mapping[str, str]
+    labels: Mapping[str, str]
+
 
 Progress = Callable[[BuildStep], Any]
 
 
-@frozen
+@define
 class _Log:
-    """The build's words as they come."""
+    """The build's words as they come: in pieces, not in lines, and what goes to stderr in colour."""
 
     progress: Progress
     began: float = field(factory=time.monotonic)
+    number: int = 0
+    count: int = 0
+    instruction: str = ""
     kept: deque[str] = field(factory=lambda: deque(maxlen=KEPT_LINES))
+    unfinished: str = ""
 
     def follow(self, stream: Iterator[Mapping[str, Any]], image: str) -> None:
-        number, count, instruction = 0, 0, ""
         for message in stream:
             if "error" in message:
-                raise SandboxFailed(_failure(image, number, count, instruction, [*self.kept, str(message["error"])]))
-            for line in str(message.get("stream") or message.get("status") or "").splitlines():
-                found = _STEP.match(line)
-                if found:
-                    number, count, instruction = int(found[1]), int(found[2]), found[3]
-                    self.kept.clear()
-                elif line.strip():
-                    self.kept.append(line.rstrip())
-                if line.strip():
-                    self._tell(number, count, instruction if found else line.strip(), is_new=bool(found))
+                self._hear("\n")
+                raise SandboxFailed(self._failure(image, str(message["error"])))
+            self._hear(str(message.get("stream") or f"{message.get('status') or ''}\n"))
 
-    def _tell(self, number: int, count: int, line: str, *, is_new: bool) -> None:
+    def _hear(self, piece: str) -> None:
+        *lines, self.unfinished = _NEW_LINE.split(self.unfinished + _COLOUR.sub("", piece))
+        for line in filter(str.strip, lines):
+            self._read(line.rstrip())
+
+    def _read(self, line: str) -> None:
+        if found := _STEP.match(line):
+            self.number, self.count, self.instruction = int(found[1]), int(found[2]), " ".join(found[3].split())
+            self.kept.clear()
+        elif not line.startswith(_CHATTER):
+            self.kept.append(line)
+        shown = self.instruction if found else line.strip()
         elapsed_s = time.monotonic() - self.began
-        self.progress(BuildStep(number=number, count=count, line=line, is_new=is_new, elapsed_s=elapsed_s))
+        step = BuildStep(
+            number=self.number, count=self.count, line=shown, is_new=found is not None, elapsed_s=elapsed_s
+        )
+        self.progress(step)
+
+    def _failure(self, image: str, error: str) -> str:
+        said = "\n".join(f"    {line}" for line in [*self.kept, _COMMAND.sub("the command", error)])
+        step = f"step {self.number}/{self.count} failed ({self.instruction[:SHOWN_CHARACTERS]})"
+        return f"{image} was not built: {step}\n{said}"
 
 
-def build_image(engine: Engine, recipe: Recipe, settings: Settings, progress: Progress) -> None:
-    """Build the recipe's image under its tag; `progress` is called in this thread.
+def agent_order(recipe: Recipe, settings: Settings) -> BuildOrder:
+    """Order the image that all agents have."""
+    return BuildOrder(
+        image=recipe.image,
+        context=context(recipe),
+        arguments=build_arguments({"BASE_IMAGE": recipe.base_image}, settings),
+        labels={"nanoclaw.parts": recipe.tag, PROTOCOL_LABEL: str(PROTOCOL)},
+    )
+
+
+def group_order(recipe: GroupRecipe, settings: Settings) -> BuildOrder:
+    """Order the image of one agent group."""
+    return BuildOrder(
+        image=recipe.image,
+        context=packed(recipe.files),
+        arguments=build_arguments(recipe.arguments, settings),
+        labels=recipe.labels,
+    )
+
+
+def build_image(engine: Engine, order: BuildOrder, settings: Settings, progress: Progress) -> None:
+    """Build an image under its name, which it gets when all is done; `progress` is called in this thread.
 
     Raises:
         SandboxRefused: There is no engine.
@@ -88,17 +146,17 @@ def build_image(engine: Engine, recipe: Recipe, settings: Settings, progress: Pr
     client.hooks["response"].append(lambda answer, **_options: answers.append(answer))
     try:
         stream = client.build(
-            fileobj=io.BytesIO(context(recipe)),
+            fileobj=io.BytesIO(order.context),
             custom_context=True,
-            tag=recipe.image,
-            buildargs=build_arguments(recipe, settings),
-            labels={"nanoclaw.parts": recipe.tag, PROTOCOL_LABEL: str(PROTOCOL)},
+            tag=order.image,
+            buildargs=dict(order.arguments),
+            labels=dict(order.labels),
             network_mode=settings.build_network or None,
             rm=True,
             forcerm=True,
             decode=True,
         )
-        _Log(progress).follow(stream, recipe.image)
+        _Log(progress).follow(stream, order.image)
     except SandboxFailed:
         raise
     except Exception as error:  # the SDK lets errors of three libraries through; each is told in our words
@@ -109,16 +167,16 @@ def build_image(engine: Engine, recipe: Recipe, settings: Settings, progress: Pr
         client.close()
 
 
-def build_arguments(recipe: Recipe, settings: Settings) -> dict[str, str]:
-    """Return the build arguments that somebody set."""
-    arguments = {
-        "BASE_IMAGE": recipe.base_image,
+def build_arguments(arguments: Mapping[str, str], settings: Settings) -> Mapping[str, str]:
+    """Return a build's own arguments and those of the settings, as far as somebody set them."""
+    chosen = {
+        **arguments,
         "PIP_INDEX_URL": settings.pip_index_url,
         "PIP_EXTRA_INDEX_URL": settings.pip_extra_index_url,
         "PIP_TRUSTED_HOST": settings.pip_trusted_host,
         "NPM_CONFIG_REGISTRY": settings.npm_registry,
     }
-    return {name: value for name, value in arguments.items() if value}
+    return {name: value for name, value in chosen.items() if value}
 
 
 def context(recipe: Recipe) -> bytes:
@@ -138,6 +196,15 @@ def context(recipe: Recipe) -> bytes:
     return content.getvalue()
 
 
+def packed(files: Mapping[str, bytes]) -> bytes:
+    """Return a build context of a few small files."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for name, data in files.items():
+            _add(tar, name, data)
+    return content.getvalue()
+
+
 def _add_ingredient(tar: tarfile.TarFile, one: Ingredient) -> None:
     if one.kind is Kind.PURE:
         _add(tar, f"wheels/{one.wheel_name}", pack_wheel(one.name))
@@ -154,8 +221,3 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 def _lines(lines: Any) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
-
-
-def _failure(image: str, number: int, count: int, instruction: str, said: list[str]) -> str:
-    last = "\n".join(f"    {line}" for line in said if line)
-    return f"{image} was not built: step {number}/{count} failed ({instruction})\n{last}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ import click
 
 if TYPE_CHECKING:
     from nanoclaw_runtime_docker.build import BuildStep
+    from nanoclaw_runtime_docker.engine import Engine
+    from nanoclaw_runtime_docker.group_image import GroupImage
     from nanoclaw_runtime_docker.recipe import Recipe
     from nanoclaw_runtime_docker.settings import Settings
 
@@ -25,13 +28,13 @@ def image() -> None:
 @click.pass_obj
 def build(invocation: Any, base_image: str | None) -> int:
     """Build the image for the plugins that are installed now, telling of every step."""
-    from nanoclaw_runtime_docker.build import build_image
+    from nanoclaw_runtime_docker.build import agent_order, build_image
     from nanoclaw_runtime_docker.engine import Engine
 
     settings, recipe = _wanted(invocation, base_image)
     engine = Engine(settings.docker_host, invocation.environment, settings.engine_timeout_s)
     try:
-        build_image(engine, recipe, settings, partial(_show, as_json=invocation.as_json))
+        build_image(engine, agent_order(recipe, settings), settings, partial(_show, as_json=invocation.as_json))
     finally:
         engine.close()
     _print(invocation.as_json, {"image": recipe.image}, f"built {recipe.image}")
@@ -47,15 +50,18 @@ def show(invocation: Any) -> int:
     settings, recipe = _wanted(invocation, None)
     needed = settings.image or recipe.image
     engine = Engine(settings.docker_host, invocation.environment, settings.engine_timeout_s)
-    found, trouble = [], ""
+    found: list[str] = []
+    groups: list[GroupImage] = []
+    trouble = ""
     try:
-        found = sorted(_tags(engine))
+        found, groups = _look(engine, needed)
     except Exception as error:  # the SDK lets errors of three libraries through; each is told in our words
         known = error if isinstance(error, EngineRefused | EngineFailed) else explain(error, engine.address)
         trouble = str(known)
     finally:
         engine.close()
-    _print(invocation.as_json, _facts(needed, recipe, found, trouble), _sentences(needed, recipe, found, trouble))
+    facts = _facts(needed, recipe, found, groups, trouble)
+    _print(invocation.as_json, facts, _sentences(facts))
     return 0 if needed in found else 1
 
 
@@ -71,19 +77,29 @@ def _wanted(invocation: Any, base_image: str | None) -> tuple[Settings, Recipe]:
     )
 
 
-def _tags(engine: Any) -> list[str]:
+def _look(engine: Engine, needed: str) -> tuple[list[str], list[GroupImage]]:
+    """Return the names of all images of the engine, and those made for agent groups."""
     from nanoclaw_runtime_docker.engine import LOOK_S
+    from nanoclaw_runtime_docker.group_image import group_images
 
-    return [tag for found in engine.client(LOOK_S).images() for tag in found.get("RepoTags") or ()]
+    client = engine.client(LOOK_S)
+    tags = [tag for found in client.images() for tag in found.get("RepoTags") or ()]
+    return sorted(tags), list(group_images(client, needed))
 
 
-def _facts(needed: str, recipe: Recipe, found: list[str], trouble: str) -> dict[str, Any]:
+def _facts(
+    needed: str, recipe: Recipe, found: Sequence[str], groups: Sequence[GroupImage], trouble: str
+) -> dict[str, Any]:
     from nanoclaw_runtime_docker.recipe import REPOSITORY
 
     return {
         "needed": needed,
         "is_there": needed in found,
         "stale": [tag for tag in found if tag.startswith(f"{REPOSITORY}:") and tag != needed],
+        "groups": [
+            {"image": one.name, "group": one.group, "is_stale": one.is_stale, "is_newest": one.is_newest}
+            for one in groups
+        ],
         "base_image": recipe.base_image,
         "python": [one.requirement for one in recipe.ingredients] + list(recipe.pip),
         "apt": list(recipe.apt),
@@ -92,24 +108,33 @@ def _facts(needed: str, recipe: Recipe, found: list[str], trouble: str) -> dict[
     }
 
 
-def _sentences(needed: str, recipe: Recipe, found: list[str], trouble: str) -> str:
-    facts = _facts(needed, recipe, found, trouble)
-    lines = [f"needed  {needed} ({'there' if facts['is_there'] else 'missing: ncl image build'})"]
+def _sentences(facts: Mapping[str, Any]) -> str:
+    lines = [f"needed  {facts['needed']} ({'there' if facts['is_there'] else 'missing: ncl image build'})"]
     lines += [f"stale   {tag}" for tag in facts["stale"]]
-    lines += [f"base    {recipe.base_image}"]
+    lines += [f"group   {one['image']}{_state(one)}" for one in facts["groups"]]
+    lines += [f"base    {facts['base_image']}"]
     lines += [f"{kind:<7} {name}" for kind in ("python", "apt", "npm") for name in facts[kind]]
-    return "\n".join([*lines, *([f"engine  {trouble}"] if trouble else [])])
+    return "\n".join([*lines, *([f"engine  {facts['trouble']}"] if facts["trouble"] else [])])
+
+
+def _state(group_image: Mapping[str, Any]) -> str:
+    from nanoclaw_runtime_docker.group_recipe import rebuild_command
+
+    if not group_image["is_newest"]:
+        return " (the group has a newer one)"
+    if group_image["is_stale"]:
+        return f" (stale: {rebuild_command(group_image['group'])})"
+    return ""
 
 
 def _show(step: BuildStep, *, as_json: bool) -> None:
     """Show a step: to people each instruction with its time, to a terminal also the line that was said last."""
     if as_json:
         return
-    where = f"[{step.elapsed_s:5.0f} s] {step.number}/{step.count}"
     if sys.stderr.isatty():
-        click.echo(f"\r\x1b[K{where} {step.line[:100]}", nl=step.is_new, err=True)
+        click.echo(f"\r\x1b[K{step.for_people()}", nl=step.is_new, err=True)
     elif step.is_new:
-        click.echo(f"{where} {step.line}", err=True)
+        click.echo(step.for_people(), err=True)
 
 
 def _print(as_json: bool, data: Any, text: str) -> None:

@@ -100,6 +100,11 @@ class ProcessRuntime:
             if trouble is not None and spec.runs_tools and not self._settings.allow_unsandboxed:
                 raise SandboxRefused(f"nothing can isolate the agent: {trouble}. {_remedy(trouble)}")
             _check_mounts(spec)
+            if spec.image:
+                log.warning(
+                    "packages of the agent group are not in the sandbox, processes have no image",
+                    extra={"session": spec.session_id, "image": spec.image},
+                )
             sandbox = await (self._start_confined(spec) if trouble is None else self._start_plain(spec))
             self._running[spec.name] = sandbox
             self._registry.record(spec.name, sandbox.pid)
