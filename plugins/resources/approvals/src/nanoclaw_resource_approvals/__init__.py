@@ -1,0 +1,1 @@
+"""What agents asked for and a human decides: listing, answering, carrying out once, expiring."""
