@@ -157,9 +157,8 @@ def test_what_is_approved_is_done_as_the_agent_that_asked_and_the_agent_hears_of
             assert arguments == {"how": "loud", "group": here.agent.agent_group_id}
             assert (caller.operator, caller.session_id) == (False, here.agent.session_id)
             assert caller.agent_group_id == caller.limited_to == here.agent.agent_group_id
-            assert here.notes() == [
-                f'Your request `bells ring` ({approval_id}) was approved and done: {{"rung": "loud"}}'
-            ]
+            (note,) = here.notes()
+            assert note == f'Your request `bells ring` ({approval_id}) was approved and done: {{"rung": "loud"}}'
             await until(lambda: here.is_read(note))  # it was woken for it
 
     asyncio.run(scenario())
