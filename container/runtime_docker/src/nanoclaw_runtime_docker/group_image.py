@@ -113,32 +113,32 @@ def group_images(client: APIClient, base: str) -> Sequence[GroupImage]:
     Args:
         base: The name of the image that all agents have.
     """
-    found = sorted(client.images(filters={"label": MADE_FOR_LABEL}), key=lambda image: image["Created"])
     beneath = (find_image(client, base) or {}).get("Id")
+    found = _oldest_first(client, MADE_FOR_LABEL)
     newest = {image["Labels"][MADE_FOR_LABEL]: image["Id"] for image in found}
-    return sorted(
-        (
-            GroupImage(
-                name=tag,
-                group=image["Labels"][MADE_FOR_LABEL],
-                is_stale=image["Labels"].get(MADE_ON_LABEL) != beneath,
-                is_newest=newest[image["Labels"][MADE_FOR_LABEL]] == image["Id"],
-            )
-            for image in found
-            for tag in image.get("RepoTags") or ()
-            if group_of(tag)
-        ),
-        key=lambda image: image.name,
-    )
+
+    def described(name: str, image: Mapping[str, Any]) -> GroupImage:
+        group = image["Labels"][MADE_FOR_LABEL]
+        made_on = image["Labels"].get(MADE_ON_LABEL)
+        return GroupImage(name=name, group=group, is_stale=made_on != beneath, is_newest=newest[group] == image["Id"])
+
+    named = {tag: image for image in found for tag in image.get("RepoTags") or () if group_of(tag)}
+    return [described(name, image) for name, image in sorted(named.items())]
 
 
 def remove_older(client: APIClient, recipe: GroupRecipe) -> None:
     """Remove a group's images but the last two; what a container uses the engine keeps."""
     from docker.errors import APIError
 
-    wanted = [f"{MADE_BY_LABEL}={recipe.instance_id}", f"{MADE_FOR_LABEL}={recipe.group_id}"]
-    found = sorted(client.images(filters={"label": wanted}), key=lambda image: image["Created"])
-    for image in found[:-KEPT_IMAGES]:
+    made = (f"{MADE_BY_LABEL}={recipe.instance_id}", f"{MADE_FOR_LABEL}={recipe.group_id}")
+    for image in _oldest_first(client, *made)[:-KEPT_IMAGES]:
         if recipe.image not in (image.get("RepoTags") or ()):
             with contextlib.suppress(APIError):
                 client.remove_image(image["Id"])
+
+
+def _oldest_first(client: APIClient, *labels: str) -> Sequence[Mapping[str, Any]]:
+    def made_at(image: Mapping[str, Any]) -> str:  # the list itself knows seconds only
+        return str((find_image(client, image["Id"]) or {}).get("Created", "")).rstrip("Z")
+
+    return sorted(client.images(filters={"label": list(labels)}), key=made_at)
