@@ -7,10 +7,11 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from nanoclaw_cli.invocation import Invocation
+from nanoclaw_client.errors import TransportError
 
 from nanoclaw_channel_terminal.connection import Connection
 from nanoclaw_channel_terminal.showing import Waiting
-from nanoclaw_core import AlreadyRunning, TransportError
+from nanoclaw_core import AlreadyRunning
 
 ATTACH_S = 10.0  # from a started host to its terminal; a slow machine under load needs a second
 LOOK_S = 0.02

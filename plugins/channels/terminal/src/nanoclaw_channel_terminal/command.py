@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 from nanoclaw_cli.invocation import Invocation
+from nanoclaw_client.errors import TransportError
 
-from nanoclaw_core import InvalidArguments, TransportError
+from nanoclaw_core import InvalidArguments
 
 if TYPE_CHECKING:
     from nanoclaw_channel_terminal.once import Question
