@@ -1,0 +1,269 @@
+"""What an agent's `ncl` reaches: the cases of reference §10.4, decided on verbs of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nanoclaw_wire.frames import Answer, Code, Request
+
+from nanoclaw_core import Access, Caller, GroupId, NotFound, Parameter, PluginContext, SessionId, Verb
+from nanoclaw_core.dispatch import Dispatch, full_name
+from nanoclaw_core.guard import Guard
+from nanoclaw_core.plugins import Offer, Plugins
+from nanoclaw_core.scope import Scope, is_visible, names_scope
+from nanoclaw_core.verbs import core_verbs
+
+OWN, FOREIGN = GroupId("ag-own"), GroupId("ag-foreign")
+AGENT = Caller(session_id=SessionId("ses-own"), agent_group_id=OWN)
+OPERATOR = Caller(operator=True)
+
+
+async def echo(arguments: Mapping[str, Any], caller: Caller, _context: PluginContext) -> Any:
+    return {"arguments": dict(arguments), "limited_to": caller.limited_to}
+
+
+async def own_session(arguments: Mapping[str, Any], caller: Caller, _context: PluginContext) -> Any:
+    if caller.limited_to in (None, OWN) and arguments["id"] == "ses-own":
+        return {"id": "ses-own"}
+    raise NotFound(f"there is no session {arguments['id']!r}")
+
+
+def verb(resource: str, name: str, *parameters: str, **more: Any) -> Verb:
+    made = [Parameter(name=one, is_positional=one == "id", is_required=one == "id") for one in parameters]
+    return Verb(**({"resource": resource, "name": name, "access": Access.OPEN, "run": echo, "parameters": made} | more))
+
+
+VERBS = (
+    verb("groups", "get", "id", scope_parameter="id"),
+    verb("groups", "config update", "id", "cli_scope", "model", scope_parameter="id"),
+    verb("sessions", "list", "agent_group_id", scope_parameter="agent_group_id", limits_itself=True),
+    verb("sessions", "get", "id", scope_parameter="agent_group_id", limits_itself=True, run=own_session),
+    verb("destinations", "list", "agent_group_id", scope_parameter="agent_group_id"),
+    verb("members", "list", "group", scope_parameter="group"),
+    verb("wirings", "list", "agent_group_id"),
+    verb("things", "list", "scope", scope_parameter="agent_group_id"),  # its parameter does not exist: no scope at all
+    verb("secrets", "show", "id", access=Access.DENY, scope_parameter="id"),
+)
+
+
+def ask(scope: Scope, *words: str, caller: Caller = AGENT, **options: Any) -> Answer:
+    def scope_of(group_id: GroupId) -> Scope:
+        assert group_id == OWN
+        return scope
+
+    context = PluginContext(
+        plugin="acme",
+        instance_id="0" * 12,
+        home=Path("/nowhere"),
+        data_dir=Path("/nowhere"),
+        run_dir=Path("/nowhere"),
+        environment={},
+        database=apsw.Connection(":memory:"),
+    )
+    offers = {full_name(one): Offer(one, "acme") for one in VERBS}
+    own = core_verbs(status=dict, plugins=list, verbs=lambda: [offer.item for offer in offers.values()])
+    offers |= {full_name(one): Offer(one, "core") for one in own}
+    dispatch = Dispatch(
+        offers=offers,
+        guard=Guard(db=context.database, plugins=Plugins()),
+        scope_of=scope_of,
+        context_of=lambda _plugin: context,
+    )
+    return asyncio.run(dispatch.answer(Request(id="1", words=list(words), options=options), caller))
+
+
+def arguments(answer: Answer) -> Any:
+    assert answer.ok, answer
+    return answer.data["arguments"]
+
+
+def forbidden(answer: Answer) -> str:
+    assert answer.code is Code.FORBIDDEN, answer
+    return answer.message or ""
+
+
+@pytest.mark.parametrize("words", [["help"], ["groups", "get"], ["no", "such", "verb"], []])
+def test_case_01_an_agent_whose_ncl_is_disabled_gets_nothing_whatever_it_asks(words: list[str]) -> None:
+    assert "disabled" in forbidden(ask(Scope.DISABLED, *words))
+
+
+def test_case_02_its_own_group_is_filled_in() -> None:
+    assert arguments(ask(Scope.GROUP, "groups", "get")) == {"id": OWN}
+
+
+@pytest.mark.parametrize("how", ["positional", "option"])
+def test_case_03_another_group_is_refused(how: str) -> None:
+    asked = ask(Scope.GROUP, "groups", "get", FOREIGN) if how == "positional" else None
+    assert "scoped to its own group" in forbidden(asked or ask(Scope.GROUP, "groups", "get", id=FOREIGN))
+
+
+def test_another_group_is_refused_in_the_same_words_whether_it_exists_or_not() -> None:
+    known, unknown = (forbidden(ask(Scope.GROUP, "groups", "get", name)) for name in (FOREIGN, "ag-none"))
+    assert known.replace(FOREIGN, "ag-none") == unknown
+
+
+@pytest.mark.parametrize("value", [None, True, 7, "", [], [OWN], {"id": OWN}, f"{OWN} ", OWN.upper()])
+def test_what_is_almost_its_own_group_is_not(value: object) -> None:
+    assert ask(Scope.GROUP, "groups", "get", id=value).code in (Code.FORBIDDEN, Code.INVALID_ARGS)
+
+
+def test_case_04_its_own_group_may_be_named() -> None:
+    assert arguments(ask(Scope.GROUP, "groups", "get", OWN)) == {"id": OWN}
+
+
+@pytest.mark.parametrize(
+    "key", ["cli_scope", "cli-scope", "CLI-Scope", "cli_Scope", "-cli-scope", "_cli_scope ", " cli-scope"]
+)
+def test_case_05_06_cli_scope_is_refused_in_every_spelling(key: str) -> None:
+    code = ask(Scope.GROUP, "groups", "config", "update", **{key: "global"}).code
+    assert code is (Code.INVALID_ARGS if key == "_cli_scope " else Code.FORBIDDEN)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '{"cli_scope": "global"}',
+        '[{"a": {"cli-scope": 1}}]',
+        '"{\\"cli_scope\\": 1}"',
+        ' {"CLI_SCOPE": 1}',
+        "[" * 100_000,
+    ],
+)
+def test_cli_scope_is_refused_inside_json_too(value: str) -> None:
+    forbidden(ask(Scope.GROUP, "groups", "config", "update", model=value))
+
+
+def test_cli_scope_is_refused_inside_what_is_structured_already() -> None:
+    forbidden(ask(Scope.GROUP, "groups", "config", "update", model=[{"cli-scope": "global"}]))
+
+
+def test_a_text_that_only_speaks_of_it_is_no_key() -> None:
+    assert arguments(ask(Scope.GROUP, "groups", "config", "update", model="cli_scope"))["model"] == "cli_scope"
+
+
+def test_case_07_12_28_what_declares_no_scope_is_refused_by_name() -> None:
+    assert forbidden(ask(Scope.GROUP, "wirings", "list")).startswith("wirings ")
+    assert forbidden(ask(Scope.GROUP, "things", "list")).startswith("things ")
+
+
+def test_case_08_help_is_there_and_tells_of_what_can_be_asked() -> None:
+    told = {one["command"] for one in ask(Scope.GROUP, "help").data}
+    assert told == {
+        "help",
+        "groups get",
+        "groups config update",
+        "sessions list",
+        "sessions get",
+        "destinations list",
+        "members list",
+    }
+
+
+def test_help_says_what_is_filled_in() -> None:
+    (told,) = ask(Scope.GROUP, "help", "members").data
+    assert told["parameters"][0]["is_filled_in"]
+    told, _ = ask(Scope.GROUP, "help", "groups").data
+    first = told["parameters"][0]
+    assert (first["name"], first["is_filled_in"], first["is_required"]) == ("id", True, False)
+
+
+def test_status_is_not_for_an_agent_of_group_scope() -> None:
+    forbidden(ask(Scope.GROUP, "status"))
+
+
+def test_case_09_10_11_the_group_is_filled_in_under_the_name_that_the_verb_gives_it() -> None:
+    assert arguments(ask(Scope.GROUP, "sessions", "list")) == {"agent_group_id": OWN}
+    assert arguments(ask(Scope.GROUP, "destinations", "list")) == {"agent_group_id": OWN}
+    assert arguments(ask(Scope.GROUP, "members", "list")) == {"group": OWN}
+
+
+@pytest.mark.parametrize("spelling", ["agent_group_id", "agent-group-id"])
+def test_case_13_14_another_group_is_refused_under_every_name(spelling: str) -> None:
+    forbidden(ask(Scope.GROUP, "sessions", "list", **{spelling: FOREIGN}))
+    forbidden(ask(Scope.GROUP, "members", "list", group=FOREIGN))
+
+
+@pytest.mark.parametrize("order", [("agent_group_id", "agent-group-id"), ("agent-group-id", "agent_group_id")])
+def test_warning_49_two_spellings_at_once_target_nobody(order: tuple[str, str]) -> None:
+    for first, second in ((OWN, FOREIGN), (FOREIGN, OWN), (OWN, OWN)):
+        answer = ask(Scope.GROUP, "sessions", "list", **{order[0]: first, order[1]: second})
+        assert answer.code in (Code.FORBIDDEN, Code.INVALID_ARGS)
+
+
+def test_case_15_16_17_an_agent_of_global_scope_names_whom_it_means() -> None:
+    assert arguments(ask(Scope.GLOBAL, "groups", "get", FOREIGN)) == {"id": FOREIGN}
+    assert arguments(ask(Scope.GLOBAL, "wirings", "list")) == {}
+    assert ask(Scope.GLOBAL, "groups", "get").code is Code.INVALID_ARGS
+    assert (
+        arguments(ask(Scope.GLOBAL, "groups", "config", "update", FOREIGN, cli_scope="group"))["cli_scope"] == "group"
+    )
+
+
+@pytest.mark.parametrize("scope", [Scope.GROUP, Scope.GLOBAL])
+def test_what_is_for_the_operator_alone_is_for_no_agent(scope: Scope) -> None:
+    forbidden(ask(scope, "secrets", "show", OWN))
+    assert "secrets show" not in {one["command"] for one in ask(scope, "help").data}
+
+
+def test_case_19_the_operator_is_not_asked_for_a_scope() -> None:
+    assert arguments(ask(Scope.DISABLED, "groups", "get", FOREIGN, caller=OPERATOR)) == {"id": FOREIGN}
+
+
+@pytest.mark.parametrize(("scope", "limit"), [(Scope.GROUP, OWN), (Scope.GLOBAL, None)])
+def test_case_20_23_a_verb_that_limits_itself_is_told_to_what(scope: Scope, limit: GroupId | None) -> None:
+    assert ask(scope, "sessions", "list").data["limited_to"] == limit
+
+
+def test_case_25_26_27_a_foreign_session_and_one_that_is_not_there_look_alike() -> None:
+    assert ask(Scope.GROUP, "sessions", "get", "ses-own").data == {"id": "ses-own"}
+    foreign, unknown = (ask(Scope.GROUP, "sessions", "get", name) for name in ("ses-foreign", "ses-none"))
+    assert foreign.code is unknown.code is Code.NOT_FOUND
+    assert (foreign.message or "").replace("foreign", "none") == unknown.message
+
+
+def test_warning_56_a_flag_in_the_place_of_an_id_is_answered() -> None:
+    assert ask(Scope.GROUP, "sessions", "get", id=True).code is Code.INVALID_ARGS
+
+
+SPELLINGS = st.sampled_from(["cli_scope", "cli-scope", "CLI_SCOPE", "Cli-Scope", "--cli-scope"])
+
+
+@given(
+    st.recursive(
+        SPELLINGS.map(lambda key: {key: 1}),
+        lambda inner: (
+            st.lists(inner, min_size=1, max_size=2)
+            | st.dictionaries(st.text(max_size=3), inner, min_size=1, max_size=2)
+            | inner.map(json.dumps)
+        ),
+    )
+)
+def test_however_deep_it_is_wrapped_it_is_found(value: Any) -> None:
+    assert names_scope(value)
+
+
+@given(
+    st.recursive(
+        st.none() | st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+def test_what_does_not_name_it_is_left_alone(value: Any) -> None:
+    if "scope" not in json.dumps(value).casefold():
+        assert not names_scope(value)
+
+
+def test_invariant_08_without_a_scope_a_verb_is_invisible() -> None:
+    limited = Caller(session_id=SessionId("ses-own"), agent_group_id=OWN, limited_to=OWN)
+    assert [full_name(one) for one in VERBS if not is_visible(one, limited)] == [
+        "wirings list",
+        "things list",
+        "secrets show",
+    ]
