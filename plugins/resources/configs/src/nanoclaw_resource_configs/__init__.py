@@ -1,0 +1,1 @@
+"""How an agent group's sandboxes are made, as verbs of `ncl`."""

@@ -1,0 +1,91 @@
+"""A running host with agent groups and their configs, whom a test asks as the operator and as an agent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import nanoclaw_resource_configs.host as configs
+import nanoclaw_resource_groups.host as groups
+import nanoclaw_resource_registry.host as registry
+from attrs import frozen
+from nanoclaw_wire import clock
+from nanoclaw_wire.frames import Request
+from registry_host import Client, client
+
+from nanoclaw_core import Access, Caller, Parameter, PluginContext, Verb, hookimpl
+from nanoclaw_core.store import agents
+from nanoclaw_core.store.sessions import Session
+from nanoclaw_core.testing.hosting import Running, running_host
+from nanoclaw_core.testing.instance import Instance
+from nanoclaw_core.testing.scripted import ScriptedRuntime
+
+PLUGINS = {"registry": registry, "groups": groups, "configs": configs}
+
+
+class Human:
+    """A plugin with the verb `approve`: says yes to what is held, and has it done."""
+
+    @hookimpl
+    def nanoclaw_verbs(self) -> Iterable[Verb]:
+        word = Parameter(name="id", is_positional=True, is_required=True)
+        yield Verb(resource="", name="approve", access=Access.DENY, run=self._approve, parameters=(word,))
+
+    async def _approve(self, arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> Any:
+        approve = "UPDATE approvals SET status = 'approved', decided_at = ? WHERE id = ? AND status = 'pending'"
+        context.database.execute(approve, (clock.now_text(), arguments["id"]))
+        return (await context.operations.carry_out(arguments["id"])).as_json_object()
+
+
+@frozen(kw_only=True)
+class Hosted:
+    """A host at work, and its operator."""
+
+    running: Running
+    instance: Instance
+    ncl: Client
+
+    @property
+    def runtime(self) -> ScriptedRuntime:
+        return self.running.runtime
+
+    async def session(self, room: str = "room", folder: str = "agent") -> Session:
+        """Start a conversation in a room, so that its sandbox runs, and return its session."""
+        self.instance.wire(room=room, folder=folder)
+        known, delivered = {one.id for one in self.instance.sessions()}, len(self.running.channel.delivered)
+        await self.running.channel.say("hello", room=room)
+        await self.running.channel.texts(delivered + 1)
+        (made,) = [one for one in self.instance.sessions() if one.id not in known]
+        return made
+
+    async def as_agent(self, session: Session, *words: str, **options: Any) -> dict[str, Any]:
+        """Ask as the agent of a session, and return the answer's frame."""
+        caller = Caller(session_id=session.id, agent_group_id=session.agent_group_id)
+        request = Request(id="1", words=list(words), options=options)
+        return (await self.running.host.machine.dispatch.answer(request, caller)).as_json_object()
+
+    async def approved(self, session: Session, *words: str, **options: Any) -> dict[str, Any]:
+        """Ask as an agent for what a human must approve, approve it, and return the frame of what came of it."""
+        held = await self.as_agent(session, *words, **options)
+        assert not held["ok"], held
+        assert held["error"]["code"] == "approval-pending", held
+        answer: dict[str, Any] = await self.ncl.data("approve", held["error"]["message"].rpartition(" ")[2])
+        return answer
+
+    def scope(self, group_id: str, scope: str) -> None:
+        """Say what an agent's ncl reaches."""
+        self.instance.db.execute(
+            "UPDATE container_configs SET cli_scope = ? WHERE agent_group_id = ?", (scope, group_id)
+        )
+
+    def config(self, group_id: str) -> agents.ContainerConfig:
+        """Return a config as it is stored."""
+        return agents.config_of(self.instance.db, agents.GroupId(group_id))
+
+
+@asynccontextmanager
+async def hosted(instance: Instance, *, runtime: ScriptedRuntime | None = None) -> AsyncIterator[Hosted]:
+    """Run a host with the plugins, and connect to it."""
+    async with running_host(instance, runtime=runtime, human=Human(), **PLUGINS) as running, client(instance) as ncl:
+        yield Hosted(running=running, instance=instance, ncl=ncl)

@@ -1,0 +1,1 @@
+"""Agent groups, as a noun of `ncl`."""
