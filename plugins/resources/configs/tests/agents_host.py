@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,9 +18,9 @@ from registry_host import Client, client
 from nanoclaw_core import Access, Caller, Parameter, PluginContext, Verb, hookimpl
 from nanoclaw_core.store import agents
 from nanoclaw_core.store.sessions import Session
-from nanoclaw_core.testing.hosting import Running, running_host
+from nanoclaw_core.testing.hosting import Running, running_host, until
 from nanoclaw_core.testing.instance import Instance
-from nanoclaw_core.testing.scripted import ScriptedRuntime
+from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
 
 PLUGINS = {"registry": registry, "groups": groups, "configs": configs}
 
@@ -38,6 +39,28 @@ class Human:
         return (await context.operations.carry_out(arguments["id"])).as_json_object()
 
 
+class Listening:
+    """A script for sandboxes: answers people like `echo`, and keeps what each sandbox read, notes included."""
+
+    def __init__(self) -> None:
+        self.lives: list[tuple[str, list[str]]] = []
+
+    async def __call__(self, runner: FakeRunner) -> int:
+        read: list[str] = []
+        self.lives.append((runner.spec.session_id, read))
+        while True:
+            messages = await runner.take()
+            texts = [json.loads(message.content)["text"] for message in messages if message.trigger]
+            read.extend(texts)
+            people = [message for message in messages if message.channel is not None]
+            if people:
+                runner.answer(messages, f"echo: {' | '.join(texts)}")
+
+    async def heard(self, session_id: str, *texts: str) -> None:
+        """Wait until a session's newest sandbox has read exactly these texts."""
+        await until(lambda: [read for one, read in self.lives if one == session_id][-1:] == [list(texts)])
+
+
 @frozen(kw_only=True)
 class Hosted:
     """A host at work, and its operator."""
@@ -49,6 +72,11 @@ class Hosted:
     @property
     def runtime(self) -> ScriptedRuntime:
         return self.running.runtime
+
+    @property
+    def listening(self) -> Listening:
+        assert isinstance(self.runtime.script, Listening)
+        return self.runtime.script
 
     async def session(self, room: str = "room", folder: str = "agent") -> Session:
         """Start a conversation in a room, so that its sandbox runs, and return its session."""
@@ -86,6 +114,7 @@ class Hosted:
 
 @asynccontextmanager
 async def hosted(instance: Instance, *, runtime: ScriptedRuntime | None = None) -> AsyncIterator[Hosted]:
-    """Run a host with the plugins, and connect to it."""
+    """Run a host with the plugins, and connect to it; its sandboxes are `Listening`, unless a runtime is given."""
+    runtime = runtime or ScriptedRuntime(Listening())
     async with running_host(instance, runtime=runtime, human=Human(), **PLUGINS) as running, client(instance) as ncl:
         yield Hosted(running=running, instance=instance, ncl=ncl)

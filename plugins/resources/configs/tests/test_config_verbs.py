@@ -1,0 +1,469 @@
+"""`ncl groups config` on a running host: what each verb changes, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from agents_host import Hosted, hosted
+from attrs import evolve
+from nanoclaw_wire.config import read_config
+
+from nanoclaw_core.settings import AllowedMount
+from nanoclaw_core.testing.instance import Instance
+
+Scenario = Callable[[Hosted, str], Awaitable[None]]
+
+
+@pytest.fixture
+def run(nanoclaw_instance: Instance) -> Callable[[Scenario], None]:
+    group = nanoclaw_instance.group()
+
+    def whole(scenario: Scenario) -> None:
+        async def work() -> None:
+            async with hosted(nanoclaw_instance) as host:
+                await scenario(host, group.id)
+
+        asyncio.run(work())
+
+    return whole
+
+
+async def refused(host: Hosted, group_id: str, verb: str, **options: Any) -> str:
+    """Ask for a change that must be refused and leave the config as it was; return the reason."""
+    before = host.config(group_id)
+    code, message = await host.ncl.refusal("groups", "config", verb, group_id, **options)
+    assert code == "invalid-args", message
+    assert host.config(group_id) == before
+    return message
+
+
+def test_a_config_shows_its_columns_decoded_and_who_decides_the_rest(run) -> None:
+    async def scenario(host: Hosted, group_id: str) -> None:
+        await host.ncl.data("groups", "config", "update", group_id, model="opus", cpus=1.5)
+        got = await host.ncl.data("groups", "config", "get", group_id)
+        assert (got["model"], got["skills"], got["mcp_servers"], got["limits"]) == ("opus", "all", {}, {"cpus": 1.5})
+        assert got["left_to"]["provider"] == "the session, else `provider` in nanoclaw.toml"
+        assert "model" not in got["left_to"]
+        assert {"memory_mb", "pids"} <= set(got["left_to"])
+        assert "cpus" not in got["left_to"]
+
+    run(scenario)
+
+
+def test_an_id_that_is_no_groups_is_told_in_the_same_words_by_every_verb(run) -> None:
+    async def scenario(host: Hosted, _group_id: str) -> None:
+        wanted = [("get", {}), ("update", {"model": "m"}), ("add-mcp-server", {"name": "a", "command": "b"})]
+        wanted += [("add-package", {"apt": "jq"}), ("set-skills", {"skills": "all"}), ("remove-mount", {"name": "x"})]
+        for verb, options in wanted:
+            answer = await host.ncl.refusal("groups", "config", verb, "ag-nobody", **options)
+            assert answer == ("not-found", "groups: there is none with id 'ag-nobody'")
+        assert (await host.ncl.refusal("groups", "restart", "ag-nobody"))[0] == "not-found"
+        assert (await host.ncl.refusal("groups", "config", "get", "\ud800"))[0] == "not-found"
+
+    run(scenario)
+
+
+def test_what_is_chosen_is_stored_and_taken_back_with_null(run) -> None:
+    chosen: dict[str, Any] = {
+        "provider": "scripted",
+        "model": "claude-opus-4-5[1m]",
+        "effort": "high",
+        "image-tag": "registry.example:5000/agent:v1",
+        "assistant-name": "Nano Ünü",
+        "max-messages-per-prompt": "20",
+        "network": "none",
+        "runtime": "scripted",
+        "memory-mb": 512,
+        "cpus": "0.5",
+        "pids": 64,
+        "cli-scope": "global",
+    }
+
+    async def scenario(host: Hosted, group_id: str) -> None:
+        fresh = host.config(group_id)
+        changed = await host.ncl.data("groups", "config", "update", group_id, **chosen)
+        assert changed["max_messages_per_prompt"] == 20
+        assert changed["limits"] == {"memory_mb": 512, "cpus": 0.5, "pids": 64}
+        assert (changed["cli_scope"], changed["image_tag"]) == ("global", "registry.example:5000/agent:v1")
+        await host.ncl.data("groups", "config", "update", group_id, **dict.fromkeys(chosen))
+        assert evolve(host.config(group_id), updated_at="") == evolve(fresh, updated_at="")
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({}, "nothing to change; there are --provider, --model, --effort"),
+        ({"effort": "extreme"}, "--effort must be one of low, medium, high, xhigh, max, not 'extreme'"),
+        ({"cli-scope": "all"}, "--cli-scope must be one of disabled, group, global"),
+        ({"network": "host"}, "--network must be one of gateway, open, none"),
+        ({"provider": "../x"}, "--provider must be a lower-case name"),
+        ({"runtime": ""}, "--runtime must be a lower-case name"),
+        ({"model": "-p"}, "--model must be a model's name"),
+        ({"model": "two words"}, "--model must be a model's name"),
+        ({"model": True}, "--model must be a text"),
+        ({"image-tag": "--privileged"}, "--image-tag must be an image's name"),
+        ({"assistant-name": "a\nb"}, "--assistant-name must be one line"),
+        ({"assistant-name": "\ud800"}, "--assistant-name must be one line"),
+        ({"max-messages-per-prompt": 0}, "must be a whole number from 1 to 1000, not 0"),
+        ({"max-messages-per-prompt": "many"}, "must be a whole number, not 'many'"),
+        ({"memory-mb": -1}, "--memory-mb must be a whole number from 64"),
+        ({"memory-mb": 10**30}, "--memory-mb must be a whole number from 64"),
+        ({"cpus": 0}, "--cpus must be a number from 0.01"),
+        ({"cpus": "nan"}, "--cpus must be a number"),
+        ({"pids": 1}, "--pids must be a whole number from 16"),
+        ({"limits": "{}"}, "unknown option --limits"),
+        ({"mcp-servers": "{}"}, "unknown option --mcp-servers"),
+        ({"packages-apt": '["x; rm -rf /"]'}, "unknown option --packages-apt"),
+        ({"additional-mounts": "[]"}, "unknown option --additional-mounts"),
+        ({"updated-at": "now"}, "unknown option --updated-at"),
+        ({"model": "opus", "effort": "extreme"}, "--effort must be one of"),
+    ],
+)
+def test_what_a_config_cannot_hold_is_refused_whole(run, options, says) -> None:
+    async def scenario(host: Hosted, group_id: str) -> None:
+        assert says in await refused(host, group_id, "update", **options)
+
+    run(scenario)
+
+
+def test_an_mcp_server_is_added_replaced_and_removed(run) -> None:
+    async def scenario(host: Hosted, group_id: str) -> None:
+        server = {"args": '["some-rss-mcp", "-v"]', "env": '{"K": "v"}', "instructions": "Reads feeds."}
+        add = ("groups", "config", "add-mcp-server", group_id)
+        first = await host.ncl.data(*add, name="rss", command="npx", **server)
+        assert first["mcp_servers"]["rss"] == {
+            "command": "npx",
+            "args": ["some-rss-mcp", "-v"],
+            "env": {"K": "v"},
+            "instructions": "Reads feeds.",
+        }
+        second = await host.ncl.data(*add, name="rss", command="uvx")
+        assert second["mcp_servers"] == {"rss": {"command": "uvx", "args": [], "env": {}, "instructions": None}}
+        gone = await host.ncl.data("groups", "config", "remove-mcp-server", group_id, name="rss")
+        assert gone["mcp_servers"] == {}
+        assert "there is no MCP server 'rss'" in await refused(host, group_id, "remove-mcp-server", name="rss")
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"name": "nanoclaw"}, "is the server of the agent's own tools"),
+        ({"name": "a b"}, "--name must be 1 to 64 letters"),
+        ({"command": ""}, "--command must be one line"),
+        ({"command": "a\0b"}, "--command must be one line"),
+        ({"args": "[1]"}, "--args must be a text"),
+        ({"args": "not json"}, "--args must be JSON, and is none: Expecting value"),
+        ({"args": '{"a": "b"}'}, "--args must be a list like"),
+        ({"args": ["a"]}, "--args must be a text"),
+        ({"args": "[" * 100_000}, "--args must be JSON"),
+        ({"env": '["a"]'}, "--env must be an object"),
+        ({"env": '{"A": 1}'}, "--env: the value of A must be a text"),
+        ({"env": '{"A=B": "x"}'}, "--env must be a variable's name"),
+        ({"env": '{"A": "\\ud800"}'}, "--env: the value of A must be a text"),
+        ({"instructions": "\ud800"}, "--instructions must be a text"),
+    ],
+)
+def test_an_mcp_server_that_does_not_fit_is_refused(run, options, says) -> None:
+    async def scenario(host: Hosted, group_id: str) -> None:
+        given = {"name": "rss", "command": "npx"} | options
+        assert says in await refused(host, group_id, "add-mcp-server", **given)
+
+    run(scenario)
+
+
+def test_packages_are_added_once_and_removed(run) -> None:
+    async def scenario(host: Hosted, group_id: str) -> None:
+        add = ("groups", "config", "add-package", group_id)
+        await host.ncl.data(*add, apt="jq")
+        both = await host.ncl.data(*add, apt=["jq", "ripgrep"], npm="@scope/tool", pip="Some-Package")
+        assert (both["packages_apt"], both["packages_npm"]) == (["jq", "ripgrep"], ["@scope/tool"])
+        assert both["packages_pip"] == ["Some-Package"]
+        assert f"`ncl groups restart {group_id} --rebuild`" in both["takes_effect"]
+        left = await host.ncl.data("groups", "config", "remove-package", group_id, apt="jq")
+        assert left["packages_apt"] == ["ripgrep"]
+        message = await refused(host, group_id, "remove-package", apt="jq")
+        assert "there is no apt package 'jq' in the config; there are: ripgrep" in message
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({}, "give 1 to 20 packages with --apt, --npm, --pip; 0 are given"),
+        ({"apt": None}, "0 are given"),
+        ({"apt": [f"p{n}" for n in range(21)]}, "21 are given"),
+        ({"apt": ["p"] * 10, "npm": ["p"] * 10, "pip": "p"}, "21 are given"),
+    ],
+)
+def test_a_request_names_one_to_twenty_packages(run, options, says) -> None:
+    async def scenario(host: Hosted, group_id: str) -> None:
+        assert says in await refused(host, group_id, "add-package", **options)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"apt": "jq; touch /x"},
+        {"apt": "jq\nRUN id"},
+        {"apt": "--allow-unauthenticated"},
+        {"npm": "git+https://example.org/x"},
+        {"npm": "../x"},
+        {"pip": "--index-url=http://evil"},
+        {"pip": "x @ file:///etc"},
+        {"pip": "x==1 --hash"},
+    ],
+)
+def test_warning_50_only_names_get_into_the_image(run, options) -> None:
+    async def scenario(host: Hosted, group_id: str) -> None:
+        assert "package; give names alone" in await refused(host, group_id, "add-package", **options)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("bad", ["", None, 5, True, ["jq"], {"a": 1}, "jq; touch x"])
+def test_warning_52_one_element_that_is_no_name_refuses_them_all(run, bad) -> None:
+    async def scenario(host: Hosted, group_id: str) -> None:
+        for names in (["ripgrep", bad], [bad, "ripgrep"], ["", bad]):
+            assert "package; give names alone" in await refused(host, group_id, "add-package", apt=names, npm=["ok"])
+
+    run(scenario)
+
+
+def test_warning_43_with_the_last_package_the_image_goes_out_of_use(run) -> None:
+    async def scenario(host: Hosted, group_id: str) -> None:
+        await host.ncl.data("groups", "config", "add-package", group_id, apt="jq", pip="six")
+        await host.ncl.data("groups", "config", "update", group_id, **{"image-tag": "agent:1"})
+        remove = ("groups", "config", "remove-package", group_id)
+        assert (await host.ncl.data(*remove, apt="jq"))["image_tag"] == "agent:1"
+        last = await host.ncl.data(*remove, pip="six")
+        assert last["image_tag"] is None
+        assert last["takes_effect"].startswith("With the next start of a sandbox")
+        assert "--rebuild" not in last["takes_effect"]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [("all", "all"), ("none", []), ("a,b", ["a", "b"]), (["a", "b", "a"], ["a", "b"]), ("one", ["one"])],
+)
+def test_skills_are_all_or_none_or_some_by_name(run, given, stored) -> None:
+    async def scenario(host: Hosted, group_id: str) -> None:
+        assert (await host.ncl.data("groups", "config", "set-skills", group_id, skills=given))["skills"] == stored
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("given", ["", "../x", "a,,b", "all,a", ["none", "a"], [5], [["a"]], []])
+def test_what_is_no_skill_is_refused(run, given) -> None:
+    async def scenario(host: Hosted, group_id: str) -> None:
+        assert "--skills" in await refused(host, group_id, "set-skills", skills=given)
+
+    run(scenario)
+
+
+@pytest.fixture
+def allowed(nanoclaw_instance: Instance, tmp_path: Path) -> Path:
+    """Allow a directory for mounts, readable; `writable` below it may also be written."""
+    for name in ("shared", "shared/notes", "written"):
+        (tmp_path / name).mkdir()
+    mounts = [AllowedMount(path=str(tmp_path / "shared")), AllowedMount(path=str(tmp_path / "written"), writable=True)]
+    core = evolve(nanoclaw_instance.settings.core, allowed_mounts=mounts)
+    nanoclaw_instance.settings = evolve(nanoclaw_instance.settings, core=core)
+    return tmp_path
+
+
+def test_a_mount_is_added_reaches_the_sandbox_and_is_removed(allowed: Path, run) -> None:
+    async def scenario(host: Hosted, group_id: str) -> None:
+        add = ("groups", "config", "add-mount", group_id)
+        await host.ncl.data(*add, path=str(allowed / "shared/notes"))
+        (allowed / "link").symlink_to(allowed / "written")
+        added = await host.ncl.data(*add, path=str(allowed / "link"), name="drafts", writable=True)
+        assert added["additional_mounts"] == [
+            {"path": str(allowed / "shared/notes"), "name": "notes", "writable": False},
+            {"path": str(allowed / "written"), "name": "drafts", "writable": True},
+        ]
+        await host.session()
+        mounts = {one.target.rpartition("/")[2]: one for one in host.runtime.specs[-1].mounts}
+        assert (mounts["notes"].writable, mounts["drafts"].writable) == (False, True)
+        left = await host.ncl.data("groups", "config", "remove-mount", group_id, name="notes")
+        assert [one["name"] for one in left["additional_mounts"]] == ["drafts"]
+        assert "there is no mount 'notes'" in await refused(host, group_id, "remove-mount", name="notes")
+
+    run(scenario)
+
+
+def test_warning_59_a_mount_that_no_sandbox_may_have_is_refused_where_it_is_asked_for(allowed: Path, run) -> None:
+    for name in ("shared/.SSH", "shared/project/.env", "shared/a:b"):
+        (allowed / name).mkdir(parents=True)
+    wrong = {
+        "shared/.SSH": "looks like a place for keys",
+        "shared/project": "contains a place for keys",
+        "shared/a:b": "is no usable path",
+        "outside": "does not exist",
+        ".": "is not below any of core.allowed_mounts",
+    }
+
+    async def scenario(host: Hosted, group_id: str) -> None:
+        for path, says in wrong.items():
+            assert says in await refused(host, group_id, "add-mount", path=f"{allowed}/{path}", name="x")
+        for name in (".", "..", "a/b", "a:b", ""):
+            message = await refused(host, group_id, "add-mount", path=f"{allowed}/shared/notes", name=name)
+            assert "is no safe name" in message
+        for path in ("shared/notes", ""):
+            assert "--path must be" in await refused(host, group_id, "add-mount", path=path)
+        message = await refused(host, group_id, "add-mount", path=f"{allowed}/shared/notes", writable=True)
+        assert "is allowed for reading alone" in message
+        await host.ncl.data("groups", "config", "add-mount", group_id, path=f"{allowed}/shared/notes")
+        message = await refused(host, group_id, "add-mount", path=f"{allowed}/written", name="notes")
+        assert "there is a mount with the name 'notes' already" in message
+
+    run(scenario)
+
+
+def test_an_agent_cannot_feel_for_files_of_the_host_with_mounts(allowed: Path, nanoclaw_instance: Instance) -> None:
+    async def scenario() -> set[str]:
+        async with hosted(nanoclaw_instance) as host:
+            session = await host.session()
+            paths = (allowed / "shared/notes", "/etc/passwd", "/nowhere", "/root/.ssh")
+            answers = [
+                await host.as_agent(session, "groups", "config", "add-mount", path=str(path), name="x")
+                for path in paths
+            ]
+            return {answer["error"]["code"] for answer in answers}
+
+    assert asyncio.run(scenario()) == {"approval-pending"}
+
+
+def test_a_change_restarts_nothing_and_the_next_sandbox_has_it(run, nanoclaw_instance: Instance) -> None:
+    async def scenario(host: Hosted, group_id: str) -> None:
+        session = await host.session()
+        changed = await host.ncl.data("groups", "config", "update", group_id, model="opus", **{"memory-mb": 128})
+        await host.ncl.data("groups", "config", "add-mcp-server", group_id, name="rss", command="npx")
+        assert changed["takes_effect"] == (
+            f"With the next start of a sandbox; `ncl groups restart {group_id}` restarts those that run."
+        )
+        await host.running.channel.say("still there?")
+        await host.running.channel.texts(2)
+        assert len(host.runtime.specs) == 1
+        await host.ncl.data("groups", "restart", group_id, message="changed")
+        await host.listening.heard(session.id, "changed")
+        assert host.runtime.specs[1].limits.memory_bytes == 128 * 1024**2
+        text = nanoclaw_instance.places.home / "sessions" / session.id / "in" / "config.json"
+        config = read_config(text.read_text())
+        assert (config.model, config.mcp_servers["rss"].command) == ("opus", "npx")
+
+    run(scenario)
+
+
+def test_a_change_that_is_none_says_so(run) -> None:
+    async def scenario(host: Hosted, group_id: str) -> None:
+        changed = await host.ncl.data("groups", "config", "update", group_id, effort=None)
+        assert changed["takes_effect"] == "Nothing changed."
+
+    run(scenario)
+
+
+def test_warning_15_the_help_of_groups_config_names_every_parameter(run) -> None:
+    wanted = {
+        "groups config get": {"id"},
+        "groups config add-mcp-server": {"id", "name", "command", "args", "env", "instructions"},
+        "groups config remove-mcp-server": {"id", "name"},
+        "groups config add-package": {"id", "apt", "npm", "pip"},
+        "groups config remove-package": {"id", "apt", "npm", "pip"},
+        "groups config add-mount": {"id", "path", "name", "writable"},
+        "groups config remove-mount": {"id", "name"},
+        "groups config set-skills": {"id", "skills"},
+        "groups restart": {"id", "rebuild", "message"},
+    }
+
+    async def scenario(host: Hosted, _group_id: str) -> None:
+        told = {verb["command"]: verb["parameters"] for verb in await host.ncl.data("help", "groups")}
+        names = {command: {one["name"] for one in parameters} for command, parameters in told.items()}
+        assert {command: names[command] for command in wanted} == wanted
+        assert names["groups config update"] >= {"cli_scope", "memory_mb", "cpus", "pids", "max_messages_per_prompt"}
+        assert all(one["help"] for command in wanted for one in told[command])
+
+    run(scenario)
+
+
+SCOPES = ("cli_scope", "cli-scope", "CLI_SCOPE", "-cli-scope")
+
+
+@pytest.mark.parametrize("spelling", SCOPES)
+def test_warning_49_an_agent_of_group_scope_cannot_name_its_scope_in_any_spelling(
+    nanoclaw_instance: Instance, spelling: str
+) -> None:
+    async def scenario() -> None:
+        async with hosted(nanoclaw_instance) as host:
+            session = await host.session()
+            hidden = json.dumps({"nested": [{spelling: "global"}]})
+            tries: list[tuple[str, dict[str, Any]]] = [
+                ("update", {spelling: "global"}),
+                ("update", {"model": "opus", spelling: "global"}),
+                ("update", {"model": hidden}),
+                ("add-mcp-server", {"name": "a", "command": "b", "env": json.dumps({spelling: "global"})}),
+                ("add-mcp-server", {"name": "a", "command": "b", "args": hidden}),
+                ("add-package", {"apt": [{spelling: "global"}]}),
+                ("set-skills", {"skills": hidden}),
+            ]
+            for verb, options in tries:
+                answer = await host.as_agent(session, "groups", "config", verb, **options)
+                assert answer["error"]["code"] == "forbidden", (verb, options, answer)
+            assert host.config(session.agent_group_id).cli_scope == "group"
+            assert nanoclaw_instance.db.execute("SELECT count(*) FROM approvals").get == 0
+
+    asyncio.run(scenario())
+
+
+def test_warning_49_an_agent_of_group_scope_reaches_no_other_config(nanoclaw_instance: Instance) -> None:
+    other = nanoclaw_instance.group("other")
+
+    async def scenario() -> None:
+        async with hosted(nanoclaw_instance) as host:
+            session = await host.session()
+            ask = ("groups", "config", "update")
+            for words, options in (
+                ((*ask, other.id), {}),
+                (ask, {"id": other.id}),
+                ((*ask, session.agent_group_id), {"id": other.id}),
+                (ask, {"id": "ag-nobody"}),
+            ):
+                answer = await host.as_agent(session, *words, model="opus", **options)
+                assert answer["error"]["code"] in ("forbidden", "invalid-args"), answer
+            done = await host.approved(session, *ask, model="opus")
+            assert done["data"]["agent_group_id"] == session.agent_group_id
+            assert host.config(other.id).model is None
+
+    asyncio.run(scenario())
+
+
+def test_what_cannot_be_is_refused_before_a_human_is_asked(nanoclaw_instance: Instance) -> None:
+    async def scenario() -> int:
+        async with hosted(nanoclaw_instance) as host:
+            session = await host.session()
+            for verb, options in (
+                ("update", {}),
+                ("update", {"effort": "extreme"}),
+                ("add-package", {"apt": ["", "x; y"]}),
+                ("add-mcp-server", {"name": "nanoclaw", "command": "x"}),
+                ("remove-mount", {"name": "x"}),
+                ("set-skills", {"skills": "../x"}),
+            ):
+                answer = await host.as_agent(session, "groups", "config", verb, **options)
+                assert answer["error"]["code"] == "invalid-args", answer
+            return nanoclaw_instance.db.execute("SELECT count(*) FROM approvals").get
+
+    assert asyncio.run(scenario()) == 0
