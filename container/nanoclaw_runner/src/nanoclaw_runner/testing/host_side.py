@@ -64,7 +64,14 @@ class HostSide:
     ) -> None:
         self.files = Layout(directory / "in", directory / "out")
         self.workspace = Workspace(files=self.files, agent=directory / "agent", extra=directory / "extra")
-        for path in (self.files.incoming, self.files.outgoing, self.workspace.agent, self.files.outbox):
+        self._temporary = directory / "tmp"  # so that what a killed runner leaves goes with the rest
+        for path in (
+            self.files.incoming,
+            self.files.outgoing,
+            self.workspace.agent,
+            self.files.outbox,
+            self._temporary,
+        ):
             path.mkdir(parents=True)
         self.config = RunnerConfig(
             session_id="ses-test",
@@ -121,7 +128,7 @@ class HostSide:
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
             *(arguments or ("-m", "nanoclaw_runner")),
-            env={**os.environ, **self.environment(), **environment},
+            env={**os.environ, "TMPDIR": str(self._temporary), **self.environment(), **environment},
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
