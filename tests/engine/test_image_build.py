@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 import docker
 import pytest
+from attrs import frozen
 from debian_base import make_debian, trust
 from nanoclaw_runtime_docker.adapter import DockerRuntime
 from nanoclaw_runtime_docker.build import BuildStep
-from nanoclaw_runtime_docker.recipe import recipe_of
+from nanoclaw_runtime_docker.group_recipe import GROUP_REPOSITORY
 from nanoclaw_runtime_docker.settings import Settings
 
-from nanoclaw_core import SandboxFailed, SandboxPart
-from nanoclaw_core.testing.runtime_place import new_place
+from nanoclaw_core import GroupId, Packages, Readiness, SandboxFailed, SandboxPart
+from nanoclaw_core.testing.runtime_place import Place, new_place
 
+PLUGIN = "nanoclaw_runtime_docker.host"
+GROUP = GroupId("ag-0123456789ab")
 PARTS = (SandboxPart(name="sample", apt=["jq"], pip=["iniconfig"], environment={"SAMPLE": "yes"}),)
 SAY_WHAT_IS_THERE = (
     "import importlib.util, iniconfig, nanoclaw_runner, nanoclaw_wire, subprocess\n"
@@ -45,56 +51,126 @@ def base_image(docker_address: str, tmp_path_factory: pytest.TempPathFactory) ->
         shutil.rmtree(work / "root", ignore_errors=True)  # files of another user: pytest's own clean-up gives up there
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def settings(docker_address: str, base_image: str) -> Settings:
     # The engine of the tests has no bridge; a build on an engine with one needs no such setting.
     return Settings(docker_host=docker_address, base_image=base_image, build_network="host")
 
 
-def test_the_image_is_built_with_what_plugins_ask_for_and_a_sandbox_runs_in_it(
-    settings: Settings, tmp_path: Path
-) -> None:
-    place = new_place(tmp_path, "nanoclaw_runtime_docker.host", attrs.asdict(settings))
+@frozen(kw_only=True)
+class Built:
+    """The image that all agents have, as it was built, and what the runtime said of itself around that."""
+
+    image: str
+    before: Readiness
+    steps: Sequence[BuildStep]
+    after: Readiness
+
+
+@pytest.fixture(scope="module")
+def built(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     steps: list[BuildStep] = []
 
-    async def scenario() -> None:
-        runtime = DockerRuntime(settings, place.context(), PARTS)
-        try:
+    async def scenario() -> Built:
+        async with runtime_of(new_place(tmp_path_factory.mktemp("built"), PLUGIN, {}), settings) as runtime:
             before = await runtime.check()
-            assert (before.ready, before.remedy) == (False, "Build it: ncl image build")
             image = await runtime.build(steps.append)
-            after = await runtime.check()
-            assert after.ready, after
-            assert image in after.detail
-            sandbox = await runtime.start(place.spec(SAY_WHAT_IS_THERE))
+            return Built(image=image, before=before, steps=steps, after=await runtime.check())
+
+    built = asyncio.run(scenario())
+    yield built
+    _remove(settings, built.image)
+
+
+@pytest.fixture
+def with_image(settings: Settings, built: Built) -> Settings:
+    return attrs.evolve(settings, image=built.image)
+
+
+@contextlib.asynccontextmanager
+async def runtime_of(
+    place: Place, settings: Settings, parts: Sequence[SandboxPart] = PARTS
+) -> AsyncIterator[DockerRuntime]:
+    runtime = DockerRuntime(settings, place.context(), parts)
+    try:
+        yield runtime
+    finally:
+        await runtime.close()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return new_place(tmp_path, PLUGIN, {})
+
+
+def answer_in(place: Place, settings: Settings, code: str, image: str | None = None) -> Any:
+    """Run a sandbox and return what it answered."""
+
+    async def scenario() -> None:
+        async with runtime_of(place, settings) as runtime:
+            sandbox = await runtime.start(attrs.evolve(place.spec(code), image=image))
             ended = await sandbox.wait()
             assert ended.code == 0, ended
-        finally:
-            await runtime.close()
 
     asyncio.run(scenario())
-    assert place.answer() == [1000, "2", "yes", True]
-    assert [step.number for step in steps if step.is_new] == list(range(1, steps[-1].count + 1))
-    _remove(settings, PARTS)
+    return place.answer()
 
 
-def test_a_failing_build_says_which_step_failed_and_why(settings: Settings, tmp_path: Path) -> None:
-    place = new_place(tmp_path, "nanoclaw_runtime_docker.host", {})
+def test_the_image_is_built_with_what_plugins_ask_for_and_a_sandbox_runs_in_it(
+    with_image: Settings, built: Built, place: Place
+) -> None:
+    assert (built.before.ready, built.before.remedy) == (False, "Build it: ncl image build")
+    assert built.after.ready, built.after
+    assert built.image in built.after.detail
+    assert [step.number for step in built.steps if step.is_new] == list(range(1, built.steps[-1].count + 1))
+    assert answer_in(place, with_image, SAY_WHAT_IS_THERE) == [1000, "2", "yes", True]
+
+
+def test_a_failing_build_says_which_step_failed_and_why(settings: Settings, place: Place) -> None:
     parts = [SandboxPart(name="sample", apt=["no-such-package-anywhere"])]
 
     async def scenario() -> None:
-        runtime = DockerRuntime(settings, place.context(), parts)
-        try:
+        async with runtime_of(place, settings, parts) as runtime:
             with pytest.raises(SandboxFailed, match=r"(?s)step .* failed .*no-such-package-anywhere"):
                 await runtime.build(lambda _step: None)
-        finally:
-            await runtime.close()
 
     asyncio.run(scenario())
 
 
-def _remove(settings: Settings, parts: Sequence[SandboxPart]) -> None:
-    """Take the image away again; an engine that was there before the tests is left as it was."""
-    client = docker.APIClient(base_url=settings.docker_host, version="auto")
-    client.remove_image(recipe_of(parts, settings.base_image).image, force=True)
-    client.close()
+def test_a_group_gets_its_packages_on_top_and_a_later_build_that_fails_leaves_that_image(
+    with_image: Settings, place: Place
+) -> None:
+    told: list[str] = []
+
+    async def scenario() -> tuple[str, str]:
+        async with runtime_of(place, with_image) as runtime:
+            image = await runtime.build_for(GROUP, Packages(pip=["roman"]), told.append)
+            # To apt alone the second is a pattern, and python3 would be what is meant.
+            with pytest.raises(SandboxFailed) as failed:
+                await runtime.build_for(GROUP, Packages(apt=["no-such-package", "p.thon3"]), told.append)
+            return image, str(failed.value)
+
+    image, message = asyncio.run(scenario())
+    try:
+        assert _users(with_image, GROUP_REPOSITORY) == {image: "1000:1000"}
+        assert re.search(r"was not built: step \d+/\d+ failed \(RUN set -eu; apt-get update;", message)
+        assert "    there is no Debian package named no-such-package\n" in message
+        assert "    there is no Debian package named p.thon3\n" in message
+        assert any("RUN set -eu; cd /tmp/nanoclaw; python -m pip" in line for line in told)
+        say = "import roman, nanoclaw_runner; answer(roman.toRoman(42))"
+        assert answer_in(place, with_image, say, image) == "XLII"
+    finally:
+        _remove(with_image, image)
+
+
+def _users(settings: Settings, repository: str) -> dict[str, str]:
+    """Return the images of a repository, each with its user."""
+    with contextlib.closing(docker.APIClient(base_url=settings.docker_host, version="auto")) as client:
+        tags = [tag for found in client.images(repository) for tag in found["RepoTags"] or ()]
+        return {tag: client.inspect_image(tag)["Config"]["User"] for tag in tags}
+
+
+def _remove(settings: Settings, image: str) -> None:
+    """Take an image away again; an engine that was there before the tests is left as it was."""
+    with contextlib.closing(docker.APIClient(base_url=settings.docker_host, version="auto")) as client:
+        client.remove_image(image, force=True)
