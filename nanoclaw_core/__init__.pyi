@@ -23,7 +23,6 @@ from nanoclaw_core.descriptors.messages import (
     Quoted,
     Receipt,
 )
-from nanoclaw_core.descriptors.operations import Operations
 from nanoclaw_core.descriptors.packages import BuildsImages, Packages
 from nanoclaw_core.descriptors.providers import Provider, TokenCount, Upstream, UsageReader
 from nanoclaw_core.descriptors.resources import READ, WRITE, Column, Resource
@@ -60,6 +59,7 @@ from nanoclaw_core.hookspecs import hookimpl
 from nanoclaw_core.host import Host
 from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, MessagingGroupId, SessionId, UserId, WiringId, new_id
 from nanoclaw_core.logs import log_values
+from nanoclaw_core.operations import Operations
 from nanoclaw_core.parts import installed_sandbox_parts
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.settings import CoreSettings, Settings, load_settings

@@ -21,6 +21,7 @@ from nanoclaw_core.ids import ApprovalId, new_id
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.store import approvals
 from nanoclaw_core.store.approvals import Approval
+from nanoclaw_core.store.connection import insert
 from nanoclaw_core.store.messaging import rooms_of
 
 HELD_FOR = timedelta(days=7)
@@ -105,7 +106,7 @@ class Guard:
         if decision.ruling is Ruling.DENY:
             raise Forbidden(f"{step.name} is not allowed: {decision.reason}")
         if decision.ruling is Ruling.HOLD:
-            approvals.add(self.db, asked)
+            insert(self.db, "approvals", asked)
             raise ApprovalPending(f"{step.name} waits for a human: {asked.id}")
 
     def check_delivery(self, request: DeliveryRequest) -> None:

@@ -32,7 +32,7 @@ from nanoclaw_core.descriptors.votes import Access, Caller
 from nanoclaw_core.dispatch import Dispatch
 from nanoclaw_core.errors import PLUGIN_TROUBLE
 from nanoclaw_core.guard import Guard
-from nanoclaw_core.ids import GroupId, SessionId
+from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.aside import Aside
 from nanoclaw_core.mailbox.directories import SessionDirectories
 from nanoclaw_core.mailbox.mailbox import Mailbox
@@ -90,7 +90,12 @@ class Machine:
         self.pump = self._build_pump()
         self.supervisor = self._build_supervisor()
         self.mending = self._build_mending()
-        self.dispatch = Dispatch(offers=of.verbs, guard=self.guard, scope_of=self._scope_of, context_of=of.context_of)
+        self.dispatch = Dispatch(
+            offers=of.verbs,
+            guard=self.guard,
+            scope_of=lambda group_id: Scope(agents.config_of(of.db, group_id).cli_scope),
+            context_of=of.context_of,
+        )
         self.actions = Actions(
             offers={**of.parts.actions, NCL: Offer(Action(name=NCL, access=Access.OPEN, run=self._ncl), CORE)},
             guard=self.guard,
@@ -205,9 +210,6 @@ class Machine:
         if session is not None:
             caller = Caller(session_id=session_id, agent_group_id=session.agent_group_id)
             await self.actions.carry_out(request, caller)
-
-    def _scope_of(self, group_id: GroupId) -> Scope:
-        return Scope(agents.config_of(self.of.db, group_id).cli_scope)
 
     async def _ncl(self, arguments: Mapping[str, Any], caller: Caller, _context: PluginContext) -> Any:
         """A sandbox asks for a verb; its frame is answered as one on the control socket is."""

@@ -1,4 +1,4 @@
-"""What plugins may have a running host do: `Operations`, carried out by its machine."""
+"""What plugins may have a running host do beyond reading and writing rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from attrs import frozen
 from nanoclaw_wire.frames import Answer
 
-from nanoclaw_core.descriptors.operations import Operations
 from nanoclaw_core.descriptors.packages import BuildsImages
 from nanoclaw_core.descriptors.runtimes import Mount
 from nanoclaw_core.descriptors.votes import Access, Caller, StepKind
@@ -18,42 +17,69 @@ from nanoclaw_core.errors import InvalidArguments, NotFound
 from nanoclaw_core.guard import step_of
 from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, SessionId
 from nanoclaw_core.instance import Places, create_agent_group
-from nanoclaw_core.machine import Machine, Materials
+from nanoclaw_core.machine import Machine
 from nanoclaw_core.sandboxes.mounts import check_mount
 from nanoclaw_core.store import approvals, deliveries, sessions
 
 
 @frozen
-class MachineOperations(Operations):
-    """The operations of one running host; what each does stands in the protocol."""
+class Operations:
+    """What a verb, an action or a service finds as `context.operations` while the host runs."""
 
     machine: Machine
 
-    @property
-    def of(self) -> Materials:
-        return self.machine.of
-
     def create_agent_group(self, name: str, folder: str) -> GroupId:
-        places = Places(home=self.of.settings.home)
-        return create_agent_group(self.of.db, places, name=name, folder=folder).id
+        """Make an agent group with its folder, instructions file and config row, or nothing (⚠16).
+
+        Raises:
+            InvalidArguments: The folder is no safe name, or taken.
+        """
+        places = Places(home=self.machine.of.settings.home)
+        return create_agent_group(self.machine.of.db, places, name=name, folder=folder).id
 
     def check_mount(self, mount: Mapping[str, Any]) -> Mount:
-        return check_mount(mount, self.of.settings.core.allowed_mounts)
+        """Return a directory as a sandbox would get it.
+
+        Args:
+            mount: `{path, name?, writable?}`.
+
+        Raises:
+            InvalidArguments: No sandbox may have it; the message says why.
+        """
+        return check_mount(mount, self.machine.of.settings.core.allowed_mounts)
 
     def image_builder(self) -> BuildsImages | None:
-        return next((one for one in self.of.runtimes.values() if isinstance(one, BuildsImages)), None)
+        """Return the runtime that makes images, or None."""
+        return next((one for one in self.machine.of.runtimes.values() if isinstance(one, BuildsImages)), None)
 
     def running(self, group_id: GroupId) -> Sequence[SessionId]:
-        found = (sessions.get(self.of.db, session_id) for session_id in self.machine.supervisor.running)
+        """Return the sessions of an agent group whose sandboxes run."""
+        found = (sessions.get(self.machine.of.db, session_id) for session_id in self.machine.supervisor.running)
         return sorted(session.id for session in found if session and session.agent_group_id == group_id)
 
     async def restart(self, session_id: SessionId, note: str | None) -> None:
+        """End a session's sandbox, and have a fresh one read a note, which the old one cannot take (I5).
+
+        Args:
+            note: None leaves it at the end: what is written next starts a fresh one.
+        """
         await self.machine.supervisor.restart(session_id, note)
 
     async def tell(self, session_id: SessionId, text: str) -> None:
+        """Leave a note for a session's agent and see that it reads it; nothing where the session is closed.
+
+        Raises:
+            NanoclawError: The note cannot be written.
+        """
         await self.machine.supervisor.tell(session_id, text)
 
     async def close_session(self, session_id: SessionId) -> None:
+        """End a conversation; its next message starts a new one.
+
+        Raises:
+            NotFound: There is no such active session.
+            InvalidArguments: A message waits for an answer in it; nothing was closed.
+        """
         supervisor, mailbox = self.machine.supervisor, self.machine.mailbox
         if self._active(session_id) is None:
             raise NotFound(f"there is no active session {session_id!r}")
@@ -63,29 +89,35 @@ class MachineOperations(Operations):
         if found is not None and found.due_at is not None:  # from here on nothing may wait: who routes now comes after
             supervisor.wake(session_id, for_people=False)
             raise InvalidArguments(f"a message waits for an answer in {session_id}; close it after that")
-        sessions.close(self.of.db, session_id)
+        sessions.close(self.machine.of.db, session_id)
         mailbox.release(session_id)
 
     async def carry_out(self, approval_id: ApprovalId) -> Answer:
+        """Do what was approved, as the agent that asked for it, and return what came of it; never raises.
+
+        The guard is asked again, with the approval as its grant, which counts once (⚠13, ⚠14).
+        """
         return await fenced(approval_id, self._redo(approval_id), approval_id)
 
-    def send_again(self, delivery_id: DeliveryId) -> None:
-        found = deliveries.get(self.of.db, delivery_id)
-        self.machine.lanes.put([found] if found else [])
+    def look_at_delivery(self, delivery_id: DeliveryId) -> None:
+        """Take up that one that failed was put back to `queued`, or that one that waits was marked as failed."""
+        found = deliveries.get(self.machine.of.db, delivery_id)
+        if found is not None:
+            self.machine.lanes.look_again(found)
 
     def _active(self, session_id: SessionId) -> sessions.Session | None:
-        found = sessions.get(self.of.db, session_id)
+        found = sessions.get(self.machine.of.db, session_id)
         return found if found is not None and found.status == "active" else None
 
     async def _redo(self, approval_id: ApprovalId) -> Any:
-        asked = approvals.get(self.of.db, approval_id)
+        asked = approvals.get(self.machine.of.db, approval_id)
         if asked is None:
             raise NotFound(f"there is no approval {approval_id!r}")
         caller = Caller(session_id=asked.session_id, agent_group_id=asked.agent_group_id)
         arguments, kind = json.loads(asked.arguments), StepKind(asked.kind)
-        handler = self.of.parts.approval_handlers.get(asked.name)
+        handler = self.machine.of.parts.approval_handlers.get(asked.name)
         if handler is None:
             redo = self.machine.dispatch.redo if kind is StepKind.VERB else self.machine.actions.run
             return await redo(asked.name, arguments, caller, asked.id)
         self.machine.guard.check(step_of(kind, asked.name, Access.HOLD, caller, arguments, asked.id))
-        return await handler.item.run(arguments, caller, self.of.context_of(handler.plugin))
+        return await handler.item.run(arguments, caller, self.machine.of.context_of(handler.plugin))

@@ -13,7 +13,6 @@ from attrs import asdict, evolve, field, frozen
 from nanoclaw_core.descriptors.administration import Action, ApprovalHandler, Migration, Roster, Sweep, Verb
 from nanoclaw_core.descriptors.channels import Channel
 from nanoclaw_core.descriptors.context import PluginContext, nothing_runs
-from nanoclaw_core.descriptors.operations import Operations
 from nanoclaw_core.descriptors.providers import Provider
 from nanoclaw_core.descriptors.resources import Resource
 from nanoclaw_core.descriptors.runtimes import Runtime, SandboxPart
@@ -155,7 +154,7 @@ def contexts(
     settings: Settings,
     environment: Mapping[str, str],
     database: apsw.Connection,
-    running: Callable[[], Operations] = nothing_runs,
+    running: Callable[[], Any] = nothing_runs,
 ) -> Callable[[str], PluginContext]:
     """Return what gives a plugin, by its name, its place in the host."""
 

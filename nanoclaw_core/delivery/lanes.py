@@ -24,7 +24,7 @@ from nanoclaw_core import logs
 from nanoclaw_core.descriptors.channels import ChannelAdapter
 from nanoclaw_core.descriptors.messages import Address, Outbound
 from nanoclaw_core.errors import PLUGIN_TROUBLE, DeliveryRefused
-from nanoclaw_core.ids import SessionId
+from nanoclaw_core.ids import DeliveryId, SessionId
 from nanoclaw_core.mailbox.outbox import OutboxRefused
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.store import deliveries
@@ -70,6 +70,7 @@ class Lanes:
         self._waiting: dict[LaneKey, deque[Delivery | AfterAll]] = {}
         self._workers: dict[LaneKey, asyncio.Task[None]] = {}
         self._later: set[asyncio.Task[None]] = set()
+        self._pauses: dict[DeliveryId, asyncio.Future[None]] = {}
         self._backlog: Counter[SessionId | None] = Counter()
 
     def start(self) -> None:
@@ -87,6 +88,13 @@ class Lanes:
                 task.add_done_callback(self._later.discard)
             else:
                 self._append((delivery.channel, delivery.room), delivery)
+
+    def look_again(self, delivery: Delivery) -> None:
+        """Take up what was changed about a delivery: it is queued again, or waits no more and was given up."""
+        if delivery.id in self._pauses:
+            self._pauses[delivery.id].cancel()
+        elif delivery.status is DeliveryStatus.QUEUED:
+            self.put([delivery])
 
     def backlog(self, session_id: SessionId) -> int:
         """Return how many messages of a session are not finished."""
@@ -153,7 +161,7 @@ class Lanes:
             if delivery.status is DeliveryStatus.QUEUED and attempts:
                 # Never longer than any pause: the clock may have been set back since.
                 longest_s = max(self._with.pauses_s, default=0.0)
-                await self._with.sleep(min(max(0.0, _seconds_until(delivery.next_try_at)), longest_s))
+                await self._pause(delivery, min(max(0.0, _seconds_until(delivery.next_try_at)), longest_s))
             while True:
                 attempts += 1
                 problem, is_final = await self._attempt(delivery)
@@ -166,7 +174,15 @@ class Lanes:
                 next_try_at = clock.to_text(clock.now() + timedelta(seconds=pause_s))
                 await self._store(partial(deliveries.mark_waiting, self._with.db, delivery.id, next_try_at, problem))
                 log.warning("delivery will be tried again", extra={"delivery": delivery.id, "error": problem})
-                await self._with.sleep(pause_s)
+                await self._pause(delivery, pause_s)
+
+    async def _pause(self, delivery: Delivery, pause_s: float) -> None:
+        pause = self._pauses[delivery.id] = asyncio.ensure_future(self._with.sleep(pause_s))
+        try:
+            await asyncio.wait([pause])
+        finally:
+            pause.cancel()
+            del self._pauses[delivery.id]
 
     async def _attempt(self, delivery: Delivery) -> tuple[str | None, bool]:
         """Make one attempt; return what went wrong and whether that is final."""

@@ -6,7 +6,7 @@ import apsw
 from attrs import frozen
 
 from nanoclaw_core.ids import ApprovalId, GroupId, SessionId
-from nanoclaw_core.store.connection import insert, row
+from nanoclaw_core.store.connection import row
 
 
 @frozen(kw_only=True)
@@ -32,11 +32,6 @@ class Approval:
     decided_at: str | None = None
     used_at: str | None = None
     outcome: str | None = None
-
-
-def add(db: apsw.Connection, approval: Approval) -> None:
-    """Keep a held step."""
-    insert(db, "approvals", approval)
 
 
 def get(db: apsw.Connection, approval_id: ApprovalId) -> Approval | None:

@@ -182,6 +182,12 @@ def by_id(db: apsw.Connection, message_id: str) -> InboundMessage | None:
     return _message(row) if row else None
 
 
+def latest(db: apsw.Connection, limit: int) -> list[InboundMessage]:
+    """Return the latest rows, whatever became of them, newest first."""
+    query = f"SELECT {_COLUMNS} FROM messages_in ORDER BY seq DESC LIMIT ?"
+    return [_message(row) for row in db.execute(query, (limit,))]
+
+
 def highest(db: apsw.Connection) -> int | None:
     """Return the highest number, or None where the file is empty."""
     number: int | None = db.execute("SELECT max(seq) FROM messages_in").get

@@ -5,9 +5,24 @@ Without this plugin: messages are delivered as ever; nobody can list what was se
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from nanoclaw_core import Column, Resource, hookimpl
+from nanoclaw_wire import clock
+
+from nanoclaw_core import (
+    Access,
+    Caller,
+    Column,
+    DeliveryId,
+    InvalidArguments,
+    NotFound,
+    Parameter,
+    PluginContext,
+    Resource,
+    Verb,
+    hookimpl,
+)
 
 COLUMNS = (
     Column(name="id", help="also the key the platform gets, so that it may know a message it had before"),
@@ -17,6 +32,7 @@ COLUMNS = (
     Column(name="room", help="the platform's own id of the chat"),
     Column(name="thread"),
     Column(name="kind", choices=("chat", "card")),
+    Column(name="content", kind=dict, help="what is sent, as the agent wrote it"),
     Column(name="attempts", kind=int),
     Column(name="next_try_at"),
     Column(name="platform_message_id"),
@@ -25,9 +41,70 @@ COLUMNS = (
     Column(name="created_at"),
     Column(name="updated_at"),
 )
+ID = Parameter(name="id", is_required=True, is_positional=True, help="the delivery, dlv-…")
 
 
 @hookimpl
 def nanoclaw_resources() -> Iterator[Resource]:
     """Offer the noun."""
-    yield Resource(name="deliveries", table="deliveries", columns=COLUMNS, help="messages on their way out")
+    yield Resource(
+        name="deliveries",
+        table="deliveries",
+        columns=COLUMNS,
+        display=("id", "status", "session_id", "channel", "room", "attempts", "last_error", "updated_at"),
+        help="messages on their way out",
+    )
+
+
+@hookimpl
+def nanoclaw_verbs() -> Iterator[Verb]:
+    """Offer what is more than a row."""
+    yield Verb(
+        resource="deliveries",
+        name="retry",
+        access=Access.HOLD,
+        run=_retry,
+        check=_check_failed,
+        parameters=(ID,),
+        help="send a message that failed for good once more, under its old key",
+    )
+    yield Verb(
+        resource="deliveries",
+        name="discard",
+        access=Access.HOLD,
+        run=_discard,
+        check=_check_waiting,
+        parameters=(ID,),
+        help="give up a message that waits to be sent",
+    )
+
+
+def _check_failed(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> None:
+    _insist(arguments, context, "failed", "only what failed for good can be retried")
+
+
+def _check_waiting(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> None:
+    _insist(arguments, context, "queued", "only what is queued can be discarded")
+
+
+def _insist(arguments: Mapping[str, Any], context: PluginContext, status: str, why: str) -> None:
+    found = context.database.execute("SELECT status FROM deliveries WHERE id = ?", (arguments["id"],)).get
+    if found is None:
+        raise NotFound(f"deliveries: there is none with id {arguments['id']!r}")
+    if found != status:
+        raise InvalidArguments(f"deliveries: {arguments['id']} is {found}; {why}")
+
+
+async def _retry(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
+    query = "UPDATE deliveries SET status = 'queued', attempts = 0, next_try_at = NULL, updated_at = ? WHERE id = ?"
+    context.database.execute(f"{query} AND status = 'failed'", (clock.now_text(), arguments["id"]))
+    context.operations.look_at_delivery(DeliveryId(arguments["id"]))
+    return {"retried": arguments["id"]}
+
+
+async def _discard(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
+    """Mark it first: whoever is about to send it looks at the mark."""
+    query = "UPDATE deliveries SET status = 'failed', last_error = 'discarded', updated_at = ? WHERE id = ?"
+    context.database.execute(f"{query} AND status = 'queued'", (clock.now_text(), arguments["id"]))
+    context.operations.look_at_delivery(DeliveryId(arguments["id"]))
+    return {"discarded": arguments["id"]}

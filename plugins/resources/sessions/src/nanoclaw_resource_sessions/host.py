@@ -1,13 +1,26 @@
 """Conversations, as a noun: `ncl sessions`.
 
-Without this plugin: conversations go on as ever; nobody can list them.
+Without this plugin: conversations go on as ever; nobody can list them, look into one or end one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from nanoclaw_core import Column, Resource, hookimpl
+from nanoclaw_core import (
+    Access,
+    Caller,
+    Column,
+    InvalidArguments,
+    NotFound,
+    Parameter,
+    PluginContext,
+    Resource,
+    SessionId,
+    Verb,
+    hookimpl,
+)
 
 COLUMNS = (
     Column(name="id"),
@@ -19,6 +32,8 @@ COLUMNS = (
     Column(name="due_at", help="when it next needs a sandbox; empty where nothing waits"),
     Column(name="created_at"),
 )
+ID = Parameter(name="id", is_required=True, is_positional=True, help="the session, ses-…")
+SHOWN, SHOWN_AT_MOST = 50, 1_000
 
 
 @hookimpl
@@ -27,3 +42,55 @@ def nanoclaw_resources() -> Iterator[Resource]:
     yield Resource(
         name="sessions", table="sessions", columns=COLUMNS, scope_column="agent_group_id", help="conversations"
     )
+
+
+@hookimpl
+def nanoclaw_verbs() -> Iterator[Verb]:
+    """Offer what is more than a row."""
+    yield Verb(
+        resource="sessions",
+        name="close",
+        access=Access.HOLD,
+        run=_close,
+        check=_find,
+        parameters=(ID,),
+        limits_itself=True,
+        help="end a conversation and its sandbox; the next message starts a new one",
+    )
+    yield Verb(
+        resource="sessions",
+        name="messages",
+        access=Access.DENY,  # people in one chat have not agreed to be read from another
+        run=_messages,
+        check=_check_messages,
+        parameters=(
+            ID,
+            Parameter(name="limit", kind=int, help=f"so many of the latest, {SHOWN} where nothing is said"),
+        ),
+        help="what was said in a conversation, oldest first",
+    )
+
+
+def _find(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> None:
+    query = "SELECT 1 FROM sessions WHERE id = ? AND agent_group_id = coalesce(?, agent_group_id)"
+    if context.database.execute(query, (arguments["id"], caller.limited_to)).fetchone() is None:
+        raise NotFound(f"sessions: there is none with id {arguments['id']!r}")
+
+
+def _check_messages(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> None:
+    limit = arguments.get("limit")
+    if limit is not None and not 1 <= limit <= SHOWN_AT_MOST:
+        raise InvalidArguments(f"--limit must be between 1 and {SHOWN_AT_MOST}, not {limit}")
+    _find(arguments, caller, context)
+
+
+async def _close(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
+    await context.operations.close_session(SessionId(arguments["id"]))
+    return {"closed": arguments["id"]}
+
+
+async def _messages(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> Any:
+    from nanoclaw_resource_sessions.conversation import messages  # no start of a host pays for it
+
+    limit = arguments.get("limit") or SHOWN
+    return messages(context.database, context.home, SessionId(arguments["id"]), limit)

@@ -1,0 +1,119 @@
+"""`ncl deliveries`, asked of a running host whose platform does not take everything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import nanoclaw_resource_deliveries.host as deliveries
+import nanoclaw_resource_registry.host as registry
+from attrs import evolve, frozen
+from registry_host import Client, client
+
+from nanoclaw_core import DeliveryRefused
+from nanoclaw_core.testing.hosting import Running, running_host, until
+from nanoclaw_core.testing.instance import Instance
+
+AN_HOUR_S = 3_600.0
+
+
+@frozen
+class Post:
+    """A running host and the operator's connection."""
+
+    running: Running
+    operator: Client
+
+    async def with_status(self, status: str) -> str:
+        """Wait for a message that was tried and is in a state now, and return its id."""
+        query = "SELECT id FROM deliveries WHERE status = ? AND attempts > 0"
+        await until(lambda: self.running.instance.db.execute(query, (status,)).get)
+        return str(self.running.instance.db.execute(query, (status,)).get)
+
+
+@asynccontextmanager
+async def post(instance: Instance) -> AsyncIterator[Post]:
+    """Run a host whose first retry is an hour away."""
+    instance.wire()
+    core = evolve(instance.settings.core, delivery_pauses_s=[AN_HOUR_S])
+    instance.settings = evolve(instance.settings, core=core)
+    async with (
+        running_host(instance, deliveries=deliveries, registry=registry) as running,
+        client(instance) as operator,
+    ):
+        yield Post(running, operator)
+
+
+def test_what_failed_for_good_is_sent_once_more_under_its_old_key(nanoclaw_instance: Instance) -> None:
+    async def scenario() -> None:
+        async with post(nanoclaw_instance) as here:
+            here.running.channel.troubles.append(DeliveryRefused("the room is closed"))
+            await here.running.channel.say("hello")
+            failed = await here.with_status("failed")
+            assert await here.operator.data("deliveries", "retry", failed) == {"retried": failed}
+            assert await here.running.channel.texts(1) == ["echo: hello"]
+            assert [one.message.idempotency_key for one in here.running.channel.delivered] == [failed]
+            assert (await here.operator.data("deliveries", "get", failed))["status"] == "sent"
+
+    asyncio.run(scenario())
+
+
+def test_what_was_sent_cannot_be_retried(nanoclaw_instance: Instance) -> None:
+    async def scenario() -> None:
+        async with post(nanoclaw_instance) as here:
+            await here.running.channel.say("hello")
+            await here.running.channel.texts(1)
+            sent = await here.with_status("sent")
+            code, why = await here.operator.refusal("deliveries", "retry", sent)
+            assert (code, why) == (
+                "invalid-args",
+                f"deliveries: {sent} is sent; only what failed for good can be retried",
+            )
+            assert len(here.running.channel.attempts) == 1
+
+    asyncio.run(scenario())
+
+
+def test_what_waits_is_given_up_and_what_is_behind_it_goes_out_at_once(nanoclaw_instance: Instance) -> None:
+    async def scenario() -> None:
+        async with post(nanoclaw_instance) as here:
+            here.running.channel.troubles.append(OSError("the platform is away"))
+            await here.running.channel.say("first")
+            waits = await here.with_status("queued")
+            await here.running.channel.say("second")
+            await until(lambda: nanoclaw_instance.db.execute("SELECT count(*) FROM deliveries").get == 2)
+            assert await here.operator.data("deliveries", "discard", waits) == {"discarded": waits}
+            assert await here.running.channel.texts(1) == ["echo: second"]
+            row = await here.operator.data("deliveries", "get", waits)
+            assert (row["status"], row["last_error"]) == ("failed", "discarded")
+
+    asyncio.run(scenario())
+
+
+def test_what_waits_behind_another_is_given_up_too(nanoclaw_instance: Instance) -> None:
+    async def scenario() -> None:
+        async with post(nanoclaw_instance) as here:
+            here.running.channel.troubles.append(OSError("the platform is away"))
+            await here.running.channel.say("first")
+            waits = await here.with_status("queued")
+            await here.running.channel.say("second")
+            query = "SELECT id FROM deliveries WHERE attempts = 0"
+            await until(lambda: nanoclaw_instance.db.execute(query).get)
+            behind = nanoclaw_instance.db.execute(query).get
+            await here.operator.data("deliveries", "discard", behind)
+            await here.running.channel.say("third")
+            await until(lambda: nanoclaw_instance.db.execute("SELECT count(*) FROM deliveries").get == 3)
+            await here.operator.data("deliveries", "discard", waits)
+            assert await here.running.channel.texts(1) == ["echo: third"]
+
+    asyncio.run(scenario())
+
+
+def test_a_delivery_that_is_not_there_is_not_found(nanoclaw_instance: Instance) -> None:
+    async def scenario() -> None:
+        async with post(nanoclaw_instance) as here:
+            for verb in ("retry", "discard", "get"):
+                assert (await here.operator.refusal("deliveries", verb, "dlv-none"))[0] == "not-found"
+
+    asyncio.run(scenario())
