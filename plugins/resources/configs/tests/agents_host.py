@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import nanoclaw_resource_configs.host as configs
@@ -13,7 +14,7 @@ import nanoclaw_resource_registry.host as registry
 from attrs import frozen
 from nanoclaw_wire import clock
 from nanoclaw_wire.frames import Request
-from registry_host import Client, client
+from registry_host import Client
 
 from nanoclaw_core import Access, Caller, Parameter, PluginContext, Verb, hookimpl
 from nanoclaw_core.store import agents
@@ -61,13 +62,28 @@ class Listening:
         await until(lambda: [read for one, read in self.lives if one == session_id][-1:] == [list(texts)])
 
 
+class Operator(Client):
+    """Asks over the control socket."""
+
+    async def frames(self, *words: str, **options: Any) -> list[dict[str, Any]]:
+        """Ask, and return what came back: any progress, and the answer."""
+        frames = [await self.ask(*words, **options)]
+        while "ok" not in frames[-1]:
+            frames.append(json.loads(await self._reader.readline()))
+        return frames
+
+
 @frozen(kw_only=True)
 class Hosted:
     """A host at work, and its operator."""
 
     running: Running
     instance: Instance
-    ncl: Client
+    ncl: Operator
+
+    def another(self) -> AbstractAsyncContextManager[Operator]:
+        """Connect a second time."""
+        return connected(self.instance)
 
     @property
     def runtime(self) -> ScriptedRuntime:
@@ -113,8 +129,19 @@ class Hosted:
 
 
 @asynccontextmanager
+async def connected(instance: Instance) -> AsyncIterator[Operator]:
+    """Connect to the host that runs on an instance."""
+    reader, writer = await asyncio.open_unix_connection(str(instance.places.control_socket))
+    try:
+        yield Operator(reader, writer)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+@asynccontextmanager
 async def hosted(instance: Instance, *, runtime: ScriptedRuntime | None = None) -> AsyncIterator[Hosted]:
     """Run a host with the plugins, and connect to it; its sandboxes are `Listening`, unless a runtime is given."""
     runtime = runtime or ScriptedRuntime(Listening())
-    async with running_host(instance, runtime=runtime, human=Human(), **PLUGINS) as running, client(instance) as ncl:
+    async with running_host(instance, runtime=runtime, human=Human(), **PLUGINS) as running, connected(instance) as ncl:
         yield Hosted(running=running, instance=instance, ncl=ncl)

@@ -376,6 +376,16 @@ def test_a_change_that_is_none_says_so(run) -> None:
     run(scenario)
 
 
+def test_the_scope_of_an_agents_ncl_counts_at_once(run) -> None:
+    async def scenario(host: Hosted, group_id: str) -> None:
+        session = await host.session()
+        changed = await host.ncl.data("groups", "config", "update", group_id, **{"cli-scope": "disabled"})
+        assert changed["takes_effect"].endswith("cli_scope counts at once for what the agent asks of ncl.")
+        assert (await host.as_agent(session, "groups", "config", "get"))["error"]["code"] == "forbidden"
+
+    run(scenario)
+
+
 def test_warning_15_the_help_of_groups_config_names_every_parameter(run) -> None:
     wanted = {
         "groups config get": {"id"},
