@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -176,3 +177,53 @@ def test_invariant_12_a_refused_key_is_told_in_plain_words_with_a_reference(inst
     assert KEY not in text
     [details] = instance.settings.home.glob("sessions/*/out/runner.log")
     assert any(correlation_id in line and "authentication" in line for line in details.read_text().splitlines())
+
+
+def test_an_agent_changes_its_config_and_restarts_itself_when_a_human_agrees(instance: Instance) -> None:
+    """It asks, a human agrees, it hears of that and restarts itself, and only the fresh one reads the note."""
+
+    def asks(command: str, then: str) -> list[Step]:
+        return [Step(tool="Bash", input={"command": command}), Step(text=said("recorder", then))]
+
+    steps = [
+        *asks("ncl groups config update --effort high; echo ended with $?", "asked for effort"),
+        *asks("ncl groups restart --message 'Config updated.'; echo ended with $?", "asked for a restart"),
+        Step(text=said("recorder", "fresh and well")),
+    ]
+
+    async def scenario() -> list[str]:
+        async with FakeMessagesApi(steps, key=KEY) as api:
+            channel = RecorderChannel()
+            async with a_host(instance, channel, api):
+                await channel.say("work harder")
+                await channel.texts(1)
+                asked = api.conversations[-1].last_said
+                assert all(word in asked for word in ("approval-pending", "ended with 1"))
+                assert (await approve(instance))["outcome"]["data"]["effort"] == "high"
+                await channel.texts(2)
+                assert api.conversations[2].says("was approved and done")
+                (session,) = instance.sessions()
+                assert (await approve(instance))["outcome"]["data"]["restarted"] == [session.id]
+                await channel.texts(3)
+                config = json.loads((instance.settings.home / "sessions" / session.id / "in/config.json").read_text())
+                assert config["effort"] == "high"
+            return [one.last_said for one in api.conversations if "Config updated." in one.last_said]
+
+    told = asyncio.run(scenario())
+    assert len([one for one in told if "ncl groups restart" not in one]) == 1, told
+
+
+async def approve(instance: Instance) -> dict[str, Any]:
+    """Answer the one request that waits, as the operator does: with `ncl` on the host."""
+
+    async def ncl(*words: str) -> Any:
+        command = [sys.executable, "-m", "nanoclaw_cli", "--home", str(instance.settings.home), "--json", *words]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        out, _ = await process.communicate()
+        frame = json.loads(out)
+        assert process.returncode == 0, frame
+        return frame["data"]
+
+    (waiting,) = await ncl("approvals", "list", "--status", "pending")
+    answered: dict[str, Any] = await ncl("approvals", "approve", waiting["id"])
+    return answered
