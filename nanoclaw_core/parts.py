@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 import apsw
-from attrs import asdict, evolve, field, frozen
+from attrs import NOTHING, asdict, evolve, field, fields_dict, frozen, has
 
 from nanoclaw_core.descriptors.administration import Action, ApprovalHandler, Migration, Roster, Sweep, Verb
 from nanoclaw_core.descriptors.channels import Channel
@@ -20,15 +20,10 @@ from nanoclaw_core.descriptors.services import Service
 from nanoclaw_core.dispatch import full_name
 from nanoclaw_core.errors import MigrationError, PluginError, SettingsError
 from nanoclaw_core.instance import Places
-from nanoclaw_core.plugins import Offer, Plugins
+from nanoclaw_core.plugins import NeedsSettings, Offer, Plugins
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.store.migrations import migrate_plugin, refuse_nested_prefixes, table_prefix
 from nanoclaw_core.store.schema import core_tables
-
-
-class _WithSettings(Protocol):
-    @property
-    def settings(self) -> type | None: ...
 
 
 @frozen(kw_only=True)
@@ -88,14 +83,15 @@ def installed_sandbox_parts(settings: Settings, environment: Mapping[str, str]) 
 
 
 def with_settings(parts: Parts, plugins: Plugins, settings: Settings, environment: Mapping[str, str]) -> Parts:
-    """Give each plugin its settings; one whose settings do not fit is recorded as failed and left out."""
+    """Give each plugin its settings; one whose settings are absent or do not fit is recorded with why and left out."""
     structured: dict[str, Any] = {}
     failed: set[str] = set()
     for offers in (parts.channels, parts.providers, parts.runtimes, parts.services):
         for offer in offers.values():
-            item: _WithSettings = offer.item
+            shape: type | None = offer.item.settings
             try:
-                found = settings.for_plugin(offer.plugin, item.settings, environment)
+                _refuse_absence(shape, offer.plugin, settings.plugins.get(offer.plugin, {}))
+                found = settings.for_plugin(offer.plugin, shape, environment)
             except SettingsError as error:
                 plugins.record_failure(offer.plugin, error)
                 failed.add(offer.plugin)
@@ -174,6 +170,13 @@ def contexts(
         )
 
     return context_of
+
+
+def _refuse_absence(shape: type | None, plugin: str, table: Mapping[str, Any]) -> None:
+    known = fields_dict(shape) if shape is not None and has(shape) else {}
+    absent = [name for name, one in known.items() if one.default is NOTHING and name not in table]
+    if absent and table.keys() <= known.keys():  # of a key that is misspelt, the misspelling is what to say
+        raise NeedsSettings(f"set [plugins.{plugin}] {', '.join(absent)}")
 
 
 def _without(parts: Parts, plugins: set[str]) -> Parts:

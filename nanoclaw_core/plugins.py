@@ -31,7 +31,12 @@ class State(Enum):
 
     ACTIVE = "active"
     DISABLED = "disabled"
+    NEEDS_SETTINGS = "needs settings"
     FAILED = "failed"
+
+
+class NeedsSettings(SettingsError):
+    """A plugin is not set up yet: required settings are absent, and nothing else is wrong. The message names them."""
 
 
 @frozen(kw_only=True)
@@ -49,7 +54,7 @@ class Found:
 
 @frozen(kw_only=True)
 class Report:
-    """What is known of one plugin; `reason` is why it failed, empty otherwise."""
+    """What is known of one plugin; `reason` is why it does not work: what failed, or which settings it needs."""
 
     name: str
     source: str
@@ -157,9 +162,7 @@ class Plugins:
                 if name in offers:
                     first = self._reports[offers[name].plugin].source
                     second = self._reports[implementation.plugin_name].source
-                    raise PluginError(
-                        f"{hook}: {name!r} is offered by both {first} and {second}; uninstall or disable one"
-                    )
+                    raise PluginError(f"{hook}: {name!r} is offered by both {first} and {second}; disable one of them")
                 offers[name] = Offer(item, implementation.plugin_name)
         return offers
 
@@ -195,14 +198,15 @@ class Plugins:
         source = self._reports[name].source if name in self._reports else source
         is_told = isinstance(error, NanoclawError)  # its message says what to do; of all others a traceback is wanted
         reason = str(error) if is_told else f"{type(error).__name__}: {error}"
-        self._reports[name] = Report(name=name, source=source, state=State.FAILED, reason=reason)
+        state = State.NEEDS_SETTINGS if isinstance(error, NeedsSettings) else State.FAILED
+        self._reports[name] = Report(name=name, source=source, state=state, reason=reason)
         level = logging.WARNING if isinstance(error, SettingsError) else logging.ERROR
-        extra = {"plugin": name, "source": source, "reason": reason}
-        log.log(level, "plugin failed", extra=extra, exc_info=None if is_told else error)
+        extra = {"plugin": name, "source": source, "state": state.value, "reason": reason}
+        log.log(level, "plugin does not work", extra=extra, exc_info=None if is_told else error)
 
     def failures(self) -> dict[str, str]:
-        """Return the names of the plugins that failed, each with the reason."""
-        return {report.name: report.reason for report in self.reports() if report.state is State.FAILED}
+        """Return the names of the plugins that do not work, each with the reason."""
+        return {report.name: report.reason for report in self.reports() if report.reason}
 
     def reports(self) -> list[Report]:
         """Return what is known of every plugin, in name order."""
@@ -217,10 +221,8 @@ class Plugins:
         for name in names:
             report = self._reports.get(name)
             if report is None or report.state is not State.ACTIVE:
-                why = "is not installed" if report is None else f"is {report.state.value} {report.reason}".strip()
-                raise PluginError(
-                    f"the required plugin {name!r} {why}; mend it, or take it out of core.required_plugins"
-                )
+                why = "is not installed" if report is None else f"does not work ({report.reason or report.state.value})"
+                raise PluginError(f"the required plugin {name!r} {why}; mend it or take it out of required_plugins")
 
     def _descriptors(self, implementation: pluggy.HookImpl, hook: str, kind: type[T], **arguments: object) -> list[T]:
         try:
@@ -252,9 +254,7 @@ class Plugins:
     def _refuse_second(self, name: str, source: str) -> None:
         if name in self._reports:
             first = self._reports[name].source
-            raise PluginError(
-                f"the plugin name {name!r} is taken by both {first} and {source}; uninstall or disable one"
-            )
+            raise PluginError(f"the plugin name {name!r} is in both {first} and {source}; uninstall or disable one")
 
 
 def _check_plugin(plugin: object, name: str) -> None:

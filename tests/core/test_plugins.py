@@ -234,7 +234,7 @@ def test_a_second_plugin_of_one_name_is_refused() -> None:
 
 def test_a_required_plugin_that_failed_is_named_with_its_reason(site: Path) -> None:
     install(site, "acme-bad", "acme_bad", "1 / 0", plugin="bad")
-    with pytest.raises(PluginError, match="'bad' is failed ZeroDivisionError"):
+    with pytest.raises(PluginError, match=r"'bad' does not work \(ZeroDivisionError"):
         load().require(["bad"])
 
 
@@ -242,7 +242,7 @@ def test_a_required_plugin_that_is_absent_or_disabled_is_named(site: Path) -> No
     install(site, "acme-chat", "acme", "")
     with pytest.raises(PluginError, match="'nowhere' is not installed"):
         load().require(["nowhere"])
-    with pytest.raises(PluginError, match="'acme' is disabled"):
+    with pytest.raises(PluginError, match=r"'acme' does not work \(disabled"):
         load(["acme"]).require(["acme"])
 
 

@@ -46,7 +46,7 @@ OWN = {
         Command(
             "plugins",
             "nanoclaw_cli.plugins:plugins",
-            summary="Say which plugins are installed and whether they work.",
+            summary="Say which plugins are installed and whether they work; turn them off and on.",
         ),
         Command("logs", "nanoclaw_cli.logs:logs", summary="Show the host's log, or that of a session."),
         Command("help", "nanoclaw_cli.help:show_help", summary="Say what commands there are."),

@@ -163,13 +163,7 @@ def _database(places: Places, ncl: str) -> Finding:
 
 def _plugins(plugins: Plugins, settings: Settings) -> list[Finding]:
     area, reports = "plugins", plugins.reports()
-    remedy = "Mend its settings or upgrade it, or disable it in core.disabled_plugins."
-    findings = [
-        _problem(area, report.name, f"{report.source}: {report.reason}", remedy)
-        if report.state is State.FAILED
-        else _ok(area, report.name, f"{report.source}, {report.state.value}")
-        for report in reports
-    ]
+    findings = [_plugin(report) for report in reports]
     known = {report.name: report.state for report in reports}
     for name in settings.core.required_plugins:
         if known.get(name) in (None, State.DISABLED):
@@ -186,6 +180,17 @@ def _plugins(plugins: Plugins, settings: Settings) -> list[Finding]:
         remedy = 'Run `pip install "nanoclaw-core[default]"`.'
         findings.append(_problem(area, "all", "no plugin is installed", remedy))
     return findings
+
+
+def _plugin(report: Report) -> Finding:
+    area, name = "plugins", report.name
+    if report.state is State.FAILED:
+        remedy = f"Mend its settings or upgrade it, or disable it: `ncl plugins disable {name}`."
+        return _problem(area, name, f"{report.source}: {report.reason}", remedy)
+    if report.state is State.NEEDS_SETTINGS:  # whoever does not want it has nothing to mend
+        remedy = f"In nanoclaw.toml {report.reason}; or disable it: `ncl plugins disable {name}`."
+        return _warning(area, name, f"{report.source}, {report.state.value}", remedy)
+    return _ok(area, name, f"{report.source}, {report.state.value}")
 
 
 def _channels(parts: Parts) -> list[Finding]:

@@ -117,7 +117,7 @@ def ready_line(host: Host, invocation: Invocation) -> str:
     """Return the one line that says that a host is ready."""
     home = invocation.home
     channels = _counted(len(host.status().get("channels") or ()), "channel")
-    failed = sum(bool(report.reason) for report in host.plugins.reports())
+    failed = sum(report.state.value == "failed" for report in host.plugins.reports())
     why = as_typed("plugins", home, invocation.environment)
     trouble = f" · {_counted(failed, 'plugin')} failed; `{why}` says why" if failed else ""
     return f"ready in {host.started_in_s:.2f} s · home {home} · {channels}{trouble} · stop with ctrl-c"

@@ -1,0 +1,41 @@
+"""One record as people read it: single values first, then each list or table under its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nanoclaw_client.rendering import render
+
+
+def lay_out(data: Mapping[str, Any]) -> str:
+    """Return a nested answer as lines; what is empty is left out."""
+    single = dict(_line(key, value) for key, value in data.items() if not isinstance(value, list | dict))
+    width = max(map(len, single), default=0)
+    parts = ["\n".join(f"{name:<{width}}  {text}".rstrip() for name, text in single.items())]
+    for key, value in data.items():
+        if isinstance(value, dict) and value:
+            value = [value] if all(not isinstance(inner, list | dict) for inner in value.values()) else value
+        if isinstance(value, list | dict) and value:
+            parts.append(f"{key.replace('_', ' ')}\n{_indented(value)}")
+    return "\n\n".join(parts)
+
+
+def _indented(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return "\n".join(f"  {item}" for item in value)
+    return "\n".join(f"  {line}" for line in render(value).splitlines())
+
+
+def _line(key: str, value: Any) -> tuple[str, str]:
+    """Name a single value as people read it, with its unit where the key ends in one."""
+    unit = " s" if key.endswith("_s") else ""
+    return key.removesuffix("_s").replace("_", " "), _plain(value) + unit
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return "" if value is None else str(value)
