@@ -66,19 +66,29 @@ class GroupImages:
         if await self._engine.call(partial(find_image, name=recipe.image)) is not None:
             tell(f"{recipe.image} is there already: the same packages on the same image")
             return
-        loop = asyncio.get_running_loop()
-
-        def progress(step: BuildStep) -> None:
-            if step.is_new:
-                loop.call_soon_threadsafe(tell, step.for_people())
-
-        order = group_order(recipe, self._settings)
-        await self._threads.run(partial(build_image, self._engine, order, self._settings, progress))
+        await self._build(recipe, tell)
         log.info("image of an agent group built", extra={"group": recipe.group_id, "image": recipe.image})
         try:
             await self._engine.call(partial(remove_older, recipe=recipe))
         except NanoclawError as error:
             log.warning("older images not removed", extra={"group": recipe.group_id, "error": str(error)})
+
+    async def _build(self, recipe: GroupRecipe, tell: Callable[[str], None]) -> None:
+        loop, is_awaited = asyncio.get_running_loop(), True
+
+        def say(line: str) -> None:
+            if is_awaited:  # a build cannot be called off, but who no longer waits for it hears no more of it
+                tell(line)
+
+        def progress(step: BuildStep) -> None:
+            if step.is_new:
+                loop.call_soon_threadsafe(say, step.for_people())
+
+        order = group_order(recipe, self._settings)
+        try:
+            await self._threads.run(partial(build_image, self._engine, order, self._settings, progress))
+        finally:
+            is_awaited = False
 
 
 def find_image(client: APIClient, name: str) -> Mapping[str, Any] | None:
