@@ -202,6 +202,41 @@ def test_invariant_08_where_nobody_allows_it_a_session_writes_to_no_other_room(b
         )
 
 
+def wired(instance: Instance, guard: Guard, caller: Caller) -> DeliveryRequest:
+    """Return the request to write to a room that the agent is wired to and that is not the session's own."""
+    instance.wire(room="kitchen")
+    assert caller.session_id is not None
+    assert caller.agent_group_id is not None
+    there = Address("recorder", "kitchen")
+    return DeliveryRequest(session_id=caller.session_id, agent_group_id=caller.agent_group_id, address=there)
+
+
+def test_warning_17_a_wiring_makes_its_room_a_destination(bare_instance: Instance) -> None:
+    guard, caller = make_guard(bare_instance)
+    guard.check_delivery(wired(bare_instance, guard, caller))
+
+
+class Jealous:
+    """A plugin that lets nobody write to another room."""
+
+    @hookimpl
+    def nanoclaw_permit_delivery(self, request: DeliveryRequest) -> Verdict:
+        return Verdict(Vote.DENY, f"not to {request.address.room}")
+
+
+def test_invariant_08_a_wired_room_that_a_plugin_objects_to_gets_nothing(bare_instance: Instance) -> None:
+    guard, caller = make_guard(bare_instance, jealous=Jealous())
+    with pytest.raises(Forbidden, match="not to kitchen"):
+        guard.check_delivery(wired(bare_instance, guard, caller))
+
+
+def test_the_wiring_of_another_agent_makes_no_destination(bare_instance: Instance) -> None:
+    guard, caller = make_guard(bare_instance)
+    request = evolve(wired(bare_instance, guard, caller), agent_group_id=bare_instance.group("other").id)
+    with pytest.raises(Forbidden):
+        guard.check_delivery(request)
+
+
 def test_no_plugin_stops_the_operator(bare_instance: Instance) -> None:
     guard, _ = make_guard(bare_instance, a=Objecting())
     guard.check(step(Access.DENY, OPERATOR))
