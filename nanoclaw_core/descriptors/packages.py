@@ -11,11 +11,17 @@ from attrs import Attribute, field, frozen
 from nanoclaw_core.errors import InvalidArguments
 from nanoclaw_core.ids import GroupId
 
-_PATTERNS = {  # of apt and npm as in reference §3.9
-    "apt": re.compile(r"[a-z0-9][a-z0-9._+-]*"),
+_PATTERNS = {  # as in reference §3.9
+    "apt": re.compile(r"[a-z0-9]([a-z0-9._+-]*[a-z0-9.+])?"),  # with - at its end apt would remove it
     "npm": re.compile(r"(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*"),
     "pip": re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"),
 }
+
+
+def _as_names(names: Any) -> tuple[Any, ...]:
+    if not isinstance(names, list | tuple):
+        raise InvalidArguments(f"packages are a list of names, not {names!r}")
+    return tuple(names)
 
 
 def _check_names(_packages: Packages, attribute: Attribute[Sequence[str]], names: Any) -> None:
@@ -32,9 +38,9 @@ class Packages:
         InvalidArguments: One of them, whatever its type and place, is no name.
     """
 
-    apt: Sequence[str] = field(default=(), converter=tuple, validator=_check_names)
-    npm: Sequence[str] = field(default=(), converter=tuple, validator=_check_names)
-    pip: Sequence[str] = field(default=(), converter=tuple, validator=_check_names)
+    apt: Sequence[str] = field(default=(), converter=_as_names, validator=_check_names)
+    npm: Sequence[str] = field(default=(), converter=_as_names, validator=_check_names)
+    pip: Sequence[str] = field(default=(), converter=_as_names, validator=_check_names)
 
     def __bool__(self) -> bool:
         return bool(self.apt or self.npm or self.pip)

@@ -71,3 +71,14 @@ def test_real_names_are_taken_as_they_are(kind: str, names: list[str]) -> None:
 def test_no_packages_are_false() -> None:
     assert not Packages()
     assert Packages(pip=["iniconfig"])
+
+
+@pytest.mark.parametrize("names", ["jq", None, 7, {"jq": 1}, b"jq"])
+def test_warning_52_what_is_no_list_is_refused(names: object) -> None:
+    with pytest.raises(InvalidArguments, match="packages are a list of names"):
+        Packages(apt=names)  # type: ignore[arg-type]
+
+
+def test_a_name_that_would_have_apt_remove_something_is_refused() -> None:
+    with pytest.raises(InvalidArguments):
+        Packages(apt=["python3-"])
