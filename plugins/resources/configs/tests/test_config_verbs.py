@@ -165,6 +165,8 @@ def test_an_mcp_server_is_added_replaced_and_removed(run) -> None:
         ({"args": '{"a": "b"}'}, "--args must be a list like"),
         ({"args": ["a"]}, "--args must be a text"),
         ({"args": "[" * 100_000}, "--args must be JSON"),
+        ({"args": '["a\\u0000b"]'}, "--args must be a text"),
+        ({"env": '{"A": "\\u0000"}'}, "--env: the value of A must be a text"),
         ({"env": '["a"]'}, "--env must be an object"),
         ({"env": '{"A": 1}'}, "--env: the value of A must be a text"),
         ({"env": '{"A=B": "x"}'}, "--env must be a variable's name"),

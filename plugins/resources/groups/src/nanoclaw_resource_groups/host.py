@@ -12,7 +12,7 @@ from nanoclaw_core import READ, WRITE, Access, Caller, Column, Parameter, Plugin
 from nanoclaw_resource_groups.names import check_name, folder_for
 
 COLUMNS = (
-    Column(name="id"),
+    Column(name="id", help="the agent group, ag-…"),
     Column(name="name", is_updatable=True, help="what people call the agent"),
     Column(name="folder", help="its directory below groups/; never changes, and stays when the agent is removed"),
     Column(name="created_at"),
