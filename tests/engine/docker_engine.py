@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 STARTS_WITHIN_S = 60.0
-PACKAGES = {"dockerd": "docker.io", "bwrap": "bubblewrap", "debootstrap": "debootstrap"}
+PACKAGES = {"dockerd": "docker.io", "bwrap": "bubblewrap", "debootstrap": "debootstrap", "zsh": "zsh", "fish": "fish"}
 
 
 class NoEngine(Exception):
@@ -66,7 +66,7 @@ def _somebody_listens(path: str) -> bool:
 
 
 def install_missing() -> list[str]:
-    """Install the packages of missing programs, as root on a Debian; return their names.
+    """Install the packages of programs that tests want and are missing, as root on a Debian; return their names.
 
     Raises:
         NoEngine: It cannot be done here.

@@ -38,6 +38,10 @@ def _run(choice: Choice, environment: Mapping[str, str]) -> int:
     if choice.version:
         print(f"nanoclaw {__version__}")
         return 0
+    if choice.words[:1] == ["complete"]:
+        from nanoclaw_cli import complete
+
+        return complete.run(choice.words[1:], environment)
     from nanoclaw_cli import commands
     from nanoclaw_cli.invocation import Invocation, home_directory
 

@@ -1,0 +1,20 @@
+#compdef ncl
+# Completion of ncl in zsh: what its commands on this machine and the running host know.
+_ncl() {
+    local line
+    local -a inserted shown
+    for line in "${(@f)$("${words[1]/#\~/$HOME}" complete -- "${(@)words[2,CURRENT-1]}" "$PREFIX" 2>/dev/null)}"; do
+        if [[ $line == :paths ]]; then
+            _files
+        elif [[ -n $line ]]; then
+            inserted+=("${line%%$'\t'*}")
+            shown+=("${line/$'\t'/  }")
+        fi
+    done
+    (( $#inserted )) && compadd -l -d shown -a inserted
+}
+if [[ $funcstack[1] == _ncl ]]; then # autoloaded from a file of that name
+    _ncl "$@"
+else
+    compdef _ncl ncl
+fi
