@@ -1,6 +1,6 @@
-"""Writes what documents say of hooks, tables and settings, from the code itself.
+"""Writes what documents say of hooks, tables, verbs and settings, from the code itself.
 
-    python tools/generate_docs.py            # docs/hooks.md, docs/schema.md and the settings in docs/operations.md
+    python tools/generate_docs.py            # docs/hooks.md, schema.md, verbs.md and the settings in operations.md
     python tools/generate_docs.py --check    # writes nothing; exits 1 and names what is out of date
 
 It reads the distributions of this checkout, not what else is installed. A setting that its class does not explain is
@@ -28,18 +28,34 @@ import attrs
 from nanoclaw_wire import session_files
 
 from nanoclaw_core import descriptors, hookspecs
-from nanoclaw_core.descriptors.administration import Migration
+from nanoclaw_core.descriptors.administration import Migration, Verb
+from nanoclaw_core.descriptors.votes import Access, Caller
+from nanoclaw_core.dispatch import full_name
+from nanoclaw_core.ids import GroupId
 from nanoclaw_core.parts import collect
 from nanoclaw_core.plugins import Plugins
+from nanoclaw_core.scope import is_visible, own_arguments
 from nanoclaw_core.settings import AllowedMount, CoreSettings
 from nanoclaw_core.store.migrations import migrate_core, migrate_plugin
 from nanoclaw_core.store.schema import core_migrations
+from nanoclaw_core.verbs import core_verbs
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 GENERATED = "<!-- Written by tools/generate_docs.py from the code. Change the code and run it again. -->\n"
 BEGIN, END = "<!-- settings: written by tools/generate_docs.py -->\n", "<!-- end of settings -->\n"
 KINDS = ("collect", "vote", "notify")
+ACCESS = {Access.OPEN: "open", Access.HOLD: "a human must approve", Access.DENY: "no"}
+VERBS_HEAD = """\
+# Verbs
+
+What `ncl NOUN VERB` asks of a running host, with all plugins of this checkout; `ncl help NOUN` says it of yours.
+Whoever sits at the host's terminal may ask for everything. Of an agent, `cli_scope` decides: with `disabled` it may ask
+for nothing, with `global` for all that is open or can be approved, with `group` for its own group alone.
+
+Options are written `--name value` or `--name=value`, lists by giving an option again, and `--name=null` is no value at
+all. Types are those of Python.
+"""
 
 
 class Explained(NamedTuple):
@@ -79,6 +95,7 @@ def documents() -> dict[Path, str]:
     return {
         DOCS / "hooks.md": hooks_page(),
         DOCS / "schema.md": schema_page(),
+        DOCS / "verbs.md": verbs_page(),
         operations: f"{before}{BEGIN}\n{settings_tables()}\n{END}{after}",
     }
 
@@ -249,6 +266,52 @@ def _statements(db: apsw.Connection, known: set[str]) -> str:
     new = [(name, sql) for name, sql in found if name not in known]
     known |= {name for name, _ in new}
     return "```sql\n" + "\n\n".join(f"{sql.strip()};" for _, sql in new) + "\n```\n"
+
+
+# docs/verbs.md
+
+
+def verbs_page() -> str:
+    """Return docs/verbs.md."""
+    parts = collect(first_party())
+    own = core_verbs(status=dict, plugins=list, verbs=list)
+    by_noun: dict[str, list[Verb]] = {}
+    for verb in sorted([*(offer.item for offer in parts.verbs.values()), *own], key=full_name):
+        by_noun.setdefault(verb.resource, []).append(verb)
+    pages = [GENERATED, VERBS_HEAD]
+    for noun, verbs in by_noun.items():
+        about = parts.resources[noun].item.help if noun in parts.resources else ""
+        rows = [(f"`{full_name(one)}`", one.help, ACCESS[one.access], _within_group(one)) for one in verbs]
+        pages.append(f"## {noun or 'Without a noun'}\n")
+        pages += [f"{about[:1].upper()}{about[1:]}.\n"] if about else []
+        pages.append(table(("verb", "what it does", "agents", "scope `group`"), rows) + "\n")
+        pages += [text for verb in verbs if (text := _verb_text(verb))]
+    return "\n".join(pages)
+
+
+def _within_group(verb: Verb) -> str:
+    """Say what an agent whose ncl reaches its own group alone gets of a verb."""
+    agent = Caller(agent_group_id=GroupId("own"), limited_to=GroupId("own"))
+    if not is_visible(verb, agent):
+        return "no"
+    filled = ", ".join(f"`--{name.replace('_', '-')}`" for name in own_arguments(verb, agent))
+    return f"yes, {filled} is its own group" if filled else "yes, what is its own"
+
+
+def _verb_text(verb: Verb) -> str:
+    """Return the parameters of a verb; empty where it has none."""
+    if not verb.parameters:
+        return ""
+    rows = [
+        (
+            f"`--{one.name.replace('_', '-')}`" + (" (a word alone, too)" if one.is_positional else ""),
+            f"`{one.kind.__name__}`",
+            "yes" if one.is_required else "",
+            one.help,
+        )
+        for one in verb.parameters
+    ]
+    return f"### {full_name(verb)}\n\n{table(('parameter', 'type', 'required', 'meaning'), rows)}\n"
 
 
 # The settings in docs/operations.md

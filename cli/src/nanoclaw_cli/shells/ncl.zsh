@@ -8,7 +8,7 @@ _ncl() {
             _files
         elif [[ -n $line ]]; then
             inserted+=("${line%%$'\t'*}")
-            shown+=("${line/$'\t'/  }")
+            shown+=("${${line/$'\t'/  }[1,COLUMNS-1]}")
         fi
     done
     (( $#inserted )) && compadd -l -d shown -a inserted
