@@ -145,3 +145,12 @@ async def hosted(instance: Instance, *, runtime: ScriptedRuntime | None = None) 
     runtime = runtime or ScriptedRuntime(Listening())
     async with running_host(instance, runtime=runtime, human=Human(), **PLUGINS) as running, connected(instance) as ncl:
         yield Hosted(running=running, instance=instance, ncl=ncl)
+
+
+async def refused(host: Hosted, group_id: str, verb: str, **options: Any) -> str:
+    """Ask for a change that must be refused and leave the config as it was; return the reason."""
+    before = host.config(group_id)
+    code, message = await host.ncl.refusal("groups", "config", verb, group_id, **options)
+    assert code == "invalid-args", message
+    assert host.config(group_id) == before
+    return message

@@ -2,44 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from agents_host import Hosted, hosted
+from agents_host import Hosted, refused
 from attrs import evolve
 from nanoclaw_wire.config import read_config
 
-from nanoclaw_core.settings import AllowedMount
 from nanoclaw_core.testing.instance import Instance
-
-Scenario = Callable[[Hosted, str], Awaitable[None]]
-
-
-@pytest.fixture
-def run(nanoclaw_instance: Instance) -> Callable[[Scenario], None]:
-    group = nanoclaw_instance.group()
-
-    def whole(scenario: Scenario) -> None:
-        async def work() -> None:
-            async with hosted(nanoclaw_instance) as host:
-                await scenario(host, group.id)
-
-        asyncio.run(work())
-
-    return whole
-
-
-async def refused(host: Hosted, group_id: str, verb: str, **options: Any) -> str:
-    """Ask for a change that must be refused and leave the config as it was; return the reason."""
-    before = host.config(group_id)
-    code, message = await host.ncl.refusal("groups", "config", verb, group_id, **options)
-    assert code == "invalid-args", message
-    assert host.config(group_id) == before
-    return message
 
 
 def test_a_config_shows_its_columns_decoded_and_who_decides_the_rest(run) -> None:
@@ -276,79 +246,6 @@ def test_what_is_no_skill_is_refused(run, given) -> None:
     run(scenario)
 
 
-@pytest.fixture
-def allowed(nanoclaw_instance: Instance, tmp_path: Path) -> Path:
-    """Allow a directory for mounts, readable; `writable` below it may also be written."""
-    for name in ("shared", "shared/notes", "written"):
-        (tmp_path / name).mkdir()
-    mounts = [AllowedMount(path=str(tmp_path / "shared")), AllowedMount(path=str(tmp_path / "written"), writable=True)]
-    core = evolve(nanoclaw_instance.settings.core, allowed_mounts=mounts)
-    nanoclaw_instance.settings = evolve(nanoclaw_instance.settings, core=core)
-    return tmp_path
-
-
-def test_a_mount_is_added_reaches_the_sandbox_and_is_removed(allowed: Path, run) -> None:
-    async def scenario(host: Hosted, group_id: str) -> None:
-        add = ("groups", "config", "add-mount", group_id)
-        await host.ncl.data(*add, path=str(allowed / "shared/notes"))
-        (allowed / "link").symlink_to(allowed / "written")
-        added = await host.ncl.data(*add, path=str(allowed / "link"), name="drafts", writable=True)
-        assert added["additional_mounts"] == [
-            {"path": str(allowed / "shared/notes"), "name": "notes", "writable": False},
-            {"path": str(allowed / "written"), "name": "drafts", "writable": True},
-        ]
-        await host.session()
-        mounts = {one.target.rpartition("/")[2]: one for one in host.runtime.specs[-1].mounts}
-        assert (mounts["notes"].writable, mounts["drafts"].writable) == (False, True)
-        left = await host.ncl.data("groups", "config", "remove-mount", group_id, name="notes")
-        assert [one["name"] for one in left["additional_mounts"]] == ["drafts"]
-        assert "there is no mount 'notes'" in await refused(host, group_id, "remove-mount", name="notes")
-
-    run(scenario)
-
-
-def test_warning_59_a_mount_that_no_sandbox_may_have_is_refused_where_it_is_asked_for(allowed: Path, run) -> None:
-    for name in ("shared/.SSH", "shared/project/.env", "shared/a:b"):
-        (allowed / name).mkdir(parents=True)
-    wrong = {
-        "shared/.SSH": "looks like a place for keys",
-        "shared/project": "contains a place for keys",
-        "shared/a:b": "is no usable path",
-        "outside": "does not exist",
-        ".": "is not below any of core.allowed_mounts",
-    }
-
-    async def scenario(host: Hosted, group_id: str) -> None:
-        for path, says in wrong.items():
-            assert says in await refused(host, group_id, "add-mount", path=f"{allowed}/{path}", name="x")
-        for name in (".", "..", "a/b", "a:b", ""):
-            message = await refused(host, group_id, "add-mount", path=f"{allowed}/shared/notes", name=name)
-            assert "is no safe name" in message
-        for path in ("shared/notes", ""):
-            assert "--path must be" in await refused(host, group_id, "add-mount", path=path)
-        message = await refused(host, group_id, "add-mount", path=f"{allowed}/shared/notes", writable=True)
-        assert "is allowed for reading alone" in message
-        await host.ncl.data("groups", "config", "add-mount", group_id, path=f"{allowed}/shared/notes")
-        message = await refused(host, group_id, "add-mount", path=f"{allowed}/written", name="notes")
-        assert "there is a mount with the name 'notes' already" in message
-
-    run(scenario)
-
-
-def test_an_agent_cannot_feel_for_files_of_the_host_with_mounts(allowed: Path, nanoclaw_instance: Instance) -> None:
-    async def scenario() -> set[str]:
-        async with hosted(nanoclaw_instance) as host:
-            session = await host.session()
-            paths = (allowed / "shared/notes", "/etc/passwd", "/nowhere", "/root/.ssh")
-            answers = [
-                await host.as_agent(session, "groups", "config", "add-mount", path=str(path), name="x")
-                for path in paths
-            ]
-            return {answer["error"]["code"] for answer in answers}
-
-    assert asyncio.run(scenario()) == {"approval-pending"}
-
-
 def test_a_change_restarts_nothing_and_the_next_sandbox_has_it(run, nanoclaw_instance: Instance) -> None:
     async def scenario(host: Hosted, group_id: str) -> None:
         session = await host.session()
@@ -409,73 +306,3 @@ def test_warning_15_the_help_of_groups_config_names_every_parameter(run) -> None
         assert all(one["help"] for command in wanted for one in told[command])
 
     run(scenario)
-
-
-SCOPES = ("cli_scope", "cli-scope", "CLI_SCOPE", "-cli-scope")
-
-
-@pytest.mark.parametrize("spelling", SCOPES)
-def test_warning_49_an_agent_of_group_scope_cannot_name_its_scope_in_any_spelling(
-    nanoclaw_instance: Instance, spelling: str
-) -> None:
-    async def scenario() -> None:
-        async with hosted(nanoclaw_instance) as host:
-            session = await host.session()
-            hidden = json.dumps({"nested": [{spelling: "global"}]})
-            tries: list[tuple[str, dict[str, Any]]] = [
-                ("update", {spelling: "global"}),
-                ("update", {"model": "opus", spelling: "global"}),
-                ("update", {"model": hidden}),
-                ("add-mcp-server", {"name": "a", "command": "b", "env": json.dumps({spelling: "global"})}),
-                ("add-mcp-server", {"name": "a", "command": "b", "args": hidden}),
-                ("add-package", {"apt": [{spelling: "global"}]}),
-                ("set-skills", {"skills": hidden}),
-            ]
-            for verb, options in tries:
-                answer = await host.as_agent(session, "groups", "config", verb, **options)
-                assert answer["error"]["code"] == "forbidden", (verb, options, answer)
-            assert host.config(session.agent_group_id).cli_scope == "group"
-            assert nanoclaw_instance.db.execute("SELECT count(*) FROM approvals").get == 0
-
-    asyncio.run(scenario())
-
-
-def test_warning_49_an_agent_of_group_scope_reaches_no_other_config(nanoclaw_instance: Instance) -> None:
-    other = nanoclaw_instance.group("other")
-
-    async def scenario() -> None:
-        async with hosted(nanoclaw_instance) as host:
-            session = await host.session()
-            ask = ("groups", "config", "update")
-            for words, options in (
-                ((*ask, other.id), {}),
-                (ask, {"id": other.id}),
-                ((*ask, session.agent_group_id), {"id": other.id}),
-                (ask, {"id": "ag-nobody"}),
-            ):
-                answer = await host.as_agent(session, *words, model="opus", **options)
-                assert answer["error"]["code"] in ("forbidden", "invalid-args"), answer
-            done = await host.approved(session, *ask, model="opus")
-            assert done["data"]["agent_group_id"] == session.agent_group_id
-            assert host.config(other.id).model is None
-
-    asyncio.run(scenario())
-
-
-def test_what_cannot_be_is_refused_before_a_human_is_asked(nanoclaw_instance: Instance) -> None:
-    async def scenario() -> int:
-        async with hosted(nanoclaw_instance) as host:
-            session = await host.session()
-            for verb, options in (
-                ("update", {}),
-                ("update", {"effort": "extreme"}),
-                ("add-package", {"apt": ["", "x; y"]}),
-                ("add-mcp-server", {"name": "nanoclaw", "command": "x"}),
-                ("remove-mount", {"name": "x"}),
-                ("set-skills", {"skills": "../x"}),
-            ):
-                answer = await host.as_agent(session, "groups", "config", verb, **options)
-                assert answer["error"]["code"] == "invalid-args", answer
-            return nanoclaw_instance.db.execute("SELECT count(*) FROM approvals").get
-
-    assert asyncio.run(scenario()) == 0

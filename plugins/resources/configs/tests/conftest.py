@@ -1,0 +1,28 @@
+"""A host with one agent group, for tests that ask it as its operator."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from agents_host import Hosted, hosted
+
+from nanoclaw_core.testing.instance import Instance
+
+Scenario = Callable[[Hosted, str], Awaitable[None]]
+
+
+@pytest.fixture
+def run(nanoclaw_instance: Instance) -> Callable[[Scenario], None]:
+    """Return what runs a scenario with a host and the id of its agent group."""
+    group = nanoclaw_instance.group()
+
+    def whole(scenario: Scenario) -> None:
+        async def work() -> None:
+            async with hosted(nanoclaw_instance) as host:
+                await scenario(host, group.id)
+
+        asyncio.run(work())
+
+    return whole
