@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import footprint, goals, in_docker, message_way, resting, syncs, whole_processes
+from . import footprint, goals, in_docker, inside, message_way, resting, syncs, whole_processes
 from .figures import Figure, as_json, table
 from .yardstick import commit_ms, python_ms
 
@@ -67,6 +67,7 @@ PARTS: dict[str, Callable[[Path, int], Iterator[Figure]]] = {
     "idle-many": lambda home, divisor: resting.idle_many(home, 1_000 // divisor),
     "growth": lambda home, divisor: resting.growth(home, 10_000 // divisor),
     "ncl": lambda home, divisor: whole_processes.commands(home, max(3, 15 // divisor)),
+    "ncl-inside": lambda home, divisor: inside.asking(home, max(5, 50 // divisor)),
     "plugins": lambda home, divisor: footprint.plugin_cost(home, max(3, 15 // divisor)),
     "size": lambda home, _divisor: footprint.size(home),
 }

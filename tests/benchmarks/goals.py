@@ -36,9 +36,16 @@ VERSION_MANY = Goal(
 )
 HELP_UP_MANY = Goal(name="ncl help from a running host, 20 plugins", unit="ms", target=90, field="–")
 HELP_UP = Goal(name="ncl help from a running host, whole process", unit="ms", target=90, field="–")
-VERB_UP = Goal(name="ncl VERB from a running host, 20 plugins, whole process", unit="ms", target=90, field="185–1 438")
+VERB_UP = Goal(
+    name="ncl groups list from a running host, 20 plugins, whole process", unit="ms", target=90, field="185–1 438"
+)
+COMPLETE = Goal(name="one TAB: ncl complete, 20 plugins, whole process", unit="ms", target=90, field="–")
 DOCTOR = Goal(name="ncl doctor, everything", unit="ms", target=2_000, field="–")
 DISPATCH = Goal(name="dispatch in the host, help", unit="/s", target=6_000, field="3 830", more_is_better=True)
+DISPATCH_LIST = Goal(
+    name="dispatch in the host, groups list of 100 rows", unit="/s", target=6_000, field="3 830", more_is_better=True
+)
+NCL_INSIDE = Goal(name="ncl from a sandbox, beyond the process start", unit="ms", target=25, field="1 054")
 CORE_LINES = Goal(name="core, lines of code", unit="lines", target=5_000, field="17 800; nanobot 109 000")
 PLUGIN_START = Goal(
     name="host start, for each installed and unused plugin", unit="ms", target=2, field="OpenClaw up to 9 000"

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from nanoclaw_cli.first_instance import initialise
 
+from nanoclaw_core.instance import Places, create_agent_group, open_database
+
 from . import goals
 from .figures import Figure
 from .footprint import with_plugins
@@ -23,12 +25,14 @@ from .resting import resident_mb
 from .yardstick import timed
 
 NCL = Path(sys.executable).parent / "ncl"
+GROUPS = 100
 
 
 def commands(home: Path, rounds: int) -> Iterator[Figure]:
     """`ncl` with and without a host; the host's own start, memory and dispatch."""
     environment = {**os.environ, "NANOCLAW_HOME": str(home)}
     initialise(home, environment=environment)
+    _many_groups(home)
     many = with_plugins(environment, home.with_name(f"{home.name}-plugins"))
     yield Figure(goal=goals.VERSION, value=whole(["--version"], environment, rounds))
     yield Figure(goal=goals.VERSION_MANY, value=whole(["--version"], many, rounds))
@@ -38,10 +42,23 @@ def commands(home: Path, rounds: int) -> Iterator[Figure]:
         yield Figure(goal=goals.READY, value=ready_ms)
         yield Figure(goal=goals.HOST_MEMORY, value=resident_mb(process.pid))
         yield Figure(goal=goals.HELP_UP, value=whole(["help"], environment, rounds))
-        yield Figure(goal=goals.DISPATCH, value=asyncio.run(dispatch(home / "run" / "ncl.sock", rounds * 300)))
+        socket = home / "run" / "ncl.sock"
+        yield Figure(goal=goals.DISPATCH, value=asyncio.run(dispatch(socket, ["help"], rounds * 300)))
+        yield Figure(goal=goals.DISPATCH_LIST, value=asyncio.run(dispatch(socket, ["groups", "list"], rounds * 300)))
     with serving(many):
-        yield Figure(goal=goals.VERB_UP, value=whole(["unused0", "list"], many, rounds))
+        yield Figure(goal=goals.VERB_UP, value=whole(["groups", "list"], many, rounds))
+        yield Figure(
+            goal=goals.COMPLETE, value=whole(["complete", "--", "groups", "config", "update", "--"], many, rounds)
+        )
         yield Figure(goal=goals.HELP_UP_MANY, value=whole(["help"], many, rounds))
+
+
+def _many_groups(home: Path) -> None:
+    """Make agent groups, until there are `GROUPS`."""
+    database = open_database(Places(home=home))
+    for number in range(1, GROUPS):
+        create_agent_group(database, Places(home=home), name=f"Agent {number}", folder=f"agent-{number}")
+    database.close()
 
 
 def whole(words: Sequence[str], environment: dict[str, str], rounds: int) -> float:
@@ -71,10 +88,10 @@ def serving(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str]
         process.communicate()
 
 
-async def dispatch(socket: Path, count: int) -> float:
+async def dispatch(socket: Path, words: Sequence[str], count: int) -> float:
     """Return how many requests a second one connection gets answered, several under way at a time."""
-    reader, writer = await asyncio.open_unix_connection(str(socket))
-    line = json.dumps({"id": "1", "words": ["help"], "options": {}}).encode() + b"\n"
+    reader, writer = await asyncio.open_unix_connection(str(socket), limit=1_000_000)
+    line = json.dumps({"id": "1", "words": words, "options": {}}).encode() + b"\n"
     began = time.perf_counter()
     for _ in range(0, count, 50):
         writer.write(line * 50)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from nanoclaw_core import Column, InvalidArguments, Resource
+
+DECODED: Mapping[type, Callable[[Any], Any]] = {bool: bool, dict: json.loads, list: json.loads}
 
 
 def key_of(resource: Resource, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,20 +50,16 @@ def changes_of(resource: Resource, arguments: Mapping[str, Any]) -> dict[str, An
     return changes
 
 
-def shown(columns: Sequence[Column], values: Sequence[Any]) -> dict[str, Any]:
-    """Return a row as people and machines see it: JSON decoded, yes and no as such."""
-    pairs = zip(columns, values, strict=True)
-    return {column.name: _shown(column, value) for column, value in pairs}
-
-
-def _shown(column: Column, value: Any) -> Any:
-    if value is None:
-        return None
-    if column.kind is bool:
-        return bool(value)
-    if column.kind in (dict, list):
-        return json.loads(value)
-    return value
+def shown(columns: Sequence[Column], found: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
+    """Return rows as people and machines see them: JSON decoded, yes and no as such."""
+    names = [column.name for column in columns]
+    shown = [dict(zip(names, values, strict=True)) for values in found]
+    for column in columns:
+        if column.kind in DECODED:  # of hundreds of rows most have nothing to decode
+            decode = DECODED[column.kind]
+            for row in shown:
+                row[column.name] = None if row[column.name] is None else decode(row[column.name])
+    return shown
 
 
 def _check_choices(resource: Resource, values: Mapping[str, Any]) -> None:

@@ -71,7 +71,7 @@ def _list(resource: Resource) -> _Made:
     async def run(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> list[dict[str, Any]]:
         statement = statements.select_list(resource, {**arguments, **_limit_of(resource, caller)})
         shown = [statements.column_of(resource, name) for name in statements.listed(resource, arguments)]
-        return [rows.shown(shown, values) for values in context.database.execute(statement.sql, statement.values)]
+        return rows.shown(shown, context.database.execute(statement.sql, statement.values).fetchall())
 
     filters = [_parameter(column) for column in resource.columns if column.kind not in TEXTUAL]
     paging = [
@@ -153,10 +153,10 @@ def _limit_of(resource: Resource, caller: Caller) -> dict[str, Any]:
 
 def _row(db: apsw.Connection, resource: Resource, key: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
     statement = statements.select_one(resource, {**key, **_limit_of(resource, caller)})
-    values = db.execute(statement.sql, statement.values).fetchone()
-    if values is None:
+    found = rows.shown(resource.columns, db.execute(statement.sql, statement.values).fetchall())
+    if not found:
         raise NotFound(f"{resource.name}: there is none with {_said(key)}")
-    return rows.shown(resource.columns, values)
+    return found[0]
 
 
 def _change(db: apsw.Connection, resource: Resource, statement: statements.Statement) -> None:
