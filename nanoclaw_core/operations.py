@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -92,12 +92,15 @@ class Operations:
         sessions.close(self.machine.of.db, session_id)
         mailbox.release(session_id)
 
-    async def carry_out(self, approval_id: ApprovalId) -> Answer:
+    async def carry_out(self, approval_id: ApprovalId, tell: Callable[[str], None] = lambda _line: None) -> Answer:
         """Do what was approved, as the agent that asked for it, and return what came of it; never raises.
 
         The guard is asked again, with the approval as its grant, which counts once (⚠13, ⚠14).
+
+        Args:
+            tell: Shows a line about the progress, where somebody watches.
         """
-        return await fenced(approval_id, self._redo(approval_id), approval_id)
+        return await fenced(approval_id, self._redo(approval_id, tell), approval_id)
 
     def look_at_delivery(self, delivery_id: DeliveryId) -> None:
         """Take up that one that failed was put back to `queued`, or that one that waits was marked as failed."""
@@ -109,11 +112,11 @@ class Operations:
         found = sessions.get(self.machine.of.db, session_id)
         return found if found is not None and found.status == "active" else None
 
-    async def _redo(self, approval_id: ApprovalId) -> Any:
+    async def _redo(self, approval_id: ApprovalId, tell: Callable[[str], None]) -> Any:
         asked = approvals.get(self.machine.of.db, approval_id)
         if asked is None:
             raise NotFound(f"there is no approval {approval_id!r}")
-        caller = Caller(session_id=asked.session_id, agent_group_id=asked.agent_group_id)
+        caller = Caller(session_id=asked.session_id, agent_group_id=asked.agent_group_id, tell=tell)
         arguments, kind = json.loads(asked.arguments), StepKind(asked.kind)
         handler = self.machine.of.parts.approval_handlers.get(asked.name)
         if handler is None:

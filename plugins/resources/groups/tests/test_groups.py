@@ -130,7 +130,7 @@ def test_warning_17_a_group_goes_with_its_config_and_leaves_its_folder(nanoclaw_
             return await host.ncl.data("groups", "delete", group.id)
 
     deleted = asyncio.run(scenario())["deleted"]
-    assert deleted["id"] == group.id
+    assert (deleted["id"], deleted["folder"]) == (group.id, "ada")
     assert counts(nanoclaw_instance) == (0, 0, 1)
     assert (nanoclaw_instance.places.groups / "ada" / "CLAUDE.md").exists()
 

@@ -31,6 +31,7 @@ BOOKS = Resource(
     operations={**READ, **WRITE},
     check=lambda row: _check(row),
     cascades=True,
+    display=("id", "title", "note"),
     help="what there is to read",
 )
 LOANS = Resource(

@@ -44,7 +44,7 @@ def test_what_is_created_has_what_was_given_what_is_generated_and_defaults(run) 
         }
         assert made["is_lent"] is False  # and not 0, as the table has it
         assert await client.data("books", "get", "b1") == made
-        assert await client.data("books", "list") == [made]
+        assert await client.data("books", "list", columns="all") == [made]
 
     run(scenario)
 
@@ -178,7 +178,7 @@ def test_warning_17_what_is_referred_to_is_deleted_only_with_what_refers_to_it(r
         code, message = await client.refusal("books", "delete", "b1")
         assert code == "forbidden"
         assert "1 in library_loans; give --cascade" in message
-        assert await client.data("books", "delete", "b1", cascade=True) == {"deleted": {"id": "b1"}}
+        assert (await client.data("books", "delete", "b1", cascade=True))["deleted"]["id"] == "b1"
         assert await client.data("loans", "list") == []
 
     run(scenario)
@@ -206,5 +206,26 @@ def test_a_noun_has_only_the_verbs_it_declares(run) -> None:
     async def scenario(client: Client) -> None:
         code, _ = await client.refusal("loans", "update", "ann", "b1")
         assert code == "unknown-command"
+
+    run(scenario)
+
+
+def test_a_list_shows_the_columns_that_are_asked_for(run, nanoclaw_instance) -> None:
+    async def scenario(client: Client) -> None:
+        add(nanoclaw_instance, ("b1", "Emma", 474, 0, "hard", None))
+        assert await client.data("books", "list", columns="title,pages") == [{"title": "Emma", "pages": 474}]
+        assert await client.data("books", "list", columns=["is-lent", "id"]) == [{"is_lent": False, "id": "b1"}]
+        everything = await client.data("books", "get", "b1")
+        assert await client.data("books", "list", columns="all") == [everything]
+        assert await client.data("books", "list") == [{"id": "b1", "title": "Emma", "note": None}]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("columns", ["secret", "title,secret", "", "all,title", 'title" FROM library_books --'])
+def test_a_column_that_there_is_not_is_refused_and_named(run, columns: str) -> None:
+    async def scenario(client: Client) -> None:
+        code, message = await client.refusal("books", "list", columns=columns)
+        assert (code, "there are: id, title" in message) == ("invalid-args", True)
 
     run(scenario)

@@ -11,7 +11,7 @@ from attrs import frozen
 from nanoclaw_wire import clock
 from nanoclaw_wire.frames import Answer, Code
 
-from nanoclaw_core import ApprovalId, Forbidden, NanoclawError, NotFound, PluginContext
+from nanoclaw_core import ApprovalId, Caller, Forbidden, NanoclawError, NotFound, PluginContext
 from nanoclaw_resource_approvals import rows
 from nanoclaw_resource_approvals.rows import Held
 
@@ -25,8 +25,14 @@ class Approvals:
 
     context: PluginContext
 
-    async def answer(self, approval_id: ApprovalId, *, approve: bool, by: str, reason: str = "") -> Mapping[str, Any]:
+    async def answer(
+        self, approval_id: ApprovalId, caller: Caller, *, approve: bool, by: str, reason: str = ""
+    ) -> Mapping[str, Any]:
         """Approve or reject what is held; what is approved is carried out before this returns.
+
+        Args:
+            caller: Who answers, and sees how it goes on.
+            by: Their name in the row.
 
         Returns:
             `{id, status, outcome}`; the outcome is an answer frame, None of what was rejected.
@@ -46,7 +52,7 @@ class Approvals:
             raise Forbidden(f"{approval_id} {state}; an approval is answered once")
         log.info("approval answered", extra={"approval": held.id, "step": held.name, "status": status, "by": by})
         if approve:
-            outcome = await self._carry_out(held)
+            outcome = await self._carry_out(held, caller)
             return {"id": held.id, "status": status, "outcome": outcome.as_json_object()}
         await self._tell(held, f"was rejected{f': {reason}' if reason else ''}.")
         return {"id": held.id, "status": status, "outcome": None}
@@ -55,7 +61,7 @@ class Approvals:
         """Go on with what an earlier host left: what was approved and not begun is carried out, once."""
         for held in rows.unfinished(self.context.database):
             if held.used_at is None:
-                await self._carry_out(held)
+                await self._carry_out(held, Caller())
                 continue
             why = "the host ended while it was being done; look whether it was"
             await self._finish(held, Answer(id=held.id, ok=False, code=Code.HANDLER_ERROR, message=why))
@@ -66,8 +72,8 @@ class Approvals:
             log.info("approval expired", extra={"approval": held.id, "step": held.name})
             await self._tell(held, "expired: nobody answered in time. Ask again if it is still wanted.")
 
-    async def _carry_out(self, held: Held) -> Answer:
-        answer = await self.context.operations.carry_out(held.id)
+    async def _carry_out(self, held: Held, caller: Caller) -> Answer:
+        answer = await self.context.operations.carry_out(held.id, caller.tell)
         await self._finish(held, answer)
         return answer
 

@@ -98,10 +98,11 @@ class Keeper:
             await asyncio.sleep(EVERY_S)
 
 
-async def _approve(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> Mapping[str, Any]:
-    return await Approvals(context).answer(ApprovalId(arguments["id"]), approve=True, by="operator")
+async def _approve(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> Mapping[str, Any]:
+    return await Approvals(context).answer(ApprovalId(arguments["id"]), caller, approve=True, by="operator")
 
 
-async def _reject(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> Mapping[str, Any]:
+async def _reject(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> Mapping[str, Any]:
     reason = arguments.get("reason") or ""
-    return await Approvals(context).answer(ApprovalId(arguments["id"]), approve=False, by="operator", reason=reason)
+    held = ApprovalId(arguments["id"])
+    return await Approvals(context).answer(held, caller, approve=False, by="operator", reason=reason)

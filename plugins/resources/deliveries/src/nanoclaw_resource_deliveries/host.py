@@ -32,7 +32,7 @@ COLUMNS = (
     Column(name="room", help="the platform's own id of the chat"),
     Column(name="thread"),
     Column(name="kind", choices=("chat", "card")),
-    Column(name="content", kind=dict, help="what is sent, as the agent wrote it"),
+    Column(name="content", help="what is sent, as the agent wrote it"),
     Column(name="attempts", kind=int),
     Column(name="next_try_at"),
     Column(name="platform_message_id"),

@@ -127,10 +127,11 @@ def _delete(resource: Resource) -> _Made:
         row = _row(context.database, resource, rows.key_of(resource, arguments), caller)
         _refuse_referred(context.database, resource, row, may_cascade=bool(arguments.get("cascade")))
 
-    async def run(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
+    async def run(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> dict[str, Any]:
         key = rows.key_of(resource, arguments)
+        row = _row(context.database, resource, key, caller)
         _change(context.database, resource, statements.delete(resource, key))
-        return {"deleted": key}
+        return {"deleted": row}
 
     cascade = [Parameter(name="cascade", kind=bool, help="take along what refers to it")] if resource.cascades else []
     told = f"remove one of the {resource.name}"
