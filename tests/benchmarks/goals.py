@@ -41,8 +41,7 @@ VERB_UP = Goal(
 )
 COMPLETE = Goal(name="one TAB: ncl complete, 20 plugins, whole process", unit="ms", target=90, field="–")
 DOCTOR = Goal(name="ncl doctor, everything", unit="ms", target=2_000, field="–")
-DISPATCH = Goal(name="dispatch in the host, help", unit="/s", target=6_000, field="3 830", more_is_better=True)
-DISPATCH_LIST = Goal(
+DISPATCH = Goal(
     name="dispatch in the host, groups list of 100 rows", unit="/s", target=6_000, field="3 830", more_is_better=True
 )
 NCL_INSIDE = Goal(name="ncl from a sandbox, beyond the process start", unit="ms", target=25, field="1 054")

@@ -43,8 +43,7 @@ def commands(home: Path, rounds: int) -> Iterator[Figure]:
         yield Figure(goal=goals.HOST_MEMORY, value=resident_mb(process.pid))
         yield Figure(goal=goals.HELP_UP, value=whole(["help"], environment, rounds))
         socket = home / "run" / "ncl.sock"
-        yield Figure(goal=goals.DISPATCH, value=asyncio.run(dispatch(socket, ["help"], rounds * 300)))
-        yield Figure(goal=goals.DISPATCH_LIST, value=asyncio.run(dispatch(socket, ["groups", "list"], rounds * 300)))
+        yield Figure(goal=goals.DISPATCH, value=asyncio.run(dispatch(socket, ["groups", "list"], rounds * 300)))
     with serving(many):
         yield Figure(goal=goals.VERB_UP, value=whole(["groups", "list"], many, rounds))
         yield Figure(
