@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from nanoclaw_client.rendering import render
+from hypothesis import given
+from hypothesis import strategies as st
+from nanoclaw_client.rendering import harmless, render
 
 
 @pytest.mark.parametrize(
@@ -38,3 +42,31 @@ def test_a_column_that_only_a_later_record_has_is_shown():
 
 def test_a_cell_stays_on_its_line_and_steers_no_terminal():
     assert render([{"a": "x\ny\x1b[2J"}]).splitlines()[2] == "x y [2J"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("\x1b[2Jgone", "\\u001b[2Jgone"),
+        ("\x9b2Jgone", "\\u009b2Jgone"),
+        ("good\u202edab", "good\\u202edab"),
+        ("half \ud800", "half \\ud800"),
+        ("line\r\nnext", "line\\r\nnext"),
+        ("a\u2028b", "a\\u2028b"),
+    ],
+)
+def test_warning_48_what_steers_a_terminal_or_turns_words_around_is_shown_as_an_escape(said, shown):
+    assert render(said) == shown
+    assert render({"asked": said}) == '{\n  "asked": ' + json.dumps(said, ensure_ascii=True) + "\n}"
+
+
+@pytest.mark.parametrize("text", ["naïve", "10\u00a0€", "日本語\u3000です", "👩\u200d🚀", "tab\tand\nline", "Ω≈ç"])
+def test_what_people_write_is_shown_as_they_wrote_it(text):
+    assert harmless(text) == text
+
+
+@given(st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_an_answer_that_is_made_harmless_is_the_same_answer(value):
+    text = harmless(json.dumps(value, ensure_ascii=False))
+    assert json.loads(text) == value
+    text.encode()

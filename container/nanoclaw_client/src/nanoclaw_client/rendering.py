@@ -7,23 +7,34 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 GAP = "  "
+_HARMLESS = frozenset("\n\t\u00a0\u202f\u3000\u200d")  # line ends, spaces of other scripts, and what joins emoji
 
 
 def render(data: Any) -> str:
     """Return what a verb's answer looks like on a terminal.
 
-    A text is given raw, a list of flat records as a table, an empty list as `(no rows)`, null as an empty text,
-    anything else as JSON.
+    A text is given as it is, a list of flat records as a table, an empty list as `(no rows)`, null as an empty text,
+    anything else as JSON. Nothing of it steers a terminal (⚠48).
     """
     if data is None:
         return ""
     if isinstance(data, str):
-        return data
+        return harmless(data)
     if isinstance(data, list) and not data:
         return "(no rows)"
     if isinstance(data, list) and all(_is_flat_record(row) for row in data):
         return table(data)
-    return json.dumps(data, indent=2, ensure_ascii=False)
+    return harmless(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def harmless(text: str) -> str:
+    """Return a text in which what steers a terminal, or turns words around, stands as an escape that people can see.
+
+    JSON stays the same value. What agents ask for is read by people who decide about it (⚠48).
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one in _HARMLESS else json.dumps(one)[1:-1] for one in text)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

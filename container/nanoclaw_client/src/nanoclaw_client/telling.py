@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nanoclaw_client.errors import ClientError
+from nanoclaw_client.rendering import harmless
 
 FAILED, USAGE = 1, 2
 USAGE_CODES = frozenset({"unknown-command", "invalid-args", "transport-error"})
@@ -18,17 +19,17 @@ def tell(code: str, message: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"id": "cli", "ok": False, "error": {"code": code, "message": message}})
     else:
-        print(f"error ({code}): {message}", file=sys.stderr)
+        print(harmless(f"error ({code}): {message}"), file=sys.stderr)
 
 
 def tell_progress(text: str) -> None:
     """Print what a verb that takes long says meanwhile; on stderr, so that the answer stays one value."""
-    print(text, file=sys.stderr, flush=True)
+    print(harmless(text), file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:
     """Print a JSON value as machines and people can read it."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(harmless(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def exit_code_of(code: str) -> int:
