@@ -21,6 +21,7 @@ from nanoclaw_core.scope import Scope, narrowed, own_arguments, refuse_beyond
 from nanoclaw_core.settings import KIND_WORDS, as_number
 
 log = logging.getLogger(__name__)
+WORDS_AT_MOST = 6  # of a verb with its noun; a longer one is never found
 _TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
 
 
@@ -69,8 +70,7 @@ class Dispatch:
         return await verb.run(arguments, caller, context)
 
     def _find(self, words: Sequence[str]) -> tuple[Offer[Verb], Sequence[str]]:
-        longest = max((len(name.split()) for name in self.offers), default=0)
-        for length in range(min(len(words), longest), 0, -1):
+        for length in range(min(len(words), WORDS_AT_MOST), 0, -1):
             offer = self.offers.get(" ".join(words[:length]))
             if offer is not None:
                 return offer, words[length:]

@@ -90,23 +90,12 @@ class Guard:
             Forbidden: It is denied; the message says why.
         """
         objection = None if step.caller.operator else self.plugins.objection("nanoclaw_permit_action", step=step)
-        now = clock.now()
-        asked = Approval(
-            id=ApprovalId(step.grant or new_id("apr")),
-            kind=step.kind.value,
-            name=step.name,
-            arguments=step.arguments_json,
-            session_id=step.caller.session_id,
-            agent_group_id=step.caller.agent_group_id,
-            created_at=clock.to_text(now),
-            expires_at=clock.to_text(now + HELD_FOR),
-        )
-        granted = objection is None and step.grant is not None and approvals.use(self.db, asked, asked.created_at)
+        granted = objection is None and step.grant is not None and approvals.use(self.db, _as_approval(step))
         decision = decide(step, objection, grant_is_valid=granted)
         if decision.ruling is Ruling.DENY:
             raise Forbidden(f"{step.name} is not allowed: {decision.reason}")
         if decision.ruling is Ruling.HOLD:
-            insert(self.db, "approvals", asked)
+            insert(self.db, "approvals", asked := _as_approval(step))
             raise ApprovalPending(f"{step.name} waits for a human: {asked.id}")
 
     def check_delivery(self, request: DeliveryRequest) -> None:
@@ -123,3 +112,17 @@ class Guard:
         verdict = objection or self.plugins.permits("nanoclaw_permit_delivery", request=request)
         if verdict.vote is not Vote.ALLOW:
             raise Forbidden(f"this session may not write to that room: {verdict.reason}")
+
+
+def _as_approval(step: Step) -> Approval:
+    now = clock.now()
+    return Approval(
+        id=ApprovalId(step.grant or new_id("apr")),
+        kind=step.kind.value,
+        name=step.name,
+        arguments=step.arguments_json,
+        session_id=step.caller.session_id,
+        agent_group_id=step.caller.agent_group_id,
+        created_at=clock.to_text(now),
+        expires_at=clock.to_text(now + HELD_FOR),
+    )

@@ -32,7 +32,7 @@ from nanoclaw_core.machine import Machine, Materials
 from nanoclaw_core.mailbox.directories import open_root
 from nanoclaw_core.operations import Operations
 from nanoclaw_core.parts import Parts, collect, contexts, gateway_of, migrate, tables_of_nobody, with_settings
-from nanoclaw_core.plugins import Offer, Plugins
+from nanoclaw_core.plugins import Offer, Plugins, State
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.tasks import keep_running
 from nanoclaw_core.verbs import CORE, core_verbs
@@ -143,7 +143,7 @@ class Host:
                 {"session": session_id, "runtime": one.runtime, "provider": one.provider}
                 for session_id, one in sorted(running.items())
             ],
-            "plugins_failed": list(self.plugins.failures()),
+            "plugins_failed": [one.name for one in self.plugins.reports() if one.state is State.FAILED],
         }
 
     async def _start(self) -> None:

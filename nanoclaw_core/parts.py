@@ -153,10 +153,8 @@ def contexts(
     running: Callable[[], Any] = nothing_runs,
 ) -> Callable[[str], PluginContext]:
     """Return what gives a plugin, by its name, its place in the host."""
-
-    @cache
-    def context_of(plugin: str) -> PluginContext:
-        return PluginContext(
+    return cache(
+        lambda plugin: PluginContext(
             plugin=plugin,
             instance_id=places.instance_id,
             home=places.home,
@@ -168,8 +166,7 @@ def contexts(
             settings=parts.plugin_settings.get(plugin),
             running=running,
         )
-
-    return context_of
+    )
 
 
 def _refuse_absence(shape: type | None, plugin: str, table: Mapping[str, Any]) -> None:

@@ -101,7 +101,7 @@ class Preparation:
     def _provider(self, session: Session, config: ContainerConfig) -> tuple[Provider, Sequence[Upstream]]:
         upstreams = {name: self.upstreams_of(name, offer) for name, offer in self.providers.items()}
         missing = {name: why for name, (_, why) in upstreams.items() if why}
-        missing |= {name: f"its plugin failed: {why}" for name, why in self.failures().items() if name not in upstreams}
+        missing |= {name: f"it does not work: {why}" for name, why in self.failures().items() if name not in upstreams}
         chosen = choose_provider(
             session=session.provider,
             group=config.provider,

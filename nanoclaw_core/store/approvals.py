@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import apsw
 from attrs import frozen
+from nanoclaw_wire import clock
 
 from nanoclaw_core.ids import ApprovalId, GroupId, SessionId
 from nanoclaw_core.store.connection import row
@@ -39,9 +40,9 @@ def get(db: apsw.Connection, approval_id: ApprovalId) -> Approval | None:
     return row(db, Approval, "approvals WHERE id = ?", (approval_id,))
 
 
-def use(db: apsw.Connection, approval: Approval, now: str) -> bool:
+def use(db: apsw.Connection, approval: Approval) -> bool:
     """Use up a grant for exactly the step it was given for; False where it is none, or was used before."""
     query = "UPDATE approvals SET used_at = ? WHERE id = ? AND status = 'approved' AND used_at IS NULL AND kind = ?"
     step = (approval.kind, approval.name, approval.arguments, approval.session_id)
-    db.execute(f"{query} AND name = ? AND arguments = ? AND session_id IS ?", (now, approval.id, *step))
+    db.execute(f"{query} AND name = ? AND arguments = ? AND session_id IS ?", (clock.now_text(), approval.id, *step))
     return bool(db.changes())

@@ -78,7 +78,7 @@ def test_a_provider_whose_settings_do_not_fit_is_refused_with_what_does_not_fit(
             return await running.channel.texts(1)
 
     (refusal,) = asyncio.run(scenario())
-    assert "The provider 'picky' cannot be used: its plugin failed: [plugins.picky]: unknown key 'temp'" in refusal
+    assert "The provider 'picky' cannot be used: it does not work: [plugins.picky]: unknown key 'temp'" in refusal
     assert "not installed" not in refusal
 
 
