@@ -18,15 +18,15 @@ VERBS = [
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Path:
-    return tmp_path / "door" / "ncl.sock"
+def socket(tmp_path: Path) -> Path:
+    return tmp_path / "socket" / "ncl.sock"
 
 
-def ncl(door: Path | None, *words: str) -> subprocess.CompletedProcess[str]:
+def ncl(socket: Path | None, *words: str) -> subprocess.CompletedProcess[str]:
     variables = {name: value for name, value in os.environ.items() if name != NCL_SOCKET_VARIABLE}
     return subprocess.run(
         [sys.executable, "-m", "nanoclaw_client", *words],
-        env=variables | ({NCL_SOCKET_VARIABLE: str(door)} if door else {}),
+        env=variables | ({NCL_SOCKET_VARIABLE: str(socket)} if socket else {}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -35,50 +35,50 @@ def ncl(door: Path | None, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_without_words_it_lists_the_verbs_as_help_does(door):
-    with answering(door, line(ok=True, data=VERBS), line(ok=True, data=VERBS)) as requests:
-        alone, asked = ncl(door), ncl(door, "help")
+def test_without_words_it_lists_the_verbs_as_help_does(socket):
+    with answering(socket, line(ok=True, data=VERBS), line(ok=True, data=VERBS)) as requests:
+        alone, asked = ncl(socket), ncl(socket, "help")
     assert [request["words"] for request in requests] == [["help"], ["help"]]
     assert (alone.returncode, alone.stdout) == (0, asked.stdout)
     assert "Usage: ncl [--json] NOUN VERB" in asked.stdout
     assert "\n  groups list  List them.\n" in asked.stdout
 
 
-def test_help_about_a_noun_is_asked_for_in_either_order(door):
-    with answering(door, line(ok=True, data=VERBS), line(ok=True, data=VERBS)) as requests:
-        before, after = ncl(door, "help", "groups"), ncl(door, "groups", "help")
+def test_help_about_a_noun_is_asked_for_in_either_order(socket):
+    with answering(socket, line(ok=True, data=VERBS), line(ok=True, data=VERBS)) as requests:
+        before, after = ncl(socket, "help", "groups"), ncl(socket, "groups", "help")
     assert [request["words"] for request in requests] == [["help", "groups"]] * 2
     assert before.stdout == after.stdout == "ncl groups list [options]\n    List them.\n      --limit NUMBER  Most.\n"
 
 
-def test_what_is_a_local_command_on_the_host_is_asked_of_the_host_here(door):
+def test_what_is_a_local_command_on_the_host_is_asked_of_the_host_here(socket):
     error = {"code": "unknown-command", "message": "there is no command 'serve'; `ncl help` lists what there is."}
-    with answering(door, line(ok=False, error=error)) as requests:
-        done = ncl(door, "serve")
+    with answering(socket, line(ok=False, error=error)) as requests:
+        done = ncl(socket, "serve")
     assert [request["words"] for request in requests] == [["serve"]]
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"error (unknown-command): {error['message']}\n"
 
 
-def test_progress_goes_to_stderr_also_with_json(door):
-    with answering(door, line(progress="step 1 of 2") + line(ok=True, data="built")):
-        done = ncl(door, "groups", "restart", "--json")
+def test_progress_goes_to_stderr_also_with_json(socket):
+    with answering(socket, line(progress="step 1 of 2") + line(ok=True, data="built")):
+        done = ncl(socket, "groups", "restart", "--json")
     assert (done.returncode, done.stderr) == (0, "step 1 of 2\n")
     assert json.loads(done.stdout) == {"id": "cli", "ok": True, "data": "built"}
 
 
-def test_a_home_is_refused_as_there_is_one_host_only(door):
-    done = ncl(door, "--home", "/elsewhere", "groups", "list")
+def test_a_home_is_refused_as_there_is_one_host_only(socket):
+    done = ncl(socket, "--home", "/elsewhere", "groups", "list")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error (invalid-args): --home is of no use in a sandbox")
 
 
-def test_without_a_runner_it_says_so_and_exits_2(door):
-    assert ncl(door, "groups", "list").returncode == 2
+def test_without_a_runner_it_says_so_and_exits_2(socket):
+    assert ncl(socket, "groups", "list").returncode == 2
     outside = ncl(None, "groups", "list", "--json")
     assert (outside.returncode, outside.stderr) == (2, "")
     assert json.loads(outside.stdout)["error"]["code"] == "transport-error"
 
 
-def test_its_version_is_that_of_nanoclaw(door):
-    assert ncl(door, "--version").stdout == "nanoclaw 0.1.0\n"
+def test_its_version_is_that_of_nanoclaw(socket):
+    assert ncl(socket, "--version").stdout == "nanoclaw 0.1.0\n"

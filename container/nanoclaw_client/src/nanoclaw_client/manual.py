@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 KINDS = {"str": "TEXT", "int": "NUMBER", "float": "NUMBER", "bool": "", "list": "TEXT…"}
+ACCESS = {"hold": " (for an agent a human has to agree)", "deny": " (for the operator alone)"}
+FILLED_IN = " (filled in: your own)"
 
 
 def overview(verbs: object, without: Collection[str] = ()) -> str:
@@ -23,15 +25,19 @@ def explained(verbs: object) -> str:
 
 def _one(verb: Mapping[str, Any]) -> str:
     parameters = _objects(verb.get("parameters"))
-    positional = [f"<{one['name']}>" for one in parameters if one.get("is_positional")]
+    positional = [_positional(one) for one in parameters if one.get("is_positional")]
     required = [_typed(one) for one in parameters if one.get("is_required") and not one.get("is_positional")]
     optional = [one for one in parameters if not one.get("is_required") and not one.get("is_positional")]
     usage = " ".join([f"ncl {verb.get('command')}", *positional, *required, *(["[options]"] if optional else [])])
-    told = [(_typed(one), str(one.get("help", ""))) for one in parameters]
+    told = [(_typed(one), f"{one.get('help', '')}{FILLED_IN if one.get('is_filled_in') else ''}") for one in parameters]
+    help_text = f"{verb.get('help', '')}{ACCESS.get(str(verb.get('access')), '')}"
     width = max((len(typed) for typed, _ in told), default=0)
-    return "\n".join(
-        [usage, f"    {verb.get('help', '')}", *(f"      {typed:<{width}}  {text}".rstrip() for typed, text in told)]
-    )
+    return "\n".join([usage, f"    {help_text}", *(f"      {typed:<{width}}  {text}".rstrip() for typed, text in told)])
+
+
+def _positional(parameter: Mapping[str, Any]) -> str:
+    name = f"<{str(parameter.get('name')).replace('_', '-')}>"
+    return f"[{name}]" if not parameter.get("is_required") else name
 
 
 def _typed(parameter: Mapping[str, Any]) -> str:
