@@ -16,8 +16,9 @@ from typing import Any
 
 import apsw
 from nanoclaw_wire import PROTOCOL
+from nanoclaw_wire.frame_server import FrameServer
 
-from nanoclaw_core.control import ControlServer
+from nanoclaw_core.control import control_server
 from nanoclaw_core.descriptors.administration import Sweep, Verb
 from nanoclaw_core.descriptors.channels import Channel, ChannelAdapter
 from nanoclaw_core.descriptors.context import PluginContext
@@ -79,7 +80,7 @@ class Host:
         self._providers: list[str] = []
         self._db: apsw.Connection | None = None
         self._machine: Machine | None = None
-        self._control: ControlServer | None = None
+        self._control: FrameServer | None = None
         self._started_at = 0.0
 
     async def __aenter__(self) -> Host:
@@ -165,7 +166,7 @@ class Host:
         )
         self._connect(parts, context_of)
         self._machine = machine = Machine(self._materials(db, parts, context_of))
-        self._control = ControlServer(self._places.control_socket, machine.dispatch)
+        self._control = control_server(self._places.control_socket, machine.dispatch)
         await self._control.open()
         machine.lanes.start()
         self._run_parts(parts, machine, context_of)

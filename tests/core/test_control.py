@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from attrs import frozen
+from nanoclaw_wire.frame_server import LINE_BYTES
 
 from nanoclaw_core import Host
-from nanoclaw_core.control import LINE_BYTES
 from nanoclaw_core.testing.instance import Instance, make_instance
 from nanoclaw_core.testing.recorder import WAIT_S
 

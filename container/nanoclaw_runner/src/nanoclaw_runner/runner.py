@@ -13,13 +13,13 @@ from nanoclaw_wire.doorbell import BellClient
 
 from nanoclaw_runner.apology import words_without_provider
 from nanoclaw_runner.continuation import Continuation
-from nanoclaw_runner.door import open_door
 from nanoclaw_runner.forwarder import Forwarder
 from nanoclaw_runner.heartbeat import Heartbeat
 from nanoclaw_runner.inbox import Inbox
 from nanoclaw_runner.ledger import Ledger
 from nanoclaw_runner.loop import Loop
 from nanoclaw_runner.messenger import Messenger
+from nanoclaw_runner.ncl import offer_ncl
 from nanoclaw_runner.occupation import Occupation
 from nanoclaw_runner.outbox import Outbox
 from nanoclaw_runner.patience import Patience
@@ -89,7 +89,7 @@ class Runner:
         async with self._session() as session:
             session.heartbeat.touch()
             messenger = self._messenger(session)
-            async with self._gateway() as gateway_url, self._door(messenger) as environment:
+            async with self._gateway() as gateway_url, self._ncl(messenger) as environment:
                 provider = self._connect(self._context(messenger, gateway_url, environment))
                 if provider is None:
                     self._apologise(session)
@@ -168,11 +168,11 @@ class Runner:
             await forwarder.close()
 
     @contextlib.asynccontextmanager
-    async def _door(self, messenger: Messenger) -> AsyncIterator[Mapping[str, str]]:
+    async def _ncl(self, messenger: Messenger) -> AsyncIterator[Mapping[str, str]]:
         if not self._config.has_cli:
             yield self._environment
             return
-        async with open_door(messenger, self._environment, answer_s=self._patience.ncl_answer_s) as environment:
+        async with offer_ncl(messenger, self._environment, answer_s=self._patience.ncl_answer_s) as environment:
             yield environment
 
     def _context(

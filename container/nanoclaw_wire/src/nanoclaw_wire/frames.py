@@ -10,7 +10,7 @@ from attrs import frozen
 
 
 class Code(str, Enum):
-    """Why a request was not done. The exit code of `ncl` is 1 for each, 2 for TRANSPORT_ERROR."""
+    """Why a request was not done. `ncl` exits with 2 where nobody could be asked, or not like this, and else with 1."""
 
     UNKNOWN_COMMAND = "unknown-command"
     INVALID_ARGS = "invalid-args"

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 from attrs import frozen
-from nanoclaw_runner.door import LINE_BYTES, REQUESTS, frame_of
 from nanoclaw_runner.inbox import Inbox
+from nanoclaw_runner.ncl import REQUESTS, frame_of
 from nanoclaw_runner.occupation import Occupation
 from nanoclaw_runner.outbox import Outbox
 from nanoclaw_runner.patience import Patience
@@ -24,6 +24,7 @@ from nanoclaw_runner.provider import ProviderOffer, RunnerPart
 from nanoclaw_runner.testing import HostSide
 from nanoclaw_runner.testing.host_side import PATIENCE_S
 from nanoclaw_wire import inbound
+from nanoclaw_wire.frame_server import LINE_BYTES
 from nanoclaw_wire.inbound import Kind
 from nanoclaw_wire.outbound import AckStatus, OutKind
 from nanoclaw_wire.socket_path import NCL_SOCKET_VARIABLE, short_path

@@ -1,4 +1,4 @@
-"""The door for `ncl`: what the agent starts in the sandbox asks here, and the runner asks the host for it.
+"""`ncl` in the sandbox: what the agent starts asks at a socket here, and the runner asks the host for it.
 
 The runner stays the one writer of outbound.db (I1). A request becomes one action row, written once: whatever becomes of
 whoever asked, nobody writes it again, and an answer that nobody waits for any longer is acknowledged (⚠28).
@@ -6,7 +6,6 @@ whoever asked, nobody writes it again, and an answer that nobody waits for any l
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import logging
@@ -20,15 +19,15 @@ from typing import Any
 
 import nanoclaw_client
 import nanoclaw_wire
-from nanoclaw_wire.frames import Answer, Code, Request, read_request
-from nanoclaw_wire.socket_path import NCL_SOCKET_VARIABLE, short_path
+from nanoclaw_wire.frame_server import FrameServer, Tell, bad_frame
+from nanoclaw_wire.frames import Answer, Code, Request
+from nanoclaw_wire.socket_path import NCL_SOCKET_VARIABLE
 
 from nanoclaw_runner.provider import ToolError, ToolHost
 
 log = logging.getLogger(__name__)
 
 ACTION = "ncl"
-LINE_BYTES = 1_000_000  # as much as the host takes from `ncl` outside
 REQUESTS = 32  # under way at a time; the inbox keeps 64 answers, and the model's tools need some of them
 IDLE_S = 60.0
 _NO_ANSWER = (
@@ -37,69 +36,33 @@ _NO_ANSWER = (
 )
 
 
-class Door:
-    """Answers `ncl` on a unix socket: a line of JSON each way, many requests a connection, one after the other.
+class Relay:
+    """Passes requests of `ncl` on to the host, and its answers back.
 
     Args:
-        path: Where to listen.
-        host: Passes requests on.
         answer_s: How long the host may take.
     """
 
-    def __init__(self, path: Path, host: ToolHost, answer_s: float) -> None:
-        self._path, self._host, self._answer_s = path, host, answer_s
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+    def __init__(self, host: ToolHost, answer_s: float) -> None:
+        self._host, self._answer_s = host, answer_s
         self._under_way = 0
 
-    async def open(self) -> None:
-        """Listen. The directory around the socket is the fence."""
-        with short_path(self._path) as path:
-            self._server = await asyncio.start_unix_server(self._accept, path=path, limit=LINE_BYTES)
-
-    async def close(self) -> None:
-        """Stop listening and hang up."""
-        if self._server is not None:
-            self._server.close()
-        for task in list(self._connections):
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer(self, request: Request, _tell: Tell) -> bytes:
+        """Return the line that answers a request; never raises."""
         try:
-            while True:
-                async with asyncio.timeout(IDLE_S):
-                    line = await reader.readuntil(b"\n")
-                writer.write(_as_line(await self._answer(line)))
-                await writer.drain()
-        except asyncio.LimitOverrunError:
-            writer.write(_as_line(_refusal("unknown", f"bad frame: longer than {LINE_BYTES} bytes")))
-        except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
-            pass  # whoever asked went away, or said nothing for a while
-        finally:
-            writer.close()
-
-    async def _answer(self, line: bytes) -> dict[str, Any]:
-        try:
-            request = read_request(json.loads(line))
             json.dumps([*request.words, request.options], ensure_ascii=False).encode()
-        except UnicodeError:
-            return _refusal("unknown", "bad frame: a text that is not UTF-8")
-        except (ValueError, RecursionError) as error:
-            return _refusal("unknown", f"bad frame: {error}")
+        except (UnicodeError, RecursionError):
+            return bad_frame("words and options must be UTF-8, and not nested too deep")
         if self._under_way >= REQUESTS:
-            return _refusal(request.id, f"{REQUESTS} requests are under way already; wait for one of them, then retry")
+            why = f"{REQUESTS} requests are under way already; wait for one of them, then retry"
+            return _as_line(_refusal(request.id, why))
         self._under_way += 1
         try:
-            return await self._ask(request)
+            return _as_line(await self._ask(request))
         except Exception as error:  # outbound.db cannot be written, foremost; the turn will hear of that, too
             log.exception("request of ncl not passed on")
-            return _refusal(request.id, f"the request could not be passed on: {type(error).__name__}: {error}")
+            why = f"the request could not be passed on: {type(error).__name__}: {error}"
+            return _as_line(_refusal(request.id, why))
         finally:
             self._under_way -= 1
 
@@ -113,25 +76,26 @@ class Door:
 
 
 @contextlib.asynccontextmanager
-async def open_door(
+async def offer_ncl(
     host: ToolHost, environment: Mapping[str, str], *, answer_s: float
 ) -> AsyncIterator[Mapping[str, str]]:
-    """Let `ncl` in, and give the environment in which it is found; nothing of it is left afterwards.
+    """Listen for `ncl`, and give the environment in which it is found; nothing of it is left afterwards.
 
     Raises:
         OSError: There is no place for temporary files.
     """
     with tempfile.TemporaryDirectory(prefix="nanoclaw-ncl-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
-        program, door = directory / "ncl", Door(directory / "ncl.sock", host, answer_s)
+        program, socket = directory / "ncl", directory / "ncl.sock"
+        server = FrameServer(socket, Relay(host, answer_s).answer, idle_s=IDLE_S)
         program.write_text(_script(), encoding="utf-8")
         program.chmod(0o700)
-        await door.open()
+        await server.open()
         try:
             path = os.pathsep.join((name, environment.get("PATH") or os.defpath))
-            yield {**environment, "PATH": path, NCL_SOCKET_VARIABLE: str(directory / "ncl.sock")}
+            yield {**environment, "PATH": path, NCL_SOCKET_VARIABLE: str(socket)}
         finally:
-            await door.close()
+            await server.close()
 
 
 def frame_of(answer: Mapping[str, Any], request_id: str) -> dict[str, Any]:
