@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 
 import pytest
 from checkout import ALL, CORE, MEMBERS, PLUGINS, ROOT, SETTINGS, Distribution
 
 members = pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)
 plugins = pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.name)
+DISTRIBUTIONS_OF = packages_distributions()
+
+
+def needed_by(distribution: Distribution) -> list[str]:
+    """Return the requirements of a distribution, those of its extras too."""
+    project = distribution.declared["project"]
+    extras = project.get("optional-dependencies", {})
+    return [*project["dependencies"], *(one for extra in extras.values() for one in extra)]
+
+
+def homes_of(package: str) -> set[str]:
+    """Return the distributions that a package may come from; ours may be installed in a way that does not say so."""
+    return {package.replace("_", "-"), *DISTRIBUTIONS_OF.get(package, ())}
+
+
+def imports_of(node: ast.AST) -> Iterator[str]:
+    """Yield what is imported when the code runs, and not only when its types are checked."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        yield node.module
+    elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+        for child in ast.iter_child_nodes(node):
+            yield from imports_of(child)
 
 
 def test_the_workspace_has_plugins_of_every_kind():
@@ -44,11 +72,16 @@ def test_a_distribution_has_the_versions_and_python_of_the_core(member: Distribu
 
 @members
 def test_a_distribution_pins_those_of_ours_it_needs_to_their_minor_version(member: Distribution):
-    project = member.declared["project"]
-    extras = project.get("optional-dependencies", {})
-    needed = [*project["dependencies"], *(one for extra in extras.values() for one in extra)]
-    ours = [requirement for requirement in needed if requirement.startswith("nanoclaw")]
+    ours = [requirement for requirement in needed_by(member) if requirement.startswith("nanoclaw")]
     assert [requirement for requirement in ours if not requirement.endswith(">=0.1,<0.2")] == []
+
+
+@pytest.mark.parametrize("distribution", ALL, ids=lambda one: one.name)
+def test_a_distribution_requires_what_it_imports(distribution: Distribution):
+    required = {re.split(r"[^\w.-]", one)[0] for one in needed_by(distribution)} | {distribution.name}
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in distribution.package_folder.rglob("*.py")]
+    packages = {name.partition(".")[0] for tree in trees for name in imports_of(tree)} - sys.stdlib_module_names
+    assert [name for name in sorted(packages) if not required & homes_of(name)] == []
 
 
 @members
