@@ -15,6 +15,7 @@ _HOMES = {
     "descriptors.channels": "Channel ChannelAdapter Receive ShowsStatus ShowsTyping",
     "descriptors.context": "PluginContext",
     "descriptors.messages": ("Address Attachment Card CardOption Inbound Outbound OutboundFile Outcome Quoted Receipt"),
+    "descriptors.names": "flag_of",
     "descriptors.packages": "BuildsImages Packages",
     "descriptors.providers": "Provider TokenCount Upstream UsageReader",
     "descriptors.resources": "READ WRITE Column Resource",

@@ -23,6 +23,7 @@ from nanoclaw_core.descriptors.messages import (
     Quoted,
     Receipt,
 )
+from nanoclaw_core.descriptors.names import flag_of
 from nanoclaw_core.descriptors.packages import BuildsImages, Packages
 from nanoclaw_core.descriptors.providers import Provider, TokenCount, Upstream, UsageReader
 from nanoclaw_core.descriptors.resources import READ, WRITE, Column, Resource
@@ -79,7 +80,7 @@ __all__ = [
     "Sandbox", "SandboxExit", "SandboxFailed", "SandboxPart", "SandboxRefused", "SandboxSpec", "Service", "SessionId",
     "Settings", "SettingsError", "ShowsStatus", "ShowsTyping", "Step", "StepKind", "Sweep", "TokenCount",
     "UnknownCommand", "Upstream", "UsageReader", "UserId", "Verb", "Verdict", "Vote", "WiringId", "check_pattern",
-    "config_of", "hookimpl", "installed_sandbox_parts", "load_settings", "log_values", "new_id",
+    "config_of", "flag_of", "hookimpl", "installed_sandbox_parts", "load_settings", "log_values", "new_id",
     "save_config",
 ]
 # fmt: on

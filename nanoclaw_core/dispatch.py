@@ -12,6 +12,7 @@ from nanoclaw_wire.frames import Answer, Code, Request
 
 from nanoclaw_core.descriptors.administration import Parameter, Verb
 from nanoclaw_core.descriptors.context import PluginContext
+from nanoclaw_core.descriptors.names import flag_of
 from nanoclaw_core.descriptors.votes import Caller, StepKind
 from nanoclaw_core.errors import PLUGIN_TROUBLE, InvalidArguments, NanoclawError, UnknownCommand
 from nanoclaw_core.guard import Guard, step_of
@@ -114,8 +115,8 @@ def typed_arguments(
         name = key.replace("-", "_")
         if name not in by_name:
             near = difflib.get_close_matches(name, by_name, n=1)
-            known = ", ".join(f"--{n.replace('_', '-')}" for n in by_name) or "none"
-            hint = f"did you mean --{near[0].replace('_', '-')}?" if near else f"known are: {known}"
+            known = ", ".join(map(flag_of, by_name)) or "none"
+            hint = f"did you mean {flag_of(near[0])}?" if near else f"known are: {known}"
             raise InvalidArguments(f"{full_name(verb)}: unknown option --{key}; {hint}")
         if name in given:
             raise InvalidArguments(f"{full_name(verb)}: --{key} is given in two spellings")
@@ -127,7 +128,7 @@ def typed_arguments(
     given = {**(filled or {}), **given}
     for parameter in verb.parameters:
         if parameter.is_required and given.get(parameter.name) is None:
-            raise InvalidArguments(f"{full_name(verb)} needs --{parameter.name.replace('_', '-')}: {parameter.help}")
+            raise InvalidArguments(f"{full_name(verb)} needs {flag_of(parameter.name)}: {parameter.help}")
     return {name: _typed(verb, by_name[name], value) for name, value in given.items()}
 
 
@@ -140,7 +141,7 @@ def _typed(verb: Verb, parameter: Parameter, value: Any) -> Any:
     if found is not None:
         return found
     wanted = KIND_WORDS[parameter.kind]
-    raise InvalidArguments(f"{full_name(verb)}: --{parameter.name.replace('_', '-')} must be {wanted}, not {value!r}")
+    raise InvalidArguments(f"{full_name(verb)}: {flag_of(parameter.name)} must be {wanted}, not {value!r}")
 
 
 def _as_word(kind: type, value: Any) -> Any:

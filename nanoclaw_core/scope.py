@@ -10,6 +10,7 @@ from typing import Any
 from attrs import evolve
 
 from nanoclaw_core.descriptors.administration import Verb
+from nanoclaw_core.descriptors.names import flag_of
 from nanoclaw_core.descriptors.votes import Access, Caller
 from nanoclaw_core.errors import Forbidden
 
@@ -62,8 +63,8 @@ def refuse_beyond(verb: Verb, arguments: Mapping[str, Any], caller: Caller) -> N
         raise Forbidden(f"{verb.resource or verb.name} is not available to this agent: its ncl reaches its own group")
     for name, own in own_arguments(verb, caller).items():
         if arguments.get(name) != own:
-            flag = name.replace("_", "-")
-            raise Forbidden(f"--{flag} {arguments.get(name)!r}: the ncl of this agent is scoped to its own group")
+            said = f"{flag_of(name)} {arguments.get(name)!r}"
+            raise Forbidden(f"{said}: the ncl of this agent is scoped to its own group")
     if caller.limited_to is not None and names_scope(arguments):
         raise Forbidden("cli_scope can be changed by the operator, and by agents whose own scope is global")
 

@@ -1,4 +1,4 @@
-"""The one rule for names of plugins, channels, providers, runtimes, services and resources."""
+"""The one rule for names of plugins, channels, providers, runtimes, services and resources, and how flags are named."""
 
 from __future__ import annotations
 
@@ -24,3 +24,8 @@ def require_name(what: str, value: object) -> None:
     """
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise ValueError(f"{what} {value!r}: use lower-case letters, digits and hyphens, starting with a letter")
+
+
+def flag_of(name: str) -> str:
+    """Return a parameter or a column as it is typed: `--max-messages-per-prompt`."""
+    return f"--{name.replace('_', '-')}"

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import asdict, evolve
 from nanoclaw_wire.config import McpServer
 
-from nanoclaw_core import ContainerConfig, InvalidArguments, Mount, Packages
+from nanoclaw_core import ContainerConfig, InvalidArguments, Mount, Packages, flag_of
 from nanoclaw_resource_configs import values
 from nanoclaw_resource_configs.values import one_of, within
 
@@ -195,11 +195,6 @@ def set_skills(config: ContainerConfig, arguments: Mapping[str, Any]) -> Contain
     if not names or {"all", "none"} & set(names):
         raise InvalidArguments("--skills is `all`, `none`, or names with commas between")
     return evolve(config, skills=list(dict.fromkeys(names)))
-
-
-def flag_of(name: str) -> str:
-    """Return a parameter as it is typed."""
-    return f"--{name.replace('_', '-')}"
 
 
 def _checked(name: str, value: Any) -> Any:

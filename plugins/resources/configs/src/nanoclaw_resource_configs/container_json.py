@@ -8,9 +8,9 @@ from typing import Any
 
 from attrs import evolve
 
-from nanoclaw_core import ContainerConfig, InvalidArguments, Packages
+from nanoclaw_core import ContainerConfig, InvalidArguments, Packages, flag_of
 from nanoclaw_resource_configs import changes
-from nanoclaw_resource_configs.changes import SCALARS, CheckMount, flag_of
+from nanoclaw_resource_configs.changes import SCALARS, CheckMount
 
 NAMES = {  # its keys, and the columns they become
     "provider": "provider",

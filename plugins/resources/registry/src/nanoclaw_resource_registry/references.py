@@ -8,6 +8,13 @@ from typing import Any
 import apsw
 from attrs import frozen
 
+from nanoclaw_resource_registry.statements import quoted
+
+_KEYS = """
+SELECT m.name, f."from", f."to", f.on_delete FROM sqlite_schema m, pragma_foreign_key_list(m.name) f
+WHERE m.type = 'table' AND f."table" = ? ORDER BY m.name, f.id
+"""
+
 
 @frozen(kw_only=True)
 class Reference:
@@ -25,12 +32,10 @@ class Reference:
 def references_to(db: apsw.Connection, table: str, row: Mapping[str, Any]) -> list[Reference]:
     """Return which tables hold rows that refer to a row of a table, in name order."""
     found = []
-    query = 'SELECT m.name, f."from", f."to", f.on_delete FROM sqlite_schema m, pragma_foreign_key_list(m.name) f'
-    keys = db.execute(f"{query} WHERE m.type = 'table' AND f.\"table\" = ? ORDER BY m.name, f.id", (table,)).fetchall()
+    keys: list[Any] = db.execute(_KEYS, (table,)).fetchall()
     for referring, column, target, on_delete in keys:
-        quoted = ['"' + name.replace('"', '""') + '"' for name in (referring, column)]
-        value = row.get(target or "id")
-        count = db.execute(f"SELECT count(*) FROM {quoted[0]} WHERE {quoted[1]} = ?", (value,)).get
+        query = f"SELECT count(*) FROM {quoted(referring)} WHERE {quoted(column)} = ?"
+        count = db.execute(query, (row.get(target or "id"),)).get
         if count:
             found.append(Reference(table=referring, count=count, cascades=on_delete == "CASCADE"))
     return found

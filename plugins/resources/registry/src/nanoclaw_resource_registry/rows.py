@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from nanoclaw_core import Column, InvalidArguments, Resource
+from nanoclaw_core import Column, InvalidArguments, Resource, flag_of
 
 DECODED: Mapping[type, Callable[[Any], Any]] = {bool: bool, dict: json.loads, list: json.loads}
 
@@ -44,7 +44,7 @@ def changes_of(resource: Resource, arguments: Mapping[str, Any]) -> dict[str, An
     updatable = [column.name for column in resource.columns if column.is_updatable]
     changes = {name: arguments[name] for name in updatable if name in arguments}
     if not changes:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in updatable)
+        flags = ", ".join(map(flag_of, updatable))
         raise InvalidArguments(f"{resource.name} update: nothing to change; there are {flags}")
     _check_choices(resource, changes)
     return changes
@@ -66,5 +66,5 @@ def _check_choices(resource: Resource, values: Mapping[str, Any]) -> None:
     for column in resource.columns:
         value = values.get(column.name)
         if column.choices and value is not None and value not in column.choices:
-            flag = f"--{column.name.replace('_', '-')}"
-            raise InvalidArguments(f"{resource.name}: {flag} must be one of {', '.join(column.choices)}, not {value!r}")
+            said = f"{flag_of(column.name)} must be one of {', '.join(column.choices)}"
+            raise InvalidArguments(f"{resource.name}: {said}, not {value!r}")

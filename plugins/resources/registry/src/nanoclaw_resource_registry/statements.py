@@ -34,7 +34,7 @@ def select_list(resource: Resource, arguments: Mapping[str, Any]) -> Statement:
     where, values = _where(filters)
     limit, offset = _limit(arguments.get("limit")), _offset(arguments.get("offset"))
     order = _order(resource, arguments.get("sort"))
-    sql = f"SELECT {_listed(listed(resource, arguments))} FROM {_quoted(resource.table)}{where}{order} LIMIT ? OFFSET ?"
+    sql = f"SELECT {_listed(listed(resource, arguments))} FROM {quoted(resource.table)}{where}{order} LIMIT ? OFFSET ?"
     return Statement(sql, (*values, limit, offset))
 
 
@@ -59,33 +59,38 @@ def listed(resource: Resource, arguments: Mapping[str, Any]) -> Sequence[str]:
 def select_one(resource: Resource, key: Mapping[str, Any]) -> Statement:
     """Return the query of one row by its key."""
     where, values = _where(key)
-    return Statement(f"SELECT {_listed(_names(resource))} FROM {_quoted(resource.table)}{where}", values)
+    return Statement(f"SELECT {_listed(_names(resource))} FROM {quoted(resource.table)}{where}", values)
 
 
 def insert(resource: Resource, row: Mapping[str, Any]) -> Statement:
     """Return the statement that makes a row."""
     marks = ", ".join("?" * len(row))
-    sql = f"INSERT INTO {_quoted(resource.table)} ({_listed(row)}) VALUES ({marks})"
+    sql = f"INSERT INTO {quoted(resource.table)} ({_listed(row)}) VALUES ({marks})"
     return Statement(sql, tuple(map(_bindable, row.values())))
 
 
 def update(resource: Resource, key: Mapping[str, Any], changes: Mapping[str, Any]) -> Statement:
     """Return the statement that changes a row."""
     where, values = _where(key)
-    assignments = ", ".join(f"{_quoted(name)} = ?" for name in changes)
-    sql = f"UPDATE {_quoted(resource.table)} SET {assignments}{where}"
+    assignments = ", ".join(f"{quoted(name)} = ?" for name in changes)
+    sql = f"UPDATE {quoted(resource.table)} SET {assignments}{where}"
     return Statement(sql, (*map(_bindable, changes.values()), *values))
 
 
 def delete(resource: Resource, key: Mapping[str, Any]) -> Statement:
     """Return the statement that removes a row."""
     where, values = _where(key)
-    return Statement(f"DELETE FROM {_quoted(resource.table)}{where}", values)
+    return Statement(f"DELETE FROM {quoted(resource.table)}{where}", values)
 
 
 def column_of(resource: Resource, name: str) -> Column:
     """Return a column by its name; the name is one of the resource's."""
     return next(column for column in resource.columns if column.name == name)
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL takes it, whatever it is."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _names(resource: Resource) -> list[str]:
@@ -96,7 +101,7 @@ def _where(filters: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
     if not filters:
         return "", ()
     return (
-        " WHERE " + " AND ".join(f"{_quoted(name)} IS ?" for name in filters),
+        " WHERE " + " AND ".join(f"{quoted(name)} IS ?" for name in filters),
         tuple(map(_bindable, filters.values())),
     )
 
@@ -108,8 +113,8 @@ def _order(resource: Resource, sort: str | None) -> str:
         known = ", ".join(_names(resource))
         raise InvalidArguments(f"{resource.name} have no column {given!r} to sort by; there are: {known}")
     direction = " DESC" if sort and sort.startswith("-") else ""
-    names = [f"{_quoted(name)}{direction}"] if sort else []
-    return " ORDER BY " + ", ".join([*names, *(_quoted(key) for key in resource.key if key != name)] or ["rowid"])
+    names = [f"{quoted(name)}{direction}"] if sort else []
+    return " ORDER BY " + ", ".join([*names, *(quoted(key) for key in resource.key if key != name)] or ["rowid"])
 
 
 def _limit(limit: int | None) -> int:
@@ -127,11 +132,7 @@ def _offset(offset: int | None) -> int:
 
 
 def _listed(names: Sequence[str] | Mapping[str, Any]) -> str:
-    return ", ".join(map(_quoted, names))
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    return ", ".join(map(quoted, names))
 
 
 def _bindable(value: Any) -> Any:

@@ -19,13 +19,14 @@ from nanoclaw_core import (
     PluginContext,
     Resource,
     Verb,
+    flag_of,
 )
 from nanoclaw_resource_registry import rows, statements
 from nanoclaw_resource_registry.references import references_to
 
 Run = Callable[[Mapping[str, Any], Caller, PluginContext], Awaitable[Any]]
 Check = Callable[[Mapping[str, Any], Caller, PluginContext], None]
-TEXTUAL = (dict, list)  # JSON columns: filtered by nothing, shown decoded
+JSON_KINDS = (dict, list)  # such columns are no filters, and shown decoded
 
 
 class Referred(NanoclawError):
@@ -73,7 +74,7 @@ def _list(resource: Resource) -> _Made:
         shown = [statements.column_of(resource, name) for name in statements.listed(resource, arguments)]
         return rows.shown(shown, context.database.execute(statement.sql, statement.values).fetchall())
 
-    filters = [_parameter(column) for column in resource.columns if column.kind not in TEXTUAL]
+    filters = [_parameter(column) for column in resource.columns if column.kind not in JSON_KINDS]
     paging = [
         Parameter(name="limit", kind=int, help=f"at most so many rows, {statements.LIMIT} where nothing is said"),
         Parameter(name="offset", kind=int, help="leave out so many rows first"),
@@ -101,7 +102,7 @@ def _create(resource: Resource) -> _Made:
         _change(context.database, resource, statement)
         return _row(context.database, resource, rows.key_of(resource, row), caller)
 
-    given = [column for column in resource.columns if column.generate is None and column.kind not in TEXTUAL]
+    given = [column for column in resource.columns if column.generate is None and column.kind not in JSON_KINDS]
     parameters = [_parameter(column, is_required=column.is_required) for column in given]
     told = f"make one of the {resource.name}"
     return _Made(parameters=parameters, run=run, check=check, help=told, limits_itself=False)
@@ -178,7 +179,7 @@ def _refusal(text: str) -> str:
     what = ", ".join(part.rpartition(".")[2] for part in detail.removeprefix(": ").split(", "))
     said = {
         "UNIQUE": f"there is one already with the same {what}",
-        "NOT NULL": f"--{what.replace('_', '-')} must not be empty",
+        "NOT NULL": f"{flag_of(what)} must not be empty",
         "FOREIGN KEY": "it names something that does not exist",
         "CHECK": f"the values do not fit: {what}",
     }

@@ -5,7 +5,8 @@ Without this plugin: people are remembered as ever; nobody can list them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from nanoclaw_wire import clock
 
@@ -32,6 +33,6 @@ def nanoclaw_resources() -> Iterator[Resource]:
     )
 
 
-def _check(row: dict[str, str]) -> None:
+def _check(row: Mapping[str, Any]) -> None:
     if not row["id"].startswith(f"{row['channel']}:"):
         raise InvalidArguments(f"users: the id {row['id']!r} must begin with the channel: {row['channel']}:…")
