@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,8 @@ from typing import Any
 
 import attrs
 import docker
+import nanoclaw_resource_configs.host as configs
+import nanoclaw_runtime_docker.host as docker_runtime
 import pytest
 from attrs import frozen
 from debian_base import make_debian, trust
@@ -20,12 +23,14 @@ from nanoclaw_runtime_docker.adapter import DockerRuntime
 from nanoclaw_runtime_docker.build import BuildStep
 from nanoclaw_runtime_docker.group_recipe import GROUP_REPOSITORY
 from nanoclaw_runtime_docker.settings import Settings
+from registry_host import client
 
-from nanoclaw_core import GroupId, Packages, Readiness, SandboxFailed, SandboxPart
+from nanoclaw_core import Readiness, SandboxFailed, SandboxPart
+from nanoclaw_core.testing.hosting import running_host
+from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.runtime_place import Place, new_place
 
 PLUGIN = "nanoclaw_runtime_docker.host"
-GROUP = GroupId("ag-0123456789ab")
 PARTS = (SandboxPart(name="sample", apt=["jq"], pip=["iniconfig"], environment={"SAMPLE": "yes"}),)
 SAY_WHAT_IS_THERE = (
     "import importlib.util, iniconfig, nanoclaw_runner, nanoclaw_wire, subprocess\n"
@@ -138,29 +143,69 @@ def test_a_failing_build_says_which_step_failed_and_why(settings: Settings, plac
 
 
 def test_a_group_gets_its_packages_on_top_and_a_later_build_that_fails_leaves_that_image(
-    with_image: Settings, place: Place
+    with_image: Settings, place: Place, nanoclaw_instance: Instance
 ) -> None:
-    told: list[str] = []
+    nanoclaw_instance.wire()
+    nanoclaw_instance.configure(
+        "docker",
+        docker_host=with_image.docker_host,
+        image=with_image.image,
+        base_image=with_image.base_image,
+        build_network="host",
+    )
+    group = nanoclaw_instance.group().id
 
-    async def scenario() -> tuple[str, str]:
-        async with runtime_of(place, with_image) as runtime:
-            image = await runtime.build_for(GROUP, Packages(pip=["roman"]), told.append)
+    async def scenario() -> tuple[str, str, Asked]:
+        async with (
+            running_host(nanoclaw_instance, configs=configs, docker=docker_runtime) as running,
+            client(nanoclaw_instance) as ncl,
+        ):
+            await running.channel.say("one")
+            await running.channel.texts(1)
+            await ncl.data("groups", "config", "add-package", group, pip="roman")
+            rebuilding = asyncio.create_task(ask(nanoclaw_instance, "groups", "restart", group, rebuild=True))
+            await running.channel.say("two")
+            assert (await running.channel.texts(2))[1] == "echo: two"
+            assert not rebuilding.done()  # people are answered while the image is made
+            rebuilt = await rebuilding
+            image = rebuilt.answer["data"]["rebuilt"]
             # To apt alone the second is a pattern, and python3 would be what is meant.
-            with pytest.raises(SandboxFailed) as failed:
-                await runtime.build_for(GROUP, Packages(apt=["no-such-package", "p.thon3"]), told.append)
-            return image, str(failed.value)
+            await ncl.data("groups", "config", "add-package", group, apt=["no-such-package", "p.thon3"])
+            failed = await ask(nanoclaw_instance, "groups", "restart", group, rebuild=True)
+            assert (await ncl.data("groups", "config", "get", group))["image_tag"] == image
+            return image, failed.answer["error"]["message"], rebuilt
 
-    image, message = asyncio.run(scenario())
+    image, message, rebuilt = asyncio.run(scenario())
     try:
         assert _users(with_image, GROUP_REPOSITORY) == {image: "1000:1000"}
+        assert rebuilt.answer["data"]["restarted"] == [nanoclaw_instance.sessions()[0].id]
+        assert any("RUN set -eu; cd /tmp/nanoclaw; python -m pip" in line for line in rebuilt.progress)
         assert re.search(r"was not built: step \d+/\d+ failed \(RUN set -eu; apt-get update;", message)
         assert "    there is no Debian package named no-such-package\n" in message
         assert "    there is no Debian package named p.thon3\n" in message
-        assert any("RUN set -eu; cd /tmp/nanoclaw; python -m pip" in line for line in told)
         say = "import roman, nanoclaw_runner; answer(roman.toRoman(42))"
         assert answer_in(place, with_image, say, image) == "XLII"
     finally:
         _remove(with_image, image)
+
+
+@frozen(kw_only=True)
+class Asked:
+    """What came over the control socket: lines of progress, and the answer."""
+
+    progress: Sequence[str]
+    answer: dict[str, Any]
+
+
+async def ask(instance: Instance, *words: str, **options: Any) -> Asked:
+    """Ask for a verb that takes long."""
+    reader, writer = await asyncio.open_unix_connection(str(instance.places.control_socket))
+    with contextlib.closing(writer):
+        writer.write(json.dumps({"id": "1", "words": words, "options": options}).encode() + b"\n")
+        frames: list[dict[str, Any]] = []
+        while not frames or "ok" not in frames[-1]:
+            frames.append(json.loads(await reader.readline()))
+    return Asked(progress=[frame["progress"] for frame in frames[:-1]], answer=frames[-1])
 
 
 def _users(settings: Settings, repository: str) -> dict[str, str]:
