@@ -24,7 +24,7 @@ from nanoclaw_core.store.approvals import Approval
 from nanoclaw_core.store.connection import insert
 from nanoclaw_core.store.messaging import rooms_of
 
-HELD_FOR = timedelta(days=7)
+HELD_FOR = timedelta(days=7)  # who comes back after a weekend finds it; what is older would be done out of the blue
 
 
 class Ruling(Enum):

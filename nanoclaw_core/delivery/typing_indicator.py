@@ -12,7 +12,7 @@ from nanoclaw_core.descriptors.channels import ShowsTyping
 from nanoclaw_core.descriptors.messages import Address
 from nanoclaw_core.ids import SessionId
 
-# Reference §2.10. A turn that shows no life for longer than these is not worth telling people about.
+# A turn that shows no life for longer than these is not worth telling people about.
 REFRESH_S = 4.0
 GRACE_S = 15.0
 ALIVE_S = 6.0

@@ -11,7 +11,7 @@ from attrs import Attribute, field, frozen
 from nanoclaw_core.errors import InvalidArguments
 from nanoclaw_core.ids import GroupId
 
-_PATTERNS = {  # as in reference §3.9
+_PATTERNS = {  # what the package managers themselves take for a name, and nothing that begins like an option
     "apt": re.compile(r"[a-z0-9]([a-z0-9._+-]*[a-z0-9.+])?"),  # with - at its end apt would remove it
     "npm": re.compile(r"(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*"),
     "pip": re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"),

@@ -79,7 +79,8 @@ def addresses_of(
     found: dict[str, Destination] = {}
     for (channel, room), display in places.items():
         base = destination_name(display or channel)
-        name = next(n for n in (base, *(f"{base}-{i}" for i in range(2, len(places) + 2))) if n not in found)
+        numbered = (f"{base}-{number}" for number in range(2, len(places) + 2))
+        name = next(name for name in (base, *numbered) if name not in found)
         found[name] = Destination(name=name, kind="channel", display_name=display, channel=channel, room=room)
     return Addresses(Routing(channel=address.channel, room=address.room, thread=thread), tuple(found.values()))
 

@@ -6,7 +6,7 @@ import json
 import time
 from pathlib import Path
 
-# Reference §2.0: seconds to wait at the n-th start within an hour of the one before.
+# How long the n-th start within an hour of the one before waits: one mistake costs nothing, a loop ever more.
 DELAYS_S = (0, 0, 10, 30, 120, 300, 900)
 WINDOW_S = 3600.0
 

@@ -92,6 +92,7 @@ class Keeper:
     approvals: Approvals
 
     async def run(self) -> None:
+        """Finish what an earlier host left, then look once a minute for what expired."""
         await self.approvals.resume()
         while True:
             await self.approvals.expire()

@@ -14,7 +14,7 @@ Resolve = Callable[[Mapping[str, Any], PluginContext], Mapping[str, Any]]
 
 GROUP = Parameter(name="id", is_positional=True, is_required=True, help="the agent group, ag-…")
 NAME = Parameter(name="name", is_required=True, help="what it is called")
-SCALARS = (
+UPDATE = (
     Parameter(name="provider", help="what runs the model loop: claude, mock, …"),
     Parameter(name="model", help="an alias or a full name; the provider knows them"),
     Parameter(name="effort", help="low, medium, high, xhigh or max"),
@@ -52,7 +52,7 @@ def config_verbs() -> Iterator[Verb]:
     """Offer all of them."""
     get = partial(Verb, resource="groups", name="config get", access=Access.OPEN, run=_get, scope_parameter="id")
     yield get(parameters=(GROUP,), help="show how the sandboxes of an agent group are made")
-    yield _changing("update", changes.update, SCALARS, "choose how sandboxes are made; --model=null leaves it open")
+    yield _changing("update", changes.update, UPDATE, "choose how sandboxes are made; --model=null leaves it open")
     yield _changing("add-mcp-server", changes.add_mcp_server, SERVER, "add an MCP server, or replace one")
     yield _changing("remove-mcp-server", changes.remove_mcp_server, (NAME,), "remove an MCP server")
     yield _changing("add-package", changes.add_packages, PACKAGES, "have packages installed in the agent's own image")

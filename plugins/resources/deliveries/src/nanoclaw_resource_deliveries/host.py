@@ -1,14 +1,13 @@
 """Messages on their way out, as a noun: `ncl deliveries`.
 
-Without this plugin: messages are delivered as ever; nobody can list what was sent, what waits and what failed.
+Without this plugin: messages are delivered as ever; nobody can list what was sent, what waits
+and what failed, or try again what failed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
-
-from nanoclaw_wire import clock
 
 from nanoclaw_core import (
     Access,
@@ -23,6 +22,7 @@ from nanoclaw_core import (
     Verb,
     hookimpl,
 )
+from nanoclaw_resource_deliveries import rows
 
 COLUMNS = (
     Column(name="id", help="also the key the platform gets, so that it may know a message it had before"),
@@ -88,7 +88,7 @@ def _check_waiting(arguments: Mapping[str, Any], _caller: Caller, context: Plugi
 
 
 def _insist(arguments: Mapping[str, Any], context: PluginContext, status: str, why: str) -> None:
-    found = context.database.execute("SELECT status FROM deliveries WHERE id = ?", (arguments["id"],)).get
+    found = rows.status_of(context.database, arguments["id"])
     if found is None:
         raise NotFound(f"deliveries: there is none with id {arguments['id']!r}")
     if found != status:
@@ -96,15 +96,12 @@ def _insist(arguments: Mapping[str, Any], context: PluginContext, status: str, w
 
 
 async def _retry(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
-    query = "UPDATE deliveries SET status = 'queued', attempts = 0, next_try_at = NULL, updated_at = ? WHERE id = ?"
-    context.database.execute(f"{query} AND status = 'failed'", (clock.now_text(), arguments["id"]))
+    rows.queue_again(context.database, arguments["id"])
     context.operations.look_at_delivery(DeliveryId(arguments["id"]))
     return {"retried": arguments["id"]}
 
 
 async def _discard(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
-    """Mark it first: whoever is about to send it looks at the mark."""
-    query = "UPDATE deliveries SET status = 'failed', last_error = 'discarded', updated_at = ? WHERE id = ?"
-    context.database.execute(f"{query} AND status = 'queued'", (clock.now_text(), arguments["id"]))
+    rows.discard(context.database, arguments["id"])
     context.operations.look_at_delivery(DeliveryId(arguments["id"]))
     return {"discarded": arguments["id"]}

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nanoclaw_core import READ, WRITE, Access, Caller, Column, Parameter, PluginContext, Resource, Verb, hookimpl
+from nanoclaw_resource_groups import rows
 from nanoclaw_resource_groups.names import check_name, folder_for
 
 COLUMNS = (
@@ -59,9 +60,7 @@ def _check(arguments: Mapping[str, Any], _caller: Caller, _context: PluginContex
 
 async def _create(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
     made = context.operations.create_agent_group(arguments["name"].strip(), _folder(arguments))
-    names = [column.name for column in COLUMNS]
-    found = context.database.execute(f"SELECT {', '.join(names)} FROM agent_groups WHERE id = ?", (made,))
-    return dict(zip(names, found.fetchall()[0], strict=True))
+    return rows.read(context.database, made, [column.name for column in COLUMNS])
 
 
 def _folder(arguments: Mapping[str, Any]) -> str:

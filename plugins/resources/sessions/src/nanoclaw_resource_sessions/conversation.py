@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import apsw
-from nanoclaw_wire import inbound, session_files
+from nanoclaw_wire import inbound, layout, session_files
 from nanoclaw_wire.content import Malformed, read_message
 from nanoclaw_wire.inbound import InboundMessage, Kind
 
 from nanoclaw_core import NanoclawError, SessionId
+from nanoclaw_resource_sessions import rows
 
 TEXT_SHOWN = 10_000  # characters; a message may be a megabyte
 
@@ -32,7 +33,7 @@ def messages(db: apsw.Connection, home: Path, session_id: SessionId, limit: int)
 
 
 def _came_in(home: Path, session_id: SessionId, limit: int) -> list[dict[str, Any]]:
-    path = home / "sessions" / session_id / "in" / "inbound.db"
+    path = home / "sessions" / session_id / "in" / layout.INBOUND_DB
     try:
         # The system's own VFS: closing a second descriptor of the file would drop the locks of the host's writer.
         with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as db:
@@ -56,11 +57,9 @@ def _as_seen(message: InboundMessage) -> dict[str, Any]:
 
 
 def _went_out(db: apsw.Connection, session_id: SessionId, limit: int) -> list[dict[str, Any]]:
-    query = "SELECT created_at, message_seq, kind, content, status FROM deliveries WHERE session_id = ?"
-    found = db.execute(f"{query} ORDER BY message_seq DESC LIMIT ?", (session_id, limit))
     return [
         {"at": at, "number": seq, "direction": "out", "who": "agent", "text": _said(kind, content), "status": status}
-        for at, seq, kind, content, status in found
+        for at, seq, kind, content, status in rows.sent(db, session_id, limit)
     ]
 
 

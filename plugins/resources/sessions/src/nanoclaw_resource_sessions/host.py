@@ -21,6 +21,7 @@ from nanoclaw_core import (
     Verb,
     hookimpl,
 )
+from nanoclaw_resource_sessions import rows
 
 COLUMNS = (
     Column(name="id"),
@@ -72,8 +73,7 @@ def nanoclaw_verbs() -> Iterator[Verb]:
 
 
 def _find(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> None:
-    query = "SELECT 1 FROM sessions WHERE id = ? AND agent_group_id = coalesce(?, agent_group_id)"
-    if context.database.execute(query, (arguments["id"], caller.limited_to)).fetchone() is None:
+    if not rows.is_there(context.database, arguments["id"], caller.limited_to):
         raise NotFound(f"sessions: there is none with id {arguments['id']!r}")
 
 

@@ -1,0 +1,21 @@
+"""The rows of sessions, and of what their agents sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import apsw
+
+from nanoclaw_core import GroupId, SessionId
+
+
+def is_there(db: apsw.Connection, session_id: str, within: GroupId | None) -> bool:
+    """Say whether there is a session, of one agent group where `within` names it."""
+    query = "SELECT 1 FROM sessions WHERE id = ? AND agent_group_id = coalesce(?, agent_group_id)"
+    return db.execute(query, (session_id, within)).get is not None
+
+
+def sent(db: apsw.Connection, session_id: SessionId, limit: int) -> list[Any]:
+    """Return `(at, number, kind, content, status)` of what was sent, the latest first."""
+    query = "SELECT created_at, message_seq, kind, content, status FROM deliveries WHERE session_id = ?"
+    return db.execute(f"{query} ORDER BY message_seq DESC LIMIT ?", (session_id, limit)).fetchall()
