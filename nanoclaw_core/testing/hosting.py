@@ -20,8 +20,9 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from attrs import field, frozen
+from nanoclaw_wire.frames import Request
 
-from nanoclaw_core import Host
+from nanoclaw_core import Caller, Host
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.recorder import WAIT_S, RecorderChannel
 from nanoclaw_core.testing.scripted import ScriptedRuntime
@@ -38,6 +39,12 @@ class Running:
     channel: RecorderChannel
     runtime: ScriptedRuntime
     _loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop)
+
+    async def ask(self, *words: str, caller: Caller | None = None, **options: Any) -> dict[str, Any]:
+        """Ask for a verb, as the operator where no caller is given, and return the answer frame."""
+        request = Request(id="test", words=list(words), options=options)
+        answer = await self.host.machine.dispatch.answer(request, caller or Caller(operator=True))
+        return answer.as_json_object()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run something on the host's loop, from another thread, and return what it returns."""

@@ -24,7 +24,9 @@ from nanoclaw_core import Action, Channel, Plugins, Provider, SandboxPart, Verb
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 WRITTEN = [page for page in PAGES if page.name not in ("hooks.md", "schema.md", "verbs.md")]
-EXAMPLE = DOCS / "examples" / "nanoclaw-channel-ntfy"
+EXAMPLES = sorted((DOCS / "examples").iterdir())
+SHOWN = [path for path in (DOCS / "examples").glob("*/src/*/*.py") if path.name != "__init__.py"]
+SHOWN += [DOCS / "examples" / "nanoclaw-channel-ntfy" / "pyproject.toml"]
 TESTED = ("tests/**/*.py", "cli/tests/*.py", "container/*/tests/*.py", "plugins/*/*/tests/*.py", "docs/**/*.py")
 CONTRACTS = ("nanoclaw_core/testing/*.py",)
 TESTS = "\n".join(path.read_text(encoding="utf-8") for pattern in TESTED + CONTRACTS for path in ROOT.glob(pattern))
@@ -61,7 +63,7 @@ def test_a_link_leads_somewhere(page: Path):
 
 @written
 def test_a_file_that_is_named_exists(page: Path):
-    places = (ROOT, page.parent, DOCS, EXAMPLE)
+    places = (ROOT, page.parent, DOCS, *EXAMPLES)
     named = [word for word in code_words(page) if re.fullmatch(r"[\w./-]+/[\w.-]+\.(py|md|toml)", word)]
     assert [name for name in named if not any((place / name).exists() for place in places)] == []
 
@@ -81,10 +83,8 @@ def test_the_embedding_example_is_shown_as_it_is_run():
     assert text_of(ROOT / "tests" / "core" / "embedding_example.py") in blocks(DOCS / "embedding.md")
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in EXAMPLE.rglob("*") if path.name in ("pyproject.toml", "host.py", "adapter.py", "rows.py")]
-)
-def test_the_example_plugin_is_shown_as_it_is_run(path: Path):
+@pytest.mark.parametrize("path", SHOWN, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_an_example_plugin_is_shown_as_it_is_run(path: Path):
     page = DOCS / "writing-a-plugin.md"
     assert text_of(path) in blocks(page) + blocks(page, "toml")
 
@@ -121,7 +121,7 @@ COLLECTED = {
 }
 
 
-@pytest.mark.parametrize("source", [block for block in SNIPPETS if "nanoclaw_channel_ntfy" not in block])
+@pytest.mark.parametrize("source", [block for block in SNIPPETS if block not in map(text_of, SHOWN)])
 def test_an_example_of_a_hook_offers_what_the_hook_is_for(source: str):
     plugins = Plugins()
     plugins.add(as_plugin(source), name="example")

@@ -1,0 +1,1 @@
+"""Notes that people leave for an agent, as a noun of `ncl`."""
