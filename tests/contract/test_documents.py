@@ -23,6 +23,9 @@ from nanoclaw_core import Action, Channel, Plugins, Provider, SandboxPart, Verb
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+OF_PARTS = ("cli/README.md", "container/*/README.md", "plugins/*/*/README.md", "tests/*/README.md")
+READMES = [path for pattern in OF_PARTS for path in ROOT.glob(pattern)]
+WIDTH = 120  # as the code
 WRITTEN = [page for page in PAGES if page.name not in ("hooks.md", "schema.md", "verbs.md")]
 EXAMPLES = sorted((DOCS / "examples").iterdir())
 SHOWN = [path for path in (DOCS / "examples").glob("*/src/*/*.py") if path.name != "__init__.py"]
@@ -72,6 +75,12 @@ def test_a_file_that_is_named_exists(page: Path):
 def test_a_test_that_is_named_exists(page: Path):
     named = {word for word in code_words(page) if re.fullmatch(r"test_\w+", word)}
     assert sorted(name for name in named if f"def {name}(" not in TESTS) == []
+
+
+@pytest.mark.parametrize("page", [*WRITTEN, *READMES], ids=lambda page: str(page.relative_to(ROOT)))
+def test_prose_is_no_wider_than_code(page: Path):
+    prose = re.sub(r"^```.*?^```$", "", text_of(page), flags=re.DOTALL | re.MULTILINE)
+    assert [line for line in prose.splitlines() if len(line) > WIDTH and not line.startswith("|")] == []
 
 
 def test_the_readme_leads_to_every_page():
