@@ -96,5 +96,7 @@ def create_agent_group(
             if not instructions.exists():
                 instructions.write_text(f"# {name}\n\nWhat this agent must always know goes here.\n", encoding="utf-8")
     except OSError as error:
-        raise NanoclawError(f"the folder {instructions.parent} cannot be made: {error.strerror}") from error
+        raise NanoclawError(
+            f"the folder {instructions.parent} cannot be made: {error.strerror}; look who may write there"
+        ) from error
     return group

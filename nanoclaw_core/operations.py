@@ -103,7 +103,7 @@ class Operations:
         return await fenced(approval_id, self._redo(approval_id, tell), approval_id)
 
     def look_at_delivery(self, delivery_id: DeliveryId) -> None:
-        """Take up that one that failed was put back to `queued`, or that one that waits was marked as failed."""
+        """Go by the row of a delivery once more, after it was put back to `queued` or marked as failed."""
         found = deliveries.get(self.machine.of.db, delivery_id)
         if found is not None:
             self.machine.lanes.look_again(found)

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 
 def nothing_runs() -> Operations:
+    """Stand in for the operations of a host where none runs.
+
+    Raises:
+        NanoclawError: Always.
+    """
     raise NanoclawError("no host runs here; this can be asked of a running one")
 
 

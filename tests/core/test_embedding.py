@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from embedding_example import ask
-from nanoclaw_cli.owner import owner_of
+from nanoclaw_cli.host_process import host_process_of
 
 from nanoclaw_core import Host
 from nanoclaw_core.testing.instance import Instance
@@ -33,7 +33,7 @@ def test_an_application_talks_to_an_agent_through_a_channel_of_its_own(home: Pat
             return await ask(home, "hello from the window")
 
     assert "said: hello from the window" in asyncio.run(scenario())
-    assert owner_of(home / "run") is None
+    assert host_process_of(home / "run") is None
 
 
 def test_the_agent_remembers_over_two_hosts(home: Path) -> None:

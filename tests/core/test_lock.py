@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from nanoclaw_cli.owner import owner_of
+from nanoclaw_cli.host_process import host_process_of
 
 from nanoclaw_core import AlreadyRunning, Host
 from nanoclaw_core.lock import FILE_NAME, InstanceLock
@@ -39,7 +39,7 @@ def another_process(run_dir: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_invariant_11_a_second_process_is_refused_and_told_who_has_it(tmp_path: Path) -> None:
     with another_process(tmp_path) as process:
-        assert owner_of(tmp_path) == process.pid
+        assert host_process_of(tmp_path) == process.pid
         with pytest.raises(AlreadyRunning, match=f"process {process.pid}"):
             InstanceLock(tmp_path).acquire()
 
@@ -48,7 +48,7 @@ def test_invariant_11_a_process_that_is_killed_lets_go(tmp_path: Path) -> None:
     with another_process(tmp_path) as process:
         process.kill()
         process.wait()
-        assert owner_of(tmp_path) is None
+        assert host_process_of(tmp_path) is None
         lock = InstanceLock(tmp_path)
         lock.acquire()
         lock.release()
@@ -70,14 +70,14 @@ def test_a_host_that_stopped_makes_room_for_the_next(bare_instance: Instance) ->
     async def scenario() -> None:
         for _ in range(2):
             async with Host(bare_instance.settings, environment={}, use_installed_plugins=False):
-                assert owner_of(bare_instance.places.run) is not None
+                assert host_process_of(bare_instance.places.run) is not None
 
     asyncio.run(scenario())
-    assert owner_of(bare_instance.places.run) is None
+    assert host_process_of(bare_instance.places.run) is None
 
 
 def test_looking_who_runs_makes_nothing(tmp_path: Path) -> None:
-    assert owner_of(tmp_path) is None
+    assert host_process_of(tmp_path) is None
     assert not (tmp_path / FILE_NAME).exists()
 
 
@@ -106,8 +106,8 @@ def test_somebody_who_only_looks_does_not_keep_a_host_from_starting(tmp_path: Pa
 LOOKER = """
 import sys
 from pathlib import Path
-from nanoclaw_cli.owner import owner_of
+from nanoclaw_cli.host_process import host_process_of
 print("looking", flush=True)
 while True:
-    owner_of(Path(sys.argv[1]))
+    host_process_of(Path(sys.argv[1]))
 """

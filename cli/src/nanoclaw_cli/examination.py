@@ -1,7 +1,7 @@
 """The doctor: looks at everything a host needs, whether one runs or not, and says what to do about what is wrong.
 
 It works with broken settings, a broken database and every plugin broken; each look is fenced by itself. To say what is
-wrong beneath the public surface it looks beneath it: it alone, as the import contracts say.
+wrong beneath the core's public surface it looks beneath it, as few may: the import contracts name them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import apsw
 from attrs import frozen
 from nanoclaw_client.nearest import nearest
 
+from nanoclaw_cli.host_process import host_process_of
 from nanoclaw_cli.invocation import as_typed
-from nanoclaw_cli.owner import owner_of
 from nanoclaw_core.descriptors.runtimes import Readiness, Runtime
 from nanoclaw_core.errors import NanoclawError
 from nanoclaw_core.instance import Places
@@ -121,7 +121,7 @@ def _directory(places: Places, ncl: str) -> Finding:
 
 
 def _host(places: Places, ncl: str) -> Finding:
-    process_id = owner_of(places.run)
+    process_id = host_process_of(places.run)
     if process_id is None:
         return _warning("instance", "host", "no host runs here", f"Start one with `{ncl} serve`.")
     return _ok("instance", "host", f"process {process_id}")

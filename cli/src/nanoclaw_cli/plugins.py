@@ -92,7 +92,7 @@ def disable(invocation: Invocation, name: str) -> int:
 
 def _switch(invocation: Invocation, name: str, *, on: bool) -> int:
     from nanoclaw_cli import inventory
-    from nanoclaw_cli.owner import owner_of
+    from nanoclaw_cli.host_process import host_process_of
     from nanoclaw_cli.switch import disabled_in, switch
 
     home, path = invocation.home, inventory.settings_file(invocation.home)
@@ -103,7 +103,7 @@ def _switch(invocation: Invocation, name: str, *, on: bool) -> int:
     if name not in known:
         raise NotFound(inventory.unknown(name, known))
     changed = switch(path, name, on=on)
-    state, runs = "enabled" if on else "disabled", owner_of(home / "run") is not None
+    state, runs = "enabled" if on else "disabled", host_process_of(home / "run") is not None
     if invocation.as_json:
         told = {"name": name, "is_disabled": not on, "changed": changed, "file": str(path), "host_runs": runs}
         print_json(frame_of(told))

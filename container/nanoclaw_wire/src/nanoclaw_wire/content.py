@@ -49,7 +49,7 @@ class Message:
     """What to send.
 
     Args:
-        file_names: Not checked yet: `mailbox.outbox` opens them.
+        file_names: Not checked yet; whoever opens them does that.
         edit_of: The number of the message to change, or None.
         reaction_to: The number of the message to react to, or None.
         is_failure: True where it tells people that their message got no answer.

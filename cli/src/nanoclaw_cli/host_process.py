@@ -1,4 +1,4 @@
-"""Which process has an instance, seen from outside by its lock (I11)."""
+"""Which process runs the host of an instance, seen from outside by its lock (I11)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import fcntl
 import os
 from pathlib import Path
 
-FILE_NAME = "host.lock"
+FILE_NAME = "host.lock"  # as the core's lock calls it; tests hold the two together
 
 
-def owner_of(run_dir: Path) -> int | None:
+def host_process_of(run_dir: Path) -> int | None:
     """Return the process id of the host that runs on an instance, or None where none does."""
     try:
         descriptor = os.open(run_dir / FILE_NAME, os.O_RDONLY | os.O_CLOEXEC)
