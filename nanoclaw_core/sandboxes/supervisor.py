@@ -147,10 +147,10 @@ class Supervisor:
 
     async def retire(self, session_id: SessionId, reason: str) -> None:
         """End a session's sandbox and whatever else is done for it here; returns when nothing is."""
-        task = self._tasks.get(session_id)
-        if task is None:
+        if (task := self._tasks.get(session_id)) is None:
             return
         self._retired.add(session_id)
+        await asyncio.sleep(0)  # a task that is cancelled before its first step never comes to its `finally`
         if session_id in self.running:
             await self.stop(session_id, reason)
         else:

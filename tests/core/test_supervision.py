@@ -314,6 +314,22 @@ def test_a_session_that_was_closed_is_worked_on_no_more(instance: Instance, capl
     assert "sandbox could not be started" not in caplog.messages
 
 
+def test_a_session_that_is_ended_before_anything_was_done_for_it_can_be_woken_again(instance: Instance) -> None:
+    async def scenario() -> list[str]:
+        async with running_host(instance) as running:
+            await running.channel.say("hi")
+            await running.channel.texts(1)
+            (session,) = instance.sessions()
+            supervisor = running.host.machine.supervisor
+            await supervisor.retire(session.id, "a test")
+            supervisor.wake(session.id)
+            await supervisor.retire(session.id, "a test")
+            await running.channel.say("still there?")
+            return await running.channel.texts(2)
+
+    assert asyncio.run(scenario()) == ["echo: hi", "echo: still there?"]
+
+
 def leave_a_hot_journal(path: Path) -> None:
     """Do what a kill in the middle of a commit does: pages written, journal still there."""
     pid = os.fork()
