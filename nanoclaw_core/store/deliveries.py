@@ -107,9 +107,9 @@ def last_address(db: apsw.Connection, session_id: SessionId) -> Address | None:
 
 
 def mark_sending(db: apsw.Connection, delivery_id: DeliveryId) -> bool:
-    """Note an attempt, before it is made; False where it was discarded meanwhile."""
+    """Note an attempt, before it is made; False where it was discarded meanwhile, or retried and sent since."""
     query = "UPDATE deliveries SET status = 'sending', attempts = attempts + 1, updated_at = ? WHERE id = ?"
-    db.execute(f"{query} AND status <> 'failed'", (clock.now_text(), delivery_id))
+    db.execute(f"{query} AND status IN ('queued', 'sending')", (clock.now_text(), delivery_id))
     return bool(db.changes())
 
 

@@ -110,6 +110,26 @@ def test_what_waits_behind_another_is_given_up_too(nanoclaw_instance: Instance) 
     asyncio.run(scenario())
 
 
+def test_what_was_given_up_behind_another_and_retried_goes_out_once(nanoclaw_instance: Instance) -> None:
+    async def scenario() -> None:
+        async with post(nanoclaw_instance) as here:
+            here.running.channel.troubles.append(OSError("the platform is away"))
+            await here.running.channel.say("first")
+            waits = await here.with_status("queued")
+            await here.running.channel.say("second")
+            query = "SELECT id FROM deliveries WHERE attempts = 0"
+            await until(lambda: nanoclaw_instance.db.execute(query).get)
+            behind = nanoclaw_instance.db.execute(query).get
+            await here.operator.data("deliveries", "discard", behind)
+            await here.operator.data("deliveries", "retry", behind)
+            await here.operator.data("deliveries", "discard", waits)
+            await here.running.channel.texts(1)
+            await here.running.channel.say("third")
+            assert await here.running.channel.texts(2) == ["echo: second", "echo: third"]
+
+    asyncio.run(scenario())
+
+
 def test_a_delivery_that_is_not_there_is_not_found(nanoclaw_instance: Instance) -> None:
     async def scenario() -> None:
         async with post(nanoclaw_instance) as here:
