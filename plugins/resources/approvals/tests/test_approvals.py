@@ -324,6 +324,28 @@ def test_what_was_begun_when_the_host_died_is_not_done_again(instance: Instance)
     asyncio.run(scenario())
 
 
+def test_what_is_being_done_is_left_alone_when_the_service_runs_once_more(instance: Instance) -> None:
+    async def scenario() -> None:
+        bells = Bells()
+        async with tower(instance, bells) as here, client(instance) as other:
+            (service,) = approvals.nanoclaw_services()
+            keeper = service.connect(None, here.running.host.machine.of.context_of("approvals"))
+            under_way, late = await here.held(how="loud"), await here.held(how="late")
+            bells.gate = asyncio.Event()
+            answer = asyncio.create_task(other.ask("approvals", "approve", under_way))
+            await until(lambda: instance.db.execute("SELECT 1 FROM approvals WHERE used_at IS NOT NULL").get)
+            instance.db.execute("UPDATE approvals SET expires_at = ? WHERE id = ?", (clock.now_text(), late))
+            again = asyncio.create_task(keeper.run())
+            await until(lambda: any(late in note for note in here.notes()))  # it has looked at everything
+            again.cancel()
+            assert (await here.operator.data("approvals", "get", under_way))["outcome"] is None
+            bells.gate.set()
+            assert (await answer)["data"]["outcome"]["ok"]
+            assert [note for note in here.notes() if "failed" in note] == []
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("scope", ["group", "global"])
 @pytest.mark.parametrize("answer", ["approve", "reject"])
 def test_no_agent_answers_what_is_held(instance: Instance, scope: str, answer: str) -> None:

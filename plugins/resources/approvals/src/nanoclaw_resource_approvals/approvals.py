@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from attrs import frozen
@@ -57,9 +57,13 @@ class Approvals:
         await self._tell(held, f"was rejected{f': {reason}' if reason else ''}.")
         return {"id": held.id, "status": status, "outcome": None}
 
-    async def resume(self) -> None:
+    def unfinished(self) -> list[ApprovalId]:
+        """Return what was approved and of which nobody knows what became."""
+        return [held.id for held in rows.unfinished(self.context.database)]
+
+    async def resume(self, left: Set[ApprovalId]) -> None:
         """Go on with what an earlier host left: what was approved and not begun is carried out, once."""
-        for held in rows.unfinished(self.context.database):
+        for held in [one for one in rows.unfinished(self.context.database) if one.id in left]:
             if held.used_at is None:
                 await self._carry_out(held, Caller())
                 continue

@@ -6,7 +6,7 @@ Without this plugin: what needs a human stays held, and nothing that was held is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 from attrs import frozen
@@ -82,18 +82,28 @@ def nanoclaw_verbs() -> Iterator[Verb]:
 @hookimpl
 def nanoclaw_services() -> Iterator[Service]:
     """Offer what goes on after a crash, and ends what nobody answers."""
-    yield Service(name="approvals", connect=lambda _settings, context: Keeper(Approvals(context)))
+    yield Service(name="approvals", connect=lambda _settings, context: Keeper.of(Approvals(context)))
 
 
 @frozen
 class Keeper:
-    """Looks after what is held while a host runs."""
+    """Looks after what is held while a host runs.
+
+    Args:
+        left: What an earlier host left unfinished; whatever else is, this host is at it.
+    """
 
     approvals: Approvals
+    left: Set[ApprovalId]
+
+    @classmethod
+    def of(cls, approvals: Approvals) -> Keeper:
+        """Make one, before this host does anything that was approved."""
+        return cls(approvals, frozenset(approvals.unfinished()))
 
     async def run(self) -> None:
         """Finish what an earlier host left, then look once a minute for what expired."""
-        await self.approvals.resume()
+        await self.approvals.resume(self.left)
         while True:
             await self.approvals.expire()
             await asyncio.sleep(EVERY_S)
