@@ -44,3 +44,17 @@ def test_what_a_conversation_leaves_behind_can_be_looked_at(nanoclaw_instance: I
                     assert await ncl.data(noun, "get", row["id"]) == row
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("channel", "user"), [("slack", "slack:"), ("slack", "discord:U1"), ("slack", "U1"), ("", ":U1")]
+)
+def test_a_person_is_named_by_a_channel_and_an_id_there(nanoclaw_instance: Instance, channel: str, user: str) -> None:
+    modules = {"registry": registry, "users": import_module("nanoclaw_resource_users.host")}
+
+    async def scenario() -> str:
+        async with running_host(nanoclaw_instance, **modules), client(nanoclaw_instance) as ncl:
+            return (await ncl.refusal("users", "create", id=user, channel=channel))[0]
+
+    assert asyncio.run(scenario()) == "invalid-args"
+    assert nanoclaw_instance.db.execute("SELECT count(*) FROM users").get == 0

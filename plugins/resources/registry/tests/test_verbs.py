@@ -63,6 +63,7 @@ def test_what_is_created_has_what_was_given_what_is_generated_and_defaults(run) 
         ({"title": "Emma", "pages": 10**30}, "a number is too large"),
         ({"title": "half \ud83d"}, "is no valid Unicode"),
         ({"title": True}, "--title must be a text"),
+        ({"title": ""}, "--title must not be empty"),
     ],
 )
 def test_warning_17_what_does_not_fit_is_refused_before_anything_is_written(run, options, says) -> None:
@@ -98,6 +99,7 @@ def test_warning_17_update_changes_what_is_given_and_null_empties(run) -> None:
     [
         ("b1", {}, "invalid-args", "nothing to change; there are --title, --pages"),
         ("b1", {"title": None}, "invalid-args", "--title must not be empty"),
+        ("b1", {"title": ""}, "invalid-args", "--title must not be empty"),
         ("b1", {"binding": "glue"}, "invalid-args", "--binding must be one of hard, soft, not 'glue'"),
         ("b1", {"pages": 5_000, "binding": "soft"}, "invalid-args", "soft binding"),
         ("b9", {"pages": 5}, "not-found", "there is none with id 'b9'"),
@@ -218,6 +220,7 @@ def test_a_list_shows_the_columns_that_are_asked_for(run, nanoclaw_instance) -> 
         everything = await client.data("books", "get", "b1")
         assert await client.data("books", "list", columns="all") == [everything]
         assert await client.data("books", "list") == [{"id": "b1", "title": "Emma", "note": None}]
+        assert await client.data("books", "list", columns=[]) == await client.data("books", "list")
 
     run(scenario)
 

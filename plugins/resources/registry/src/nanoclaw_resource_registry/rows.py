@@ -20,7 +20,7 @@ def new_row(resource: Resource, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the row that `create` writes: what is given, what is generated, and defaults.
 
     Raises:
-        InvalidArguments: A value is not one of the choices, or the values do not fit together.
+        InvalidArguments: A value is missing or not one of the choices, or the values do not fit together.
     """
     row = {}
     for column in resource.columns:
@@ -30,7 +30,7 @@ def new_row(resource: Resource, arguments: Mapping[str, Any]) -> dict[str, Any]:
             row[column.name] = arguments[column.name]
         elif column.default is not None:
             row[column.name] = column.default
-    _check_choices(resource, row)
+    _check_values(resource, row)
     resource.check(row)
     return row
 
@@ -39,14 +39,14 @@ def changes_of(resource: Resource, arguments: Mapping[str, Any]) -> dict[str, An
     """Return what `update` is to change.
 
     Raises:
-        InvalidArguments: Nothing is given, or a value is not one of the choices.
+        InvalidArguments: Nothing is given, or a value is missing or not one of the choices.
     """
     updatable = [column.name for column in resource.columns if column.is_updatable]
     changes = {name: arguments[name] for name in updatable if name in arguments}
     if not changes:
         flags = ", ".join(map(flag_of, updatable))
         raise InvalidArguments(f"{resource.name} update: nothing to change; there are {flags}")
-    _check_choices(resource, changes)
+    _check_values(resource, changes)
     return changes
 
 
@@ -62,9 +62,11 @@ def shown(columns: Sequence[Column], found: Iterable[Sequence[Any]]) -> list[dic
     return shown
 
 
-def _check_choices(resource: Resource, values: Mapping[str, Any]) -> None:
+def _check_values(resource: Resource, values: Mapping[str, Any]) -> None:
     for column in resource.columns:
         value = values.get(column.name)
+        if column.is_required and column.name in values and value in (None, ""):
+            raise InvalidArguments(f"{resource.name}: {flag_of(column.name)} must not be empty")
         if column.choices and value is not None and value not in column.choices:
             said = f"{flag_of(column.name)} must be one of {', '.join(column.choices)}"
             raise InvalidArguments(f"{resource.name}: {said}, not {value!r}")

@@ -45,7 +45,7 @@ def listed(resource: Resource, arguments: Mapping[str, Any]) -> Sequence[str]:
         InvalidArguments: One is named that there is not.
     """
     given = arguments.get("columns")
-    if given is None:
+    if not given:
         return resource.display or _names(resource)
     named = [name.strip().replace("-", "_") for text in given for name in str(text).split(",")]
     unknown = [name for name in named if name not in _names(resource) and named != ["all"]]

@@ -94,7 +94,7 @@ def _get(resource: Resource) -> _Made:
 
 def _create(resource: Resource) -> _Made:
     def check(arguments: Mapping[str, Any], _caller: Caller, _context: PluginContext) -> None:
-        rows.new_row(resource, arguments)
+        statements.insert(resource, rows.new_row(resource, arguments))  # refuses what cannot be bound
 
     async def run(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> dict[str, Any]:
         row = rows.new_row(resource, arguments)
@@ -112,6 +112,7 @@ def _update(resource: Resource) -> _Made:
     def check(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> None:
         key, changes = rows.key_of(resource, arguments), rows.changes_of(resource, arguments)
         resource.check(_row(context.database, resource, key, caller) | changes)
+        statements.update(resource, key, changes)  # refuses what cannot be bound
 
     async def run(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> dict[str, Any]:
         key, changes = rows.key_of(resource, arguments), rows.changes_of(resource, arguments)

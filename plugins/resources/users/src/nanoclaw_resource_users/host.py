@@ -34,5 +34,6 @@ def nanoclaw_resources() -> Iterator[Resource]:
 
 
 def _check(row: Mapping[str, Any]) -> None:
-    if not row["id"].startswith(f"{row['channel']}:"):
-        raise InvalidArguments(f"users: the id {row['id']!r} must begin with the channel: {row['channel']}:…")
+    prefix = f"{row['channel']}:"
+    if not row["id"].startswith(prefix) or row["id"] == prefix:
+        raise InvalidArguments(f"users: the id {row['id']!r} must begin with the channel: {prefix}…")
