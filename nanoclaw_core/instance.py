@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from pathlib import Path
@@ -93,8 +94,8 @@ def create_agent_group(
         with db:  # the rows first: what is wrong with them is found before there is a folder
             group = agents.create(db, name=name, folder=folder, config=config)
             instructions.parent.mkdir(parents=True, exist_ok=True)
-            if not instructions.exists():
-                instructions.write_text(f"# {name}\n\nWhat this agent must always know goes here.\n", encoding="utf-8")
+            with contextlib.suppress(FileExistsError), instructions.open("x", encoding="utf-8") as file:  # through no link
+                file.write(f"# {name}\n\nWhat this agent must always know goes here.\n")
     except OSError as error:
         raise NanoclawError(
             f"the folder {instructions.parent} cannot be made: {error.strerror}; look who may write there"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,6 +79,21 @@ def test_warning_16_a_folder_that_cannot_be_made_leaves_no_row(nanoclaw_instance
             return message
 
     assert "groups/ada cannot be made: " in asyncio.run(scenario())
+
+
+def test_a_link_that_an_agent_left_in_a_folder_is_not_written_through(
+    nanoclaw_instance: Instance, tmp_path: Path
+) -> None:
+    folder, outside = nanoclaw_instance.places.groups / "left", tmp_path / "outside"
+    folder.mkdir()
+    (folder / "CLAUDE.md").symlink_to(outside)
+
+    async def scenario() -> None:
+        async with hosted(nanoclaw_instance) as host:
+            assert (await host.ncl.data("groups", "create", name="Left"))["folder"] == "left"
+
+    asyncio.run(scenario())
+    assert not outside.exists()
 
 
 def test_a_folder_belongs_to_one_group(nanoclaw_instance: Instance) -> None:
