@@ -94,7 +94,7 @@ def create_agent_group(
         with db:  # the rows first: what is wrong with them is found before there is a folder
             group = agents.create(db, name=name, folder=folder, config=config)
             instructions.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileExistsError), instructions.open("x", encoding="utf-8") as file:  # through no link
+            with contextlib.suppress(FileExistsError), instructions.open("x", encoding="utf-8") as file:  # no link
                 file.write(f"# {name}\n\nWhat this agent must always know goes here.\n")
     except OSError as error:
         raise NanoclawError(
