@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import socket
 import threading
@@ -14,12 +15,13 @@ WAIT_S = 60.0
 
 @contextlib.contextmanager
 def answering(path: Path, *answers: bytes, reads: bool = True) -> Iterator[list[dict[str, object]]]:
-    """Serve each connection with the next answer, then hang up; gives the requests that came so far.
+    """Serve each connection with the next answer and each further one with the last; gives the requests so far.
 
     Args:
         reads: False hangs up with the request unread.
     """
     requests: list[dict[str, object]] = []
+    is_over = threading.Event()
     path.parent.mkdir(parents=True, exist_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
@@ -27,9 +29,11 @@ def answering(path: Path, *answers: bytes, reads: bool = True) -> Iterator[list[
     listener.settimeout(WAIT_S)
 
     def serve() -> None:
-        for answer in answers:
+        for answer in itertools.chain(answers, itertools.repeat(answers[-1])):
             connection, _address = listener.accept()
             with connection, connection.makefile("rb") as lines:
+                if is_over.is_set():
+                    return
                 if reads:
                     requests.append(json.loads(lines.readline()))
                 connection.sendall(answer)
@@ -38,8 +42,11 @@ def answering(path: Path, *answers: bytes, reads: bool = True) -> Iterator[list[
     thread.start()
     try:
         yield requests
-        thread.join(WAIT_S)
     finally:
+        is_over.set()
+        with socket.socket(socket.AF_UNIX) as last:
+            last.connect(str(path))
+        thread.join(WAIT_S)
         listener.close()
 
 

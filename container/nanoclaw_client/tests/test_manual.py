@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from nanoclaw_client.manual import explained, overview
+from nanoclaw_client.manual import about, explained, names, overview
 
 UPDATE = {
     "command": "groups update",
@@ -46,3 +46,20 @@ def test_who_may_ask_is_said_where_it_is_not_everybody(access: str, said: str) -
 def test_whatever_a_host_of_another_version_says_is_no_error(data: object) -> None:
     assert isinstance(explained(data), str)
     assert isinstance(overview(data), str)
+
+
+VERBS = [{"command": name} for name in ("groups list", "groups config get", "groups config update", "groups update")]
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["groups"], ["groups list", "groups config get", "groups config update", "groups update"]),
+        (["groups", "config"], ["groups config get", "groups config update"]),
+        (["groups", "config", "update"], ["groups config update"]),
+        (["groups", "config", "update", "ag-1"], ["groups config update"]),
+        (["groups", "lis"], ["groups list", "groups config get", "groups config update", "groups update"]),
+    ],
+)
+def test_help_is_about_what_was_typed(words: list[str], meant: list[str]) -> None:
+    assert names(about(VERBS, words)) == meant

@@ -70,3 +70,30 @@ def test_an_answer_that_is_made_harmless_is_the_same_answer(value):
     text = harmless(json.dumps(value, ensure_ascii=False))
     assert json.loads(text) == value
     text.encode()
+
+
+ROWS = [{"id": "ag-0123456789ab", "text": "x" * 90, "at": "2026-11-22T20:30:30.458Z"}]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_a_table_fits_the_terminal_and_ids_stay_whole(width):
+    lines = render(ROWS, width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert lines[2].startswith("ag-0123456789ab  x")
+
+
+def test_what_was_cut_shows_it():
+    assert "x…" in render(ROWS, 80)
+    assert "…" not in render(ROWS, 200)
+
+
+def test_nothing_is_cut_where_nobody_looks():
+    assert "x" * 90 in render(ROWS)
+
+
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=12), st.integers(1, 200))
+def test_a_table_is_only_as_wide_as_it_must_be(lengths, width):
+    row = {f"c{number}": "x" * length for number, length in enumerate(lengths)}
+    widest = max(map(len, render([row], width).splitlines()))
+    natural = sum(max(len(name), len(text)) for name, text in row.items()) + 2 * (len(row) - 1)
+    assert widest <= max(width, 18 * len(row)) or widest == natural

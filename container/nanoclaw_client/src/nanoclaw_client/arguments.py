@@ -73,7 +73,7 @@ def refuse_option_before_command(words: Sequence[str]) -> None:
 def parse_verb(arguments: Sequence[str]) -> Parsed:
     """Take a verb's command line apart.
 
-    `-h` and `--help` become the word `help`.
+    `-h` and `--help` become the word `help`, and what else was typed does not matter then.
 
     Raises:
         UsageError: A short option, which verbs do not have, or an option without a name.
@@ -87,12 +87,15 @@ def parse_verb(arguments: Sequence[str]) -> Parsed:
             words.extend(rest)
             break
         if word in ("-h", "--help"):
-            words.append("help")
-        elif word.startswith("--"):
+            return Parsed([*words, "help"], {})
+        if word.startswith("--"):
             key, value = _option(word, rest)
             _add(options, key, value)
         elif _is_short_option(word):
-            raise UsageError(f"no such option: {word}; options are written --name, and `--` ends them")
+            raise UsageError(
+                f"no such option: {word}; options are written --name, a value that begins with a dash --name={word},"
+                " and `--` ends them"
+            )
         else:
             words.append(word)
     return Parsed(words, options)

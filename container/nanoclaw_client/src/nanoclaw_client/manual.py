@@ -18,6 +18,21 @@ def overview(verbs: object, without: Collection[str] = ()) -> str:
     return "\n".join(f"  {name:<{width}}  {text}".rstrip() for name, text in shown.items())
 
 
+def names(verbs: object) -> list[str]:
+    """Return the verbs' whole names."""
+    return [str(verb.get("command")) for verb in _objects(verbs)]
+
+
+def about(verbs: object, words: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Return the verbs that are meant by words, of which the last may be arguments already; all where none is."""
+    for length in range(len(words), 0, -1):
+        name = " ".join(words[:length])
+        found = [one for one in _objects(verbs) if f"{one.get('command')} ".startswith(f"{name} ")]
+        if found:
+            return found
+    return list(_objects(verbs))
+
+
 def explained(verbs: object) -> str:
     """Return everything about each verb: how it is typed, what it does, and its parameters."""
     return "\n\n".join(_one(verb) for verb in _objects(verbs))

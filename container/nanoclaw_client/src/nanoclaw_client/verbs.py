@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from nanoclaw_client.arguments import parse_verb
 from nanoclaw_client.connection import Frame
 from nanoclaw_client.errors import UsageError
-from nanoclaw_client.manual import explained, overview
+from nanoclaw_client.manual import about, explained, names, overview
 from nanoclaw_client.nearest import nearest
 from nanoclaw_client.rendering import render
 from nanoclaw_client.telling import exit_code_of, print_json, tell
@@ -39,24 +41,39 @@ def run_verb(
         print(_shown(words, frame.get("data")))
     else:
         code, message = _error(frame)
-        is_unknown = code == "unknown-command"
-        tell(code, _with_nearest(message, words, local_commands()) if is_unknown else message, as_json=False)
+        if code == "unknown-command":
+            message = _verbs_of(words, ask) or _with_nearest(message, words, local_commands())
+        tell(code, message, as_json=False)
     return 0 if frame["ok"] else exit_code_of(_error(frame)[0])
 
 
 def _ask(words: Sequence[str], options: Mapping[str, Any], ask: Ask) -> Frame:
-    """Ask; `<noun> help` is the host's help about that noun, where there is any."""
-    if len(words) > 1 and words[-1] == "help" and not options:
+    """Ask; `… help` is what the host's help about that noun says of the words before it, where it says anything."""
+    if len(words) > 1 and words[-1] == "help":
         frame = ask(["help", words[0]], {})
-        if not frame["ok"] or frame.get("data"):
+        if not frame["ok"]:
             return frame
+        if frame.get("data"):
+            return {**frame, "data": about(frame["data"], words[:-1])}
     return ask(list(words), options)
 
 
 def _shown(words: Sequence[str], data: Any) -> str:
     if words[-1] != "help":
-        return render(data)
+        return render(data, _terminal_width())
     return overview(data) if len(words) == 1 else explained(data)
+
+
+def _verbs_of(words: Sequence[str], ask: Ask) -> str:
+    """Say which verbs there are, where what was typed is only the beginning of some; empty where it is not."""
+    typed = " ".join(words)
+    frame = ask(["help", words[0]], {}) if words else {"ok": False}
+    longer = [one.removeprefix(f"{typed} ") for one in names(frame.get("data")) if one.startswith(f"{typed} ")]
+    return f"{typed!r} needs a verb: {', '.join(longer)}; `ncl {typed} help` explains them" if longer else ""
+
+
+def _terminal_width() -> int | None:
+    return os.get_terminal_size(sys.stdout.fileno()).columns or None if sys.stdout.isatty() else None
 
 
 def _error(frame: Frame) -> tuple[str, str]:
