@@ -140,8 +140,10 @@ def _typed(verb: Verb, parameter: Parameter, value: Any) -> Any:
     found = as_number(parameter.kind, value) if parameter.kind in (int, float) else _as_word(parameter.kind, value)
     if found is not None:
         return found
-    wanted = KIND_WORDS[parameter.kind]
-    raise InvalidArguments(f"{full_name(verb)}: {flag_of(parameter.name)} must be {wanted}, not {value!r}")
+    said = f"not {value!r}" if value is not True else "and nothing was said"
+    said = "and is given twice" if isinstance(value, list) else said
+    wanted = f"{flag_of(parameter.name)} must be {KIND_WORDS[parameter.kind]}"
+    raise InvalidArguments(f"{full_name(verb)}: {wanted}, {said}")
 
 
 def _as_word(kind: type, value: Any) -> Any:

@@ -106,7 +106,7 @@ class Guard:
         """
         objection = self.plugins.objection("nanoclaw_permit_delivery", request=request)
         there = (request.address.channel, request.address.room)
-        is_wired = any((one.channel, one.room) == there for one in rooms_of(self.db, request.agent_group_id))
+        is_wired = any(room[:2] == there for room in rooms_of(self.db, request.agent_group_id))
         if objection is None and is_wired:  # a wiring makes its room a destination (⚠17)
             return
         verdict = objection or self.plugins.permits("nanoclaw_permit_delivery", request=request)

@@ -13,7 +13,7 @@ from nanoclaw_core.descriptors.packages import BuildsImages
 from nanoclaw_core.descriptors.runtimes import Mount
 from nanoclaw_core.descriptors.votes import Access, Caller, StepKind
 from nanoclaw_core.dispatch import fenced
-from nanoclaw_core.errors import InvalidArguments, NotFound
+from nanoclaw_core.errors import Forbidden, NotFound
 from nanoclaw_core.guard import step_of
 from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, SessionId
 from nanoclaw_core.instance import Places, create_agent_group
@@ -73,22 +73,25 @@ class Operations:
         """
         await self.machine.supervisor.tell(session_id, text)
 
-    async def close_session(self, session_id: SessionId) -> None:
+    async def close_session(self, session_id: SessionId, *, force: bool = False) -> None:
         """End a conversation; its next message starts a new one.
+
+        Args:
+            force: True closes it also where a message waits in it, which then gets no answer.
 
         Raises:
             NotFound: There is no such active session.
-            InvalidArguments: A message waits for an answer in it; nothing was closed.
+            Forbidden: A message waits for an answer in it; nothing was closed.
         """
         supervisor, mailbox = self.machine.supervisor, self.machine.mailbox
         if self._active(session_id) is None:
             raise NotFound(f"there is no active session {session_id!r}")
         await supervisor.retire(session_id, "the session is closed")
         mailbox.mark(session_id)
-        found = self._active(session_id)
-        if found is not None and found.due_at is not None:  # from here on nothing may wait: who routes now comes after
+        found = self._active(session_id)  # from here on nothing may wait: who routes now comes after
+        if found is not None and found.due_at is not None and not force:
             supervisor.wake(session_id, for_people=False)
-            raise InvalidArguments(f"a message waits for an answer in {session_id}; close it after that")
+            raise Forbidden(f"a message waits for an answer in {session_id}; close it after that, or with --force")
         sessions.close(self.machine.of.db, session_id)
         mailbox.release(session_id)
 

@@ -60,7 +60,8 @@ def refuse_beyond(verb: Verb, arguments: Mapping[str, Any], caller: Caller) -> N
         Forbidden: The verb is not for this caller, or another agent group or `cli_scope` is named.
     """
     if not is_within(verb, caller):
-        raise Forbidden(f"{verb.resource or verb.name} is not available to this agent: its ncl reaches its own group")
+        asked = f"{verb.resource} {verb.name}".strip()
+        raise Forbidden(f"{asked} is not available to this agent: its ncl reaches its own group alone")
     for name, own in own_arguments(verb, caller).items():
         if arguments.get(name) != own:
             said = f"{flag_of(name)} {arguments.get(name)!r}"

@@ -63,29 +63,35 @@ def find_or_create(
     return made
 
 
-def addresses_of(
-    session: Session, address: Address, room_name: str | None, wired: Sequence[MessagingGroup] = ()
-) -> Addresses:
+Place = tuple[str, str, str | None]
+
+
+def addresses_of(session: Session, address: Address, room_name: str | None, wired: Sequence[Place] = ()) -> Addresses:
     """Return where a session's own conversation is, and its destinations: that conversation, and the agent's rooms.
 
     Args:
-        wired: The rooms that the agent group is wired to: a wiring makes a destination (⚠17).
+        wired: Channel, room and name of the rooms that the agent group is wired to: a wiring makes a destination (⚠17).
 
     A session of one room stays there; an agent-shared one follows the message it last got, so that its questions and
     replies never lack an address (⚠37).
     """
     thread = address.thread if session.messaging_group_id is None else session.thread
-    places = {(address.channel, address.room): room_name} | {(one.channel, one.room): one.name for one in wired}
+    routing = Routing(channel=address.channel, room=address.room, thread=thread)
+    return Addresses(routing, _destinations(((address.channel, address.room, room_name), *wired)))
+
+
+@lru_cache  # asked for every message, and the same for nearly all of an agent's
+def _destinations(places: Sequence[Place]) -> tuple[Destination, ...]:
+    shown = {(channel, room): name for channel, room, name in places}
     found: dict[str, Destination] = {}
-    for (channel, room), display in places.items():
+    for (channel, room), display in shown.items():
         base = destination_name(display or channel)
-        numbered = (f"{base}-{number}" for number in range(2, len(places) + 2))
+        numbered = (f"{base}-{number}" for number in range(2, len(shown) + 2))
         name = next(name for name in (base, *numbered) if name not in found)
         found[name] = Destination(name=name, kind="channel", display_name=display, channel=channel, room=room)
-    return Addresses(Routing(channel=address.channel, room=address.room, thread=thread), tuple(found.values()))
+    return tuple(found.values())
 
 
-@lru_cache  # asked for every message, and rooms are few
 def destination_name(text: str) -> str:
     """Return a text as a destination name: lower-case letters, digits, single hyphens; `chat` where nothing is left."""
     words = "".join(c if c.isalnum() else " " for c in text.lower()).split()

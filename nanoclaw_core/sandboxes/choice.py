@@ -57,7 +57,7 @@ def choose_provider(
         known = ", ".join(sorted(installed)) or "none"
         raise SandboxRefused(
             f"The provider {name!r} is not installed (installed: {known}). "
-            f"Install it with `pip install nanoclaw-provider-{name}`, or choose another one."
+            "Look whether it is spelled right, or choose another one."
         )
     return ChosenProvider(name=name)
 

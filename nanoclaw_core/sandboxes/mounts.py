@@ -50,7 +50,7 @@ def check_mount(raw: Mapping[str, Any], allowed: Sequence[AllowedMount]) -> Moun
         raise MountRefused(f"{path} looks like a place for keys")
     root = next((one for one in allowed if _is_inside(source, one)), None)
     if root is None:
-        raise MountRefused(f"{path} is not below any of core.allowed_mounts")
+        raise MountRefused(f"{path} is not below any of core.allowed_mounts, which stand in nanoclaw.toml")
     if source.is_dir() and _holds_keys(source):
         raise MountRefused(f"{path} contains a place for keys; mount a directory below it instead")
     return Mount(

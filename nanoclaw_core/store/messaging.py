@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from typing import Any
 
 import apsw
 from attrs import field, frozen
@@ -126,7 +127,9 @@ def check_pattern(mode: str, pattern: str | None) -> None:
     """
     if mode != EngageMode.PATTERN:
         if pattern is not None:
-            raise InvalidArguments(f"a pattern ({pattern!r}) goes with engage mode 'pattern' and no other")
+            raise InvalidArguments(
+                f"a pattern ({pattern!r}) goes with engage mode 'pattern' alone; --engage-pattern=null removes it"
+            )
         return
     if not pattern:
         raise InvalidArguments("engage mode 'pattern' needs a pattern; '.' engages for every message")
@@ -142,10 +145,13 @@ def wirings_of(db: apsw.Connection, room_id: MessagingGroupId) -> list[Wiring]:
     return sorted(found, key=lambda wiring: (-wiring.priority, wiring.created_at, wiring.id))
 
 
-def rooms_of(db: apsw.Connection, group_id: GroupId) -> list[MessagingGroup]:
-    """Return the rooms that an agent group is wired to, oldest first."""
-    wired = "SELECT messaging_group_id FROM wirings WHERE agent_group_id = ?"
-    return rows(db, MessagingGroup, f"messaging_groups WHERE id IN ({wired}) ORDER BY created_at, id", (group_id,))
+def rooms_of(db: apsw.Connection, group_id: GroupId) -> list[tuple[str, str, str | None]]:
+    """Return channel, room and name of the rooms that an agent group is wired to, oldest first."""
+    query = "SELECT m.channel, m.room, m.name FROM wirings w JOIN messaging_groups m ON m.id = w.messaging_group_id"
+    rooms: list[Any] = db.execute(
+        f"{query} WHERE w.agent_group_id = ? ORDER BY m.created_at, m.id", (group_id,)
+    ).fetchall()
+    return rooms
 
 
 def is_sticky(db: apsw.Connection, wiring_id: WiringId, thread: str | None) -> bool:

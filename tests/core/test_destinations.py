@@ -6,8 +6,7 @@ from nanoclaw_wire import inbound
 from nanoclaw_wire.inbound import Destination
 
 from nanoclaw_core import Address
-from nanoclaw_core.routing.conversations import addresses_of
-from nanoclaw_core.store.messaging import MessagingGroup
+from nanoclaw_core.routing.conversations import Place, addresses_of
 from nanoclaw_core.store.sessions import Session
 from nanoclaw_core.testing.hosting import running_host
 from nanoclaw_core.testing.instance import Instance
@@ -16,14 +15,14 @@ from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
 HERE = Address("recorder", "room")
 
 
-def names(*wired: MessagingGroup, room_name: str | None = "Family") -> dict[str, tuple[str | None, str | None]]:
+def names(*wired: Place, room_name: str | None = "Family") -> dict[str, tuple[str | None, str | None]]:
     session = Session(agent_group_id="ag-1", messaging_group_id="mg-1", conversation="room:mg-1")  # type: ignore[arg-type]
     found = addresses_of(session, HERE, room_name, wired).destinations
     return {one.name: (one.channel, one.room) for one in found}
 
 
-def room(name: str, shown: str | None = None, channel: str = "recorder") -> MessagingGroup:
-    return MessagingGroup(channel=channel, room=name, name=shown)
+def room(name: str, shown: str | None = None, channel: str = "recorder") -> Place:
+    return channel, name, shown
 
 
 def test_its_own_conversation_comes_first_and_once() -> None:

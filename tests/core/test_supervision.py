@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import apsw
@@ -14,13 +14,13 @@ from attrs import evolve
 from nanoclaw_wire import config, inbound, outbound, session_files
 from nanoclaw_wire.outbound import AckStatus
 
-from nanoclaw_core import Address, AlreadyRunning, Host, Readiness, SandboxFailed, SandboxRefused
+from nanoclaw_core import Address, AlreadyRunning, Host, Readiness, SandboxFailed, SandboxRefused, SandboxSpec
 from nanoclaw_core.sandboxes.supervisor import NOT_NOW, UNREADABLE_LIVES
 from nanoclaw_core.store import agents, sessions
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance, set_aside_before
 from nanoclaw_core.testing.recorder import RecorderChannel
-from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, echo
+from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, ScriptedSandbox, echo
 
 VICTIM = """
 import asyncio
@@ -416,6 +416,40 @@ def test_warning_45_a_second_host_on_the_directory_is_refused(instance: Instance
     asyncio.run(scenario())
 
 
+class Reluctant(ScriptedRuntime):
+    """A runtime whose sandboxes look into their files once more before they end; `last_looks` is what they found."""
+
+    def __init__(self, script: Callable[[FakeRunner], Awaitable[int]]) -> None:
+        super().__init__(self._script)
+        self.last_looks: list[list[str]] = []
+        self._inner = script
+        self._runners: list[FakeRunner] = []
+
+    async def start(self, spec: SandboxSpec) -> ScriptedSandbox:
+        self.specs.append(spec)
+        return ReluctantSandbox(spec, self)
+
+    def look(self) -> None:
+        found = self._runners[-1].pending()
+        self.last_looks.append([json.loads(message.content)["text"] for message in found])
+
+    async def _script(self, runner: FakeRunner) -> int:
+        self._runners.append(runner)
+        return await self._inner(runner)
+
+
+class ReluctantSandbox(ScriptedSandbox):
+    """One of its sandboxes."""
+
+    def __init__(self, spec: SandboxSpec, runtime: Reluctant) -> None:
+        super().__init__(spec, runtime.script)
+        self._runtime = runtime
+
+    async def stop(self, grace_s: float) -> None:
+        self._runtime.look()
+        await super().stop(grace_s)
+
+
 def test_invariant_05_only_a_fresh_runner_reads_the_note_of_a_restart(instance: Instance) -> None:
     seen: list[tuple[int, list[str]]] = []
     lives = 0
@@ -435,12 +469,14 @@ def test_invariant_05_only_a_fresh_runner_reads_the_note_of_a_restart(instance: 
             runner.bell.ring()
 
     async def scenario() -> None:
-        async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
+        runtime = Reluctant(script)
+        async with running_host(instance, runtime=runtime) as running:
             await running.channel.say("hi")
             await until(lambda: seen)
             (session,) = instance.sessions()
             await running.host.machine.supervisor.restart(session.id, "config updated")
             await until(lambda: len(seen) == 2)
+            assert runtime.last_looks == [[]]
 
     asyncio.run(scenario())
     assert seen == [(1, ["hi"]), (2, ["config updated"])]

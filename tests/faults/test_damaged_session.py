@@ -134,7 +134,7 @@ def test_invariant_04_what_waits_when_only_the_outbound_side_is_damaged_is_answe
 
     async def by_name(runner: FakeRunner) -> int:
         messages = await runner.take()
-        [known] = inbound.destinations(runner.received)  # what an agent writes goes to a name, as a runner knows it
+        known = inbound.destinations(runner.received)[0]  # what an agent writes goes to a name, as a runner knows it
         words = [json.loads(message.content)["text"] for message in messages]
         runner.answer(messages, f"by name: {words}", channel=known.channel, room=known.room)
         await asyncio.Event().wait()

@@ -282,7 +282,7 @@ def _chosen(
     if name in disabled:
         return [_problem(area, name, f"{what} is disabled", "Take it out of core.disabled_plugins.")]
     near = nearest(name, offered)
-    remedy = f"Did you mean {near!r}?" if near else f"Run `pip install nanoclaw-{kind}-{name}`."
+    remedy = f"Did you mean {near!r}?" if near else f"Mend the spelling of {name!r}, or install what offers it."
     return [_problem(area, name, f"{what} is not installed", remedy)]
 
 

@@ -12,8 +12,9 @@ import nanoclaw_resource_configs.host as configs
 import nanoclaw_resource_groups.host as groups
 import nanoclaw_resource_registry.host as registry
 from attrs import frozen
-from nanoclaw_wire import clock
+from nanoclaw_wire import clock, outbound
 from nanoclaw_wire.frames import Request
+from nanoclaw_wire.outbound import AckStatus
 from registry_host import Client
 
 from nanoclaw_core import Access, Caller, Parameter, PluginContext, Verb, hookimpl
@@ -56,6 +57,9 @@ class Listening:
             people = [message for message in messages if message.channel is not None]
             if people:
                 runner.answer(messages, f"echo: {' | '.join(texts)}")
+            else:  # what is done with nothing said is taken no more, or this would go round and round
+                done = [(message.id, AckStatus.COMPLETED) for message in messages]
+                outbound.write(runner.written, now=clock.now_text(), acknowledge=done)
 
     async def heard(self, session_id: str, *texts: str) -> None:
         """Wait until a session's newest sandbox has read exactly these texts."""

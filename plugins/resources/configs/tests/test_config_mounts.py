@@ -52,7 +52,7 @@ def test_warning_59_a_mount_that_no_sandbox_may_have_is_refused_where_it_is_aske
         "shared/project": "contains a place for keys",
         "shared/a:b": "is no usable path",
         "outside": "does not exist",
-        ".": "is not below any of core.allowed_mounts",
+        ".": "is not below any of core.allowed_mounts, which stand in nanoclaw.toml",
     }
 
     async def scenario(host: Hosted, group_id: str) -> None:
@@ -94,7 +94,10 @@ def test_what_an_agent_asks_to_mount_is_looked_at_once_a_human_says_yes(
             session = await host.session()
             ask = ("groups", "config", "add-mount")
             wrong = await host.approved(session, *ask, path="/etc", name="x")
-            assert wrong["error"]["message"] == "/etc is not below any of core.allowed_mounts"
+            assert (
+                wrong["error"]["message"]
+                == "/etc is not below any of core.allowed_mounts, which stand in nanoclaw.toml"
+            )
             right = await host.approved(session, *ask, path=f"{allowed}/shared/notes")
             assert right["data"]["additional_mounts"] == host.config(session.agent_group_id).additional_mounts
             assert [one["name"] for one in right["data"]["additional_mounts"]] == ["notes"]

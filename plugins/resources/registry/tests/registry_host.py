@@ -60,10 +60,14 @@ class Client:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
+        self.progress: list[str] = []
 
     async def ask(self, *words: str, **options: Any) -> dict[str, Any]:
         self._writer.write(json.dumps({"id": "1", "words": words, "options": options}).encode() + b"\n")
-        answer: dict[str, Any] = json.loads(await self._reader.readline())
+        self.progress = []
+        while "progress" in (frame := json.loads(await self._reader.readline())):
+            self.progress.append(frame["progress"])
+        answer: dict[str, Any] = frame
         return answer
 
     async def data(self, *words: str, **options: Any) -> Any:

@@ -139,7 +139,9 @@ def test_warning_17_two_hundred_rows_are_listed_where_nobody_says_how_many(run, 
     async def scenario(client: Client) -> None:
         add(nanoclaw_instance, *((f"b{number}", f"t{number}", 1, 0, "hard", None) for number in range(201)))
         assert len(await client.data("books", "list")) == 200
-        assert len(await client.data("books", "list", limit=201)) == 201
+        assert client.progress == ["these are the first 200; --limit and --offset show more, where there is more"]
+        assert len(await client.data("books", "list", limit=300)) == 201
+        assert client.progress == []
 
     run(scenario)
 
@@ -199,7 +201,7 @@ def test_a_key_of_two_columns_is_typed_in_their_order(run) -> None:
 def test_what_names_something_that_does_not_exist_is_refused(run) -> None:
     async def scenario(client: Client) -> None:
         code, message = await client.refusal("loans", "create", reader="ann", book="b7")
-        assert (code, message) == ("invalid-args", "loans: it names something that does not exist")
+        assert (code, message) == ("invalid-args", "loans: --book 'b7' names none of the library_books")
 
     run(scenario)
 
@@ -230,5 +232,31 @@ def test_a_column_that_there_is_not_is_refused_and_named(run, columns: str) -> N
     async def scenario(client: Client) -> None:
         code, message = await client.refusal("books", "list", columns=columns)
         assert (code, "there are: id, title" in message) == ("invalid-args", True)
+
+    run(scenario)
+
+
+def test_what_a_row_names_that_is_not_there_is_named_before_anything_is_written(run) -> None:
+    async def scenario(client: Client) -> None:
+        _, message = await client.refusal("loans", "create", reader="ann", book="b9")
+        assert message == "loans: --book 'b9' names none of the library_books"
+
+    run(scenario)
+
+
+def test_a_filter_that_no_row_can_have_is_refused_with_the_choices(run) -> None:
+    async def scenario(client: Client) -> None:
+        code, message = await client.refusal("books", "list", binding="leather")
+        assert (code, message) == ("invalid-args", "books: --binding must be one of hard, soft, not 'leather'")
+
+    run(scenario)
+
+
+def test_help_says_what_stands_where_nothing_is_given(run) -> None:
+    async def scenario(client: Client) -> None:
+        (create,) = [one for one in await client.data("help", "books") if one["command"] == "books create"]
+        told = {one["name"]: one["help"] for one in create["parameters"]}
+        assert told["binding"] == "one of hard, soft; hard where nothing is said"
+        assert (told["pages"], told["is_lent"]) == ("1 where nothing is said", "false where nothing is said")
 
     run(scenario)

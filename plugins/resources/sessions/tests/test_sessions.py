@@ -69,7 +69,7 @@ def test_a_session_with_a_message_that_waits_is_not_closed_and_goes_on(nanoclaw_
             await here.running.channel.say("one")
             await until(lambda: here.running.runtime.specs)
             code, why = await here.operator.refusal("sessions", "close", here.session)
-            assert (code, "a message waits for an answer" in why) == ("invalid-args", True)
+            assert (code, "a message waits for an answer" in why) == ("forbidden", True)
             assert (await here.operator.data("sessions", "get", here.session))["status"] == "active"
             await until(lambda: len(here.running.runtime.specs) == 2)
 
@@ -145,5 +145,52 @@ def test_the_messages_of_a_session_that_is_not_there_are_not_found(nanoclaw_inst
         async with house(nanoclaw_instance) as here:
             for name in ("ses-none", "../../etc"):
                 assert (await here.operator.refusal("sessions", "messages", name))[0] == "not-found"
+
+    asyncio.run(scenario())
+
+
+def test_a_session_that_never_gets_its_answer_is_closed_by_force(nanoclaw_instance: Instance) -> None:
+    async def scenario() -> None:
+        async with house(nanoclaw_instance, silent) as here:
+            await here.running.channel.say("one")
+            await until(lambda: here.running.runtime.specs)
+            old = here.session
+            await here.operator.data("sessions", "close", old, force=True)
+            await here.running.channel.say("two")
+            await until(lambda: len(here.running.runtime.specs) == 2)
+            assert here.session != old
+
+    asyncio.run(scenario())
+
+
+def test_a_closed_session_is_removed_with_its_files_and_what_it_sent_is_still_known(
+    nanoclaw_instance: Instance,
+) -> None:
+    async def scenario() -> None:
+        async with house(nanoclaw_instance) as here:
+            await here.running.channel.say("one")
+            await here.running.channel.texts(1)
+            old = here.session
+            files = nanoclaw_instance.settings.home / "sessions" / old
+            code, why = await here.operator.refusal("sessions", "delete", old)
+            assert (code, f"`ncl sessions close {old}` comes first" in why) == ("forbidden", True)
+            await here.operator.data("sessions", "close", old)
+            assert files.is_dir()
+            assert await here.operator.data("sessions", "delete", old) == {"deleted": old}
+            assert not files.exists()
+            assert (await here.operator.refusal("sessions", "get", old))[0] == "not-found"
+            sent = nanoclaw_instance.db.execute("SELECT session_id, status FROM deliveries").fetchall()
+            assert sent == [(None, "sent")]
+
+    asyncio.run(scenario())
+
+
+def test_what_was_answered_is_called_so_before_its_row_is_settled(nanoclaw_instance: Instance) -> None:
+    async def scenario() -> None:
+        async with house(nanoclaw_instance) as here:
+            await here.running.channel.say("one")
+            await here.running.channel.texts(1)
+            first, second = await here.operator.data("sessions", "messages", here.session)
+            assert (first["status"], second["direction"]) in [("answered", "out"), ("completed", "out")]
 
     asyncio.run(scenario())

@@ -40,7 +40,7 @@ def test_warning_17_a_wiring_takes_a_priority_and_its_message_is_answered(nanocl
     [
         ({"engage-mode": "pattern"}, "needs a pattern"),
         ({"engage-mode": "pattern", "engage-pattern": "("}, "is no regular expression"),
-        ({"engage-pattern": "hi"}, "goes with engage mode 'pattern' and no other"),
+        ({"engage-pattern": "hi"}, "goes with engage mode 'pattern' alone"),
         ({"engage-mode": "always"}, "--engage-mode must be one of pattern, mention, mention-sticky"),
         ({"priority": "high"}, "--priority must be a whole number"),
     ],

@@ -46,7 +46,7 @@ def nanoclaw_verbs() -> Iterator[Verb]:
         run=_create,
         check=_check,
         parameters=(
-            Parameter(name="name", is_required=True, help="what people call the agent"),
+            Parameter(name="name", is_required=True, is_positional=True, help="what people call the agent"),
             Parameter(name="folder", help="its directory below groups/; made of the name where nothing is said"),
         ),
         help="make an agent group with its folder, instructions file and config, or nothing",

@@ -67,6 +67,17 @@ def _check_values(resource: Resource, values: Mapping[str, Any]) -> None:
         value = values.get(column.name)
         if column.is_required and column.name in values and value in (None, ""):
             raise InvalidArguments(f"{resource.name}: {flag_of(column.name)} must not be empty")
+    check_choices(resource, values)
+
+
+def check_choices(resource: Resource, values: Mapping[str, Any]) -> None:
+    """Insist that each value is one of its column's choices, or None.
+
+    Raises:
+        InvalidArguments: One is not.
+    """
+    for column in resource.columns:
+        value = values.get(column.name)
         if column.choices and value is not None and value not in column.choices:
             said = f"{flag_of(column.name)} must be one of {', '.join(column.choices)}"
             raise InvalidArguments(f"{resource.name}: {said}, not {value!r}")

@@ -32,7 +32,7 @@ def select_list(resource: Resource, arguments: Mapping[str, Any]) -> Statement:
     """
     filters = {name: arguments[name] for name in _names(resource) if name in arguments}
     where, values = _where(filters)
-    limit, offset = _limit(arguments.get("limit")), _offset(arguments.get("offset"))
+    limit, offset = limit_of(arguments), _offset(arguments.get("offset"))
     order = _order(resource, arguments.get("sort"))
     sql = f"SELECT {_listed(listed(resource, arguments))} FROM {quoted(resource.table)}{where}{order} LIMIT ? OFFSET ?"
     return Statement(sql, (*values, limit, offset))
@@ -114,10 +114,18 @@ def _order(resource: Resource, sort: str | None) -> str:
         raise InvalidArguments(f"{resource.name} have no column {given!r} to sort by; there are: {known}")
     direction = " DESC" if sort and sort.startswith("-") else ""
     names = [f"{quoted(name)}{direction}"] if sort else []
-    return " ORDER BY " + ", ".join([*names, *(quoted(key) for key in resource.key if key != name)] or ["rowid"])
+    usual = ["created_at"] if not sort and "created_at" in _names(resource) else []
+    keys = [quoted(key) for key in [*usual, *resource.key] if key != name]
+    return " ORDER BY " + ", ".join([*names, *keys] or ["rowid"])
 
 
-def _limit(limit: int | None) -> int:
+def limit_of(arguments: Mapping[str, Any]) -> int:
+    """Return how many rows a list has at most.
+
+    Raises:
+        InvalidArguments: A limit that makes no sense.
+    """
+    limit: int | None = arguments.get("limit")
     if limit is None:
         return LIMIT
     if not 1 <= limit <= LIMIT_AT_MOST:

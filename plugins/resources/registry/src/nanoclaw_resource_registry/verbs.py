@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apsw
-from attrs import frozen
+from attrs import evolve, frozen
 
 from nanoclaw_core import (
     Caller,
@@ -23,6 +24,7 @@ from nanoclaw_core import (
 )
 from nanoclaw_resource_registry import rows, statements
 from nanoclaw_resource_registry.references import references_to
+from nanoclaw_resource_registry.statements import quoted
 
 Run = Callable[[Mapping[str, Any], Caller, PluginContext], Awaitable[Any]]
 Check = Callable[[Mapping[str, Any], Caller, PluginContext], None]
@@ -72,7 +74,13 @@ def _list(resource: Resource) -> _Made:
     async def run(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> list[dict[str, Any]]:
         statement = statements.select_list(resource, {**arguments, **_limit_of(resource, caller)})
         shown = [statements.column_of(resource, name) for name in statements.listed(resource, arguments)]
-        return rows.shown(shown, context.database.execute(statement.sql, statement.values).fetchall())
+        found = context.database.execute(statement.sql, statement.values).fetchall()
+        if len(found) == statements.limit_of(arguments):
+            caller.tell(f"these are the first {len(found)}; --limit and --offset show more, where there is more")
+        return rows.shown(shown, found)
+
+    def check(arguments: Mapping[str, Any], _caller: Caller, _context: PluginContext) -> None:
+        rows.check_choices(resource, arguments)
 
     filters = [_parameter(column) for column in resource.columns if column.kind not in JSON_KINDS]
     paging = [
@@ -82,7 +90,7 @@ def _list(resource: Resource) -> _Made:
         Parameter(name="sort", help="a column, with - in front for the highest first"),
     ]
     told = f"list {resource.name}; every column is also a filter"
-    return _Made(parameters=[*filters, *paging], run=run, help=told)
+    return _Made(parameters=[*filters, *paging], run=run, check=check, help=told)
 
 
 def _get(resource: Resource) -> _Made:
@@ -93,8 +101,10 @@ def _get(resource: Resource) -> _Made:
 
 
 def _create(resource: Resource) -> _Made:
-    def check(arguments: Mapping[str, Any], _caller: Caller, _context: PluginContext) -> None:
-        statements.insert(resource, rows.new_row(resource, arguments))  # refuses what cannot be bound
+    def check(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> None:
+        row = rows.new_row(resource, arguments)
+        statements.insert(resource, row)  # refuses what cannot be bound
+        _refuse_nobody(context.database, resource, row)
 
     async def run(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> dict[str, Any]:
         row = rows.new_row(resource, arguments)
@@ -103,7 +113,7 @@ def _create(resource: Resource) -> _Made:
         return _row(context.database, resource, rows.key_of(resource, row), caller)
 
     given = [column for column in resource.columns if column.generate is None and column.kind not in JSON_KINDS]
-    parameters = [_parameter(column, is_required=column.is_required) for column in given]
+    parameters = [_with_default(column, _parameter(column, is_required=column.is_required)) for column in given]
     told = f"make one of the {resource.name}"
     return _Made(parameters=parameters, run=run, check=check, help=told, limits_itself=False)
 
@@ -120,7 +130,7 @@ def _update(resource: Resource) -> _Made:
         return _row(context.database, resource, key | {name: changes[name] for name in key if name in changes}, caller)
 
     updatable = [_parameter(column) for column in resource.columns if column.is_updatable]
-    told = f"change one of the {resource.name}; --name=null empties it"
+    told = f"change one of the {resource.name}; =null as a value leaves it empty"
     return _Made(parameters=[*_key_parameters(resource), *updatable], run=run, check=check, help=told)
 
 
@@ -158,7 +168,8 @@ def _row(db: apsw.Connection, resource: Resource, key: Mapping[str, Any], caller
     statement = statements.select_one(resource, {**key, **_limit_of(resource, caller)})
     found = rows.shown(resource.columns, db.execute(statement.sql, statement.values).fetchall())
     if not found:
-        raise NotFound(f"{resource.name}: there is none with {_said(key)}")
+        listed = f"`ncl {resource.name} list` shows which there are"
+        raise NotFound(f"{resource.name}: there is none with {_said(key)}; {listed}")
     return found[0]
 
 
@@ -173,6 +184,16 @@ def _change(db: apsw.Connection, resource: Resource, statement: statements.State
             db.execute(statement.sql, statement.values)
     except apsw.ConstraintError as error:
         raise InvalidArguments(f"{resource.name}: {_refusal(str(error))}") from error
+
+
+def _refuse_nobody(db: apsw.Connection, resource: Resource, row: Mapping[str, Any]) -> None:
+    """Insist that what a row refers to is there, and name what is not: the table itself would not say which."""
+    query = 'SELECT "from", "table", coalesce("to", \'id\') FROM pragma_foreign_key_list(?)'
+    for column, table, target in db.execute(query, (resource.table,)).fetchall():
+        value = row.get(column)
+        found = f"SELECT 1 FROM {quoted(table)} WHERE {quoted(target)} = ?"
+        if value is not None and db.execute(found, (value,)).fetchone() is None:
+            raise InvalidArguments(f"{resource.name}: {flag_of(column)} {value!r} names none of the {table}")
 
 
 def _refusal(text: str) -> str:
@@ -213,6 +234,13 @@ def _parameter(column: Column, *, is_required: bool = False, is_positional: bool
         is_positional=is_positional,
         help=f"{column.help}{choices}",
     )
+
+
+def _with_default(column: Column, parameter: Parameter) -> Parameter:
+    if column.default is None:
+        return parameter
+    default = json.dumps(column.default) if isinstance(column.default, bool) else column.default
+    return evolve(parameter, help=f"{parameter.help}{'; ' if parameter.help else ''}{default} where nothing is said")
 
 
 def _said(key: Mapping[str, Any]) -> str:

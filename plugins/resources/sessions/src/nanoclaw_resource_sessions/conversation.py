@@ -29,6 +29,10 @@ def messages(db: apsw.Connection, home: Path, session_id: SessionId, limit: int)
         NanoclawError: The session's file cannot be read.
     """
     came, went = _came_in(home, session_id, limit), _went_out(db, session_id, limit)
+    answered_at = max((one["at"] for one in went), default="")
+    for one in came:  # what a runner says is done is copied into its row some time later
+        if one["status"] == "pending" and one["at"] < answered_at:
+            one["status"] = "answered"
     return sorted([*came, *went], key=lambda one: (one["at"], one["number"]))[-limit:]
 
 

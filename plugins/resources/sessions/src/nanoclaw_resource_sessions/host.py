@@ -5,6 +5,7 @@ Without this plugin: conversations go on as ever; nobody can list them, look int
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from nanoclaw_core import (
     Access,
     Caller,
     Column,
+    Forbidden,
     InvalidArguments,
     NotFound,
     Parameter,
@@ -30,7 +32,7 @@ COLUMNS = (
     Column(name="thread", help="set where one thread is one conversation"),
     Column(name="provider", help="overrides the agent group's"),
     Column(name="status", choices=("active", "closed")),
-    Column(name="due_at", help="when it next needs a sandbox; empty where nothing waits"),
+    Column(name="due_at", help="when it next needs a sandbox, 0001-01-01 is at once; empty where nothing waits"),
     Column(name="created_at"),
 )
 ID = Parameter(name="id", is_required=True, is_positional=True, help="the session, ses-…")
@@ -54,9 +56,19 @@ def nanoclaw_verbs() -> Iterator[Verb]:
         access=Access.HOLD,
         run=_close,
         check=_find,
-        parameters=(ID,),
+        parameters=(ID, Parameter(name="force", kind=bool, help="also where a message waits; it gets no answer then")),
         limits_itself=True,
         help="end a conversation and its sandbox; the next message starts a new one",
+    )
+    yield Verb(
+        resource="sessions",
+        name="delete",
+        access=Access.HOLD,
+        run=_delete,
+        check=_check_closed,
+        parameters=(ID,),
+        limits_itself=True,
+        help="remove a closed conversation with its files, for good",
     )
     yield Verb(
         resource="sessions",
@@ -85,8 +97,21 @@ def _check_messages(arguments: Mapping[str, Any], caller: Caller, context: Plugi
 
 
 async def _close(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
-    await context.operations.close_session(SessionId(arguments["id"]))
+    await context.operations.close_session(SessionId(arguments["id"]), force=bool(arguments.get("force")))
     return {"closed": arguments["id"]}
+
+
+def _check_closed(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> None:
+    _find(arguments, caller, context)
+    if not rows.is_closed(context.database, arguments["id"]):
+        raise Forbidden(f"sessions: {arguments['id']} is active; `ncl sessions close {arguments['id']}` comes first")
+
+
+async def _delete(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
+    """The row first: files without a row are nobody's, a row without files would be a conversation that is broken."""
+    rows.delete(context.database, arguments["id"])
+    shutil.rmtree(context.home / "sessions" / arguments["id"], ignore_errors=True)  # follows no link
+    return {"deleted": arguments["id"]}
 
 
 async def _messages(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> Any:

@@ -19,3 +19,16 @@ def sent(db: apsw.Connection, session_id: SessionId, limit: int) -> list[Any]:
     """Return `(at, number, kind, content, status)` of what was sent, the latest first."""
     query = "SELECT created_at, message_seq, kind, content, status FROM deliveries WHERE session_id = ?"
     return db.execute(f"{query} ORDER BY message_seq DESC LIMIT ?", (session_id, limit)).fetchall()
+
+
+def is_closed(db: apsw.Connection, session_id: str) -> bool:
+    """Say whether a session is closed."""
+    return db.execute("SELECT status FROM sessions WHERE id = ?", (session_id,)).get == "closed"
+
+
+def delete(db: apsw.Connection, session_id: str) -> None:
+    """Remove a closed session; what was delivered from it and asked in it is kept without it."""
+    with db:
+        db.execute("UPDATE deliveries SET session_id = NULL WHERE session_id = ?", (session_id,))
+        db.execute("UPDATE approvals SET session_id = NULL WHERE session_id = ?", (session_id,))
+        db.execute("DELETE FROM sessions WHERE id = ? AND status = 'closed'", (session_id,))
