@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import nanoclaw_resource_registry.host as registry
 import nanoclaw_resource_sessions.host as sessions
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 from nanoclaw_wire.outbound import OutKind
 from registry_host import Client, client
 
@@ -181,6 +181,25 @@ def test_a_closed_session_is_removed_with_its_files_and_what_it_sent_is_still_kn
             assert (await here.operator.refusal("sessions", "get", old))[0] == "not-found"
             sent = nanoclaw_instance.db.execute("SELECT session_id, status FROM deliveries").fetchall()
             assert sent == [(None, "sent")]
+
+    asyncio.run(scenario())
+
+
+def test_a_conversation_with_a_message_on_its_way_out_is_not_removed(nanoclaw_instance: Instance) -> None:
+    core = evolve(nanoclaw_instance.settings.core, delivery_pauses_s=[3_600.0])
+    nanoclaw_instance.settings = evolve(nanoclaw_instance.settings, core=core)
+
+    async def scenario() -> None:
+        async with house(nanoclaw_instance) as here:
+            here.running.channel.troubles.append(OSError("the platform is away"))
+            await here.running.channel.say("one")
+            waits = "SELECT 1 FROM deliveries WHERE status = 'queued' AND attempts = 1"
+            await until(lambda: nanoclaw_instance.db.execute(waits).get)
+            old = here.session
+            await here.operator.data("sessions", "close", old, force=True)
+            code, why = await here.operator.refusal("sessions", "delete", old)
+            assert (code, "messages that wait to be sent" in why) == ("forbidden", True)
+            assert (await here.operator.data("sessions", "get", old))["status"] == "closed"
 
     asyncio.run(scenario())
 

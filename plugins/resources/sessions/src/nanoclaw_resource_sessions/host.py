@@ -105,6 +105,8 @@ def _check_closed(arguments: Mapping[str, Any], caller: Caller, context: PluginC
     _find(arguments, caller, context)
     if not rows.is_closed(context.database, arguments["id"]):
         raise Forbidden(f"sessions: {arguments['id']} is active; `ncl sessions close {arguments['id']}` comes first")
+    if rows.is_sending(context.database, arguments["id"]):
+        raise Forbidden(f"sessions: {arguments['id']} has messages that wait to be sent; `ncl deliveries` shows them")
 
 
 async def _delete(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:

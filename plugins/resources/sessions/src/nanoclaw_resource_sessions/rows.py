@@ -26,6 +26,12 @@ def is_closed(db: apsw.Connection, session_id: str) -> bool:
     return db.execute("SELECT status FROM sessions WHERE id = ?", (session_id,)).get == "closed"
 
 
+def is_sending(db: apsw.Connection, session_id: str) -> bool:
+    """Say whether something that a session wrote, with its files, still has to go out."""
+    query = "SELECT 1 FROM deliveries WHERE session_id = ? AND status IN ('queued', 'sending') LIMIT 1"
+    return db.execute(query, (session_id,)).get is not None
+
+
 def delete(db: apsw.Connection, session_id: str) -> None:
     """Remove a closed session; what was delivered from it and asked in it is kept without it."""
     with db:
