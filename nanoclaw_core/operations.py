@@ -52,6 +52,10 @@ class Operations:
         """Return the runtime that makes images, or None."""
         return next((one for one in self.machine.of.runtimes.values() if isinstance(one, BuildsImages)), None)
 
+    def installed(self) -> Mapping[str, Sequence[str]]:
+        """Return the names that a config may choose from: of every `provider` and every `runtime`."""
+        return {"provider": sorted(self.machine.of.parts.providers), "runtime": sorted(self.machine.of.runtimes)}
+
     def running(self, group_id: GroupId) -> Sequence[SessionId]:
         """Return the sessions of an agent group whose sandboxes run."""
         found = (sessions.get(self.machine.of.db, session_id) for session_id in self.machine.supervisor.running)

@@ -71,10 +71,8 @@ class Operator(Client):
 
     async def frames(self, *words: str, **options: Any) -> list[dict[str, Any]]:
         """Ask, and return what came back: any progress, and the answer."""
-        frames = [await self.ask(*words, **options)]
-        while "ok" not in frames[-1]:
-            frames.append(json.loads(await self._reader.readline()))
-        return frames
+        answer = await self.ask(*words, **options)
+        return [*({"progress": text} for text in self.progress), answer]
 
 
 @frozen(kw_only=True)

@@ -25,6 +25,7 @@ from nanoclaw_resource_configs import rows, values
 from nanoclaw_resource_configs.changes import packages_of
 
 log = logging.getLogger(__name__)
+NOBODY_RAN = "no sandbox of it runs, so nobody was told anything; the next message starts one as the config is now"
 PARAMETERS = (
     Parameter(name="id", is_positional=True, help="the agent group, ag-…; an agent restarts itself"),
     Parameter(name="rebuild", kind=bool, help="make the image with the agent's packages first"),
@@ -65,7 +66,8 @@ class Restarts:
         asked = _sessions(group_id, caller, context, has_note=note is not None)
         failed = await _restart(asked, note, context)
         restarted = [session_id for session_id in asked if session_id not in failed]
-        return {"restarted": restarted, "rebuilt": rebuilt} | ({"failed": failed} if failed else {})
+        told = {"failed": failed} if failed else {}
+        return {"restarted": restarted, "rebuilt": rebuilt} | told | ({} if asked else {"note": NOBODY_RAN})
 
     def _refuse_rebuild(self, config: ContainerConfig, context: PluginContext) -> None:
         if packages_of(config) and context.operations.image_builder() is None:

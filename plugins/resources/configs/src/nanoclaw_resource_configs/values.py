@@ -13,6 +13,7 @@ from nanoclaw_core import InvalidArguments
 
 Check = Callable[[str, Any], Any]
 TEXT_AT_MOST = 20_000  # characters; more is no command line and no instruction
+EXAMPLES = {list: '["a", "b"]', dict: '{"KEY": "value"}'}
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")  # as plugins, providers and runtimes are called
 _MODEL = re.compile(r"[A-Za-z0-9][!-~]{0,199}")  # begins with no hyphen: it stands on a command line
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
@@ -120,7 +121,7 @@ def decoded(flag: str, value: str | None, absent: Any) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError) as error:
-        raise InvalidArguments(f"{flag} must be JSON, and is none: {error}") from error
+        raise InvalidArguments(f"{flag} must be JSON, like '{EXAMPLES[type(absent)]}', and is none: {error}") from error
 
 
 def _is_storable(value: str) -> bool:

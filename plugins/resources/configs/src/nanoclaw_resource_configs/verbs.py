@@ -52,7 +52,8 @@ def config_verbs() -> Iterator[Verb]:
     """Offer all of them."""
     get = partial(Verb, resource="groups", name="config get", access=Access.OPEN, run=_get, scope_parameter="id")
     yield get(parameters=(GROUP,), help="show how the sandboxes of an agent group are made")
-    yield _changing("update", changes.update, UPDATE, "choose how sandboxes are made; --model=null leaves it open")
+    update = "choose how sandboxes are made; --model=null leaves it open"
+    yield _changing("update", changes.update, UPDATE, update, _insist_on_installed)
     yield _changing("add-mcp-server", changes.add_mcp_server, SERVER, "add an MCP server, or replace one")
     yield _changing("remove-mcp-server", changes.remove_mcp_server, (NAME,), "remove an MCP server")
     yield _changing("add-package", changes.add_packages, PACKAGES, "have packages installed in the agent's own image")
@@ -100,6 +101,16 @@ def _changing(
         help=told,
         scope_parameter="id",
     )
+
+
+def _insist_on_installed(arguments: Mapping[str, Any], context: PluginContext) -> Mapping[str, Any]:
+    """Return the arguments; a provider or a runtime that is not there would leave people without answers."""
+    for kind, names in context.operations.installed().items():
+        chosen = arguments.get(kind)
+        if chosen is not None and chosen not in names:
+            known = ", ".join(names) or "none"
+            raise InvalidArguments(f"--{kind}: there is no {kind} {chosen!r} here; installed are: {known}")
+    return arguments
 
 
 def _resolve_mount(arguments: Mapping[str, Any], context: PluginContext) -> Mapping[str, Any]:
