@@ -147,7 +147,9 @@ def _typed(verb: Verb, parameter: Parameter, value: Any) -> Any:
 
 
 def _as_word(kind: type, value: Any) -> Any:
-    """Read a text, or a typed yes or no; None where it is neither."""
+    """Read a text, or a typed yes or no; None where it is neither, or holds half a character, which no store takes."""
+    if isinstance(value, str) and value.encode("utf-8", "replace").decode() != value:
+        return None
     if kind is bool and isinstance(value, str) and value.lower() in _TRUE | _FALSE:
         return value.lower() in _TRUE
     return value if isinstance(value, kind) else None

@@ -24,6 +24,7 @@ from nanoclaw_core.store.approvals import Approval
 from nanoclaw_core.store.connection import insert
 from nanoclaw_core.store.messaging import rooms_of
 
+WAITING_AT_MOST = 100  # of one agent: it must not bury what others ask for
 HELD_FOR = timedelta(days=7)  # who comes back after a weekend finds it; what is older would be done out of the blue
 
 
@@ -95,6 +96,9 @@ class Guard:
         if decision.ruling is Ruling.DENY:
             raise Forbidden(f"{step.name} is not allowed: {decision.reason}")
         if decision.ruling is Ruling.HOLD:
+            mine = "SELECT count(*) FROM approvals WHERE status = 'pending' AND agent_group_id = ?"
+            if self.db.execute(mine, (step.caller.agent_group_id,)).get >= WAITING_AT_MOST:
+                raise Forbidden(f"{WAITING_AT_MOST} requests of this agent wait for a human; ask again after those")
             insert(self.db, "approvals", asked := _as_approval(step))
             raise ApprovalPending(f"{step.name} waits for a human: {asked.id}")
 

@@ -27,7 +27,7 @@ def _as_names(names: Any) -> tuple[Any, ...]:
 def _check_names(_packages: Packages, attribute: Attribute[Sequence[str]], names: Any) -> None:
     wrong = [name for name in names if not (isinstance(name, str) and _PATTERNS[attribute.name].fullmatch(name))]
     if wrong:
-        raise InvalidArguments(f"{wrong[0]!r} is no name of an {attribute.name} package; give names alone")
+        raise InvalidArguments(f"{wrong[0]!r} cannot be the name of a package of {attribute.name}; give names alone")
 
 
 @frozen(kw_only=True)

@@ -84,8 +84,8 @@ def get(db: apsw.Connection, group_id: GroupId) -> AgentGroup | None:
 
 
 def by_folder(db: apsw.Connection, folder: str) -> AgentGroup | None:
-    """Return the agent group with a folder, or None."""
-    return row(db, AgentGroup, "agent_groups WHERE folder = ?", (folder,))
+    """Return the agent group with a folder, or None; some file systems know no case."""
+    return row(db, AgentGroup, "agent_groups WHERE folder = ? COLLATE NOCASE", (folder,))
 
 
 def config_of(db: apsw.Connection, group_id: GroupId) -> ContainerConfig:

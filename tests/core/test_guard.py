@@ -22,7 +22,7 @@ from nanoclaw_core import (
     Vote,
     hookimpl,
 )
-from nanoclaw_core.guard import HELD_FOR, Decision, Guard, Ruling, decide
+from nanoclaw_core.guard import HELD_FOR, WAITING_AT_MOST, Decision, Guard, Ruling, decide
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.store import approvals, sessions
 from nanoclaw_core.store.approvals import Approval
@@ -129,6 +129,16 @@ def test_the_refusal_names_the_approval(bare_instance: Instance) -> None:
     guard, caller = make_guard(bare_instance)
     with pytest.raises(ApprovalPending, match=r"groups create waits for a human: apr-[0-9a-f]{12}"):
         guard.check(step(Access.HOLD, caller))
+
+
+def test_an_agent_cannot_bury_people_in_requests(bare_instance: Instance) -> None:
+    guard, caller = make_guard(bare_instance)
+    for _ in range(WAITING_AT_MOST):
+        held(guard, step(Access.HOLD, caller))
+    with pytest.raises(Forbidden, match="wait for a human; ask again after those"):
+        guard.check(step(Access.HOLD, caller))
+    bare_instance.db.execute("UPDATE approvals SET status = 'rejected'")
+    held(guard, step(Access.HOLD, caller))
 
 
 def test_what_was_approved_passes(bare_instance: Instance) -> None:

@@ -28,7 +28,7 @@ def refuse(kind: str, names: list[Any]) -> str:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", [*COMMANDS, *OPTIONS, *PLACES, *LINES])
 def test_warning_50_what_is_no_name_is_refused_wherever_packages_are_made(kind: str, name: str) -> None:
-    assert f"{name!r} is no name of an {kind} package" in refuse(kind, [name])
+    assert f"{name!r} cannot be the name of a package of {kind}" in refuse(kind, [name])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -60,6 +60,8 @@ class World:
         request = Request(id="walk", words=name.split(), options=dict(options))
         answer = await self.host.machine.dispatch.answer(request, self.caller)
         frame: dict[str, Any] = json.loads(answer.as_line())
+        # As if somebody had answered: there is a limit to what waits.
+        self.instance.db.execute("UPDATE approvals SET status = 'rejected' WHERE id NOT LIKE 'apr-ag-%'")
         return frame
 
     def foreign_rows(self) -> list[Any]:
@@ -86,6 +88,10 @@ async def world(instance: Instance) -> AsyncIterator[World]:
     instance.db.execute(
         "UPDATE container_configs SET assistant_name = ? WHERE agent_group_id = ?", (f"{MARK} assistant", foreign)
     )
+    core = evolve(
+        instance.settings.core, disabled_plugins=["docker", "process", "terminal"]
+    )  # the others have the verbs
+    instance.settings = evolve(instance.settings, core=core)
     plugins = {"recorder": channel, "scripted": runtime}
     async with Host(instance.settings, plugins=plugins, environment={}) as host:
         await asyncio.sleep(0)
@@ -158,8 +164,8 @@ def requests(here: World, verb: Verb) -> Iterator[tuple[str, dict[str, Any]]]:
 def told(frame: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     """Return what an answer tells beyond what was said to it."""
     text = json.dumps(frame)
-    for value in options.values():
-        text = text.replace(str(value), "…")
+    for value in sorted(map(str, options.values()), key=len, reverse=True):
+        text = text.replace(value, "…")
     return text
 
 

@@ -213,3 +213,25 @@ def test_what_was_answered_is_called_so_before_its_row_is_settled(nanoclaw_insta
             assert (first["status"], second["direction"]) in [("answered", "out"), ("completed", "out")]
 
     asyncio.run(scenario())
+
+
+def test_what_still_waits_is_not_called_answered_because_something_was_said_after_it(
+    nanoclaw_instance: Instance,
+) -> None:
+    async def first_alone(runner: FakeRunner) -> int:
+        messages = await runner.take(limit=1)
+        await until(lambda: len(runner.pending()) > 1)
+        runner.answer(messages, "to the first")
+        await asyncio.Event().wait()
+        return 0
+
+    async def scenario() -> None:
+        async with house(nanoclaw_instance, first_alone) as here:
+            await here.running.channel.say("first")
+            await here.running.channel.say("second")
+            await here.running.channel.texts(1)
+            shown = await here.operator.data("sessions", "messages", here.session)
+            status = {one["text"]: one["status"] for one in shown}
+            assert (status["first"] in ("answered", "completed"), status["second"]) == (True, "pending")
+
+    asyncio.run(scenario())

@@ -29,9 +29,9 @@ def messages(db: apsw.Connection, home: Path, session_id: SessionId, limit: int)
         NanoclawError: The session's file cannot be read.
     """
     came, went = _came_in(home, session_id, limit), _went_out(db, session_id, limit)
-    answered_at = max((one["at"] for one in went), default="")
+    answered = rows.answered(db, session_id)
     for one in came:  # what a runner says is done is copied into its row some time later
-        if one["status"] == "pending" and one["at"] < answered_at:
+        if one.pop("correlation_id") in answered and one["status"] == "pending":
             one["status"] = "answered"
     return sorted([*came, *went], key=lambda one: (one["at"], one["number"]))[-limit:]
 
@@ -57,6 +57,7 @@ def _as_seen(message: InboundMessage) -> dict[str, Any]:
         "who": content.get("sender") or content.get("sender_id") or "",
         "text": str(content.get("text") or "")[:TEXT_SHOWN],
         "status": message.status.value,
+        "correlation_id": message.correlation_id,
     }
 
 

@@ -21,6 +21,12 @@ def sent(db: apsw.Connection, session_id: SessionId, limit: int) -> list[Any]:
     return db.execute(f"{query} ORDER BY message_seq DESC LIMIT ?", (session_id, limit)).fetchall()
 
 
+def answered(db: apsw.Connection, session_id: SessionId) -> set[str]:
+    """Return the correlation ids of the messages that something was written about."""
+    query = "SELECT DISTINCT correlation_id FROM deliveries WHERE session_id = ? AND correlation_id IS NOT NULL"
+    return {found for (found,) in db.execute(query, (session_id,))}
+
+
 def is_closed(db: apsw.Connection, session_id: str) -> bool:
     """Say whether a session is closed."""
     return db.execute("SELECT status FROM sessions WHERE id = ?", (session_id,)).get == "closed"
