@@ -45,7 +45,7 @@ def test_without_a_fallback_the_default_stays() -> None:
 
 
 def test_a_chosen_provider_that_is_not_installed_is_refused_with_the_remedy() -> None:
-    with pytest.raises(SandboxRefused, match=r"'codex' is not installed .*pip install nanoclaw-provider-codex"):
+    with pytest.raises(SandboxRefused, match=r"'codex' is not installed .*Look whether it is spelled right"):
         provider("codex")
 
 
