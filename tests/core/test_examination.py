@@ -171,7 +171,8 @@ def test_a_disabled_plugin_that_is_not_installed_is_named(tmp_path: Path, site: 
 
 
 @pytest.mark.parametrize(
-    ("name", "remedy"), [("acmee", "Did you mean 'acme'?"), ("xyz", "Mend the spelling of 'xyz', or install what offers it.")]
+    ("name", "remedy"),
+    [("acmee", "Did you mean 'acme'?"), ("xyz", "Mend the spelling of 'xyz', or install what offers it.")],
 )
 def test_a_chosen_runtime_that_is_not_installed_is_named(tmp_path: Path, site: Path, name: str, remedy: str) -> None:
     install(site, "acme-runtime", "acme", RUNTIME.format(check="return None"))
