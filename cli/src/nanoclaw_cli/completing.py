@@ -73,7 +73,8 @@ def choices(parameter: Parameter) -> list[str]:
     """
     if parameter.get("kind") == "bool":
         return ["true", "false"]
-    text = re.split(r"[:;] ", re.sub(r" \([^)]*\)", "", str(parameter.get("help", ""))))[-1]
+    told = re.sub(r"(; )?[\w-]+ where nothing is said$", "", str(parameter.get("help", "")))
+    text = re.split(r"[:;] ", re.sub(r" \([^)]*\)", "", told))[-1]
     listed = re.split(r", or |, | or ", text.removeprefix("one of "))
     return listed if len(listed) > 1 and all(map(CHOICE.fullmatch, listed)) else []
 

@@ -61,7 +61,7 @@ def test_what_is_created_has_what_was_given_what_is_generated_and_defaults(run) 
         ({"title": "Emma", "pages": 2_000, "binding": "soft"}, "do not hold in a soft binding"),
         ({"title": None}, "needs --title"),
         ({"title": "Emma", "pages": 10**30}, "a number is too large"),
-        ({"title": "half \ud83d"}, "is no valid Unicode"),
+        ({"title": "half \ud83d"}, "--title must be a text"),
         ({"title": True}, "--title must be a text"),
         ({"title": ""}, "--title must not be empty"),
     ],
