@@ -37,7 +37,10 @@ class NtfyAdapter:
     async def listen(self, receive: Receive) -> None:
         """Pass on what is published until cancelled; on the first start ever, from now on."""
         topic, db = self.settings.topic, self.context.database
-        since = position(db, topic) or str(int(time.time()))
+        since = position(db, topic)
+        if since is None:  # kept at once: what comes now is fetched again too, if the host cannot store it
+            since = str(int(time.time()))
+            set_position(db, topic, since)
         while True:
             answer = await self._call(f"{topic}/json?poll=1&since={since}")
             for event in map(json.loads, answer.splitlines()):
