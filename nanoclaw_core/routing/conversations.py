@@ -80,7 +80,7 @@ def addresses_of(session: Session, address: Address, room_name: str | None, wire
     return Addresses(routing, _destinations(((address.channel, address.room, room_name), *wired)))
 
 
-@lru_cache  # asked for every message, and the same for nearly all of an agent's
+@lru_cache(maxsize=1_024)  # asked for every message, and the same for all of a conversation
 def _destinations(places: Sequence[Place]) -> tuple[Destination, ...]:
     shown = {(channel, room): name for channel, room, name in places}
     found: dict[str, Destination] = {}

@@ -40,6 +40,9 @@ from nanoclaw_core.store.messaging import Drop, EngageMode, MessagingGroup, Wiri
 from nanoclaw_core.store.sessions import Session
 
 log = logging.getLogger(__name__)
+NAMED_AT_MOST = (
+    32  # rooms beside its own that an agent is told of: each is in every prompt, and written for each session
+)
 NOBODY_WIRED = "no agent is wired to this room"
 
 
@@ -207,7 +210,7 @@ class Router:
 
     async def _store(self, session: Session, event: Event, *, answers: bool) -> None:
         with self.mailbox.due.writing(session.id) if answers else contextlib.nullcontext():
-            wired = messaging.rooms_of(self.db, session.agent_group_id)
+            wired = messaging.rooms_of(self.db, session.agent_group_id, NAMED_AT_MOST)
             about = conversations.addresses_of(session, event.address, event.room.name, wired)
             await self.mailbox.inboxes.append(session.id, [self._row(session, event, answers=answers)], about)
         log.info("message routed", extra={"session": session.id, "wakes": answers})

@@ -145,12 +145,11 @@ def wirings_of(db: apsw.Connection, room_id: MessagingGroupId) -> list[Wiring]:
     return sorted(found, key=lambda wiring: (-wiring.priority, wiring.created_at, wiring.id))
 
 
-def rooms_of(db: apsw.Connection, group_id: GroupId) -> list[tuple[str, str, str | None]]:
-    """Return channel, room and name of the rooms that an agent group is wired to, oldest first."""
+def rooms_of(db: apsw.Connection, group_id: GroupId, limit: int = -1) -> list[tuple[str, str, str | None]]:
+    """Return channel, room and name of the rooms that an agent group is wired to, oldest first; -1 is no limit."""
     query = "SELECT m.channel, m.room, m.name FROM wirings w JOIN messaging_groups m ON m.id = w.messaging_group_id"
-    rooms: list[Any] = db.execute(
-        f"{query} WHERE w.agent_group_id = ? ORDER BY m.created_at, m.id", (group_id,)
-    ).fetchall()
+    query = f"{query} WHERE w.agent_group_id = ? ORDER BY m.created_at, m.id LIMIT ?"
+    rooms: list[Any] = db.execute(query, (group_id, limit)).fetchall()
     return rooms
 
 

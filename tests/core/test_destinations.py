@@ -7,6 +7,8 @@ from nanoclaw_wire.inbound import Destination
 
 from nanoclaw_core import Address
 from nanoclaw_core.routing.conversations import Place, addresses_of
+from nanoclaw_core.routing.router import NAMED_AT_MOST
+from nanoclaw_core.store.messaging import rooms_of
 from nanoclaw_core.store.sessions import Session
 from nanoclaw_core.testing.hosting import running_host
 from nanoclaw_core.testing.instance import Instance
@@ -66,3 +68,11 @@ def test_warning_17_what_is_written_to_a_room_that_was_wired_since_arrives_there
 
     assert asyncio.run(scenario()) == [("kitchen", "dinner")]
     assert [one.room for one in told[0]] == ["room", "kitchen"]
+
+
+def test_an_agent_with_very_many_rooms_is_told_of_the_oldest(bare_instance: Instance) -> None:
+    for number in range(NAMED_AT_MOST + 5):
+        bare_instance.wire(room=f"room {number:03}")
+    told = rooms_of(bare_instance.db, bare_instance.group().id, NAMED_AT_MOST)
+    assert len(told) == NAMED_AT_MOST
+    assert len(rooms_of(bare_instance.db, bare_instance.group().id)) == NAMED_AT_MOST + 5
