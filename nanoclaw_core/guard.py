@@ -108,13 +108,11 @@ class Guard:
         Raises:
             Forbidden: The message says why.
         """
-        objection = self.plugins.objection("nanoclaw_permit_delivery", request=request)
         there = (request.address.channel, request.address.room)
         is_wired = any(room[:2] == there for room in rooms_of(self.db, request.agent_group_id))
-        if objection is None and is_wired:  # a wiring makes its room a destination (⚠17)
-            return
-        verdict = objection or self.plugins.permits("nanoclaw_permit_delivery", request=request)
-        if verdict.vote is not Vote.ALLOW:
+        ask = self.plugins.objection if is_wired else self.plugins.permits  # a wiring makes a destination (⚠17)
+        verdict = ask("nanoclaw_permit_delivery", request=request)
+        if verdict is not None and verdict.vote is not Vote.ALLOW:
             raise Forbidden(f"this session may not write to that room: {verdict.reason}")
 
 

@@ -8,7 +8,6 @@ from nanoclaw_wire.inbound import Destination
 from nanoclaw_core import Address
 from nanoclaw_core.routing.conversations import Place, addresses_of
 from nanoclaw_core.routing.router import NAMED_AT_MOST
-from nanoclaw_core.store.messaging import rooms_of
 from nanoclaw_core.store.sessions import Session
 from nanoclaw_core.testing.hosting import running_host
 from nanoclaw_core.testing.instance import Instance
@@ -70,9 +69,23 @@ def test_warning_17_what_is_written_to_a_room_that_was_wired_since_arrives_there
     assert [one.room for one in told[0]] == ["room", "kitchen"]
 
 
-def test_an_agent_with_very_many_rooms_is_told_of_the_oldest(bare_instance: Instance) -> None:
+def test_an_agent_with_very_many_rooms_is_told_of_the_oldest(instance: Instance) -> None:
+    told: list[list[Destination]] = []
+
+    async def listener(runner: FakeRunner) -> int:
+        messages = await runner.take()
+        told.append(inbound.destinations(runner.received))
+        runner.answer(messages, "heard")
+        await asyncio.Event().wait()
+        return 0
+
+    async def scenario() -> None:
+        async with running_host(instance, runtime=ScriptedRuntime(listener)) as running:
+            await running.channel.say("hello")
+            await running.channel.texts(1)
+
     for number in range(NAMED_AT_MOST + 5):
-        bare_instance.wire(room=f"room {number:03}")
-    told = rooms_of(bare_instance.db, bare_instance.group().id, NAMED_AT_MOST)
-    assert len(told) == NAMED_AT_MOST
-    assert len(rooms_of(bare_instance.db, bare_instance.group().id)) == NAMED_AT_MOST + 5
+        instance.wire(room=f"room {number:03}")
+    asyncio.run(scenario())
+    assert len(told[0]) == NAMED_AT_MOST
+    assert told[0][0].room == "room"

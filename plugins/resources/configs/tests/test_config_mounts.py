@@ -76,7 +76,7 @@ def test_an_agent_cannot_feel_for_files_of_the_host_with_mounts(allowed: Path, n
     async def scenario() -> set[str]:
         async with hosted(nanoclaw_instance) as host:
             session = await host.session()
-            paths = (allowed / "shared/notes", "/etc/passwd", "/nowhere", "/root/.ssh")
+            paths = (allowed / "shared/notes", "/etc/passwd", "/nowhere", "~/.ssh")
             answers = [
                 await host.as_agent(session, "groups", "config", "add-mount", path=str(path), name="x")
                 for path in paths
