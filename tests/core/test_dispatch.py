@@ -258,3 +258,13 @@ def test_no_request_crashes_it(words: list[str], options: dict[str, Any]) -> Non
     answer = asyncio.run(offered.answer(Request(id="7", words=words, options=options), OPERATOR))
     assert answer.ok or answer.code in (Code.UNKNOWN_COMMAND, Code.INVALID_ARGS)
     assert json.loads(answer.as_line())["ok"] is answer.ok
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(True, "and nothing was said"), (["a", "b"], "and is given twice"), ("\ud800", r"not '\ud800'")],
+)
+def test_a_text_that_is_none_is_refused_with_what_is_wrong_with_it(value: object, said: str) -> None:
+    named = verb("rename", parameters=[Parameter(name="title")])
+    answer = ask(dispatch(named), "groups", "rename", title=value)
+    assert answer.message == f"groups rename: --title must be a text, {said}"

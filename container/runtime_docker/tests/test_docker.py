@@ -30,18 +30,6 @@ pytestmark = pytest.mark.docker
 
 
 @pytest.fixture
-def client(docker_address: str) -> Iterator[APIClient]:
-    client = docker.APIClient(base_url=docker_address, version="auto")
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def place(tmp_path: Path, docker_address: str, python_image: str) -> Place:
-    return new_place(tmp_path, PLUGIN, {"docker_host": docker_address, "image": python_image})
-
-
-@pytest.fixture
 def road(docker_address: str) -> Iterator[Road]:
     with Road(docker_address) as road:
         yield road

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-import docker
 import pytest
 from attrs import evolve
 from click.testing import CliRunner
@@ -30,18 +29,6 @@ if TYPE_CHECKING:
 PLUGIN = "nanoclaw_runtime_docker.host"
 STALE = "image of an agent group is stale"
 pytestmark = pytest.mark.docker
-
-
-@pytest.fixture
-def client(docker_address: str) -> Iterator[APIClient]:
-    client = docker.APIClient(base_url=docker_address, version="auto")
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def place(tmp_path: Path, docker_address: str, python_image: str) -> Place:
-    return new_place(tmp_path, PLUGIN, {"docker_host": docker_address, "image": python_image})
 
 
 @pytest.fixture
