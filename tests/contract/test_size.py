@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from checkout import ROOT
 
-BUDGET_LINES = 5_500
+BUDGET_LINES = 6_500
 FILE_LINES = 400
 FUNCTION_LINES = 50
 # The test kit ships with the core and is no part of what runs.
