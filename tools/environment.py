@@ -3,7 +3,7 @@
 Only the standard library, because it runs before anything is installed. What was made is written down last, so that an
 interrupted run is taken up again, and a lock on the checkout keeps two runs apart; it ends with the process.
 
-    python3 tools/environment.py run|test CHECKSUM
+    python3 -I tools/environment.py run|test CHECKSUM
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ PYTHON = ENVIRONMENT / "bin" / "python"
 LOG = ENVIRONMENT / "install.log"
 PURPOSES = ("run", "test")
 EXTRAS = ("default", "host", "runner")
+# uv obeys a `uv.toml` of the project it works for, by default of the current directory, and that names an index.
+UV_OPTIONS = ("--project", ROOT)
 # What people set for pip holds for uv as well; it reads neither pip's variables nor pip's files.
 UV_NAMES = {
     "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
@@ -97,7 +99,7 @@ def works() -> bool:
     """Say whether there is an environment whose Python runs."""
     try:
         done = subprocess.run(
-            [PYTHON, "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True, check=False
+            [PYTHON, "-I", "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True, check=False
         )
     except OSError:
         return False
@@ -112,13 +114,15 @@ def create() -> None:
     """
     shutil.rmtree(ENVIRONMENT, ignore_errors=True)
     ENVIRONMENT.mkdir(exist_ok=True)  # where that is not allowed, the reason is not that venv is missing
-    done = subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", "-m", "venv", ENVIRONMENT], capture_output=True, text=True, check=False
+    )
     if done.returncode == 0:
         return
     uv = shutil.which("uv")
     if uv is not None:
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-        by_uv = [uv, "venv", "--quiet", "--seed", "--python", sys.executable, ENVIRONMENT]
+        by_uv = [uv, *UV_OPTIONS, "venv", "--quiet", "--seed", "--python", sys.executable, ENVIRONMENT]
         if subprocess.run(by_uv, env=uv_environment(), check=False).returncode == 0:
             return
     shutil.rmtree(ENVIRONMENT, ignore_errors=True)
@@ -151,13 +155,13 @@ def find_uv() -> str | None:
         return on_path
     own = ENVIRONMENT / "bin" / "uv"
     if not own.exists():
-        run("getting uv", [PYTHON, "-m", "pip", "install", "--progress-bar=off", "uv"], dict(os.environ))
+        run("getting uv", [PYTHON, "-I", "-m", "pip", "install", "--progress-bar=off", "uv"], dict(os.environ))
     return str(own) if own.exists() else None
 
 
 def install_with_uv(uv: str, requirements: Sequence[str]) -> bool:
     """Install everything with uv; False where it could not."""
-    command = [uv, "pip", "install", "--python", PYTHON, *requirements]
+    command = [uv, *UV_OPTIONS, "pip", "install", "--python", PYTHON, *requirements]
     if run("installing", command, uv_environment()) == 0:
         return True
     print("nanoclaw: uv could not install everything; going on with pip", file=sys.stderr)
@@ -170,7 +174,7 @@ def install_with_pip(requirements: Sequence[str]) -> None:
     Raises:
         CannotMake: pip could not; the message ends with its last words.
     """
-    pip = [PYTHON, "-m", "pip", "install", "--progress-bar=off", "--no-input"]
+    pip = [PYTHON, "-I", "-m", "pip", "install", "--progress-bar=off", "--no-input"]
     # One build backend for all of them, instead of a fresh environment with the same one for each.
     for command in ([*pip, "hatchling>=1.27", "editables"], [*pip, "--no-build-isolation", *requirements]):
         if run("installing", command, dict(os.environ)) != 0:

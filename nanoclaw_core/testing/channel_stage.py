@@ -21,6 +21,7 @@ from nanoclaw_core.descriptors.context import PluginContext
 from nanoclaw_core.descriptors.messages import Inbound, Outcome, Receipt
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.store.migrations import migrate_core, migrate_plugin
+from nanoclaw_core.store.schema import core_migrations
 from nanoclaw_core.tasks import keep_running
 from nanoclaw_core.testing.recorder import WAIT_S
 
@@ -81,7 +82,7 @@ class Stage:
         for directory in ("data", "run"):
             (home / directory).mkdir(parents=True, exist_ok=True)
         self.database = apsw.Connection(str(home / "data" / "nanoclaw.db"))
-        migrate_core(self.database, ())
+        migrate_core(self.database, core_migrations())
         steps: list[Migration] = list(getattr(self.plugin, "nanoclaw_migrations", tuple)())
         migrate_plugin(self.database, self.channel.name, steps)
         settings = Settings(home=home, plugins={self.channel.name: table})

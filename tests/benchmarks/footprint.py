@@ -88,7 +88,7 @@ def with_plugins(environment: dict[str, str], directory: Path) -> dict[str, str]
 def _started(environment: dict[str, str]) -> tuple[float, int]:
     """Start a host in a process of its own; return the milliseconds it took and how many plugins it has."""
     done = subprocess.run(
-        [sys.executable, "-c", HOST_START], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-P", "-c", HOST_START], env=environment, capture_output=True, text=True, check=True
     )
     milliseconds, plugins = done.stdout.split()
     return float(milliseconds), int(plugins)
@@ -99,7 +99,7 @@ def _installed(environment: Path) -> Path:
     venv.create(environment, with_pip=False)
     python = environment / "bin" / "python"
     sources = [str(ROOT), str(ROOT / "container" / "nanoclaw_wire")]
-    subprocess.run([sys.executable, "-m", "pip", "--python", python, "install", "--quiet", *sources], check=True)
+    subprocess.run([sys.executable, "-I", "-m", "pip", "--python", python, "install", "--quiet", *sources], check=True)
     (packages,) = environment.glob("lib/python*/site-packages")
     return packages
 

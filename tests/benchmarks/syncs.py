@@ -32,7 +32,7 @@ def _syncs(home: Path, count: int) -> int:
     command = ["strace", "-f", "-e", "trace=fsync,fdatasync", "-o", str(record)]
     path = os.pathsep.join(sys.path)
     done = subprocess.run(
-        [*command, sys.executable, "-m", "benchmarks.syncs", str(home), str(count)],
+        [*command, sys.executable, "-P", "-m", "benchmarks.syncs", str(home), str(count)],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,

@@ -38,9 +38,10 @@ def clean(**more: str) -> dict[str, str]:
     return kept | {"PATH": path, "NANOCLAW_PYTHON": os.path.realpath(sys.executable)} | more
 
 
-def run(program: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+def run(program: Path, *arguments: str, directory: Path = Path("/"), **more: str) -> subprocess.CompletedProcess[str]:
+    command, environment = [program, *arguments], clean(**more)
     return subprocess.run(
-        [program, *arguments], cwd="/", env=clean(**more), capture_output=True, text=True, check=False, timeout=600
+        command, cwd=directory, env=environment, capture_output=True, text=True, check=False, timeout=600
     )
 
 
@@ -64,6 +65,21 @@ def checkout(tmp_path: Path) -> Iterator[Path]:
     folder = copy_to(tmp_path / "checkout")
     yield folder
     shutil.rmtree(folder)  # half a gigabyte, which pytest would keep for a while
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Path:
+    """A directory with modules that leave a file `ran-…` beside them when they are imported."""
+    directory = tmp_path / "planted"
+    directory.mkdir()
+    for name in ("venv", "ensurepip", "pip", "json", "shutil", "subprocess", "tomllib", "nanoclaw_cli"):
+        (directory / f"{name}.py").write_text("open(__file__ + '.ran', 'w').close()\nraise SystemExit(9)\n")
+    return directory
+
+
+def executed(planted: Path) -> list[str]:
+    """Return the planted modules that were imported."""
+    return sorted(path.name for path in planted.glob("*.ran"))
 
 
 @pytest.mark.slow
@@ -105,6 +121,25 @@ def test_an_interrupted_or_broken_installation_is_mended(made: Path):
     (made / ".nanoclaw-env" / "bin" / "python").unlink()
     done = run(made / "nanoclaw", "--version", HOME="/proc/nowhere")
     assert (done.returncode, done.stdout) == (0, VERSION), done.stderr
+
+
+@pytest.mark.slow
+def test_launcher_obeys_no_uv_toml_of_another_directory(made: Path, planted: Path):
+    """An index that a file in the current directory names supplies nothing that is installed."""
+    (planted / "uv.toml").write_text('index-url = "http://127.0.0.1:9/simple"\nno-cache = true\n')
+    with (made / "cli" / "pyproject.toml").open("a") as declared:
+        declared.write("# changed\n")
+    done = run(made / "nanoclaw", "--version", directory=planted)
+    assert (done.returncode, done.stdout) == (0, VERSION), done.stderr
+    assert "going on with pip" not in done.stderr
+    assert executed(planted) == []
+
+
+@pytest.mark.slow
+def test_launcher_runs_ncl_without_the_current_directory(made: Path, planted: Path):
+    """An empty part of PYTHONPATH means the current directory, which supplies no module all the same."""
+    done = run(made / "nanoclaw", "--version", directory=planted, PYTHONPATH=":/nowhere")
+    assert (done.returncode, done.stdout, executed(planted)) == (0, VERSION, [])
 
 
 @pytest.mark.slow
@@ -151,3 +186,11 @@ def test_no_index_at_all_is_said_with_what_pip_said_last(checkout: Path, tmp_pat
     assert (done.returncode, done.stdout) == (1, "")
     assert "can it reach an index?" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_launcher_imports_nothing_of_the_current_directory(checkout: Path, planted: Path):
+    """A `venv.py` or `pip.py` that an agent left in the current directory is not executed by making an environment."""
+    environment = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull, "UV_OFFLINE": "1", "UV_NO_CACHE": "1"}
+    done = run(checkout / "nanoclaw", "--version", directory=planted, **environment)
+    assert executed(planted) == []
+    assert "can it reach an index?" in done.stderr  # so venv and pip have run

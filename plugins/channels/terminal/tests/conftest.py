@@ -16,6 +16,9 @@ from nanoclaw_channel_terminal.adapter import TerminalAdapter
 from nanoclaw_channel_terminal.connection import Connection
 
 from nanoclaw_core import Address, Inbound, Outbound, Outcome, PluginContext, Receipt
+from nanoclaw_core.store import deliveries
+from nanoclaw_core.store.deliveries import Delivery
+from nanoclaw_core.store.schema import core_migrations
 
 ROOM = Address("terminal", "local")
 WAIT_S = 30.0
@@ -30,7 +33,7 @@ class Stage:
         is_new = not (home / "nanoclaw.db").exists()
         self.database = apsw.Connection(str(home / "nanoclaw.db"))
         if is_new:
-            for migration in rows.MIGRATIONS:
+            for migration in (*core_migrations(), *rows.MIGRATIONS):
                 migration.apply(self.database)
         self.received: list[Inbound] = []
         self.adapter = TerminalAdapter(self._context(), max_line_bytes=1_000_000)
@@ -89,6 +92,14 @@ class Stage:
     def send(self, key: str, text: str = "", **more: Any) -> asyncio.Task[str]:
         """Deliver a message as the core does."""
         return asyncio.create_task(self.adapter.deliver(ROOM, Outbound(idempotency_key=key, text=text, **more)))
+
+    def queue(self, key: str, session: str) -> None:
+        """Record a message of a session, as the core does before it delivers it."""
+        row = Delivery(
+            **{"id": key, "session_id": session, "position": deliveries.next_position(self.database)},
+            **{"channel": ROOM.channel, "room": ROOM.room, "thread": None, "kind": "chat", "content": "{}"},
+        )
+        deliveries.add(self.database, [row])
 
     def kept(self) -> list[str]:
         """Return the texts that wait for a terminal."""

@@ -222,6 +222,21 @@ def test_files_travel_both_ways(stage, until):
     assert files == [{"name": "b.bin", "content": "AP8="}]
 
 
+def test_message_with_files_names_its_session(stage, until):
+    """The terminal saves files by session, and learns the session from the core's record of the message."""
+    stage.queue("k1", "ses-0123456789ab")
+
+    async def scene():
+        async with stage.open(), stage.terminal() as terminal:
+            await until(terminal, "ready")
+            stage.send("k1", files=[OutboundFile(name="b.bin", content=b"b")])
+            frame = await until(terminal, "message")
+            await terminal.seen("k1")
+            return frame["session"]
+
+    assert asyncio.run(scene()) == "ses-0123456789ab"
+
+
 def test_a_message_larger_than_a_line_is_refused_for_good(stage):
     async def scene():
         async with stage.open():

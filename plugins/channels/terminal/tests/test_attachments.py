@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from nanoclaw_channel_terminal.attachments import join_words, save, take_files
+from nanoclaw_channel_terminal.attachments import join_words, take_files
 
 from nanoclaw_core import InvalidArguments
 
@@ -45,31 +45,3 @@ def test_an_at_sign_inside_a_word_is_no_file(tmp_path):
 def test_a_file_that_is_not_there_is_said_with_what_to_do(tmp_path):
     with pytest.raises(InvalidArguments, match=r"no file nothing\.txt; write @@nothing\.txt where you mean the words"):
         take_files("see @nothing.txt", tmp_path)
-
-
-def test_a_file_that_came_overwrites_nothing(tmp_path):
-    (tmp_path / "a.txt").write_bytes(b"mine")
-    saved = save("a.txt", b"theirs", tmp_path)
-    assert (saved.name, saved.read_bytes(), (tmp_path / "a.txt").read_bytes()) == ("a (2).txt", b"theirs", b"mine")
-
-
-def test_a_file_that_came_is_not_written_through_a_link(tmp_path):
-    (tmp_path / "a.txt").symlink_to(tmp_path / "target")
-    assert save("a.txt", b"theirs", tmp_path).name == "a (2).txt"
-    assert not (tmp_path / "target").exists()
-
-
-@pytest.mark.parametrize(
-    ("sent", "saved"),
-    [
-        ("../../etc/passwd", "file"),
-        ("/etc/passwd", "file"),
-        ("..", "file"),
-        ("", "file"),
-        (".bashrc", "bashrc"),
-        ("a\nb", "file"),
-    ],
-)
-def test_an_unsafe_name_is_replaced_by_a_safe_one(tmp_path, sent, saved):
-    path = save(sent, b"x", tmp_path)
-    assert (path.parent, path.name) == (tmp_path, saved)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import apsw
 import pytest
 from nanoclaw_channel_terminal import host
 
@@ -52,8 +53,10 @@ def test_nanoclaw_channels_offers_the_terminal_without_threads():
     assert (channel.name, channel.has_threads) == ("terminal", False)
 
 
-def test_nanoclaw_migrations_touch_only_tables_of_the_plugin(stage):
-    names = [name for (name,) in stage.database.execute("SELECT tbl_name FROM sqlite_schema")]
-    stage.database.close()
+def test_nanoclaw_migrations_touch_only_tables_of_the_plugin():
+    database = apsw.Connection(":memory:")
+    for migration in host.nanoclaw_migrations():
+        migration.apply(database)
+    names = [name for (name,) in database.execute("SELECT tbl_name FROM sqlite_schema")]
     assert names
     assert all(name.startswith("terminal_") for name in names)

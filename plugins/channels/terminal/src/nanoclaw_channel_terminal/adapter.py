@@ -63,7 +63,8 @@ class TerminalAdapter:
         """Show a message to every attached terminal, or keep it where none shows it."""
         if address.room != ROOM:
             raise DeliveryRefused(f"the terminal has one room, {ROOM!r}; there is no {address.room!r}")
-        frame = frames.message(message)
+        session = rows.session_of(self._context.database, message.idempotency_key) if message.files else None
+        frame = frames.message(message, session)
         line = frames.line(frame)
         if len(line) > self._max_line_bytes:
             raise DeliveryRefused(

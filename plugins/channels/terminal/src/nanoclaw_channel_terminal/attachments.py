@@ -1,14 +1,11 @@
-"""Files by path: `@path` words become files, and files that come are saved without overwriting anything."""
+"""Files by path: `@path` words become files."""
 
 from __future__ import annotations
 
 import mimetypes
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-
-from nanoclaw_wire.layout import is_safe_name
 
 from nanoclaw_channel_terminal.frames import File
 from nanoclaw_channel_terminal.names import MAX_LINE_BYTES
@@ -45,29 +42,6 @@ def take_files(text: str, directory: Path) -> tuple[str, list[File]]:
 def join_words(words: Sequence[str], directory: Path) -> str:
     """Join the words of a command line; a word that is one `@path` as a whole keeps its spaces."""
     return " ".join(_quoted(word, directory) for word in words)
-
-
-def save(name: str, content: bytes, directory: Path) -> Path:
-    """Write a file that came into a directory, under a name that is safe and not taken, and return where it is.
-
-    The name is the agent's word: one that is no plain file name becomes `file`, and leading dots go, so that nothing
-    that is hidden or that programs pick up by itself is planted.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    name = name.lstrip(".") if is_safe_name(name) else ""
-    stem, suffix = Path(name or "file").stem, Path(name or "file").suffix
-    for number in range(1, 10_000):
-        path = directory / (f"{stem}{suffix}" if number == 1 else f"{stem} ({number}){suffix}")
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
-        except FileExistsError:
-            continue
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        return path
-    raise FileExistsError(f"{directory} has too many files called {name}")
 
 
 def _quoted(word: str, directory: Path) -> str:

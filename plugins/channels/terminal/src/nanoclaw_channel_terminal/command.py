@@ -14,6 +14,7 @@ from nanoclaw_core import InvalidArguments
 
 if TYPE_CHECKING:
     from nanoclaw_channel_terminal.once import Question
+    from nanoclaw_channel_terminal.received import ReceivedFiles
 
 STANDARD_INPUT = "-"
 
@@ -31,7 +32,8 @@ STANDARD_INPUT = "-"
 @click.option(
     "--save-to",
     type=click.Path(path_type=Path, file_okay=False, exists=True, writable=True),
-    help="Where files that come are saved; else the current directory. Nothing is overwritten.",
+    help="Save files from the agent in this directory, which must exist and be writable. By default they are saved in"
+    " received/<session>/ in the instance directory. Nothing is overwritten.",
 )
 @click.pass_obj
 def chat(invocation: Invocation, words: tuple[str, ...], timeout_s: float, save_to: Path | None) -> int:
@@ -41,14 +43,16 @@ def chat(invocation: Invocation, words: tuple[str, ...], timeout_s: float, save_
     """
     import asyncio
 
-    directory = (save_to or Path()).absolute()  # the current one may be read-only; that matters when a file comes
+    from nanoclaw_channel_terminal.received import ReceivedFiles
+
+    received = ReceivedFiles(home=invocation.home, save_to=save_to.absolute() if save_to else None)
     if not words and sys.stdin.isatty():
-        return asyncio.run(_converse(invocation, directory))
-    question = _question(words, timeout_s, directory, invocation.as_json)
+        return asyncio.run(_converse(invocation, received))
+    question = _question(words, timeout_s, received, invocation.as_json)
     return asyncio.run(_ask(invocation, question))
 
 
-def _question(words: tuple[str, ...], timeout_s: float, save_to: Path, as_json: bool) -> Question:
+def _question(words: tuple[str, ...], timeout_s: float, received: ReceivedFiles, as_json: bool) -> Question:
     from nanoclaw_channel_terminal.attachments import join_words, take_files
     from nanoclaw_channel_terminal.once import Question
 
@@ -58,7 +62,7 @@ def _question(words: tuple[str, ...], timeout_s: float, save_to: Path, as_json: 
         text = "\n\n".join(part for part in (text, piped) if part)
     if not text.strip() and not files:
         raise InvalidArguments("there is nothing to say; write `ncl chat WORDS`, or pipe something in")
-    return Question(text=text, files=files, timeout_s=timeout_s, save_to=save_to, as_json=as_json)
+    return Question(text=text, files=files, timeout_s=timeout_s, received=received, as_json=as_json)
 
 
 async def _ask(invocation: Invocation, question: Question) -> int:
@@ -77,7 +81,7 @@ async def _ask(invocation: Invocation, question: Question) -> int:
         waiting.show("")
 
 
-async def _converse(invocation: Invocation, save_to: Path) -> int:
+async def _converse(invocation: Invocation, received: ReceivedFiles) -> int:
     from nanoclaw_channel_terminal.attaching import attached
     from nanoclaw_channel_terminal.conversation import Conversation
     from nanoclaw_channel_terminal.showing import Waiting
@@ -86,4 +90,4 @@ async def _converse(invocation: Invocation, save_to: Path) -> int:
     async with attached(invocation, waiting) as connection:
         waiting.show("")
         history = invocation.home / "data" / "terminal" / "history"
-        return await Conversation(connection, history, save_to).run()
+        return await Conversation(connection, history, received).run()

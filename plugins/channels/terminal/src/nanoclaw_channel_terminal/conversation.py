@@ -14,6 +14,7 @@ from prompt_toolkit.patch_stdout import patch_stdout
 
 from nanoclaw_channel_terminal.attachments import take_files
 from nanoclaw_channel_terminal.connection import Connection, HungUp
+from nanoclaw_channel_terminal.received import ReceivedFiles
 from nanoclaw_channel_terminal.showing import message_text, printable, save_files
 from nanoclaw_core import InvalidArguments
 
@@ -30,9 +31,9 @@ Write what you want in plain words.
 class Conversation:
     """A person at a terminal, until ctrl-d or until the host goes away."""
 
-    def __init__(self, connection: Connection, history: Path, save_to: Path) -> None:
+    def __init__(self, connection: Connection, history: Path, received: ReceivedFiles) -> None:
         history.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._connection, self._save_to = connection, save_to
+        self._connection, self._received = connection, received
         self._status = ""
         self._is_ready = False  # until then comes what was kept while nobody was attached
         self._session: PromptSession[str] = PromptSession(message=self._prompt, history=FileHistory(str(history)))
@@ -101,7 +102,7 @@ class Conversation:
             text = message_text(frame)
             if text:
                 print(text if self._is_ready else f"(while nobody was here) {text}")
-            for line in save_files(frame, self._save_to):
+            for line in save_files(frame, self._received):
                 print(line)
             await self._connection.seen(frame["id"])
         elif kind == "said":

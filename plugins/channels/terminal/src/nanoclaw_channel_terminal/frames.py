@@ -1,9 +1,10 @@
 """What goes over the terminal's socket: one JSON object a line.
 
 From the terminal: `say` {id, text, files} and `seen` {id}. To the terminal: `message` (with `is_kept` where it waited
-for somebody, with `is_failure` where it is no answer but says why there is none), `ready` once what was kept has been
-sent, `accepted` {id, outcome, reason} for each `say`, `said` for what another terminal said, `status` {text}, where
-an empty text means that nothing is under way, `typing`, and `error` {message}.
+for somebody, with `is_failure` where it is no answer but says why there is none, with `files` and the `session` that
+they come from), `ready` once what was kept has been sent, `accepted` {id, outcome, reason} for each `say`, `said` for
+what another terminal said, `status` {text}, where an empty text means that nothing is under way, `typing`, and `error`
+{message}.
 """
 
 from __future__ import annotations
@@ -113,11 +114,17 @@ def file_from(item: Any) -> File:
     return File(name=item["name"], content=content, mime_type=mime_type if isinstance(mime_type, str) else None)
 
 
-def message(outbound: Outbound) -> dict[str, Any]:
-    """Return the `message` frame of what the agent says."""
+def message(outbound: Outbound, session: str | None = None) -> dict[str, Any]:
+    """Return the `message` frame of what the agent says.
+
+    Args:
+        session: The id of the session that the files come from, or None if it is not known.
+    """
     frame: dict[str, Any] = {"type": "message", "id": outbound.idempotency_key, "text": outbound.text}
     if outbound.files:
         frame["files"] = [_file(File(name=file.name, content=file.content)) for file in outbound.files]
+    if session is not None:
+        frame["session"] = session
     if outbound.card is not None:
         frame["card"] = _card(outbound.card)
     if outbound.edit_of is not None:

@@ -6,13 +6,13 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
 
 from nanoclaw_channel_terminal.connection import Connection
 from nanoclaw_channel_terminal.frames import File
+from nanoclaw_channel_terminal.received import ReceivedFiles
 from nanoclaw_channel_terminal.showing import Waiting, message_text, save_files
 from nanoclaw_channel_terminal.turn import Turn
 
@@ -26,13 +26,13 @@ class Question:
 
     Args:
         timeout_s: How long the answer may take.
-        save_to: Where files of the answer go.
+        received: Where files of the answer go.
     """
 
     text: str
     files: Sequence[File]
     timeout_s: float
-    save_to: Path
+    received: ReceivedFiles
     as_json: bool
 
 
@@ -85,7 +85,7 @@ class Asking:
         await self._connection.seen(frame["id"])
 
     def _save(self, frame: Mapping[str, Any]) -> dict[str, Any]:
-        lines = save_files(frame, self._question.save_to)
+        lines = save_files(frame, self._question.received)
         for line in lines:
             print(line, file=sys.stderr)
         return {"files": lines} if lines else {}

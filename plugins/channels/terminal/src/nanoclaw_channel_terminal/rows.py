@@ -1,4 +1,7 @@
-"""The plugin's tables: messages that nobody has seen yet, and the one card that waits for a number."""
+"""The plugin's tables: messages that nobody has seen yet, and the one card that waits for a number.
+
+Of the core's tables it reads `deliveries`, to learn which session a file comes from.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +54,15 @@ def kept(database: apsw.Connection) -> list[str]:
 def forget(database: apsw.Connection, message_id: str) -> None:
     """Drop a message that was seen."""
     database.execute("DELETE FROM terminal_backlog WHERE id = ?", (message_id,))
+
+
+def session_of(database: apsw.Connection, message_id: str) -> str | None:
+    """Return the session that a message comes from, or None if the core does not know the message.
+
+    `deliveries.id` is the idempotency key that an adapter gets (docs/schema.md).
+    """
+    session: str | None = database.execute("SELECT session_id FROM deliveries WHERE id = ?", (message_id,)).get
+    return session
 
 
 def open_card(database: apsw.Connection, values: Sequence[str]) -> None:

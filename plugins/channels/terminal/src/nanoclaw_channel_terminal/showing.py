@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, TextIO
 
 from nanoclaw_channel_terminal import frames
-from nanoclaw_channel_terminal.attachments import save
+from nanoclaw_channel_terminal.received import ReceivedFiles
 
 _CLEAR_LINE = "\r\x1b[K"
 
@@ -36,14 +35,15 @@ def message_text(frame: Mapping[str, Any]) -> str:
     return printable("\n".join(parts))
 
 
-def save_files(frame: Mapping[str, Any], directory: Path) -> list[str]:
-    """Save the files of a message and return a line about each; one that cannot be saved is said so."""
-    lines = []
+def save_files(frame: Mapping[str, Any], received: ReceivedFiles) -> list[str]:
+    """Save the files of a message; return a line about each, with its absolute path or why it could not be saved."""
+    lines, session = [], frame.get("session")
     for item in frame.get("files") or ():
         file = frames.file_from(item)
         try:
-            lines.append(f"saved {save(file.name, file.content, directory)} ({len(file.content)} bytes)")
+            lines.append(f"saved {received.save(file, session)} ({len(file.content)} bytes)")
         except OSError as error:
+            directory = received.directory(session)
             lines.append(f"could not save {printable(file.name)} in {directory}: {error.strerror or error}")
     return lines
 
