@@ -20,7 +20,8 @@ _HOMES = {
     "descriptors.providers": "Provider TokenCount Upstream UsageReader",
     "descriptors.resources": "READ WRITE Column Resource",
     "descriptors.runtimes": (
-        "Limits Mount Network Readiness Runtime RuntimeAdapter Sandbox SandboxExit SandboxPart SandboxSpec"
+        "DirectoryIdentity Limits Mount Network Readiness Runtime RuntimeAdapter Sandbox SandboxExit SandboxPart"
+        " SandboxSpec"
     ),
     "descriptors.services": "Door Gateway RunningService Service",
     "descriptors.votes": "Access Admission Caller DeliveryRequest Step StepKind Verdict Vote",
@@ -35,6 +36,7 @@ _HOMES = {
     "operations": "Operations",
     "parts": "installed_sandbox_parts",
     "plugins": "Plugins",
+    "sandboxes.held_mounts": "HeldMount hand_over hold_mounts require_mounted",
     "store.agents": "ContainerConfig config_of save_config",
     "store.messaging": "check_pattern",
     "settings": "CoreSettings Settings load_settings",

@@ -28,6 +28,7 @@ from nanoclaw_core.descriptors.packages import BuildsImages, Packages
 from nanoclaw_core.descriptors.providers import Provider, TokenCount, Upstream, UsageReader
 from nanoclaw_core.descriptors.resources import READ, WRITE, Column, Resource
 from nanoclaw_core.descriptors.runtimes import (
+    DirectoryIdentity,
     Limits,
     Mount,
     Network,
@@ -63,6 +64,7 @@ from nanoclaw_core.logs import log_values
 from nanoclaw_core.operations import Operations
 from nanoclaw_core.parts import installed_sandbox_parts
 from nanoclaw_core.plugins import Plugins
+from nanoclaw_core.sandboxes.held_mounts import HeldMount, hand_over, hold_mounts, require_mounted
 from nanoclaw_core.settings import CoreSettings, Settings, load_settings
 from nanoclaw_core.store.agents import ContainerConfig, config_of, save_config
 from nanoclaw_core.store.messaging import check_pattern
@@ -72,15 +74,15 @@ __version__: str
 __all__ = [
     "READ", "WRITE", "Access", "Action", "Address", "Admission", "AlreadyRunning", "ApprovalHandler", "ApprovalId",
     "ApprovalPending", "Attachment", "BuildsImages", "Caller", "Card", "CardOption", "Channel", "ChannelAdapter",
-    "Column", "ContainerConfig", "CoreSettings", "DeliveryId", "DeliveryRefused", "DeliveryRequest", "Door",
-    "Forbidden", "Gateway", "GroupId", "Host", "Inbound", "InvalidArguments", "Limits", "MessagingGroupId",
-    "Migration", "MigrationError", "Mount", "NanoclawError", "Network", "NotFound", "Operations", "Outbound",
-    "OutboundFile", "Outcome", "Packages", "Parameter", "PluginContext", "PluginError", "Plugins", "Provider",
-    "Quoted", "Readiness", "Receipt", "Receive", "Resource", "Roster", "RunningService", "Runtime", "RuntimeAdapter",
-    "Sandbox", "SandboxExit", "SandboxFailed", "SandboxPart", "SandboxRefused", "SandboxSpec", "Service", "SessionId",
-    "Settings", "SettingsError", "ShowsStatus", "ShowsTyping", "Step", "StepKind", "Sweep", "TokenCount",
-    "UnknownCommand", "Upstream", "UsageReader", "UserId", "Verb", "Verdict", "Vote", "WiringId", "check_pattern",
-    "config_of", "flag_of", "hookimpl", "installed_sandbox_parts", "load_settings", "log_values", "new_id",
-    "save_config",
+    "Column", "ContainerConfig", "CoreSettings", "DeliveryId", "DeliveryRefused", "DeliveryRequest",
+    "DirectoryIdentity", "Door", "Forbidden", "Gateway", "GroupId", "HeldMount", "Host", "Inbound", "InvalidArguments",
+    "Limits", "MessagingGroupId", "Migration", "MigrationError", "Mount", "NanoclawError", "Network", "NotFound",
+    "Operations", "Outbound", "OutboundFile", "Outcome", "Packages", "Parameter", "PluginContext", "PluginError",
+    "Plugins", "Provider", "Quoted", "Readiness", "Receipt", "Receive", "Resource", "Roster", "RunningService",
+    "Runtime", "RuntimeAdapter", "Sandbox", "SandboxExit", "SandboxFailed", "SandboxPart", "SandboxRefused",
+    "SandboxSpec", "Service", "SessionId", "Settings", "SettingsError", "ShowsStatus", "ShowsTyping", "Step",
+    "StepKind", "Sweep", "TokenCount", "UnknownCommand", "Upstream", "UsageReader", "UserId", "Verb", "Verdict",
+    "Vote", "WiringId", "check_pattern", "config_of", "flag_of", "hand_over", "hold_mounts", "hookimpl",
+    "installed_sandbox_parts", "load_settings", "log_values", "new_id", "require_mounted", "save_config",
 ]
 # fmt: on

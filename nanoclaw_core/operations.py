@@ -18,7 +18,7 @@ from nanoclaw_core.guard import step_of
 from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, SessionId
 from nanoclaw_core.instance import Places, create_agent_group
 from nanoclaw_core.machine import Machine
-from nanoclaw_core.sandboxes.mounts import check_mount
+from nanoclaw_core.sandboxes.mounts import mount_policy
 from nanoclaw_core.store import approvals, deliveries, sessions
 
 
@@ -38,15 +38,15 @@ class Operations:
         return create_agent_group(self.machine.of.db, places, name=name, folder=folder).id
 
     def check_mount(self, mount: Mapping[str, Any]) -> Mount:
-        """Return a directory as a sandbox would get it.
+        """Return a directory as a sandbox would get it, with its identity.
 
         Args:
-            mount: `{path, name?, writable?}`.
+            mount: `{path, name?, writable?, identity?}`.
 
         Raises:
             InvalidArguments: No sandbox may have it; the message says why.
         """
-        return check_mount(mount, self.machine.of.settings.core.allowed_mounts)
+        return mount_policy(self.machine.of.db, self.machine.of.settings).check(mount)
 
     def image_builder(self) -> BuildsImages | None:
         """Return the runtime that makes images, or None."""

@@ -23,12 +23,53 @@ class Network(Enum):
 
 
 @frozen(kw_only=True)
+class DirectoryIdentity:
+    """A directory of this machine, whatever its name.
+
+    Args:
+        boot: The kernel's id of the boot in which the other two were read; empty where the kernel has none. The number
+            of a device may change with a reboot.
+    """
+
+    device: int
+    inode: int
+    boot: str = ""
+
+    def is_same(self, other: DirectoryIdentity) -> bool:
+        """Compare two identities; those of two boots by their inode alone."""
+        return self.inode == other.inode and (self.device == other.device or self.boot != other.boot)
+
+    def to_text(self) -> str:
+        """Return it as `device:inode:boot`."""
+        return f"{self.device}:{self.inode}:{self.boot}"
+
+    @classmethod
+    def from_text(cls, text: str) -> DirectoryIdentity:
+        """Read the text of `to_text`.
+
+        Raises:
+            ValueError: It is another text.
+        """
+        device, _, rest = text.partition(":")
+        inode, colon, boot = rest.partition(":")
+        if not (device.isdecimal() and inode.isdecimal() and colon):
+            raise ValueError(f"must be device:inode:boot, got {text!r}")
+        return cls(device=int(device), inode=int(inode), boot=boot)
+
+
+@frozen(kw_only=True)
 class Mount:
-    """A directory or file of the host in the sandbox; read-only unless `writable`. Both paths are absolute."""
+    """A directory of the host in the sandbox; read-only unless `writable`. Both paths are absolute.
+
+    Args:
+        identity: The directory that a human approved: `source` must lead to it without a link. None for the session's
+            own directories, and for mounts that were approved before identities were kept.
+    """
 
     source: Path
     target: str
     writable: bool = False
+    identity: DirectoryIdentity | None = None
 
 
 @frozen(kw_only=True)
@@ -98,6 +139,8 @@ class Readiness:
         takes_tools_unisolated: True where the operator allowed that providers with tools run without isolation.
         detail: What was found: "Docker Engine 20.10, image nanoclaw-agent:1f2e".
         remedy: What to do where it is not ready, or not isolating; empty otherwise.
+        missing: Protections that do not hold although it isolates, each a phrase with its remedy. `ncl doctor` warns
+            of them.
     """
 
     ready: bool
@@ -105,6 +148,7 @@ class Readiness:
     detail: str
     remedy: str = ""
     takes_tools_unisolated: bool = False
+    missing: Sequence[str] = ()
 
 
 class RuntimeAdapter(Protocol):
@@ -112,6 +156,12 @@ class RuntimeAdapter(Protocol):
 
     async def check(self) -> Readiness:
         """Look whether sandboxes can be made now, within 10 s. Does not raise."""
+
+    async def shown_directories(self) -> Sequence[Path]:
+        """Return the directories of the host that every sandbox sees beside its mounts; empty for an image.
+
+        The core refuses to start a sandbox that would see a part of the instance directory through one of them.
+        """
 
     async def start(self, spec: SandboxSpec) -> Sandbox:
         """Make a sandbox and start it.

@@ -20,7 +20,7 @@ from nanoclaw_core.errors import PLUGIN_TROUBLE, SandboxRefused
 from nanoclaw_core.ids import new_id
 from nanoclaw_core.plugins import Offer
 from nanoclaw_core.sandboxes.choice import Candidate, choose_provider, choose_runtime, why_missing
-from nanoclaw_core.sandboxes.mounts import MountRefused, check_mount
+from nanoclaw_core.sandboxes.mounts import MountRefused, mount_policy, require_unexposed
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.store import agents
 from nanoclaw_core.store.agents import AgentGroup, ContainerConfig
@@ -28,6 +28,7 @@ from nanoclaw_core.store.sessions import Session
 
 log = logging.getLogger(__name__)
 CHECK_TIMEOUT_S = 10.0
+OWN_TARGETS = frozenset({layout.SANDBOX_IN, layout.SANDBOX_OUT, layout.SANDBOX_AGENT})
 
 
 @frozen(kw_only=True)
@@ -79,8 +80,10 @@ class Preparation:
         runtime = await self._runtime(config, provider)
         network = Network(config.network or self.settings.core.network)
         self._refuse_without_gateway(provider, upstreams, network)
+        spec = self._spec(session, group, config, provider, network, files)
+        await self._require_unexposed(spec, self.runtimes[runtime])
         return Plan(
-            spec=self._spec(session, group, config, provider, network, files),
+            spec=spec,
             runtime=runtime,
             adapter=self.runtimes[runtime],
             provider=provider.name,
@@ -172,11 +175,19 @@ class Preparation:
             image=config.image_tag,
         )
 
+    async def _require_unexposed(self, spec: SandboxSpec, adapter: RuntimeAdapter) -> None:
+        """Check that nothing of the instance is shown but the session's own directories (see sandboxes/mounts.py)."""
+        own = [mount.source for mount in spec.mounts if mount.target in OWN_TARGETS]
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            shown = [*(mount.source for mount in spec.mounts), *await adapter.shown_directories()]
+        require_unexposed(shown, own, self.settings.home)
+
     def _extra_mounts(self, config: ContainerConfig) -> list[Mount]:
         found: dict[str, Mount] = {}
+        policy = mount_policy(self.db, self.settings)
         for raw in config.additional_mounts:
             try:
-                mount = check_mount(raw, self.settings.core.allowed_mounts)
+                mount = policy.check(raw)
                 if mount.target in found:
                     raise MountRefused(f"two mounts want {mount.target}")
                 found[mount.target] = mount

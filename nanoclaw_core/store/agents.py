@@ -42,7 +42,8 @@ class ContainerConfig:
     Args:
         skills: `"all"` or a list of names.
         mcp_servers: By name: `{command, args, env, instructions}`.
-        additional_mounts: `[{path, name, writable}]`; each is checked against the allow-list at every spawn.
+        additional_mounts: `[{path, name, writable, identity}]`; each is checked at every start of a sandbox. `identity`
+            is the directory that was approved, `device:inode:boot`.
         limits: `{memory_mb, cpus, pids}`, those that differ from the settings.
     """
 
@@ -92,6 +93,12 @@ def config_of(db: apsw.Connection, group_id: GroupId) -> ContainerConfig:
     """Return a group's config; all defaults where it has no row."""
     found = row(db, ContainerConfig, "container_configs WHERE agent_group_id = ?", (group_id,))
     return found or ContainerConfig(agent_group_id=group_id)
+
+
+def all_mounts(db: apsw.Connection) -> list[Mapping[str, Any]]:
+    """Return the entries of `additional_mounts` of all agent groups."""
+    found = db.execute("SELECT additional_mounts FROM container_configs WHERE additional_mounts <> '[]'")
+    return [entry for (text,) in found for entry in json.loads(text) if isinstance(entry, dict)]
 
 
 def save_config(db: apsw.Connection, config: ContainerConfig) -> None:

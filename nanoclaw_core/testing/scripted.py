@@ -124,12 +124,18 @@ class ScriptedRuntime:
     Args:
         script: What runs as the sandbox; its return value is the exit code, an exception is exit code 1.
         readiness: What `check` answers.
+        shown: The directories of the host that its sandboxes would see beside their mounts.
     """
 
     def __init__(
-        self, script: Script = echo, *, readiness: Readiness | None = None, provider: str = "scripted"
+        self,
+        script: Script = echo,
+        *,
+        readiness: Readiness | None = None,
+        provider: str = "scripted",
+        shown: Sequence[Path] = (),
     ) -> None:
-        self.script, self.provider = script, provider
+        self.script, self.provider, self.shown = script, provider, shown
         self.readiness = readiness or Readiness(ready=True, isolates=True, detail="scripted")
         self.specs: list[SandboxSpec] = []
         self.troubles: list[Exception] = []
@@ -145,6 +151,9 @@ class ScriptedRuntime:
 
     async def check(self) -> Readiness:
         return self.readiness
+
+    async def shown_directories(self) -> Sequence[Path]:
+        return self.shown
 
     async def start(self, spec: SandboxSpec) -> ScriptedSandbox:
         if self.troubles:

@@ -18,6 +18,8 @@ from nanoclaw_core import Readiness, Runtime, hookimpl
 class Adapter:
     async def check(self):
         {check}
+    async def shown_directories(self):
+        return {shown}
     async def close(self):
         pass
 
@@ -42,6 +44,8 @@ def upstreams(settings, environment):
 def nanoclaw_providers():
     yield Provider(name="claude", runs_tools=True, upstreams=upstreams)
 """
+
+MOVE = "Move the instance directory elsewhere (--home)"
 
 pytestmark = pytest.mark.usefixtures("site")
 
@@ -175,7 +179,7 @@ def test_a_disabled_plugin_that_is_not_installed_is_named(tmp_path: Path, site: 
     [("acmee", "Did you mean 'acme'?"), ("xyz", "Mend the spelling of 'xyz', or install what offers it.")],
 )
 def test_a_chosen_runtime_that_is_not_installed_is_named(tmp_path: Path, site: Path, name: str, remedy: str) -> None:
-    install(site, "acme-runtime", "acme", RUNTIME.format(check="return None"))
+    install(site, "acme-runtime", "acme", RUNTIME.format(check="return None", shown=[]))
     (tmp_path / "nanoclaw.toml").write_text(f"[core]\nruntime = '{name}'")
     found = look(tmp_path)["runtimes", name]
     assert (found.state, found.remedy) == (Health.PROBLEM, remedy)
@@ -184,7 +188,7 @@ def test_a_chosen_runtime_that_is_not_installed_is_named(tmp_path: Path, site: P
 def test_a_chosen_runtime_whose_plugin_is_disabled_is_answered_with_how_to_enable_it(
     tmp_path: Path, site: Path
 ) -> None:
-    install(site, "acme-runtime", "acme", RUNTIME.format(check="return None"))
+    install(site, "acme-runtime", "acme", RUNTIME.format(check="return None", shown=[]))
     (tmp_path / "nanoclaw.toml").write_text("[core]\nruntime = 'acme'\ndisabled_plugins = ['acme']")
     assert look(tmp_path)["runtimes", "acme"].remedy == "Take it out of core.disabled_plugins."
 
@@ -197,15 +201,38 @@ def test_a_chosen_provider_that_is_mistyped_is_answered_with_the_nearest(tmp_pat
 
 @pytest.mark.parametrize("check", ["1 / 0", "return None"])
 def test_a_runtime_that_fails_to_answer_is_reported(tmp_path: Path, site: Path, check: str) -> None:
-    install(site, "acme-runtime", "acme", RUNTIME.format(check=check))
+    install(site, "acme-runtime", "acme", RUNTIME.format(check=check, shown=[]))
     assert look(tmp_path)["runtimes", "acme"].state is Health.PROBLEM
 
 
 def test_a_runtime_says_how_it_is_and_what_to_do(tmp_path: Path, site: Path) -> None:
     check = "return Readiness(ready=False, isolates=False, detail='no engine', remedy='Start it.')"
-    install(site, "acme-runtime", "acme", RUNTIME.format(check=check))
+    install(site, "acme-runtime", "acme", RUNTIME.format(check=check, shown=[]))
     found = look(tmp_path)["runtimes", "acme"]
     assert (found.state, found.detail, found.remedy) == (Health.WARNING, "no engine", "Start it.")
+
+
+def test_runtime_without_a_protection_is_a_warning(tmp_path: Path, site: Path) -> None:
+    """A wall that does not hold is reported although the rest isolates."""
+    check = "return Readiness(ready=True, isolates=True, detail='walls', missing=['a wall is open; close it'])"
+    install(site, "acme-runtime", "acme", RUNTIME.format(check=check, shown=[]))
+    found = [one for one in asyncio.run(examine(tmp_path, {})) if (one.area, one.name) == ("runtimes", "acme")]
+    assert [(one.state, one.detail) for one in found] == [
+        (Health.OK, "walls"),
+        (Health.WARNING, "a wall is open; close it"),
+    ]
+
+
+@pytest.mark.invariant(number=6)
+def test_runtime_that_would_show_the_instance_is_a_problem(tmp_path: Path, site: Path) -> None:
+    """An instance in the virtual environment could be seen and controlled by every sandbox (audit C4)."""
+    check = "return Readiness(ready=True, isolates=True, detail='walls')"
+    shown = f"[__import__('pathlib').Path({str(tmp_path)!r})]"
+    (tmp_path / "instance").mkdir()
+    install(site, "acme-runtime", "acme", RUNTIME.format(check=check, shown=shown))
+    found = look(tmp_path / "instance")["runtimes", "acme"]
+    assert found.state is Health.PROBLEM
+    assert found.detail.endswith(f"holds the instance directory {tmp_path / 'instance'}. {MOVE}")
 
 
 def test_a_provider_without_its_key_says_so(tmp_path: Path, site: Path) -> None:
@@ -223,7 +250,7 @@ def test_a_provider_that_fails_to_answer_is_reported(tmp_path: Path, site: Path,
 
 def test_with_everything_broken_at_once_everything_is_reported(tmp_path: Path, site: Path) -> None:
     install(site, "acme-bad", "acme_bad", "1 / 0", plugin="bad")
-    install(site, "acme-runtime", "acme_runtime", RUNTIME.format(check="1 / 0"), plugin="runtime")
+    install(site, "acme-runtime", "acme_runtime", RUNTIME.format(check="1 / 0", shown=[]), plugin="runtime")
     install(site, "acme-provider", "acme_provider", PROVIDER.format(upstreams="1 / 0"), plugin="provider")
     (tmp_path / "nanoclaw.toml").write_bytes(b"\xff")
     (tmp_path / "data").mkdir()

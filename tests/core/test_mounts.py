@@ -1,5 +1,7 @@
 """What of the host an agent may be given (⚠59)."""
 
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanoclaw_core.sandboxes.mounts import BLOCKED, MountRefused, check_mount
+from nanoclaw_core.sandboxes.mounts import BLOCKED, MountPolicy, MountRefused
 from nanoclaw_core.settings import AllowedMount
+
+NO_HOME = Path("/nowhere/instance")
 
 
 @pytest.fixture
@@ -18,8 +22,12 @@ def shared(tmp_path: Path) -> Path:
     return tmp_path / "shared"
 
 
+def policy(*allowed: Path | str, writable: bool = False) -> MountPolicy:
+    return MountPolicy(allowed=[AllowedMount(path=str(path), writable=writable) for path in allowed], home=NO_HOME)
+
+
 def check(shared: Path, path: object, *, allow_writing: bool = False, **more: Any) -> Any:
-    return check_mount({"path": str(path), **more}, [AllowedMount(path=str(shared), writable=allow_writing)])
+    return policy(shared, writable=allow_writing).check({"path": str(path), **more})
 
 
 def refused(shared: Path, path: object, **more: Any) -> str:
@@ -51,7 +59,7 @@ def test_a_mount_is_writable_only_if_both_say_so(shared: Path, asked: object, al
 
 def test_nothing_is_allowed_where_nothing_was_allowed(shared: Path) -> None:
     with pytest.raises(MountRefused, match="not below any"):
-        check_mount({"path": str(shared)}, [])
+        policy().check({"path": str(shared)})
 
 
 def test_what_is_outside_is_refused(shared: Path, tmp_path: Path) -> None:
@@ -78,7 +86,7 @@ def test_an_allowed_directory_reached_by_a_link_counts(shared: Path, tmp_path: P
 
 def test_an_allowed_directory_that_does_not_exist_allows_nothing(shared: Path) -> None:
     with pytest.raises(MountRefused, match="not below any"):
-        check_mount({"path": str(shared)}, [AllowedMount(path="/nowhere"), AllowedMount(path="~nobody-here/x")])
+        policy("/nowhere", "~nobody-here/x").check({"path": str(shared)})
 
 
 @pytest.mark.parametrize("name", [*BLOCKED, ".SSH", ".Env", "My.Credentials.Backup", "old_ID_RSA.pub"])
@@ -123,9 +131,19 @@ def test_a_circle_of_links_is_refused(shared: Path) -> None:
     assert refused(shared, shared / "one")
 
 
-def test_a_single_file_can_be_mounted(shared: Path) -> None:
+def test_mount_of_a_file_is_refused(shared: Path) -> None:
+    """A file has no directory that could be held open: editors replace it, and the sandbox would keep the old one."""
     (shared / "list.txt").touch()
-    assert check(shared, shared / "list.txt").target == "/workspace/extra/list.txt"
+    assert "is no directory" in refused(shared, shared / "list.txt")
+
+
+def test_mount_of_a_socket_is_refused(shared: Path) -> None:
+    """docker.sock in an allowed directory would make the sandbox root on the machine."""
+    descriptor = os.open(shared, os.O_RDONLY)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"/proc/self/fd/{descriptor}/docker.sock")  # the whole path is longer than an address may be
+        os.close(descriptor)
+        assert "is no directory" in refused(shared, shared / "docker.sock")
 
 
 @given(
@@ -136,4 +154,4 @@ def test_a_single_file_can_be_mounted(shared: Path) -> None:
 )
 def test_any_entry_is_a_mount_or_refused(raw: Any) -> None:
     with pytest.raises(MountRefused):
-        check_mount(raw, [AllowedMount(path="/nowhere")])
+        policy("/nowhere").check(raw)

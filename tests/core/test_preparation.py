@@ -4,16 +4,19 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
 from attrs import evolve, frozen
 from nanoclaw_wire import layout
 from nanoclaw_wire.config import McpServer, RunnerConfig, read_config
 
 from nanoclaw_core import Provider, SandboxSpec, hookimpl
 from nanoclaw_core.descriptors.runtimes import Mount, Network
+from nanoclaw_core.sandboxes.held_mounts import identity_of
 from nanoclaw_core.settings import AllowedMount
 from nanoclaw_core.store import agents
 from nanoclaw_core.testing.hosting import running_host
 from nanoclaw_core.testing.instance import Instance, make_instance
+from nanoclaw_core.testing.scripted import ScriptedRuntime
 
 
 def sandbox_of(instance: Instance, **choices: Any) -> tuple[SandboxSpec, RunnerConfig]:
@@ -94,6 +97,22 @@ def test_a_server_of_a_config_makes_its_agent_one_that_runs_tools(instance: Inst
     assert spec.runs_tools
 
 
+@pytest.mark.invariant(number=6)
+@pytest.mark.parametrize("shown", [".", "run", ".."])
+def test_sandbox_that_would_see_the_instance_is_refused(instance: Instance, shown: str) -> None:
+    """The operator's socket must not lie in a directory that the runtime shows, and people hear why (audit C4)."""
+    runtime = ScriptedRuntime(shown=[instance.settings.home / shown])
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=runtime) as running:
+            await running.channel.say("hi")
+            return await running.channel.texts(1)
+
+    (refusal,) = asyncio.run(scenario())
+    assert "the instance directory" in refusal
+    assert runtime.specs == []
+
+
 def test_a_mount_is_given_where_it_is_allowed_and_another_is_left_out(tmp_path: Path) -> None:
     for name in ("allowed/notes", "elsewhere"):
         (tmp_path / name).mkdir(parents=True)
@@ -102,5 +121,7 @@ def test_a_mount_is_given_where_it_is_allowed_and_another_is_left_out(tmp_path: 
     wanted = [{"path": str(tmp_path / "allowed" / "notes"), "writable": True}, {"path": str(tmp_path / "elsewhere")}]
     spec, _ = sandbox_of(instance, additional_mounts=wanted)
     extra = [mount for mount in spec.mounts if mount.target.startswith(layout.SANDBOX_EXTRA)]
-    assert extra == [Mount(source=tmp_path / "allowed" / "notes", target=f"{layout.SANDBOX_EXTRA}/notes")]
+    notes = tmp_path / "allowed" / "notes"
+    identity = identity_of(notes.stat())
+    assert extra == [Mount(source=notes, target=f"{layout.SANDBOX_EXTRA}/notes", identity=identity)]
     instance.db.close()

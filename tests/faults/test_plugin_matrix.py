@@ -112,6 +112,9 @@ class Half:
     async def check(self) -> Any:
         return await self._do["check"]() if "check" in self._do else Readiness(ready=False, isolates=True, detail="")
 
+    async def shown_directories(self) -> Any:
+        return ()
+
     async def start(self, _spec: object) -> Any:
         return await self._at("start")
 

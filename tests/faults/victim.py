@@ -98,6 +98,9 @@ class ZygoteRuntime:
     async def check(self) -> Readiness:
         return Readiness(ready=True, isolates=True, detail="a test's")
 
+    async def shown_directories(self) -> Sequence[Path]:
+        return ()
+
     async def start(self, spec: SandboxSpec) -> "ZygoteSandbox":
         paths = {mount.target: str(mount.source) for mount in spec.mounts}
         variables = {name: paths.get(value, value) for name, value in spec.environment.items()}

@@ -24,15 +24,18 @@ from nanoclaw_client.nearest import nearest
 from nanoclaw_cli.host_process import host_process_of
 from nanoclaw_cli.invocation import as_typed
 from nanoclaw_core.descriptors.runtimes import Readiness, Runtime
-from nanoclaw_core.errors import NanoclawError
+from nanoclaw_core.errors import NanoclawError, SandboxRefused
 from nanoclaw_core.instance import Places
 from nanoclaw_core.parts import Parts, collect, contexts, gateway_of, tables_of_nobody, with_settings
 from nanoclaw_core.plugins import Offer, Plugins, Report, State
 from nanoclaw_core.sandboxes.choice import why_missing
+from nanoclaw_core.sandboxes.mounts import require_unexposed
 from nanoclaw_core.settings import Settings, load_settings
+from nanoclaw_core.store import engage_patterns
 
 LOOK_TIMEOUT_S = 5.0
 LOW_DISK_BYTES = 500_000_000
+MAX_SHOWN_CHARACTERS = 80
 
 
 class Health(str, Enum):
@@ -61,6 +64,7 @@ async def examine(home: Path, environment: Mapping[str, str]) -> list[Finding]:
     settings, finding = _settings(home, environment)
     findings = [_python(), _directory(places, ncl), _host(places, ncl), finding, _database(places, ncl)]
     findings += _set_aside(places)
+    findings += _engage_patterns(places, ncl)
     disabled, plugins = settings.core.disabled_plugins, Plugins()
     try:
         plugins.load_installed(frozenset(disabled))
@@ -161,6 +165,27 @@ def _database(places: Places, ncl: str) -> Finding:
     return _ok(area, name, f"{groups} agent group{'' if groups == 1 else 's'}")
 
 
+def _engage_patterns(places: Places, ncl: str) -> list[Finding]:
+    """Name the wirings whose pattern cannot be used or timed out; an unreadable database is reported by `_database`."""
+    if not os.path.exists(places.database):  # noqa: PTH110  # Path.exists raises where we may not look
+        return []
+    try:
+        with contextlib.closing(apsw.Connection(str(places.database), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+            problems = engage_patterns.problems(db)
+    except apsw.Error:
+        return []
+    return [
+        _warning(
+            "wirings",
+            problem.wiring_id,
+            f"the engage pattern {problem.pattern[:MAX_SHOWN_CHARACTERS]!r} {problem.reason}",
+            f"Run `{ncl} wirings update {problem.wiring_id} --engage-pattern …` with a simpler pattern. "
+            "A repetition inside a repetition, as in (a+)+, is slow.",
+        )
+        for problem in problems
+    ]
+
+
 def _plugins(plugins: Plugins, settings: Settings) -> list[Finding]:
     area, reports = "plugins", plugins.reports()
     findings = [_plugin(report) for report in reports]
@@ -209,13 +234,15 @@ async def _runtimes(parts: Parts, places: Places, settings: Settings, environmen
             own = parts.plugin_settings.get(offer.plugin)
             adapter = offer.item.connect(own, context_of(offer.plugin), parts.for_sandboxes())
             try:
-                return await adapter.check()
+                readiness = await adapter.check()
+                require_unexposed(await adapter.shown_directories(), [], places.home)
+                return readiness
             finally:
                 await adapter.close()
 
         names = sorted(parts.runtimes)
         looks = await asyncio.gather(*(_fenced_look(name, partial(look, parts.runtimes[name])) for name in names))
-    findings = [finding for finding, _ in looks]
+    findings = [finding for found, _ in looks for finding in found]
     if not any(one.state is Health.OK for one in findings):
         remedy = "Do what is said above of one of them" if looks else "Run `pip install nanoclaw-runtime-docker`"
         remedy += "; without any, only agents that run no tools can answer."
@@ -237,19 +264,22 @@ def _needs_isolation(parts: Parts, settings: Settings, environment: Mapping[str,
         return False
 
 
-async def _fenced_look(name: str, look: Callable[[], Awaitable[Readiness]]) -> tuple[Finding, bool]:
-    """Look at a runtime; return what was found, and whether it takes agents that run tools."""
+async def _fenced_look(name: str, look: Callable[[], Awaitable[Readiness]]) -> tuple[list[Finding], bool]:
+    """Examine a runtime; return the findings, and whether it takes agents that run tools."""
     try:
         async with asyncio.timeout(LOOK_TIMEOUT_S):
             readiness = await look()
         state = Health.OK if readiness.ready and readiness.isolates else Health.WARNING
-        found = Finding(area="runtimes", name=name, state=state, detail=readiness.detail, remedy=readiness.remedy)
+        found = [Finding(area="runtimes", name=name, state=state, detail=readiness.detail, remedy=readiness.remedy)]
+        found += [_warning("runtimes", name, protection) for protection in readiness.missing]
         return found, readiness.ready and (readiness.isolates or readiness.takes_tools_unisolated)
+    except SandboxRefused as refusal:
+        return [_problem("runtimes", name, str(refusal), "Until then no agent starts there.")], False
     except TimeoutError:
         detail = f"did not answer within {LOOK_TIMEOUT_S:.0f} s"
-        return _problem("runtimes", name, detail, "Look whether its engine hangs."), False
+        return [_problem("runtimes", name, detail, "Look whether its engine hangs.")], False
     except Exception as error:  # the call fence: a runtime is a plugin's code
-        return _problem("runtimes", name, f"{type(error).__name__}: {error}", "Mend or upgrade the plugin."), False
+        return [_problem("runtimes", name, f"{type(error).__name__}: {error}", "Mend or upgrade the plugin.")], False
 
 
 def _providers(parts: Parts, settings: Settings, environment: Mapping[str, str]) -> list[Finding]:

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from nanoclaw_runtime_docker.command import image
 from road import Road
 
-from nanoclaw_core import Network, SandboxFailed, SandboxRefused
+from nanoclaw_core import DirectoryIdentity, Mount, Network, SandboxFailed, SandboxRefused
 from nanoclaw_core.testing.hosting import until
 from nanoclaw_core.testing.runtime_place import Place, new_place
 from nanoclaw_core.testing.runtime_programs import CONNECT, WAIT_FOR_SIGTERM
@@ -127,6 +127,30 @@ def test_a_start_that_is_called_off_leaves_nothing_behind(client: APIClient, pla
             await until(lambda: not containers(client, place))
 
     patiently(scenario())
+
+
+@pytest.mark.invariant(number=6)
+def test_mount_that_the_engine_exchanges_is_refused(client: APIClient, place: Place, road: Road) -> None:
+    """The engine opens mounts by name, and may open another directory than the approved one (audit C3)."""
+    for name in ("approved", "swappedd"):
+        (place.home / name).mkdir()
+    found = (place.home / "approved").stat()
+    identity = DirectoryIdentity(device=found.st_dev, inode=found.st_ino)
+    mount = Mount(source=place.home / "approved", target="/workspace/extra/x", identity=identity)
+    spec = place.spec(WAIT_FOR_SIGTERM)
+    spec = evolve(spec, mounts=(*spec.mounts, mount))
+
+    async def scenario() -> None:
+        async with connected(by(road, place)) as runtime:
+            sandbox = await started(runtime, spec, place)
+            await sandbox.stop(PATIENCE_S)
+            await sandbox.wait()
+            road.replace(b"/approved", b"/swappedd")
+            with pytest.raises(SandboxRefused, match="another directory took its place"):
+                await runtime.start(spec)
+
+    patiently(scenario())
+    assert containers(client, place) == []
 
 
 def test_what_an_engine_made_while_its_answer_got_lost_does_not_work_beside_the_next(

@@ -8,11 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from attrs import evolve
-from nanoclaw_runtime_process.bubblewrap import Descriptors, command, counts_processes_per_sandbox
+from nanoclaw_runtime_process.bubblewrap import Descriptors, Walls, command, counts_processes_per_sandbox
 from nanoclaw_runtime_process.interpreter import Interpreter, outermost, this_interpreter
 
 from nanoclaw_core import Mount, Network, SandboxRefused
@@ -22,6 +24,14 @@ from nanoclaw_core.testing.runtime_scenario import connected, patiently, run, st
 
 PLUGIN = "nanoclaw_runtime_process.host"
 CHECKOUT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """Make a directory that every user of the machine may enter; pytest's own are closed."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
 
 
 @pytest.mark.bubblewrap
@@ -106,12 +116,16 @@ def test_values_of_the_environment_are_not_in_the_command_line_of_any_process(tm
     place = new_place(tmp_path, PLUGIN, {})
     spec = evolve(place.spec(""), environment={"NAME": "value-for-the-inside"})
     interpreter = Interpreter(executable=Path("/usr/bin/python3"), directories=(), packages=())
-    words = command(spec, interpreter, Descriptors(made_up={}, info=4, release=5), 2**20, spec.environment)
+    names = {mount.source: f"/mnt/{number}" for number, mount in enumerate(spec.mounts)}
+    walls = Walls(temporary_bytes=2**20)
+    words = command(spec, interpreter, Descriptors(made_up={}, info=4, release=5), walls, names)
     assert words.index("value-for-the-inside") < words.index("--"), "what stands before -- goes through a descriptor"
 
 
-def test_a_bubblewrap_that_may_not_work_is_named_with_its_own_words_and_what_to_allow(tmp_path: Path) -> None:
-    broken = tmp_path / "broken-bwrap"
+def test_a_bubblewrap_that_may_not_work_is_named_with_its_own_words_and_what_to_allow(
+    tmp_path: Path, open_directory: Path
+) -> None:
+    broken = open_directory / "broken-bwrap"
     broken.write_text("#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2\nexit 1\n")
     broken.chmod(0o755)
     place = new_place(tmp_path, PLUGIN, {"bubblewrap": str(broken)})

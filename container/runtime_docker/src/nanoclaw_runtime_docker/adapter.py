@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from nanoclaw_core import (
     GroupId,
+    HeldMount,
     NanoclawError,
     Packages,
     PluginContext,
@@ -21,6 +24,9 @@ from nanoclaw_core import (
     SandboxPart,
     SandboxRefused,
     SandboxSpec,
+    hand_over,
+    hold_mounts,
+    require_mounted,
 )
 from nanoclaw_core import Sandbox as SandboxProtocol
 from nanoclaw_runtime_docker.build import BuildStep, Progress, agent_order, build_image
@@ -29,7 +35,6 @@ from nanoclaw_runtime_docker.ends import EndWatch
 from nanoclaw_runtime_docker.engine import Engine, EngineFailed, EngineRefused
 from nanoclaw_runtime_docker.group_image import GroupImages, find_base, find_image, is_stale
 from nanoclaw_runtime_docker.group_recipe import GroupRecipe, group_of, rebuild_command
-from nanoclaw_runtime_docker.ownership import hand_over
 from nanoclaw_runtime_docker.recipe import REPOSITORY, Recipe, recipe_of
 from nanoclaw_runtime_docker.sandbox import DockerSandbox
 from nanoclaw_runtime_docker.settings import Settings
@@ -102,6 +107,10 @@ class DockerRuntime:
         return Readiness(
             ready=False, isolates=True, detail=f"{engine}, {_missing(image, survey.other_tags)}", remedy=remedy
         )
+
+    async def shown_directories(self) -> Sequence[Path]:
+        """Return nothing: a container sees its image and its mounts."""
+        return ()
 
     async def start(self, spec: SandboxSpec) -> SandboxProtocol:
         """Make a container and start it."""
@@ -224,16 +233,18 @@ class DockerRuntime:
                 "image of an agent group is stale",
                 extra={"session": spec.session_id, "image": image, "base": base, "remedy": rebuild_command(group)},
             )
-        if os.getuid() == 0 and user.user_id != 0:
-            hand_over((mount.source for mount in spec.mounts if mount.writable), user.user_id, user.group_id)
-        confined = client.create_host_config(**confinement(spec, user, self._settings))
-        arguments = creation(spec, image, user, self._context.instance_id, self._part_variables)
-        container_id = self._create(client, {**arguments, "host_config": confined})
-        try:
-            client.start(container_id)
-        except BaseException:
-            client.remove_container(container_id, force=True, v=True)
-            raise
+        with hold_mounts(spec.mounts) as held:
+            if os.getuid() == 0 and user.user_id != 0:
+                hand_over(held, user.user_id, user.group_id)
+            confined = client.create_host_config(**confinement(spec, user, self._settings))
+            arguments = creation(spec, image, user, self._context.instance_id, self._part_variables)
+            container_id = self._create(client, {**arguments, "host_config": confined})
+            try:
+                client.start(container_id)
+                _require_mounted(client, container_id, held)
+            except BaseException:
+                client.remove_container(container_id, force=True, v=True)
+                raise
         return container_id
 
     def _create(self, client: APIClient, arguments: Mapping[str, Any]) -> str:
@@ -275,6 +286,24 @@ class DockerRuntime:
         task = asyncio.get_running_loop().create_task(discard())
         self._discarding.add(task)
         task.add_done_callback(self._discarding.discard)
+
+
+def _require_mounted(client: APIClient, container_id: str, held: Sequence[HeldMount]) -> None:
+    """Compare what the engine mounted by name with what is held, as far as this host can look into the container.
+
+    It can if the engine runs on this kernel: then the session's own first directory is there and is the held one. The
+    runner is still starting at this moment, and nothing that the model wants has run.
+
+    Raises:
+        SandboxRefused: Another directory is mounted.
+    """
+    root = Path(f"/proc/{client.inspect_container(container_id)['State']['Pid']}/root")
+    try:
+        require_mounted([one for one in held if one.mount.identity is None][:1], root)
+    except (SandboxRefused, OSError):
+        return  # an engine elsewhere (a remote or virtual machine), or a container that has ended already
+    with contextlib.suppress(OSError):  # it ended meanwhile
+        require_mounted(held, root)
 
 
 def _survey(client: APIClient, image: str) -> Survey:

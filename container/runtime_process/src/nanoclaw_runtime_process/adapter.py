@@ -14,6 +14,7 @@ import re
 import shutil
 from asyncio.subprocess import DEVNULL
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from attrs import evolve
 
@@ -26,19 +27,23 @@ from nanoclaw_core import (
     SandboxPart,
     SandboxRefused,
     SandboxSpec,
+    hold_mounts,
 )
 from nanoclaw_core import Sandbox as SandboxProtocol
-from nanoclaw_runtime_process import plain
+from nanoclaw_runtime_process import bubblewrap, plain
+from nanoclaw_runtime_process.bubblewrap import Walls
 from nanoclaw_runtime_process.confined import start_confined
 from nanoclaw_runtime_process.interpreter import Interpreter, compile_packages, this_interpreter
 from nanoclaw_runtime_process.pipes import pipe
 from nanoclaw_runtime_process.registry import Registry
 from nanoclaw_runtime_process.sandbox import ProcessSandbox
+from nanoclaw_runtime_process.sandbox_user import NoUser, sandbox_user
 from nanoclaw_runtime_process.settings import Settings
 
 log = logging.getLogger("nanoclaw.process")
 
 PROBE_S = 8.0
+NO_SUCH_OPTION = "--disable-userns"  # how a bubblewrap before 0.8, or one with the setuid bit, begins its refusal
 INSTALL = "Install bubblewrap (Debian and Ubuntu: apt install bubblewrap) or Docker"
 ALLOW = (
     "Allow user namespaces (Ubuntu: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0; elsewhere look at"
@@ -58,14 +63,16 @@ class ProcessRuntime:
         self._running: dict[str, ProcessSandbox | None] = {}  # None while it is being made
         self._discarding: set[asyncio.Task[None]] = set()
         self._interpreter: Interpreter | None = None
+        self._walls = Walls(temporary_bytes=settings.temporary_bytes)
         self._trouble: str | None = None
+        self._is_probed = False
         self._probed = asyncio.Lock()
 
     async def check(self) -> Readiness:
-        """Run an empty sandbox and say how that went."""
+        """Run a sandbox that tries its walls, and report the result."""
         trouble = await self._probe(again=True)
         if trouble is None:
-            return Readiness(ready=True, isolates=True, detail="bubblewrap isolates files, processes and network")
+            return Readiness(ready=True, isolates=True, detail=_protections(self._walls), missing=_missing(self._walls))
         return Readiness(
             ready=True,
             isolates=False,
@@ -73,6 +80,10 @@ class ProcessRuntime:
             remedy=_remedy(trouble),
             takes_tools_unisolated=self._settings.allow_unsandboxed,
         )
+
+    async def shown_directories(self) -> Sequence[Path]:
+        """Return /usr, the interpreter and parts of /etc; a plain process sees everything, and hides nothing."""
+        return bubblewrap.shown_directories(await self._python()) if await self._probe() is None else ()
 
     async def start(self, spec: SandboxSpec) -> SandboxProtocol:
         """Start it in bubblewrap, or plainly where that is allowed."""
@@ -99,7 +110,6 @@ class ProcessRuntime:
             trouble = await self._probe()
             if trouble is not None and spec.runs_tools and not self._settings.allow_unsandboxed:
                 raise SandboxRefused(f"nothing can isolate the agent: {trouble}. {_remedy(trouble)}")
-            _check_mounts(spec)
             if spec.image:
                 log.warning(
                     "packages of the agent group are not in the sandbox, processes have no image",
@@ -138,18 +148,15 @@ class ProcessRuntime:
         self._registry.forget(pid)
 
     async def _start_confined(self, spec: SandboxSpec) -> ProcessSandbox:
-        interpreter = self._interpreter
-        assert interpreter is not None  # the probe that chose this way found it
         program = self._bubblewrap()
-        assert program is not None
-        temporary_bytes = self._settings.temporary_bytes
-        return await start_confined(program, spec, interpreter, temporary_bytes, on_end=self._forget)
+        assert program is not None  # the probe that chose this way found it
+        return await start_confined(program, spec, await self._python(), self._walls, on_end=self._forget)
 
     async def _start_plain(self, spec: SandboxSpec) -> ProcessSandbox:
         path = self._context.environment.get("PATH", os.defpath)
         variables = plain.environment(spec, {"PATH": path, "HOME": str(self._context.data_dir)})
         self._context.data_dir.mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as files:
+        with hold_mounts(spec.mounts), contextlib.ExitStack() as files:
             (leash_inside, leash), (said, words_inside) = pipe(files), pipe(files)
             try:
                 process = await asyncio.create_subprocess_exec(
@@ -176,38 +183,69 @@ class ProcessRuntime:
     async def _probe(self, *, again: bool = False) -> str | None:
         """Return why bubblewrap cannot be used, or None where it can. Asked once, and again by every `check`."""
         async with self._probed:
-            if self._interpreter is None:
-                self._interpreter = await asyncio.to_thread(this_interpreter)
-                await asyncio.to_thread(compile_packages, self._interpreter.packages)
-            elif not again:
+            if self._is_probed and not again:
                 return self._trouble
-            before, self._trouble = self._trouble, await self._try_bubblewrap(self._interpreter)
+            before, self._trouble = self._trouble, await self._try_bubblewrap()
+            self._is_probed = True
             if self._trouble is not None and self._trouble != before:
                 log.warning("sandboxes are not isolated", extra={"reason": self._trouble})
             return self._trouble
 
-    async def _try_bubblewrap(self, interpreter: Interpreter) -> str | None:
+    async def _try_bubblewrap(self) -> str | None:
         program = self._bubblewrap()
         if program is None:
             return f"there is no program {self._settings.bubblewrap!r}"
         try:
+            kept = self._context.data_dir / "run_as"
+            user_id = await asyncio.to_thread(sandbox_user, self._settings.run_as, kept, self._context.instance_id)
+        except (NoUser, OSError) as error:
+            return str(error)
+        self._walls = evolve(self._walls, user_id=user_id, forbids_namespaces=True)
+        trouble = await self._run_probe(program)
+        if NO_SUCH_OPTION in trouble:
+            self._walls = evolve(self._walls, forbids_namespaces=False)
+            trouble = await self._run_probe(program)
+        return f"bubblewrap does not work here: {trouble}" if trouble else None
+
+    async def _run_probe(self, program: str) -> str:
+        """Try the walls from inside; return the trouble, or an empty text."""
+        words = "forbids" if self._walls.forbids_namespaces else "allows"
+        probe = evolve(PROBE, arguments=(*PROBE.arguments, words))
+        try:
             async with asyncio.timeout(PROBE_S):
-                sandbox = await start_confined(program, _PROBE, interpreter, 2**20)
-                ended = await sandbox.wait()
-        except (SandboxFailed, TimeoutError) as error:
-            return f"bubblewrap does not work here: {error or f'no answer in {PROBE_S:.0f} s'}"
-        if ended.code != 0:
-            return f"bubblewrap does not work here: {ended.last_words.strip()[-300:] or f'exit status {ended.code}'}"
-        return None
+                ended = await (await start_confined(program, probe, await self._python(), self._walls)).wait()
+        except TimeoutError:
+            return f"no answer in {PROBE_S:.0f} s"
+        except (SandboxFailed, SandboxRefused) as error:
+            return str(error)
+        return "" if ended.code == 0 else ended.last_words.strip()[-300:] or f"exit status {ended.code}"
+
+    async def _python(self) -> Interpreter:
+        if self._interpreter is None:
+            self._interpreter = await asyncio.to_thread(this_interpreter)
+            await asyncio.to_thread(compile_packages, self._interpreter.packages)
+        return self._interpreter
 
     def _bubblewrap(self) -> str | None:
         return shutil.which(self._settings.bubblewrap, path=self._context.environment.get("PATH", os.defpath))
 
 
-_PROBE = SandboxSpec(
+# Fails, with the reason on its error output, if a wall does not hold that this bubblewrap should have raised.
+_TRY_WALLS = """
+import ctypes, os, sqlite3, sys
+for path in ("/proc/sys/kernel/core_pattern", "/proc/sys/kernel/domainname", "/proc/self/oom_score_adj"):
+    try:
+        os.close(os.open(path, os.O_WRONLY))
+        sys.exit(f"{path} can be written in the sandbox")
+    except OSError:
+        pass
+if sys.argv[1:] == ["forbids"] and ctypes.CDLL(None).unshare(0x10000000) == 0:
+    sys.exit("the sandbox can make user namespaces")
+"""
+PROBE = SandboxSpec(
     session_id="",  # type: ignore[arg-type]  # no session: an empty sandbox that ends at once
     name="probe",
-    arguments=("-c", "import sqlite3"),
+    arguments=("-c", _TRY_WALLS),
     mounts=(),
     environment={},
     runs_tools=True,
@@ -216,11 +254,18 @@ _PROBE = SandboxSpec(
 )
 
 
+def _protections(walls: Walls) -> str:
+    found = ["bubblewrap isolates files, processes and network", "/proc is read-only"]
+    found += ["no user namespaces inside"] if walls.forbids_namespaces else []
+    found += [f"sandboxes run as user {walls.user_id} of the host"] if walls.user_id is not None else []
+    return ", ".join(found)
+
+
+def _missing(walls: Walls) -> list[str]:
+    if walls.forbids_namespaces:
+        return []
+    return ["a sandbox can make user namespaces of its own; bubblewrap 0.8 or later forbids that, so upgrade it"]
+
+
 def _remedy(trouble: str) -> str:
     return f"{ALLOW if _FORBIDDEN.search(trouble) else INSTALL}, {DO_WITHOUT}"
-
-
-def _check_mounts(spec: SandboxSpec) -> None:
-    for mount in spec.mounts:
-        if not mount.source.exists():
-            raise SandboxFailed(f"{mount.source}, which is to be {mount.target} in the sandbox, does not exist")

@@ -1,8 +1,9 @@
 """The bubblewrap command line of a sandbox: a pure function from its description.
 
 1. Nothing of the host is shown but /usr, what `/etc` needs for certificates and libraries, our Python, and the mounts
-   of the description. `/etc/ssl` as a whole is not: it holds private keys, which a host that runs as root could read.
-2. Values travel through a descriptor (`--args`), never through the argument list that every user of the machine sees.
+   of the description. `/etc/ssl` as a whole is not: it holds private keys.
+2. /proc is read-only as a whole: its files ask for the host's user, and some of them change the machine (/proc/sys).
+3. Values travel through a descriptor (`--args`), never through the argument list that every user of the machine sees.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from nanoclaw_core import Mount, Network, SandboxSpec
 from nanoclaw_runtime_process.interpreter import Interpreter
 
 USER_ID = 1000
+STAGES = ("/mnt", "/media", "/srv", "/tmp")  # one of them exists; stage.py covers it, and only bubblewrap sees that
 HOME = "/home/agent"
 SYSTEM_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 SYSTEM_FILES = (
@@ -41,6 +43,21 @@ DEFAULT_ENVIRONMENT = {"HOME": HOME, "PATH": "/usr/local/bin:/usr/bin:/bin"}
 
 
 @frozen(kw_only=True)
+class Walls:
+    """What holds for all sandboxes of a runtime.
+
+    Args:
+        temporary_bytes: How large /tmp, /dev/shm and the home may grow, each.
+        forbids_namespaces: False for a bubblewrap before 0.8, which cannot forbid user namespaces inside.
+        user_id: The user of the host that sandboxes run as; None for the host's own.
+    """
+
+    temporary_bytes: int
+    forbids_namespaces: bool = True
+    user_id: int | None = None
+
+
+@frozen(kw_only=True)
 class Descriptors:
     """Open files that bubblewrap inherits, by number.
 
@@ -59,21 +76,22 @@ def command(
     spec: SandboxSpec,
     interpreter: Interpreter,
     descriptors: Descriptors,
-    temporary_bytes: int,
-    environment: Mapping[str, str],
+    walls: Walls,
+    names: Mapping[Path, str],
 ) -> list[str]:
     """Return everything after `bwrap`.
 
     Args:
-        environment: All variables of the inside but those that nobody set and every program expects.
+        names: Where bubblewrap finds each directory of the interpreter and each mount's source.
     """
     return [
-        *_walls(spec.network),
-        *_root(interpreter, descriptors.made_up, temporary_bytes),
+        *_walls(spec.network, forbids_namespaces=walls.forbids_namespaces),
+        *_root(descriptors.made_up, walls.temporary_bytes),
+        *_directories(interpreter.directories, names),
         *_network_files(spec.network),
-        *_mounts(spec.mounts),
+        *_mounts(spec.mounts, names),
         "--remount-ro", "/",
-        *_variables({**DEFAULT_ENVIRONMENT, **environment}),
+        *_variables({**DEFAULT_ENVIRONMENT, **spec.environment}),
         "--chdir", "/",
         "--info-fd", str(descriptors.info),
         "--block-fd", str(descriptors.release),
@@ -81,15 +99,29 @@ def command(
     ]  # fmt: skip
 
 
-def _walls(network: Network) -> list[str]:
+def _walls(network: Network, *, forbids_namespaces: bool) -> list[str]:
     shared = ["--share-net"] if network is Network.OPEN else []
+    shared += ["--disable-userns"] if forbids_namespaces else []
     user = ["--unshare-user", "--uid", str(USER_ID), "--gid", str(USER_ID), "--hostname", "sandbox"]
     return ["--unshare-all", *shared, *user, "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
 
 
-def _root(interpreter: Interpreter, made_up: Mapping[str, int], temporary_bytes: int) -> list[str]:
+def _root(made_up: Mapping[str, int], temporary_bytes: int) -> list[str]:
     size = str(temporary_bytes)
-    arguments = ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", size, "--tmpfs", "/dev/shm"]
+    arguments = [
+        "--proc",
+        "/proc",
+        "--remount-ro",
+        "/proc",
+        "--dev",
+        "/dev",
+        "--perms",
+        "1777",
+        "--size",
+        size,
+        "--tmpfs",
+        "/dev/shm",
+    ]
     arguments += ["--remount-ro", "/dev", "--perms", "1777", "--size", size, "--tmpfs", "/tmp"]
     arguments += ["--perms", "0700", "--size", size, "--tmpfs", HOME, "--ro-bind", "/usr", "/usr"]
     for name in SYSTEM_LINKS:
@@ -98,9 +130,11 @@ def _root(interpreter: Interpreter, made_up: Mapping[str, int], temporary_bytes:
         arguments += ["--ro-bind-try", path, path]
     for path, descriptor in made_up.items():
         arguments += ["--perms", "0444", "--ro-bind-data", str(descriptor), path]
-    for directory in interpreter.directories:
-        arguments += ["--ro-bind", str(directory), str(directory)]
     return arguments
+
+
+def _directories(directories: Iterable[Path], names: Mapping[Path, str]) -> list[str]:
+    return [word for directory in directories for word in ("--ro-bind", names[directory], str(directory))]
 
 
 def _system_directory(path: Path) -> list[str]:
@@ -115,16 +149,28 @@ def _network_files(network: Network) -> list[str]:
     return [word for path in NETWORK_FILES for word in ("--ro-bind-try", str(Path(path).resolve()), path)]
 
 
-def _mounts(mounts: Sequence[Mount]) -> Iterable[str]:
+def _mounts(mounts: Sequence[Mount], names: Mapping[Path, str]) -> Iterable[str]:
     for mount in sorted(
         mounts, key=lambda mount: len(Path(mount.target).parts)
     ):  # an outer one never hides an inner one
-        yield from ("--bind" if mount.writable else "--ro-bind", str(mount.source), mount.target)
+        yield from ("--bind" if mount.writable else "--ro-bind", names[mount.source], mount.target)
 
 
 def _variables(environment: Mapping[str, str]) -> Iterable[str]:
     for name, value in environment.items():
         yield from ("--setenv", name, value)
+
+
+def stage() -> str:
+    """Return the directory that stage.py covers with one of its own."""
+    return next(path for path in STAGES if Path(path).is_dir())
+
+
+def shown_directories(interpreter: Interpreter) -> list[Path]:
+    """Return the directories of the host that every sandbox sees beside its mounts."""
+    system = (Path("/", name) for name in SYSTEM_LINKS)
+    files = (Path(path) for path in SYSTEM_FILES)
+    return [Path("/usr"), *interpreter.directories, *(path for path in (*system, *files) if path.is_dir())]
 
 
 def counts_processes_per_sandbox(release: str | None = None) -> bool:

@@ -5,59 +5,123 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import marshal
 import os
 import resource
 import signal
+import sys
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import BinaryIO
 
-from nanoclaw_core import Limits, SandboxFailed, SandboxSpec
+from attrs import frozen
+
+from nanoclaw_core import HeldMount, Limits, Mount, SandboxFailed, SandboxSpec, hand_over, hold_mounts
 from nanoclaw_runtime_process import bubblewrap
+from nanoclaw_runtime_process.bubblewrap import Walls
 from nanoclaw_runtime_process.interpreter import Interpreter
 from nanoclaw_runtime_process.pipes import memory_file, pipe
 from nanoclaw_runtime_process.sandbox import ProcessSandbox, signal_inside
+
+STAGE = Path(__file__).with_name("stage.py")
 
 
 async def start_confined(
     program: str,
     spec: SandboxSpec,
     interpreter: Interpreter,
-    temporary_bytes: int,
+    walls: Walls,
     on_end: Callable[[str, int], None] = lambda _name, _pid: None,
 ) -> ProcessSandbox:
     """Start it, and give it its limits before its first instruction.
 
     Raises:
+        SandboxRefused: A mount is missing, or is not the directory that was approved.
         SandboxFailed: bubblewrap did not come as far as making the namespaces; the message has its words.
     """
-    with contextlib.ExitStack() as files:
-        made_up = {path: memory_file(files, text) for path, text in bubblewrap.MADE_UP_FILES.items()}
-        (info, info_inside), (release_inside, release) = pipe(files), pipe(files)
-        said, words_inside = pipe(files)
-        descriptors = bubblewrap.Descriptors(
-            made_up={path: file.fileno() for path, file in made_up.items()},
-            info=info_inside.fileno(),
-            release=release_inside.fileno(),
-        )
-        words = bubblewrap.command(spec, interpreter, descriptors, temporary_bytes, spec.environment)
-        inside = words.index("--")
-        options = memory_file(files, "".join(f"{word}\0" for word in words[:inside]))
-        inherited = [*made_up.values(), info_inside, release_inside, options]
-        process = await _spawn([program, "--args", str(options.fileno()), *words[inside:]], inherited, words_inside)
-        for file in (*inherited, words_inside):
+    interpreters = [Mount(source=directory, target=str(directory)) for directory in interpreter.directories]
+    with hold_mounts(spec.mounts) as held, hold_mounts(interpreters) as shown, contextlib.ExitStack() as files:
+        if walls.user_id is not None:
+            await asyncio.to_thread(hand_over, held, walls.user_id, walls.user_id)
+        pipes = _Pipes(*(end for _ in range(5) for end in pipe(files)))
+        inherited = _inherited(files, pipes, program, spec, interpreter, walls, [*held, *shown])
+        process = await _spawn(inherited, [one.descriptor for one in (*held, *shown)], pipes.words_inside)
+        for file in (*inherited, pipes.words_inside):
             file.close()  # our copies: the other side's end must be the only one, so that its death is noticed
-        namespace = await _namespace(process, info, said)
+        namespace = await _namespace(process, pipes.info, pipes.words)
         files.callback(namespace.close)
-        _limit(namespace.pid, spec.limits)
-        release.write(b"!")
+        pipes.requests.write(str(namespace.pid).encode())
+        if await _read_to_end(pipes.answers) != b"!":
+            namespace.kill()
+            raise SandboxFailed("bubblewrap: the sandbox's limits could not be set")
+        pipes.release.write(b"!")
         files.pop_all()  # from here on the sandbox has them
-    info.close()
-    release.close()
+    for file in (pipes.info, pipes.release, pipes.requests, pipes.answers):
+        file.close()
+    return _running(process, pipes.words, namespace, lambda: on_end(spec.name, namespace.pid))
 
+
+@frozen
+class _Pipes:
+    """The pipes between the host and a sandbox that starts, reading end first.
+
+    Args:
+        info: bubblewrap writes the id of the sandbox's first process.
+        release_inside: bubblewrap waits there before it runs the program.
+        requests_inside: stage.py reads the id of the process to limit.
+        answers: stage.py writes a byte once it is limited.
+        words: The error output of all of them.
+    """
+
+    info: BinaryIO
+    info_inside: BinaryIO
+    release_inside: BinaryIO
+    release: BinaryIO
+    requests_inside: BinaryIO
+    requests: BinaryIO
+    answers: BinaryIO
+    answers_inside: BinaryIO
+    words: BinaryIO
+    words_inside: BinaryIO
+
+
+def _inherited(
+    files: contextlib.ExitStack,
+    pipes: _Pipes,
+    program: str,
+    spec: SandboxSpec,
+    interpreter: Interpreter,
+    walls: Walls,
+    staged: Sequence[HeldMount],
+) -> list[BinaryIO]:
+    """Return the files that stage.py and bubblewrap inherit; the last one is the plan of stage.py."""
+    made_up = {path: memory_file(files, text) for path, text in bubblewrap.MADE_UP_FILES.items()}
+    descriptors = bubblewrap.Descriptors(
+        made_up={path: file.fileno() for path, file in made_up.items()},
+        info=pipes.info_inside.fileno(),
+        release=pipes.release_inside.fileno(),
+    )
+    stage = bubblewrap.stage()
+    names = {one.mount.source: f"{stage}/{number}" for number, one in enumerate(staged)}
+    words = bubblewrap.command(spec, interpreter, descriptors, walls, names)
+    inside = words.index("--")
+    options = memory_file(files, "".join(f"{word}\0" for word in words[:inside]))
+    plan = {
+        "user_id": walls.user_id,
+        "stage": stage,
+        "directories": [(str(one.path), one.descriptor) for one in staged],
+        "limits": (pipes.requests_inside.fileno(), pipes.answers_inside.fileno(), _limits(spec.limits)),
+        "command": [program, "--args", str(options.fileno()), *words[inside:]],
+    }
+    ends = (pipes.info_inside, pipes.release_inside, pipes.requests_inside, pipes.answers_inside)
+    return [*made_up.values(), *ends, options, memory_file(files, marshal.dumps(plan))]
+
+
+def _running(process: Process, said: BinaryIO, namespace: _Namespace, on_end: Callable[[], None]) -> ProcessSandbox:
     def ended() -> None:
         namespace.close()
-        on_end(spec.name, namespace.pid)
+        on_end()
 
     return ProcessSandbox(
         process,
@@ -89,18 +153,19 @@ class _Namespace:
         self._descriptor = -1
 
 
-async def _spawn(command: list[str], inherited: Iterable[BinaryIO], words: BinaryIO) -> Process:
+async def _spawn(inherited: Sequence[BinaryIO], directories: Sequence[int], words: BinaryIO) -> Process:
+    """Start stage.py; the last of the inherited files is its plan."""
     try:
         return await asyncio.create_subprocess_exec(
-            *command,
+            sys.executable, "-I", "-S", str(STAGE), str(inherited[-1].fileno()),
             stdin=DEVNULL,
             stdout=DEVNULL,
             stderr=words,
             env={},
             cwd="/",
             start_new_session=True,  # ctrl-c in the host's terminal is for the host, which then asks politely
-            pass_fds=[file.fileno() for file in inherited],
-        )
+            pass_fds=[*(file.fileno() for file in inherited), *directories],
+        )  # fmt: skip
     except OSError as error:
         raise SandboxFailed(f"bubblewrap could not be started: {error}") from error
 
@@ -121,14 +186,22 @@ async def _namespace(process: Process, info: BinaryIO, said: BinaryIO) -> _Names
         transport.close()
 
 
-def _limit(pid: int, limits: Limits) -> None:
-    """Limit what a namespace that still waits to be released may use.
+async def _read_to_end(file: BinaryIO) -> bytes:
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), file
+    )
+    try:
+        return await reader.read()
+    finally:
+        transport.close()
+
+
+def _limits(limits: Limits) -> list[tuple[int, int]]:
+    """Return what one process of a sandbox may use, as pairs of resource and limit.
 
     Memory is counted for each process on its own, and only what it can write to privately: the address space as a whole
     says nothing, JavaScript engines reserve far more of it than they use.
     """
-    with contextlib.suppress(ProcessLookupError):  # it died meanwhile; whoever waits for it will hear why
-        resource.prlimit(pid, resource.RLIMIT_DATA, (limits.memory_bytes, limits.memory_bytes))
-        resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
-        if bubblewrap.counts_processes_per_sandbox():
-            resource.prlimit(pid, resource.RLIMIT_NPROC, (limits.pids, limits.pids))
+    found = [(resource.RLIMIT_DATA, limits.memory_bytes), (resource.RLIMIT_CORE, 0)]
+    return found + ([(resource.RLIMIT_NPROC, limits.pids)] if bubblewrap.counts_processes_per_sandbox() else [])

@@ -16,9 +16,9 @@ def pipe(files: ExitStack) -> tuple[BinaryIO, BinaryIO]:
     )
 
 
-def memory_file(files: ExitStack, text: str) -> BinaryIO:
+def memory_file(files: ExitStack, content: str | bytes) -> BinaryIO:
     """Make a file that is nowhere on disk, to be read from its beginning."""
     file = files.enter_context(os.fdopen(os.memfd_create("nanoclaw"), "w+b", buffering=0))
-    file.write(text.encode("utf-8", "surrogateescape"))
+    file.write(content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape"))
     file.seek(0)
     return file

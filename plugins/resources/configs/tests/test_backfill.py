@@ -75,7 +75,9 @@ def test_what_container_json_says_becomes_the_config(bare: Instance, tmp_path: P
     assert (shown["packages_apt"], shown["packages_npm"], shown["image_tag"]) == (["jq"], ["@scope/tool"], "agent:1")
     assert (shown["skills"], shown["provider"], shown["assistant_name"]) == (["welcome"], "scripted", "Andy")
     assert (shown["max_messages_per_prompt"], shown["model"], shown["effort"]) == (5, "opus", "low")
-    assert shown["additional_mounts"] == [{"path": f"{tmp_path}/notes", "name": "mine", "writable": True}]
+    (mount,) = shown["additional_mounts"]
+    assert mount.pop("identity").split(":")[1] == str((tmp_path / "notes").stat().st_ino)
+    assert mount == {"path": f"{tmp_path}/notes", "name": "mine", "writable": True}
     assert problems(caplog) == []
     assert rows(bare) == 1
 

@@ -30,9 +30,9 @@ def test_a_mount_is_added_reaches_the_sandbox_and_is_removed(allowed: Path, run)
         await host.ncl.data(*add, path=str(allowed / "shared/notes"))
         (allowed / "link").symlink_to(allowed / "written")
         added = await host.ncl.data(*add, path=str(allowed / "link"), name="drafts", writable=True)
-        assert added["additional_mounts"] == [
-            {"path": str(allowed / "shared/notes"), "name": "notes", "writable": False},
-            {"path": str(allowed / "written"), "name": "drafts", "writable": True},
+        assert [(one["path"], one["name"], one["writable"]) for one in added["additional_mounts"]] == [
+            (str(allowed / "shared/notes"), "notes", False),
+            (str(allowed / "written"), "drafts", True),
         ]
         await host.session()
         mounts = {one.target.rpartition("/")[2]: one for one in host.runtime.specs[-1].mounts}
@@ -40,6 +40,46 @@ def test_a_mount_is_added_reaches_the_sandbox_and_is_removed(allowed: Path, run)
         left = await host.ncl.data("groups", "config", "remove-mount", group_id, name="notes")
         assert [one["name"] for one in left["additional_mounts"]] == ["drafts"]
         assert "there is no mount 'notes'" in await refused(host, group_id, "remove-mount", name="notes")
+
+    run(scenario)
+
+
+@pytest.mark.invariant(number=6)
+def test_mount_exchanged_after_its_approval_is_left_out(allowed: Path, run) -> None:
+    """The sandbox gets the directory that a human approved, or none (audit C3)."""
+
+    async def scenario(host: Hosted, group_id: str) -> None:
+        add = ("groups", "config", "add-mount", group_id)
+        await host.ncl.data(*add, path=str(allowed / "shared/notes"))
+        (allowed / "shared/notes").rename(allowed / "shared/moved")
+        (allowed / "shared/notes").symlink_to(allowed / "written")
+        await host.session()
+        assert not [one for one in host.runtime.specs[-1].mounts if "/extra/" in one.target]
+
+    run(scenario)
+
+
+def test_mount_of_a_directory_twice_is_refused(allowed: Path, run) -> None:
+    """One directory has one name for an agent."""
+
+    async def scenario(host: Hosted, group_id: str) -> None:
+        await host.ncl.data("groups", "config", "add-mount", group_id, path=str(allowed / "written"))
+        message = await refused(host, group_id, "add-mount", path=str(allowed / "written"), name="again")
+        assert message.endswith("is mounted already, as 'written'. Remove that mount first")
+
+    run(scenario)
+
+
+@pytest.mark.invariant(number=6)
+def test_mount_below_what_another_agent_may_write_is_refused(allowed: Path, run) -> None:
+    """The other agent could exchange the directory between approval and start (audit C3)."""
+    (allowed / "written/below").mkdir()
+
+    async def scenario(host: Hosted, group_id: str) -> None:
+        other = (await host.ncl.data("groups", "create", name="Other", folder="other"))["id"]
+        await host.ncl.data("groups", "config", "add-mount", other, path=str(allowed / "written"), writable=True)
+        message = await refused(host, group_id, "add-mount", path=str(allowed / "written/below"))
+        assert "lies above or below" in message
 
     run(scenario)
 

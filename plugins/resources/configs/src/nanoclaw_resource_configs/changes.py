@@ -143,7 +143,7 @@ def add_mount(config: ContainerConfig, arguments: Mapping[str, Any]) -> Containe
     """Add a directory of the host. Whether the operator allows it is not known here.
 
     Raises:
-        InvalidArguments: The path is not absolute, the name cannot be used, or it is taken.
+        InvalidArguments: The path is not absolute, the name cannot be used, or the name or the directory is taken.
     """
     path = values.path("--path", arguments["path"])
     given = arguments.get("name")
@@ -151,11 +151,20 @@ def add_mount(config: ContainerConfig, arguments: Mapping[str, Any]) -> Containe
     if name in map(mount_name, config.additional_mounts):
         raise InvalidArguments(f"there is a mount with the name {name!r} already; remove it, or give another --name")
     mount = {"path": path, "name": name, "writable": arguments.get("writable") is True}
+    identity = arguments.get("identity")
+    if identity is not None:
+        same = next((one for one in config.additional_mounts if one.get("identity") == identity), None)
+        if same is not None:
+            taken = f"--path: {path} is mounted already, as {mount_name(same)!r}. Remove that mount first"
+            raise InvalidArguments(taken)
+        mount["identity"] = identity
     return evolve(config, additional_mounts=[*config.additional_mounts, mount])
 
 
 def resolved_mount(arguments: Mapping[str, Any], check_mount: CheckMount) -> Mapping[str, Any]:
-    """Return what is asked of `add_mount` with the directory that the path leads to, which no link changes later.
+    """Return the arguments of `add_mount` with the directory that the path leads to, and its identity.
+
+    The sandbox gets that directory or nothing, wherever the path leads later.
 
     Args:
         check_mount: Raises InvalidArguments where the operator allows no such mount.
@@ -163,7 +172,8 @@ def resolved_mount(arguments: Mapping[str, Any], check_mount: CheckMount) -> Map
     values.path("--path", arguments.get("path"))
     mount = check_mount(arguments)
     name = mount.target.rpartition("/")[2]
-    return {**arguments, "path": str(mount.source), "name": name, "writable": mount.writable}
+    found = {"path": str(mount.source), "name": name, "writable": mount.writable}
+    return {**arguments, **found, "identity": mount.identity.to_text() if mount.identity else None}
 
 
 def remove_mount(config: ContainerConfig, arguments: Mapping[str, Any]) -> ContainerConfig:

@@ -1,0 +1,118 @@
+"""Where the host runs as root, the sandbox's user can write what it is given (⚠35), and nothing else changes hands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nanoclaw_core import DirectoryIdentity, Mount, hand_over, hold_mounts
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+
+
+def owner(path: Path) -> int:
+    return path.lstat().st_uid
+
+
+def give(path: Path, *, is_approved: bool = False) -> None:
+    """Hand a directory to user 1000: one of a session's own, or a mount that a human approved."""
+    found = path.stat()
+    identity = DirectoryIdentity(device=found.st_dev, inode=found.st_ino) if is_approved else None
+    with hold_mounts([Mount(source=path, target="/workspace/x", writable=True, identity=identity)]) as held:
+        hand_over(held, 1000, 1000)
+
+
+@pytest.mark.defect(number=35)
+def test_handing_over_reaches_all_that_the_host_made(tmp_path: Path) -> None:
+    """The sandbox's user is another one, and has to write in there."""
+    given = tmp_path / "out"
+    (given / "state").mkdir(parents=True)
+    (given / "state" / "outbound.db").write_text("")
+    give(given)
+    assert [owner(given), owner(given / "state"), owner(given / "state" / "outbound.db")] == [1000] * 3
+    assert owner(tmp_path) == 0
+
+
+@pytest.mark.defect(number=35)
+def test_handing_over_takes_from_an_earlier_runtime(tmp_path: Path) -> None:
+    """Another runtime may have used another user for the session's own directories."""
+    (tmp_path / "out").mkdir()
+    os.chown(tmp_path / "out", 200_000, 200_000)
+    (tmp_path / "out" / "outbound.db").write_text("")
+    os.chown(tmp_path / "out" / "outbound.db", 200_000, 200_000)
+    give(tmp_path / "out")
+    assert [owner(tmp_path / "out"), owner(tmp_path / "out" / "outbound.db")] == [1000, 1000]
+
+
+def test_handing_over_leaves_a_mount_to_its_owners(tmp_path: Path) -> None:
+    """In a directory that people share with the agent, their files stay theirs."""
+    (tmp_path / "shared").mkdir()
+    for name, user in (("theirs", 4321), ("ours", 0)):
+        (tmp_path / "shared" / name).write_text("")
+        os.chown(tmp_path / "shared" / name, user, user)
+    give(tmp_path / "shared", is_approved=True)
+    assert [owner(tmp_path / "shared" / name) for name in ("theirs", "ours")] == [4321, 1000]
+
+
+@pytest.mark.invariant(number=6)
+def test_handing_over_follows_no_link(tmp_path: Path) -> None:
+    """A link that a sandbox left leads out of its directory."""
+    given, outside = tmp_path / "out", tmp_path / "outside"
+    given.mkdir()
+    outside.mkdir()
+    (outside / "secret").write_text("")
+    (given / "directory").symlink_to(outside)
+    (given / "file").symlink_to(outside / "secret")
+    give(given)
+    assert [owner(outside), owner(outside / "secret")] == [0, 0]
+
+
+@pytest.mark.invariant(number=6)
+def test_handing_over_leaves_files_with_a_second_name(tmp_path: Path) -> None:
+    """The second name may stand outside."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere").write_text("")
+    os.link(tmp_path / "elsewhere", tmp_path / "out" / "second-name")
+    give(tmp_path / "out")
+    assert owner(tmp_path / "elsewhere") == 0
+
+
+@pytest.mark.invariant(number=6)
+def test_handing_over_survives_an_exchange_of_the_path(tmp_path: Path) -> None:
+    """The directory that is held changes hands, wherever its name leads meanwhile (audit C3)."""
+    outside = tmp_path / "outside"
+    for directory in (tmp_path / "out" / "inner", outside):
+        directory.mkdir(parents=True)
+    mount = Mount(source=tmp_path / "out" / "inner", target="/workspace/x", writable=True)
+    with hold_mounts([mount]) as held:
+        (tmp_path / "out" / "inner").rename(tmp_path / "moved")
+        (tmp_path / "out" / "inner").symlink_to(outside)
+        hand_over(held, 1000, 1000)
+    assert [owner(outside), owner(tmp_path / "moved")] == [0, 1000]
+
+
+@pytest.mark.invariant(number=14)
+def test_handing_over_ends_at_a_depth(tmp_path: Path) -> None:
+    """Directories within directories do not use up the host's descriptors or its stack."""
+    parent = os.open(tmp_path, os.O_RDONLY)
+    os.mkdir("out", dir_fd=parent)  # a path of this depth is longer than a path may be
+    for name in ("out", *["d"] * 3_000):
+        below = os.open(name, os.O_RDONLY, dir_fd=parent)
+        os.mkdir("d", dir_fd=below)
+        os.close(parent)
+        parent = below
+    os.close(parent)
+    give(tmp_path / "out")
+    assert owner(tmp_path / "out" / "d" / "d") == 1000
+    subprocess.run(["rm", "-r", tmp_path / "out"], check=True)  # what clears up after tests does not reach so deep
+
+
+def test_handing_over_does_not_wait_for_a_pipe(tmp_path: Path) -> None:
+    """A pipe without a writer keeps nobody."""
+    (tmp_path / "out").mkdir()
+    os.mkfifo(tmp_path / "out" / "pipe")
+    give(tmp_path / "out")
+    assert [owner(tmp_path / "out"), owner(tmp_path / "out" / "pipe")] == [1000, 0]

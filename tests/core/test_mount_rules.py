@@ -1,0 +1,163 @@
+"""A mount is the directory that a human approved, and shows nothing that a sandbox may change or must not see (I6)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nanoclaw_core import Mount, SandboxRefused, hold_mounts, require_mounted
+from nanoclaw_core.descriptors.runtimes import DirectoryIdentity
+from nanoclaw_core.sandboxes.mounts import MountPolicy, MountRefused, require_unexposed
+from nanoclaw_core.settings import AllowedMount
+
+pytestmark = pytest.mark.invariant(number=6)
+
+
+@pytest.fixture
+def allowed(tmp_path: Path) -> Path:
+    """Make the allowed directory, with `work/notes` and `other` in it, beside an instance directory."""
+    for name in ("allowed/work/notes", "allowed/other", "instance/run"):
+        (tmp_path / name).mkdir(parents=True)
+    return tmp_path / "allowed"
+
+
+def policy(allowed: Path, *given: dict[str, Any]) -> MountPolicy:
+    return MountPolicy(
+        allowed=[AllowedMount(path=str(allowed.parent), writable=True)], home=allowed.parent / "instance", given=given
+    )
+
+
+def entry(path: Path, *, writable: bool = False) -> dict[str, Any]:
+    return {"path": str(path), "name": path.name, "writable": writable}
+
+
+@pytest.mark.parametrize(
+    ("asked", "has"),
+    [("work/notes", "work"), ("work", "work/notes")],
+    ids=["below", "above"],
+)
+@pytest.mark.parametrize(("asks_to_write", "may_write"), [(False, True), (True, False), (True, True)])
+def test_mount_nested_with_a_writable_one_is_refused(
+    allowed: Path, asked: str, has: str, asks_to_write: bool, may_write: bool
+) -> None:
+    """The sandbox that writes above a mount could put another directory into its place after the approval."""
+    rules = policy(allowed, entry(allowed / has, writable=may_write))
+    with pytest.raises(MountRefused, match="lies above or below"):
+        rules.check(entry(allowed / asked, writable=asks_to_write))
+
+
+def test_mount_nested_with_a_readable_one_is_allowed(allowed: Path) -> None:
+    """Two mounts that no sandbox may write cannot change each other."""
+    assert policy(allowed, entry(allowed / "work")).check(entry(allowed / "work/notes")).source.name == "notes"
+
+
+def test_mount_of_the_same_directory_may_be_shared(allowed: Path) -> None:
+    """Two agents may write in one directory."""
+    rules = policy(allowed, entry(allowed / "work", writable=True))
+    assert rules.check(entry(allowed / "work", writable=True)).writable
+
+
+def test_mount_nested_through_a_link_is_refused(allowed: Path) -> None:
+    """Another name of the writable directory is still that directory."""
+    (allowed / "link").symlink_to(allowed / "work")
+    with pytest.raises(MountRefused, match="lies above or below"):
+        policy(allowed, entry(allowed / "link", writable=True)).check(entry(allowed / "work/notes"))
+
+
+@pytest.mark.parametrize("name", ["instance", "instance/run", "."])
+def test_mount_of_the_instance_is_refused(allowed: Path, name: str) -> None:
+    """The operator's socket can be connected to through a read-only mount."""
+    with pytest.raises(MountRefused, match="the instance directory"):
+        policy(allowed).check({"path": str(allowed.parent / name), "name": "x"})
+
+
+def test_mount_of_another_directory_than_approved_is_refused(allowed: Path) -> None:
+    """A directory that took the place of the approved one is not mounted."""
+    approved = policy(allowed).check(entry(allowed / "work")).identity
+    assert approved is not None
+    (allowed / "work").rename(allowed / "moved")
+    (allowed / "work").mkdir()
+    with pytest.raises(MountRefused, match="not the directory that was approved"):
+        policy(allowed).check(entry(allowed / "work") | {"identity": approved.to_text()})
+
+
+def test_mount_exchanged_for_a_link_is_refused(allowed: Path) -> None:
+    """A link in the place of the approved directory leads nowhere."""
+    approved = policy(allowed).check(entry(allowed / "work")).identity
+    assert approved is not None
+    (allowed / "work").rename(allowed / "moved")
+    (allowed / "work").symlink_to(allowed / "other")
+    with pytest.raises(MountRefused, match="not the directory that was approved"):
+        policy(allowed).check(entry(allowed / "work") | {"identity": approved.to_text()})
+
+
+def test_identity_of_another_boot_compares_inodes() -> None:
+    """The kernel may number devices anew at a reboot; within one boot the number counts."""
+    here = DirectoryIdentity(device=1, inode=7, boot="today")
+    assert here.is_same(DirectoryIdentity(device=2, inode=7, boot="yesterday"))
+    assert not here.is_same(DirectoryIdentity(device=2, inode=7, boot="today"))
+    assert not here.is_same(DirectoryIdentity(device=1, inode=8, boot="yesterday"))
+
+
+@pytest.mark.parametrize("text", ["", "1", "1:2", "a:2:x", "1:b:x", "-1:2:x", "1:2 :x"])
+def test_identity_in_another_form_is_refused(allowed: Path, text: str) -> None:
+    """A config row that was changed by hand does not lose its check."""
+    with pytest.raises(MountRefused, match="must be device:inode:boot"):
+        policy(allowed).check(entry(allowed / "work") | {"identity": text})
+
+
+def test_held_mount_with_a_link_below_its_root_is_refused(allowed: Path) -> None:
+    """Between the check and the start the path may be exchanged; the walk follows no link."""
+    mount = policy(allowed).check(entry(allowed / "work/notes"))
+    (allowed / "work").rename(allowed / "moved")
+    (allowed / "work").symlink_to(allowed / "moved")
+    with pytest.raises(SandboxRefused, match="work/notes"), hold_mounts([mount]):
+        pass
+
+
+def test_held_mount_of_another_directory_is_refused(allowed: Path) -> None:
+    """A directory that was exchanged after the check is not opened."""
+    mount = policy(allowed).check(entry(allowed / "work"))
+    (allowed / "work").rename(allowed / "moved")
+    (allowed / "work").mkdir()
+    with pytest.raises(SandboxRefused, match="not the directory that was approved"), hold_mounts([mount]):
+        pass
+
+
+def test_mounted_directory_that_is_not_held_is_refused(allowed: Path, tmp_path: Path) -> None:
+    """An engine that opens mounts by name may have opened another directory."""
+    held_mount = Mount(source=allowed / "work", target="/workspace/extra/work")
+    root = tmp_path / "root"
+    (root / "workspace/extra").mkdir(parents=True)
+    (root / "workspace/extra/work").symlink_to(allowed / "work")
+    with hold_mounts([held_mount]) as held:
+        require_mounted(held, root)
+        (root / "workspace/extra/work").unlink()
+        (root / "workspace/extra/work").symlink_to(allowed / "other")
+        with pytest.raises(SandboxRefused, match="another directory"):
+            require_mounted(held, root)
+
+
+def test_instance_inside_a_shown_directory_is_refused(allowed: Path) -> None:
+    """A virtual environment that holds the instance would show the operator's socket to every sandbox."""
+    home = allowed.parent / "instance"
+    for shown in (home, home / "run", allowed.parent):
+        with pytest.raises(SandboxRefused, match=r"the instance directory .* Move the instance directory"):
+            require_unexposed([shown], [], home)
+
+
+def test_own_directories_of_the_session_may_be_shown(allowed: Path) -> None:
+    """The session's own directories lie in the instance and are the only ones that a sandbox sees of it."""
+    home = allowed.parent / "instance"
+    require_unexposed([home / "run", allowed], [home / "run"], home)
+    with pytest.raises(SandboxRefused, match="lies in the instance directory"):
+        require_unexposed([home / "run"], [home / "other"], home)
+
+
+def test_link_to_the_instance_is_refused(allowed: Path) -> None:
+    """A shown directory counts by what it is, not by its name."""
+    (allowed / "link").symlink_to(allowed.parent / "instance")
+    with pytest.raises(SandboxRefused, match="the instance directory"):
+        require_unexposed([allowed / "link"], [], policy(allowed).home)
