@@ -22,7 +22,7 @@ from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.store import approvals
 from nanoclaw_core.store.approvals import Approval
 from nanoclaw_core.store.connection import insert
-from nanoclaw_core.store.messaging import rooms_of
+from nanoclaw_core.store.messaging import is_wired
 
 WAITING_AT_MOST = 100  # of one agent: it must not bury what others ask for
 HELD_FOR = timedelta(days=7)  # who comes back after a weekend finds it; what is older would be done out of the blue
@@ -108,9 +108,9 @@ class Guard:
         Raises:
             Forbidden: The message says why.
         """
-        there = (request.address.channel, request.address.room)
-        is_wired = any(room[:2] == there for room in rooms_of(self.db, request.agent_group_id))
-        ask = self.plugins.objection if is_wired else self.plugins.permits  # a wiring makes a destination (⚠17)
+        address = request.address
+        is_destination = is_wired(self.db, request.agent_group_id, address.channel, address.room)
+        ask = self.plugins.objection if is_destination else self.plugins.permits  # a wiring makes a destination (⚠17)
         verdict = ask("nanoclaw_permit_delivery", request=request)
         if verdict is not None and verdict.vote is not Vote.ALLOW:
             raise Forbidden(f"this session may not write to that room: {verdict.reason}")

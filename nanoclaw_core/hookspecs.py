@@ -204,6 +204,8 @@ def nanoclaw_room_unknown(address: Address, mentioned: bool) -> None:
 def nanoclaw_sender_refused(admission: Admission, reason: str) -> None:
     """The vote turned a sender away. (notify)
 
+    If `admission.engaged` is None, the message may not have been for the agent: its text was not matched.
+
     .. versionadded:: 0.1
     """
 

@@ -35,6 +35,7 @@ from nanoclaw_core.operations import Operations
 from nanoclaw_core.parts import Parts, collect, contexts, gateway_of, migrate, tables_of_nobody, with_settings
 from nanoclaw_core.plugins import Offer, Plugins, State
 from nanoclaw_core.settings import Settings
+from nanoclaw_core.store import engage_patterns
 from nanoclaw_core.tasks import keep_running
 from nanoclaw_core.verbs import CORE, core_verbs
 
@@ -155,6 +156,9 @@ class Host:
         names = [report.name for report in self.plugins.reports()]
         for table, remedy in tables_of_nobody(self.settings, names).items():
             log.warning("settings of no plugin", extra={"table": table, "remedy": remedy})
+        for problem in engage_patterns.problems(db):
+            about = {"wiring": problem.wiring_id, "pattern": problem.pattern, "reason": problem.reason}
+            log.warning("engage pattern does not work", extra=about)
         self.plugins.require(list(self.settings.core.required_plugins))
         context_of = contexts(
             parts,

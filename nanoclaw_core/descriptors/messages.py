@@ -70,7 +70,7 @@ class Inbound:
         message_id: The platform's id; the same id twice is the same message. None makes one.
         is_mention: True only where the platform says that the assistant was addressed, or in a direct conversation.
         is_group: True for a room of several people.
-        room_name: The room's name, kept for people to read (⚠44).
+        room_name: The room's name; if the message is admitted, people and agents see it (⚠44).
         at: When it was said; None is now.
     """
 

@@ -32,7 +32,8 @@ class Admission:
 
     Args:
         user_id: None where the platform cannot say who wrote.
-        engaged: True where the agent would answer; False where the message would only be kept as context.
+        engaged: True if the agent would answer, False if the message would only be kept as context. None if the
+            wiring's pattern decides, which is matched against admitted messages only; a vote must judge it like True.
     """
 
     address: Address
@@ -41,7 +42,7 @@ class Admission:
     agent_group_id: GroupId
     wiring_id: WiringId
     is_group: bool
-    engaged: bool
+    engaged: bool | None
 
 
 @frozen(kw_only=True)

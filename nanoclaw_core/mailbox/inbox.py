@@ -135,7 +135,7 @@ class Inboxes:
 
     def _write(self, session_id: SessionId, queue: Sequence[_Waiting]) -> list[int]:
         db = self._connection(session_id)
-        addresses = next((one.addresses for one in reversed(queue) if one.addresses), None)
+        addresses = _joined([one.addresses for one in queue if one.addresses])
         with db:
             if addresses is not None and addresses != self._written.get(session_id):
                 inbound.set_routing(db, addresses.routing)
@@ -166,6 +166,18 @@ class Inboxes:
         else:
             self._open.move_to_end(session_id)
         return db
+
+
+def _joined(given: Sequence[Addresses]) -> Addresses | None:
+    """Return the addresses to write with messages that share a commit: where the last came from, and every name.
+
+    A name is one target for ever (I15), so lists never contradict each other.
+    """
+    lists = {id(addresses.destinations): addresses.destinations for addresses in given}
+    if len(lists) < 2:
+        return given[-1] if given else None
+    named = {one.name: one for destinations in lists.values() for one in destinations}
+    return Addresses(given[-1].routing, tuple(named.values()))
 
 
 def _refuse(queue: Iterable[_Waiting], error: NanoclawError) -> None:

@@ -1,4 +1,7 @@
-"""Which session a message belongs to. The decision is pure; finding or making the session is under a unique key."""
+"""Which session a message belongs to, and the rooms that its agent is told about.
+
+The decision is pure; finding or making the session is under a unique key, and so is giving a name (I15).
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,19 @@ from functools import lru_cache
 
 import apsw
 from nanoclaw_wire.inbound import Destination, Routing
+from nanoclaw_wire.outbound import immediate
 
 from nanoclaw_core.descriptors.messages import Address
 from nanoclaw_core.ids import GroupId, MessagingGroupId
 from nanoclaw_core.mailbox.directories import SessionDirectories
 from nanoclaw_core.mailbox.inbox import Addresses
-from nanoclaw_core.store import sessions
+from nanoclaw_core.store import destinations, sessions
+from nanoclaw_core.store.destinations import Room
 from nanoclaw_core.store.messaging import MessagingGroup, SessionMode, Wiring
 from nanoclaw_core.store.sessions import Session
 
 AGENT_CONVERSATION = "agent"
+MAX_DESTINATIONS = 32  # rooms beside its own that an agent is told about: each is in every prompt and in every session
 
 
 def effective_mode(wiring: Wiring, *, has_threads: bool, is_group: bool) -> SessionMode:
@@ -45,6 +51,7 @@ def find_or_create(
 ) -> Session:
     """Return the session of a conversation, made with its files where there was none.
 
+    A new session names its agent's rooms in its own commit, so that a first message costs no commit more.
     An agent-shared session is its own kind: no other session of the agent group is ever taken for it (⚠37).
     """
     key = conversation_key(mode, room.id, thread)
@@ -60,39 +67,47 @@ def find_or_create(
     with db:
         sessions.add(db, made)
         directories.create(made.id)
+        _give_names(db, group_id, room.id)
     return made
 
 
-Place = tuple[str, str, str | None]
+def rooms_told(db: apsw.Connection, group_id: GroupId, own: MessagingGroupId) -> Sequence[Room]:
+    """Return the rooms that an agent is told about in a conversation, its own among them, each with a name.
+
+    A room without a name gets one here; that happens once per agent group and room.
+    """
+    rooms = destinations.rooms_of(db, group_id, own, MAX_DESTINATIONS)
+    if all(room.name for room in rooms):
+        return rooms
+    with immediate(db):
+        _give_names(db, group_id, own)
+    return destinations.rooms_of(db, group_id, own, MAX_DESTINATIONS)
 
 
-def addresses_of(session: Session, address: Address, room_name: str | None, wired: Sequence[Place] = ()) -> Addresses:
-    """Return where a session's own conversation is, and its destinations: that conversation, and the agent's rooms.
+def _give_names(db: apsw.Connection, group_id: GroupId, own: MessagingGroupId) -> None:
+    destinations.give_names(db, group_id, destinations.rooms_of(db, group_id, own, MAX_DESTINATIONS))
+
+
+def addresses_of(session: Session, address: Address, rooms: Sequence[Room]) -> Addresses:
+    """Return where a session's own conversation is, and its destinations.
 
     Args:
-        wired: Channel, room and name of the rooms that the agent group is wired to: a wiring makes a destination (⚠17).
+        rooms: As `rooms_told` returns them. A wiring makes a destination (⚠17).
 
     A session of one room stays there; an agent-shared one follows the message it last got, so that its questions and
     replies never lack an address (⚠37).
     """
     thread = address.thread if session.messaging_group_id is None else session.thread
     routing = Routing(channel=address.channel, room=address.room, thread=thread)
-    return Addresses(routing, _destinations(((address.channel, address.room, room_name), *wired)))
+    return Addresses(routing, _destinations(tuple(rooms)))
 
 
 @lru_cache(maxsize=1_024)  # asked for every message, and the same for all of a conversation
-def _destinations(places: Sequence[Place]) -> tuple[Destination, ...]:
-    shown = {(channel, room): name for channel, room, name in places}
-    found: dict[str, Destination] = {}
-    for (channel, room), display in shown.items():
-        base = destination_name(display or channel)
-        numbered = (f"{base}-{number}" for number in range(2, len(shown) + 2))
-        name = next(name for name in (base, *numbered) if name not in found)
-        found[name] = Destination(name=name, kind="channel", display_name=display, channel=channel, room=room)
-    return tuple(found.values())
-
-
-def destination_name(text: str) -> str:
-    """Return a text as a destination name: lower-case letters, digits, single hyphens; `chat` where nothing is left."""
-    words = "".join(c if c.isalnum() else " " for c in text.lower()).split()
-    return "-".join(words)[:60].strip("-") or "chat"
+def _destinations(rooms: tuple[Room, ...]) -> tuple[Destination, ...]:
+    return tuple(
+        Destination(
+            name=room.name, kind="channel", display_name=room.display_name, channel=room.channel, room=room.room
+        )
+        for room in rooms
+        if room.name is not None
+    )

@@ -1,10 +1,10 @@
-"""Whether an agent answers: a pure decision."""
+"""Whether an agent answers: a pure decision, in two steps, because a pattern is matched after admission alone."""
 
 from __future__ import annotations
 
-import re
 from enum import Enum
 
+from nanoclaw_core.store.engage_patterns import EVERYTHING
 from nanoclaw_core.store.messaging import EngageMode, IgnoredPolicy, Wiring
 
 
@@ -14,30 +14,28 @@ class Engagement(Enum):
     ANSWER = "answer"
     KEEP = "keep"
     DROP = "drop"
+    BY_PATTERN = "by pattern"  # the text decides, and it is matched after the vote
 
 
-def decide(wiring: Wiring, *, text: str, is_mention: bool, is_sticky: bool) -> Engagement:
-    """Decide what one wiring does with a message.
+def decide(wiring: Wiring, *, is_mention: bool, is_sticky: bool) -> Engagement:
+    """Decide what one wiring does with a message, without its text.
 
     Args:
         is_sticky: The agent was mentioned in this thread before; counts in mode MENTION_STICKY alone.
     """
     match wiring.engage_mode:
+        case EngageMode.PATTERN if wiring.engage_pattern != EVERYTHING:
+            return Engagement.BY_PATTERN
         case EngageMode.PATTERN:
-            engages = _matches(wiring.engage_pattern, text)
+            return Engagement.ANSWER
         case EngageMode.MENTION:
-            engages = is_mention
+            return decide_matched(wiring, engages=is_mention)
         case EngageMode.MENTION_STICKY:
-            engages = is_mention or is_sticky
+            return decide_matched(wiring, engages=is_mention or is_sticky)
+
+
+def decide_matched(wiring: Wiring, *, engages: bool) -> Engagement:
+    """Decide what one wiring does with a message that its mode engages for or not."""
     if engages:
         return Engagement.ANSWER
     return Engagement.KEEP if wiring.ignored_policy is IgnoredPolicy.ACCUMULATE else Engagement.DROP
-
-
-def _matches(pattern: str | None, text: str) -> bool:
-    if pattern == ".":
-        return True  # everything, also an empty text that came with a file
-    try:
-        return pattern is not None and re.search(pattern, text) is not None
-    except (re.error, OverflowError, RecursionError):
-        return False  # refused where it is written; one that got in by another way engages nobody (I8)

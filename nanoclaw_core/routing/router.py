@@ -2,7 +2,8 @@
 
 Invariants kept here:
 I3  `route` returns ROUTED or KEPT only after the rows are durable.
-I8  The vote is asked before anything of a message is stored, also where it would only be kept as context (⚠5).
+I8  The vote is asked before anything of a message is stored, also where it would only be kept as context (⚠5), and
+    before a pattern sees its text.
 One wiring that fails does not touch the others (⚠1).
 """
 
@@ -17,13 +18,13 @@ from enum import Enum
 from typing import Any
 
 import apsw
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 from nanoclaw_wire import clock, content
 from nanoclaw_wire.commands import command_of
 from nanoclaw_wire.inbound import Kind, NewInbound
 from nanoclaw_wire.session_files import WrongProtocol
 
-from nanoclaw_core import logs
+from nanoclaw_core import logs, patterns
 from nanoclaw_core.authority import Authority
 from nanoclaw_core.descriptors.channels import Channel
 from nanoclaw_core.descriptors.messages import Address, Inbound, Outcome, Receipt
@@ -32,17 +33,15 @@ from nanoclaw_core.errors import NanoclawError
 from nanoclaw_core.ids import SessionId, UserId, new_id, user_id
 from nanoclaw_core.mailbox import attachments
 from nanoclaw_core.mailbox.mailbox import Mailbox
+from nanoclaw_core.patterns import SearchResult
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.routing import commands, conversations, engage
 from nanoclaw_core.routing.engage import Engagement
-from nanoclaw_core.store import messaging
+from nanoclaw_core.store import engage_patterns, messaging
 from nanoclaw_core.store.messaging import Drop, EngageMode, MessagingGroup, Wiring
 from nanoclaw_core.store.sessions import Session
 
 log = logging.getLogger(__name__)
-NAMED_AT_MOST = (
-    32  # rooms beside its own that an agent is told of: each is in every prompt, and written for each session
-)
 NOBODY_WIRED = "no agent is wired to this room"
 
 
@@ -112,14 +111,12 @@ class Router:
             return await self._route_in(channel, _event(channel, inbound, address, room, correlation_id))
 
     def _room(self, address: Address, inbound: Inbound) -> MessagingGroup | None:
-        db = self.db
-        room = messaging.find(db, address.channel, address.room)
+        room = messaging.find(self.db, address.channel, address.room)
         if room is None and inbound.is_mention:
-            name, is_group = inbound.room_name, inbound.is_group
+            # The first name is unadmitted, too: the operator needs it to know the room, and wires it or does not.
+            name, is_group = _readable(inbound.room_name or "") or None, inbound.is_group
             made = MessagingGroup(channel=address.channel, room=address.room, name=name, is_group=is_group)
-            room = messaging.add(db, made)
-        elif room is not None and inbound.room_name and inbound.room_name != room.name:
-            messaging.rename(db, room.id, inbound.room_name)
+            room = messaging.add(self.db, made)
         if room is None:
             self.plugins.notify("nanoclaw_room_unknown", address=address, mentioned=False)
         return room
@@ -147,18 +144,41 @@ class Router:
     async def _at_wiring(self, channel: Channel, wiring: Wiring, event: Event) -> tuple[Fate, str]:
         thread = event.address.thread
         sticky = wiring.engage_mode is EngageMode.MENTION_STICKY and messaging.is_sticky(self.db, wiring.id, thread)
-        engagement = engage.decide(
-            wiring, text=event.inbound.text, is_mention=event.inbound.is_mention, is_sticky=sticky
-        )
+        engagement = engage.decide(wiring, is_mention=event.inbound.is_mention, is_sticky=sticky)
         if engagement is Engagement.DROP:
             return Fate.NOT_ENGAGED, ""
         refusal = self._refusal(wiring, event, engagement)
         if refusal:
             return Fate.REFUSED, refusal
+        event = self._with_room_renamed(event)
+        if engagement is Engagement.BY_PATTERN:
+            matches = self._pattern_matches(wiring, event.inbound.text)
+            engagement = engage.decide_matched(wiring, engages=matches)
+            if engagement is Engagement.DROP:
+                return Fate.NOT_ENGAGED, ""
         answers = engagement is Engagement.ANSWER
         if answers and event.inbound.is_mention and wiring.engage_mode is EngageMode.MENTION_STICKY and not sticky:
             messaging.make_sticky(self.db, wiring.id, thread)
         return await self._into_session(channel, wiring, event, answers=answers)
+
+    def _with_room_renamed(self, event: Event) -> Event:
+        """Keep the room's name as the platform says it (⚠44); only an admitted message may change it (I15)."""
+        name = _readable(event.inbound.room_name or "")
+        if not name or name == event.room.name:
+            return event
+        messaging.rename(self.db, event.room.id, name)
+        return evolve(event, room=evolve(event.room, name=name))
+
+    def _pattern_matches(self, wiring: Wiring, text: str) -> bool:
+        """Match an admitted message. A pattern that timed out once gets a tenth of the time from then on."""
+        pattern = wiring.engage_pattern or ""
+        is_slow = engage_patterns.has_timed_out(self.db, wiring.id, pattern)
+        limit_s = patterns.TIME_LIMIT_AFTER_TIMEOUT_S if is_slow else patterns.TIME_LIMIT_S
+        result = patterns.search(pattern, text, limit_s)
+        if result is SearchResult.TIMED_OUT and not is_slow:
+            engage_patterns.record_timeout(self.db, wiring.id, pattern)
+            log.warning("engage pattern timed out", extra={"wiring": wiring.id, "pattern": pattern})
+        return result is SearchResult.FOUND
 
     def _refusal(self, wiring: Wiring, event: Event, engagement: Engagement) -> str:
         admission = Admission(
@@ -168,7 +188,7 @@ class Router:
             agent_group_id=wiring.agent_group_id,
             wiring_id=wiring.id,
             is_group=event.room.is_group,
-            engaged=engagement is Engagement.ANSWER,
+            engaged=None if engagement is Engagement.BY_PATTERN else engagement is Engagement.ANSWER,
         )
         verdict = self.plugins.permits("nanoclaw_admit_message", admission=admission)
         if verdict.vote is Vote.ALLOW:
@@ -210,8 +230,8 @@ class Router:
 
     async def _store(self, session: Session, event: Event, *, answers: bool) -> None:
         with self.mailbox.due.writing(session.id) if answers else contextlib.nullcontext():
-            wired = messaging.rooms_of(self.db, session.agent_group_id, NAMED_AT_MOST)
-            about = conversations.addresses_of(session, event.address, event.room.name, wired)
+            rooms = conversations.rooms_told(self.db, session.agent_group_id, event.room.id)
+            about = conversations.addresses_of(session, event.address, rooms)
             await self.mailbox.inboxes.append(session.id, [self._row(session, event, answers=answers)], about)
         log.info("message routed", extra={"session": session.id, "wakes": answers})
         self.plugins.notify(

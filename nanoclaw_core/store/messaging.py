@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from enum import Enum
-from typing import Any
 
 import apsw
 from attrs import field, frozen
 from nanoclaw_wire import clock
 
+from nanoclaw_core import patterns
 from nanoclaw_core.errors import InvalidArguments
 from nanoclaw_core.ids import GroupId, MessagingGroupId, UserId, WiringId, new_id
 from nanoclaw_core.store.connection import insert, row, rows
@@ -55,7 +54,7 @@ class Wiring:
     """A messaging group tied to an agent group, and how.
 
     Args:
-        engage_pattern: A regular expression, searched case-sensitively; set in mode PATTERN and only then.
+        engage_pattern: A regular expression, searched as `patterns.search` says; set in mode PATTERN and only then.
         priority: The higher one is served first.
     """
 
@@ -120,7 +119,7 @@ def wire(db: apsw.Connection, wiring: Wiring) -> None:
 
 
 def check_pattern(mode: str, pattern: str | None) -> None:
-    """Insist that mode and pattern fit and that the pattern compiles.
+    """Insist that mode and pattern fit, and that the pattern compiles and is no longer than MAX_PATTERN_CHARACTERS.
 
     Raises:
         InvalidArguments: They do not.
@@ -133,10 +132,11 @@ def check_pattern(mode: str, pattern: str | None) -> None:
         return
     if not pattern:
         raise InvalidArguments("engage mode 'pattern' needs a pattern; '.' engages for every message")
-    try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:  # the others: a huge repetition, thousands of brackets
-        raise InvalidArguments(f"the engage pattern {pattern!r} is no regular expression: {error}") from error
+    problem = patterns.problem_of(pattern)
+    if problem:
+        is_long = len(pattern) > patterns.MAX_PATTERN_CHARACTERS
+        shown = f"{len(pattern)} characters" if is_long else repr(pattern)
+        raise InvalidArguments(f"engage_pattern: it {problem}, got {shown}. {'Shorten' if is_long else 'Correct'} it.")
 
 
 def wirings_of(db: apsw.Connection, room_id: MessagingGroupId) -> list[Wiring]:
@@ -145,12 +145,11 @@ def wirings_of(db: apsw.Connection, room_id: MessagingGroupId) -> list[Wiring]:
     return sorted(found, key=lambda wiring: (-wiring.priority, wiring.created_at, wiring.id))
 
 
-def rooms_of(db: apsw.Connection, group_id: GroupId, limit: int = -1) -> list[tuple[str, str, str | None]]:
-    """Return channel, room and name of the rooms that an agent group is wired to, oldest first; -1 is no limit."""
-    query = "SELECT m.channel, m.room, m.name FROM wirings w JOIN messaging_groups m ON m.id = w.messaging_group_id"
-    query = f"{query} WHERE w.agent_group_id = ? ORDER BY m.created_at, m.id LIMIT ?"
-    rooms: list[Any] = db.execute(query, (group_id, limit)).fetchall()
-    return rooms
+def is_wired(db: apsw.Connection, group_id: GroupId, channel: str, room: str) -> bool:
+    """Say whether an agent group is wired to a room."""
+    query = "SELECT 1 FROM wirings w JOIN messaging_groups m ON m.id = w.messaging_group_id"
+    query = f"{query} WHERE w.agent_group_id = ? AND m.channel = ? AND m.room = ?"
+    return db.execute(query, (group_id, channel, room)).fetchone() is not None
 
 
 def is_sticky(db: apsw.Connection, wiring_id: WiringId, thread: str | None) -> bool:

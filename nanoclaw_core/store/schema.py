@@ -10,7 +10,7 @@ import apsw
 
 from nanoclaw_core.descriptors.administration import Migration
 
-STEPS = ("0001-first", "0002-approvals-and-wirings")
+STEPS = ("0001-first", "0002-approvals-and-wirings", "0003-destinations", "0004-pattern-timeouts")
 
 
 def core_migrations() -> Sequence[Migration]:

@@ -1,61 +1,292 @@
-"""Whom an agent may write to: its own conversation, and the rooms that it is wired to (⚠17)."""
+"""Whom an agent may write to, and by which names: a name means one room for an agent, for ever (I15, ⚠17)."""
 
 import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
-from nanoclaw_wire import inbound
+import apsw
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nanoclaw_wire import inbound, session_files
 from nanoclaw_wire.inbound import Destination
 
-from nanoclaw_core import Address
-from nanoclaw_core.routing.conversations import Place, addresses_of
-from nanoclaw_core.routing.router import NAMED_AT_MOST
-from nanoclaw_core.store.sessions import Session
-from nanoclaw_core.testing.hosting import running_host
+from nanoclaw_core.ids import GroupId, MessagingGroupId
+from nanoclaw_core.routing.conversations import MAX_DESTINATIONS, rooms_told
+from nanoclaw_core.store import messaging
+from nanoclaw_core.store.connection import open_central
+from nanoclaw_core.store.messaging import MessagingGroup, SessionMode, Wiring
+from nanoclaw_core.store.migrations import migrate_core
+from nanoclaw_core.store.schema import core_migrations
+from nanoclaw_core.testing.hosting import Running, running_host
 from nanoclaw_core.testing.instance import Instance
+from nanoclaw_core.testing.recorder import RecorderChannel
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
 
-HERE = Address("recorder", "room")
+Rooms = dict[str, str | None]
+AT = "2026-01-05T15:04:00.000Z"
 
 
-def names(*wired: Place, room_name: str | None = "Family") -> dict[str, tuple[str | None, str | None]]:
-    session = Session(agent_group_id="ag-1", messaging_group_id="mg-1", conversation="room:mg-1")  # type: ignore[arg-type]
-    found = addresses_of(session, HERE, room_name, wired).destinations
-    return {one.name: (one.channel, one.room) for one in found}
+def room(instance: Instance, room_id: str, name: str | None = None, **wiring: object) -> Wiring:
+    """Make a room that people call by a name, and wire it."""
+    messaging.add(instance.db, MessagingGroup(channel="recorder", room=room_id, name=name))
+    return instance.wire(room=room_id, **wiring)
 
 
-def room(name: str, shown: str | None = None, channel: str = "recorder") -> Place:
-    return channel, name, shown
+def unwire(instance: Instance, wiring: Wiring) -> None:
+    instance.db.execute("DELETE FROM wirings WHERE id = ?", (wiring.id,))
 
 
-def test_its_own_conversation_comes_first_and_once() -> None:
-    assert names(room("kitchen", "Kitchen"), room("room", "Family")) == {
-        "family": ("recorder", "room"),
-        "kitchen": ("recorder", "kitchen"),
-    }
+def listed(instance: Instance, session_id: str) -> list[Destination]:
+    """Return the destinations in a session's file."""
+    path = instance.places.home / "sessions" / session_id / "in" / "inbound.db"
+    with contextlib.closing(session_files.open_readable(path)) as db:
+        return inbound.destinations(db)
 
 
-def test_two_rooms_of_one_name_are_told_apart() -> None:
-    assert list(names(room("a", "Family"), room("b", "Family"))) == ["family", "family-2", "family-3"]
+def told(instance: Instance, session_id: str) -> Rooms:
+    """Return the room of each name, as a session's file has them."""
+    return {one.name: one.room for one in listed(instance, session_id)}
 
 
-def test_a_room_without_a_name_goes_by_its_channel() -> None:
-    assert names(room("c1", channel="slack"), room_name=None) == {
-        "recorder": ("recorder", "room"),
-        "slack": ("slack", "c1"),
-    }
+def session_in(instance: Instance, room_id: str) -> str:
+    found = instance.room(room_id).id
+    return next(one.id for one in instance.sessions() if one.messaging_group_id == found)
 
 
-def test_a_number_that_was_added_hides_no_room_that_is_called_so() -> None:
-    found = names(room("a", "Family 3"), room("b", "Family"), room("c", "Family"))
-    assert sorted(str(place) for _, place in found.values()) == ["a", "b", "c", "room"]
+async def silent(_runner: FakeRunner) -> int:
+    await asyncio.Event().wait()
+    return 0
+
+
+def talk(
+    instance: Instance, script: Callable[[Running], Awaitable[None]], channel: RecorderChannel | None = None
+) -> None:
+    """Let people write to agents that never answer."""
+
+    async def scenario() -> None:
+        async with running_host(instance, channel=channel, runtime=ScriptedRuntime(silent)) as running:
+            await script(running)
+
+    asyncio.run(scenario())
+
+
+def say_in(instance: Instance, *rooms: str) -> Rooms:
+    """Write to rooms, one after the other; return what the agent of the last one was told."""
+
+    async def script(running: Running) -> None:
+        for one in rooms:
+            await running.channel.say("hello", room=one)
+
+    talk(instance, script)
+    return told(instance, session_in(instance, rooms[-1]))
+
+
+# One name, one room
+
+
+@pytest.mark.invariant(number=15)
+def test_sessions_of_an_agent_agree_on_every_name(bare_instance: Instance) -> None:
+    """Two rooms are called Family; the agent's notes of one conversation hold in the other."""
+    room(bare_instance, "a", "Family")
+    room(bare_instance, "b", "Family")
+    in_a, in_b = say_in(bare_instance, "a"), say_in(bare_instance, "b")
+    assert in_a == in_b == {"family": "a", "family-2": "b"}
+
+
+@pytest.mark.invariant(number=15)
+def test_an_agent_shared_session_keeps_its_names(bare_instance: Instance) -> None:
+    """Bob writes in b while the agent works for Ann in a: `family` goes on meaning a."""
+    for one in ("a", "b"):
+        room(bare_instance, one, "Family", session_mode=SessionMode.AGENT_SHARED)
+    shared: list[Rooms] = []
+
+    async def script(running: Running) -> None:
+        for one in ("a", "b", "a"):
+            await running.channel.say("hello", room=one)
+            (session,) = bare_instance.sessions()
+            shared.append(told(bare_instance, session.id))
+
+    talk(bare_instance, script)
+    assert shared == [{"family": "a", "family-2": "b"}] * 3
+
+
+@pytest.mark.invariant(number=15)
+def test_a_newcomer_gets_the_number_and_keeps_it(bare_instance: Instance) -> None:
+    """The first Family is unwired: the second does not move up, and a third does not get the free name."""
+    first = room(bare_instance, "a", "Family")
+    say_in(bare_instance, "a")
+    room(bare_instance, "b", "Family")
+    assert say_in(bare_instance, "b") == {"family": "a", "family-2": "b"}
+    unwire(bare_instance, first)
+    room(bare_instance, "c", "Family")
+    assert say_in(bare_instance, "c") == {"family-2": "b", "family-3": "c"}
+
+
+@pytest.mark.invariant(number=15)
+def test_a_rename_changes_what_is_displayed_alone(bare_instance: Instance) -> None:
+    """The platform renames the room; notes with its old name still reach it."""
+    room(bare_instance, "a", "Family")
+
+    async def script(running: Running) -> None:
+        await running.channel.say("hello", room="a")
+        await running.channel.say("hello", room="a", room_name="Work")
+
+    talk(bare_instance, script)
+    session = session_in(bare_instance, "a")
+    assert told(bare_instance, session) == {"family": "a"}
+    assert [one.display_name for one in listed(bare_instance, session)] == ["Work"]
+
+
+@pytest.mark.invariant(number=15)
+def test_a_refused_message_renames_no_room(bare_instance: Instance) -> None:
+    """A stranger calls the room Work, so that words for the real Work would come there."""
+    room(bare_instance, "a", "Family")
+    room(bare_instance, "w", "Work")
+    channel = RecorderChannel(refused=["eve"])
+
+    async def script(running: Running) -> None:
+        await running.channel.say("hi", room="a", sender="eve", room_name="Work")
+        await running.channel.say("hello", room="w")
+
+    talk(bare_instance, script, channel)
+    assert bare_instance.room("a").name == "Family"
+    assert told(bare_instance, session_in(bare_instance, "w")) == {"family": "a", "work": "w"}
+
+
+def test_an_unwired_room_keeps_its_first_name(bare_instance: Instance) -> None:
+    """Nobody admits messages to an unwired room, so none of them renames it."""
+
+    async def script(running: Running) -> None:
+        await running.channel.say("@bot", room="a", is_mention=True, room_name="Family")
+        await running.channel.say("@bot", room="a", is_mention=True, room_name="Work")
+
+    talk(bare_instance, script)
+    assert bare_instance.room("a").name == "Family"
+
+
+def test_an_admitted_message_names_its_room_first(bare_instance: Instance) -> None:
+    """The platform says a room's name with the first message only; the agent is told about it by that name."""
+    room(bare_instance, "a")
+
+    async def script(running: Running) -> None:
+        await running.channel.say("hello", room="a", room_name="The Family")
+
+    talk(bare_instance, script)
+    assert told(bare_instance, session_in(bare_instance, "a")) == {"the-family": "a"}
+
+
+def test_an_admitted_message_for_nobody_renames_its_room(bare_instance: Instance) -> None:
+    """The agent listens for a pattern; the room's name is still the one that its people gave it last."""
+    room(bare_instance, "a", "Family", engage_pattern="^!")
+
+    async def script(running: Running) -> None:
+        await running.channel.say("good morning", room="a", room_name="The Smiths")
+
+    talk(bare_instance, script)
+    assert bare_instance.room("a").name == "The Smiths"
+
+
+def test_a_room_without_a_name_goes_by_its_channel(bare_instance: Instance) -> None:
+    """Rooms that nobody named are numbered in the order in which they were wired."""
+    for one in ("a", "b", "c"):
+        room(bare_instance, one)
+    assert say_in(bare_instance, "c") == {"recorder": "a", "recorder-2": "b", "recorder-3": "c"}
+
+
+def test_a_wiring_made_again_keeps_its_name(bare_instance: Instance) -> None:
+    """The operator changes a wiring by removing and making it: the agent still calls the room by its name."""
+    first = room(bare_instance, "a", "Family")
+    room(bare_instance, "b", "Family")
+    say_in(bare_instance, "a")
+    unwire(bare_instance, first)
+    assert say_in(bare_instance, "b") == {"family-2": "b"}
+    bare_instance.wire(room="a")
+    assert say_in(bare_instance, "b") == {"family": "a", "family-2": "b"}
+
+
+def test_a_chat_made_again_is_another_target(bare_instance: Instance) -> None:
+    """A deleted chat takes its name along; what stands in its place is a newcomer."""
+    room(bare_instance, "b", "Friends")
+    room(bare_instance, "a", "Family")
+    say_in(bare_instance, "b")
+    bare_instance.db.execute("DELETE FROM messaging_groups WHERE room = 'a'")
+    room(bare_instance, "a", "Family")
+    assert say_in(bare_instance, "b") == {"friends": "b", "family-2": "a"}
+
+
+def test_a_number_hides_no_room_that_is_called_so(bare_instance: Instance) -> None:
+    """A room is called Family 2 before there is a second Family."""
+    for one, name in (("a", "Family 2"), ("b", "Family"), ("c", "Family")):
+        room(bare_instance, one, name)
+    assert say_in(bare_instance, "a") == {"family-2": "a", "family": "b", "family-3": "c"}
+
+
+def test_each_agent_has_names_of_its_own(bare_instance: Instance) -> None:
+    """What one agent calls a room says nothing about another agent."""
+    room(bare_instance, "a", "Family", folder="one")
+    room(bare_instance, "b", "Family", folder="two")
+    assert say_in(bare_instance, "a") == {"family": "a"}
+    assert say_in(bare_instance, "b") == {"family": "b"}
+
+
+def test_a_name_with_half_a_character_is_stored(bare_instance: Instance) -> None:
+    """A platform cuts an emoji of a room's name in two; the message arrives all the same."""
+    room(bare_instance, "a")
+
+    async def script(running: Running) -> None:
+        await running.channel.say("hello", room="a", room_name="Family \ud83d")
+
+    talk(bare_instance, script)
+    assert told(bare_instance, session_in(bare_instance, "a")) == {"family": "a"}
+
+
+# How many
+
+
+def test_an_agent_is_told_about_its_first_rooms_and_its_own(bare_instance: Instance) -> None:
+    """The list has a limit, the same rooms for every session; a session's own room is always in it."""
+    rooms = [f"r{number:03}" for number in range(MAX_DESTINATIONS + 5)]
+    for one in rooms:
+        room(bare_instance, one)
+    first, last = say_in(bare_instance, rooms[0]), say_in(bare_instance, rooms[-1])
+    assert set(first.values()) == set(rooms[:MAX_DESTINATIONS])
+    assert set(last.values()) == {*rooms[:MAX_DESTINATIONS], rooms[-1]}
+    assert {name: one for name, one in last.items() if name in first} == first
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_waiting_message_keeps_its_room_in_the_list(bare_instance: Instance, together: bool) -> None:
+    """Two people write to an agent-shared session from rooms beyond the limit before it looks."""
+    rooms = [f"r{number:03}" for number in range(MAX_DESTINATIONS + 5)]
+    for one in rooms:
+        room(bare_instance, one, session_mode=SessionMode.AGENT_SHARED)
+
+    async def script(running: Running) -> None:
+        say = running.channel.say
+        if together:
+            await asyncio.gather(say("hello", room=rooms[-1]), say("hello", room=rooms[-2]))
+        else:
+            await say("hello", room=rooms[-1])
+            await say("hello", room=rooms[-2])
+        await say("hello", room=rooms[0])
+
+    talk(bare_instance, script)
+    (session,) = bare_instance.sessions()
+    assert set(rooms[-2:]) <= set(told(bare_instance, session.id).values())
+
+
+# Where names come from, and where messages go
 
 
 def test_warning_17_what_is_written_to_a_room_that_was_wired_since_arrives_there(instance: Instance) -> None:
-    told: list[list[Destination]] = []
+    lists: list[list[str | None]] = []
 
     async def messenger(runner: FakeRunner) -> int:
         while True:
             messages = await runner.take()
-            told.append(inbound.destinations(runner.received))
+            lists.append([one.room for one in inbound.destinations(runner.received)])
             runner.write({"text": "dinner"}, done=messages, channel="recorder", room="kitchen")
 
     async def scenario() -> list[tuple[str, str]]:
@@ -66,26 +297,75 @@ def test_warning_17_what_is_written_to_a_room_that_was_wired_since_arrives_there
             return [(one.address.room, one.message.text) for one in running.channel.delivered]
 
     assert asyncio.run(scenario()) == [("kitchen", "dinner")]
-    assert [one.room for one in told[0]] == ["room", "kitchen"]
+    assert lists[0] == ["room", "kitchen"]
 
 
-def test_an_agent_with_very_many_rooms_is_told_of_the_oldest(instance: Instance) -> None:
-    told: list[list[Destination]] = []
+def test_an_upgrade_names_rooms_in_the_order_of_wiring(tmp_path: Path) -> None:
+    """An instance of before has wirings and no names: the rooms that were wired first get the plain names."""
+    db = open_central(tmp_path / "nanoclaw.db")
+    migrate_core(db, core_migrations()[:2])
+    db.execute(f"INSERT INTO agent_groups VALUES ('ag-1', 'Agent', 'agent', '{AT}')")
+    for number, one in enumerate("cab"):  # neither the ids nor the ages of the chats are in this order
+        values = (f"mg-{one}", "recorder", one, "Family", 0, f"2026-01-0{ord(one) - 96}T00:00:00.000Z")
+        db.execute("INSERT INTO messaging_groups VALUES (?, ?, ?, ?, ?, ?)", values)
+        query = "INSERT INTO wirings (id, messaging_group_id, agent_group_id, created_at) VALUES (?, ?, 'ag-1', ?)"
+        db.execute(query, (f"wir-{9 - number}", f"mg-{one}", f"2026-02-0{number + 1}T00:00:00.000Z"))
+    migrate_core(db, core_migrations())
+    rooms = rooms_told(db, GroupId("ag-1"), MessagingGroupId("mg-b"))
+    assert {one.room: one.name for one in rooms} == {"c": "family", "a": "family-2", "b": "family-3"}
+    db.close()
 
-    async def listener(runner: FakeRunner) -> int:
-        messages = await runner.take()
-        told.append(inbound.destinations(runner.received))
-        runner.answer(messages, "heard")
-        await asyncio.Event().wait()
-        return 0
 
-    async def scenario() -> None:
-        async with running_host(instance, runtime=ScriptedRuntime(listener)) as running:
-            await running.channel.say("hello")
-            await running.channel.texts(1)
+CHATS = st.integers(min_value=0, max_value=3)
+CHANGES = st.one_of(
+    st.tuples(st.just("name"), CHATS, st.sampled_from(["Family", "family", "Family 2", "Work", None])),
+    st.tuples(st.sampled_from(["wire", "unwire", "delete", "tell"]), CHATS, st.none()),
+)
 
-    for number in range(NAMED_AT_MOST + 5):
-        instance.wire(room=f"room {number:03}")
-    asyncio.run(scenario())
-    assert len(told[0]) == NAMED_AT_MOST
-    assert told[0][0].room == "room"
+
+class House:
+    """An agent, and chats that come and go.
+
+    Args:
+        db: A migrated database without agents.
+    """
+
+    def __init__(self, db: apsw.Connection) -> None:
+        self.db, self.group, self.meanings = db, GroupId("ag-1"), dict[str, str]()
+        db.execute("INSERT INTO agent_groups VALUES (?, 'Agent', 'agent', ?)", (self.group, AT))
+
+    def change(self, what: str, chat: int, name: str | None) -> None:
+        """Do one thing to a chat, which is made if it is not there."""
+        found = messaging.find(self.db, "recorder", str(chat))
+        found = found or messaging.add(self.db, MessagingGroup(channel="recorder", room=str(chat)))
+        match what:
+            case "name":
+                self.db.execute("UPDATE messaging_groups SET name = ? WHERE id = ?", (name, found.id))
+            case "wire" if not messaging.wirings_of(self.db, found.id):
+                messaging.wire(self.db, Wiring(messaging_group_id=found.id, agent_group_id=self.group))
+            case "unwire":
+                self.db.execute("DELETE FROM wirings WHERE messaging_group_id = ?", (found.id,))
+            case "delete":
+                self.db.execute("DELETE FROM messaging_groups WHERE id = ?", (found.id,))
+            case "tell":
+                self.tell(found.id)
+
+    def tell(self, own: MessagingGroupId) -> None:
+        """Tell the agent about its rooms in one conversation, and hold the names against all it ever was told."""
+        for told_now in rooms_told(self.db, self.group, own):
+            assert told_now.name is not None
+            assert self.meanings.setdefault(told_now.name, told_now.id) == told_now.id
+        assert len(set(self.meanings.values())) == len(self.meanings)
+
+
+@pytest.mark.invariant(number=15)
+@settings(max_examples=80, deadline=None)
+@given(changes=st.lists(CHANGES, max_size=30))
+def test_a_name_once_told_never_means_another_room(changes: list[tuple[str, int, str | None]]) -> None:
+    """Whatever is wired, unwired, renamed, deleted and made again, each name has one room and each room one name."""
+    with contextlib.closing(apsw.Connection(":memory:")) as db:
+        db.pragma("foreign_keys", "on")
+        migrate_core(db, core_migrations())
+        house = House(db)
+        for change in changes:
+            house.change(*change)

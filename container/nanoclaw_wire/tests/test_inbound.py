@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nanoclaw_wire import inbound, session_files
-from nanoclaw_wire.inbound import Destination, InboundMessage, Kind, Routing, Status
+from nanoclaw_wire.inbound import AGENT_CHANNEL, Destination, InboundMessage, Kind, Routing, Status
 from session_rows import AT, LATER, incoming
 
 
@@ -144,6 +144,34 @@ def test_destinations_are_replaced_as_a_whole(inbound_db: apsw.Connection) -> No
     inbound.set_destinations(inbound_db, [first])
     inbound.set_destinations(inbound_db, [second, first])
     assert inbound.destinations(inbound_db) == [second, first]
+
+
+def test_destinations_stay_while_a_message_from_there_waits(inbound_db: apsw.Connection) -> None:
+    """The prompt of the message is still to be written, and needs a name for where it came from."""
+    room = Destination(name="b", kind="channel", channel="c", room="r")
+    peer = Destination(name="p", kind="agent", agent_group_id="ag-1")
+    gone = Destination(name="g", kind="channel", channel="c", room="gone")
+    inbound.set_destinations(inbound_db, [room, peer, gone])
+    inbound.append(
+        inbound_db, [incoming("a", channel="c", room="r"), incoming("b", channel=AGENT_CHANNEL, room="ag-1")]
+    )
+    inbound.set_destinations(inbound_db, [])
+    assert inbound.destinations(inbound_db) == [room, peer]
+    inbound.set_status(inbound_db, [("a", Status.COMPLETED), ("b", Status.FAILED)])
+    inbound.set_destinations(inbound_db, [])
+    assert inbound.destinations(inbound_db) == []
+
+
+def test_a_new_list_wins_over_what_stays(inbound_db: apsw.Connection) -> None:
+    """Neither a name nor a room stands in the list twice."""
+    inbound.set_destinations(inbound_db, [Destination(name="b", kind="channel", channel="c", room="r")])
+    inbound.append(inbound_db, [incoming("a", channel="c", room="r")])
+    same_name = Destination(name="b", kind="channel", channel="c", room="other")
+    inbound.set_destinations(inbound_db, [same_name])
+    assert inbound.destinations(inbound_db) == [same_name]
+    same_room = Destination(name="d", kind="channel", channel="c", room="r")
+    inbound.set_destinations(inbound_db, [same_room])
+    assert inbound.destinations(inbound_db) == [same_room]
 
 
 def test_routing_is_empty_until_it_is_written(inbound_db: apsw.Connection) -> None:

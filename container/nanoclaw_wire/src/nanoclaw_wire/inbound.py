@@ -242,8 +242,12 @@ def postpone(db: apsw.Connection, message_id: str, *, tries: int, process_after:
 
 
 def set_destinations(db: apsw.Connection, destinations: Sequence[Destination]) -> None:
-    """Replace all destinations, in one transaction."""
+    """Replace all destinations, in one transaction.
+
+    A destination that is not in the new list stays while a message from there waits: its prompt needs the name.
+    """
     with db:
+        destinations = [*destinations, *_still_needed(db, destinations)]
         db.execute("DELETE FROM destinations")
         db.executemany(
             "INSERT INTO destinations (name, display_name, kind, channel, room, agent_group_id)"
@@ -272,6 +276,23 @@ def routing(db: apsw.Connection) -> Routing:
     """Return where the session's own conversation is; all None where nothing was written."""
     row = db.execute("SELECT channel, room, thread FROM session_routing WHERE one = 1").fetchone()
     return Routing(channel=row[0], room=row[1], thread=row[2]) if row else Routing()
+
+
+def _still_needed(db: apsw.Connection, new: Sequence[Destination]) -> list[Destination]:
+    """Return the destinations that are not in a new list and from which a message is pending."""
+    names, places = {one.name for one in new}, {_place(one) for one in new}
+    left_out = [one for one in destinations(db) if one.name not in names and _place(one) not in places]
+    if not left_out:
+        return []
+    pending_from = set(db.execute("SELECT DISTINCT channel, room FROM messages_in WHERE status = 'pending'"))
+    return [one for one in left_out if _place(one) in pending_from]
+
+
+def _place(destination: Destination) -> tuple[str | None, str | None]:
+    """Return where messages from a destination come from, as columns of messages_in."""
+    if destination.kind == "agent":
+        return AGENT_CHANNEL, destination.agent_group_id
+    return destination.channel, destination.room
 
 
 def _values(seq: int, m: NewInbound) -> tuple[str | int | None, ...]:

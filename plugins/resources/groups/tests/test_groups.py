@@ -105,6 +105,24 @@ def test_a_folder_belongs_to_one_group(nanoclaw_instance: Instance) -> None:
     assert asyncio.run(scenario()) == ("invalid-args", "the folder 'ada' belongs to another agent group")
 
 
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("Straße", "strasse"),
+        ("STRASSE", "strasse"),
+        ("Ærø", "aero"),
+        ("Łódź", "lodz"),
+        ("Đà Nẵng", "da-nang"),
+        ("Þórr", "thorr"),
+        ("İzmir", "izmir"),
+        ("Œuvre n° 2", "oeuvre-n-2"),
+    ],
+)
+def test_a_folder_keeps_the_latin_letters_of_a_name(name: str, folder: str) -> None:
+    """Letters that Unicode does not take apart are spelled out instead of dropped."""
+    assert folder_for(name) == folder
+
+
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(name=st.text(max_size=120), folder=st.none() | st.text(max_size=70))
 def test_no_name_makes_a_folder_outside_or_half_a_group(
@@ -149,6 +167,20 @@ def test_warning_17_a_group_goes_with_its_config_and_leaves_its_folder(nanoclaw_
     assert (deleted["id"], deleted["folder"]) == (group.id, "ada")
     assert counts(nanoclaw_instance) == (0, 0, 1)
     assert (nanoclaw_instance.places.groups / "ada" / "CLAUDE.md").exists()
+
+
+def test_a_group_takes_its_destination_names_along(nanoclaw_instance: Instance) -> None:
+    """The names mean rooms for this agent alone, so they refer to nothing that somebody else needs."""
+    group = nanoclaw_instance.group()
+    add = "INSERT INTO destinations VALUES (?, 'family', 'channel', 'mg-1', 'auto', ?)"
+    nanoclaw_instance.db.execute(add, (group.id, group.created_at))
+
+    async def scenario() -> None:
+        async with hosted(nanoclaw_instance) as host:
+            await host.ncl.data("groups", "delete", group.id)
+
+    asyncio.run(scenario())
+    assert nanoclaw_instance.db.execute("SELECT count(*) FROM destinations").get == 0
 
 
 def test_warning_17_a_group_that_is_wired_goes_only_with_its_wirings(nanoclaw_instance: Instance) -> None:

@@ -72,3 +72,18 @@ def test_a_pattern_goes_when_the_mode_does(nanoclaw_instance: Instance) -> None:
             assert (changed["engage_mode"], changed["engage_pattern"]) == ("mention", None)
 
     asyncio.run(scenario())
+
+
+def test_a_wiring_whose_pattern_timed_out_is_deleted(nanoclaw_instance: Instance) -> None:
+    """The record of a timeout is part of the wiring: it neither holds the wiring nor needs `--cascade`."""
+    wiring = nanoclaw_instance.wire()
+    nanoclaw_instance.db.execute(
+        "INSERT INTO pattern_timeouts SELECT id, engage_pattern, '2026-01-02T03:04:05.678Z' FROM wirings"
+    )
+
+    async def scenario() -> None:
+        async with running_host(nanoclaw_instance, **NOUNS), client(nanoclaw_instance) as ncl:
+            await ncl.data("wirings", "delete", wiring.id)
+
+    asyncio.run(scenario())
+    assert nanoclaw_instance.db.execute("SELECT count(*) FROM pattern_timeouts").get == 0

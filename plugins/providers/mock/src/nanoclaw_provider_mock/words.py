@@ -9,6 +9,7 @@ from attrs import frozen
 
 _MESSAGE = re.compile(r"<message(?P<attributes>[^>]*)>(?P<text>.*?)</message>", re.DOTALL)
 _TASK = re.compile(r"<task(?P<attributes>[^>]*)>(?P<text>.*?)</task>", re.DOTALL)
+_TAG = re.compile(r"<(?=/?(?:message|internal)\b)", re.IGNORECASE)
 _FROM = re.compile(r'from="([^"]*)"')
 _QUOTED = re.compile(r"<quoted_message.*?</quoted_message>", re.DOTALL)
 _KNOWN_NAMES = re.compile(r"Known names: ([^<]+)\.</system>")
@@ -48,11 +49,11 @@ def listen(prompt: str) -> Heard:
 def wrap(text: str, origin: str) -> str:
     """Put a text into a block for a destination; without one it stays bare.
 
-    Blocks within it lose their form: what a person typed must not address anybody.
+    Tags within it lose their form: what a person typed must neither address anybody nor end the block.
     """
     if not origin:
         return text
-    return f'<message to="{origin}">{text.replace("<message to=", "‹message to=")}</message>'
+    return f'<message to="{origin}">{_TAG.sub("‹", text)}</message>'
 
 
 def honest(heard: Heard, turn: int) -> str:

@@ -10,6 +10,10 @@ from nanoclaw_core import InvalidArguments
 NAME_AT_MOST = 100  # characters; it stands in prompts and in lists
 FOLDER_AT_MOST = 64
 _UNSAFE = re.compile(r"[^a-z0-9]+")
+# Latin letters that Unicode does not take apart into a plain one and a mark.
+_PLAIN = str.maketrans(
+    {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "ħ": "h", "ı": "i", "ł": "l", "ŋ": "n", "þ": "th"}
+)
 
 
 def check_name(name: str | None) -> None:
@@ -23,12 +27,14 @@ def check_name(name: str | None) -> None:
 
 
 def folder_for(name: str) -> str:
-    """Return a folder for a name: its letters without accents in lower case, and digits, with hyphens between.
+    """Return a folder for a name: its Latin letters without accents in lower case, digits, hyphens between.
 
     Raises:
-        InvalidArguments: Nothing of the name can stand in a folder.
+        InvalidArguments: Nothing of the name can stand in a folder. A name in another script is not spelled out in
+            Latin letters: the folder stays for ever, and its speakers choose better than a table does.
     """
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    spelled = unicodedata.normalize("NFKD", name.lower().translate(_PLAIN))
+    plain = spelled.encode("ascii", "ignore").decode().lower()
     folder = _UNSAFE.sub("-", plain).strip("-")[:FOLDER_AT_MOST].rstrip("-")
     if not folder:
         raise InvalidArguments(f"groups: no folder can be made of the name {name!r}; give one with --folder")

@@ -23,7 +23,11 @@ COLUMNS = (
         is_updatable=True,
         help="when the agent answers",
     ),
-    Column(name="engage_pattern", is_updatable=True, help="a regular expression, with mode pattern; . is everything"),
+    Column(
+        name="engage_pattern",
+        is_updatable=True,
+        help="a regular expression of at most 500 characters, with mode pattern; . is everything",
+    ),
     Column(
         name="ignored_policy",
         choices=("drop", "accumulate"),
@@ -53,5 +57,6 @@ def nanoclaw_resources() -> Iterator[Resource]:
         operations={**READ, **WRITE},
         check=lambda row: check_pattern(row["engage_mode"], row.get("engage_pattern")),
         cascades=True,
+        owns=("pattern_timeouts",),
         help="which agent answers in which chat, and when",
     )
