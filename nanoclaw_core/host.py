@@ -35,7 +35,7 @@ from nanoclaw_core.operations import Operations
 from nanoclaw_core.parts import Parts, collect, contexts, gateway_of, migrate, tables_of_nobody, with_settings
 from nanoclaw_core.plugins import Offer, Plugins, State
 from nanoclaw_core.settings import Settings
-from nanoclaw_core.store import engage_patterns
+from nanoclaw_core.store import deliveries, engage_patterns
 from nanoclaw_core.tasks import keep_running
 from nanoclaw_core.verbs import CORE, core_verbs
 
@@ -145,8 +145,12 @@ class Host:
                 {"session": session_id, "runtime": one.runtime, "provider": one.provider}
                 for session_id, one in sorted(running.items())
             ],
+            "waiting_to_be_sent": {channel: count for channel, (count, _) in self._waiting().items()},
             "plugins_failed": [one.name for one in self.plugins.reports() if one.state is State.FAILED],
         }
+
+    def _waiting(self) -> dict[str, tuple[int, str]]:
+        return deliveries.waiting_by_channel(self._db) if self._db is not None else {}
 
     async def _start(self) -> None:
         self._db = db = open_database(self._places)

@@ -6,12 +6,13 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 import apsw
 from attrs import frozen
-from nanoclaw_wire import frames, inbound
+from nanoclaw_wire import clock, frames, inbound
 from nanoclaw_wire.content import ActionRequest
 
 from nanoclaw_core.actions import Actions
@@ -32,7 +33,7 @@ from nanoclaw_core.descriptors.votes import Access, Caller
 from nanoclaw_core.dispatch import Dispatch
 from nanoclaw_core.errors import PLUGIN_TROUBLE
 from nanoclaw_core.guard import Guard
-from nanoclaw_core.ids import SessionId
+from nanoclaw_core.ids import SessionId, new_id
 from nanoclaw_core.mailbox.aside import Aside
 from nanoclaw_core.mailbox.directories import SessionDirectories
 from nanoclaw_core.mailbox.mailbox import Mailbox
@@ -140,7 +141,9 @@ class Machine:
             build=outgoing.build,
             failed=self._delivery_failed,
             sent=sent,
+            delayed=self._delivery_delayed,
             pauses_s=of.settings.core.delivery_pauses_s,
+            max_age_s=of.settings.core.delivery_age_s,
         )
         return Lanes(sending)
 
@@ -204,6 +207,11 @@ class Machine:
                 f"Your message {delivery.message_seq} could not be delivered, and it will not be tried again: {reason}"
             )
             await self.voice.note(delivery.session_id, text)
+
+    def _delivery_delayed(self, address: Address, since: datetime) -> None:
+        zone = self.of.settings.core.timezone or clock.machine_zone(self.of.environment)
+        text = f"Messages here were delayed since {clock.for_people(since, zone)}. They have all been sent now."
+        self.voice.say(address, text, new_id("late"))
 
     async def _requested(self, session_id: SessionId, request: ActionRequest) -> None:
         session = sessions.get(self.of.db, session_id)

@@ -70,7 +70,8 @@ class CoreSettings:
         pids: How many processes one sandbox may have, likewise.
         outgoing_file_bytes: How large the files of one outgoing message may be together.
         attachment_bytes: How large one incoming attachment may be.
-        delivery_pauses_s: How long a failed delivery waits before each further attempt; one attempt more than pauses.
+        delivery_pauses_s: How long a message waits after each failed attempt to deliver it; the last pause repeats.
+        delivery_age_s: How long after it was written a message is tried at least, while its platform does not work.
         start_pauses_s: How long a sandbox that could not be started waits before the next attempts; the last repeats.
         retry_pause_s: How long a message waits after its sandbox died over it; doubles each time, five times.
         disabled_plugins: Not loaded.
@@ -92,7 +93,10 @@ class CoreSettings:
     pids: int = field(default=1024, validator=attrs.validators.ge(16))
     outgoing_file_bytes: int = 50_000_000
     attachment_bytes: int = 50_000_000
-    delivery_pauses_s: list[float] = field(factory=lambda: [2.0, 15.0])
+    delivery_pauses_s: list[float] = field(
+        factory=lambda: [2.0, 15.0, 60.0, 240.0], validator=attrs.validators.min_len(1)
+    )
+    delivery_age_s: float = field(default=86_400.0, validator=attrs.validators.ge(0))
     start_pauses_s: list[float] = field(
         factory=lambda: [1.0, 5.0, 15.0, 60.0, 300.0], validator=attrs.validators.min_len(1)
     )

@@ -1,6 +1,9 @@
 """Sending: one lane per destination, in order; a message that fails is never overtaken by the one behind it.
 
 I4: an attempt is recorded before it is made, and every attempt carries the same idempotency key.
+
+Only a refusal is final. A platform that does not work says nothing about a message, so the message waits, with pauses
+that grow, for a day. Without its channel's adapter it waits for a host that has it, and no attempt is counted.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import Context
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -33,6 +36,7 @@ from nanoclaw_core.store.deliveries import Delivery, DeliveryStatus
 log = logging.getLogger(__name__)
 SEND_TIMEOUT_S = 120.0
 SETTLE_S = 2.0
+DELAY_TOLD_S = 60.0  # people notice a longer one, and would read an old answer as a new one
 STORE_AGAIN_S = 5.0  # a full disk is not emptied sooner
 LaneKey = tuple[str, str]
 T = TypeVar("T")
@@ -48,7 +52,9 @@ class Sending:
         build: Makes the message for the platform from the stored one; raises what makes it impossible.
         failed: Told when a message failed for good, before the next one is sent.
         sent: Told when a platform took a message.
-        pauses_s: How long to wait before each further attempt.
+        delayed: Told once all delayed messages of a room are sent, with the time from which on they were delayed.
+        pauses_s: How long to wait before each further attempt; the last one repeats.
+        max_age_s: How long after it was written a message is tried at least.
         sleep: Waits so many seconds; tests give their own.
     """
 
@@ -58,7 +64,9 @@ class Sending:
     build: Callable[[Delivery], Outbound]
     failed: Callable[[Delivery, str], Awaitable[None]]
     sent: Callable[[Delivery], None]
+    delayed: Callable[[Address, datetime], None]
     pauses_s: Sequence[float]
+    max_age_s: float
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
@@ -72,6 +80,9 @@ class Lanes:
         self._later: set[asyncio.Task[None]] = set()
         self._pauses: dict[DeliveryId, asyncio.Future[None]] = {}
         self._backlog: Counter[SessionId | None] = Counter()
+        self._absent: dict[DeliveryId, Delivery] = {}  # their channel has no adapter in this host
+        self._absent_channels: set[str] = set()
+        self._delays: dict[LaneKey, tuple[Address, datetime]] = {}
 
     def start(self) -> None:
         """Queue everything that is not finished, in order."""
@@ -91,6 +102,8 @@ class Lanes:
 
     def look_again(self, delivery: Delivery) -> None:
         """Take up what was changed about a delivery: it is queued again, or waits no more and was given up."""
+        if (absent := self._absent.pop(delivery.id, None)) is not None:
+            self._finished(absent)
         if delivery.id in self._pauses:
             self._pauses[delivery.id].cancel()
         elif delivery.status is DeliveryStatus.QUEUED:
@@ -137,12 +150,16 @@ class Lanes:
         try:
             while waiting:
                 item = waiting.popleft()
-                if isinstance(item, Delivery):
-                    await self._finish(item)
-                    self._finished(item)
-                else:
+                if not isinstance(item, Delivery):
                     with contextlib.suppress(Exception):  # a hint to people; nothing depends on it
                         await item()
+                elif self._with.adapter(item.channel) is None:
+                    await self._leave(item)
+                else:
+                    await self._finish(item)
+                    self._finished(item)
+                if not waiting and lane in self._delays:
+                    self._with.delayed(*self._delays.pop(lane))
                 await asyncio.sleep(0)  # each lane in turn, also where an adapter never waits
         finally:
             del self._workers[lane]
@@ -154,10 +171,21 @@ class Lanes:
         if not self._backlog[delivery.session_id]:
             del self._backlog[delivery.session_id]
 
+    async def _leave(self, delivery: Delivery) -> None:
+        """Leave a message queued for a host that has its channel."""
+        reason = f"the channel {delivery.channel!r} is not running"
+        if delivery.channel not in self._absent_channels:
+            self._absent_channels.add(delivery.channel)
+            log.error("messages wait for a channel that is not running", extra={"channel": delivery.channel})
+        self._absent[delivery.id] = delivery
+        await self._store(partial(deliveries.mark_absent, self._with.db, delivery.id, reason))
+
     async def _finish(self, delivery: Delivery) -> None:
         """Try until the message is sent or failed for good."""
         with logs.context(correlation=delivery.correlation_id or delivery.id):
-            attempts = delivery.attempts
+            # An attempt that the end of a host cut off is made again and not counted again.
+            attempts = delivery.attempts - (delivery.status is DeliveryStatus.SENDING)
+            is_late = delivery.last_error is not None
             if delivery.status is DeliveryStatus.QUEUED and attempts:
                 # Never longer than any pause: the clock may have been set back since.
                 longest_s = max(self._with.pauses_s, default=0.0)
@@ -166,15 +194,27 @@ class Lanes:
                 attempts += 1
                 problem, is_final = await self._attempt(delivery)
                 if problem is None:
+                    self._note_delay(delivery, is_late=is_late)
                     return
-                pause_s = None if is_final else pause_after(attempts, self._with.pauses_s)
-                if pause_s is None:
+                is_late = True
+                if is_final or self._is_too_old(delivery, attempts):
                     await self._fail(delivery, problem)
                     return
+                pause_s = pause_after(attempts, self._with.pauses_s)
                 next_try_at = clock.to_text(clock.now() + timedelta(seconds=pause_s))
                 await self._store(partial(deliveries.mark_waiting, self._with.db, delivery.id, next_try_at, problem))
                 log.warning("delivery will be tried again", extra={"delivery": delivery.id, "error": problem})
                 await self._pause(delivery, pause_s)
+
+    def _is_too_old(self, delivery: Delivery, attempts: int) -> bool:
+        """Return True after the last attempt. The clock may have jumped, so every pause is used at least once."""
+        return attempts > len(self._with.pauses_s) and -_seconds_until(delivery.created_at) > self._with.max_age_s
+
+    def _note_delay(self, delivery: Delivery, *, is_late: bool) -> None:
+        lane = (delivery.channel, delivery.room)
+        is_noticed = is_late and -_seconds_until(delivery.created_at) > DELAY_TOLD_S
+        if is_noticed and delivery.session_id is not None and lane not in self._delays:  # lanes keep the order
+            self._delays[lane] = (delivery.address, clock.from_text(delivery.created_at))
 
     async def _pause(self, delivery: Delivery, pause_s: float) -> None:
         pause = self._pauses[delivery.id] = asyncio.ensure_future(self._with.sleep(pause_s))
@@ -189,8 +229,7 @@ class Lanes:
         if not await self._store(partial(deliveries.mark_sending, self._with.db, delivery.id)):
             return None, True  # the operator discarded it while it waited
         adapter = self._with.adapter(delivery.channel)
-        if adapter is None:
-            return f"the channel {delivery.channel!r} is not running", False
+        assert adapter is not None  # the lane looked, and adapters stay as long as the host
         try:
             message = self._with.build(delivery)
             async with asyncio.timeout(SEND_TIMEOUT_S):
@@ -231,9 +270,9 @@ class Lanes:
         )
 
 
-def pause_after(attempts: int, pauses_s: Sequence[float]) -> float | None:
-    """Return the seconds to wait after so many failed attempts, or None where there is no further one."""
-    return pauses_s[attempts - 1] if attempts <= len(pauses_s) else None
+def pause_after(attempts: int, pauses_s: Sequence[float]) -> float:
+    """Return the seconds to wait after a number of failed attempts."""
+    return pauses_s[min(attempts, len(pauses_s)) - 1]
 
 
 def _seconds_until(at: str | None) -> float:

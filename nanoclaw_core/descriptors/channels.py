@@ -34,7 +34,8 @@ class ChannelAdapter(Protocol):
 
         Raises:
             DeliveryRefused: The platform will never take it; it is not tried again.
-            Exception: Anything else. The core tries 3 times in all, with growing pauses.
+            Exception: Anything else. The platform does not work now; the core tries again, with pauses that grow to
+                minutes, for a day.
         """
 
 

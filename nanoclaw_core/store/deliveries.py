@@ -107,8 +107,12 @@ def last_address(db: apsw.Connection, session_id: SessionId) -> Address | None:
 
 
 def mark_sending(db: apsw.Connection, delivery_id: DeliveryId) -> bool:
-    """Note an attempt, before it is made; False where it was discarded meanwhile, or retried and sent since."""
-    query = "UPDATE deliveries SET status = 'sending', attempts = attempts + 1, updated_at = ? WHERE id = ?"
+    """Note an attempt, before it is made; False where it was discarded meanwhile, or retried and sent since.
+
+    An attempt that is `sending` already was cut off by the end of a host: it is the same attempt once more.
+    """
+    query = "UPDATE deliveries SET status = 'sending', attempts = attempts + (status <> 'sending'), updated_at = ?"
+    query = f"{query} WHERE id = ?"
     db.execute(f"{query} AND status IN ('queued', 'sending')", (clock.now_text(), delivery_id))
     return bool(db.changes())
 
@@ -128,6 +132,21 @@ def mark_waiting(db: apsw.Connection, delivery_id: DeliveryId, next_try_at: str,
         "UPDATE deliveries SET status = 'queued', next_try_at = ?, last_error = ?, updated_at = ? WHERE id = ?",
         (next_try_at, error, clock.now_text(), delivery_id),
     )
+
+
+def mark_absent(db: apsw.Connection, delivery_id: DeliveryId, reason: str) -> None:
+    """Note that nothing can be tried in this host; counts no attempt."""
+    db.execute(
+        "UPDATE deliveries SET status = 'queued', last_error = ?, updated_at = ? WHERE id = ?"
+        " AND status IN ('queued', 'sending') AND (status, last_error) IS NOT ('queued', ?)",
+        (reason, clock.now_text(), delivery_id, reason),
+    )
+
+
+def waiting_by_channel(db: apsw.Connection) -> dict[str, tuple[int, str]]:
+    """Return by channel how many messages are not finished, and when the oldest was written (clock text form)."""
+    query = "SELECT channel, count(*), min(created_at) FROM deliveries WHERE status IN ('queued', 'sending')"
+    return {channel: (count, oldest) for channel, count, oldest in db.execute(f"{query} GROUP BY channel")}
 
 
 def mark_failed(db: apsw.Connection, delivery_id: DeliveryId, error: str) -> None:

@@ -1,6 +1,7 @@
 import gc
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A directory of installed distributions, and nothing else of ours installed."""
     path = tmp_path / "site"
     path.mkdir()
+    import_module("regex")  # the core imports it with the first pattern, and would not find it any more
     before = set(sys.modules)
     monkeypatch.setattr(sys, "path", [str(path), *(p for p in sys.path if "site-packages" not in p)])
     yield path

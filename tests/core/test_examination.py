@@ -235,6 +235,31 @@ def test_runtime_that_would_show_the_instance_is_a_problem(tmp_path: Path, site:
     assert found.detail.endswith(f"holds the instance directory {tmp_path / 'instance'}. {MOVE}")
 
 
+@pytest.mark.parametrize(
+    ("channel", "age", "remedy"),
+    [
+        ("gone", "2030-01-05T15:04:00.000Z", "Install, enable or mend the channel"),
+        ("acme", "2020-01-05T15:04:00.000Z", "The platform does not take them."),
+        ("acme", "2030-01-05T15:04:00.000Z", None),
+    ],
+)
+def test_messages_that_wait_are_counted_by_channel(
+    instance: Instance, site: Path, channel: str, age: str, remedy: str | None
+) -> None:
+    """Messages wait for a channel that is missing, and for a platform that is away; a short wait is nothing."""
+    install(site, "acme-chat", "acme", CHANNEL)
+    query = "INSERT INTO deliveries (id, position, channel, room, kind, content, status, created_at, updated_at)"
+    query = f"{query} VALUES ('d', 1, ?, 'r', 'chat', '{{}}', 'queued', ?, ?)"
+    instance.db.execute(query, (channel, age, age))
+    found = look(instance.places.home).get(("deliveries", channel))
+    if remedy is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert (found.state, found.detail) == (Health.WARNING, f"1 message to be sent, the oldest since {age}")
+        assert found.remedy.startswith(remedy)
+
+
 def test_a_provider_without_its_key_says_so(tmp_path: Path, site: Path) -> None:
     answer = "return [Upstream(name='a', base_url='https://model.test', missing='no model key: set KEY')]"
     install(site, "acme-provider", "acme", PROVIDER.format(upstreams=answer))

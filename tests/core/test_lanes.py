@@ -33,7 +33,9 @@ def lanes_to(platform: object, instance: Instance, sleep: Callable[[float], Awai
             build=lambda one: Outbound(idempotency_key=one.id),
             failed=failed,
             sent=lambda _delivery: None,
-            pauses_s=(),
+            delayed=lambda _address, _since: None,
+            pauses_s=(0.0,),
+            max_age_s=0.0,
             sleep=sleep,
         )
     )

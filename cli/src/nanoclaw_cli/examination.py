@@ -20,6 +20,7 @@ from typing import Any
 import apsw
 from attrs import frozen
 from nanoclaw_client.nearest import nearest
+from nanoclaw_wire import clock
 
 from nanoclaw_cli.host_process import host_process_of
 from nanoclaw_cli.invocation import as_typed
@@ -31,9 +32,10 @@ from nanoclaw_core.plugins import Offer, Plugins, Report, State
 from nanoclaw_core.sandboxes.choice import why_missing
 from nanoclaw_core.sandboxes.mounts import require_unexposed
 from nanoclaw_core.settings import Settings, load_settings
-from nanoclaw_core.store import engage_patterns
+from nanoclaw_core.store import deliveries, engage_patterns
 
 LOOK_TIMEOUT_S = 5.0
+LONG_WAIT_S = 120.0  # a short outage is nothing that a person has to act on
 LOW_DISK_BYTES = 500_000_000
 MAX_SHOWN_CHARACTERS = 80
 
@@ -74,6 +76,7 @@ async def examine(home: Path, environment: Mapping[str, str]) -> list[Finding]:
         return [*findings, _problem("plugins", "all", str(error), "Uninstall or disable one of them.")]
     findings += _plugins(plugins, settings)
     findings += _channels(parts)
+    findings += _waiting_messages(parts, places, ncl)
     findings += await _runtimes(parts, places, settings, environment)
     findings += _chosen("runtime", settings.core.runtime, parts.runtimes, offered.runtimes, disabled)
     findings += _providers(parts, settings, environment)
@@ -224,6 +227,26 @@ def _channels(parts: Parts) -> list[Finding]:
         return []
     remedy = "Run `pip install nanoclaw-channel-terminal`, or mend or enable the channel among the plugins above."
     return [_warning("channels", "all", "no channel works: nobody can talk to the agents", remedy)]
+
+
+def _waiting_messages(parts: Parts, places: Places, ncl: str) -> list[Finding]:
+    """Name the channels that messages have waited for; an unreadable database is reported by `_database`."""
+    try:
+        with contextlib.closing(apsw.Connection(str(places.database), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+            waiting = deliveries.waiting_by_channel(db)
+    except apsw.Error:
+        return []
+    findings = []
+    for channel, (count, oldest) in sorted(waiting.items()):
+        if channel not in parts.channels:
+            remedy = "Install, enable or mend the channel, and restart the host. Until then they wait."
+        elif (clock.now() - clock.from_text(oldest)).total_seconds() > LONG_WAIT_S:
+            remedy = f"The platform does not take them. `{ncl} logs` says why; the host keeps trying."
+        else:
+            continue
+        detail = f"{count} message{'' if count == 1 else 's'} to be sent, the oldest since {oldest}"
+        findings.append(_warning("deliveries", channel, detail, remedy))
+    return findings
 
 
 async def _runtimes(parts: Parts, places: Places, settings: Settings, environment: Mapping[str, str]) -> list[Finding]:

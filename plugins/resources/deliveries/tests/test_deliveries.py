@@ -130,6 +130,39 @@ def test_what_was_given_up_behind_another_and_retried_goes_out_once(nanoclaw_ins
     asyncio.run(scenario())
 
 
+def test_retry_all_sends_what_was_tried(nanoclaw_instance: Instance) -> None:
+    """After an outage the operator need not name each message; one that was never allowed out stays in."""
+
+    async def scenario() -> None:
+        async with post(nanoclaw_instance) as here:
+            for text in ("one", "two", "three"):
+                here.running.channel.troubles.append(DeliveryRefused("the room is closed"))
+                await here.running.channel.say(text)
+                await until(lambda: not here.running.channel.troubles)
+            query = "SELECT count(*) FROM deliveries WHERE status = 'failed'"
+            await until(lambda: nanoclaw_instance.db.execute(query).get == 3)
+            nanoclaw_instance.db.execute("UPDATE deliveries SET attempts = 0 WHERE content LIKE '%two%'")
+            assert await here.operator.data("deliveries", "retry", all=True) == {"retried": 2, "left": 0}
+            assert await here.running.channel.texts(2) == ["echo: one", "echo: three"]
+
+    asyncio.run(scenario())
+
+
+def test_retry_without_id_or_all_is_refused(nanoclaw_instance: Instance) -> None:
+    """Neither is a slip, and both contradict each other."""
+
+    async def scenario() -> None:
+        async with post(nanoclaw_instance) as here:
+            for words, options in (((), {}), (("dlv-x",), {"all": True}), ((), {"all": False})):
+                code, why = await here.operator.refusal("deliveries", "retry", *words, **options)
+                assert (code, why.partition(".")[0]) == (
+                    "invalid-args",
+                    "deliveries retry: needs either an id or --all",
+                )
+
+    asyncio.run(scenario())
+
+
 def test_a_delivery_that_is_not_there_is_not_found(nanoclaw_instance: Instance) -> None:
     async def scenario() -> None:
         async with post(nanoclaw_instance) as here:

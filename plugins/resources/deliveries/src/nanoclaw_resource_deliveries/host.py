@@ -41,7 +41,11 @@ COLUMNS = (
     Column(name="created_at"),
     Column(name="updated_at"),
 )
+ALL = Parameter(name="all", kind=bool, help="every message that was tried and failed, oldest first, up to 1 000")
 ID = Parameter(name="id", is_required=True, is_positional=True, help="the delivery, dlv-…")
+
+ANY = Parameter(name="id", is_positional=True, help="the delivery, dlv-…")
+MAX_RETRIED = 1_000  # with one request: the host does nothing else meanwhile
 
 
 @hookimpl
@@ -65,8 +69,8 @@ def nanoclaw_verbs() -> Iterator[Verb]:
         access=Access.HOLD,
         run=_retry,
         check=_check_failed,
-        parameters=(ID,),
-        help="send a message that failed for good once more, under its old key",
+        parameters=(ANY, ALL),
+        help="send a message that failed for good once more, under its old key; --all: every one that was tried",
     )
     yield Verb(
         resource="deliveries",
@@ -80,6 +84,10 @@ def nanoclaw_verbs() -> Iterator[Verb]:
 
 
 def _check_failed(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> None:
+    if (arguments.get("id") is None) is (arguments.get("all") is not True):
+        raise InvalidArguments("deliveries retry: needs either an id or --all. `ncl deliveries list --status failed`")
+    if arguments.get("id") is None:
+        return
     _insist(arguments, context, "failed", "only what failed for good can be retried")
 
 
@@ -96,9 +104,15 @@ def _insist(arguments: Mapping[str, Any], context: PluginContext, status: str, w
 
 
 async def _retry(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
-    rows.queue_again(context.database, arguments["id"])
-    context.operations.look_at_delivery(DeliveryId(arguments["id"]))
-    return {"retried": arguments["id"]}
+    if arguments.get("id") is not None:
+        rows.queue_again(context.database, arguments["id"])
+        context.operations.look_at_delivery(DeliveryId(arguments["id"]))
+        return {"retried": arguments["id"]}
+    failed = rows.tried_and_failed(context.database, MAX_RETRIED)
+    for delivery_id in failed:
+        rows.queue_again(context.database, delivery_id)
+        context.operations.look_at_delivery(DeliveryId(delivery_id))
+    return {"retried": len(failed), "left": rows.count_tried_and_failed(context.database)}
 
 
 async def _discard(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:

@@ -1,0 +1,216 @@
+"""A platform that does not work says nothing about a message: only a refusal is final (I4)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+from nanoclaw_wire import clock
+
+from nanoclaw_core import Address, DeliveryRefused, Outbound
+from nanoclaw_core.ids import DeliveryId
+from nanoclaw_core.store import deliveries
+from nanoclaw_core.testing.hosting import running_host, until
+from nanoclaw_core.testing.instance import Instance, make_instance
+from nanoclaw_core.testing.recorder import RecorderChannel
+
+A_DAY_S = 86_400.0
+AN_HOUR_S = 3_600.0
+LONG_AGO = "2020-01-05T15:04:00.000Z"
+
+pytestmark = pytest.mark.invariant(number=4)
+
+
+@pytest.fixture
+def instance(instance: Instance) -> Instance:
+    """Return the instance with the patience of a real one, and no pauses."""
+    return patient(instance, 0.0)
+
+
+def patient(instance: Instance, *pauses_s: float) -> Instance:
+    return make_instance(instance.places.home, delivery_pauses_s=list(pauses_s), delivery_age_s=A_DAY_S)
+
+
+def states(instance: Instance) -> list[tuple[str, int]]:
+    return instance.db.execute("SELECT status, attempts FROM deliveries ORDER BY position").fetchall()
+
+
+def has_answers(instance: Instance, count: int) -> bool:
+    return len(states(instance)) == count
+
+
+async def left_waiting(instance: Instance, *texts: str) -> None:
+    """Run a host whose platform fails once, and whose next attempt is an hour away."""
+    async with running_host(patient(instance, AN_HOUR_S)) as running:
+        running.channel.troubles = [ConnectionError("down")]
+        for count, text in enumerate(texts, 1):
+            await running.channel.say(text)
+            await until(partial(has_answers, instance, count))
+        await until(lambda: states(instance)[0] == ("queued", 1))
+    instance.db.execute("UPDATE deliveries SET next_try_at = NULL")
+
+
+def test_outage_of_any_length_loses_no_message(instance: Instance) -> None:
+    """A platform that fails fifty times takes the message at the fifty-first attempt, under one key."""
+
+    async def scenario() -> set[str]:
+        async with running_host(instance) as running:
+            running.channel.troubles = [ConnectionError("down")] * 50
+            await running.channel.say("hi")
+            await running.channel.texts(1)
+            return {attempt.idempotency_key for attempt in running.channel.attempts}
+
+    assert len(asyncio.run(scenario())) == 1
+    assert states(instance) == [("sent", 51)]
+
+
+def test_refusal_after_an_outage_is_final(instance: Instance) -> None:
+    """A platform that works again may refuse the message itself."""
+
+    async def scenario() -> None:
+        async with running_host(instance) as running:
+            running.channel.troubles = [ConnectionError("down")] * 5 + [DeliveryRefused("the room is closed")]
+            await running.channel.say("hi")
+            await until(lambda: states(instance) == [("failed", 6)])
+
+    asyncio.run(scenario())
+
+
+class HalfBroken(RecorderChannel):
+    """A channel whose platform does not take messages for one room."""
+
+    async def deliver(self, address: Address, message: Outbound) -> str | None:
+        if address.room == "broken":
+            raise ConnectionError("down")
+        return await super().deliver(address, message)
+
+
+def test_outage_of_one_room_delays_no_other(instance: Instance) -> None:
+    """Rooms wait each for itself."""
+    instance.wire(room="broken")
+    instance.wire(room="garden")
+
+    async def scenario() -> list[str]:
+        async with running_host(patient(instance, AN_HOUR_S), channel=HalfBroken()) as running:
+            await running.channel.say("one", room="broken")
+            await until(lambda: ("queued", 1) in states(instance))
+            await running.channel.say("two", room="garden")
+            return await running.channel.texts(1)
+
+    assert asyncio.run(scenario()) == ["echo: two"]
+
+
+def test_channel_that_is_missing_keeps_its_messages(instance: Instance) -> None:
+    """A start without the plugin counts no attempt, and the next host with it sends everything in order."""
+
+    async def scenario() -> list[str]:
+        await left_waiting(instance, "one", "two")
+        async with running_host(instance, channel=RecorderChannel("another")) as running:
+            await until(lambda: all("is not running" in error for (error,) in errors(instance)))
+            assert running.host.status()["waiting_to_be_sent"] == {"recorder": 2}
+        assert states(instance) == [("queued", 1), ("queued", 0)]
+        async with running_host(instance) as running:
+            return await running.channel.texts(2)
+
+    assert asyncio.run(scenario()) == ["echo: one", "echo: two"]
+
+
+def errors(instance: Instance) -> list[tuple[str]]:
+    return instance.db.execute("SELECT ifnull(last_error, '') FROM deliveries").fetchall()
+
+
+def test_message_for_a_missing_channel_can_be_discarded(instance: Instance) -> None:
+    """The operator may give up what no channel will ever send, and it counts no longer against its session."""
+
+    async def scenario() -> None:
+        await left_waiting(instance, "one")
+        async with running_host(instance, channel=RecorderChannel("another")) as running:
+            await until(lambda: all("is not running" in error for (error,) in errors(instance)))
+            (found,) = deliveries.open_deliveries(instance.db)
+            assert found.session_id is not None
+            deliveries.mark_failed(instance.db, found.id, "discarded")
+            running.host.machine.lanes.look_again(deliveries.get(instance.db, found.id) or found)
+            assert running.host.machine.lanes.backlog(found.session_id) == 0
+
+    asyncio.run(scenario())
+
+
+def test_attempt_cut_off_by_the_end_of_a_host_counts_once(instance: Instance) -> None:
+    """A host that is killed while it sends tells nothing about the platform."""
+
+    async def scenario() -> None:
+        await left_waiting(instance, "one")
+        instance.db.execute("UPDATE deliveries SET status = 'sending', attempts = 4")
+        async with running_host(instance) as running:
+            await running.channel.texts(1)
+
+    asyncio.run(scenario())
+    assert states(instance) == [("sent", 4)]
+
+
+def test_end_of_an_outage_is_told_once_in_the_room(instance: Instance) -> None:
+    """People would read an old answer as a new one."""
+
+    async def scenario() -> list[str]:
+        await left_waiting(instance, "one", "two")
+        instance.db.execute("UPDATE deliveries SET created_at = ?", (LONG_AGO,))
+        async with running_host(instance) as running:
+            return await running.channel.texts(3)
+
+    first, second, notice = asyncio.run(scenario())
+    assert (first, second) == ("echo: one", "echo: two")
+    assert notice.startswith("Messages here were delayed since Jan 5, 2020, ")
+    assert notice.endswith(". They have all been sent now.")
+    assert len(states(instance)) == 3
+
+
+def test_short_outage_is_not_told(instance: Instance) -> None:
+    """A hiccup of seconds confuses nobody."""
+
+    async def scenario() -> list[str]:
+        async with running_host(instance) as running:
+            running.channel.troubles = [ConnectionError("hiccup")] * 3
+            await running.channel.say("one")
+            await running.channel.texts(1)
+            await running.channel.say("two")
+            return await running.channel.texts(2)
+
+    assert asyncio.run(scenario()) == ["echo: one", "echo: two"]
+
+
+def test_message_is_given_up_after_its_age_and_told(instance: Instance) -> None:
+    """After a day an answer is of no use; its agent hears that it was not delivered."""
+
+    async def scenario() -> str:
+        await left_waiting(instance, "one")
+        instance.db.execute("UPDATE deliveries SET created_at = ?", (LONG_AGO,))
+        async with running_host(instance) as running:
+            running.channel.troubles = [ConnectionError("down")] * 9
+            await until(lambda: states(instance) == [("failed", 2)])
+            await running.channel.say("two")
+            await until(lambda: len(running.runtime.sandboxes) > 0)
+            found: str = instance.db.execute("SELECT last_error FROM deliveries").get
+            return found
+
+    assert asyncio.run(scenario()) == "ConnectionError: down"
+
+
+@pytest.mark.parametrize("status", ["queued", "sending"])
+def test_message_left_by_a_host_waits_for_its_channel(instance: Instance, status: str) -> None:
+    """A message of a host that died while it was sending is queued again, without an attempt."""
+    now = clock.now_text()
+    message = deliveries.Delivery(
+        id=DeliveryId("dlv-x"), position=1, channel="gone", room="r", thread=None, kind="chat",
+        content=json.dumps({"text": "hi"}), status=status, created_at=now, updated_at=now,
+    )  # fmt: skip
+    deliveries.add(instance.db, [message])
+
+    async def scenario(waits: Callable[[], bool]) -> None:
+        async with running_host(instance):
+            await until(waits)
+
+    asyncio.run(scenario(lambda: errors(instance) == [("the channel 'gone' is not running",)]))
+    assert states(instance) == [("queued", 0)]
