@@ -11,6 +11,7 @@ from nanoclaw_wire.outbound import Acknowledgement, Activity, RunnerState
 
 CEILING_S = 30 * 60.0
 CLAIM_TOLERANCE_S = 60.0
+CLOCK_TOLERANCE_S = 1.0  # a kernel's time for files is a tick old (10 ms), and some file systems count whole seconds
 TRIES_AT_MOST = 5
 
 
@@ -39,7 +40,9 @@ def why_stuck(signs: Signs) -> str:
     """Say why a sandbox must be ended; empty where it need not.
 
     `absolute-ceiling`: nothing was heard for half an hour, counted from its start where it never spoke (⚠28).
-    `claim-stuck`: a message was taken a minute ago and there was no sign of life since.
+    `claim-stuck`: a message was taken a minute ago and there was no sign of life since. The sign that comes with a
+    claim counts, even if its time is up to `CLOCK_TOLERANCE_S` before the claim's. A later sign is not asked for: a
+    machine that was suspended, a clock that was set and a tool that blocks the runner look like a runner that hangs.
     Both stretch to what the running tool asked for. For a runner that says it is idle neither counts, but
     `not-listening`: it has not taken a message for a minute, which is four of its looks.
     """
@@ -52,7 +55,7 @@ def why_stuck(signs: Signs) -> str:
         return "absolute-ceiling"
     for claim in signs.claims:
         claimed_at = _time_or_none(claim.changed_at)
-        if claimed_at is None or (signs.heartbeat_at is not None and signs.heartbeat_at > claimed_at):
+        if claimed_at is None or _is_sign_since(signs.heartbeat_at, claimed_at):
             continue
         if (signs.now - claimed_at).total_seconds() > max(CLAIM_TOLERANCE_S, allowed_s):
             return "claim-stuck"
@@ -66,6 +69,10 @@ def pause_before_retry(tries: int, first_pause_s: float) -> float | None:
 
 def _tool_timeout_s(state: RunnerState | None) -> float:
     return state.tool_timeout_s or 0.0 if state is not None and state.tool else 0.0
+
+
+def _is_sign_since(heartbeat_at: datetime | None, claimed_at: datetime) -> bool:
+    return heartbeat_at is not None and (claimed_at - heartbeat_at).total_seconds() <= CLOCK_TOLERANCE_S
 
 
 def _time_or_none(text: str) -> datetime | None:

@@ -84,6 +84,12 @@ def test_07_a_heartbeat_after_the_claim_is_well() -> None:
     assert reason(claim(600), beat_s=500) == ""
 
 
+def test_heartbeat_a_tick_before_its_claim_is_well() -> None:
+    """The beat of a claim may have an earlier time than the claim, where the kernel's coarse clock stamped it."""
+    assert reason(claim(100), beat_s=100.01) == ""
+    assert reason(claim(100), beat_s=101.5) == "claim-stuck"
+
+
 def test_08_a_young_claim_is_well() -> None:
     assert reason(claim(59), beat_s=80) == ""
 

@@ -83,6 +83,13 @@ def test_instructions_name_several_destinations_and_their_rules():
     assert "# You are" not in text
 
 
+def test_instructions_tell_where_a_block_ends():
+    """The model can know how to quote a tag, and that thoughts reach nobody."""
+    text = write_instructions(CONFIG, [FAMILY])
+    assert "ends at its first `</message>`" in text
+    assert "nothing in there is delivered" in text
+
+
 def test_instructions_for_one_destination_still_ask_for_a_block():
     text = write_instructions(CONFIG, [WORK])
     assert "Your one destination is `work`." in text

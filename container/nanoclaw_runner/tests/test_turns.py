@@ -275,7 +275,7 @@ def test_tasks_and_chats_of_one_batch_are_answered(tmp_path):
             await host.start()
             [reply] = await host.replies(1)
             assert "<task " in said(reply)
-            assert "<message " in said(reply)
+            assert "‹message " in said(reply)
 
     asyncio.run(run())
 

@@ -9,13 +9,12 @@ from collections.abc import AsyncGenerator, Awaitable
 
 from attrs import asdict, frozen
 from nanoclaw_wire.events import Error, Event, Init, Progress, Result, ToolEnded, ToolStarted, Usage
-from nanoclaw_wire.inbound import Destination, InboundMessage
+from nanoclaw_wire.inbound import InboundMessage
 from nanoclaw_wire.outbound import NewOutbound
 
 from nanoclaw_runner import content
 from nanoclaw_runner.batch import Batch
 from nanoclaw_runner.continuation import Continuation
-from nanoclaw_runner.destinations import find
 from nanoclaw_runner.ledger import Push
 from nanoclaw_runner.post import target_of, words
 from nanoclaw_runner.provider import LiveQuery
@@ -49,7 +48,8 @@ class Conversation:
         self._raw_commands = raw_commands
         self._is_ending = False
         self._loop = asyncio.get_running_loop()
-        self._active_at = self._loop.time()
+        self._active_at = self._heard_at = self._loop.time()
+        self._stirred = asyncio.Event()  # set by whatever may open a turn
         self.is_idle_too_long = False
 
     async def run(self) -> Failure | None:
@@ -61,9 +61,12 @@ class Conversation:
         failure: Failure | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
-                following = tasks.create_task(self._follow())
-                failure = await self._listen()
-                following.cancel()
+                following, watching = tasks.create_task(self._follow()), tasks.create_task(self._watch())
+                listening = tasks.create_task(self._listen())
+                await asyncio.wait([listening, watching], return_when=asyncio.FIRST_COMPLETED)
+                failure = listening.result() if listening.done() else watching.result()
+                for task in (following, watching, listening):
+                    task.cancel()
         finally:
             await self._abort()
             if not self._session.stopping.is_set():
@@ -81,6 +84,29 @@ class Conversation:
             return None
         return self._failure(Error(message="the query ended in the middle of a turn", retryable=True))
 
+    async def _watch(self) -> Failure:
+        """Beat by a timer while a turn is open; return once the provider has been silent for too long.
+
+        The beat proves that the runner's event loop runs, not that the model speaks: a silent model may be thinking.
+        So it would keep the host from ending a sandbox whose provider hangs. Only the runner can know that, and fails
+        the turn.
+        """
+        session, patience = self._session, self._session.patience
+        while True:
+            if not self._is_turn_open:
+                self._stirred.clear()
+                await self._stirred.wait()
+                continue
+            silent_s = self._loop.time() - self._heard_at
+            if silent_s >= max(patience.provider_silence_s, session.occupation.tool_timeout_s):
+                return self._failure(Error(message=f"no event of the provider for {silent_s:.0f} s", retryable=True))
+            session.heartbeat.touch()
+            await asyncio.sleep(patience.heartbeat_s)
+
+    @property
+    def _is_turn_open(self) -> bool:
+        return self._session.ledger.is_running or not self._session.ledger.is_settled
+
     async def _events(self) -> AsyncGenerator[Event, None]:
         try:
             async for event in self._query.events():
@@ -92,7 +118,8 @@ class Conversation:
     async def _handle(self, event: Event) -> Failure | None:
         if self._session.stopping.is_set():
             return None  # whatever an aborted turn still says answers nothing; its rows wait for our successor
-        self._active_at = self._loop.time()
+        self._active_at = self._heard_at = self._loop.time()
+        self._stirred.set()
         begins_turn = isinstance(event, Init | ToolStarted | ToolEnded)
         if begins_turn or not isinstance(event, Usage | Progress | Result):
             self._session.ledger.heard(self._active_at, begins_turn=begins_turn)
@@ -121,9 +148,9 @@ class Conversation:
 
     async def _end_turn(self, text: str | None) -> None:
         session, ledger = self._session, self._session.ledger
-        destinations = session.inbox.destinations()
-        parsed = parse(content.clean(text or ""))
-        replies = self._replies(parsed, destinations)
+        destinations = ledger.destinations
+        parsed = parse(content.clean(text or ""), destinations)
+        replies = self._replies(parsed)
         has_spoken, push = ledger.has_spoken, ledger.current
         answered = ledger.ended(self._loop.time())
         if answered is not None and needs_correction(
@@ -134,21 +161,17 @@ class Conversation:
             has_names=bool(destinations),
         ):
             log.info("turn reached nobody", extra={"scratchpad_length": len(parsed.scratchpad)})
-            await self._push(answered.as_correction(), correction(destinations))
+            again = session.with_names(answered.as_correction())
+            await self._push(again, correction(again.destinations))
             return
         if push is not None and push.is_raw and not replies and parsed.scratchpad:
             replies = [words(target_of(push.rows[0]), parsed.scratchpad)]
         self._settle([answered] if answered else [], replies)
 
-    def _replies(self, parsed: Parsed, destinations: list[Destination]) -> list[NewOutbound]:
-        replies = []
-        for block in parsed.blocks:
-            destination = find(destinations, block.to)
-            if destination is None:
-                log.warning("message to an unknown destination dropped", extra={"destination": block.to})
-            else:
-                replies.append(self._session.post.to(destination, block.body))
-        return replies
+    def _replies(self, parsed: Parsed) -> list[NewOutbound]:
+        for name in parsed.unknown:
+            log.warning("message to an unknown destination dropped", extra={"destination": name})
+        return [self._session.post.to(block.to, block.body) for block in parsed.blocks]
 
     def _settle(self, pushes: list[Push], replies: list[NewOutbound]) -> None:
         session = self._session
@@ -181,18 +204,20 @@ class Conversation:
         await (self._abort() if session.stopping.is_set() else self._end())
 
     async def _tell(self, batch: Batch) -> None:
-        push = self._session.take(batch)
+        push = self._session.with_names(self._session.take(batch))
         log.info("message pushed", extra={"messages": len(push.rows)})
         await self._push(push, self._session.prompt(push))
 
     async def _push(self, push: Push, text: str) -> None:
         self._active_at = self._loop.time()
+        if not self._is_turn_open:
+            self._heard_at = self._active_at  # a turn begins; what joins one must not excuse a provider that hangs
         self._session.ledger.pushed(push, self._active_at)
+        self._stirred.set()
         await self._ask(self._query.push(text))
 
     async def _stop(self, row: InboundMessage) -> None:
-        ledger = self._session.ledger
-        runs = ledger.is_running or not ledger.is_settled
+        runs = self._is_turn_open
         if runs:
             await self._ask(self._query.interrupt())
         self._session.answer_command(row, "Stopped." if runs else "Nothing is running.")

@@ -6,6 +6,7 @@ import html
 from collections.abc import Sequence
 
 from attrs import frozen
+from nanoclaw_wire.destination_names import canonical
 from nanoclaw_wire.inbound import AGENT_CHANNEL, Destination, InboundMessage
 
 
@@ -25,9 +26,13 @@ def place_of(destination: Destination) -> Place:
 
 
 def find(destinations: Sequence[Destination], name: str) -> Destination | None:
-    """Return the destination of a name, as it is or as the prompt escaped it."""
+    """Return the destination of a name, in any case and composition, as it is or as the prompt escaped it; or None."""
     wanted = {name, html.unescape(name)}
-    return next((destination for destination in destinations if destination.name in wanted), None)
+    exact = next((one for one in destinations if one.name in wanted), None)
+    if exact is not None:
+        return exact
+    alike = {canonical(one) for one in wanted}
+    return next((one for one in destinations if canonical(one.name) in alike), None)
 
 
 def origin(destinations: Sequence[Destination], row: InboundMessage) -> str | None:

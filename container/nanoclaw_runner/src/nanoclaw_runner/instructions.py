@@ -12,7 +12,9 @@ What people should read must be wrapped in a `<message to="name">` block, with a
 
     <message to="{example}">What you want to say</message>
 
-- Text outside of such a block is a scratchpad: nobody sees it. Put thoughts into `<internal>…</internal>`.
+- Text outside of such a block is a scratchpad: nobody sees it. Put thoughts into `<internal>…</internal>`:
+  nothing in there is delivered, not even a block.
+- A block ends at its first `</message>`. To show people such a tag, put it into backticks or a fenced code block.
 - You may write several blocks, to one or to several names. Each becomes a chat message of its own.
 - By default, answer to the `from` of the message you answer.
 - The tool `send_message` delivers at once, while you are still working: use it to say what takes long. Each call and

@@ -20,10 +20,10 @@ from __future__ import annotations
 from collections import deque
 
 from attrs import evolve, field, frozen
-from nanoclaw_wire.inbound import InboundMessage
+from nanoclaw_wire.inbound import Destination, InboundMessage
 
 SILENCE_S = 5.0  # a queued turn begins within milliseconds; a loaded machine gets a thousand times that
-LONG_SILENCE_S = 45.0  # below the 60 s after which the host takes a silent claim for stuck
+LONG_SILENCE_S = 45.0  # a turn that began is announced by an event, so the model's thinking needs no time of its own
 
 
 @frozen(kw_only=True, eq=False)
@@ -37,6 +37,7 @@ class Push:
         is_correction: True where the model was told that it reached nobody; the rows are those of the turn before.
         failures: How many turns over these rows failed and were tried again.
         is_anew: True where the rows are tried again without the continuation.
+        destinations: The names that its prompt is written with; its turn means these (I15).
     """
 
     rows: tuple[InboundMessage, ...]
@@ -45,6 +46,7 @@ class Push:
     is_correction: bool = False
     failures: int = 0
     is_anew: bool = False
+    destinations: tuple[Destination, ...] = ()
 
     @property
     def message_ids(self) -> list[str]:
@@ -78,12 +80,23 @@ class Ledger:
         self._eligible: int | None = None  # how many waited when the running turn began; None while none is known
         self._is_stirred = False
         self._heard_at = 0.0
+        self._told: dict[str, Destination] = {}  # by name, of all pushes: the model may remember each
         self.has_spoken = False  # a tool sent something in the running turn
 
     @property
     def current(self) -> Push | None:
         """What is being answered now: the oldest push that is not settled."""
         return self._waiting[0] if self._waiting else None
+
+    @property
+    def destinations(self) -> list[Destination]:
+        """The names that the running turn may use: those of its own prompt before those of all other prompts.
+
+        A turn that a provider begins by itself has no prompt. It means the names that were told last.
+        """
+        current = self.current
+        own = {one.name: one for one in current.destinations} if current else {}
+        return list((self._told | own).values())
 
     @property
     def is_running(self) -> bool:
@@ -98,6 +111,7 @@ class Ledger:
     def pushed(self, push: Push, now: float) -> None:
         """Note that the model was told something."""
         self._waiting.append(push)
+        self._told |= {one.name: one for one in push.destinations}
         self._heard_at = now
         self._begin()
 

@@ -85,13 +85,13 @@ class Loop:
     async def _converse(self, push: Push) -> Failure | None:
         """Open a query with a push as its first prompt, and run it to its end."""
         session = self._session
+        push = session.with_names(push)
         session.ledger.pushed(push, self._clock.time())
-        destinations = session.inbox.destinations()
         try:
             query = await self._provider.query(
                 session.prompt(push),
                 continuation=self._continuation.value,
-                instructions=write_instructions(session.config, destinations, self._fragments),
+                instructions=write_instructions(session.config, push.destinations, self._fragments),
             )
         except Exception as error:  # a provider may raise anything; its turn fails, the runner does not
             log.exception("provider could not open a query")

@@ -107,7 +107,7 @@ class Messenger:
         """
         destinations = self._inbox.destinations()
         if to is not None:
-            found = find(destinations, to)
+            found = find(self._known(), to)
             if found is None:
                 raise ToolError(f"There is no destination {to!r}. {_choices(destinations)}")
             return place_of(found)
@@ -123,8 +123,12 @@ class Messenger:
         if to is not None:
             return to
         place = self.resolve(None)
-        known = (one.name for one in self._inbox.destinations() if place_of(one) == place)
+        known = (one.name for one in self._known() if place_of(one) == place)
         return next(known, f"{place.channel}:{place.room}")
+
+    def _known(self) -> Sequence[Destination]:
+        """Return the names that the current turn may use; those that are in the file if no prompt was written yet."""
+        return self._ledger.destinations or self._inbox.destinations()
 
     def _send(self, message: NewOutbound) -> int:
         number = self._outbox.send(message, highest_inbound=self._inbox.highest())

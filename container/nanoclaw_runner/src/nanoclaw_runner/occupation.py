@@ -43,6 +43,11 @@ class Occupation:
         """Forget tools whose end nobody told."""
         self._tools.clear()
 
+    @property
+    def tool_timeout_s(self) -> float:
+        """The longest time that a running tool asked for, in seconds; 0.0 if none runs or asked."""
+        return max((tool.timeout_s or 0.0 for tool in self._tools), default=0.0)
+
     def change(self, now: str) -> RunnerState | None:
         """Return what is to be written; None where it was written already."""
         tool = max(self._tools, key=lambda running: running.timeout_s or 0.0, default=None)

@@ -19,7 +19,11 @@ class Patience:
         open_poll_s: The same while a conversation is open.
         bell_poll_s: Between looks while the bell is connected: a safety net for a ring that was lost.
         retry_delays_s: Before each further try of a turn that failed; their number is that of the tries.
-        heartbeat_s: Between signs of life while waiting for a further try.
+        heartbeat_s: Between signs of life while a turn is open or waits for a further try. Below the 6 s after which
+            the host no longer shows that the agent is at work.
+        provider_silence_s: How long a provider may send no event during a turn before the turn fails. A running tool
+            that asked for longer gets that. Long, because a model may think for minutes; the host ends a sandbox
+            without a heartbeat after the same time.
         trouble_s: Before people hear of trouble that is still being got over.
         abort_s: How long a provider may take to stop at once.
         ncl_answer_s: For the host's answer to a request of `ncl`.
@@ -31,6 +35,7 @@ class Patience:
     bell_poll_s: float = 15.0
     retry_delays_s: Sequence[float] = RETRY_DELAYS_S
     heartbeat_s: float = 5.0
+    provider_silence_s: float = 30 * 60.0
     trouble_s: float = 10.0
     abort_s: float = 0.4
     ncl_answer_s: float = 30.0

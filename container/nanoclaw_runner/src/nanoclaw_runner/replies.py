@@ -1,25 +1,44 @@
-"""Reads what a model wrote: what goes to whom, and what stays here."""
+"""Takes a model's text apart: which part goes to whom, and which part stays here.
+
+The rules, each of which keeps text from people whom it was not meant for, or keeps an answer from being lost:
+
+1. A tag inside code (see `code_spans`) is text. Code is looked for in each body, in each `<internal>` and in the text
+   between them on its own, so that a stray backtick in one body never pairs with one in the next.
+2. `<internal>…</internal>` is taken out first, wherever it stands and whatever is in it. One that is never closed hides
+   the rest of its body, and outside of a body the rest of the text: nobody can tell where the thoughts end.
+3. `<message to="name">` opens a body if the name is known. The tag may be written in any case, with any white space,
+   with double or single quotes and with further attributes. Another tag opens nothing and is text.
+4. A body ends at the first closing tag outside code. Until then an opening tag in it is text. A body that is not closed
+   is not sent.
+5. A closing tag inside code ends the body nevertheless if no closing tag outside code follows, or if an opening tag
+   for a known name comes before that one: what looked like code then runs from one body over into another, and the
+   rest of the one must not be delivered to the other. A cut quotation is visible; a leak cannot be taken back.
+"""
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from attrs import frozen
 from nanoclaw_wire.inbound import Destination
 
-from nanoclaw_runner.destinations import names
+from nanoclaw_runner.code_spans import CodeSpans, Span
+from nanoclaw_runner.destinations import find, names
 
-_OPENING = re.compile(r'<message to="([^"]*)"\s*>')
-_CLOSING = "</message>"
-_INTERNAL = re.compile(r"<internal>.*?</internal>", re.DOTALL)
+_TAG = re.compile(r"<(?P<slash>/?)(?P<kind>message|internal)(?P<rest>(?:\s[^<>]*)?)>", re.IGNORECASE)
+_ATTRIBUTE = r"""\s+([\w:.-]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'))?"""
+_ONE_ATTRIBUTE, _ATTRIBUTES = re.compile(_ATTRIBUTE), re.compile(rf"(?:{_ATTRIBUTE})+\s*")
+MAX_UNKNOWN = 10  # for the log
 
 
 @frozen
 class Block:
-    """Something the model wants delivered."""
+    """Something the model wants delivered. The body is never empty."""
 
-    to: str
+    to: Destination
     body: str
 
 
@@ -28,39 +47,33 @@ class Parsed:
     """A model's last word, taken apart.
 
     Args:
-        blocks: In the order written; never with an empty body.
-        scratchpad: What stands outside of blocks, thoughts in `<internal>` taken out. It is never delivered as a reply.
+        blocks: In the order written.
+        scratchpad: Text outside of blocks without thoughts. It is never delivered as a reply.
+        unknown: Names in opening tags outside of blocks that are no destination, each once and at most
+            `MAX_UNKNOWN`.
+        is_hiding: True if fewer `<internal>` are closed than opened, so that the thoughts may hide an answer.
     """
 
-    blocks: tuple[Block, ...]
-    scratchpad: str
+    blocks: tuple[Block, ...] = ()
+    scratchpad: str = ""
+    unknown: tuple[str, ...] = ()
+    is_hiding: bool = False
 
 
-def parse(text: str) -> Parsed:
-    """Take a text apart.
+def parse(text: str, destinations: Sequence[Destination]) -> Parsed:
+    """Take a text apart by the rules above.
 
-    A block ends at the *last* closing tag before the next opening one, so that a body may quote a closing tag. A block
-    that is never closed is no block: half a message is not sent.
+    Args:
+        destinations: Names that open a block.
     """
-    blocks: list[Block] = []
-    outside: list[str] = []
-    for to, piece in _pieces(text):
-        end = piece.rfind(_CLOSING) if to is not None else -1
-        if to is None or end < 0:
-            outside.append(piece)
-            continue
-        body = piece[:end].strip()
-        if body:
-            blocks.append(Block(to, body))
-        outside.append(piece[end + len(_CLOSING) :])
-    return Parsed(blocks=tuple(blocks), scratchpad=strip_internal("".join(outside)))
-
-
-def strip_internal(text: str) -> str:
-    """Take out what the model marked as its own thoughts, and the space around the rest."""
-    # Behind the last closing tag nothing can match, and looking there would take the square of its length.
-    before, tag, behind = text.rpartition("</internal>")
-    return (_INTERNAL.sub("", before + tag) + behind).strip()
+    reader = _Reader(text, destinations)
+    reader.read()
+    return Parsed(
+        blocks=tuple(reader.blocks),
+        scratchpad="".join(reader.outside).strip(),
+        unknown=tuple(reader.unknown)[:MAX_UNKNOWN],
+        is_hiding=reader.is_hiding,
+    )
 
 
 def correction(destinations: Sequence[Destination]) -> str:
@@ -80,14 +93,180 @@ def needs_correction(parsed: Parsed, *, sent: int, has_spoken: bool, is_correcte
     Args:
         sent: How many blocks had a known destination.
     """
-    wrote = bool(parsed.scratchpad or parsed.blocks)
+    wrote = bool(parsed.scratchpad or parsed.blocks or parsed.is_hiding)
     return wrote and not sent and not has_spoken and not is_corrected and has_names
 
 
-def _pieces(text: str) -> Iterator[tuple[str | None, str]]:
-    """Cut a text before each opening tag; yield the name in the tag (None for the start) and what follows it."""
-    openings = list(_OPENING.finditer(text))
-    yield None, text[: openings[0].start()] if openings else text
-    for index, opening in enumerate(openings):
-        end = openings[index + 1].start() if index + 1 < len(openings) else len(text)
-        yield opening.group(1), text[opening.end() : end]
+class _Tag(NamedTuple):
+    """A tag; `to` is its address as written, None unless it is a well-formed opening tag of a message."""
+
+    start: int
+    end: int
+    kind: str
+    is_closing: bool
+    to: str | None
+
+    def opens(self, kind: str) -> bool:
+        return self.kind == kind and not self.is_closing
+
+    def closes(self, kind: str) -> bool:
+        return self.kind == kind and self.is_closing
+
+
+class _Reader:
+    """Reads a text once from its start to its end; no step goes back behind the one before."""
+
+    def __init__(self, text: str, destinations: Sequence[Destination]) -> None:
+        self._text, self._destinations = text, destinations
+        self._found: dict[str, Destination | None] = {}
+        self._code = CodeSpans(text)
+        self._tags = list(_tags(text))
+        self._starts = [tag.start for tag in self._tags]
+        self._nests_thoughts = self._closes_thoughts = True
+        self.blocks: list[Block] = []
+        self.outside: list[str] = []
+        self.unknown: dict[str, None] = {}  # a set that keeps the order
+        self.is_hiding = False
+
+    def read(self) -> None:
+        position = 0
+        while position < len(self._text):
+            position = self._read_outside(position)
+
+    def _read_outside(self, start: int) -> int:
+        """Read the text up to the next block, and that block; return where it ends."""
+        cuts: list[Span] = []
+        for event in self._walk(start, "", cuts):
+            if isinstance(event, Span) or event.to is None:
+                continue
+            if destination := self._known(event.to):
+                self.outside.append(self._without(cuts, start, event.start))
+                return self._read_block(event, destination)
+            self.unknown[event.to] = None
+        self.outside.append(self._without(cuts, start, len(self._text)))
+        return len(self._text)
+
+    def _read_block(self, opening: _Tag, destination: Destination) -> int:
+        cuts: list[Span] = []
+        quoted: _Tag | None = None
+
+        def end(closing: _Tag, resume: int) -> int:
+            body = self._without(cuts, opening.end, closing.start).strip()
+            if body:
+                self.blocks.append(Block(destination, body))
+            self.outside.append(self._without(cuts, closing.end, resume))
+            return resume
+
+        for event in self._walk(opening.end, "message", cuts):
+            if isinstance(event, Span):
+                closing, reopening = self._tags_in_code(event)
+                quoted = quoted or closing
+                if quoted and reopening:
+                    return end(quoted, reopening.start)
+            elif event.closes("message"):
+                return end(event, event.end)
+            elif quoted and self._known(event.to):
+                return end(quoted, event.start)
+        if quoted:
+            return end(quoted, len(self._text))
+        self.outside.append(self._without(cuts, opening.start, len(self._text)))
+        return len(self._text)
+
+    def _tags_in_code(self, code: Span) -> tuple[_Tag | None, _Tag | None]:
+        """Return the first closing tag that has no opening tag in the same code, and the next one for a known name."""
+        depth, closing = 0, None
+        for tag in self._tags_between(code.start, code.end):
+            if tag.closes("message"):
+                closing = closing or (None if depth else tag)
+                depth = max(0, depth - 1)
+            elif tag.opens("message"):
+                if closing and self._known(tag.to):
+                    return closing, tag
+                depth += 1
+        return closing, None
+
+    def _walk(self, start: int, closed_by: str, cuts: list[Span]) -> Iterator[_Tag | Span]:
+        """Yield the tags outside code, and the code, of a document without its thoughts, which become cuts."""
+        position: int | None = start
+        while position is not None:
+            document, position = position, None
+            for event in self._events(document, closed_by):
+                if isinstance(event, Span) or not event.opens("internal"):
+                    yield event
+                    continue
+                position = self._end_of_thoughts(event)
+                cuts.append(Span(event.start, len(self._text) if position is None else position))
+                if position is not None:
+                    break
+                if not closed_by:
+                    return
+
+    def _end_of_thoughts(self, opening: _Tag) -> int | None:
+        """Return the end of an `<internal>`: where as many are closed as were opened, or else the first closing tag.
+
+        A model that writes `<internal>I put this into <internal> tags.</internal>` closes fewer than it opens. After
+        that pairs are no longer searched for, and after a search without any closing tag nothing is: each search may
+        go to the end of the text.
+        """
+        depth, first = 1, None
+        for event in self._events(opening.end, "internal") if self._closes_thoughts else ():
+            if isinstance(event, Span) or event.kind != "internal":
+                continue
+            depth += -1 if event.is_closing else 1
+            if event.is_closing:
+                first = first or event.end
+                if depth == 0 or not self._nests_thoughts:
+                    return event.end
+        self._closes_thoughts = first is not None
+        self._nests_thoughts = False
+        self.is_hiding = True
+        return first
+
+    def _events(self, start: int, closed_by: str) -> Iterator[_Tag | Span]:
+        position = start
+        for code in self._code.within(start, closed_by=closed_by):
+            yield from self._tags_between(position, code.start)
+            if code.end > code.start:
+                yield code
+            position = code.end
+        yield from self._tags_between(position, len(self._text))
+
+    def _tags_between(self, start: int, end: int) -> Iterator[_Tag]:
+        for index in range(bisect_left(self._starts, start), len(self._tags)):
+            if self._tags[index].start >= end:
+                return
+            yield self._tags[index]
+
+    def _known(self, name: str | None) -> Destination | None:
+        if name is None:
+            return None
+        if name not in self._found:
+            self._found[name] = find(self._destinations, name)
+        return self._found[name]
+
+    def _without(self, cuts: Sequence[Span], start: int, end: int) -> str:
+        pieces = []
+        for cut in cuts:
+            if cut.start < end and cut.end > start:
+                pieces.append(self._text[start : cut.start])
+                start = cut.end
+        return "".join([*pieces, self._text[start:end]])
+
+
+def _tags(text: str) -> Iterator[_Tag]:
+    """Yield all tags, in code or not; one that closes itself (`<internal/>`) is none."""
+    for match in _TAG.finditer(text):
+        is_closing, kind, rest = bool(match["slash"]), match["kind"].lower(), match["rest"]
+        if is_closing or not rest.rstrip().endswith("/"):
+            to = _address(rest) if kind == "message" and not is_closing else None
+            yield _Tag(match.start(), match.end(), kind, is_closing, to)
+
+
+def _address(attributes: str) -> str | None:
+    """Return the value of `to`; None if there is none or the attributes are malformed."""
+    if not _ATTRIBUTES.fullmatch(attributes):
+        return None
+    for name, double, single in _ONE_ATTRIBUTE.findall(attributes):
+        if name.lower() == "to":
+            return double or single or None
+    return None

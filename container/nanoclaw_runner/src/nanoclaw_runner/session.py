@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from attrs import frozen
+from attrs import evolve, frozen
 from nanoclaw_wire import clock
 from nanoclaw_wire.config import RunnerConfig
 from nanoclaw_wire.doorbell import BellClient
@@ -68,6 +68,10 @@ class Session:
         self.heartbeat.touch()
         return push
 
+    def with_names(self, push: Push) -> Push:
+        """Return a push with the destinations as they are now, to write its prompt with."""
+        return evolve(push, destinations=tuple(self.inbox.destinations()))
+
     def prompt(self, push: Push) -> str:
         """Write what the model is told."""
         if push.is_raw:
@@ -75,7 +79,7 @@ class Session:
         around = Surroundings(
             timezone=self.config.timezone,
             incoming=self.workspace.files.incoming,
-            destinations=self.inbox.destinations(),
+            destinations=push.destinations,
         )
         return write_prompt(push.rows, around, left_out=len(push.left_out))
 

@@ -21,7 +21,11 @@ class ErrorClass(str, Enum):
 
 @frozen(kw_only=True)
 class Init:
-    """The provider's conversation exists; `continuation` resumes it later."""
+    """A turn began; `continuation` resumes the conversation later.
+
+    Send one at the beginning of each turn, before the model is asked. A turn that the runner does not know of counts as
+    over after 45 s without an event.
+    """
 
     continuation: str
 

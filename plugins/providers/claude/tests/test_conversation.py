@@ -65,7 +65,7 @@ def test_a_conversation_of_two_turns_in_one_process(talk: Opening) -> None:
             assert again.says("first answer")
             assert again.says("and more")
             assert "Be kind." in again.system
-            assert len(open_talk.of(Init)) == 1
+            assert len(open_talk.of(Init)) == 2
             assert open_talk.of(Alive)
             first, second = open_talk.of(Usage)
             assert (first.output_tokens, second.cache_read_tokens) == (3, 5)

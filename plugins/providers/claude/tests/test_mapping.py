@@ -43,10 +43,11 @@ def _result(**data: Any) -> dict[str, Any]:
     return usual | {"duration_ms": 1, "duration_api_ms": 1} | data
 
 
-def test_the_first_sign_of_a_conversation_tells_how_to_continue_it_once() -> None:
+def test_translate_init_of_each_turn_tells_how_to_continue() -> None:
+    """The runner learns from it that a turn began, so that a model that thinks for minutes is not done."""
     translator = Translator()
-    assert _translate(translator, **_system("init")) == [Alive(), Init(continuation="s")]
-    assert _translate(translator, **_system("init")) == [Alive()]
+    for _turn in range(2):
+        assert _translate(translator, **_system("init")) == [Alive(), Init(continuation="s")]
     assert _translate(translator, **_system("init", session_id="other")) == [Alive(), Init(continuation="other")]
 
 

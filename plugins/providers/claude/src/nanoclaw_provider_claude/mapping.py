@@ -87,7 +87,6 @@ class Translator:
         self.is_interrupted = False  # set by whoever asked for it; cleared by the turn's end
         self.is_underway = False  # the model works on a turn now
         self._waiting: list[str] = []  # ids of prompts that no result has covered, oldest first
-        self._session: str | None = None
         self._tools: dict[str, str] = {}
         self._cost_usd = None if is_resumed else 0.0  # None: what the conversation cost before is not known
         self._model: str | None = None
@@ -149,8 +148,7 @@ class Translator:
         match message.subtype:
             case "init":
                 self.is_underway = True
-                session, self._session = self._session, str(data["session_id"])
-                return [] if session == self._session else [Init(continuation=self._session)]
+                return [Init(continuation=str(data["session_id"]))]  # each turn has one, before the model is asked
             case "api_retry":
                 return [_retry(data)]
             case "compact_boundary":  # no Result: the turn goes on, and nobody is to be answered for it (⚠10)

@@ -1,0 +1,189 @@
+"""A turn means the destinations that its prompt was written with, whatever the host writes meanwhile (I15)."""
+
+import asyncio
+import contextlib
+import unicodedata
+
+import pytest
+from attrs import evolve
+from nanoclaw_runner.destinations import find
+from nanoclaw_runner.ledger import Ledger, Push
+from nanoclaw_runner.plugins import Parts
+from nanoclaw_runner.provider import ProviderOffer, RunnerPart
+from nanoclaw_runner.testing import FAMILY, WORK, HostSide, said
+from nanoclaw_wire import inbound
+from nanoclaw_wire.events import Init, Result
+from nanoclaw_wire.inbound import Destination
+
+MOVED = [evolve(FAMILY, room="r2"), evolve(WORK, room="r1")]  # as no host of ours does: each name means the other room
+
+
+class Model:
+    """A provider whose turns begin when they are told something, and end when the test says so."""
+
+    has_slash_commands = False
+
+    def __init__(self):
+        self.prompts, self.tools = [], {}
+        self._events = asyncio.Queue()
+
+    def connect(self, context):
+        self.tools = {tool.name: tool for tool in context.tools}
+        return self
+
+    async def query(self, prompt, *, continuation, instructions):
+        await self.push(prompt)
+        return self
+
+    async def push(self, prompt):
+        self.prompts.append(prompt)
+        await self._events.put(Init(continuation="c"))
+
+    def ends_turn(self, text):
+        self._events.put_nowait(Result(text=text))
+
+    async def uses(self, tool, **arguments):
+        return await self.tools[tool].run(arguments)
+
+    async def events(self):
+        while (event := await self._events.get()) is not None:
+            yield event
+
+    async def end(self):
+        await self._events.put(None)
+
+    abort = interrupt = close = end
+
+    def is_stale(self, error):
+        return False
+
+
+@contextlib.asynccontextmanager
+async def at_work(tmp_path, destinations=(FAMILY, WORK)):
+    """Run a runner whose model was told a message from r1; its turn is open."""
+    model = Model()
+    part = RunnerPart(name="x", providers=[ProviderOffer(name="model", connect=model.connect)])
+    host = HostSide(tmp_path, provider="model", destinations=destinations)
+    async with host, host.running(parts=Parts(loaded=(part,))):
+        host.say("what is my balance?")
+        await host.until(lambda: model.prompts)
+        yield host, model
+
+
+@pytest.mark.invariant(number=15)
+def test_a_turn_answers_the_room_that_its_prompt_named(tmp_path):
+    """The names move while the model thinks: the answer goes to the room that asked."""
+
+    async def run():
+        async with at_work(tmp_path) as (host, model):
+            assert 'from="family"' in model.prompts[0]
+            inbound.set_destinations(host.inbound, MOVED)
+            model.ends_turn('<message to="family">42</message>')
+            [reply] = await host.replies(1)
+            assert reply.room == "r1"
+
+    asyncio.run(run())
+
+
+@pytest.mark.invariant(number=15)
+def test_a_tool_writes_to_the_room_that_its_prompt_named(tmp_path):
+    """What a tool sends in a turn and what ends the turn go by one list."""
+
+    async def run():
+        async with at_work(tmp_path) as (host, model):
+            inbound.set_destinations(host.inbound, MOVED)
+            await model.uses("send_message", text="42", to="family")
+            assert (await model.uses("send_message", text="wait")).startswith("Message sent to family ")
+            assert [reply.room for reply in host.sent()] == ["r1", "r1"]
+
+    asyncio.run(run())
+
+
+@pytest.mark.invariant(number=15)
+def test_the_next_turn_goes_by_its_own_prompt(tmp_path):
+    """A list that the model was told since is the one that counts for what it was told with it."""
+
+    async def run():
+        async with at_work(tmp_path) as (host, model):
+            model.ends_turn('<message to="family">1</message>')
+            await host.replies(1)
+            inbound.set_destinations(host.inbound, MOVED)
+            host.say("and now?")
+            await host.until(lambda: len(model.prompts) == 2)
+            assert 'from="work"' in model.prompts[1]
+            model.ends_turn('<message to="work">2</message>')
+            assert [reply.room for reply in await host.replies(2)] == ["r1", "r1"]
+
+    asyncio.run(run())
+
+
+@pytest.mark.invariant(number=15)
+def test_a_turn_of_its_own_accord_goes_by_the_last_prompt(tmp_path):
+    """A background task ends after the names moved: the model knows the list of its last prompt."""
+
+    async def run():
+        async with at_work(tmp_path) as (host, model):
+            model.ends_turn('<message to="family">1</message>')
+            await host.replies(1)
+            inbound.set_destinations(host.inbound, MOVED)
+            model.ends_turn('<message to="family">done</message>')
+            assert [(said(reply), reply.room) for reply in await host.replies(2)] == [("1", "r1"), ("done", "r1")]
+
+    asyncio.run(run())
+
+
+def test_a_name_of_an_earlier_prompt_is_still_known(tmp_path):
+    """The list lost a room; the model answers it by the name it was told, and the host decides."""
+
+    async def run():
+        async with at_work(tmp_path) as (host, model):
+            model.ends_turn('<message to="work">1</message>')
+            await host.replies(1)
+            inbound.set_destinations(host.inbound, [FAMILY])
+            host.say("and now?")
+            await host.until(lambda: len(model.prompts) == 2)
+            model.ends_turn('<message to="work">2</message>')
+            assert [reply.room for reply in await host.replies(2)] == ["r2", "r2"]
+
+    asyncio.run(run())
+
+
+def test_a_correction_names_the_destinations_of_now(tmp_path):
+    """The correction is a prompt like others: its list is the one that its answer goes by."""
+
+    async def run():
+        async with at_work(tmp_path, destinations=[FAMILY]) as (host, model):
+            inbound.set_destinations(host.inbound, [FAMILY, WORK])
+            model.ends_turn("nobody reads this")
+            await host.until(lambda: len(model.prompts) == 2)
+            assert "Known names: family, work." in model.prompts[1]
+            model.ends_turn('<message to="work">this</message>')
+            assert [reply.room for reply in await host.replies(1)] == ["r2"]
+
+    asyncio.run(run())
+
+
+def test_the_answered_prompt_comes_before_later_ones(make_row):
+    """A second prompt joins a running turn: names mean what the prompt that is answered says."""
+    ledger = Ledger()
+    ledger.pushed(Push(rows=(make_row(),), destinations=(FAMILY,)), 0.0)
+    ledger.pushed(Push(rows=(make_row(),), destinations=(*MOVED,)), 1.0)
+    assert {one.name: one.room for one in ledger.destinations} == {"family": "r1", "work": "r1"}
+
+
+@pytest.mark.parametrize("written", ["café-straße", "CAFÉ-Straße", unicodedata.normalize("NFD", "Café-straße")])
+def test_a_name_is_found_in_any_spelling(written):
+    """A model writes a capital, or a letter and its accent as two characters."""
+    cafe = Destination(name="café-straße", kind="channel", channel="chat", room="r3")
+    assert find([FAMILY, cafe], written) is cafe
+
+
+def test_a_name_that_is_spelled_otherwise_is_not_found():
+    """Strasse is another room than Straße."""
+    assert find([Destination(name="straße", kind="channel", channel="chat", room="r3")], "strasse") is None
+
+
+def test_an_exact_name_comes_before_one_that_is_alike():
+    """A host that tells two names apart by case alone is taken at its word."""
+    lower, upper = evolve(FAMILY, name="ops"), evolve(FAMILY, name="OPS")
+    assert find([upper, lower], "ops") is lower

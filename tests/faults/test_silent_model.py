@@ -1,0 +1,226 @@
+"""A model that is silent for minutes: real host, router, delivery and runner, in simulated time, on a tmpfs."""
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nanoclaw_runner.plugins import Parts
+from nanoclaw_runner.provider import ProviderContext, ProviderOffer, RunnerPart
+from nanoclaw_runner.runner import Runner
+from nanoclaw_runner.workspace import Workspace
+from nanoclaw_wire.config import read_config
+from nanoclaw_wire.events import Error, Init, Result, ToolStarted
+from nanoclaw_wire.outbound import AckStatus
+from simulated_time import simulated_time
+
+from nanoclaw_core.delivery.typing_indicator import ALIVE_S
+from nanoclaw_core.testing.hosting import Running, running_host
+from nanoclaw_core.testing.instance import Instance, make_instance
+from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
+
+MINUTE_S = 60.0
+HANGS_S = 30 * 24 * 60 * MINUTE_S
+TMPFS = Path("/dev/shm")
+
+
+class SilentModel:
+    """A provider that sends nothing for a time, and then an answer to each prompt.
+
+    Args:
+        thinks_s: From a prompt to the first byte.
+        tool_timeout_s: What a tool asks for that runs meanwhile; None if none runs.
+        joins: True answers all prompts at once that were said until then; False gives each a turn of its own.
+        is_hung: True for a first query that never says anything.
+    """
+
+    has_slash_commands = False
+
+    def __init__(
+        self,
+        *,
+        thinks_s: float = 10 * MINUTE_S,
+        tool_timeout_s: float | None = None,
+        joins: bool = False,
+        is_hung: bool = False,
+    ) -> None:
+        self.calls: list[str] = []  # one entry per query, what it was opened with
+        self._thinks_s, self._tool_timeout_s, self._joins, self._is_hung = thinks_s, tool_timeout_s, joins, is_hung
+
+    async def sandbox(self, fake: FakeRunner) -> int:
+        """Run a real runner on the files of a scripted sandbox."""
+        workspace = Workspace(files=fake.files, agent=fake.files.outgoing, extra=fake.files.outgoing / "extra")
+        part = RunnerPart(name="x", providers=[ProviderOffer(name="scripted", connect=self._connect)])
+        config = read_config(fake.files.config.read_text(encoding="utf-8"))
+        return await Runner(workspace=workspace, config=config, parts=Parts(loaded=(part,)), environment={}).run()
+
+    async def query(self, prompt: str, **_more: Any) -> "SilentQuery":
+        self.calls.append(prompt)
+        is_hung = self._is_hung and len(self.calls) == 1
+        thinks_s = HANGS_S if is_hung else self._thinks_s
+        return SilentQuery(prompt, thinks_s=thinks_s, tool_timeout_s=self._tool_timeout_s, joins=self._joins)
+
+    def is_stale(self, _error: Error) -> bool:
+        return False
+
+    async def close(self) -> None:
+        pass
+
+    def _connect(self, _context: ProviderContext) -> "SilentModel":
+        return self
+
+
+class SilentQuery:
+    """One open conversation of a `SilentModel`."""
+
+    def __init__(self, prompt: str, *, thinks_s: float, tool_timeout_s: float | None, joins: bool) -> None:
+        self._prompts: asyncio.Queue[str | None] = asyncio.Queue()
+        self._prompts.put_nowait(prompt)
+        self._thinks_s, self._tool_timeout_s, self._joins = thinks_s, tool_timeout_s, joins
+
+    async def events(self) -> Any:
+        while (prompt := await self._prompts.get()) is not None:
+            yield Init(continuation="c")
+            if self._tool_timeout_s is not None:
+                yield ToolStarted(tool="Bash", timeout_s=self._tool_timeout_s)
+            await asyncio.sleep(self._thinks_s)
+            while self._joins and not self._prompts.empty():
+                prompt += self._prompts.get_nowait() or ""
+            heard = [word for word in ("slow", "hello?") if word in prompt]
+            yield Result(text="".join(f'<message to="recorder">to {word}</message>' for word in heard))
+
+    async def push(self, text: str) -> None:
+        await self._prompts.put(text)
+
+    async def end(self) -> None:
+        await self._prompts.put(None)
+
+    abort = interrupt = end
+
+
+@pytest.fixture
+def instance_on_tmpfs() -> Iterator[Instance]:
+    """An instance where a sync takes no time, so that a heartbeat comes within the tick of the claim before it."""
+    if not os.access(TMPFS, os.W_OK) or f" {TMPFS} tmpfs " not in Path("/proc/mounts").read_text(encoding="utf-8"):
+        pytest.skip(f"{TMPFS} is no tmpfs that can be written to")
+    with tempfile.TemporaryDirectory(dir=TMPFS) as directory:
+        made = make_instance(Path(directory) / "home")
+        made.wire()
+        yield made
+        made.db.close()
+
+
+def beat_age_s(running: Running) -> float:
+    """Return how long ago the runner showed life."""
+    [session] = running.instance.sessions()
+    beat_at = running.host.machine.mailbox.outboxes.heartbeat_at(session.id)
+    assert beat_at is not None
+    return time.time() - beat_at
+
+
+def acknowledged(running: Running) -> list[AckStatus]:
+    [session] = running.instance.sessions()
+    return [one.status for one in running.host.machine.mailbox.outboxes.acknowledgements(session.id, 0)]
+
+
+@pytest.mark.parametrize("joins", [False, True], ids=["a turn each", "one turn"])
+def test_silent_model_is_called_once_and_answers(
+    instance_on_tmpfs: Instance, monkeypatch: pytest.MonkeyPatch, joins: bool
+) -> None:
+    """The first byte comes after ten minutes and a second message meanwhile; nothing is ended and started over."""
+    model = SilentModel(joins=joins)
+
+    async def scenario() -> list[str]:
+        async with running_host(instance_on_tmpfs, runtime=ScriptedRuntime(model.sandbox)) as running:
+            await running.channel.say("slow")
+            await asyncio.sleep(6)
+            await running.channel.say("hello?")
+            await asyncio.sleep(25 * MINUTE_S)
+            assert len(running.runtime.sandboxes) == 1
+            assert acknowledged(running) == [AckStatus.COMPLETED, AckStatus.COMPLETED]
+            return [one.message.text for one in running.channel.delivered]
+
+    with simulated_time(monkeypatch) as loop:
+        assert loop.run_until_complete(scenario()) == ["to slow", "to hello?"]
+    assert len(model.calls) == 1
+
+
+def test_queued_message_stays_claimed_while_model_is_silent(
+    instance_on_tmpfs: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second turn is silent as long as the first: until it ends, a crash must show its message again."""
+    model = SilentModel()
+
+    async def scenario() -> list[AckStatus]:
+        async with running_host(instance_on_tmpfs, runtime=ScriptedRuntime(model.sandbox)) as running:
+            await running.channel.say("slow")
+            await asyncio.sleep(6)
+            await running.channel.say("hello?")
+            await asyncio.sleep(19 * MINUTE_S)
+            return acknowledged(running)
+
+    with simulated_time(monkeypatch) as loop:
+        assert loop.run_until_complete(scenario()) == [AckStatus.PROCESSING, AckStatus.COMPLETED]
+
+
+def test_runner_beats_while_model_is_silent_and_not_after(
+    instance_on_tmpfs: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The heartbeat is a timer's while a turn is open, so that people see the agent at work; at rest there is none."""
+    model = SilentModel()
+
+    async def scenario() -> tuple[float, float]:
+        async with running_host(instance_on_tmpfs, runtime=ScriptedRuntime(model.sandbox)) as running:
+            await running.channel.say("slow")
+            await asyncio.sleep(9 * MINUTE_S)
+            at_work_s = beat_age_s(running)
+            await asyncio.sleep(9 * MINUTE_S)
+            return at_work_s, beat_age_s(running)
+
+    with simulated_time(monkeypatch) as loop:
+        at_work_s, at_rest_s = loop.run_until_complete(scenario())
+    assert (at_work_s < ALIVE_S, at_rest_s > 7 * MINUTE_S) == (True, True)
+
+
+def test_hung_provider_is_asked_again_after_half_an_hour(
+    instance_on_tmpfs: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runner beats, so the host cannot see that its provider hangs: the runner fails the turn, and tries again.
+
+    A message that comes meanwhile does not put this off.
+    """
+    model = SilentModel(is_hung=True, joins=True)
+
+    async def scenario() -> list[str]:
+        async with running_host(instance_on_tmpfs, runtime=ScriptedRuntime(model.sandbox)) as running:
+            await running.channel.say("slow")
+            await asyncio.sleep(29 * MINUTE_S)
+            assert len(model.calls) == 1
+            await running.channel.say("hello?")
+            await asyncio.sleep(2 * MINUTE_S)
+            assert len(model.calls) == 2
+            await asyncio.sleep(20 * MINUTE_S)
+            assert len(running.runtime.sandboxes) == 1
+            return [one.message.text for one in running.channel.delivered]
+
+    with simulated_time(monkeypatch) as loop:
+        assert loop.run_until_complete(scenario()) == ["to slow", "to hello?"]
+
+
+def test_tool_that_asked_for_longer_is_waited_for(instance_on_tmpfs: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tool that asked for 40 minutes and takes 35 is not taken for a provider that hangs, on either side."""
+    model = SilentModel(thinks_s=35 * MINUTE_S, tool_timeout_s=40 * MINUTE_S)
+
+    async def scenario() -> list[str]:
+        async with running_host(instance_on_tmpfs, runtime=ScriptedRuntime(model.sandbox)) as running:
+            await running.channel.say("slow")
+            await asyncio.sleep(36 * MINUTE_S)
+            return [one.message.text for one in running.channel.delivered]
+
+    with simulated_time(monkeypatch) as loop:
+        assert loop.run_until_complete(scenario()) == ["to slow"]
+    assert len(model.calls) == 1
