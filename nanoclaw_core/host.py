@@ -145,6 +145,7 @@ class Host:
                 {"session": session_id, "runtime": one.runtime, "provider": one.provider}
                 for session_id, one in sorted(running.items())
             ],
+            "waiting_for_a_slot": machine.supervisor.slots.waiting if machine else [],
             "waiting_to_be_sent": {channel: count for channel, (count, _) in self._waiting().items()},
             "plugins_failed": [one.name for one in self.plugins.reports() if one.state is State.FAILED],
         }

@@ -230,6 +230,7 @@ class Machine:
         except UNREADABLE:
             return  # the next look says more
         if not waiting:
+            self.supervisor.note_idle(session_id)
             self.typing.stop(session_id)
             self._status(session_id, "")
 

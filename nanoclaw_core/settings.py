@@ -63,7 +63,7 @@ class CoreSettings:
         network: `gateway`, `open` or `none`, where the agent group does not say.
         timezone: An IANA name; empty takes the machine's.
         log_level: debug, info, warning or error.
-        max_sandboxes: How many may run at once; more wait their turn.
+        max_sandboxes: How many may run at once. An idle one is ended for a conversation that waits.
         idle_stop_s: An idle sandbox is stopped after so many seconds.
         memory_mb: What one sandbox may use, in units of 2^20 bytes, where the agent group does not say.
         cpus: How many processors' time one sandbox may use, likewise.

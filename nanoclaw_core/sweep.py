@@ -15,8 +15,9 @@ from nanoclaw_core import logs
 from nanoclaw_core.delivery.pump import UNREADABLE, Pump
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.mailbox import Mailbox
+from nanoclaw_core.sandboxes.running import Running
 from nanoclaw_core.sandboxes.stuck import Signs, why_stuck
-from nanoclaw_core.sandboxes.supervisor import Running, Supervisor
+from nanoclaw_core.sandboxes.supervisor import Supervisor
 from nanoclaw_core.store import deliveries
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 Invariants kept here:
 I5   A restart respawns from the exit of the old sandbox, never before.
 I12  What goes wrong is told to people in plain words, with the details in the log.
-Wakes of one session join; spawns wait for a free place in the order they came; one session's trouble is its own (⚠25).
+Wakes of one session join; spawns wait for a free slot in the order they came; one session's trouble is its own (⚠25).
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
-from typing import Any
 
 import apsw
 from attrs import define, field
@@ -26,13 +25,14 @@ from nanoclaw_wire.inbound import InboundMessage, NewInbound, Status
 from nanoclaw_core import logs
 from nanoclaw_core.delivery.pump import UNREADABLE, Pump
 from nanoclaw_core.delivery.voice import Voice, note_row
-from nanoclaw_core.descriptors.runtimes import Sandbox, SandboxExit
+from nanoclaw_core.descriptors.runtimes import SandboxExit
 from nanoclaw_core.descriptors.services import Door, Gateway
 from nanoclaw_core.errors import PLUGIN_TROUBLE, NanoclawError, SandboxRefused
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.mailbox.outbox import NeedsItsRunner
 from nanoclaw_core.sandboxes.preparation import Preparation, write_runner_config
+from nanoclaw_core.sandboxes.running import ALL_BUSY, WAIT_TOLD_S, Running, Slots, idle_to_end
 from nanoclaw_core.sandboxes.stuck import pause_before_retry
 from nanoclaw_core.settings import CoreSettings
 from nanoclaw_core.store import sessions
@@ -47,28 +47,6 @@ UNREADABLE_LIVES = 3  # so many runners had the chance to repair their file
 KEPT = "Your message is kept, and answered when that is mended."  # what people expect of a message that was taken (I3)
 NOT_NOW = f"The agent cannot be started right now. {KEPT} I keep trying; the log has the reason."
 SOON_S = 120.0  # a message due within this time gets a timer; what is later is found by the sweep
-
-
-@define
-class Running:
-    """A sandbox that runs.
-
-    Args:
-        ending: Why the host ends it; empty while it does not.
-        blames_messages: True where its end counts as a failed try of what it was working on.
-        is_drained: False where the last look at what it wrote failed.
-        ignored: Messages it had not taken at the last sweep, with the time of the first one that found them so.
-    """
-
-    sandbox: Sandbox
-    bell: Bell
-    runtime: str
-    provider: str
-    started_at: datetime = field(factory=clock.now)
-    ending: str = ""
-    blames_messages: bool = True
-    is_drained: bool = True
-    ignored: dict[str, datetime] = field(factory=dict)
 
 
 @define(kw_only=True, eq=False)
@@ -96,17 +74,18 @@ class Supervisor:
     ready: asyncio.Event
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     running: dict[SessionId, Running] = field(factory=dict, init=False)
-    _places: asyncio.Semaphore = field(init=False)
+    slots: Slots = field(init=False)
     _tasks: dict[SessionId, asyncio.Task[None]] = field(factory=dict, init=False)
     _again: set[SessionId] = field(factory=set, init=False)
     _told: dict[SessionId, str] = field(factory=dict, init=False)
     _failed_starts: Counter[SessionId] = field(factory=Counter, init=False)
     _suspects: dict[SessionId, str] = field(factory=dict, init=False)
     _retired: set[SessionId] = field(factory=set, init=False)
+    _endings: set[asyncio.Task[None]] = field(factory=set, init=False)
     _is_closing: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._places = asyncio.Semaphore(self.core.max_sandboxes)
+        self.slots = Slots(self.core.max_sandboxes, self._make_room)
 
     def wake(self, session_id: SessionId, *, for_people: bool = True) -> None:
         """Make sure that a sandbox runs for a session, or will; returns at once.
@@ -120,11 +99,19 @@ class Supervisor:
             self._told.pop(session_id, None)
         current = self.running.get(session_id)
         if current is not None:
+            current.idle_since = None
             current.bell.ring()
         if session_id not in self._tasks:
             # In a context of its own: the log values of whoever woke it are not those of the sandbox's whole life.
             task = asyncio.create_task(self._keep(session_id), name=f"session {session_id}", context=Context())
             self._tasks[session_id] = task
+
+    def note_idle(self, session_id: SessionId) -> None:
+        """Note that a session's runner has nothing to do: another conversation may have its slot."""
+        current = self.running.get(session_id)
+        if current is not None:
+            current.idle_since = current.idle_since or asyncio.get_running_loop().time()
+        self._make_room()
 
     def ring(self, session_id: str) -> None:
         """Tell a session's runner to look into its file, where one runs."""
@@ -189,7 +176,7 @@ class Supervisor:
         waiting = [task for session_id, task in self._tasks.items() if session_id not in self.running]
         for task in waiting:
             task.cancel()
-        ending = [asyncio.create_task(self._end(session_id)) for session_id in self.running]
+        ending = [asyncio.create_task(self._end(session_id, "the host stops")) for session_id in self.running]
         everything = [*ending, *self._tasks.values()]
         if everything:
             _, late = await asyncio.wait(everything, timeout=CLOSE_S)
@@ -197,9 +184,9 @@ class Supervisor:
                 task.cancel()
             await asyncio.gather(*everything, return_exceptions=True)
 
-    async def _end(self, session_id: SessionId) -> None:
+    async def _end(self, session_id: SessionId, reason: str) -> None:
         try:
-            await self.stop(session_id, "the host stops")
+            await self.stop(session_id, reason)
         except PLUGIN_TROUBLE:  # the call fence: failing to end one sandbox must not keep the others running
             log.exception("sandbox could not be ended", extra={"session": session_id})
 
@@ -223,7 +210,7 @@ class Supervisor:
     async def _one_life_or_pause(self, session_id: SessionId) -> float | None:
         """Live once; return how long to wait before the next life, None where none is needed now."""
         try:
-            async with self._places:
+            async with self.slots.held(session_id, partial(self._say_that_it_waits, session_id)):
                 lived = await self._live(session_id)
             return await self._after_life(session_id) if lived else None
         except SandboxRefused as refusal:
@@ -234,6 +221,19 @@ class Supervisor:
             if await self.damaged(session_id, ""):
                 return None
             return await self._start_failed(session_id, error)
+
+    async def _say_that_it_waits(self, session_id: SessionId) -> None:
+        self.status(session_id, "waiting for a free slot")
+        await self.sleep(WAIT_TOLD_S)
+        log.warning("no slot is free", extra={"waiting": len(self.slots.waiting), "slots": self.core.max_sandboxes})
+        await self._tell(session_id, ALL_BUSY)
+
+    def _make_room(self) -> None:
+        """End idle sandboxes for conversations that wait: a slot is for a sandbox that works."""
+        for session_id in idle_to_end(self.running, len(self.slots.waiting)) if self.slots.waiting else ():
+            ending = asyncio.create_task(self._end(session_id, "another conversation needs its slot"))
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
 
     async def _after_life(self, session_id: SessionId) -> float | None:
         """Return how long to wait before the next life, None where none is needed."""
@@ -395,6 +395,5 @@ class Supervisor:
         except (apsw.Error, NanoclawError, OSError) as error:
             log.error("session file cannot be read", extra={"error": str(error)})
             return
-        addresses: dict[Any, InboundMessage] = {(m.channel, m.room, m.thread): m for m in waiting}
-        for message in addresses.values():
+        for message in {(one.channel, one.room, one.thread): one for one in waiting}.values():
             self.voice.answer(message, text)

@@ -1,0 +1,169 @@
+"""A slot is for a sandbox that works: an idle one is ended for a conversation that waits, and waiting is told."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from nanoclaw_core.ids import SessionId
+from nanoclaw_core.sandboxes.running import ALL_BUSY, Running, Slots, idle_to_end
+from nanoclaw_core.testing.hosting import running_host, until
+from nanoclaw_core.testing.instance import Instance, make_instance
+from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, echo
+
+ONE, TWO, THREE = (SessionId(f"ses-{number}") for number in (1, 2, 3))
+
+
+def with_slots(tmp_path: Path, count: int, rooms: list[str]) -> Instance:
+    instance = make_instance(tmp_path / "home", max_sandboxes=count)
+    for room in rooms:
+        instance.wire(room=room)
+    return instance
+
+
+async def busy(runner: FakeRunner) -> int:
+    """Work on the first message for ever."""
+    await runner.take()
+    await asyncio.Event().wait()
+    return 0
+
+
+async def never(_seconds: float) -> None:
+    await asyncio.Event().wait()
+
+
+async def at_once(_seconds: float) -> None:
+    await asyncio.sleep(0)
+
+
+@pytest.mark.slow
+def test_hundred_conversations_share_two_slots(tmp_path: Path) -> None:
+    """Nothing is answered late only because others have been answered before."""
+    rooms = [f"room-{number}" for number in range(100)]
+    instance = with_slots(tmp_path, 2, rooms)
+
+    async def scenario() -> set[str]:
+        async with running_host(instance) as running:
+            for room in rooms:
+                await running.channel.say(f"hi from {room}", room=room)
+            await running.channel.texts(len(rooms))
+            return {one.address.room for one in running.channel.delivered}
+
+    assert asyncio.run(scenario()) == set(rooms)
+
+
+def test_idle_sandbox_is_ended_for_a_waiting_conversation(tmp_path: Path) -> None:
+    """The one that has been idle longest goes, and its conversation is answered again later."""
+    instance = with_slots(tmp_path, 2, ["a", "b", "c"])
+
+    async def scenario() -> list[str]:
+        async with running_host(instance) as running:
+            for count, room in enumerate(["a", "b", "c", "a"], 1):
+                await running.channel.say(room, room=room)
+                await running.channel.texts(count)
+            return [spec.session_id for spec in running.runtime.specs]
+
+    first, second, third, fourth = asyncio.run(scenario())
+    assert (len({first, second, third}), fourth) == (3, first)
+
+
+def test_working_sandbox_is_never_ended_for_another(tmp_path: Path) -> None:
+    """People who wait hear that all agents are busy, the log says so, and status names the conversation."""
+    instance = with_slots(tmp_path, 1, ["a", "b"])
+
+    async def scenario() -> tuple[list[str], object]:
+        async with running_host(instance, runtime=ScriptedRuntime(busy)) as running:
+            running.host.machine.supervisor.sleep = at_once
+            await running.channel.say("work", room="a")
+            await until(lambda: running.runtime.sandboxes)
+            await running.channel.say("and me?", room="b")
+            texts = await running.channel.texts(1)
+            assert running.channel.delivered[0].address.room == "b"
+            return texts, running.host.status()["waiting_for_a_slot"]
+
+    texts, waiting = asyncio.run(scenario())
+    query = "SELECT s.id FROM sessions s JOIN messaging_groups m ON m.id = s.messaging_group_id WHERE m.room = 'b'"
+    assert (texts, waiting) == ([ALL_BUSY], [instance.db.execute(query).get])
+
+
+def test_short_wait_for_a_slot_is_not_told(tmp_path: Path) -> None:
+    """An idle sandbox ends within seconds; a notice for each would be noise."""
+    instance = with_slots(tmp_path, 1, ["a", "b"])
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=ScriptedRuntime(echo)) as running:
+            running.host.machine.supervisor.sleep = never
+            await running.channel.say("one", room="a")
+            await running.channel.texts(1)
+            await running.channel.say("two", room="b")
+            return await running.channel.texts(2)
+
+    assert asyncio.run(scenario()) == ["echo: one", "echo: two"]
+
+
+def test_slots_are_given_in_the_order_of_waiting() -> None:
+    """Nobody is overtaken, and a conversation that gave up is passed over."""
+    order: list[str] = []
+
+    async def scenario() -> None:
+        slots = Slots(1, lambda: None)
+
+        async def hold(session_id: SessionId) -> None:
+            async with slots.held(session_id, asyncio.Event().wait):  # type: ignore[arg-type]  # waits for ever
+                order.append(session_id)
+
+        async with slots.held(ONE, asyncio.Event().wait):  # type: ignore[arg-type]
+            second, third = asyncio.create_task(hold(TWO)), asyncio.create_task(hold(THREE))
+            await asyncio.sleep(0)
+            assert slots.waiting == [TWO, THREE]
+            second.cancel()
+            await asyncio.wait([second])
+            assert slots.waiting == [THREE]
+        await third
+        async with slots.held(TWO, asyncio.Event().wait):  # type: ignore[arg-type]
+            order.append("free again")
+
+    asyncio.run(scenario())
+    assert order == [THREE, "free again"]
+
+
+def test_slot_granted_to_a_cancelled_wait_goes_on() -> None:
+    """A conversation that is closed in the moment it gets its slot does not keep it."""
+
+    async def scenario() -> list[SessionId]:
+        slots, got = Slots(1, lambda: None), []
+
+        async def hold(session_id: SessionId) -> None:
+            async with slots.held(session_id, asyncio.Event().wait):  # type: ignore[arg-type]
+                got.append(session_id)
+
+        async with slots.held(ONE, asyncio.Event().wait):  # type: ignore[arg-type]
+            second, third = asyncio.create_task(hold(TWO)), asyncio.create_task(hold(THREE))
+            await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.wait([second, third])
+        return got
+
+    assert asyncio.run(scenario()) == [THREE]
+
+
+def test_no_more_sandboxes_are_ended_than_conversations_wait() -> None:
+    """One that is ending already counts."""
+
+    def sandbox(idle_since: float | None, ending: str = "") -> Running:
+        return Running(
+            sandbox=None,
+            bell=None,
+            runtime="r",
+            provider="p",
+            idle_since=idle_since,
+            ending=ending,  # type: ignore[arg-type]
+        )
+
+    running = {ONE: sandbox(2.0), TWO: sandbox(1.0), THREE: sandbox(None)}
+    assert idle_to_end(running, 0) == []
+    assert idle_to_end(running, 1) == [TWO]
+    assert idle_to_end(running, 5) == [TWO, ONE]
+    assert idle_to_end({**running, SessionId("ses-4"): sandbox(0.5, "stuck")}, 1) == []
