@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -217,6 +218,23 @@ def test_an_idle_runner_leaves_by_itself(tmp_path):
             await host.start()
             await host.settled(host.say("x"))
             assert await host.exit_code() == 0
+
+    asyncio.run(run())
+
+
+@pytest.mark.invariant(number=4)
+def test_runner_ends_when_its_host_is_gone(tmp_path):
+    """A runner that outlived its host would work on a session beside the next host's runner."""
+
+    async def run():
+        leash, end = os.pipe()
+        async with HostSide(tmp_path, options=SLOW) as host:
+            await host.start(inherited=[leash], NANOCLAW_LEASH=str(leash))
+            slow = host.say("slow")
+            await host.until(lambda: host.acknowledged() == {slow: AckStatus.PROCESSING})
+            os.close(leash)
+            os.close(end)
+            assert await host.exit_code() == 1
 
     asyncio.run(run())
 

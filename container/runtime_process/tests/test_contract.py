@@ -18,6 +18,7 @@ class TestBubblewrap(RuntimeContract):
     plugin = "nanoclaw_runtime_process.host"
     counts_memory_of_all = False
     counts_processes = counts_processes_per_sandbox()
+    own_variables = RuntimeContract.own_variables | {"NANOCLAW_LEASH"}
 
 
 class TestPlain(RuntimeContract):

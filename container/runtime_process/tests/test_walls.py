@@ -247,22 +247,24 @@ def test_stage_follows_no_link(tmp_path: Path) -> None:
 
 def staged(directories: list[tuple[str, int]]) -> subprocess.CompletedProcess[str]:
     """Run stage.py with a command that succeeds."""
-    plan, (request, asks), (answers, answer) = os.memfd_create("plan"), os.pipe(), os.pipe()
+    plan, (request, asks), (gate, release), (answers, answer) = os.memfd_create("plan"), os.pipe(), os.pipe(), os.pipe()
     text = {
         "user_id": None if os.getuid() else 234_567,
         "stage": "/mnt",
         "directories": directories,
-        "limits": (request, answer, []),
+        "gate": [request, release, answer],
+        "limits": [],
+        "host": os.getpid(),
         "command": ["/bin/true"],
     }
     os.write(plan, marshal.dumps(text))
     os.lseek(plan, 0, os.SEEK_SET)
-    inherited = [plan, request, answer, *(held for _, held in directories)]
+    inherited = [plan, request, release, answer, *(held for _, held in directories)]
     command = [sys.executable, "-I", "-S", str(STAGE), str(plan)]
     try:
         return subprocess.run(command, pass_fds=inherited, capture_output=True, text=True, check=False)
     finally:
-        for descriptor in (request, asks, answers, answer):
+        for descriptor in (plan, request, asks, gate, release, answers, answer):
             os.close(descriptor)
 
 

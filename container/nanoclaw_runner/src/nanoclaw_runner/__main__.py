@@ -9,6 +9,7 @@ import signal
 import sys
 
 from nanoclaw_wire.config import read_config
+from nanoclaw_wire.layout import LEASH_VARIABLE
 from nanoclaw_wire.session_files import WrongProtocol
 
 from nanoclaw_runner import logs, plugins
@@ -17,7 +18,7 @@ from nanoclaw_runner.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-STOP_WITHIN_S = 0.9  # the host asks for a second; what is not committed by then is pending anyway
+STOP_WITHIN_S = 2.4  # the host waits 3 s; what is not committed by then is pending anyway
 
 
 def main() -> int:
@@ -29,6 +30,8 @@ def main() -> int:
         print(f"nanoclaw_runner: {workspace.files.config} cannot be read: {error}", file=sys.stderr)
         return ExitCode.WRONG_CONFIG
 
+    leash = os.environ.pop(LEASH_VARIABLE, None)
+
     async def serve() -> ExitCode:
         runner = Runner(
             workspace=workspace, config=config, parts=plugins.load_installed(), environment=dict(os.environ)
@@ -36,6 +39,7 @@ def main() -> int:
         level = os.environ.get("NANOCLAW_LOG_LEVEL", "INFO")
         logs.configure(runner.correlation_id, workspace.files.runner_log, level)
         _stop_on_signals(runner)
+        _end_with_host(leash)
         return await runner.run()
 
     try:
@@ -60,6 +64,20 @@ def _stop_on_signals(runner: Runner) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
+
+
+def _end_with_host(leash: str | None) -> None:
+    """End this process when the host is gone: its successor gives the session to another runner."""
+    if leash is None:
+        return
+    descriptor = int(leash)
+    os.set_inheritable(descriptor, False)
+
+    def look() -> None:
+        if not os.read(descriptor, 1):
+            os._exit(ExitCode.FAILED)
+
+    asyncio.get_running_loop().add_reader(descriptor, look)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ IN_DIR_VARIABLE = "NANOCLAW_IN_DIR"
 OUT_DIR_VARIABLE = "NANOCLAW_OUT_DIR"
 AGENT_DIR_VARIABLE = "NANOCLAW_AGENT_DIR"
 EXTRA_DIR_VARIABLE = "NANOCLAW_EXTRA_DIR"
+LEASH_VARIABLE = "NANOCLAW_LEASH"  # a descriptor that ends when the host is gone; the runner ends itself then
 
 SANDBOX_IN = "/workspace/in"
 SANDBOX_OUT = "/workspace/out"

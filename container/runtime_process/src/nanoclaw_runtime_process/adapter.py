@@ -14,6 +14,7 @@ import re
 import shutil
 from asyncio.subprocess import DEVNULL
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from attrs import evolve
@@ -96,8 +97,7 @@ class ProcessRuntime:
 
     async def reap(self) -> int:
         """Kill what an earlier host left; as a rule everything died with it."""
-        ours = frozenset(sandbox.pid for sandbox in self._running.values() if sandbox is not None)
-        return await asyncio.to_thread(self._registry.end_leftovers, ours)
+        return await asyncio.to_thread(self._registry.end_leftovers)
 
     async def close(self) -> None:
         """End what still runs: it could not outlive this process anyway, and nobody else could ever stop it."""
@@ -117,7 +117,6 @@ class ProcessRuntime:
                 )
             sandbox = await (self._start_confined(spec) if trouble is None else self._start_plain(spec))
             self._running[spec.name] = sandbox
-            self._registry.record(spec.name, sandbox.pid)
         log.info("sandbox started", extra={"session": spec.session_id, "sandbox": spec.name, "pid": sandbox.pid})
         return sandbox
 
@@ -143,14 +142,11 @@ class ProcessRuntime:
             if self._running.get(name) is None:
                 self._running.pop(name, None)
 
-    def _forget(self, name: str, pid: int) -> None:
-        self._running.pop(name, None)
-        self._registry.forget(pid)
-
     async def _start_confined(self, spec: SandboxSpec) -> ProcessSandbox:
         program = self._bubblewrap()
         assert program is not None  # the probe that chose this way found it
-        return await start_confined(program, spec, await self._python(), self._walls, on_end=self._forget)
+        ended = partial(self._running.pop, spec.name, None)
+        return await start_confined(program, spec, await self._python(), self._walls, self._registry, ended)
 
     async def _start_plain(self, spec: SandboxSpec) -> ProcessSandbox:
         path = self._context.environment.get("PATH", os.defpath)
@@ -170,13 +166,15 @@ class ProcessRuntime:
                 )
             except OSError as error:
                 raise SandboxFailed(f"the sandbox's process could not be started: {error}") from error
+            self._registry.record(spec.name, process.pid)
             leash_inside.close()
             words_inside.close()
             files.pop_all()  # from here on the sandbox has them
 
         def forget() -> None:
             leash.close()
-            self._forget(spec.name, process.pid)
+            self._running.pop(spec.name, None)
+            self._registry.forget(process.pid)
 
         return ProcessSandbox(process, said, pid=process.pid, ask=process.terminate, end=leash.close, on_end=forget)
 
@@ -213,7 +211,8 @@ class ProcessRuntime:
         probe = evolve(PROBE, arguments=(*PROBE.arguments, words))
         try:
             async with asyncio.timeout(PROBE_S):
-                ended = await (await start_confined(program, probe, await self._python(), self._walls)).wait()
+                started = start_confined(program, probe, await self._python(), self._walls, self._registry)
+                ended = await (await started).wait()
         except TimeoutError:
             return f"no answer in {PROBE_S:.0f} s"
         except (SandboxFailed, SandboxRefused) as error:

@@ -15,13 +15,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from attrs import frozen
+from attrs import evolve, frozen
+from nanoclaw_wire.layout import LEASH_VARIABLE
 
 from nanoclaw_core import HeldMount, Limits, Mount, SandboxFailed, SandboxSpec, hand_over, hold_mounts
 from nanoclaw_runtime_process import bubblewrap
 from nanoclaw_runtime_process.bubblewrap import Walls
 from nanoclaw_runtime_process.interpreter import Interpreter
 from nanoclaw_runtime_process.pipes import memory_file, pipe
+from nanoclaw_runtime_process.registry import Registry
 from nanoclaw_runtime_process.sandbox import ProcessSandbox, signal_inside
 
 STAGE = Path(__file__).with_name("stage.py")
@@ -32,7 +34,8 @@ async def start_confined(
     spec: SandboxSpec,
     interpreter: Interpreter,
     walls: Walls,
-    on_end: Callable[[str, int], None] = lambda _name, _pid: None,
+    registry: Registry,
+    on_end: Callable[[], None] = lambda: None,
 ) -> ProcessSandbox:
     """Start it, and give it its limits before its first instruction.
 
@@ -44,22 +47,37 @@ async def start_confined(
     with hold_mounts(spec.mounts) as held, hold_mounts(interpreters) as shown, contextlib.ExitStack() as files:
         if walls.user_id is not None:
             await asyncio.to_thread(hand_over, held, walls.user_id, walls.user_id)
-        pipes = _Pipes(*(end for _ in range(5) for end in pipe(files)))
+        pipes = _Pipes(*(end for _ in range(6) for end in pipe(files)))
         inherited = _inherited(files, pipes, program, spec, interpreter, walls, [*held, *shown])
         process = await _spawn(inherited, [one.descriptor for one in (*held, *shown)], pipes.words_inside)
+        registry.record(spec.name, process.pid)  # at once: a host that dies now leaves it to the next one
+        files.callback(registry.forget, process.pid)
         for file in (*inherited, pipes.words_inside):
             file.close()  # our copies: the other side's end must be the only one, so that its death is noticed
         namespace = await _namespace(process, pipes.info, pipes.words)
         files.callback(namespace.close)
+        registry.record(spec.name, namespace.pid)
+        files.callback(registry.forget, namespace.pid)
         pipes.requests.write(str(namespace.pid).encode())
         if await _read_to_end(pipes.answers) != b"!":
             namespace.kill()
             raise SandboxFailed("bubblewrap: the sandbox's limits could not be set")
-        pipes.release.write(b"!")
-        files.pop_all()  # from here on the sandbox has them
-    for file in (pipes.info, pipes.release, pipes.requests, pipes.answers):
+        until_the_end = files.pop_all()
+
+    def ended() -> None:
+        until_the_end.close()
+        on_end()
+
+    for file in (pipes.info, pipes.answers):
         file.close()
-    return _running(process, pipes.words, namespace, lambda: on_end(spec.name, namespace.pid))
+    return ProcessSandbox(
+        process,
+        pipes.words,
+        pid=namespace.pid,
+        ask=lambda: signal_inside(namespace.pid),
+        end=namespace.kill,
+        on_end=ended,
+    )
 
 
 @frozen
@@ -68,9 +86,10 @@ class _Pipes:
 
     Args:
         info: bubblewrap writes the id of the sandbox's first process.
-        release_inside: bubblewrap waits there before it runs the program.
+        release_inside: bubblewrap waits there before it runs the program; stage.py writes the byte.
         requests_inside: stage.py reads the id of the process to limit.
-        answers: stage.py writes a byte once it is limited.
+        answers: stage.py writes a byte once the process is limited and released.
+        leash_inside: The runner reads its end, and ends itself, when the host is gone.
         words: The error output of all of them.
     """
 
@@ -82,6 +101,8 @@ class _Pipes:
     requests: BinaryIO
     answers: BinaryIO
     answers_inside: BinaryIO
+    leash_inside: BinaryIO
+    leash: BinaryIO
     words: BinaryIO
     words_inside: BinaryIO
 
@@ -104,33 +125,22 @@ def _inherited(
     )
     stage = bubblewrap.stage()
     names = {one.mount.source: f"{stage}/{number}" for number, one in enumerate(staged)}
-    words = bubblewrap.command(spec, interpreter, descriptors, walls, names)
+    variables = {**spec.environment, LEASH_VARIABLE: str(pipes.leash_inside.fileno())}
+    words = bubblewrap.command(evolve(spec, environment=variables), interpreter, descriptors, walls, names)
     inside = words.index("--")
     options = memory_file(files, "".join(f"{word}\0" for word in words[:inside]))
     plan = {
         "user_id": walls.user_id,
         "stage": stage,
         "directories": [(str(one.path), one.descriptor) for one in staged],
-        "limits": (pipes.requests_inside.fileno(), pipes.answers_inside.fileno(), _limits(spec.limits)),
+        "gate": [end.fileno() for end in (pipes.requests_inside, pipes.release, pipes.answers_inside)],
+        "limits": _limits(spec.limits),
+        "host": os.getpid(),
         "command": [program, "--args", str(options.fileno()), *words[inside:]],
     }
-    ends = (pipes.info_inside, pipes.release_inside, pipes.requests_inside, pipes.answers_inside)
+    gate = (pipes.release_inside, pipes.release, pipes.requests_inside, pipes.answers_inside)
+    ends = (pipes.info_inside, pipes.leash_inside, *gate)
     return [*made_up.values(), *ends, options, memory_file(files, marshal.dumps(plan))]
-
-
-def _running(process: Process, said: BinaryIO, namespace: _Namespace, on_end: Callable[[], None]) -> ProcessSandbox:
-    def ended() -> None:
-        namespace.close()
-        on_end()
-
-    return ProcessSandbox(
-        process,
-        said,
-        pid=namespace.pid,
-        ask=lambda: signal_inside(namespace.pid),
-        end=namespace.kill,
-        on_end=ended,
-    )
 
 
 class _Namespace:

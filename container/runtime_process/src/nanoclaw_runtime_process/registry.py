@@ -30,13 +30,15 @@ class Entry:
 
 
 class Registry:
-    """One small file per running sandbox in a directory; whoever starts one records it, and forgets it at its end."""
+    """One small file per process in a directory. Record a process when it is created, and forget it at its end."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._own: set[int] = set()
 
     def record(self, name: str, pid: int) -> None:
-        """Remember a process that was just started."""
+        """Remember a process that was just created."""
+        self._own.add(pid)
         identity = identity_of(pid)
         if identity is None:
             return  # it ended already
@@ -46,17 +48,19 @@ class Registry:
 
     def forget(self, pid: int) -> None:
         """Forget a process that ended."""
+        self._own.discard(pid)
         self._path(pid).unlink(missing_ok=True)
 
-    def end_leftovers(self, ours: frozenset[int]) -> int:
-        """Kill the recorded processes that are still the same ones, but for `ours`; return how many there were."""
-        ended = 0
+    def end_leftovers(self) -> int:
+        """Kill processes that an earlier host recorded and that still run; return how many sandboxes they were."""
+        ended = set()
         for path, entry in self._entries():
-            if entry is not None and entry.pid in ours:
+            if entry is not None and entry.pid in self._own:
                 continue
-            ended += entry is not None and kill_if_same(entry)
+            if entry is not None and kill_if_same(entry):
+                ended.add(entry.name)
             path.unlink(missing_ok=True)
-        return ended
+        return len(ended)
 
     def _path(self, pid: int) -> Path:
         return self._directory / f"{pid}.json"

@@ -14,9 +14,13 @@ import ctypes
 import marshal
 import os
 import resource
+import select
+import signal
 import sys
 
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
+PR_SET_PDEATHSIG = 1
+TIED_AFTER_S = 10.0  # it takes milliseconds; a loaded machine gets a thousand times that
 MS_BIND, MS_REC, MS_SLAVE = 0x1000, 0x4000, 0x80000
 DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -29,8 +33,9 @@ def main(plan_descriptor: int) -> None:
     """Carry out a plan, which the same Python marshalled: importing json takes longer than all that is done here.
 
     `user_id`: whom bubblewrap runs as; None if the host is not root. `stage`: an existing directory, which this process
-    covers. `directories`: path and held descriptor of each; number N becomes `<stage>/N`. `limits`: descriptors to read
-    a process id from and to answer on, and pairs of resource and limit for that process. `command`: what to run then.
+    covers. `directories`: path and held descriptor of each; number N becomes `<stage>/N`. `gate`: descriptors to read a
+    process id from, to release that process with and to answer on. `limits`: pairs of resource and limit for it.
+    `host`: the process id of the host. `command`: what to run then.
 
     Raises:
         Refused: A directory is not the one that is held open.
@@ -53,33 +58,44 @@ def main(plan_descriptor: int) -> None:
         os.setgroups([])
         os.setresgid(*[plan["user_id"]] * 3)
         os.setresuid(*[plan["user_id"]] * 3)
-    request, answer, limits = plan["limits"]
+    check(libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0), "this process cannot be tied to the host")
+    if os.getppid() != plan["host"]:
+        raise Refused("the host is gone")  # it went before the line above
     if os.fork() == 0:
-        limit(request, answer, limits)
-    os.close(request)
-    os.close(answer)
+        keep_gate(*plan["gate"], plan["limits"])
+    for descriptor in plan["gate"]:
+        os.close(descriptor)
     os.execv(plan["command"][0], plan["command"])
 
 
-def limit(request: int, answer: int, limits: list[tuple[int, int]]) -> None:
-    """Wait for the id of the sandbox's first process, limit it, and exit.
+def keep_gate(request: int, release: int, answer: int, limits: list[tuple[int, int]]) -> None:
+    """Wait for the id of the sandbox's first process, limit it, release it, watch it for some seconds, and exit.
+
+    bubblewrap goes on at the end of its gate as well as at a byte, so the gate must not end with the host: this process
+    alone holds it, and kills everything in its process group if the host is gone or a limit cannot be set. The first
+    process ties itself to its parent only after its release, so this one ties it to the host until then.
 
     The limits are set from here because this process has the sandbox's user; a root host may lack the capability to
     limit another user's process. They come after bubblewrap made its user namespace: a limit on processes that was
     there before would count the processes of all sandboxes together.
     """
-    first, last = sorted((request, answer))
-    for beginning, end in ((0, first), (first + 1, last), (last + 1, os.sysconf("SC_OPEN_MAX"))):
-        os.closerange(beginning, end)  # the host waits for the end of some of them
-    status = 1
     try:
-        if process_id := os.read(request, 32):  # empty: the host gave up
-            for kind, value in limits:
-                resource.prlimit(int(process_id), kind, (value, value))
-            os.write(answer, b"!")
-            status = 0
+        beginning = 0
+        for kept in (*sorted((request, release, answer)), os.sysconf("SC_OPEN_MAX")):
+            os.closerange(beginning, kept)  # the host waits for the end of some of them
+            beginning = kept + 1
+        process_id = int(os.read(request, 32))  # empty, and no number, if the host is gone
+        process = os.pidfd_open(process_id)
+        for kind, value in limits:
+            resource.prlimit(process_id, kind, (value, value))
+        os.write(release, b"!")
+        os.write(answer, b"!")
+        os.close(answer)
+        if request in select.select([request, process], [], [], TIED_AFTER_S)[0]:
+            signal.pidfd_send_signal(process, signal.SIGKILL)  # the host is gone
+        os._exit(0)
     finally:
-        os._exit(status)
+        os.killpg(0, signal.SIGKILL)
 
 
 def make_namespace(libc: ctypes.CDLL, *, is_root: bool) -> None:

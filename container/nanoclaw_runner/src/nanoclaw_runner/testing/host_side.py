@@ -123,14 +123,17 @@ class HostSide:
             layout.EXTRA_DIR_VARIABLE: str(self.workspace.extra),
         }
 
-    async def start(self, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
-        """Start a runner as a process of its own."""
+    async def start(
+        self, *arguments: str, inherited: Sequence[int] = (), **environment: str
+    ) -> asyncio.subprocess.Process:
+        """Start a runner as a process of its own, which inherits descriptors."""
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
             *(arguments or ("-m", "nanoclaw_runner")),
             env={**os.environ, "TMPDIR": str(self._temporary), **self.environment(), **environment},
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
+            pass_fds=inherited,
         )
         self.stderr = b""
         self._reading = asyncio.create_task(self._read(self.process))
