@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 from nanoclaw_runtime_process.confined import STAGE
-from nanoclaw_runtime_process.sandbox_user import GREATEST, LEAST, NoUser, choose_user, sandbox_user
+from nanoclaw_runtime_process.sandbox_user import GREATEST, LEAST, NoUser, choose_user, keep_user, sandbox_user
 
 from nanoclaw_core import DirectoryIdentity, Mount, Readiness, SandboxFailed, SandboxRefused
 from nanoclaw_core.testing.runtime_place import Place, new_place
@@ -125,8 +125,24 @@ def test_sandbox_user_is_kept(tmp_path: Path) -> None:
     """Files belong to it, so the next host takes the same."""
     first = sandbox_user(None, tmp_path / "run_as", "abcdef012345")
     assert first is not None
-    (tmp_path / "run_as").write_text(f"{first + 1}\n")
+    keep_user(tmp_path / "run_as", first + 1)
     assert sandbox_user(None, tmp_path / "run_as", "abcdef012345") == first + 1
+
+
+@pytest.mark.bubblewrap
+def test_check_writes_nothing(place: Place) -> None:
+    """The doctor looks at an instance that may not exist yet."""
+    readiness_of(place)
+    assert not (place.home / "data").exists()
+
+
+@as_root
+@pytest.mark.bubblewrap
+def test_sandbox_user_is_kept_before_files_are_given(place: Place) -> None:
+    """The next host takes the user to whom the files belong."""
+    run(place, "answer(1)")
+    kept = int((place.home / "data/process/run_as").read_text())
+    assert (place.outgoing / "answer.json").stat().st_uid == kept
 
 
 @as_root

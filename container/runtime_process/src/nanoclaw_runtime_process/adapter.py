@@ -38,7 +38,7 @@ from nanoclaw_runtime_process.interpreter import Interpreter, compile_packages, 
 from nanoclaw_runtime_process.pipes import pipe
 from nanoclaw_runtime_process.registry import Registry
 from nanoclaw_runtime_process.sandbox import ProcessSandbox
-from nanoclaw_runtime_process.sandbox_user import NoUser, sandbox_user
+from nanoclaw_runtime_process.sandbox_user import NoUser, keep_user, sandbox_user
 from nanoclaw_runtime_process.settings import Settings
 
 log = logging.getLogger("nanoclaw.process")
@@ -61,6 +61,7 @@ class ProcessRuntime:
         self._settings, self._context = settings, context
         self._part_variables = {name: value for part in parts for name, value in part.environment.items()}
         self._registry = Registry(context.data_dir / "running")
+        self._kept_user = context.data_dir / "run_as"
         self._running: dict[str, ProcessSandbox | None] = {}  # None while it is being made
         self._discarding: set[asyncio.Task[None]] = set()
         self._interpreter: Interpreter | None = None
@@ -145,6 +146,9 @@ class ProcessRuntime:
     async def _start_confined(self, spec: SandboxSpec) -> ProcessSandbox:
         program = self._bubblewrap()
         assert program is not None  # the probe that chose this way found it
+        if self._walls.user_id is not None and self._settings.run_as is None:
+            async with self._probed:  # sandboxes that start side by side write one file
+                await asyncio.to_thread(keep_user, self._kept_user, self._walls.user_id)
         ended = partial(self._running.pop, spec.name, None)
         return await start_confined(program, spec, await self._python(), self._walls, self._registry, ended)
 
@@ -194,8 +198,8 @@ class ProcessRuntime:
         if program is None:
             return f"there is no program {self._settings.bubblewrap!r}"
         try:
-            kept = self._context.data_dir / "run_as"
-            user_id = await asyncio.to_thread(sandbox_user, self._settings.run_as, kept, self._context.instance_id)
+            choice = (self._settings.run_as, self._kept_user, self._context.instance_id)
+            user_id = await asyncio.to_thread(sandbox_user, *choice)
         except (NoUser, OSError) as error:
             return str(error)
         self._walls = evolve(self._walls, user_id=user_id, forbids_namespaces=True)
@@ -211,7 +215,7 @@ class ProcessRuntime:
         probe = evolve(PROBE, arguments=(*PROBE.arguments, words))
         try:
             async with asyncio.timeout(PROBE_S):
-                started = start_confined(program, probe, await self._python(), self._walls, self._registry)
+                started = start_confined(program, probe, await self._python(), self._walls, registry=None)
                 ended = await (await started).wait()
         except TimeoutError:
             return f"no answer in {PROBE_S:.0f} s"

@@ -34,10 +34,13 @@ async def start_confined(
     spec: SandboxSpec,
     interpreter: Interpreter,
     walls: Walls,
-    registry: Registry,
+    registry: Registry | None,
     on_end: Callable[[], None] = lambda: None,
 ) -> ProcessSandbox:
     """Start it, and give it its limits before its first instruction.
+
+    Args:
+        registry: Records the processes; None for a probe, which writes nothing to disk.
 
     Raises:
         SandboxRefused: A mount is missing, or is not the directory that was approved.
@@ -50,14 +53,12 @@ async def start_confined(
         pipes = _Pipes(*(end for _ in range(6) for end in pipe(files)))
         inherited = _inherited(files, pipes, program, spec, interpreter, walls, [*held, *shown])
         process = await _spawn(inherited, [one.descriptor for one in (*held, *shown)], pipes.words_inside)
-        registry.record(spec.name, process.pid)  # at once: a host that dies now leaves it to the next one
-        files.callback(registry.forget, process.pid)
+        _record(registry, files, spec.name, process.pid)  # at once: a host that dies now leaves it to the next one
         for file in (*inherited, pipes.words_inside):
             file.close()  # our copies: the other side's end must be the only one, so that its death is noticed
         namespace = await _namespace(process, pipes.info, pipes.words)
         files.callback(namespace.close)
-        registry.record(spec.name, namespace.pid)
-        files.callback(registry.forget, namespace.pid)
+        _record(registry, files, spec.name, namespace.pid)
         pipes.requests.write(str(namespace.pid).encode())
         if await _read_to_end(pipes.answers) != b"!":
             namespace.kill()
@@ -78,6 +79,12 @@ async def start_confined(
         end=namespace.kill,
         on_end=ended,
     )
+
+
+def _record(registry: Registry | None, files: contextlib.ExitStack, name: str, process_id: int) -> None:
+    if registry is not None:
+        registry.record(name, process_id)
+        files.callback(registry.forget, process_id)
 
 
 @frozen

@@ -25,12 +25,12 @@ def sandbox_user(run_as: int | None, kept: Path, instance_id: str) -> int | None
 
     Args:
         run_as: The setting of that name.
-        kept: The file that keeps an automatic choice; written if there is none yet.
+        kept: The file that keeps an automatic choice, see `keep_user`; it need not exist.
         instance_id: Hexadecimal digits. Spreads instances over the numbers.
 
     Raises:
         NoUser: The setting cannot work, or a root host finds no number.
-        OSError: The choice cannot be kept.
+        OSError: The file, or the machine's own list of users, cannot be read.
     """
     host = os.getuid()
     if host != 0:
@@ -47,10 +47,22 @@ def sandbox_user(run_as: int | None, kept: Path, instance_id: str) -> int | None
     if before >= LEAST and _is_in(before, mapped):
         return before
     start = LEAST + int(instance_id, 16) % (GREATEST - LEAST + 1)
-    found = choose_user(start, mapped, _subordinate_ids())
+    return choose_user(start, mapped, _subordinate_ids())
+
+
+def keep_user(kept: Path, user_id: int) -> None:
+    """Keep a choice, so that the next host makes the same one; call it before files are given to the user.
+
+    Raises:
+        OSError: It cannot be kept.
+    """
+    text = f"{user_id}\n"
+    if kept.exists() and kept.read_text(encoding="ascii", errors="replace") == text:
+        return
     kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(f"{found}\n", encoding="ascii")
-    return found
+    beside = kept.with_suffix(".new")
+    beside.write_text(text, encoding="ascii")
+    beside.replace(kept)
 
 
 def choose_user(start: int, mapped: Ranges, taken: Ranges) -> int:
