@@ -7,14 +7,19 @@ without any needs neither its memory nor its 18 ms.
 
 from __future__ import annotations
 
+import math
+import re
 from enum import Enum
 from functools import lru_cache
 from typing import Any
 
 MAX_PATTERN_CHARACTERS = 500  # the costliest pattern of this length that we found takes 0.1 s to compile
+MAX_COMPILED = 10_000  # parts: the engine writes out what must repeat, so (?:a{1000}){1000} would be a million
 MAX_TEXT_CHARACTERS = 10_000  # the engine looks at its clock between scans of the text, so a scan must be short
 TIME_LIMIT_S = 0.05
 TIME_LIMIT_AFTER_TIMEOUT_S = 0.005  # a thousand times what a usual pattern takes
+
+_COUNT = re.compile(r"\{\s*(\d{1,9})")  # the least number of repetitions, also in places where a brace is only a brace
 
 
 class SearchResult(Enum):
@@ -31,6 +36,8 @@ def problem_of(pattern: str) -> str:
         return "is empty"
     if len(pattern) > MAX_PATTERN_CHARACTERS:
         return f"is no regular expression of at most {MAX_PATTERN_CHARACTERS} characters"
+    if len(pattern) * math.prod(max(1, int(count)) for count in _COUNT.findall(pattern)) > MAX_COMPILED:
+        return "repeats too much; use smaller numbers in {…}"
     return _compiled(pattern)[1]
 
 
@@ -54,11 +61,11 @@ def search(pattern: str, text: str, limit_s: float) -> SearchResult:
     return SearchResult.FOUND if found else SearchResult.NOT_FOUND
 
 
-@lru_cache(maxsize=256)  # asked for every message; the engine's own cache is slower and forgets what does not compile
+@lru_cache(maxsize=64)  # asked for every message; the engine's own cache is slower and forgets what does not compile
 def _compiled(pattern: str) -> tuple[Any, str]:
     import regex
 
     try:
         return regex.compile(pattern), ""
-    except (regex.error, OverflowError, RecursionError) as error:  # the others: a huge repetition, hundreds of brackets
+    except (regex.error, OverflowError, RecursionError, MemoryError) as error:  # the others: hundreds of brackets
         return None, f"is no regular expression: {error}"

@@ -74,14 +74,22 @@ def hand_over(held: Iterable[HeldMount], user_id: int, group_id: int) -> None:
     Of a session's own directories everything changes hands: an earlier runtime may have used another user. Of the other
     mounts only files of the host's own user do, and never a file with a second name, which may stand elsewhere.
 
+    A file that its file system does not let go (immutable, or of a kind that knows no owners) keeps its owner in such
+    a mount; the sandbox then has the rights that the file system gives it.
+
     Raises:
-        OSError: A directory cannot be given away; those before it are given.
+        SandboxRefused: A session's own directory cannot be given away; those before it are given.
     """
     for one in held:
-        if one.mount.writable:
-            receiver = _Receiver(user_id=user_id, group_id=group_id, from_anyone=one.mount.identity is None)
+        if not one.mount.writable:
+            continue
+        is_own = one.mount.identity is None
+        receiver = _Receiver(user_id=user_id, group_id=group_id, from_anyone=is_own, insists=is_own)
+        try:
             with _closing(os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=one.descriptor)) as directory:
                 _give_tree(directory, receiver)
+        except OSError as error:
+            raise SandboxRefused(f"{one.path} cannot be given to user {user_id}: {error.strerror}") from error
 
 
 def open_directory(path: Path) -> tuple[int, Sequence[DirectoryIdentity]]:
@@ -146,7 +154,7 @@ def _open(mount: Mount) -> tuple[Path, int]:
 def _give_tree(directory: int, receiver: _Receiver, depth: int = 0) -> None:
     receiver.take(directory)
     if depth == MAX_DEPTH:
-        return  # a sandbox made everything so deep, and its user has it already
+        return  # what lies deeper was made by a sandbox, or by people who keep it
     with os.scandir(directory) as entries:
         names = [entry.name for entry in entries if receiver.wants(entry.stat(follow_symlinks=False))]
     for name in names:
@@ -167,6 +175,7 @@ class _Receiver:
     user_id: int
     group_id: int
     from_anyone: bool
+    insists: bool
 
     def wants(self, found: os.stat_result) -> bool:
         """Say whether a file is to change hands; every directory may hold such files."""
@@ -178,7 +187,11 @@ class _Receiver:
     def take(self, descriptor: int) -> None:
         found = os.fstat(descriptor)  # again: the name may mean another file since it was listed
         if self.wants(found) and self._is_anothers(found):
-            os.fchown(descriptor, self.user_id, self.group_id)
+            try:
+                os.fchown(descriptor, self.user_id, self.group_id)
+            except OSError:
+                if self.insists:
+                    raise
 
     def _is_anothers(self, found: os.stat_result) -> bool:
         is_given = (found.st_uid, found.st_gid) == (self.user_id, self.group_id)

@@ -21,7 +21,7 @@ from nanoclaw_wire.layout import SANDBOX_EXTRA, is_safe_name
 
 from nanoclaw_core.descriptors.runtimes import DirectoryIdentity, Mount
 from nanoclaw_core.errors import InvalidArguments, SandboxRefused
-from nanoclaw_core.sandboxes.held_mounts import lineage_of, open_directory
+from nanoclaw_core.sandboxes.held_mounts import identity_of, lineage_of, open_directory
 from nanoclaw_core.settings import AllowedMount, Settings
 from nanoclaw_core.store import agents
 
@@ -30,6 +30,9 @@ BLOCKED = (
     ".ssh", ".gnupg", ".gpg", ".aws", ".azure", ".gcloud", ".kube", ".docker", "credentials", ".env", ".netrc",
     ".npmrc", ".pypirc", "id_rsa", "id_ed25519", "private_key", ".secret",
 )  # fmt: skip
+
+
+PARTS = ("data", "run", "logs", "groups", "sessions", "received")
 
 
 class MountRefused(InvalidArguments):
@@ -67,10 +70,13 @@ class MountPolicy:
             raise MountRefused(f"{raw['path']} looks like a place for keys")
         root = next((one for one in self.allowed if _is_inside(source, one)), None)
         if root is None:
-            raise MountRefused(f"{raw['path']} is not below any of core.allowed_mounts, which stand in nanoclaw.toml")
+            leads = "" if str(source) == raw["path"] else f" leads to {source}, which"
+            raise MountRefused(
+                f"{raw['path']}{leads} is not below any of core.allowed_mounts, which stand in nanoclaw.toml"
+            )
         lineage = _lineage(source)
-        if _holds_keys(source):
-            raise MountRefused(f"{raw['path']} contains a place for keys; mount a directory below it instead")
+        if keys := _keys_in(source):
+            raise MountRefused(f"{raw['path']} contains {keys}, a place for keys; mount a directory below it instead")
         if exposed := why_exposed(lineage, self.home):
             raise MountRefused(f"{raw['path']} {exposed}; no sandbox may see that")
         is_writable = raw.get("writable") is True and root.writable
@@ -104,7 +110,9 @@ class MountPolicy:
 
 def mount_policy(db: apsw.Connection, settings: Settings) -> MountPolicy:
     """Return the policy of an instance as it is now."""
-    return MountPolicy(allowed=settings.core.allowed_mounts, home=settings.home, given=agents.all_mounts(db))
+    return MountPolicy(
+        allowed=settings.core.allowed_mounts, home=settings.home, given=[one for _, one in agents.all_mounts(db)]
+    )
 
 
 def is_nested(one: Sequence[DirectoryIdentity], other: Sequence[DirectoryIdentity]) -> bool:
@@ -123,9 +131,16 @@ def why_exposed(lineage: Sequence[DirectoryIdentity], home: Path) -> str:
         instance = lineage_of(home)
     except FileNotFoundError:
         return ""
-    if instance[-1] in lineage:
+    if instance[-1] == lineage[-1]:
+        return "is the instance directory"
+    if instance[-1] in lineage or any(part in lineage for part in _parts_of(home)):
         return f"lies in the instance directory {home}"
     return f"holds the instance directory {home}" if lineage[-1] in instance else ""
+
+
+def _parts_of(home: Path) -> list[DirectoryIdentity]:
+    """Return the identities of the instance's directories, which may be mounted elsewhere under another name too."""
+    return [identity_of(path.stat()) for path in map(home.joinpath, PARTS) if path.is_dir()]
 
 
 def require_unexposed(shown: Iterable[Path], own: Iterable[Path], home: Path) -> None:
@@ -196,9 +211,12 @@ def _is_inside(source: Path, allowed: AllowedMount) -> bool:
         return False  # an allowed directory that does not exist allows nothing
 
 
-def _holds_keys(directory: Path) -> bool:
-    """Only the first level: the whole tree could be a disk. Keys live at the top of the homes they are in."""
+def _keys_in(directory: Path) -> str:
+    """Return the name of a place for keys on the first level of a directory; empty if there is none.
+
+    The whole tree could be a disk, and keys live at the top of the homes they are in.
+    """
     try:
-        return any(entry.name.lower() in BLOCKED for entry in directory.iterdir())
+        return next((entry.name for entry in directory.iterdir() if entry.name.lower() in BLOCKED), "")
     except OSError as error:
         raise MountRefused(f"{directory} cannot be looked into: {error.strerror}") from error

@@ -95,10 +95,11 @@ def config_of(db: apsw.Connection, group_id: GroupId) -> ContainerConfig:
     return found or ContainerConfig(agent_group_id=group_id)
 
 
-def all_mounts(db: apsw.Connection) -> list[Mapping[str, Any]]:
-    """Return the entries of `additional_mounts` of all agent groups."""
-    found = db.execute("SELECT additional_mounts FROM container_configs WHERE additional_mounts <> '[]'")
-    return [entry for (text,) in found for entry in json.loads(text) if isinstance(entry, dict)]
+def all_mounts(db: apsw.Connection) -> list[tuple[GroupId, Mapping[str, Any]]]:
+    """Return the entries of `additional_mounts` of all agent groups, each with its group."""
+    query = "SELECT agent_group_id, additional_mounts FROM container_configs WHERE additional_mounts <> '[]'"
+    found = db.execute(f"{query} ORDER BY agent_group_id")
+    return [(group_id, one) for group_id, text in found for one in json.loads(text) if isinstance(one, dict)]
 
 
 def save_config(db: apsw.Connection, config: ContainerConfig) -> None:

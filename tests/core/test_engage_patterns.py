@@ -72,6 +72,23 @@ def attack(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.invariant(number=14)
+@pytest.mark.parametrize(
+    "pattern",
+    ["(?:a{1000}){1000}", "(?:(?:a?){2000}){2000}", "(?:(?:.{9999}){9999}){9999}", "a{ 99999}", "(?:x{10,}y){999}z{9}"],
+)
+def test_pattern_that_repeats_too_much_is_refused(pattern: str) -> None:
+    """The engine writes repetitions out: 17 characters took 274 MB, and an agent may ask for a pattern."""
+    with pytest.raises(InvalidArguments, match="engage_pattern: it repeats too much"):
+        check_pattern("pattern", pattern)
+
+
+@pytest.mark.parametrize("pattern", [r"^\d{4}-\d{2}-\d{2}$", r"(?:[a-z]{2,5} ){3}", ".{500,}", r"\{1}", "a{0,9}"])
+def test_pattern_with_usual_repetitions_is_taken(pattern: str) -> None:
+    """Dates, codes and lengths are no bombs."""
+    check_pattern("pattern", pattern)
+
+
 @pytest.mark.parametrize("message", ["27 letters", "attack", "flood"])
 def test_slow_pattern_timed_out_does_not_engage(attack: dict[str, Any], message: str) -> None:
     """A text made for `^(a+)+$` neither stops the host nor reaches the agent."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from nanoclaw_core import DirectoryIdentity, Mount, hand_over, hold_mounts
+from nanoclaw_core import DirectoryIdentity, Mount, SandboxRefused, hand_over, hold_mounts
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
 
@@ -108,6 +109,31 @@ def test_handing_over_ends_at_a_depth(tmp_path: Path) -> None:
     give(tmp_path / "out")
     assert owner(tmp_path / "out" / "d" / "d") == 1000
     subprocess.run(["rm", "-r", tmp_path / "out"], check=True)  # what clears up after tests does not reach so deep
+
+
+@pytest.fixture
+def immutable(tmp_path: Path) -> Iterator[Path]:
+    """Make a directory with a file in it that not even root may change."""
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "fixed").write_text("")
+    done = subprocess.run(["chattr", "+i", tmp_path / "shared" / "fixed"], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"this file system has no immutable files: {done.stderr.strip()}")
+    yield tmp_path / "shared"
+    subprocess.run(["chattr", "-i", tmp_path / "shared" / "fixed"], check=True)
+
+
+def test_handing_over_passes_over_what_cannot_change(immutable: Path) -> None:
+    """One file of a mount that keeps its owner does not keep the agent from starting."""
+    (immutable / "other").write_text("")
+    give(immutable, is_approved=True)
+    assert [owner(immutable / name) for name in ("fixed", "other")] == [0, 1000]
+
+
+def test_handing_over_of_an_own_directory_insists(immutable: Path) -> None:
+    """A session that cannot write its own files is refused with the directory's name."""
+    with pytest.raises(SandboxRefused, match=r"shared cannot be given to user 1000: Operation not permitted"):
+        give(immutable)
 
 
 def test_handing_over_does_not_wait_for_a_pipe(tmp_path: Path) -> None:

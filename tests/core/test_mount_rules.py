@@ -73,6 +73,14 @@ def test_mount_of_the_instance_is_refused(allowed: Path, name: str) -> None:
         policy(allowed).check({"path": str(allowed.parent / name), "name": "x"})
 
 
+def test_mount_of_a_part_of_the_instance_is_refused(allowed: Path) -> None:
+    """A bind mount of the host may show the operator's socket under a name outside of the instance."""
+    (allowed / "work").rename(allowed.parent / "instance" / "data")
+    (allowed / "elsewhere").symlink_to(allowed.parent / "instance" / "data")
+    with pytest.raises(MountRefused, match="lies in the instance directory"):
+        policy(allowed).check(entry(allowed / "elsewhere"))
+
+
 def test_mount_of_another_directory_than_approved_is_refused(allowed: Path) -> None:
     """A directory that took the place of the approved one is not mounted."""
     approved = policy(allowed).check(entry(allowed / "work")).identity
@@ -144,7 +152,7 @@ def test_instance_inside_a_shown_directory_is_refused(allowed: Path) -> None:
     """A virtual environment that holds the instance would show the operator's socket to every sandbox."""
     home = allowed.parent / "instance"
     for shown in (home, home / "run", allowed.parent):
-        with pytest.raises(SandboxRefused, match=r"the instance directory .* Move the instance directory"):
+        with pytest.raises(SandboxRefused, match=r"the instance directory.* Move the instance directory"):
             require_unexposed([shown], [], home)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
+from nanoclaw_runtime_process.bubblewrap import stage
 from nanoclaw_runtime_process.confined import STAGE
 from nanoclaw_runtime_process.sandbox_user import GREATEST, LEAST, NoUser, choose_user, keep_user, sandbox_user
 
@@ -104,18 +105,20 @@ def test_sandbox_user_is_the_one_of_the_settings(place: Place) -> None:
 
 @as_root
 @pytest.mark.bubblewrap
-@pytest.mark.parametrize("number", [0, -1, 2**32])
+@pytest.mark.parametrize("number", [0, -1, 2**32, 2**32 - 2])
 def test_sandbox_user_that_cannot_be_is_refused(place: Place, number: int) -> None:
     """Nothing runs as root instead."""
     place = evolve(place, settings={"run_as": number})
     readiness = readiness_of(place)
-    assert not readiness.isolates
+    assert (readiness.ready, readiness.isolates) == (False, False)
+    assert readiness.remedy.startswith("Correct or remove run_as")
     assert f"run_as: must be the number of an unprivileged user of this machine, got {number}" in readiness.detail
 
     async def scenario() -> None:
         async with connected(place) as runtime:
-            with pytest.raises(SandboxRefused, match="run_as"):
-                await runtime.start(evolve(place.spec("pass"), runs_tools=True))
+            for runs_tools in (True, False):
+                with pytest.raises(SandboxRefused, match="run_as"):
+                    await runtime.start(evolve(place.spec("pass"), runs_tools=runs_tools))
 
     patiently(scenario())
 
@@ -127,6 +130,15 @@ def test_sandbox_user_is_kept(tmp_path: Path) -> None:
     assert first is not None
     keep_user(tmp_path / "run_as", first + 1)
     assert sandbox_user(None, tmp_path / "run_as", "abcdef012345") == first + 1
+
+
+@as_root
+@pytest.mark.bubblewrap
+def test_sandbox_user_with_a_name_is_warned_of(place: Place) -> None:
+    """A sandbox that runs as somebody can change what is theirs."""
+    assert readiness_of(evolve(place, settings={"run_as": 1})).missing == [
+        "run_as is the user daemon of this machine, whose files a sandbox could reach; choose a free number"
+    ]
 
 
 @pytest.mark.bubblewrap
@@ -161,7 +173,7 @@ def test_sandbox_user_goes_round_taken_numbers() -> None:
 @pytest.mark.parametrize(("mapped", "taken"), [([range(65_536)], []), (EVERYONE, [range(2**31)])])
 def test_sandbox_user_on_a_full_machine_is_refused(mapped: list[range], taken: list[range]) -> None:
     """A host in a container may have few numbers; it says what to do."""
-    with pytest.raises(NoUser, match=r"Set run_as under \[plugins.process\]"):
+    with pytest.raises(NoUser, match=r"run_as: no user .* Set it under \[plugins.process\]"):
         choose_user(LEAST, mapped, taken)
 
 
@@ -231,6 +243,16 @@ class exchanging:  # noqa: N801  # a context manager
             self._other.rename(self._one)
             self._one.rename(self._other)
             aside.rename(self._one)
+
+
+@as_root
+@pytest.mark.bubblewrap
+def test_instance_below_the_stage_works() -> None:
+    """Disks of people are mounted below /mnt, which the start of a sandbox covers."""
+    with tempfile.TemporaryDirectory(dir=stage()) as directory:
+        place = new_place(Path(directory), PLUGIN, {})
+        run(place, "answer('started')")
+        assert place.answer() == "started"
 
 
 @pytest.mark.bubblewrap

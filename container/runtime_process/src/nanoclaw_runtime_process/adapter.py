@@ -38,7 +38,7 @@ from nanoclaw_runtime_process.interpreter import Interpreter, compile_packages, 
 from nanoclaw_runtime_process.pipes import pipe
 from nanoclaw_runtime_process.registry import Registry
 from nanoclaw_runtime_process.sandbox import ProcessSandbox
-from nanoclaw_runtime_process.sandbox_user import NoUser, keep_user, sandbox_user
+from nanoclaw_runtime_process.sandbox_user import NoUser, keep_user, name_of, sandbox_user
 from nanoclaw_runtime_process.settings import Settings
 
 log = logging.getLogger("nanoclaw.process")
@@ -50,6 +50,9 @@ ALLOW = (
     "Allow user namespaces (Ubuntu: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0; elsewhere look at"
     " kernel.unprivileged_userns_clone and user.max_user_namespaces), or install Docker"
 )
+NO_PROGRAM = "there is no program"
+AS_ROOT = "A host that is root needs the capabilities CAP_SETUID, CAP_SETGID, CAP_CHOWN and CAP_KILL, too"
+NO_USER_REMEDY = "Correct or remove run_as under [plugins.process], and restart the host"
 DO_WITHOUT = "or set allow_unsandboxed = true under [plugins.process] if agents may do whatever you may do."
 _FORBIDDEN = re.compile(r"namespace|uid map|not permitted|permission denied", re.IGNORECASE)  # what bwrap says
 
@@ -67,14 +70,17 @@ class ProcessRuntime:
         self._interpreter: Interpreter | None = None
         self._walls = Walls(temporary_bytes=settings.temporary_bytes)
         self._trouble: str | None = None
-        self._is_probed = False
+        self._is_probed = self._has_no_user = False
         self._probed = asyncio.Lock()
 
     async def check(self) -> Readiness:
         """Run a sandbox that tries its walls, and report the result."""
         trouble = await self._probe(again=True)
         if trouble is None:
-            return Readiness(ready=True, isolates=True, detail=_protections(self._walls), missing=_missing(self._walls))
+            missing = _missing(self._walls, self._settings)
+            return Readiness(ready=True, isolates=True, detail=_protections(self._walls), missing=missing)
+        if self._has_no_user:
+            return Readiness(ready=False, isolates=False, detail=trouble, remedy=NO_USER_REMEDY)
         return Readiness(
             ready=True,
             isolates=False,
@@ -109,6 +115,8 @@ class ProcessRuntime:
         with self._claimed(spec.name):
             spec = evolve(spec, environment={**self._part_variables, **spec.environment})
             trouble = await self._probe()
+            if self._has_no_user:  # a plain process of a root host would be root: that is not what was asked for
+                raise SandboxRefused(f"{trouble}. {NO_USER_REMEDY}")
             if trouble is not None and spec.runs_tools and not self._settings.allow_unsandboxed:
                 raise SandboxRefused(f"nothing can isolate the agent: {trouble}. {_remedy(trouble)}")
             if spec.image:
@@ -196,12 +204,14 @@ class ProcessRuntime:
     async def _try_bubblewrap(self) -> str | None:
         program = self._bubblewrap()
         if program is None:
-            return f"there is no program {self._settings.bubblewrap!r}"
+            return f"{NO_PROGRAM} {self._settings.bubblewrap!r}"
         try:
             choice = (self._settings.run_as, self._kept_user, self._context.instance_id)
             user_id = await asyncio.to_thread(sandbox_user, *choice)
         except (NoUser, OSError) as error:
+            self._has_no_user = True
             return str(error)
+        self._has_no_user = False
         self._walls = evolve(self._walls, user_id=user_id, forbids_namespaces=True)
         trouble = await self._run_probe(program)
         if NO_SUCH_OPTION in trouble:
@@ -215,8 +225,12 @@ class ProcessRuntime:
         probe = evolve(PROBE, arguments=(*PROBE.arguments, words))
         try:
             async with asyncio.timeout(PROBE_S):
-                started = start_confined(program, probe, await self._python(), self._walls, registry=None)
-                ended = await (await started).wait()
+                sandbox = await start_confined(program, probe, await self._python(), self._walls, registry=None)
+                with contextlib.suppress(ProcessLookupError):  # it ended already
+                    os.kill(sandbox.pid, 0)  # sends nothing: a host without CAP_KILL could start what it cannot end
+                ended = await sandbox.wait()
+        except PermissionError:
+            return "this host may not end the processes of its sandboxes"
         except TimeoutError:
             return f"no answer in {PROBE_S:.0f} s"
         except (SandboxFailed, SandboxRefused) as error:
@@ -264,11 +278,20 @@ def _protections(walls: Walls) -> str:
     return ", ".join(found)
 
 
-def _missing(walls: Walls) -> list[str]:
-    if walls.forbids_namespaces:
-        return []
-    return ["a sandbox can make user namespaces of its own; bubblewrap 0.8 or later forbids that, so upgrade it"]
+def _missing(walls: Walls, settings: Settings) -> list[str]:
+    found = []
+    if not walls.forbids_namespaces:
+        found.append(
+            "a sandbox can make user namespaces of its own; bubblewrap 0.8 or later forbids that, so upgrade it"
+        )
+    if settings.run_as is not None and (name := name_of(settings.run_as)):
+        found.append(
+            f"run_as is the user {name} of this machine, whose files a sandbox could reach; choose a free number"
+        )
+    return found
 
 
 def _remedy(trouble: str) -> str:
+    if os.getuid() == 0:  # nothing unsandboxed is offered: it would be root
+        return INSTALL if NO_PROGRAM in trouble else f"{ALLOW}. {AS_ROOT}"
     return f"{ALLOW if _FORBIDDEN.search(trouble) else INSTALL}, {DO_WITHOUT}"

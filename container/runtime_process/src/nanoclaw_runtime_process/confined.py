@@ -59,7 +59,8 @@ async def start_confined(
         namespace = await _namespace(process, pipes.info, pipes.words)
         files.callback(namespace.close)
         _record(registry, files, spec.name, namespace.pid)
-        pipes.requests.write(str(namespace.pid).encode())
+        with contextlib.suppress(BrokenPipeError):  # stage.py's end is gone; so is its answer
+            pipes.requests.write(str(namespace.pid).encode())
         if await _read_to_end(pipes.answers) != b"!":
             namespace.kill()
             raise SandboxFailed("bubblewrap: the sandbox's limits could not be set")

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 LEAST, GREATEST = 200_000, 524_287  # between the users of people and those that systemd gives to containers
+GREATEST_USABLE = 2**31 - 1  # programs take larger ones for negative numbers
 UID_MAP, SUBORDINATE_IDS = Path("/proc/self/uid_map"), Path("/etc/subuid")
 Ranges = Sequence[range]
 
@@ -35,7 +36,7 @@ def sandbox_user(run_as: int | None, kept: Path, instance_id: str) -> int | None
     host = os.getuid()
     if host != 0:
         if run_as not in (None, host):
-            raise NoUser(f"run_as: only a host that is root can run sandboxes as another user, got {run_as}. Remove it")
+            raise NoUser(f"run_as: only a host that is root can run sandboxes as another user, got {run_as}")
         return None
     mapped = _ranges(UID_MAP)
     if run_as is not None:
@@ -72,17 +73,17 @@ def choose_user(start: int, mapped: Ranges, taken: Ranges) -> int:
         NoUser: Every number is taken, or none exists in the host's own user namespace.
     """
     for number in (*range(start, GREATEST + 1), *range(LEAST, start)):
-        if _is_in(number, mapped) and not _is_in(number, taken) and not _has_name(number):
+        if _is_in(number, mapped) and not _is_in(number, taken) and not name_of(number):
             return number
     raise NoUser(
-        f"no user from {LEAST} to {GREATEST} is free on this machine. Set run_as under [plugins.process] to the number"
-        " of a user that owns nothing, or run the host as an ordinary user"
+        f"run_as: no user from {LEAST} to {GREATEST} is free on this machine. Set it under [plugins.process] to the"
+        " number of a user that owns nothing, or run the host as an ordinary user"
     )
 
 
 def _usable(number: int, mapped: Ranges) -> int:
-    if number <= 0 or not _is_in(number, mapped):
-        raise NoUser(f"run_as: must be the number of an unprivileged user of this machine, got {number}. Change it")
+    if not 0 < number <= GREATEST_USABLE or not _is_in(number, mapped):
+        raise NoUser(f"run_as: must be the number of an unprivileged user of this machine, got {number}")
     return number
 
 
@@ -107,9 +108,9 @@ def _is_in(number: int, ranges: Iterable[range]) -> bool:
     return any(number in each for each in ranges)
 
 
-def _has_name(number: int) -> bool:
+def name_of(number: int) -> str:
+    """Return the name of a user of this machine; empty if the number has none."""
     try:
-        pwd.getpwuid(number)
+        return pwd.getpwuid(number).pw_name
     except KeyError:
-        return False
-    return True
+        return ""

@@ -46,11 +46,11 @@ def main(plan_descriptor: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     make_namespace(libc, is_root=plan["user_id"] is not None)
     mount(libc, "none", "/", None, MS_SLAVE | MS_REC)
+    opened = [(open_held(path, held), held) for path, held in plan["directories"]]  # one may lie where the stage is
     mount(libc, "none", plan["stage"], "tmpfs", 0, "mode=0755,size=1m")
-    for number, (path, held) in enumerate(plan["directories"]):
+    for number, (descriptor, held) in enumerate(opened):
         target = f"{plan['stage']}/{number}"
         os.mkdir(target, 0o755)  # noqa: PTH102  # importing pathlib costs as much as all the rest
-        descriptor = open_held(path, held)
         mount(libc, f"/proc/self/fd/{descriptor}", target, None, MS_BIND | MS_REC)
         os.close(descriptor)
         os.close(held)

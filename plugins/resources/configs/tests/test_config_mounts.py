@@ -89,7 +89,7 @@ def test_warning_59_a_mount_that_no_sandbox_may_have_is_refused_where_it_is_aske
         (allowed / name).mkdir(parents=True)
     wrong = {
         "shared/.SSH": "looks like a place for keys",
-        "shared/project": "contains a place for keys",
+        "shared/project": "contains .env, a place for keys",
         "shared/a:b": "is no usable path",
         "outside": "does not exist",
         ".": "is not below any of core.allowed_mounts, which stand in nanoclaw.toml",

@@ -86,6 +86,13 @@ def _opened_private(opened: contextlib.ExitStack, name: str, parent: int) -> int
     return descriptor
 
 
+def _numbered(name: PurePath, number: int) -> str:
+    """Return a name with a number, cut so that a file system takes it: 255 bytes are a name's limit."""
+    ending = f" ({number}){name.suffix}"
+    stem = name.stem.encode()[: 255 - len(ending.encode())].decode(errors="ignore")
+    return f"{stem}{ending}"
+
+
 def _write(file: File, folder: int, *, mode: int) -> str:
     """Write a file into an open directory and return its name.
 
@@ -93,12 +100,16 @@ def _write(file: File, folder: int, *, mode: int) -> str:
     """
     name = PurePath((file.name.lstrip(".") if is_safe_name(file.name) else "") or "file")
     for number in range(1, MAX_SAME_NAME + 1):
-        free = name.name if number == 1 else f"{name.stem} ({number}){name.suffix}"
+        free = name.name if number == 1 else _numbered(name, number)
         try:
             descriptor = os.open(free, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=folder)
         except FileExistsError:
             continue
-        with os.fdopen(descriptor, "wb") as target:
-            target.write(file.content)
+        try:
+            with os.fdopen(descriptor, "wb") as target:
+                target.write(file.content)
+        except OSError:
+            os.unlink(free, dir_fd=folder)  # half a file under its name would be taken for the whole
+            raise
         return free
     raise FileExistsError(errno.EEXIST, f"{MAX_SAME_NAME} files are called {name}. Remove some")
