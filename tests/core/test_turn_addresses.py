@@ -38,11 +38,11 @@ class Model:
         """End the running turn."""
         self._events.put_nowait(Result(text=text))
 
-    async def query(self, prompt: str, **_more: Any) -> "Model":
-        await self.push(prompt)
+    async def query(self, prompt: str, push_id: str, **_more: Any) -> "Model":
+        await self.push(prompt, push_id)
         return self
 
-    async def push(self, text: str) -> None:
+    async def push(self, text: str, _push_id: str) -> None:
         self.prompts.append(text)
         await self._events.put(Init(continuation="c"))
 

@@ -93,7 +93,7 @@ class SilentQuery:
             heard = [word for word in ("slow", "hello?") if word in prompt]
             yield Result(text="".join(f'<message to="recorder">to {word}</message>' for word in heard))
 
-    async def push(self, text: str) -> None:
+    async def push(self, text: str, _push_id: str) -> None:
         await self._prompts.put(text)
 
     async def end(self) -> None:

@@ -24,7 +24,7 @@ def provider_of(open_query):
     class Made:
         has_slash_commands = False
 
-        async def query(self, prompt, *, continuation, instructions):
+        async def query(self, prompt, **_more):
             return open_query(prompt)
 
         def is_stale(self, error):
@@ -215,7 +215,7 @@ def test_a_provider_whose_push_raises_fails_its_turn_and_the_message_is_tried_ag
             yield Result(text=f'<message to="family">{self._prompt.count("<message id")}</message>')
             await self._aborted.wait()
 
-        async def push(self, text):
+        async def push(self, text, push_id):
             raise ConnectionError("gone")
 
         async def abort(self):

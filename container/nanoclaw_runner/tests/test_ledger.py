@@ -1,14 +1,121 @@
+"""What a result settles: the pushes that it names, and a guess if it names none."""
+
 from nanoclaw_runner.ledger import LONG_SILENCE_S, SILENCE_S, Ledger, Push
 
 
-def push(make_row):
-    return Push(rows=(make_row(),))
+def push(make_row, **fields):
+    return Push(rows=(make_row(),), **fields)
+
+
+def running(make_row, count):
+    """Return a ledger with a turn that began with the first of some pushes, and the pushes."""
+    ledger, pushes = Ledger(), [push(make_row) for _ in range(count)]
+    for one in pushes:
+        ledger.pushed(one, 0)
+    return ledger, pushes
+
+
+def test_ledger_result_settles_exactly_the_pushes_it_names(make_row):
+    """The second push joined and the third did not."""
+    ledger, [first, second, third] = running(make_row, 3)
+    assert ledger.ended(1, [first.id, second.id]) == [first, second]
+    assert ledger.close() == [third]
+
+
+def test_ledger_result_may_name_a_younger_push(make_row):
+    """The answer is about the second push, so the first keeps waiting."""
+    ledger, [first, second] = running(make_row, 2)
+    assert ledger.ended(1, [second.id]) == [second]
+    assert ledger.close() == [first]
+
+
+def test_ledger_result_that_names_nobody_settles_nothing(make_row):
+    """A background task of the provider ends while a push waits for its turn."""
+    ledger, [first] = running(make_row, 1)
+    assert ledger.ended(1, []) == []
+    assert ledger.close() == [first]
+
+
+def test_ledger_unknown_id_settles_nothing(make_row):
+    """A provider names a push of an earlier conversation."""
+    ledger, [first] = running(make_row, 1)
+    assert ledger.ended(1, ["gone"]) == []
+    assert ledger.close() == [first]
+
+
+def test_ledger_silence_settles_nothing_after_named_result(make_row):
+    """The provider would have named the second push, so it has not answered it."""
+    ledger, [first, _second] = running(make_row, 2)
+    ledger.ended(1, [first.id])
+    assert not ledger.is_in_doubt
+    assert ledger.silence_ends_at() is None
+
+
+def test_ledger_guess_settles_what_waited_at_a_tools_end(make_row):
+    """The provider names nothing, but a tool ended after the second push: the model has read it."""
+    ledger, [first, second] = running(make_row, 2)
+    ledger.tool_ended()
+    third = push(make_row)
+    ledger.pushed(third, 1)
+    assert ledger.ended(2, None) == [first, second]
+    assert ledger.is_in_doubt
+
+
+def test_ledger_guess_after_interrupt_settles_the_first_alone(make_row):
+    """The tool ended because the turn was interrupted: the model read nothing with its result."""
+    ledger, [first, second] = running(make_row, 2)
+    ledger.interrupted()
+    ledger.tool_ended()
+    assert ledger.ended(1, None) == [first]
+    assert ledger.close() == [second]
+
+
+def test_ledger_turn_answers_what_the_provider_took_in(make_row):
+    """A tool that sends during the turn answers these pushes, whatever waits beside them."""
+    ledger, [first, second, _third] = running(make_row, 3)
+    ledger.took_in([first.id, second.id])
+    assert ledger.answering == [first, second]
+
+
+def test_ledger_turn_without_push_answers_nobody(make_row):
+    """The provider began the turn by itself; a push that comes meanwhile is not its own."""
+    ledger = Ledger()
+    ledger.heard(0, begins_turn=True)
+    ledger.pushed(push(make_row), 1)
+    assert ledger.answering == []
+
+
+def test_ledger_failed_turn_is_about_all_pushes_it_names(make_row):
+    """Both are tried again as one prompt, with the failures of the one that failed most."""
+    ledger = Ledger()
+    first, second = push(make_row, failures=2), push(make_row, left_out=(make_row(),))
+    ledger.pushed(first, 0)
+    ledger.pushed(second, 0)
+    failed = ledger.failed([first.id, second.id])
+    assert failed.rows == (*first.rows, *second.rows)
+    assert (failed.left_out, failed.failures) == (second.left_out, 2)
+
+
+def test_ledger_failed_turn_of_unknown_pushes_fails_the_oldest(make_row):
+    """The provider died and says nothing: the other push is told again, and loses nothing by it."""
+    ledger, [first, _second] = running(make_row, 2)
+    ledger.tool_ended()
+    assert ledger.failed(None) is first
+
+
+def test_ledger_failed_raw_command_is_not_merged(make_row):
+    """A slash command works only alone, so what joined its turn is told again after it."""
+    ledger = Ledger()
+    raw, second = push(make_row, is_raw=True), push(make_row)
+    ledger.pushed(raw, 0)
+    ledger.pushed(second, 0)
+    assert ledger.failed([raw.id, second.id]) is raw
 
 
 def test_a_result_settles_the_push_its_turn_began_with(make_row):
     ledger, first = Ledger(), push(make_row)
     ledger.pushed(first, 0)
-    assert first is ledger.ended(1)
+    assert [first] == ledger.ended(1, None)
     assert ledger.is_settled
 
 
@@ -16,33 +123,33 @@ def test_warning_06_a_push_into_a_running_turn_is_not_settled_by_its_result(make
     ledger, first, second = Ledger(), push(make_row), push(make_row)
     ledger.pushed(first, 0)
     ledger.pushed(second, 1)
-    assert first is ledger.ended(2)
-    assert second is ledger.current
+    assert [first] == ledger.ended(2, None)
+    assert [second] == ledger.answering
 
 
 def test_a_push_that_gets_its_own_turn_is_settled_by_its_own_result(make_row):
     ledger, first, second = Ledger(), push(make_row), push(make_row)
     ledger.pushed(first, 0)
     ledger.pushed(second, 1)
-    ledger.ended(2)
+    ledger.ended(2, None)
     ledger.heard(2.1, begins_turn=True)
-    assert second is ledger.ended(3)
+    assert [second] == ledger.ended(3, None)
 
 
 def test_a_turn_that_nothing_announced_settles_the_push_in_doubt(make_row):
     ledger, first, second = Ledger(), push(make_row), push(make_row)
     ledger.pushed(first, 0)
     ledger.pushed(second, 1)
-    ledger.ended(2)
+    ledger.ended(2, None)
     ledger.heard(2.1, begins_turn=False)
-    assert second is ledger.ended(3)
+    assert [second] == ledger.ended(3, None)
 
 
 def test_a_push_that_joined_the_turn_is_settled_by_silence(make_row):
     ledger, first, second = Ledger(), push(make_row), push(make_row)
     ledger.pushed(first, 0)
     ledger.pushed(second, 1)
-    ledger.ended(2)
+    ledger.ended(2, None)
     assert ledger.settle_by_silence(2 + SILENCE_S - 0.1) == []
     assert [second] == ledger.settle_by_silence(2 + SILENCE_S)
     assert ledger.is_settled
@@ -52,7 +159,7 @@ def test_a_sign_of_life_makes_the_silence_long(make_row):
     ledger = Ledger()
     ledger.pushed(push(make_row), 0)
     ledger.pushed(push(make_row), 1)
-    ledger.ended(2)
+    ledger.ended(2, None)
     ledger.heard(3, begins_turn=False)
     assert ledger.silence_ends_at() == 3 + LONG_SILENCE_S
 
@@ -69,16 +176,16 @@ def test_each_result_settles_one_push_and_never_a_younger_first(make_row):
     pushes = [push(make_row) for _ in range(3)]
     for one in pushes:
         ledger.pushed(one, 0)
-    assert pushes == [ledger.ended(1), ledger.ended(2), ledger.ended(3)]
-    assert ledger.ended(4) is None
+    assert pushes == [*ledger.ended(1, None), *ledger.ended(2, None), *ledger.ended(3, None)]
+    assert ledger.ended(4, None) == []
 
 
 def test_a_turn_of_the_providers_own_accord_settles_nothing_pushed_meanwhile(make_row):
     ledger, mine = Ledger(), push(make_row)
     ledger.heard(0, begins_turn=True)
     ledger.pushed(mine, 1)
-    assert ledger.ended(2) is None
-    assert mine is ledger.current
+    assert ledger.ended(2, None) == []
+    assert [mine] == ledger.answering
 
 
 def test_closing_returns_what_was_never_settled(make_row):

@@ -31,11 +31,11 @@ class Model:
         self.tools = {tool.name: tool for tool in context.tools}
         return self
 
-    async def query(self, prompt, *, continuation, instructions):
-        await self.push(prompt)
+    async def query(self, prompt, push_id, **_more):
+        await self.push(prompt, push_id)
         return self
 
-    async def push(self, prompt):
+    async def push(self, prompt, _push_id):
         self.prompts.append(prompt)
         await self._events.put(Init(continuation="c"))
 
@@ -168,7 +168,7 @@ def test_the_answered_prompt_comes_before_later_ones(make_row):
     ledger = Ledger()
     ledger.pushed(Push(rows=(make_row(),), destinations=(FAMILY,)), 0.0)
     ledger.pushed(Push(rows=(make_row(),), destinations=(*MOVED,)), 1.0)
-    assert {one.name: one.room for one in ledger.destinations} == {"family": "r1", "work": "r1"}
+    assert {one.name: one.room for one in ledger.destinations(ledger.answering)} == {"family": "r1", "work": "r1"}
 
 
 @pytest.mark.parametrize("written", ["café-straße", "CAFÉ-Straße", unicodedata.normalize("NFD", "Café-straße")])

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 
 from attrs import asdict, frozen
-from nanoclaw_wire.events import Error, Event, Init, Progress, Result, ToolEnded, ToolStarted, Usage
+from nanoclaw_wire.events import Alive, Error, Event, Init, Progress, Result, TookIn, ToolEnded, ToolStarted, Usage
 from nanoclaw_wire.inbound import InboundMessage
 from nanoclaw_wire.outbound import NewOutbound
 
 from nanoclaw_runner import content
 from nanoclaw_runner.batch import Batch
 from nanoclaw_runner.continuation import Continuation
-from nanoclaw_runner.ledger import Push
+from nanoclaw_runner.ledger import Push, merge, rows_of
 from nanoclaw_runner.post import target_of, words
 from nanoclaw_runner.provider import LiveQuery
 from nanoclaw_runner.replies import Parsed, correction, needs_correction, parse
@@ -29,7 +29,7 @@ class Failure:
     """A turn failed, and the query with it.
 
     Args:
-        push: What was being answered; None where the turn was nobody's.
+        push: What the turn was about, merged if it took in several pushes; None if the turn was nobody's.
     """
 
     error: Error
@@ -50,6 +50,7 @@ class Conversation:
         self._loop = asyncio.get_running_loop()
         self._active_at = self._heard_at = self._loop.time()
         self._stirred = asyncio.Event()  # set by whatever may open a turn
+        self._is_leaving = False  # SIGTERM came, and an end of the query without another turn settles what is in doubt
         self.is_idle_too_long = False
 
     async def run(self) -> Failure | None:
@@ -80,6 +81,8 @@ class Conversation:
                 failure = await self._handle(event)
                 if failure is not None:
                     return failure
+        if self._is_leaving:
+            self._settle(self._session.ledger.close(), [])
         if self._is_ending or self._session.stopping.is_set() or self._session.ledger.is_settled:
             return None
         return self._failure(Error(message="the query ended in the middle of a turn", retryable=True))
@@ -117,22 +120,27 @@ class Conversation:
 
     async def _handle(self, event: Event) -> Failure | None:
         if self._session.stopping.is_set():
+            if self._is_leaving and not isinstance(event, Alive | Progress | Usage):
+                await self._abort()  # a push in doubt has a turn of its own
             return None  # whatever an aborted turn still says answers nothing; its rows wait for our successor
         self._active_at = self._heard_at = self._loop.time()
         self._stirred.set()
-        begins_turn = isinstance(event, Init | ToolStarted | ToolEnded)
+        begins_turn = isinstance(event, Init | TookIn | ToolStarted | ToolEnded)
         if begins_turn or not isinstance(event, Usage | Progress | Result):
             self._session.ledger.heard(self._active_at, begins_turn=begins_turn)
         match event:
             case Init():
                 self._continuation.keep(event.continuation)
+            case TookIn():
+                self._session.ledger.took_in(event.pushes)
             case Result():
-                await self._end_turn(event.text)
+                await self._end_turn(event)
             case Error():
                 return self._failure(event)
             case ToolStarted():
                 self._session.tool_started(event.tool, event.timeout_s)
             case ToolEnded():
+                self._session.ledger.tool_ended()
                 self._session.tool_ended(event.tool)
             case Usage():
                 log.info("turn used", extra=asdict(event))
@@ -142,36 +150,37 @@ class Conversation:
 
     def _note_progress(self, event: Progress) -> None:
         log.info("provider progress", extra={"progress": event.message})
-        push = self._session.ledger.current
-        if event.trouble is not None and push is not None:
-            self._session.met_trouble(push, event.trouble)
+        answering = self._session.ledger.answering
+        if event.trouble is not None and answering:
+            self._session.met_trouble(merge(answering), event.trouble)
 
-    async def _end_turn(self, text: str | None) -> None:
+    async def _end_turn(self, result: Result) -> None:
         session, ledger = self._session, self._session.ledger
-        destinations = ledger.destinations
-        parsed = parse(content.clean(text or ""), destinations)
-        replies = self._replies(parsed)
-        has_spoken, push = ledger.has_spoken, ledger.current
-        answered = ledger.ended(self._loop.time())
-        if answered is not None and needs_correction(
+        has_spoken = ledger.has_spoken
+        answered = ledger.ended(self._loop.time(), result.answers)
+        destinations = ledger.destinations(answered)
+        parsed = parse(content.clean(result.text or ""), destinations)
+        replies = self._replies(parsed, rows_of(answered))
+        raw = next((push for push in answered if push.is_raw), None)
+        if answered and needs_correction(
             parsed,
             sent=len(replies),
             has_spoken=has_spoken,
-            is_corrected=answered.is_correction or answered.is_raw,
+            is_corrected=raw is not None or all(push.is_correction for push in answered),
             has_names=bool(destinations),
         ):
             log.info("turn reached nobody", extra={"scratchpad_length": len(parsed.scratchpad)})
-            again = session.with_names(answered.as_correction())
+            again = session.with_names(merge(answered).as_correction())
             await self._push(again, correction(again.destinations))
             return
-        if push is not None and push.is_raw and not replies and parsed.scratchpad:
-            replies = [words(target_of(push.rows[0]), parsed.scratchpad)]
-        self._settle([answered] if answered else [], replies)
+        if raw is not None and not replies and parsed.scratchpad:
+            replies = [words(target_of(raw.rows[0]), parsed.scratchpad)]
+        self._settle(answered, replies)
 
-    def _replies(self, parsed: Parsed) -> list[NewOutbound]:
+    def _replies(self, parsed: Parsed, answered: Sequence[InboundMessage]) -> list[NewOutbound]:
         for name in parsed.unknown:
             log.warning("message to an unknown destination dropped", extra={"destination": name})
-        return [self._session.post.to(block.to, block.body) for block in parsed.blocks]
+        return [self._session.post.to(block.to, block.body, answered) for block in parsed.blocks]
 
     def _settle(self, pushes: list[Push], replies: list[NewOutbound]) -> None:
         session = self._session
@@ -201,7 +210,7 @@ class Conversation:
                 await asyncio.sleep(0)  # answers have their turn, too, however much still waits to be told
             else:
                 break  # commands work only as the first input, so the outer loop takes this one
-        await (self._abort() if session.stopping.is_set() else self._end())
+        await (self._leave() if session.stopping.is_set() else self._end())
 
     async def _tell(self, batch: Batch) -> None:
         push = self._session.with_names(self._session.take(batch))
@@ -214,11 +223,12 @@ class Conversation:
             self._heard_at = self._active_at  # a turn begins; what joins one must not excuse a provider that hangs
         self._session.ledger.pushed(push, self._active_at)
         self._stirred.set()
-        await self._ask(self._query.push(text))
+        await self._ask(self._query.push(text, push.id))
 
     async def _stop(self, row: InboundMessage) -> None:
         runs = self._is_turn_open
         if runs:
+            self._session.ledger.interrupted()
             await self._ask(self._query.interrupt())
         self._session.answer_command(row, "Stopped." if runs else "Nothing is running.")
 
@@ -248,6 +258,18 @@ class Conversation:
         self._is_ending = True
         await self._ask(self._query.end())
 
+    async def _leave(self) -> None:
+        """End the query at SIGTERM.
+
+        No turn of a push in doubt may have begun. If the provider has nothing left to do, it ends without another turn,
+        which proves that the push was answered. Otherwise the push stays pending.
+        """
+        if self._session.ledger.is_in_doubt:
+            self._is_leaving = True
+            await self._end()
+            await asyncio.sleep(self._session.patience.end_s)  # cancelled when the events end
+        await self._abort()
+
     async def _ask(self, call: Awaitable[None]) -> None:
         try:
             await call
@@ -256,6 +278,7 @@ class Conversation:
             await self._abort()
 
     async def _abort(self) -> None:
+        self._is_leaving = False  # events that end from now on prove nothing
         try:
             async with asyncio.timeout(self._session.patience.abort_s):
                 await self._query.abort()
@@ -263,10 +286,11 @@ class Conversation:
             log.warning("query did not stop cleanly", exc_info=True)
 
     def _failure(self, error: Error) -> Failure:
-        return Failure(error=error, push=self._session.ledger.current)
+        return Failure(error=error, push=self._session.ledger.failed(error.answers))
 
     def _give_back(self, failure: Failure | None) -> None:
+        failed = set(failure.push.message_ids) if failure is not None and failure.push is not None else set()
         for push in self._session.ledger.close():
-            if failure is None or push is not failure.push:
+            if failed.isdisjoint(push.message_ids):
                 self._session.inbox.give_back(push.rows)
                 self._session.inbox.give_back(push.left_out)

@@ -1,15 +1,15 @@
 """Knows which rows the open conversation still owes an answer, and decides when they are done (⚠6).
 
-What is pushed while the model streams becomes a turn of its own; what is pushed while a tool runs joins the running
-turn, and then one result answers two pushes. From outside nobody can tell which it was, so results are never counted
-off against messages. The rule:
+The runner gives each push an id. A result names the pushes that its turn took in, and the ledger settles exactly these.
+A provider that cannot know names none. The ledger then guesses:
 
 1. Pushes are taken up in the order they were made, and a turn takes up at least the oldest that waits when it begins.
-   So a result settles the oldest push, if that was made before its turn began, and only that one. (A provider may begin
-   a turn of its own accord; its result settles nothing that was pushed meanwhile.)
-2. Any other push that was made before the result may be answered by it, or may be about to get its own turn. It is in
-   doubt, and settled by a later result (rule 1) or by silence: a provider that has something left to do shows a sign of
-   life within `SILENCE_S`, and one that showed it works no longer than `LONG_SILENCE_S` without another.
+   So a result settles the oldest push, if that was made before its turn began. (A provider may begin a turn of its own
+   accord; its result settles nothing that was pushed meanwhile.)
+2. A push that waited when a tool of the turn ended has joined the turn, and is settled with it.
+3. Any other push that was made before the result is in doubt: the model may have read it, or may give it a turn of its
+   own. A later result settles it, or silence: a provider that has something left to do shows a sign of life within
+   `SILENCE_S`, and one that showed it works no longer than `LONG_SILENCE_S` without another.
 
 Until settled, a row is claimed and nothing more. A crash therefore at worst makes the model see a row twice; it never
 loses one.
@@ -17,13 +17,19 @@ loses one.
 
 from __future__ import annotations
 
-from collections import deque
+import uuid
+from collections.abc import Iterable, Sequence
 
 from attrs import evolve, field, frozen
 from nanoclaw_wire.inbound import Destination, InboundMessage
 
 SILENCE_S = 5.0  # a queued turn begins within milliseconds; a loaded machine gets a thousand times that
 LONG_SILENCE_S = 45.0  # a turn that began is announced by an event, so the model's thinking needs no time of its own
+
+
+def new_push_id() -> str:
+    """Return a UUID as text; some SDKs take nothing else as the id of a prompt."""
+    return str(uuid.uuid4())
 
 
 @frozen(kw_only=True, eq=False)
@@ -38,6 +44,7 @@ class Push:
         failures: How many turns over these rows failed and were tried again.
         is_anew: True where the rows are tried again without the continuation.
         destinations: The names that its prompt is written with; its turn means these (I15).
+        id: Names this one telling. A further try has another: a provider may skip an id that it has seen.
     """
 
     rows: tuple[InboundMessage, ...]
@@ -47,6 +54,7 @@ class Push:
     failures: int = 0
     is_anew: bool = False
     destinations: tuple[Destination, ...] = ()
+    id: str = field(factory=new_push_id)
 
     @property
     def message_ids(self) -> list[str]:
@@ -63,6 +71,25 @@ class Push:
         return evolve(self, is_correction=True)
 
 
+def rows_of(pushes: Iterable[Push]) -> list[InboundMessage]:
+    """Return the rows that these pushes told, oldest first."""
+    return sorted((row for push in pushes for row in push.rows), key=lambda row: row.seq)
+
+
+def merge(pushes: Sequence[Push]) -> Push:
+    """Return one push over the rows of all; there is at least one."""
+    if len(pushes) == 1:
+        return pushes[0]
+    return Push(
+        rows=tuple(rows_of(pushes)),
+        left_out=tuple(row for push in pushes for row in push.left_out),
+        is_correction=all(push.is_correction for push in pushes),
+        failures=max(push.failures for push in pushes),
+        is_anew=any(push.is_anew for push in pushes),
+        destinations=pushes[-1].destinations,
+    )
+
+
 @frozen(kw_only=True)
 class Silence:
     """How long a provider may be silent before what is in doubt counts as done, in seconds."""
@@ -76,27 +103,23 @@ class Ledger:
 
     def __init__(self, silence: Silence | None = None) -> None:
         self._silence = silence or Silence()
-        self._waiting: deque[Push] = deque()
+        self._waiting: list[Push] = []
         self._eligible: int | None = None  # how many waited when the running turn began; None while none is known
-        self._is_stirred = False
+        self._named: frozenset[str] = frozenset()  # the pushes of the running turn, if the provider said so
+        self._joined: frozenset[str] = frozenset()  # the pushes that a tool's end brought into the turn: a guess
+        self._is_guessed = False  # the last result named nothing
+        self._is_stirred = self._is_interrupted = False
         self._heard_at = 0.0
         self._told: dict[str, Destination] = {}  # by name, of all pushes: the model may remember each
         self.has_spoken = False  # a tool sent something in the running turn
 
     @property
-    def current(self) -> Push | None:
-        """What is being answered now: the oldest push that is not settled."""
-        return self._waiting[0] if self._waiting else None
-
-    @property
-    def destinations(self) -> list[Destination]:
-        """The names that the running turn may use: those of its own prompt before those of all other prompts.
-
-        A turn that a provider begins by itself has no prompt. It means the names that were told last.
-        """
-        current = self.current
-        own = {one.name: one for one in current.destinations} if current else {}
-        return list((self._told | own).values())
+    def answering(self) -> list[Push]:
+        """The pushes that the running turn has taken in so far, oldest first, as far as is known."""
+        if self._named:
+            return self._with_ids(self._named)
+        oldest = [] if self._eligible == 0 else self._waiting[:1]
+        return [push for push in self._waiting if push in oldest or push.id in self._joined]
 
     @property
     def is_running(self) -> bool:
@@ -107,6 +130,19 @@ class Ledger:
     def is_settled(self) -> bool:
         """True while nobody waits for an answer."""
         return not self._waiting
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """True while no turn runs and pushes wait of which the provider cannot say whether it answered them."""
+        return bool(self._waiting) and self._is_guessed and not self.is_running
+
+    def destinations(self, pushes: Iterable[Push]) -> list[Destination]:
+        """Return the names that a turn over these pushes may use: those of its own prompts before those of all others.
+
+        A turn that a provider begins by itself has no prompt. It means the names that were told last.
+        """
+        own = {one.name: one for push in pushes for one in push.destinations}
+        return list((self._told | own).values())
 
     def pushed(self, push: Push, now: float) -> None:
         """Note that the model was told something."""
@@ -126,18 +162,47 @@ class Ledger:
         if begins_turn:
             self._begin()
 
-    def ended(self, now: float) -> Push | None:
-        """Note a result, and return the push that it surely answered; None where the turn was nobody's."""
+    def took_in(self, push_ids: Iterable[str]) -> None:
+        """Note the pushes that the provider says the running turn has taken in."""
+        self._named |= frozenset(push_ids)
+
+    def tool_ended(self) -> None:
+        """Note that a tool ended: a model reads with its result whatever was pushed until then."""
+        if not self._is_interrupted:  # the turn ends then, and its model reads nothing more
+            self._joined = frozenset(push.id for push in self._waiting)
+
+    def interrupted(self) -> None:
+        """Note that the running turn was told to stop."""
+        self._is_interrupted = self.is_running
+
+    def ended(self, now: float, answers: Sequence[str] | None) -> list[Push]:
+        """Note a result; take out and return the pushes that it answered, oldest first.
+
+        Args:
+            answers: The ids that the result names; None makes the ledger guess.
+        """
         # A turn that nothing announced can only be that of a push in doubt: a push while none runs announces its own.
-        is_answer = self._waiting and self._eligible != 0
-        settled = self._waiting.popleft() if is_answer else None
+        settled = self.answering if answers is None else self._with_ids(answers)
+        self._waiting = [push for push in self._waiting if push not in settled]
+        self._is_guessed = answers is None
         self._forget_turn()
         self._heard_at = now
         return settled
 
+    def failed(self, answers: Sequence[str] | None) -> Push | None:
+        """Return what a failed turn was about, as one push; None if it was nobody's. Nothing is taken out.
+
+        A guess names the oldest push alone: the others are told again and lose nothing by it. A raw command cannot be
+        told together with others.
+        """
+        pushes = self.answering[:1] if answers is None else self._with_ids(answers)
+        if any(push.is_raw for push in pushes):
+            pushes = pushes[:1]
+        return merge(pushes) if pushes else None
+
     def silence_ends_at(self) -> float | None:
-        """Return when silence settles what is in doubt; None where nothing is or a turn is known to run."""
-        if self.is_running or not self._waiting:
+        """Return when silence settles what is in doubt; None if nothing is."""
+        if not self.is_in_doubt:
             return None
         return self._heard_at + (self._silence.stirred_s if self._is_stirred else self._silence.idle_s)
 
@@ -148,10 +213,14 @@ class Ledger:
 
     def close(self) -> list[Push]:
         """Forget the conversation, and return what was never settled, oldest first."""
-        unsettled = list(self._waiting)
-        self._waiting.clear()
+        unsettled, self._waiting = self._waiting, []
+        self._is_guessed = False
         self._forget_turn()
         return unsettled
+
+    def _with_ids(self, push_ids: Iterable[str]) -> list[Push]:
+        wanted = set(push_ids)
+        return [push for push in self._waiting if push.id in wanted]
 
     def _begin(self) -> None:
         if self._eligible is None:
@@ -159,4 +228,5 @@ class Ledger:
 
     def _forget_turn(self) -> None:
         self._eligible = None
-        self._is_stirred = self.has_spoken = False
+        self._named = self._joined = frozenset()
+        self._is_stirred = self._is_interrupted = self.has_spoken = False

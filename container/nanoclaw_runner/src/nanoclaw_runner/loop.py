@@ -90,6 +90,7 @@ class Loop:
         try:
             query = await self._provider.query(
                 session.prompt(push),
+                push_id=push.id,
                 continuation=self._continuation.value,
                 instructions=write_instructions(session.config, push.destinations, self._fragments),
             )

@@ -79,9 +79,7 @@ class Messenger:
         """Write an action row; see `ToolHost`."""
         request_id = f"req-{secrets.token_hex(8)}"
         self._inbox.expect_answer(request_id)
-        current = self._ledger.current
-        in_reply_to = current.rows[-1].id if current else None
-        row = action(action_name, request_id, dict(arguments), in_reply_to)
+        row = action(action_name, request_id, dict(arguments), self._post.in_reply_to())
         self._outbox.send(row, highest_inbound=self._inbox.highest())
         return request_id
 
@@ -128,7 +126,7 @@ class Messenger:
 
     def _known(self) -> Sequence[Destination]:
         """Return the names that the current turn may use; those that are in the file if no prompt was written yet."""
-        return self._ledger.destinations or self._inbox.destinations()
+        return self._ledger.destinations(self._ledger.answering) or self._inbox.destinations()
 
     def _send(self, message: NewOutbound) -> int:
         number = self._outbox.send(message, highest_inbound=self._inbox.highest())

@@ -25,6 +25,7 @@ class Patience:
             that asked for longer gets that. Long, because a model may think for minutes; the host ends a sandbox
             without a heartbeat after the same time.
         trouble_s: Before people hear of trouble that is still being got over.
+        end_s: How long a provider may take at SIGTERM to end its query, before pushes in doubt stay pending.
         abort_s: How long a provider may take to stop at once.
         ncl_answer_s: For the host's answer to a request of `ncl`.
         silence: What settles pushes that may have joined a turn.
@@ -37,6 +38,7 @@ class Patience:
     heartbeat_s: float = 5.0
     provider_silence_s: float = 30 * 60.0
     trouble_s: float = 10.0
+    end_s: float = 1.0
     abort_s: float = 0.4
     ncl_answer_s: float = 30.0
     silence: Silence = field(factory=Silence)

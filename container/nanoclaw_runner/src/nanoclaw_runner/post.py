@@ -15,7 +15,6 @@ from nanoclaw_wire.outbound import NewOutbound, OutKind
 from nanoclaw_runner import content
 from nanoclaw_runner.destinations import Place, place_of
 from nanoclaw_runner.inbox import Inbox
-from nanoclaw_runner.ledger import Push
 
 
 @frozen(kw_only=True)
@@ -32,19 +31,23 @@ class Post:
     """Makes outbound messages.
 
     Args:
-        current: Says what is being answered now.
+        answering: Returns the rows that the running turn has taken in so far, oldest first.
     """
 
-    def __init__(self, inbox: Inbox, current: Callable[[], Push | None]) -> None:
-        self._inbox, self._current = inbox, current
+    def __init__(self, inbox: Inbox, answering: Callable[[], Sequence[InboundMessage]]) -> None:
+        self._inbox, self._answering = inbox, answering
 
-    def to(self, destination: Destination, text: str) -> NewOutbound:
-        """Address words to a destination, from within the current turn."""
-        return words(self._target(place_of(destination)), text)
+    def to(self, destination: Destination, text: str, answered: Sequence[InboundMessage]) -> NewOutbound:
+        """Address words to a destination.
+
+        Args:
+            answered: The rows that the turn answered, oldest first.
+        """
+        return words(self._target(place_of(destination), answered), text)
 
     def home(self) -> Place | None:
         """Return where a message goes that names nobody: the current turn's room, else the session's own."""
-        row = _newest_with_address(self._current())
+        row = next((row for row in reversed(self._answering()) if row.channel and row.room), None)
         if row is not None:
             return Place(channel=row.channel or "", room=row.room or "")
         routing = self._inbox.routing()
@@ -52,13 +55,17 @@ class Post:
 
     def to_place(self, place: Place, values: dict[str, Any], message_id: str | None = None) -> NewOutbound:
         """Address a message to a room, from within the current turn."""
-        return chat(self._target(place), values, message_id)
+        return chat(self._target(place, self._answering()), values, message_id)
 
-    def _target(self, place: Place) -> Target:
-        """Thread and in_reply_to come from the turn's own row of that room, else from the room's most recent row."""
-        push = self._current()
-        rows = reversed(push.rows if push else ())
-        row = next((row for row in rows if (row.channel, row.room) == (place.channel, place.room)), None)
+    def in_reply_to(self) -> str | None:
+        """Return the id of the newest row that the running turn has taken in; None if it answers none."""
+        rows = self._answering()
+        return rows[-1].id if rows else None
+
+    def _target(self, place: Place, answered: Sequence[InboundMessage]) -> Target:
+        """Take thread and in_reply_to from the turn's newest row of that room, else from the room's most recent row."""
+        own = (row for row in reversed(answered) if (row.channel, row.room) == (place.channel, place.room))
+        row = next(own, None)
         row = row or self._inbox.latest_from(place.channel, place.room)
         if row is not None:
             return target_of(row)
@@ -68,7 +75,7 @@ class Post:
             channel=place.channel,
             room=place.room,
             thread=routing.thread if is_own else None,
-            in_reply_to=push.rows[-1].id if push else None,
+            in_reply_to=answered[-1].id if answered else None,
         )
 
 
@@ -127,7 +134,3 @@ def human_conversations(rows: Sequence[InboundMessage]) -> list[Target]:
 def new_message_id() -> str:
     """Return `msg-` and 16 random hex digits."""
     return f"msg-{secrets.token_hex(8)}"
-
-
-def _newest_with_address(push: Push | None) -> InboundMessage | None:
-    return next((row for row in reversed(push.rows if push else ()) if row.channel and row.room), None)

@@ -71,11 +71,19 @@ class LiveQuery(Protocol):
     def events(self) -> AsyncIterator[Event]:
         """Yield what happens until the query ends. Every turn ends with exactly one `Result` or `Error`.
 
+        Both name the pushes that the turn took in, by the ids that `query` and `push` were given. The runner settles
+        these messages, addresses the answer by them, and tries them again after an error. None says that the provider
+        cannot know.
+
         After a `Result` the query stays open for a push. It raises nothing of its own; troubles are `Error` events.
         """
 
-    async def push(self, text: str) -> None:
-        """Say something more. It may join the running turn or become one of its own."""
+    async def push(self, text: str, push_id: str) -> None:
+        """Say something more. It may join the running turn or become one of its own.
+
+        Args:
+            push_id: Names this push in `TookIn`, `Result` and `Error`: a UUID as text, never used before.
+        """
 
     async def end(self) -> None:
         """Take no more input; events end after the running turn."""
@@ -94,10 +102,11 @@ class Provider(Protocol):
     def has_slash_commands(self) -> bool:
         """True where `/word …` as the first input is a command of its own and must not be wrapped."""
 
-    async def query(self, prompt: str, *, continuation: str | None, instructions: str) -> LiveQuery:
+    async def query(self, prompt: str, *, push_id: str, continuation: str | None, instructions: str) -> LiveQuery:
         """Open a conversation with a first prompt.
 
         Args:
+            push_id: Names the first prompt, as in `LiveQuery.push`.
             continuation: From an `Init` event of an earlier query, to go on there; None starts anew.
             instructions: For the system prompt.
         """

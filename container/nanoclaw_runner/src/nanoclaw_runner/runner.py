@@ -16,7 +16,7 @@ from nanoclaw_runner.continuation import Continuation
 from nanoclaw_runner.forwarder import Forwarder
 from nanoclaw_runner.heartbeat import Heartbeat
 from nanoclaw_runner.inbox import Inbox
-from nanoclaw_runner.ledger import Ledger
+from nanoclaw_runner.ledger import Ledger, rows_of
 from nanoclaw_runner.loop import Loop
 from nanoclaw_runner.messenger import Messenger
 from nanoclaw_runner.ncl import offer_ncl
@@ -68,14 +68,14 @@ class Runner:
         self._bell = BellClient(workspace.files.bell)
 
     def stop(self) -> None:
-        """Take nothing new, abort what runs, and let `run` return. Claims stay for the successor to release."""
+        """Take nothing new, stop the running turn, and let `run` return. Claims stay for the successor to release."""
         self._stopping.set()
         self._bell.wake()
 
     def correlation_id(self) -> str | None:
         """Return the id of what is being answered now, for the log."""
-        push = self._ledger.current
-        return push.correlation_id if push else None
+        answering = self._ledger.answering
+        return answering[0].correlation_id if answering else None
 
     async def run(self) -> ExitCode:
         """Serve the session until stopped or idle for too long.
@@ -146,7 +146,7 @@ class Runner:
                 occupation=occupation,
                 ledger=self._ledger,
                 trouble=Trouble(self._patience.trouble_s),
-                post=Post(inbox, lambda: self._ledger.current),
+                post=Post(inbox, lambda: rows_of(self._ledger.answering)),
                 heartbeat=Heartbeat(files.heartbeat),
                 stopping=self._stopping,
             )

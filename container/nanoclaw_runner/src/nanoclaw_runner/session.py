@@ -16,7 +16,7 @@ from nanoclaw_runner.batch import Batch, next_batch
 from nanoclaw_runner.commands import Command, command_of, text_of
 from nanoclaw_runner.heartbeat import Heartbeat
 from nanoclaw_runner.inbox import Inbox
-from nanoclaw_runner.ledger import Ledger, Push
+from nanoclaw_runner.ledger import Ledger, Push, new_push_id
 from nanoclaw_runner.occupation import Occupation
 from nanoclaw_runner.outbox import Outbox
 from nanoclaw_runner.patience import Patience
@@ -69,8 +69,8 @@ class Session:
         return push
 
     def with_names(self, push: Push) -> Push:
-        """Return a push with the destinations as they are now, to write its prompt with."""
-        return evolve(push, destinations=tuple(self.inbox.destinations()))
+        """Return a push as it is told now: with an id of its own, and the destinations to write its prompt with."""
+        return evolve(push, id=new_push_id(), destinations=tuple(self.inbox.destinations()))
 
     def prompt(self, push: Push) -> str:
         """Write what the model is told."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 
-from attrs import frozen
+from attrs import field, frozen
 
 
 class ErrorClass(str, Enum):
@@ -24,17 +25,41 @@ class Init:
     """A turn began; `continuation` resumes the conversation later.
 
     Send one at the beginning of each turn, before the model is asked. A turn that the runner does not know of counts as
-    over after 45 s without an event.
+    over after 45 s without an event, if the results of the provider name no pushes.
     """
 
     continuation: str
 
 
+def _as_tuple(answers: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if answers is None else tuple(answers)
+
+
+@frozen(kw_only=True)
+class TookIn:
+    """The running turn has taken in these pushes so far.
+
+    Send one if the provider knows, as soon as it knows. A tool that sends a message then answers these pushes.
+
+    Args:
+        pushes: The ids of all pushes that the turn has taken in, in their order.
+    """
+
+    pushes: Sequence[str] = field(converter=tuple)
+
+
 @frozen(kw_only=True)
 class Result:
-    """A turn ended. `text` is the model's last word, None where the turn had none."""
+    """A turn ended.
+
+    Args:
+        text: The model's last word; None if the turn had none.
+        answers: The ids of the pushes that the turn took in, in their order. Empty if the provider began the turn by
+            itself; None if it cannot know. Name a push in one outcome: the runner then settles it.
+    """
 
     text: str | None
+    answers: Sequence[str] | None = field(default=None, converter=_as_tuple)
 
 
 @frozen(kw_only=True)
@@ -45,11 +70,14 @@ class Error:
         message: For the log, not for people.
         retryable: True where the same prompt may work later.
         kind: See `ErrorClass`.
+        answers: The ids of the pushes that the turn took in, as in `Result`. The runner tries these again, or tells
+            people that they failed.
     """
 
     message: str
     retryable: bool
     kind: ErrorClass = ErrorClass.INTERNAL
+    answers: Sequence[str] | None = field(default=None, converter=_as_tuple)
 
 
 @frozen(kw_only=True)
@@ -97,4 +125,4 @@ class Usage:
     model: str | None = None
 
 
-Event = Init | Result | Error | Progress | Alive | ToolStarted | ToolEnded | Usage
+Event = Init | TookIn | Result | Error | Progress | Alive | ToolStarted | ToolEnded | Usage

@@ -11,6 +11,7 @@ import pytest
 from attrs import evolve
 from nanoclaw_provider_claude.options import PLACEHOLDER_KEY
 from nanoclaw_provider_claude.runner import ClaudeProvider
+from nanoclaw_runner.ledger import new_push_id
 from nanoclaw_runner.provider import LiveQuery, ProviderContext
 from nanoclaw_runner.testing import provider_contract
 
@@ -21,8 +22,8 @@ from nanoclaw_core.testing.messages_script import Step
 class Talk(provider_contract.Talk):
     """An open conversation, and the fake of the platform that answers in it."""
 
-    def __init__(self, query: LiveQuery, api: FakeMessagesApi) -> None:
-        super().__init__(query)
+    def __init__(self, query: LiveQuery, first: str, api: FakeMessagesApi) -> None:
+        super().__init__(query, first)
         self.api = api
 
 
@@ -46,9 +47,12 @@ def talk(context: ProviderContext) -> Callable[..., contextlib.AbstractAsyncCont
     ) -> AsyncIterator[Talk]:
         async with FakeMessagesApi(steps, key=PLACEHOLDER_KEY, prefix="/anthropic") as api:
             provider = ClaudeProvider(evolve(context, **({"gateway_url": api.url} | changes)))
+            first = new_push_id()
             try:
-                query = await provider.query(prompt, continuation=continuation, instructions=instructions)
-                yield Talk(query, api)
+                query = await provider.query(
+                    prompt, push_id=first, continuation=continuation, instructions=instructions
+                )
+                yield Talk(query, first, api)
             finally:
                 await provider.close()
 

@@ -15,7 +15,7 @@ from nanoclaw_provider_claude.options import PLACEHOLDER_KEY
 from nanoclaw_provider_claude.runner import ClaudeProvider, nanoclaw_runner_part
 from nanoclaw_runner.provider import ProviderContext, Tool, ToolError
 from nanoclaw_wire.config import McpServer
-from nanoclaw_wire.events import Alive, Error, ErrorClass, Init, Progress, Result, ToolEnded, ToolStarted, Usage
+from nanoclaw_wire.events import Alive, Error, ErrorClass, Init, Progress, Result, TookIn, ToolEnded, ToolStarted, Usage
 
 from nanoclaw_core.testing.messages_script import Step
 
@@ -55,9 +55,9 @@ def test_the_runner_half_offers_claude_without_loading_its_sdk() -> None:
 def test_a_conversation_of_two_turns_in_one_process(talk: Opening) -> None:
     async def scenario() -> None:
         async with talk(Step(text="first answer"), Step(text="second answer", cache_read_tokens=5)) as open_talk:
-            assert await open_talk.outcome() == Result(text="first answer")
-            await open_talk.query.push("and more")
-            assert await open_talk.outcome() == Result(text="second answer")
+            assert await open_talk.outcome() == Result(text="first answer", answers=[open_talk.first])
+            more = await open_talk.push("and more")
+            assert await open_talk.outcome() == Result(text="second answer", answers=[more])
             await open_talk.query.end()
             assert not [event for event in await open_talk.rest() if isinstance(event, Result | Error)]
             again = open_talk.api.conversations[1]
@@ -78,10 +78,10 @@ def test_a_conversation_of_two_turns_in_one_process(talk: Opening) -> None:
 def test_a_new_process_goes_on_where_the_old_one_was_with_new_instructions(talk: Opening) -> None:
     async def scenario() -> None:
         async with talk(Step(text="noted"), prompt="my name is Ada") as before:
-            assert await before.outcome() == Result(text="noted")
+            assert await before.outcome() == Result(text="noted", answers=[before.first])
             [init] = before.of(Init)
         async with talk(Step(text="Ada"), continuation=init.continuation, instructions="Be brief.") as after:
-            assert await after.outcome() == Result(text="Ada")
+            assert await after.outcome() == Result(text="Ada", answers=[after.first])
             assert after.of(Init) == [init]
             [request] = after.api.conversations
             assert request.says("my name is Ada")
@@ -137,7 +137,7 @@ def test_tools_run_in_this_process_and_their_errors_reach_the_model(talk: Openin
 
     async def scenario() -> None:
         async with talk(*steps, tools=tools) as open_talk:
-            assert await open_talk.outcome() == Result(text="done")
+            assert await open_talk.outcome() == Result(text="done", answers=[open_talk.first])
             first, *results = open_talk.api.conversations
             assert {"mcp__nanoclaw__greet", "mcp__nanoclaw__fail"} <= set(first.tools)
             assert results[0].last_said == "greeted Ada"
@@ -193,7 +193,7 @@ def test_a_command_finds_the_programs_and_the_variables_that_the_runner_gives(ta
 def test_a_tool_that_only_makes_sense_at_a_terminal_is_not_offered(talk: Opening) -> None:
     async def scenario() -> None:
         async with talk(Step(tool="ScheduleWakeup", input={}), Step(text="done")) as open_talk:
-            assert await open_talk.outcome() == Result(text="done")
+            assert await open_talk.outcome() == Result(text="done", answers=[open_talk.first])
             assert not {"ScheduleWakeup", "AskUserQuestion"} & set(open_talk.api.conversations[0].tools)
             assert not open_talk.of(ToolStarted)
 
@@ -208,7 +208,7 @@ def test_a_configured_server_is_started_and_its_tools_can_be_called(talk: Openin
 
     async def scenario() -> None:
         async with talk(*steps, mcp_servers=servers) as open_talk:
-            assert await open_talk.outcome() == Result(text="done")
+            assert await open_talk.outcome() == Result(text="done", answers=[open_talk.first])
             assert "sunny in Paris" in open_talk.api.conversations[1].last_said
 
     asyncio.run(scenario())
@@ -219,9 +219,9 @@ def test_an_interrupt_ends_the_turn_without_text_and_the_conversation_goes_on(ta
         async with talk(Step(text="too long", hold=True), Step(text="better")) as open_talk:
             await open_talk.api.wait_for_requests(1)
             await open_talk.query.interrupt()
-            assert await open_talk.outcome() == Result(text=None)
-            await open_talk.query.push("in short")
-            assert await open_talk.outcome() == Result(text="better")
+            assert await open_talk.outcome() == Result(text=None, answers=[open_talk.first])
+            more = await open_talk.push("in short")
+            assert await open_talk.outcome() == Result(text="better", answers=[more])
 
     asyncio.run(scenario())
 
@@ -230,7 +230,9 @@ def test_an_interrupt_before_the_program_runs_is_not_lost(talk: Opening) -> None
     async def scenario() -> None:
         async with talk(Step(text="too long", hold=True)) as open_talk:
             await open_talk.query.interrupt()
-            assert await open_talk.outcome() == Result(text=None)
+            outcome = await open_talk.outcome()
+            assert isinstance(outcome, Result)
+            assert outcome.text is None
 
     asyncio.run(scenario())
 
@@ -239,12 +241,43 @@ def test_what_is_pushed_while_the_model_speaks_becomes_a_turn_of_its_own_also_be
     async def scenario() -> None:
         async with talk(Step(text="slow answer", delay_s=0.3, hold=True), Step(text="next answer")) as open_talk:
             await open_talk.api.wait_for_requests(1)
-            await open_talk.query.push("one more thing")
+            more = await open_talk.push("one more thing")
             await open_talk.query.end()
-            await open_talk.query.push("too late")
+            await open_talk.push("too late")
             open_talk.api.release()
             await open_talk.rest()
-            assert open_talk.of(Result) == [Result(text="slow answer"), Result(text="next answer")]
+            assert open_talk.of(Result) == [
+                Result(text="slow answer", answers=[open_talk.first]),
+                Result(text="next answer", answers=[more]),
+            ]
+
+    asyncio.run(scenario())
+
+
+def test_push_while_tool_runs_is_named_by_the_same_result(talk: Opening) -> None:
+    """The model reads the push with the result of its tool, so one answer is about both."""
+
+    async def scenario() -> None:
+        async with talk(Step(tool="Bash", input={"command": "sleep 0.5"}), Step(text="both")) as open_talk:
+            await open_talk.until(ToolStarted)
+            more = await open_talk.push("and more")
+            assert await open_talk.outcome() == Result(text="both", answers=[open_talk.first, more])
+            assert open_talk.of(TookIn)[-1] == TookIn(pushes=[open_talk.first, more])
+            assert "and more" in open_talk.api.conversations[1].last_said
+
+    asyncio.run(scenario())
+
+
+def test_error_of_joined_turn_names_both_pushes(talk: Opening) -> None:
+    """The platform fails after a push joined: both messages are without an answer."""
+
+    async def scenario() -> None:
+        async with talk(Step(tool="Bash", input={"command": "sleep 0.5"}), Step(error=529, times=0)) as open_talk:
+            await open_talk.until(ToolStarted)
+            more = await open_talk.push("and more")
+            error = await open_talk.outcome()
+            assert isinstance(error, Error)
+            assert error.answers == (open_talk.first, more)
 
     asyncio.run(scenario())
 
@@ -343,7 +376,7 @@ def test_warning_10_a_compaction_keeps_a_copy_and_is_no_answer(talk: Opening, co
             Step(text="noted"), Step(text="<summary>short</summary>", when="summary", times=0)
         ) as open_talk:
             await open_talk.outcome()
-            await open_talk.query.push("/compact")
+            await open_talk.push("/compact")
             outcome = await open_talk.outcome()
             assert isinstance(outcome, Result)
             assert "compacted" not in (outcome.text or "").lower()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from claude_agent_sdk._internal.message_parser import parse_message  # the only maker of its messages
-from nanoclaw_provider_claude.mapping import Translator, classify
+from nanoclaw_provider_claude.mapping import MAX_NAMED_PROMPTS, Translator, classify
 from nanoclaw_wire.events import (
     Alive,
     Error,
@@ -15,6 +15,7 @@ from nanoclaw_wire.events import (
     Init,
     Progress,
     Result,
+    TookIn,
     ToolEnded,
     ToolStarted,
     Usage,
@@ -118,6 +119,53 @@ def test_one_result_may_cover_several_prompts() -> None:
     translator.expect("b")
     _translate(translator, **_result(user_message_uuid="b", user_message_uuids=["a", "b"]))
     assert not translator.is_turn_open
+
+
+def test_result_names_the_prompts_it_covered() -> None:
+    translator = Translator()
+    translator.expect("a")
+    translator.expect("b")
+    [*_, first] = _translate(translator, **_result(user_message_uuid="b", user_message_uuids=["a", "b"]))
+    assert first == Result(text="done", answers=["a", "b"])
+
+
+def test_result_of_injected_turn_names_no_prompt() -> None:
+    """A background task ended while a prompt waits for its own turn."""
+    translator = Translator()
+    translator.expect("a")
+    [*_, last] = _translate(translator, **_result(origin={"kind": "task-notification"}))
+    assert last == Result(text="done", answers=[])
+    assert translator.is_turn_open
+
+
+def test_result_with_full_list_names_nothing() -> None:
+    """The program names 64 prompts at most, so others may have been taken in, too."""
+    translator, prompts = Translator(), [str(number) for number in range(MAX_NAMED_PROMPTS + 1)]
+    for prompt in prompts:
+        translator.expect(prompt)
+    [*_, last] = _translate(translator, **_result(user_message_uuid="0", user_message_uuids=prompts[:-1]))
+    assert last == Result(text="done", answers=None)
+    assert not translator.is_turn_open
+
+
+def test_result_without_prompts_names_nothing() -> None:
+    """A turn that was interrupted early says nothing of its prompts."""
+    translator = Translator()
+    translator.expect("a")
+    [*_, last] = _translate(translator, **_result())
+    assert last == Result(text="done", answers=None)
+
+
+def test_error_from_outside_names_what_the_turn_took_in() -> None:
+    """The program dies in a turn of one prompt while another waits."""
+    translator = Translator()
+    translator.expect("a")
+    translator.expect("b")
+    message = {"role": "assistant", "content": [], "model": "m"}
+    data = {"type": "assistant", "message": message, "user_message_uuids": ["a"], "parent_tool_use_id": None}
+    assert _translate(translator, **data) == [Alive(), TookIn(pushes=["a"])]
+    error = Error(message="gone", retryable=True)
+    assert translator.fail(error) == [Error(message="gone", retryable=True, answers=["a"])]
 
 
 def test_a_retry_of_the_program_is_progress() -> None:

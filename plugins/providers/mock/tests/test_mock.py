@@ -13,7 +13,7 @@ from nanoclaw_provider_mock.script import Script, read_steps
 from nanoclaw_provider_mock.words import listen, wrap
 from nanoclaw_runner.provider import ProviderContext, Tool
 from nanoclaw_runner.testing import FAMILY, HostSide, said
-from nanoclaw_wire.events import Alive, Error, ErrorClass, Init, Result, ToolEnded, ToolStarted, Usage
+from nanoclaw_wire.events import Alive, Error, ErrorClass, Init, Result, TookIn, ToolEnded, ToolStarted, Usage
 
 from nanoclaw_core import SettingsError
 
@@ -42,11 +42,11 @@ def provider(directory, *steps, tools=(), **chosen):
 
 async def play(mock, *prompts, continuation=None):
     """Open a query, push the further prompts, end it, and return its events without signs of life."""
-    query = await mock.query(prompts[0], continuation=continuation, instructions="")
-    for prompt in prompts[1:]:
-        await query.push(prompt)
+    query = await mock.query(prompts[0], push_id="p1", continuation=continuation, instructions="")
+    for number, prompt in enumerate(prompts[1:], start=2):
+        await query.push(prompt, f"p{number}")
     await query.end()
-    return [event async for event in query.events() if not isinstance(event, Alive)]
+    return [event async for event in query.events() if not isinstance(event, Alive | TookIn)]
 
 
 def events(directory, *steps, prompts=(PROMPT,), **chosen):
@@ -68,7 +68,7 @@ def test_each_prompt_and_push_has_one_result(tmp_path):
 def test_a_step_is_used_as_often_as_it_says_also_by_a_later_process(tmp_path):
     steps = [{"match": "b", "text": "B", "times": None}, {"text": "first"}, {"text": "second"}]
     for prompt, expected in (("b", "B"), ("a", "first"), ("b", "B"), ("a", "second")):
-        assert events(tmp_path, *steps, prompts=(prompt,))[-1] == Result(text=expected)
+        assert events(tmp_path, *steps, prompts=(prompt,))[-1] == Result(text=expected, answers=["p1"])
 
 
 def test_a_reply_goes_to_where_the_prompt_came_from(tmp_path):
@@ -78,13 +78,13 @@ def test_a_reply_goes_to_where_the_prompt_came_from(tmp_path):
 
 def test_an_error_ends_the_query_and_says_its_kind(tmp_path):
     found = events(tmp_path, {"error": {"message": "m", "retryable": True, "kind": "quota"}})
-    assert found[-1] == Error(message="m", retryable=True, kind=ErrorClass.QUOTA)
+    assert found[-1] == Error(message="m", retryable=True, kind=ErrorClass.QUOTA, answers=["p1"])
 
 
 def test_usage_and_progress_come_before_the_result(tmp_path):
     found = events(tmp_path, {"text": "x", "progress": "p", "usage": {"input_tokens": 3, "output_tokens": 4}})
     assert found[2] == Usage(input_tokens=3, output_tokens=4)
-    assert found[-1] == Result(text="x")
+    assert found[-1] == Result(text="x", answers=["p1"])
 
 
 def test_a_tool_runs_between_its_two_events(tmp_path):
@@ -93,23 +93,23 @@ def test_a_tool_runs_between_its_two_events(tmp_path):
 
     tool = Tool(name="t", description="", parameters={}, run=run)
     found = events(tmp_path, {"tools": [{"name": "t", "arguments": {"n": 1}}], "text": "{results}"}, tools=[tool])
-    assert found[1:] == [ToolStarted(tool="t"), ToolEnded(tool="t"), Result(text="ran with 1")]
+    assert found[1:] == [ToolStarted(tool="t"), ToolEnded(tool="t"), Result(text="ran with 1", answers=["p1"])]
 
 
 def test_a_push_while_a_tool_runs_joins_the_turn(tmp_path):
     async def run():
         tools = [{"name": "nothing", "delay_s": 0.2}]
         query = await provider(tmp_path, {"tools": tools, "text": "{prompt}"}).query(
-            "one", continuation=None, instructions=""
+            "one", push_id="p1", continuation=None, instructions=""
         )
-        texts = []
+        results = []
         async for event in query.events():
             if isinstance(event, ToolStarted):
-                asyncio.get_running_loop().call_later(0.05, asyncio.ensure_future, query.push("two"))
+                asyncio.get_running_loop().call_later(0.05, asyncio.ensure_future, query.push("two", "p2"))
                 await query.end()
             if isinstance(event, Result):
-                texts.append(event.text)
-        assert texts == ["one\n\ntwo"]
+                results.append(event)
+        assert results == [Result(text="one\n\ntwo", answers=["p1", "p2"])]
 
     asyncio.run(run())
 
@@ -117,7 +117,7 @@ def test_a_push_while_a_tool_runs_joins_the_turn(tmp_path):
 def test_an_interrupted_turn_ends_with_a_result_without_text_and_the_query_goes_on(tmp_path):
     async def run():
         query = await provider(tmp_path, {"text": "never", "delay_s": 600}, {"text": "next"}).query(
-            "one", continuation=None, instructions=""
+            "one", push_id="p1", continuation=None, instructions=""
         )
         results = []
         async for event in query.events():
@@ -125,8 +125,44 @@ def test_an_interrupted_turn_ends_with_a_result_without_text_and_the_query_goes_
                 asyncio.get_running_loop().call_later(0.05, asyncio.ensure_future, query.interrupt())
             if isinstance(event, Result):
                 results.append(event.text)
-                await (query.push("two") if len(results) == 1 else query.end())
+                await (query.push("two", "p2") if len(results) == 1 else query.end())
         assert results == [None, "next"]
+
+    asyncio.run(run())
+
+
+def test_interrupt_before_the_turn_began_is_not_lost(tmp_path):
+    """Somebody says `/stop` right after a message: the turn ends at once, and the next one runs."""
+
+    async def run():
+        query = await provider(tmp_path, {"text": "never", "delay_s": 600}, {"text": "next"}).query(
+            "one", push_id="p1", continuation=None, instructions=""
+        )
+        await query.interrupt()
+        await query.push("two", "p2")
+        await query.end()
+        results = [event async for event in query.events() if isinstance(event, Result)]
+        assert results == [Result(text=None, answers=["p1"]), Result(text="next", answers=["p2"])]
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+
+
+def test_took_in_names_what_joined_at_the_end_of_its_tool(tmp_path):
+    """A push while the first of two tools runs is taken in before the second one starts."""
+
+    async def run():
+        tools = [{"name": "nothing", "delay_s": 0.1}, {"name": "nothing"}]
+        query = await provider(tmp_path, {"tools": tools, "text": "x"}).query(
+            "one", push_id="p1", continuation=None, instructions=""
+        )
+        taken = []
+        async for event in query.events():
+            if isinstance(event, ToolStarted) and len(taken) == 1:
+                asyncio.get_running_loop().call_later(0.02, asyncio.ensure_future, query.push("two", "p2"))
+                await query.end()
+            if isinstance(event, TookIn):
+                taken.append(event.pushes)
+        assert taken[:2] == [("p1",), ("p1", "p2")]
 
     asyncio.run(run())
 
@@ -136,7 +172,7 @@ def test_a_continuation_goes_on_counting(tmp_path):
     name = first[0].continuation
     assert name.startswith("mock-session-")
     found = asyncio.run(play(provider(tmp_path, {"text": "{turn}"}), "c", continuation=name))
-    assert found == [Init(continuation=name), Result(text="3")]
+    assert found == [Init(continuation=name), Result(text="3", answers=["p1"])]
 
 
 def test_an_unknown_continuation_is_stale(tmp_path):

@@ -28,6 +28,7 @@ from typing import Any, ClassVar, TypeVar
 from attrs import evolve, frozen
 from nanoclaw_wire.events import Error, Event, Init, Result, ToolEnded, ToolStarted
 
+from nanoclaw_runner.ledger import new_push_id
 from nanoclaw_runner.provider import LiveQuery, Provider, ProviderContext, RunnerPart, Tool
 from nanoclaw_runner.testing.host_side import PATIENCE_S
 
@@ -54,12 +55,22 @@ class Turn:
 
 
 class Talk:
-    """An open query: what it reported so far, and the way to the next event."""
+    """An open query: what it reported so far, and the way to the next event.
 
-    def __init__(self, query: LiveQuery) -> None:
-        self.query = query
+    Args:
+        first: The id of the first prompt.
+    """
+
+    def __init__(self, query: LiveQuery, first: str) -> None:
+        self.query, self.first = query, first
         self.seen: list[Event] = []
         self._events = query.events()
+
+    async def push(self, text: str) -> str:
+        """Say something more; return the id of the push."""
+        push_id = new_push_id()
+        await self.query.push(text, push_id)
+        return push_id
 
     async def until(self, *kinds: type[E]) -> E:
         """Read on to the next event of one of these kinds."""
@@ -93,12 +104,14 @@ class ProviderContract:
         plugin: The module of the runner half.
         unknown_continuation: A continuation of the right form that no conversation has.
         runs_tools: False for a provider whose model cannot call the tools it is given.
+        names_pushes: False for a provider that cannot know which pushes a turn took in.
         loads_late: Modules that only a conversation may load, beside those of the host: the SDK.
     """
 
     plugin: ClassVar[str]
     unknown_continuation: ClassVar[str] = "11111111-1111-4111-8111-111111111111"
     runs_tools: ClassVar[bool] = True
+    names_pushes: ClassVar[bool] = True
     loads_late: ClassVar[Sequence[str]] = ()
 
     def provider(self, context: ProviderContext, turns: Sequence[Turn]) -> AbstractAsyncContextManager[Provider]:
@@ -115,7 +128,7 @@ class ProviderContract:
     def test_a_turn_begins_with_a_continuation_and_ends_with_one_result(self, tmp_path: Path) -> None:
         async def scenario() -> None:
             async with self.talk(tmp_path, Turn(text="hello")) as talk:
-                assert await talk.outcome() == Result(text="hello")
+                self.check(await talk.outcome(), "hello", talk.first)
                 assert all(init.continuation for init in talk.of(Init))
                 assert talk.of(Init)
                 await talk.query.end()
@@ -126,9 +139,9 @@ class ProviderContract:
     def test_what_is_said_after_a_turn_is_a_turn_of_its_own(self, tmp_path: Path) -> None:
         async def scenario() -> None:
             async with self.talk(tmp_path, Turn(text="first"), Turn(text="second")) as talk:
-                assert await talk.outcome() == Result(text="first")
-                await talk.query.push("and more")
-                assert await talk.outcome() == Result(text="second")
+                self.check(await talk.outcome(), "first", talk.first)
+                more = await talk.push("and more")
+                self.check(await talk.outcome(), "second", more)
                 await talk.query.end()
                 assert await talk.rest() == []
 
@@ -138,7 +151,8 @@ class ProviderContract:
         async def scenario() -> None:
             async with self.talk(tmp_path, Turn(text="last words")) as talk:
                 await talk.query.end()
-                assert await talk.rest() == [Result(text="last words")]
+                [outcome] = await talk.rest()
+                self.check(outcome, "last words", talk.first)
 
         asyncio.run(scenario())
 
@@ -148,8 +162,44 @@ class ProviderContract:
                 error = await talk.outcome()
                 assert isinstance(error, Error)
                 assert error.message
+                assert error.answers == ((talk.first,) if self.names_pushes else None)
                 await talk.query.end()
                 assert await talk.rest() == []
+
+        asyncio.run(scenario())
+
+    def test_push_while_model_speaks_is_named_once(self, tmp_path: Path) -> None:
+        """The push joins the running turn or gets one of its own; one result names it."""
+
+        async def scenario() -> None:
+            async with self.talk(tmp_path, Turn(text="first"), Turn(text="second")) as talk:
+                await talk.until(Init)
+                more = await talk.push("and more")
+                await talk.query.end()
+                self.check_named_once(await talk.rest(), talk.first, more)
+
+        asyncio.run(scenario())
+
+    def test_pushes_while_tool_runs_are_named_once(self, tmp_path: Path) -> None:
+        """Two pushes come while a tool runs: both join the turn, or each gets one of its own."""
+        if not self.runs_tools:
+            return
+        talks: list[Talk] = []
+        pushes: list[str] = []
+
+        async def greet(_arguments: Mapping[str, Any]) -> str:
+            pushes.extend([await talks[0].push("and more"), await talks[0].push("and even more")])
+            return "they were glad"
+
+        tool = Tool(name="greet", description="Greet somebody", parameters=GREET, run=greet)
+        turns = [Turn(greets="Ada", text="done"), Turn(text="second"), Turn(text="third")]
+
+        async def scenario() -> None:
+            async with self.talk(tmp_path, *turns, tools=[tool]) as talk:
+                talks.append(talk)
+                await talk.until(ToolEnded)
+                await talk.query.end()
+                self.check_named_once(await talk.rest(), talk.first, *pushes)
 
         asyncio.run(scenario())
 
@@ -158,9 +208,11 @@ class ProviderContract:
             async with self.talk(tmp_path, Turn(waits=True), Turn(text="better")) as talk:
                 await talk.until(Init)
                 await talk.query.interrupt()
-                assert await talk.outcome() == Result(text=None)
-                await talk.query.push("in short")
-                assert await talk.outcome() == Result(text="better")
+                interrupted = await talk.outcome()
+                assert isinstance(interrupted, Result)
+                assert interrupted.text is None
+                more = await talk.push("in short")
+                self.check(await talk.outcome(), "better", more)
 
         asyncio.run(scenario())
 
@@ -182,7 +234,7 @@ class ProviderContract:
 
         async def scenario() -> None:
             async with self.provider(context_in(tmp_path), [Turn(waits=True)]) as provider:
-                talk = Talk(await provider.query("hello", continuation=None, instructions=""))
+                talk = await open_talk(provider)
                 await talk.until(Init)
                 async with asyncio.timeout(PATIENCE_S):
                     await provider.close()
@@ -199,19 +251,18 @@ class ProviderContract:
                 await before.query.end()
                 await before.rest()
             async with self.talk(tmp_path, Turn(text="I remember"), continuation=continuation) as after:
-                assert await after.outcome() == Result(text="I remember")
+                self.check(await after.outcome(), "I remember", after.first)
 
         asyncio.run(scenario())
 
     def test_a_continuation_that_is_not_known_is_one_error_that_says_so(self, tmp_path: Path) -> None:
         async def scenario() -> None:
             async with self.provider(context_in(tmp_path), [Turn(text="never")]) as provider:
-                query = await provider.query("hello", continuation=self.unknown_continuation, instructions="")
-                talk = Talk(query)
+                talk = await open_talk(provider, continuation=self.unknown_continuation)
                 error = await talk.outcome()
                 assert isinstance(error, Error)
                 assert provider.is_stale(error)
-                await query.end()
+                await talk.query.end()
                 assert await talk.rest() == []
 
         asyncio.run(scenario())
@@ -219,7 +270,7 @@ class ProviderContract:
     def test_an_error_of_another_kind_does_not_throw_the_conversation_away(self, tmp_path: Path) -> None:
         async def scenario() -> None:
             async with self.provider(context_in(tmp_path), [Turn(fails=True)]) as provider:
-                error = await Talk(await provider.query("hello", continuation=None, instructions="")).outcome()
+                error = await (await open_talk(provider)).outcome()
                 assert isinstance(error, Error)
                 assert not provider.is_stale(error)
 
@@ -238,7 +289,7 @@ class ProviderContract:
 
         async def scenario() -> None:
             async with self.talk(tmp_path, Turn(greets="Ada", text="done"), tools=[tool]) as talk:
-                assert await talk.outcome() == Result(text="done")
+                self.check(await talk.outcome(), "done", talk.first)
                 [started], [ended] = talk.of(ToolStarted), talk.of(ToolEnded)
                 assert started.tool == ended.tool
                 assert talk.seen.index(started) < talk.seen.index(ended)
@@ -252,7 +303,23 @@ class ProviderContract:
     ) -> AsyncIterator[Talk]:
         """Open a query on a provider whose model plays these turns."""
         async with self.provider(evolve(context_in(directory), tools=tools), turns) as provider:
-            yield Talk(await provider.query("hello", continuation=continuation, instructions="Be kind."))
+            yield await open_talk(provider, continuation=continuation, instructions="Be kind.")
+
+    def check(self, outcome: Result | Error, text: str, *pushes: str) -> None:
+        """Check that a turn ended with this text, and names these pushes if the provider can know."""
+        assert outcome == Result(text=text, answers=pushes if self.names_pushes else None)
+
+    def check_named_once(self, outcomes: Sequence[Result | Error], *pushes: str) -> None:
+        """Check that each push is named by one outcome, in the order of the pushes."""
+        named = [push for outcome in outcomes for push in outcome.answers or ()]
+        assert named == (list(pushes) if self.names_pushes else [])
+
+
+async def open_talk(provider: Provider, *, continuation: str | None = None, instructions: str = "") -> Talk:
+    """Open a query with the prompt "hello"."""
+    first = new_push_id()
+    query = await provider.query("hello", push_id=first, continuation=continuation, instructions=instructions)
+    return Talk(query, first)
 
 
 def context_in(directory: Path) -> ProviderContext:

@@ -6,9 +6,10 @@ Pure but for its own memory of the conversation; knows no process and no event l
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
 from nanoclaw_wire.events import (
     Alive,
     Error,
@@ -17,6 +18,7 @@ from nanoclaw_wire.events import (
     Init,
     Progress,
     Result,
+    TookIn,
     ToolEnded,
     ToolStarted,
     Usage,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from claude_agent_sdk import AssistantMessage, Message, RateLimitEvent, ResultMessage, SystemMessage
 
 MAX_MESSAGE_CHARACTERS = 2_000  # of an error's text, for the log
+MAX_NAMED_PROMPTS = 64  # a result of the program names no more than the first 64 prompts that its turn took in
 
 _STALE = re.compile(r"no conversation found|ENOENT.*\.jsonl|session.*not found", re.IGNORECASE)
 _UNREACHABLE = re.compile(r"connection|ECONN|ENOTFOUND|EAI_AGAIN|socket|fetch failed|timed? ?out", re.IGNORECASE)
@@ -87,6 +90,7 @@ class Translator:
         self.is_interrupted = False  # set by whoever asked for it; cleared by the turn's end
         self.is_underway = False  # the model works on a turn now
         self._waiting: list[str] = []  # ids of prompts that no result has covered, oldest first
+        self._taken: list[str] = []  # those that the running turn is known to have taken in
         self._tools: dict[str, str] = {}
         self._cost_usd = None if is_resumed else 0.0  # None: what the conversation cost before is not known
         self._model: str | None = None
@@ -112,7 +116,9 @@ class Translator:
                 return [Alive(), *_rate_limit(message)]
             case sdk.AssistantMessage():
                 self._note(message)
-                return [Alive()]
+                return [Alive(), *self._took_in(message.user_message_uuids or ())]
+            case sdk.StreamEvent():
+                return [Alive(), *self._took_in(message.user_message_uuids or ())]
             case sdk.SystemMessage():
                 return [Alive(), *self._system(message)]
         return [Alive()]
@@ -127,14 +133,18 @@ class Translator:
     def tool_ended(self, call_id: str) -> list[Event]:
         """A tool ended; nothing where its end was already told."""
         tool = self._tools.pop(call_id, None)
-        return [] if tool is None else [ToolEnded(tool=tool)]
+        if tool is None:
+            return []
+        # The model reads what was said meanwhile with the results of its tools; the program reports it at the end only.
+        return [ToolEnded(tool=tool), *self._took_in(() if self._tools or self.is_interrupted else self._waiting)]
 
     def fail(self, error: Error) -> list[Event]:
         """End the open turn with an error from outside of the conversation; nothing where none is open."""
         if not self.is_turn_open:
             return []
+        answers = self._taken or None  # nobody knows whose the turn was if it took in nothing yet
         self._waiting.clear()
-        return [*self._close_turn(), error]
+        return [*self._close_turn(), evolve(error, answers=answers)]
 
     def _note(self, message: AssistantMessage) -> None:
         if message.parent_tool_use_id is not None:
@@ -159,17 +169,26 @@ class Translator:
         return []
 
     def _result(self, message: ResultMessage) -> list[Event]:
-        covered = set(message.user_message_uuids or ()) | {message.user_message_uuid}
-        left = [prompt for prompt in self._waiting if prompt not in covered]
-        if len(left) == len(self._waiting) and message.origin is None:
-            left = left[1:]  # a turn that does not say whose it is (a slash command) is the oldest prompt's
-        self._waiting = left
+        answers = _prompts_of(message)
+        if answers is None:
+            self._waiting = self._waiting[1:]  # most likely the oldest prompt's
+        elif len(answers) >= MAX_NAMED_PROMPTS:
+            answers, self._waiting = None, []  # any of the others may have been taken in, too
+        else:
+            self._waiting = [prompt for prompt in self._waiting if prompt not in answers]
         usage = self._usage(message)
-        return [Alive(), *self._close_turn(), *usage, self._outcome(message)]
+        return [Alive(), *self._close_turn(), *usage, evolve(self._outcome(message), answers=answers)]
+
+    def _took_in(self, prompts: Collection[str]) -> list[Event]:
+        """Report prompts that the running turn took in; nothing if that was reported before."""
+        new = [prompt for prompt in self._waiting if prompt in prompts and prompt not in self._taken]
+        self._taken += new
+        return [TookIn(pushes=self._taken)] if new else []
 
     def _close_turn(self) -> list[Event]:
         ended: list[Event] = [ToolEnded(tool=tool) for tool in self._tools.values()]
         self._tools.clear()
+        self._taken = []
         self.is_underway = False
         return ended
 
@@ -199,6 +218,13 @@ class Translator:
             model=self._model,
         )
         return [usage] if usage.input_tokens or usage.output_tokens else []
+
+
+def _prompts_of(message: ResultMessage) -> list[str] | None:
+    """Return the prompts that a turn took in, oldest first; None if the program does not say."""
+    named = dict.fromkeys([*(message.user_message_uuids or ()), message.user_message_uuid])
+    prompts = [prompt for prompt in named if prompt is not None]
+    return None if not prompts and message.origin is None else prompts
 
 
 def _retry(data: Mapping[str, Any]) -> Progress:

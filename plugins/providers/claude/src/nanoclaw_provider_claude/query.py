@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import importlib
 import logging
-import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -35,7 +34,7 @@ class ClaudeQuery:
     A push after the end, or after `events` ended, is not said to anybody: no turn of it is reported.
     """
 
-    def __init__(self, context: ProviderContext, prompt: str, *, continuation: str | None, instructions: str) -> None:
+    def __init__(self, context: ProviderContext, *, continuation: str | None, instructions: str) -> None:
         self._context, self._continuation, self._instructions = context, continuation, instructions
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._input: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
@@ -45,7 +44,6 @@ class ClaudeQuery:
         self._has_ended = False  # no more input
         self._is_leaving = False  # the process is being ended
         self._last_words: deque[str] = deque(maxlen=LAST_WORDS)
-        self._say(prompt)
         self._task = asyncio.create_task(self._run())
 
     @property
@@ -59,10 +57,13 @@ class ClaudeQuery:
             yield event
         self._events.put_nowait(None)  # so that asking again ends again
 
-    async def push(self, text: str) -> None:
-        """Say something more."""
-        if not self._has_ended and not self._task.done():
-            self._say(text)
+    async def push(self, text: str, push_id: str) -> None:
+        """Say something. The program names it in the result of the turn that takes it in, by the id as its `uuid`."""
+        if self._has_ended or self._task.done():
+            return
+        self._translator.expect(push_id)
+        message = {"role": "user", "content": text}
+        self._input.put_nowait({"type": "user", "message": message, "parent_tool_use_id": None, "uuid": push_id})
 
     async def end(self) -> None:
         """Take no more input; the program leaves after the running turn."""
@@ -90,12 +91,6 @@ class ClaudeQuery:
             await self._client.interrupt()
         except Exception as error:  # anything, where the program is going; the task tells of its end
             log.debug("interrupt not taken", extra={"error": str(error)})
-
-    def _say(self, text: str) -> None:
-        prompt_id = str(uuid.uuid4())
-        self._translator.expect(prompt_id)
-        message = {"role": "user", "content": text}
-        self._input.put_nowait({"type": "user", "message": message, "parent_tool_use_id": None, "uuid": prompt_id})
 
     async def _prompts(self) -> AsyncIterator[dict[str, Any]]:
         while (prompt := await self._input.get()) is not None:

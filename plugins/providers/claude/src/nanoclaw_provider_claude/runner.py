@@ -17,9 +17,10 @@ class ClaudeProvider:
         self._context = context
         self._queries: list[ClaudeQuery] = []
 
-    async def query(self, prompt: str, *, continuation: str | None, instructions: str) -> LiveQuery:
+    async def query(self, prompt: str, *, push_id: str, continuation: str | None, instructions: str) -> LiveQuery:
         """Open a conversation; returns before the program runs."""
-        query = ClaudeQuery(self._context, prompt, continuation=continuation, instructions=instructions)
+        query = ClaudeQuery(self._context, continuation=continuation, instructions=instructions)
+        await query.push(prompt, push_id)
         self._queries = [*(other for other in self._queries if not other.is_over), query]
         return query
 

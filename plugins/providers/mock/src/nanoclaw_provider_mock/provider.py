@@ -8,15 +8,34 @@ import json
 import os
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
-from attrs import evolve
+from attrs import evolve, frozen
 from nanoclaw_runner.provider import ProviderContext, Tool, ToolError
-from nanoclaw_wire.events import Alive, Error, ErrorClass, Event, Init, Progress, Result, ToolEnded, ToolStarted
+from nanoclaw_wire.events import (
+    Alive,
+    Error,
+    ErrorClass,
+    Event,
+    Init,
+    Progress,
+    Result,
+    TookIn,
+    ToolEnded,
+    ToolStarted,
+)
 
 from nanoclaw_provider_mock.script import Script, Step, ToolCall, keep, read_steps
 from nanoclaw_provider_mock.words import Heard, honest, listen, wrap
+
+
+@frozen(kw_only=True)
+class Prompt:
+    """Something the mock was told; `id` names it in the result."""
+
+    text: str
+    id: str
 
 
 class Conversation:
@@ -52,13 +71,14 @@ class MockProvider:
     def has_slash_commands(self) -> bool:
         return self._has_slash_commands
 
-    async def query(self, prompt: str, *, continuation: str | None, instructions: str) -> MockQuery:
+    async def query(self, prompt: str, *, push_id: str, continuation: str | None, instructions: str) -> MockQuery:
         name = continuation or f"mock-session-{secrets.token_hex(6)}"
         path = self._directory / f"{name}.json"
         is_stale = continuation is not None and not path.exists()
         conversation = None if is_stale else Conversation(path)
+        first = Prompt(text=prompt, id=push_id)
         self._latest = MockQuery(
-            prompt, name, conversation, script=self._script, tools=self._tools, is_echo=self._is_echo
+            first, name, conversation, script=self._script, tools=self._tools, is_echo=self._is_echo
         )
         return self._latest
 
@@ -80,7 +100,7 @@ class MockQuery:
 
     def __init__(
         self,
-        prompt: str,
+        prompt: Prompt,
         name: str,
         conversation: Conversation | None,
         *,
@@ -90,30 +110,34 @@ class MockQuery:
     ) -> None:
         self._name, self._conversation, self._script = name, conversation, script
         self._tools, self._is_echo = tools, is_echo
-        self._prompts: deque[str] = deque([prompt])
-        self._joined: list[str] = []
+        self._prompts: deque[Prompt] = deque([prompt])
+        self._joined: list[Prompt] = []
         self._news = asyncio.Event()
         self._interrupted = asyncio.Event()
         self._last_text = ""
-        self._is_ending = self._is_aborted = self._is_in_tool = False
+        self._is_ending = self._is_aborted = self._is_in_turn = self._is_in_tool = False
 
     async def events(self) -> AsyncIterator[Event]:
         yield Alive()
         if self._conversation is None:
             kind = ErrorClass.STALE_CONTINUATION
-            yield Error(message=f"no conversation {self._name!r}", retryable=False, kind=kind)
+            answers = [self._prompts[0].id]
+            yield Error(message=f"no conversation {self._name!r}", retryable=False, kind=kind, answers=answers)
             return
         while (prompt := await self._next_prompt()) is not None:
-            self._interrupted.clear()
+            self._is_in_turn = True
             async for event in self._turn(prompt, self._conversation):
+                if isinstance(event, Result):
+                    self._is_in_turn = False
+                    self._interrupted.clear()
                 if self._is_aborted:
                     return
                 yield event
                 if isinstance(event, Error):
                     return
 
-    async def push(self, text: str) -> None:
-        (self._joined if self._is_in_tool else self._prompts).append(text)
+    async def push(self, text: str, push_id: str) -> None:
+        (self._joined if self._is_in_tool else self._prompts).append(Prompt(text=text, id=push_id))
         self._news.set()
 
     async def end(self) -> None:
@@ -126,9 +150,10 @@ class MockQuery:
         self._news.set()
 
     async def interrupt(self) -> None:
-        self._interrupted.set()
+        if self._is_in_turn or self._prompts:  # one that comes before its turn began is not lost
+            self._interrupted.set()
 
-    async def _next_prompt(self) -> str | None:
+    async def _next_prompt(self) -> Prompt | None:
         while not self._is_aborted:
             if self._prompts:
                 return self._prompts.popleft()
@@ -138,25 +163,29 @@ class MockQuery:
             await self._news.wait()
         return None
 
-    async def _turn(self, prompt: str, conversation: Conversation) -> AsyncIterator[Event]:
+    async def _turn(self, prompt: Prompt, conversation: Conversation) -> AsyncIterator[Event]:
         turn = conversation.count()
         yield Init(continuation=self._name)
-        step = self._script.take(prompt)
+        yield TookIn(pushes=[prompt.id])
+        step = self._script.take(prompt.text)
         if step is None:
-            heard = self._listen(prompt)
-            yield Result(text=wrap(heard.text if self._is_echo else honest(heard, turn), heard.origin))
+            heard = self._listen(prompt.text)
+            text = wrap(heard.text if self._is_echo else honest(heard, turn), heard.origin)
+            yield Result(text=text, answers=[prompt.id])
             return
         results: list[str] = []
         async for event in self._act(step, results):
             yield event
+            if isinstance(event, ToolEnded) and self._joined and not self._interrupted.is_set():
+                yield TookIn(pushes=[prompt.id, *(joined.id for joined in self._joined)])
         if self._interrupted.is_set():
             self._prompts.extend(self._joined)
             self._joined.clear()
-            yield Result(text=None)
+            yield Result(text=None, answers=[prompt.id])
             return
-        prompt = "\n\n".join([prompt, *self._joined])
+        prompts = [prompt, *self._joined]
         self._joined.clear()
-        for event in _outcome(step, prompt, turn, results):
+        for event in _outcome(step, prompts, turn, results):
             yield event
         self._is_ending = self._is_ending or step.ends
 
@@ -205,18 +234,22 @@ class MockQuery:
                     await self._interrupted.wait()
 
 
-def _outcome(step: Step, prompt: str, turn: int, results: list[str]) -> list[Event]:
+def _outcome(step: Step, prompts: Sequence[Prompt], turn: int, results: list[str]) -> list[Event]:
     """Return how a turn ends: one result or one error, or nothing where the script wants that."""
+    answers = [prompt.id for prompt in prompts]
     if step.ends:
         return []
     if step.error is not None:
-        return [step.error.as_event()]
+        return [evolve(step.error.as_event(), answers=answers)]
+    text = _last_word(step, "\n\n".join(prompt.text for prompt in prompts), turn, results)
+    return [Result(text=text, answers=answers)]
+
+
+def _last_word(step: Step, prompt: str, turn: int, results: list[str]) -> str | None:
     heard = listen(prompt)
     if step.text is not None:
-        return [Result(text=_fill(step.text, prompt, heard, turn, results))]
-    if step.reply is None:
-        return [Result(text=None)]
-    return [Result(text=wrap(_fill(step.reply, prompt, heard, turn, results), heard.origin))]
+        return _fill(step.text, prompt, heard, turn, results)
+    return None if step.reply is None else wrap(_fill(step.reply, prompt, heard, turn, results), heard.origin)
 
 
 def _fill(template: str, prompt: str, heard: Heard, turn: int, results: list[str]) -> str:
