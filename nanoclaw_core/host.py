@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 import apsw
-from nanoclaw_wire import PROTOCOL
+from nanoclaw_wire import PROTOCOL, clock
 from nanoclaw_wire.frame_server import FrameServer
 
 from nanoclaw_core.control import control_server
@@ -269,6 +269,7 @@ class Host:
         await asyncio.gather(*(self._reap(name, runtime) for name, runtime in self._runtimes.items()))
         machine.ready.set()
         await machine.sweeper.once()
+        await machine.mending.look_through(machine.mailbox.due.waiting(clock.now_text()))
 
     async def _reap(self, name: str, runtime: RuntimeAdapter) -> None:
         slow = partial(log.warning, "no sandbox starts before this runtime has answered", extra={"runtime": name})

@@ -11,13 +11,19 @@ from typing import Any
 import apsw
 from attrs import Factory, field, frozen
 
-from nanoclaw_core.errors import InvalidArguments, NanoclawError
+from nanoclaw_core.errors import InvalidArguments, MigrationError, NanoclawError
 from nanoclaw_core.store import agents
 from nanoclaw_core.store.agents import AgentGroup, ContainerConfig
 from nanoclaw_core.store.connection import open_central
-from nanoclaw_core.store.migrations import migrate_core
-from nanoclaw_core.store.schema import core_migrations
+from nanoclaw_core.store.integrity import page_damage_within, schema_damage, schema_made_by, schema_of
+from nanoclaw_core.store.migrations import CORE, LEDGER, applied_steps, migrate_core
+from nanoclaw_core.store.schema import STEPS, core_migrations, core_scripts
 
+RESTORE = (
+    "Restore the instance from a backup; without one, `sqlite3 nanoclaw.db .recover` in its directory `data` "
+    "writes SQL that makes a new file of what can be read."
+)
+CHECK_CPU_S = 2.0  # for a database of some hundred MB; a larger one is believed as far as it was read
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -66,13 +72,31 @@ def open_database(places: Places) -> apsw.Connection:
     """
     try:
         db = open_central(places.database)
-        migrate_core(db, core_migrations())
-    except (apsw.Error, OSError) as error:
+        damage = page_damage_within(db, CHECK_CPU_S)
+        if not damage:
+            migrate_core(db, core_migrations())
+            damage = core_schema_damage(db)
+    except (apsw.Error, OSError, MigrationError, UnicodeDecodeError) as error:
         raise NanoclawError(
             f"the central database {places.database} cannot be opened: {error}. "
             "Look whether the disk is full or the file is damaged; a copy from a backup can take its place."
         ) from error
+    if damage:
+        db.close()
+        raise NanoclawError(f"the central database {places.database} is damaged: {damage}. {RESTORE}")
     return db
+
+
+def core_schema_damage(db: apsw.Connection) -> str:
+    """Return which of the core's own tables and indexes a database lacks or has changed; an empty text if none.
+
+    It is compared with the steps that it went through. Plugins and operators may add objects of their own. A database
+    of a later version is not compared: its steps are not known.
+    """
+    applied = set(applied_steps(db, CORE))
+    if not applied <= set(STEPS):
+        return ""
+    return schema_damage(schema_of(db), schema_made_by(LEDGER, *core_scripts(applied)), may_have_more=True)
 
 
 def create_agent_group(

@@ -18,11 +18,12 @@ from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.sandboxes.running import Running
 from nanoclaw_core.sandboxes.stuck import Signs, why_stuck
 from nanoclaw_core.sandboxes.supervisor import Supervisor
-from nanoclaw_core.store import deliveries
+from nanoclaw_core.store import accepted, deliveries
 
 log = logging.getLogger(__name__)
 EVERY_S = 60.0
 DELIVERIES_KEPT = timedelta(days=30)
+ACCEPTED_KEPT = timedelta(days=7)  # platforms offer an unacknowledged message again for hours, some for a day
 
 
 @frozen(kw_only=True)
@@ -53,6 +54,7 @@ class Sweeper:
         for session_id in self.mailbox.due.waiting(clock.to_text(now)):
             self.supervisor.wake(session_id, for_people=False)
         deliveries.prune(self.db, clock.to_text(now - DELIVERIES_KEPT))
+        accepted.prune(self.db, clock.to_text(now - ACCEPTED_KEPT))
 
     async def _look_after(self, session_id: SessionId, running: Running) -> None:
         self.pump.look(session_id)

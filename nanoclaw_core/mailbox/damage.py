@@ -12,15 +12,20 @@ import stat
 from pathlib import Path
 
 import apsw
-from nanoclaw_wire import PROTOCOL, inbound, outbound, session_files
+from nanoclaw_wire import PROTOCOL, outbound, session_files
 from nanoclaw_wire.layout import OUTBOX, STATE, Layout
 from nanoclaw_wire.session_files import NotARegularFile, WrongProtocol
 
 from nanoclaw_core.mailbox.outbox import open_outbound
+from nanoclaw_core.store import integrity
 from nanoclaw_core.store.sessions import Session
 
 CHECK_CPU_S = 5.0  # for the pages of one outbound.db; a larger one is believed as far as it was looked at
-_MANGLED = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.SchemaChangeError, apsw.RangeError)
+MAX_PROTOCOL = 999  # a number beyond that was never a version: the header is damaged
+_MANGLED = (
+    *(apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.SchemaChangeError, apsw.RangeError),
+    UnicodeDecodeError,  # of a message of SQLite's that quotes the damaged text
+)
 
 
 def find_damage(layout: Layout, session: Session) -> str:
@@ -36,18 +41,24 @@ def _of_inbound(path: Path) -> str:
         return f"{path.name} is gone"
     try:
         # The system's own VFS, also for a look: closing a second descriptor of the file would drop our writer's locks.
-        with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+        # Writable: SQLite ignores each CHECK of a file that is opened read-only, and would miss rows that break one.
+        with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as db:
             db.set_busy_timeout(session_files.BUSY_TIMEOUT_MS)
-            found = db.pragma("user_version")
-            if found != PROTOCOL:  # a file of another version is whole; one of none is no session file
-                return "" if found else f"{path.name} is empty"
-            inbound.routing(db)
-            inbound.next_due(db)
-            return _of_pages(db, path)
+            if db.pragma("user_version") != PROTOCOL:
+                return _of_header(db, path)
+            return _of_schema(db, path, session_files.INBOUND_SCHEMA) or _of_pages(db, path)
     except _MANGLED as error:
         return f"{path.name}: {error}"
     except apsw.Error:
         return ""
+
+
+def _of_header(db: apsw.Connection, path: Path) -> str:
+    """Tell a file of another version, which is whole, from one that is empty or has a damaged header."""
+    found = db.pragma("user_version")
+    if 0 < found <= MAX_PROTOCOL and db.pragma("application_id") == 0:  # no version of ours has an application id
+        return ""
+    return f"{path.name} has the protocol {found}" if found else f"{path.name} is empty"
 
 
 def _of_directories(layout: Layout) -> str:
@@ -63,6 +74,8 @@ def _of_outbound(path: Path, session: Session) -> str:
         return f"{path.name} is gone"
     try:
         with contextlib.closing(open_outbound(path)) as bounded:
+            if changed := _of_schema(bounded, path, session_files.OUTBOUND_SCHEMA):
+                return changed
             outbound.messages_after(bounded, session.outbound_seq, limit=1)
             outbound.acknowledgements_after(bounded, session.acknowledged_revision, limit=1)
             outbound.claims(bounded, limit=1)
@@ -81,6 +94,11 @@ def _of_outbound(path: Path, session: Session) -> str:
         return ""
 
 
+def _of_schema(db: apsw.Connection, path: Path, made_by: str) -> str:
+    found = integrity.schema_damage(integrity.schema_of(db), integrity.schema_made_by(made_by))
+    return f"{path.name}: {found}" if found else ""
+
+
 def _of_pages(db: apsw.Connection, path: Path) -> str:
-    found: str = db.execute("PRAGMA quick_check(1)").get
-    return "" if found == "ok" else f"{path.name}: {found.splitlines()[-1]}"
+    found = integrity.page_damage(db)
+    return f"{path.name}: {found}" if found else ""

@@ -21,7 +21,7 @@ import apsw
 from attrs import asdict, evolve, frozen
 from nanoclaw_wire import clock, content
 from nanoclaw_wire.commands import command_of
-from nanoclaw_wire.inbound import Kind, NewInbound
+from nanoclaw_wire.inbound import Kind, NewInbound, by_id
 from nanoclaw_wire.session_files import WrongProtocol
 
 from nanoclaw_core import logs, patterns
@@ -30,14 +30,15 @@ from nanoclaw_core.descriptors.channels import Channel
 from nanoclaw_core.descriptors.messages import Address, Inbound, Outcome, Receipt
 from nanoclaw_core.descriptors.votes import Admission, Vote
 from nanoclaw_core.errors import NanoclawError
-from nanoclaw_core.ids import SessionId, UserId, new_id, user_id
+from nanoclaw_core.ids import GroupId, SessionId, UserId, new_id, user_id
 from nanoclaw_core.mailbox import attachments
 from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.patterns import SearchResult
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.routing import commands, conversations, engage
 from nanoclaw_core.routing.engage import Engagement
-from nanoclaw_core.store import engage_patterns, messaging
+from nanoclaw_core.store import accepted, engage_patterns, messaging, sessions
+from nanoclaw_core.store.accepted import Accepted
 from nanoclaw_core.store.messaging import Drop, EngageMode, MessagingGroup, Wiring
 from nanoclaw_core.store.sessions import Session
 
@@ -206,6 +207,10 @@ class Router:
             self._drop(event, "command_needs_admin", wiring.agent_group_id)
             self.say(event.address, denial, event.correlation_id)
             return Fate.REFUSED, denial
+        fate = Fate.ANSWERED if answers else Fate.KEPT
+        if event.inbound.message_id is not None and self._was_accepted(wiring.agent_group_id, event.row_id):
+            log.info("message offered again", extra={"group": wiring.agent_group_id})
+            return fate, ""
         if event.user is not None:
             messaging.see_user(self.db, event.user, channel.name, event.inbound.sender_name)
         mode = conversations.effective_mode(wiring, has_threads=channel.has_threads, is_group=event.room.is_group)
@@ -216,7 +221,18 @@ class Router:
             )
 
         await self._store_in(session, event, answers=answers)
-        return (Fate.ANSWERED if answers else Fate.KEPT), ""
+        return fate, ""
+
+    def _was_accepted(self, group_id: GroupId, row_id: str) -> bool:
+        """Say whether an agent group accepted this message before; a session in use must still have it."""
+        session_id = accepted.session_of(self.db, group_id, row_id)
+        session = sessions.get(self.db, session_id) if session_id else None
+        if session is None or session.status != "active":
+            return session_id is not None
+        try:
+            return by_id(self.mailbox.inboxes.read(session.id), row_id) is not None
+        except (apsw.Error, OSError, WrongProtocol, ValueError):
+            return False  # storing it finds the same, and looks for damage
 
     async def _store_in(self, session: Callable[[], Session], event: Event, *, answers: bool) -> None:
         """Store it; where the session is damaged, in the fresh one that takes its place."""
@@ -233,6 +249,7 @@ class Router:
             rooms = conversations.rooms_told(self.db, session.agent_group_id, event.room.id)
             about = conversations.addresses_of(session, event.address, rooms)
             await self.mailbox.inboxes.append(session.id, [self._row(session, event, answers=answers)], about)
+        self._record_accepted(session, event)
         log.info("message routed", extra={"session": session.id, "wakes": answers})
         self.plugins.notify(
             "nanoclaw_message_routed",
@@ -243,6 +260,24 @@ class Router:
         if answers:
             self.show_typing(session.id, event.address)
             self.wake(session.id)
+
+    def _record_accepted(self, session: Session, event: Event) -> None:
+        """Record a stored message for the time after its session; until then inbound.db knows it, too."""
+        if event.inbound.message_id is None:
+            return
+        stored = Accepted(
+            agent_group_id=session.agent_group_id,
+            message_id=event.row_id,
+            session_id=session.id,
+            channel=event.address.channel,
+            room=event.address.room,
+            thread=event.address.thread,
+            correlation_id=event.correlation_id,
+        )
+        try:
+            accepted.record(self.db, stored)
+        except apsw.Error as error:  # the message itself is durable: its receipt must not depend on this
+            log.warning("accepted message not recorded", extra={"session": session.id, "error": str(error)})
 
     def _row(self, session: Session, event: Event, *, answers: bool) -> NewInbound:
         files: list[dict[str, Any]] = []

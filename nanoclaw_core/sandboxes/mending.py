@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 import apsw
 from attrs import define, field
 
+from nanoclaw_core.errors import NanoclawError
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.aside import Aside
 from nanoclaw_core.mailbox.damage import find_damage
@@ -75,6 +76,17 @@ class Mending:
             task = self._under_way[session_id] = asyncio.create_task(self._set_aside(session, reason))
             task.add_done_callback(partial(self._done, session_id))
         return bool(reason)
+
+    async def look_through(self, session_ids: Iterable[SessionId]) -> None:
+        """Look at the sessions that a stopped host left with work, one after the other.
+
+        A crash of the machine is when files get damaged, and some damage hides a waiting message without an error.
+        """
+        for session_id in session_ids:
+            try:
+                await self.look(session_id)
+            except (apsw.Error, NanoclawError, OSError) as error:
+                log.warning("session not looked at", extra={"session": session_id, "error": str(error)})
 
     async def mend(self, session_id: SessionId) -> bool:
         """Look, and wait until a damaged session was set aside; False where it stays the one in use."""

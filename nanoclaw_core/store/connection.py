@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,9 +12,36 @@ from typing import Any, TypeVar
 import apsw
 import attrs
 
+from nanoclaw_core.errors import NanoclawError
+
 BUSY_TIMEOUT_MS = 5_000
 T = TypeVar("T")
 Bindings = Mapping[str, Any] | Sequence[Any]
+_CAUSED_BY_ROWS = (apsw.ConstraintError, apsw.TooBigError, apsw.MismatchError, apsw.SQLError, apsw.RangeError)
+STORE_AGAIN_S = 5.0  # a full disk is not emptied sooner
+
+
+class CentralDatabaseFailed(NanoclawError):
+    """The central database cannot be read or written now. That says nothing about the session of the work."""
+
+
+@contextlib.contextmanager
+def central() -> Iterator[None]:
+    """Tell errors of the central database from those of a session's files, which raise the same classes.
+
+    Errors that a row can cause pass, because no waiting helps against them.
+
+    Raises:
+        CentralDatabaseFailed: SQLite cannot read or write the database now.
+    """
+    try:
+        yield
+    except _CAUSED_BY_ROWS:
+        raise
+    except apsw.Error as error:
+        raise CentralDatabaseFailed(
+            f"the central database cannot be used now: {type(error).__name__}: {error}"
+        ) from error
 
 
 def open_central(path: Path) -> apsw.Connection:

@@ -99,11 +99,13 @@ def answered(db: apsw.Connection, session_id: SessionId, correlation_ids: Sequen
     return {one for one in correlation_ids if db.execute(query, (session_id, one)).fetchone() is not None}
 
 
-def last_address(db: apsw.Connection, session_id: SessionId) -> Address | None:
-    """Return where a session last wrote to, or None."""
-    query = "SELECT channel, room, thread FROM deliveries WHERE session_id = ? ORDER BY message_seq DESC LIMIT 1"
-    found = db.execute(query, (session_id,)).fetchone()
-    return Address(*found) if found else None
+def recent_addresses(db: apsw.Connection, session_id: SessionId, limit: int) -> list[Address]:
+    """Return the addresses to which a session wrote, the most recent first."""
+    query = (
+        "SELECT channel, room, thread FROM deliveries WHERE session_id = ?"
+        " GROUP BY channel, room, thread ORDER BY max(message_seq) DESC LIMIT ?"
+    )
+    return [Address(*found) for found in db.execute(query, (session_id, limit))]
 
 
 def mark_sending(db: apsw.Connection, delivery_id: DeliveryId) -> bool:

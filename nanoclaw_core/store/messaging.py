@@ -145,6 +145,15 @@ def wirings_of(db: apsw.Connection, room_id: MessagingGroupId) -> list[Wiring]:
     return sorted(found, key=lambda wiring: (-wiring.priority, wiring.created_at, wiring.id))
 
 
+def rooms_sharing(db: apsw.Connection, group_id: GroupId, limit: int) -> list[MessagingGroup]:
+    """Return the rooms whose messages go to an agent group's shared session, the ones that were wired first."""
+    source = (
+        "messaging_groups WHERE id IN (SELECT messaging_group_id FROM wirings WHERE agent_group_id = ?"
+        " AND session_mode = 'agent-shared' ORDER BY created_at, rowid LIMIT ?)"
+    )
+    return rows(db, MessagingGroup, source, (group_id, limit))
+
+
 def is_wired(db: apsw.Connection, group_id: GroupId, channel: str, room: str) -> bool:
     """Say whether an agent group is wired to a room."""
     query = "SELECT 1 FROM wirings w JOIN messaging_groups m ON m.id = w.messaging_group_id"

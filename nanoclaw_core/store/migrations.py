@@ -17,7 +17,7 @@ from nanoclaw_core.descriptors.administration import Migration
 from nanoclaw_core.errors import PLUGIN_TROUBLE, MigrationError
 
 CORE = "core"
-_LEDGER = """
+LEDGER = """
 CREATE TABLE IF NOT EXISTS migrations (
     plugin TEXT NOT NULL, name TEXT NOT NULL, applied_at TEXT NOT NULL, PRIMARY KEY (plugin, name)
 ) STRICT
@@ -32,7 +32,7 @@ def migrate_core(db: apsw.Connection, steps: Sequence[Migration]) -> list[str]:
     Raises:
         MigrationError: A step failed; it left nothing behind.
     """
-    db.execute(_LEDGER)
+    db.execute(LEDGER)
     return [step.name for step in _missing(db, CORE, steps) if _apply(db, CORE, step, fenced=False)]
 
 
@@ -67,8 +67,13 @@ def table_prefix(plugin: str) -> str:
     return plugin.replace("-", "_") + "_"
 
 
+def applied_steps(db: apsw.Connection, plugin: str) -> list[str]:
+    """Return the names of the steps of a plugin, or of the core, that a database went through."""
+    return [name for (name,) in db.execute("SELECT name FROM migrations WHERE plugin = ?", (plugin,))]
+
+
 def _missing(db: apsw.Connection, plugin: str, steps: Sequence[Migration]) -> list[Migration]:
-    applied = {name for (name,) in db.execute("SELECT name FROM migrations WHERE plugin = ?", (plugin,))}
+    applied = set(applied_steps(db, plugin))
     return [step for step in steps if step.name not in applied]
 
 

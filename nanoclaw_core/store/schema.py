@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +10,13 @@ import apsw
 
 from nanoclaw_core.descriptors.administration import Migration
 
-STEPS = ("0001-first", "0002-approvals-and-wirings", "0003-destinations", "0004-pattern-timeouts")
+STEPS = (
+    "0001-first",
+    "0002-approvals-and-wirings",
+    "0003-destinations",
+    "0004-pattern-timeouts",
+    "0005-accepted-messages",
+)
 
 
 def core_migrations() -> Sequence[Migration]:
@@ -23,5 +29,14 @@ def core_tables(db: apsw.Connection) -> list[str]:
     return [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
 
 
+def core_scripts(names: Collection[str]) -> Sequence[str]:
+    """Return the SQL of some of the core's steps, oldest first."""
+    return [_script(name) for name in STEPS if name in names]
+
+
 def _run(name: str, db: apsw.Connection) -> None:
-    db.execute(Path(__file__).with_name(f"{name}.sql").read_text(encoding="utf-8"))
+    db.execute(_script(name))
+
+
+def _script(name: str) -> str:
+    return Path(__file__).with_name(f"{name}.sql").read_text(encoding="utf-8")

@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import apsw
 import pytest
 from nanoclaw_cli.first_instance import OPERATOR, initialise, is_instance
 
 from nanoclaw_core import InvalidArguments, NanoclawError, SettingsError, load_settings
-from nanoclaw_core.instance import Places, create_agent_group, open_database
+from nanoclaw_core.instance import Places, core_schema_damage, create_agent_group, open_database
 from nanoclaw_core.store import agents, messaging
 from nanoclaw_core.store.messaging import EngageMode, MessagingGroup
+from nanoclaw_core.store.migrations import migrate_core
+from nanoclaw_core.store.schema import core_migrations
 from nanoclaw_core.testing.instance import Instance
 
 
@@ -87,6 +90,64 @@ def test_a_damaged_database_is_named_with_the_remedy(tmp_path: Path, content: by
     places.database.write_bytes(content)
     with pytest.raises(NanoclawError, match=r"nanoclaw\.db cannot be opened: .*backup"):
         open_database(places)
+
+
+@pytest.mark.invariant(number=4)
+@pytest.mark.parametrize(
+    "change", [(b"last_error TEXT", b"last_eXror TEXT"), (b"'sending', 'sent'", b"'senXing', 'sent'")]
+)
+def test_central_database_with_damaged_schema_is_refused(tmp_path: Path, change: tuple[bytes, bytes]) -> None:
+    """A table definition lost a letter: the host would start, and fail at each message."""
+    path = a_database(tmp_path)
+    content = path.read_bytes()
+    assert change[0] in content
+    path.write_bytes(content.replace(*change))
+    with pytest.raises(NanoclawError, match=r"nanoclaw\.db is damaged: the definition of .*backup"):
+        open_database(Places(home=tmp_path))
+
+
+@pytest.mark.invariant(number=4)
+def test_central_database_with_a_damaged_index_is_refused(tmp_path: Path) -> None:
+    """An index that names another room than its table: the room would seem not to be wired."""
+    path = a_database(tmp_path)
+    content = path.read_bytes()
+    assert content.count(b"recorder-room") == 2
+    first = content.index(b"recorder-room")
+    path.write_bytes(content[:first] + b"recorder-XXXX" + content[first + 13 :])
+    with pytest.raises(NanoclawError, match=r"nanoclaw\.db is damaged: .*backup"):
+        open_database(Places(home=tmp_path))
+
+
+def test_central_database_with_more_than_ours_is_whole(tmp_path: Path) -> None:
+    """Plugins have tables of their own, an operator may add an index, and a later version knows more steps."""
+    path = a_database(tmp_path)
+    db = apsw.Connection(str(path))
+    db.execute("CREATE TABLE acme_things (name TEXT); CREATE INDEX mine ON deliveries (created_at)")
+    db.close()
+    open_database(Places(home=tmp_path)).close()
+    db = apsw.Connection(str(path))
+    db.execute("INSERT INTO migrations VALUES ('core', '9999-later', ''); DROP INDEX wirings_agent_group")
+    db.close()
+    open_database(Places(home=tmp_path)).close()
+
+
+def test_central_database_of_an_earlier_version_is_whole(tmp_path: Path) -> None:
+    """Before the first start of a new version the doctor looks at a database that lacks its last steps."""
+    db = apsw.Connection(str(tmp_path / "old.db"))
+    migrate_core(db, core_migrations()[:2])
+    assert core_schema_damage(db) == ""
+    db.close()
+
+
+def a_database(home: Path) -> Path:
+    """Make an instance with one room, and return its database without a write-ahead log."""
+    places = Places(home=home)
+    places.make()
+    db = open_database(places)
+    messaging.add(db, MessagingGroup(channel="recorder", room="recorder-room", is_group=False))
+    db.pragma("journal_mode", "delete")
+    db.close()
+    return places.database
 
 
 def test_two_instances_have_two_ids_and_one_keeps_its_own(tmp_path: Path) -> None:

@@ -11,11 +11,15 @@ from pathlib import Path
 
 import apsw
 import pytest
-from nanoclaw_wire import inbound
+from nanoclaw_wire import clock, inbound
+from nanoclaw_wire.inbound import Kind, NewInbound
 
 from nanoclaw_core import Attachment
-from nanoclaw_core.mailbox.aside import TRIES_AT_MOST
+from nanoclaw_core.mailbox.aside import MAX_ROOMS_TOLD, TRIES_AT_MOST
+from nanoclaw_core.mailbox.damage import find_damage
+from nanoclaw_core.mailbox.directories import SessionDirectories
 from nanoclaw_core.store import sessions
+from nanoclaw_core.store.messaging import SessionMode
 from nanoclaw_core.store.sessions import Session
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance, make_instance, set_aside_before
@@ -73,6 +77,10 @@ def session_of(instance: Instance, room: str = "room") -> Session:
 
 def file_of(instance: Instance, name: str) -> Path:
     return instance.places.home / "sessions" / session_of(instance).id / name
+
+
+def a_message(message_id: str) -> NewInbound:
+    return NewInbound(id=message_id, kind=Kind.CHAT, at=clock.now_text(), content='{"text": "hi"}')
 
 
 def a_conversation(instance: Instance) -> None:
@@ -283,3 +291,188 @@ def test_invariant_04_attachments_go_along_with_their_message(instance: Instance
             return await running.channel.texts(2)
 
     assert asyncio.run(scenario())[1] == "its words"
+
+
+@pytest.mark.invariant(number=4)
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        (IN, b"display_name TEXT", b"dispMay_name TEXT"),
+        (IN, b"correlation_id TEXT", b"correMation_id TEXT"),
+        (IN, b"CHECK (tries >= 0)", b"CHECK (trieX >= 0)"),
+        (IN, b"IN ('channel', 'agent')", b"IN ('chunnel', 'agent')"),
+        (OUT, b"in_reply_to TEXT", b"in_reXly_to TEXT"),
+        (OUT, b"'completed', 'failed'", b"'complXted', 'failed'"),
+    ],
+)
+def test_schema_damaged_in_one_letter_is_set_aside(instance: Instance, name: str, old: bytes, new: bytes) -> None:
+    """One letter of the table definitions changed: SQLite opens the file and refuses each write (F9)."""
+    a_conversation(instance)
+    path = file_of(instance, name)
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+
+    async def scenario() -> list[str]:
+        async with running_host(instance) as running:
+            await running.channel.say("hi")
+            return sorted(await running.channel.texts(2))
+
+    texts = asyncio.run(scenario())
+    assert texts[0].startswith(TOLD)
+    assert texts[1] == "echo: hi"
+
+
+@pytest.mark.parametrize("name", [IN, OUT])
+def test_schema_with_other_comments_is_whole(instance: Instance, name: str) -> None:
+    """A version that words a comment differently must not make each session of an instance look damaged."""
+    a_conversation(instance)
+    path = file_of(instance, name)
+    content = path.read_bytes()
+    old = b"as the platform gave it" if name == IN else b"grows with every change"
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, old[::-1]))
+    layout = SessionDirectories(path.parent.parent.parent).layout(session_of(instance).id)
+    assert find_damage(layout, session_of(instance)) == ""
+
+
+@pytest.mark.parametrize("name", [IN, OUT])
+def test_header_with_an_impossible_protocol_is_damage(instance: Instance, name: str) -> None:
+    """A flipped number in the header is no later version: nothing could ever open that session again."""
+    a_conversation(instance)
+    path = file_of(instance, name)
+    with path.open("r+b") as file:
+        file.seek(60)  # user_version, see https://www.sqlite.org/fileformat2.html
+        file.write(b"\xa7\x31\x00\x01")
+    layout = SessionDirectories(path.parent.parent.parent).layout(session_of(instance).id)
+    assert path.name in find_damage(layout, session_of(instance))
+
+
+def test_index_that_lost_a_row_is_damage(instance: Instance) -> None:
+    """A pending message that its index does not name is never taken by a runner; only a full check finds that."""
+    a_conversation(instance)
+    path = file_of(instance, IN)
+    db = apsw.Connection(str(path))
+    db.execute("PRAGMA writable_schema = 1")
+    text = db.execute("SELECT sql FROM sqlite_schema WHERE name = 'messages_in_pending'").get
+    db.execute(
+        "UPDATE sqlite_schema SET sql = ? WHERE name = 'messages_in_pending'", (text.replace("pending'", "other'"),)
+    )
+    db.close()
+    db = apsw.Connection(str(path))
+    inbound.append(db, [a_message("left-out")])
+    db.execute("PRAGMA writable_schema = 1")
+    db.execute("UPDATE sqlite_schema SET sql = ? WHERE name = 'messages_in_pending'", (text,))
+    db.close()
+    layout = SessionDirectories(path.parent.parent.parent).layout(session_of(instance).id)
+    assert "messages_in_pending" in find_damage(layout, session_of(instance))
+
+
+@pytest.mark.invariant(number=4)
+def test_damage_that_hides_a_message_is_found_at_start(instance: Instance) -> None:
+    """The waiting message has an impossible status: nothing fails, no runner ever takes it, and nobody would hear."""
+
+    async def first() -> None:
+        async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
+            await running.channel.say("hi")
+
+    async def second() -> list[str]:
+        async with running_host(instance) as running:
+            return await running.channel.texts(1)
+
+    asyncio.run(first())
+    db = apsw.Connection(str(file_of(instance, IN)))
+    db.pragma("ignore_check_constraints", 1)
+    db.execute("UPDATE messages_in SET status = 'pendinX'")
+    db.close()
+    (told,) = asyncio.run(second())
+    assert told.startswith(TOLD)
+    assert "please send it again" in told
+
+
+def an_agent_shared_session(tmp_path: Path, rooms: int, *, answered: int, ids: bool) -> Instance:
+    """Let some rooms share one session: the first are answered, the others wait when the host stops."""
+    instance = make_instance(tmp_path / "shared", start_pauses_s=[0.01])
+    for number in range(rooms):
+        instance.wire(room=f"a{number}", session_mode=SessionMode.AGENT_SHARED)
+
+    async def answers_some(runner: FakeRunner) -> int:
+        for _ in range(answered):
+            runner.answer(await runner.take(limit=1), "answered")
+        await asyncio.Event().wait()
+        return 0
+
+    async def scenario() -> None:
+        async with running_host(instance, runtime=ScriptedRuntime(answers_some)) as running:
+            for number in range(rooms):
+                await running.channel.say("hi", room=f"a{number}", message_id=f"p-{number}" if ids else None)
+            await running.channel.texts(answered)
+
+    asyncio.run(scenario())
+    return instance
+
+
+def shared_file(instance: Instance, name: str) -> Path:
+    (session,) = instance.sessions()
+    return instance.places.home / "sessions" / session.id / name
+
+
+def told_rooms(instance: Instance, count: int) -> list[str]:
+    """Start a host, and return the rooms that were told of the damage after so many notices."""
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
+            await running.channel.texts(count)
+            await running.host.machine.lanes.drained()
+            return sorted(one.address.room for one in running.channel.delivered if one.message.text.startswith(TOLD))
+
+    return asyncio.run(scenario())
+
+
+async def silent(_runner: FakeRunner) -> int:
+    await asyncio.Event().wait()
+    return 0
+
+
+@pytest.mark.invariant(number=4)
+@pytest.mark.parametrize("ids", [True, False])
+@pytest.mark.parametrize("answered", [0, 1])
+def test_damaged_inbound_db_is_told_to_each_room(tmp_path: Path, answered: int, ids: bool) -> None:
+    """Several rooms share the session, and what waits is lost: each of them has to send its message again (F10)."""
+    instance = an_agent_shared_session(tmp_path, 3, answered=answered, ids=ids)
+    garbage(shared_file(instance, IN))
+    assert told_rooms(instance, 3) == ["a0", "a1", "a2"]
+    instance.db.close()
+
+
+@pytest.mark.invariant(number=4)
+def test_damaged_outbound_db_is_told_to_each_room(tmp_path: Path) -> None:
+    """Each room that shares the session hears that its conversation starts afresh, once."""
+    instance = an_agent_shared_session(tmp_path, 3, answered=1, ids=True)
+    garbage(shared_file(instance, OUT))
+    assert told_rooms(instance, 3) == ["a0", "a1", "a2"]
+    instance.db.close()
+
+
+def test_damage_is_told_to_a_bounded_number_of_rooms(tmp_path: Path) -> None:
+    """A session that hundreds of rooms share must not make the host flood its channels."""
+    instance = an_agent_shared_session(tmp_path, MAX_ROOMS_TOLD + 3, answered=0, ids=True)
+    garbage(shared_file(instance, IN))
+    assert len(told_rooms(instance, MAX_ROOMS_TOLD)) == MAX_ROOMS_TOLD
+    instance.db.close()
+
+
+def test_each_room_reads_what_becomes_of_its_own_messages(tmp_path: Path) -> None:
+    """One room waits for its answer and another got it: only the first reads that its message goes along."""
+    instance = an_agent_shared_session(tmp_path, 2, answered=1, ids=True)
+    garbage(shared_file(instance, OUT))
+
+    async def scenario() -> dict[str, str]:
+        async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
+            await running.channel.texts(2)
+            return {one.address.room: one.message.text for one in running.channel.delivered}
+
+    texts = asyncio.run(scenario())
+    assert "goes along" not in texts["a0"]
+    assert "goes along" in texts["a1"]
+    instance.db.close()

@@ -19,8 +19,12 @@ KILLS = 30
 STEP_S = 0.004  # a sandbox is made in some 50 ms, so that the kills spread over that time and beyond
 
 
-def kill_host_while_it_starts(place: Place, delay_s: float) -> None:
-    """Run a host that starts one sandbox; kill it a moment after its first process for that exists."""
+def kill_host_while_it_starts(place: Place, delay_s: float) -> bool:
+    """Run a host that starts one sandbox; kill it a moment after its first process for that exists.
+
+    Returns:
+        True if a process of the sandbox's user existed just before the kill.
+    """
     program = [sys.executable, "-I", "-m", "nanoclaw_core.testing.runtime_place", place.to_text()]
     with subprocess.Popen(program, stdout=subprocess.DEVNULL, start_new_session=True) as host:
         children = Path(f"/proc/{host.pid}/task/{host.pid}/children")
@@ -29,7 +33,9 @@ def kill_host_while_it_starts(place: Place, delay_s: float) -> None:
         due = time.monotonic() + delay_s
         while time.monotonic() < due:
             pass
+        had_begun = bool(left_over())
         host.kill()
+        return had_begun
 
 
 def left_over() -> list[str]:
@@ -49,9 +55,9 @@ def left_over() -> list[str]:
 @pytest.mark.usefixtures("bubblewrap")
 def test_killed_hosts_leave_no_process(tmp_path: Path) -> None:
     """Neither a sandbox without limits nor a bubblewrap that waits for ever outlives its host."""
-    for number in range(KILLS):
-        place = new_place(tmp_path / str(number), PLUGIN, {"run_as": USER_ID})
-        kill_host_while_it_starts(place, number * STEP_S)
+    places = [new_place(tmp_path / str(number), PLUGIN, {"run_as": USER_ID}) for number in range(KILLS)]
+    hits = [kill_host_while_it_starts(place, number * STEP_S) for number, place in enumerate(places)]
+    assert sum(hits) > KILLS // 3
     deadline = time.monotonic() + WAIT_S
     while left_over() and time.monotonic() < deadline:
         pass

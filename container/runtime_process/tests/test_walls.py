@@ -136,7 +136,7 @@ def test_sandbox_user_is_kept(tmp_path: Path) -> None:
 @pytest.mark.bubblewrap
 def test_sandbox_user_with_a_name_is_warned_of(place: Place) -> None:
     """A sandbox that runs as somebody can change what is theirs."""
-    assert readiness_of(evolve(place, settings={"run_as": 1})).missing == [
+    assert readiness_of(evolve(place, settings={"run_as": 1})).missing_protections == [
         "run_as is the user daemon of this machine, whose files a sandbox could reach; choose a free number"
     ]
 
@@ -183,7 +183,7 @@ def test_readiness_names_the_protections_that_hold(place: Place) -> None:
     readiness = readiness_of(place)
     assert "/proc is read-only, no user namespaces inside" in readiness.detail
     assert ("of the host" in readiness.detail) is (os.getuid() == 0)
-    assert not readiness.missing
+    assert not readiness.missing_protections
 
 
 @pytest.mark.bubblewrap
@@ -192,7 +192,7 @@ def test_readiness_names_a_protection_that_is_missing(place: Place, old_bubblewr
     readiness = readiness_of(evolve(place, settings={"bubblewrap": old_bubblewrap}))
     assert readiness.isolates
     assert "no user namespaces inside" not in readiness.detail
-    assert readiness.missing == [
+    assert readiness.missing_protections == [
         "a sandbox can make user namespaces of its own; bubblewrap 0.8 or later forbids that, so upgrade it"
     ]
 
@@ -219,6 +219,10 @@ def test_mount_under_exchange_never_shows_another(place: Place) -> None:
             except (SandboxRefused, SandboxFailed):
                 seen.add("refused")
     assert seen <= {"approved", "refused"}
+    session = place.other_session("calm")
+    spec = session.spec("answer(open('/workspace/extra/x/name').read())")
+    run(session, spec=evolve(spec, mounts=(*spec.mounts, mount)))
+    assert session.answer() == "approved"
 
 
 class exchanging:  # noqa: N801  # a context manager
@@ -288,7 +292,7 @@ def staged(directories: list[tuple[str, int]]) -> subprocess.CompletedProcess[st
     plan, (request, asks), (gate, release), (answers, answer) = os.memfd_create("plan"), os.pipe(), os.pipe(), os.pipe()
     text = {
         "user_id": None if os.getuid() else 234_567,
-        "stage": "/mnt",
+        "stage": stage(),
         "directories": directories,
         "gate": [request, release, answer],
         "limits": [],

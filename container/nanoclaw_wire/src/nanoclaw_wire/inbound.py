@@ -202,6 +202,20 @@ def latest_from(db: apsw.Connection, channel: str, room: str) -> InboundMessage 
     return _message(row) if row else None
 
 
+def recent_addresses(db: apsw.Connection, *, rows: int, limit: int) -> list[tuple[str, str, str | None]]:
+    """Return the channel, room and thread of chats that wrote lately, the most recent first.
+
+    Args:
+        rows: How many of the latest rows count as lately.
+        limit: How many addresses at most.
+    """
+    query = (
+        "SELECT channel, room, thread FROM (SELECT * FROM messages_in ORDER BY seq DESC LIMIT ?)"
+        " WHERE channel <> ? AND room IS NOT NULL GROUP BY channel, room, thread ORDER BY max(seq) DESC LIMIT ?"
+    )
+    return [(channel, room, thread) for channel, room, thread in db.execute(query, (rows, AGENT_CHANNEL, limit))]
+
+
 def next_due(db: apsw.Connection) -> str | None:
     """Return when the next message wants a sandbox (clock text form), None where none waits.
 

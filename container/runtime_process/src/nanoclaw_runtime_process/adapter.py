@@ -71,14 +71,18 @@ class ProcessRuntime:
         self._walls = Walls(temporary_bytes=settings.temporary_bytes)
         self._trouble: str | None = None
         self._is_probed = self._has_no_user = False
-        self._probed = asyncio.Lock()
+        self._probe_lock, self._user_lock = asyncio.Lock(), asyncio.Lock()
 
     async def check(self) -> Readiness:
         """Run a sandbox that tries its walls, and report the result."""
         trouble = await self._probe(again=True)
         if trouble is None:
-            missing = _missing(self._walls, self._settings)
-            return Readiness(ready=True, isolates=True, detail=_protections(self._walls), missing=missing)
+            return Readiness(
+                ready=True,
+                isolates=True,
+                detail=_protections(self._walls),
+                missing_protections=_missing_protections(self._walls, self._settings),
+            )
         if self._has_no_user:
             return Readiness(ready=False, isolates=False, detail=trouble, remedy=NO_USER_REMEDY)
         return Readiness(
@@ -155,7 +159,7 @@ class ProcessRuntime:
         program = self._bubblewrap()
         assert program is not None  # the probe that chose this way found it
         if self._walls.user_id is not None and self._settings.run_as is None:
-            async with self._probed:  # sandboxes that start side by side write one file
+            async with self._user_lock:  # sandboxes that start side by side write one file
                 await asyncio.to_thread(keep_user, self._kept_user, self._walls.user_id)
         ended = partial(self._running.pop, spec.name, None)
         return await start_confined(program, spec, await self._python(), self._walls, self._registry, ended)
@@ -192,7 +196,7 @@ class ProcessRuntime:
 
     async def _probe(self, *, again: bool = False) -> str | None:
         """Return why bubblewrap cannot be used, or None where it can. Asked once, and again by every `check`."""
-        async with self._probed:
+        async with self._probe_lock:
             if self._is_probed and not again:
                 return self._trouble
             before, self._trouble = self._trouble, await self._try_bubblewrap()
@@ -278,7 +282,7 @@ def _protections(walls: Walls) -> str:
     return ", ".join(found)
 
 
-def _missing(walls: Walls, settings: Settings) -> list[str]:
+def _missing_protections(walls: Walls, settings: Settings) -> list[str]:
     found = []
     if not walls.forbids_namespaces:
         found.append(

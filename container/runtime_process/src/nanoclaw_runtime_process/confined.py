@@ -15,14 +15,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from attrs import evolve, frozen
+from attrs import evolve, fields, frozen
 from nanoclaw_wire.layout import LEASH_VARIABLE
 
 from nanoclaw_core import HeldMount, Limits, Mount, SandboxFailed, SandboxSpec, hand_over, hold_mounts
 from nanoclaw_runtime_process import bubblewrap
 from nanoclaw_runtime_process.bubblewrap import Walls
 from nanoclaw_runtime_process.interpreter import Interpreter
-from nanoclaw_runtime_process.pipes import memory_file, pipe
+from nanoclaw_runtime_process.pipes import Pipe, memory_file, pipe
 from nanoclaw_runtime_process.registry import Registry
 from nanoclaw_runtime_process.sandbox import ProcessSandbox, signal_inside
 
@@ -50,31 +50,27 @@ async def start_confined(
     with hold_mounts(spec.mounts) as held, hold_mounts(interpreters) as shown, contextlib.ExitStack() as files:
         if walls.user_id is not None:
             await asyncio.to_thread(hand_over, held, walls.user_id, walls.user_id)
-        pipes = _Pipes(*(end for _ in range(6) for end in pipe(files)))
-        inherited = _inherited(files, pipes, program, spec, interpreter, walls, [*held, *shown])
-        process = await _spawn(inherited, [one.descriptor for one in (*held, *shown)], pipes.words_inside)
+        pipes = _Pipes.make(files)
+        with contextlib.ExitStack() as memory:
+            inherited, plan = _inherited(memory, pipes, program, spec, interpreter, walls, [*held, *shown])
+            inherited += [one.descriptor for one in (*held, *shown)]
+            process = await _spawn(plan, inherited, pipes.stderr.writing)
         _record(registry, files, spec.name, process.pid)  # at once: a host that dies now leaves it to the next one
-        for file in (*inherited, pipes.words_inside):
+        for file in pipes.ends_inside:
             file.close()  # our copies: the other side's end must be the only one, so that its death is noticed
-        namespace = await _namespace(process, pipes.info, pipes.words)
+        namespace = await _namespace(process, pipes.info.reading, pipes.stderr.reading)
         files.callback(namespace.close)
         _record(registry, files, spec.name, namespace.pid)
-        with contextlib.suppress(BrokenPipeError):  # stage.py's end is gone; so is its answer
-            pipes.requests.write(str(namespace.pid).encode())
-        if await _read_to_end(pipes.answers) != b"!":
-            namespace.kill()
-            raise SandboxFailed("bubblewrap: the sandbox's limits could not be set")
+        await _release(pipes, namespace)
         until_the_end = files.pop_all()
 
     def ended() -> None:
         until_the_end.close()
         on_end()
 
-    for file in (pipes.info, pipes.answers):
-        file.close()
     return ProcessSandbox(
         process,
-        pipes.words,
+        pipes.stderr.reading,
         pid=namespace.pid,
         ask=lambda: signal_inside(namespace.pid),
         end=namespace.kill,
@@ -88,67 +84,84 @@ def _record(registry: Registry | None, files: contextlib.ExitStack, name: str, p
         files.callback(registry.forget, process_id)
 
 
-@frozen
+@frozen(kw_only=True)
 class _Pipes:
-    """The pipes between the host and a sandbox that starts, reading end first.
+    """The pipes between the host and a sandbox that starts.
 
     Args:
         info: bubblewrap writes the id of the sandbox's first process.
-        release_inside: bubblewrap waits there before it runs the program; stage.py writes the byte.
-        requests_inside: stage.py reads the id of the process to limit.
-        answers: stage.py writes a byte once the process is limited and released.
-        leash_inside: The runner reads its end, and ends itself, when the host is gone.
-        words: The error output of all of them.
+        release: bubblewrap waits there before it runs the program; stage.py writes the byte.
+        requests: stage.py reads the id of the process to limit.
+        answers: stage.py writes a byte once the process is limited and released, or the reason why it is not.
+        leash: The runner reads its end, and ends itself, when the host is gone.
+        stderr: The error output of all of them.
     """
 
-    info: BinaryIO
-    info_inside: BinaryIO
-    release_inside: BinaryIO
-    release: BinaryIO
-    requests_inside: BinaryIO
-    requests: BinaryIO
-    answers: BinaryIO
-    answers_inside: BinaryIO
-    leash_inside: BinaryIO
-    leash: BinaryIO
-    words: BinaryIO
-    words_inside: BinaryIO
+    info: Pipe
+    release: Pipe
+    requests: Pipe
+    answers: Pipe
+    leash: Pipe
+    stderr: Pipe
+
+    @classmethod
+    def make(cls, files: contextlib.ExitStack) -> _Pipes:
+        return cls(**{field.name: pipe(files) for field in fields(cls)})
+
+    @property
+    def ends_inside(self) -> list[BinaryIO]:
+        """Return the ends that only the other side keeps."""
+        writing = (self.info, self.answers, self.stderr)
+        reading = (self.release, self.requests, self.leash)
+        return [*(one.writing for one in writing), *(one.reading for one in reading), self.release.writing]
 
 
 def _inherited(
-    files: contextlib.ExitStack,
+    memory: contextlib.ExitStack,
     pipes: _Pipes,
     program: str,
     spec: SandboxSpec,
     interpreter: Interpreter,
     walls: Walls,
     staged: Sequence[HeldMount],
-) -> list[BinaryIO]:
-    """Return the files that stage.py and bubblewrap inherit; the last one is the plan of stage.py."""
-    made_up = {path: memory_file(files, text) for path, text in bubblewrap.MADE_UP_FILES.items()}
+) -> tuple[list[int], int]:
+    """Return the descriptors that stage.py and bubblewrap inherit, and that of the plan of stage.py."""
+    made_up = {path: memory_file(memory, text).fileno() for path, text in bubblewrap.MADE_UP_FILES.items()}
     descriptors = bubblewrap.Descriptors(
-        made_up={path: file.fileno() for path, file in made_up.items()},
-        info=pipes.info_inside.fileno(),
-        release=pipes.release_inside.fileno(),
+        made_up=made_up, info=pipes.info.writing.fileno(), release=pipes.release.reading.fileno()
     )
     stage = bubblewrap.stage()
     names = {one.mount.source: f"{stage}/{number}" for number, one in enumerate(staged)}
-    variables = {**spec.environment, LEASH_VARIABLE: str(pipes.leash_inside.fileno())}
-    words = bubblewrap.command(evolve(spec, environment=variables), interpreter, descriptors, walls, names)
-    inside = words.index("--")
-    options = memory_file(files, "".join(f"{word}\0" for word in words[:inside]))
+    variables = {**spec.environment, LEASH_VARIABLE: str(pipes.leash.reading.fileno())}
+    arguments = bubblewrap.command(evolve(spec, environment=variables), interpreter, descriptors, walls, names)
+    inside = arguments.index("--")
+    options = memory_file(memory, "".join(f"{argument}\0" for argument in arguments[:inside])).fileno()
     plan = {
         "user_id": walls.user_id,
         "stage": stage,
         "directories": [(str(one.path), one.descriptor) for one in staged],
-        "gate": [end.fileno() for end in (pipes.requests_inside, pipes.release, pipes.answers_inside)],
+        "gate": [end.fileno() for end in (pipes.requests.reading, pipes.release.writing, pipes.answers.writing)],
         "limits": _limits(spec.limits),
         "host": os.getpid(),
-        "command": [program, "--args", str(options.fileno()), *words[inside:]],
+        "command": [program, "--args", str(options), *arguments[inside:]],
     }
-    gate = (pipes.release_inside, pipes.release, pipes.requests_inside, pipes.answers_inside)
-    ends = (pipes.info_inside, pipes.leash_inside, *gate)
-    return [*made_up.values(), *ends, options, memory_file(files, marshal.dumps(plan))]
+    ends = [end.fileno() for end in pipes.ends_inside]
+    return [*made_up.values(), *ends, options], memory_file(memory, marshal.dumps(plan)).fileno()
+
+
+async def _release(pipes: _Pipes, namespace: _Namespace) -> None:
+    """Have the sandbox's first process limited and released.
+
+    Raises:
+        SandboxFailed: It could not be limited, and was killed.
+    """
+    with contextlib.suppress(BrokenPipeError):  # stage.py's end is gone; so is its answer
+        pipes.requests.writing.write(str(namespace.pid).encode())
+    answer = await _read_to_end(pipes.answers.reading)
+    if answer != b"!":
+        namespace.kill()
+        reason = answer.decode("utf-8", "replace") or "its starter ended"
+        raise SandboxFailed(f"bubblewrap: the sandbox's limits could not be set: {reason}")
 
 
 class _Namespace:
@@ -171,18 +184,17 @@ class _Namespace:
         self._descriptor = -1
 
 
-async def _spawn(inherited: Sequence[BinaryIO], directories: Sequence[int], words: BinaryIO) -> Process:
-    """Start stage.py; the last of the inherited files is its plan."""
+async def _spawn(plan: int, inherited: Sequence[int], stderr: BinaryIO) -> Process:
     try:
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", str(STAGE), str(inherited[-1].fileno()),
+            sys.executable, "-I", "-S", str(STAGE), str(plan),
             stdin=DEVNULL,
             stdout=DEVNULL,
-            stderr=words,
+            stderr=stderr,
             env={},
             cwd="/",
             start_new_session=True,  # ctrl-c in the host's terminal is for the host, which then asks politely
-            pass_fds=[*(file.fileno() for file in inherited), *directories],
+            pass_fds=[plan, *inherited],
         )  # fmt: skip
     except OSError as error:
         raise SandboxFailed(f"bubblewrap could not be started: {error}") from error

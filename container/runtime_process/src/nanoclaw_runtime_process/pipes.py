@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 
-def pipe(files: ExitStack) -> tuple[BinaryIO, BinaryIO]:
-    """Make a pipe and return its reading and its writing end."""
+class Pipe(NamedTuple):
+    """The two ends of a pipe."""
+
+    reading: BinaryIO
+    writing: BinaryIO
+
+
+def pipe(files: ExitStack) -> Pipe:
+    """Make a pipe."""
     reader, writer = os.pipe()
-    return (
+    return Pipe(
         files.enter_context(os.fdopen(reader, "rb", buffering=0)),
         files.enter_context(os.fdopen(writer, "wb", buffering=0)),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 LEAST, GREATEST = 200_000, 524_287  # between the users of people and those that systemd gives to containers
@@ -72,7 +73,7 @@ def choose_user(start: int, mapped: Ranges, taken: Ranges) -> int:
     Raises:
         NoUser: Every number is taken, or none exists in the host's own user namespace.
     """
-    for number in (*range(start, GREATEST + 1), *range(LEAST, start)):
+    for number in chain(range(start, GREATEST + 1), range(LEAST, start)):
         if _is_in(number, mapped) and not _is_in(number, taken) and not name_of(number):
             return number
     raise NoUser(

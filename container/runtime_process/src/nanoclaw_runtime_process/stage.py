@@ -58,7 +58,9 @@ def main(plan_descriptor: int) -> None:
         os.setgroups([])
         os.setresgid(*[plan["user_id"]] * 3)
         os.setresuid(*[plan["user_id"]] * 3)
-    check(libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0), "this process cannot be tied to the host")
+    require_success(
+        libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0), "this process cannot be tied to the host"
+    )
     if os.getppid() != plan["host"]:
         raise Refused("the host is gone")  # it went before the line above
     if os.fork() == 0:
@@ -94,6 +96,8 @@ def keep_gate(request: int, release: int, answer: int, limits: list[tuple[int, i
         if request in select.select([request, process], [], [], TIED_AFTER_S)[0]:
             signal.pidfd_send_signal(process, signal.SIGKILL)  # the host is gone
         os._exit(0)
+    except (OSError, ValueError) as failure:
+        os.write(answer, str(failure).encode())
     finally:
         os.killpg(0, signal.SIGKILL)
 
@@ -101,7 +105,7 @@ def keep_gate(request: int, release: int, answer: int, limits: list[tuple[int, i
 def make_namespace(libc: ctypes.CDLL, *, is_root: bool) -> None:
     """Make a mount namespace, and for an ordinary user the user namespace that allows it."""
     user_id, group_id = os.getuid(), os.getgid()
-    check(libc.unshare(CLONE_NEWNS if is_root else CLONE_NEWNS | CLONE_NEWUSER), "a namespace cannot be made")
+    require_success(libc.unshare(CLONE_NEWNS if is_root else CLONE_NEWNS | CLONE_NEWUSER), "a namespace cannot be made")
     if not is_root:
         for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user_id} 1"), ("gid_map", f"0 {group_id} 1")):
             with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
@@ -126,10 +130,10 @@ def open_held(path: str, held: int) -> int:
 def mount(libc: ctypes.CDLL, source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
     """Call mount(2)."""
     words = [source.encode(), os.fsencode(target), kind and kind.encode(), ctypes.c_ulong(flags), options.encode()]
-    check(libc.mount(*words), f"{target} cannot be mounted")
+    require_success(libc.mount(*words), f"{target} cannot be mounted")
 
 
-def check(status: int, trouble: str) -> None:
+def require_success(status: int, trouble: str) -> None:
     """Raise OSError for a failed call."""
     if status != 0:
         number = ctypes.get_errno()

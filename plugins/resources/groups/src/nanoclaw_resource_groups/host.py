@@ -31,7 +31,7 @@ def nanoclaw_resources() -> Iterator[Resource]:
         scope_column="id",
         check=lambda row: check_name(row["name"]),
         cascades=True,
-        owns=("container_configs", "destinations"),
+        owns=("container_configs", "destinations", "accepted_messages"),
         help="agent groups: an agent each, with its folder",
     )
 

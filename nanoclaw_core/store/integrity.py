@@ -1,0 +1,84 @@
+"""Checks of a whole SQLite file: its pages and indexes, and its table definitions.
+
+SQLite opens a file whose definitions lost a letter, and then refuses each write to that table; a damaged index loses
+rows without an error. Both checks read whole files: use them after an error or once at a start, never for each message.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from functools import cache
+
+import apsw
+
+Schema = Mapping[tuple[str, str], tuple[str, str]]
+MAX_OBJECTS = 200  # in one file; ours have a fifth of that
+MAX_DEFINITION = 10_000  # characters; the longest of ours has 1 500
+_COMMENT = re.compile(r"--[^\n]*")
+_BLANKS = re.compile(r"\s+")
+_STEPS_BETWEEN = 1_000
+
+
+def page_damage(db: apsw.Connection) -> str:
+    """Check all pages, rows and indexes of a file; return the first damage, or an empty text.
+
+    `quick_check` would not compare indexes with their tables, and a row that its index does not name is never found.
+    """
+    try:
+        found: str = db.execute("PRAGMA integrity_check(1)").get
+    except UnicodeDecodeError as error:  # the report names what is damaged, as it is written there
+        return str(error)
+    return "" if found == "ok" else found.splitlines()[-1]
+
+
+def page_damage_within(db: apsw.Connection, cpu_s: float) -> str:
+    """Check as `page_damage` does for at most so much processor time; report no damage if the time is over."""
+    until = time.thread_time() + cpu_s
+    db.set_progress_handler(lambda: time.thread_time() > until, _STEPS_BETWEEN)
+    try:
+        return page_damage(db)
+    except apsw.InterruptError:
+        return ""
+    finally:
+        db.set_progress_handler(None)
+
+
+def schema_of(db: apsw.Connection) -> Schema:
+    """Return each object's table and definition by type and name, without comments and with single blanks.
+
+    A version that words a comment differently makes the same schema.
+    """
+    texts = [f"substr(CAST({column} AS BLOB), 1, {MAX_DEFINITION})" for column in ("type", "name", "tbl_name", "sql")]
+    found = db.execute(f"SELECT {', '.join(texts)} FROM sqlite_schema LIMIT ?", (MAX_OBJECTS,))
+    rows = ([_plain(text or b"") for text in row] for row in found)
+    return {(kind, name): (table, sql) for kind, name, table, sql in rows}
+
+
+@cache
+def schema_made_by(*scripts: str) -> Schema:
+    """Return the schema that SQL scripts make in an empty database."""
+    db = apsw.Connection(":memory:")
+    try:
+        for script in scripts:
+            db.execute(script)
+        return schema_of(db)
+    finally:
+        db.close()
+
+
+def schema_damage(found: Schema, made: Schema, *, may_have_more: bool = False) -> str:
+    """Return which objects are missing, changed or too many; an empty text if none is.
+
+    Args:
+        may_have_more: True for a file to which others add objects of their own.
+    """
+    names = {key[1] for key in made if found.get(key) != made[key]}
+    if not may_have_more:
+        names |= {name for kind, name in found if (kind, name) not in made}
+    return f"the definition of {', '.join(sorted(names)[:5])} is damaged" if names else ""
+
+
+def _plain(text: bytes) -> str:
+    return _BLANKS.sub(" ", _COMMENT.sub(" ", text.decode("utf-8", "replace"))).strip()

@@ -1,0 +1,236 @@
+"""A message that a platform offers once more is accepted once, also after its session was closed or set aside."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import apsw
+import pytest
+from nanoclaw_wire import clock
+
+from nanoclaw_core import NanoclawError, Outcome
+from nanoclaw_core.operations import Operations
+from nanoclaw_core.store import accepted, sessions
+from nanoclaw_core.store.sessions import Session
+from nanoclaw_core.sweep import ACCEPTED_KEPT
+from nanoclaw_core.testing.hosting import Running, running_host, until
+from nanoclaw_core.testing.instance import Instance
+from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
+
+
+def session_of(instance: Instance, folder: str = "agent") -> Session:
+    found = sessions.find(instance.db, instance.group(folder).id, f"room:{instance.room().id}")
+    assert found is not None
+    return found
+
+
+def file_of(instance: Instance, name: str) -> Path:
+    return instance.places.home / "sessions" / session_of(instance).id / name
+
+
+async def close(running: Running, folder: str = "agent") -> None:
+    await Operations(running.host.machine).close_session(session_of(running.instance, folder).id, force=True)
+
+
+async def answers_one(runner: FakeRunner) -> int:
+    """Answer the first message, take the others and answer none."""
+    runner.answer(await runner.take(limit=1), "answered")
+    await asyncio.Event().wait()
+    return 0
+
+
+def rows_stored(instance: Instance) -> int:
+    db = apsw.Connection(str(file_of(instance, "in/inbound.db")), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        count: int = db.execute("SELECT count(*) FROM messages_in").get
+        return count
+    finally:
+        db.close()
+
+
+@pytest.mark.invariant(number=3)
+def test_message_offered_again_after_close_is_accepted_once(instance: Instance) -> None:
+    """An operator closes the conversation; the platform offers an answered message again and gets its receipt."""
+
+    async def scenario() -> None:
+        async with running_host(instance) as running:
+            await running.channel.say("one", message_id="p-1")
+            await running.channel.texts(1)
+            await close(running)
+            assert (await running.channel.say("one", message_id="p-1")).outcome is Outcome.ROUTED
+            await running.channel.say("two", message_id="p-2")
+            assert await running.channel.texts(2) == ["echo: one", "echo: two"]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.invariant(number=3)
+def test_offered_again_after_close_and_restart_accepted_once(instance: Instance) -> None:
+    """The acknowledgement was lost with the host; the next host still knows the message."""
+
+    async def first() -> None:
+        async with running_host(instance) as running:
+            await running.channel.say("one", message_id="p-1")
+            await running.channel.texts(1)
+            await close(running)
+
+    async def second() -> int:
+        async with running_host(instance) as running:
+            await running.channel.say("one", message_id="p-1")
+            return len(running.runtime.specs)
+
+    asyncio.run(first())
+    assert asyncio.run(second()) == 0
+    assert instance.sessions() == []
+
+
+@pytest.mark.invariant(number=3)
+@pytest.mark.parametrize("name", ["in/inbound.db", "out/outbound.db"])
+def test_offered_again_after_set_aside_is_accepted_once(instance: Instance, name: str) -> None:
+    """One side of the session is damaged after the answer; the platform offers the answered message again."""
+
+    async def first() -> None:
+        async with running_host(instance) as running:
+            await running.channel.say("one", message_id="p-1")
+            await running.channel.texts(1)
+
+    async def second() -> list[str]:
+        async with running_host(instance) as running:
+            await running.channel.say("two", message_id="p-2")
+            await running.channel.texts(2)
+            await running.channel.say("one", message_id="p-1")
+            await running.channel.say("three", message_id="p-3")
+            return await running.channel.texts(3)
+
+    asyncio.run(first())
+    file_of(instance, name).write_bytes(b"no database at all" * 500)
+    texts = asyncio.run(second())
+    assert sorted(texts[1:] if texts[0].startswith("The files") else texts[:1] + texts[2:]) == [
+        "echo: three",
+        "echo: two",
+    ]
+
+
+@pytest.mark.invariant(number=4)
+def test_message_lost_with_inbound_db_may_be_offered_again(instance: Instance) -> None:
+    """Nobody answered it, and inbound.db cannot be read: offered once more, it is answered."""
+
+    async def first() -> None:
+        async with running_host(instance, runtime=ScriptedRuntime(answers_one)) as running:
+            await running.channel.say("one", message_id="p-1")
+            await running.channel.texts(1)
+            await running.channel.say("two", message_id="p-2")
+
+    async def second() -> list[str]:
+        async with running_host(instance) as running:
+            await running.channel.texts(1)
+            await running.channel.say("one", message_id="p-1")
+            await running.channel.say("two", message_id="p-2")
+            return await running.channel.texts(2)
+
+    asyncio.run(first())
+    file_of(instance, "in/inbound.db").write_bytes(b"")
+    told, answer = asyncio.run(second())
+    assert "please send it again" in told
+    assert answer == "echo: two"
+
+
+@pytest.mark.invariant(number=4)
+def test_wiring_that_failed_gets_the_offered_message(instance: Instance) -> None:
+    """One of two agents could not store the message; offered again, it reaches that one alone."""
+    instance.wire(folder="other")
+
+    async def scenario() -> list[str]:
+        async with running_host(instance) as running:
+            await running.channel.say("one", message_id="p-1")
+            await running.channel.texts(2)
+            blocked = instance.places.home / "sessions" / session_of(instance, "other").id / "in" / "inbound.db"
+            running.host.machine.mailbox.release(session_of(instance, "other").id)
+            aside = blocked.with_suffix(".moved")
+            blocked.rename(aside)
+            blocked.mkdir()  # cannot be opened, and is no damage that a look can judge
+            with pytest.raises(NanoclawError):
+                await running.channel.say("two", message_id="p-2")
+            blocked.rmdir()
+            aside.rename(blocked)
+            await running.channel.texts(3)
+            await close(running)
+            await running.channel.say("two", message_id="p-2")
+            return await running.channel.texts(4)
+
+    assert asyncio.run(scenario()) == ["echo: one", "echo: one", "echo: two", "echo: two"]
+    assert [session.agent_group_id for session in instance.sessions()] == [instance.group("other").id]
+
+
+@pytest.mark.invariant(number=4)
+def test_accepted_record_without_its_row_stores_again(instance: Instance) -> None:
+    """A restored inbound.db lacks a message that the central database knows; offered again, it is stored."""
+
+    async def first() -> None:
+        async with running_host(instance) as running:
+            await running.channel.say("one", message_id="p-1")
+            await running.channel.texts(1)
+            before.append(file_of(instance, "in/inbound.db").read_bytes())
+            await running.channel.say("two", message_id="p-2")
+            await running.channel.texts(2)
+
+    async def second() -> list[str]:
+        async with running_host(instance) as running:
+            await running.channel.say("two", message_id="p-2")
+            await until(lambda: instance.db.execute("SELECT due_at FROM sessions").get is not None)
+            return [session.id for session in instance.sessions()]
+
+    before: list[bytes] = []
+    asyncio.run(first())
+    file_of(instance, "in/inbound.db").write_bytes(before[0])
+    asyncio.run(second())
+    assert rows_stored(instance) == 2
+
+
+@pytest.mark.invariant(number=4)
+def test_stored_but_unrecorded_message_is_stored_once(instance: Instance) -> None:
+    """A crash between the two leaves a stored message that nothing recorded: its file still knows it."""
+
+    async def scenario() -> list[str]:
+        async with running_host(instance) as running:
+            await running.channel.say("one", message_id="p-1")
+            await running.channel.texts(1)
+            instance.db.execute("DELETE FROM accepted_messages")
+            await running.channel.say("one", message_id="p-1")
+            await running.channel.say("two", message_id="p-2")
+            return await running.channel.texts(2)
+
+    assert asyncio.run(scenario()) == ["echo: one", "echo: two"]
+    assert rows_stored(instance) == 2
+
+
+def test_sweep_forgets_what_was_accepted_long_ago(instance: Instance) -> None:
+    """What no platform offers any more does not stay in the central database."""
+
+    async def scenario() -> None:
+        async with running_host(instance) as running:
+            await running.channel.say("one", message_id="p-1")
+            await running.channel.say("two", message_id="p-2")
+            old = clock.to_text(clock.now() - ACCEPTED_KEPT - timedelta(seconds=1))
+            instance.db.execute("UPDATE accepted_messages SET accepted_at = ? WHERE rowid = 1", (old,))
+            await running.host.machine.sweeper.once()
+
+    asyncio.run(scenario())
+    assert instance.db.execute("SELECT count(*) FROM accepted_messages").get == 1
+
+
+def test_forgetting_accepted_messages_has_a_limit(instance: Instance) -> None:
+    """A host that was off for long forgets in portions and does not stop for it."""
+    row = {"agent_group_id": instance.group().id, "session_id": "ses-1", "channel": "recorder", "room": "room"}
+    for number in range(3):
+        accepted.record(
+            instance.db,
+            accepted.Accepted(
+                message_id=f"in-{number}",
+                correlation_id="msg-1",
+                accepted_at=f"2020-01-0{number + 1}T00:00:00.000Z",
+                **row,
+            ),
+        )
+    assert accepted.prune(instance.db, "2021-01-01T00:00:00.000Z", limit=2) == 2
+    assert [one for (one,) in instance.db.execute("SELECT message_id FROM accepted_messages")] == ["in-2"]

@@ -1,0 +1,56 @@
+"""Checks of whole SQLite files."""
+
+import hashlib
+from pathlib import Path
+
+import apsw
+import pytest
+from nanoclaw_wire import PROTOCOL, session_files
+
+from nanoclaw_core.store.integrity import page_damage, page_damage_within, schema_damage, schema_made_by, schema_of
+
+DIGESTS = {(1, "inbound"): "a84ffc3c52aaa822", (1, "outbound"): "473117eb4ce69da0"}
+
+
+@pytest.mark.parametrize(
+    ("name", "script"), [("inbound", session_files.INBOUND_SCHEMA), ("outbound", session_files.OUTBOUND_SCHEMA)]
+)
+def test_session_schema_stays_within_its_protocol(name: str, script: str) -> None:
+    """A changed table under the same PROTOCOL would set each session of an upgraded instance aside as damaged."""
+    schema = repr(sorted(schema_made_by(script).items()))
+    assert hashlib.sha256(schema.encode()).hexdigest()[:16] == DIGESTS[PROTOCOL, name]
+
+
+def test_schema_damage_ignores_comments_and_blanks() -> None:
+    """The same tables, written differently."""
+    made = schema_made_by("CREATE TABLE t (a TEXT,   -- what it is\n    b TEXT)")
+    assert schema_damage(schema_made_by("CREATE TABLE t (a TEXT, -- other\n b TEXT)"), made) == ""
+    assert "t" in schema_damage(schema_made_by("CREATE TABLE t (a TEXT, c TEXT)"), made)
+    assert "more" in schema_damage(schema_made_by("CREATE TABLE t (a TEXT, b TEXT); CREATE TABLE more (a)"), made)
+
+
+def test_schema_that_is_not_unicode_can_be_compared(tmp_path: Path) -> None:
+    """A flipped bit may leave bytes that are no UTF-8; that is damage, and no error of the check."""
+    path = tmp_path / "some.db"
+    db = apsw.Connection(str(path))
+    db.execute("CREATE TABLE t (a TEXT CHECK (a <> 'word'))")
+    made = schema_of(db)
+    db.close()
+    path.write_bytes(path.read_bytes().replace(b"'word'", b"'w\xffrd'"))
+    db = apsw.Connection(str(path))
+    assert "t" in schema_damage(schema_of(db), made)
+    db.close()
+
+
+def test_page_check_stops_at_its_time_limit() -> None:
+    """A database that is too large for the limit is believed as far as it was read."""
+    db = apsw.Connection(":memory:")
+    db.execute("CREATE TABLE t (a INTEGER CHECK (a > 0))")
+    db.execute(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20000) INSERT INTO t SELECT i FROM n"
+    )
+    db.pragma("ignore_check_constraints", 1)
+    db.execute("INSERT INTO t VALUES (-1)")
+    db.pragma("ignore_check_constraints", 0)
+    assert page_damage_within(db, 0.0) == ""
+    assert "CHECK" in page_damage(db)

@@ -1,0 +1,176 @@
+"""Thirty flipped bytes anywhere in one of the three files: set aside or unharmed, everybody told, nothing stuck.
+
+I4 as a series. Each place starts from the same stopped host: one session that three rooms share, in which each room got
+an answer and waits for another one.
+"""
+
+import asyncio
+import contextlib
+import json
+import random
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import apsw
+import pytest
+from attrs import evolve, field, frozen
+
+from nanoclaw_core import NanoclawError
+from nanoclaw_core.instance import Places
+from nanoclaw_core.store.messaging import SessionMode
+from nanoclaw_core.testing.hosting import running_host, until
+from nanoclaw_core.testing.instance import Instance, make_instance
+from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
+
+ROOMS = ("a0", "a1", "a2")
+TOLD = "The files of this conversation were damaged."
+GIVEN_UP = "I am sorry, I could not answer this message"
+FLIPPED = 30
+PLACES, LONG_PLACES = 10, 400  # of each file; every second one is thirty places of one bit each
+STUCK_AFTER_S = 30.0
+FILES = ("sessions/*/in/inbound.db", "sessions/*/out/outbound.db", "data/nanoclaw.db")
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Instance:
+    """A stopped host whose three rooms wait for an answer each."""
+    instance = make_instance(tmp_path_factory.mktemp("template") / "home", start_pauses_s=[0.01])
+    for room in ROOMS:
+        instance.wire(room=room, session_mode=SessionMode.AGENT_SHARED)
+
+    async def scenario() -> None:
+        async with running_host(instance, runtime=ScriptedRuntime(answers_three)) as running:
+            for room in ROOMS:
+                await running.channel.say(f"answered {room}", room=room, message_id=f"first-{room}")
+            await running.channel.texts(len(ROOMS))
+            for room in ROOMS:
+                await running.channel.say(f"waiting {room}", room=room, message_id=f"second-{room}")
+
+    asyncio.run(scenario())
+    instance.db.close()  # the last connection: the write-ahead log goes into the file
+    return instance
+
+
+async def answers_three(runner: FakeRunner) -> int:
+    """Answer what each room says first, and nothing more."""
+    for _ in ROOMS:
+        runner.answer(await runner.take(limit=1), "answered")
+    await asyncio.Event().wait()
+    return 0
+
+
+async def answers_each(runner: FakeRunner) -> int:
+    """Answer each message by itself, in its own room."""
+    while True:
+        for message in await runner.take():
+            runner.answer([message], f"echo: {json.loads(message.content)['text']}")
+
+
+@frozen(kw_only=True)
+class Seen:
+    """What became of one damaged instance."""
+
+    refused: str = ""
+    by_room: dict[str, list[str]] = field(factory=dict)
+
+    def stuck(self) -> str:
+        """Return what is wrong with it, or an empty text."""
+        if self.refused:
+            return "" if "nanoclaw.db" in self.refused and "backup" in self.refused else f"unclear: {self.refused}"
+        for room, texts in self.by_room.items():
+            if not has_answer(texts, f"new {room}"):
+                return f"{room} is not answered: {texts}"
+            if not has_fate(texts, room):
+                return f"{room} lost its message and is not told: {texts}"
+        return ""
+
+
+def has_answer(texts: Sequence[str], words: str) -> bool:
+    return any(words in text for text in texts)
+
+
+def has_fate(texts: Sequence[str], room: str) -> bool:
+    """Say whether a room's waiting message was answered, or its people read that it was not."""
+    return has_answer(texts, f"waiting {room}") or any(text.startswith((TOLD, GIVEN_UP)) for text in texts)
+
+
+def damaged_copy(template: Instance, home: Path, pattern: str, seed: int) -> Instance:
+    """Copy the template and flip thirty bytes of one file: in one place, or one bit in each of thirty places."""
+    shutil.copytree(template.places.home, home, ignore=lambda _path, names: [n for n in names if n.endswith(".sock")])
+    (path,) = home.glob(pattern)
+    content = bytearray(path.read_bytes())
+    chance = random.Random(seed)
+    if seed % 2:
+        for position in chance.sample(range(len(content)), FLIPPED):
+            content[position] ^= 1 << chance.randrange(8)
+    else:
+        at = chance.randrange(len(content) - FLIPPED)
+        for position in range(at, at + FLIPPED):
+            content[position] ^= chance.randrange(1, 256)
+    path.write_bytes(content)
+    settings = evolve(template.settings, home=home)
+    return Instance(settings=settings, places=Places(home=home), db=apsw.Connection(":memory:"))
+
+
+async def look(instance: Instance) -> Seen:
+    """Start a host on a damaged instance; each room's last message is offered again, and each room says one more."""
+    try:
+        async with running_host(instance, runtime=ScriptedRuntime(answers_each)) as running:
+
+            def texts(room: str) -> list[str]:
+                return [one.message.text for one in running.channel.delivered if one.address.room == room]
+
+            def is_answered(room: str) -> bool:
+                return has_answer(texts(room), f"new {room}")
+
+            for room in ROOMS:
+                await running.channel.say(f"waiting {room}", room=room, message_id=f"second-{room}")
+                await running.channel.say(f"new {room}", room=room, message_id=f"third-{room}")
+            await heard(lambda room: has_fate(texts(room), room) and (is_answered(room) or is_lost(texts(room))))
+            for room in ROOMS:
+                if not is_answered(room):  # people do what they were told to
+                    await running.channel.say(f"new {room}", room=room, message_id=f"fourth-{room}")
+            await heard(is_answered)
+            return Seen(by_room={room: texts(room) for room in ROOMS})
+    except NanoclawError as error:
+        return Seen(refused=str(error))
+
+
+def is_lost(texts: Sequence[str]) -> bool:
+    return any(text.startswith(TOLD) and "send it again" in text for text in texts)
+
+
+async def heard(holds: Callable[[str], bool]) -> None:
+    """Wait until something holds for each room; if it never does, the judgement names the room."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(STUCK_AFTER_S):
+            await until(lambda: all(holds(room) for room in ROOMS))
+
+
+def series(template: Instance, tmp_path: Path, pattern: str, seeds: range) -> dict[int, str]:
+    """Return the seeds that left something stuck, with what it is."""
+    failures = {}
+    for seed in seeds:
+        instance = damaged_copy(template, tmp_path / str(seed), pattern, seed)
+        seen = asyncio.run(look(instance))
+        instance.db.close()
+        if problem := seen.stuck():
+            failures[seed] = problem
+        shutil.rmtree(tmp_path / str(seed))
+    return failures
+
+
+@pytest.mark.invariant(number=4)
+@pytest.mark.parametrize("pattern", FILES)
+def test_flipped_bytes_leave_nothing_stuck(template: Instance, tmp_path: Path, pattern: str) -> None:
+    """A few places of each file, the same ones in each run."""
+    assert series(template, tmp_path, pattern, range(PLACES)) == {}
+
+
+@pytest.mark.long
+@pytest.mark.invariant(number=4)
+@pytest.mark.parametrize("pattern", FILES)
+def test_many_flipped_bytes_leave_nothing_stuck(template: Instance, tmp_path: Path, pattern: str) -> None:
+    """Two hundred places of each file, and two hundred times one bit in each of thirty places."""
+    assert series(template, tmp_path, pattern, range(LONG_PLACES)) == {}
