@@ -67,8 +67,14 @@ class DeliveryRefused(NanoclawError):
 class SandboxRefused(NanoclawError):
     """No sandbox can be made for this session as things are; trying again helps only after somebody acted.
 
-    The message names the cause and the remedy, in words that may be shown to the person in the chat.
+    Args:
+        message: The cause and the remedy, for the operator: the log and `ncl doctor` show it.
+        for_people: A plain sentence for the people of the chat, who can do nothing about the cause.
     """
+
+    def __init__(self, message: str, *, for_people: str = "The agent cannot be started right now.") -> None:
+        super().__init__(message)
+        self.for_people = for_people
 
 
 class SandboxFailed(NanoclawError):

@@ -46,6 +46,7 @@ from nanoclaw_core.sandboxes.supervisor import Supervisor
 from nanoclaw_core.scope import Scope
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.store import agents, sessions
+from nanoclaw_core.store.connection import CentralDatabaseFailed
 from nanoclaw_core.store.deliveries import Delivery
 from nanoclaw_core.sweep import Sweeper
 from nanoclaw_core.verbs import CORE
@@ -143,7 +144,7 @@ class Machine:
             sent=sent,
             delayed=self._delivery_delayed,
             pauses_s=of.settings.core.delivery_pauses_s,
-            max_age_s=of.settings.core.delivery_age_s,
+            max_age_s=of.settings.core.delivery_max_age_s,
         )
         return Lanes(sending)
 
@@ -210,8 +211,11 @@ class Machine:
 
     def _delivery_delayed(self, address: Address, since: datetime) -> None:
         zone = self.of.settings.core.timezone or clock.machine_zone(self.of.environment)
-        text = f"Messages here were delayed since {clock.for_people(since, zone)}. They have all been sent now."
-        self.voice.say(address, text, new_id("late"))
+        text = f"Messages here were delayed since {clock.for_people(since, zone)}. Waiting messages have now been sent."
+        try:
+            self.voice.say(address, text, new_id("late"))
+        except CentralDatabaseFailed as error:  # the queue goes on without the notice
+            log.warning("delay could not be told", extra={"room": address.room, "error": str(error)})
 
     async def _requested(self, session_id: SessionId, request: ActionRequest) -> None:
         session = sessions.get(self.of.db, session_id)

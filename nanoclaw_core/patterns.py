@@ -31,7 +31,7 @@ class SearchResult(Enum):
 
 
 def problem_of(pattern: str) -> str:
-    """Return why a pattern cannot be used, as in "the pattern is empty"; an empty text if it can."""
+    """Return why a pattern cannot be used, as "is empty", to follow its name; an empty text if it can."""
     if not pattern:
         return "is empty"
     if len(pattern) > MAX_PATTERN_CHARACTERS:

@@ -71,7 +71,7 @@ class CoreSettings:
         outgoing_file_bytes: How large the files of one outgoing message may be together.
         attachment_bytes: How large one incoming attachment may be.
         delivery_pauses_s: How long a message waits after each failed attempt to deliver it; the last pause repeats.
-        delivery_age_s: How long after it was written a message is tried at least, while its platform does not work.
+        delivery_max_age_s: Seconds from a message's creation during which its delivery is tried again.
         start_pauses_s: How long a sandbox that could not be started waits before the next attempts; the last repeats.
         retry_pause_s: How long a message waits after its sandbox died over it; doubles each time, five times.
         disabled_plugins: Not loaded.
@@ -96,7 +96,7 @@ class CoreSettings:
     delivery_pauses_s: list[float] = field(
         factory=lambda: [2.0, 15.0, 60.0, 240.0], validator=attrs.validators.min_len(1)
     )
-    delivery_age_s: float = field(default=86_400.0, validator=attrs.validators.ge(0))
+    delivery_max_age_s: float = field(default=86_400.0, validator=attrs.validators.ge(0))
     start_pauses_s: list[float] = field(
         factory=lambda: [1.0, 5.0, 15.0, 60.0, 300.0], validator=attrs.validators.min_len(1)
     )

@@ -31,13 +31,13 @@ from nanoclaw_core.ids import DeliveryId, SessionId
 from nanoclaw_core.mailbox.outbox import OutboxRefused
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.store import deliveries
+from nanoclaw_core.store.connection import STORE_AGAIN_S
 from nanoclaw_core.store.deliveries import Delivery, DeliveryStatus
 
 log = logging.getLogger(__name__)
 SEND_TIMEOUT_S = 120.0
 SETTLE_S = 2.0
 DELAY_TOLD_S = 60.0  # people notice a longer one, and would read an old answer as a new one
-STORE_AGAIN_S = 5.0  # a full disk is not emptied sooner
 LaneKey = tuple[str, str]
 T = TypeVar("T")
 AfterAll = Callable[[], Awaitable[None]]
@@ -52,9 +52,9 @@ class Sending:
         build: Makes the message for the platform from the stored one; raises what makes it impossible.
         failed: Told when a message failed for good, before the next one is sent.
         sent: Told when a platform took a message.
-        delayed: Told once all delayed messages of a room are sent, with the time from which on they were delayed.
+        delayed: Called when a room's queue is empty again, with the creation time of its first delayed message.
         pauses_s: How long to wait before each further attempt; the last one repeats.
-        max_age_s: How long after it was written a message is tried at least.
+        max_age_s: Seconds from a message's creation during which delivery is tried again. Every pause is used once.
         sleep: Waits so many seconds; tests give their own.
     """
 
@@ -192,9 +192,8 @@ class Lanes:
                 await self._pause(delivery, min(max(0.0, _seconds_until(delivery.next_try_at)), longest_s))
             while True:
                 attempts += 1
-                problem, is_final = await self._attempt(delivery)
+                problem, is_final = await self._attempt(delivery, is_late=is_late)
                 if problem is None:
-                    self._note_delay(delivery, is_late=is_late)
                     return
                 is_late = True
                 if is_final or self._is_too_old(delivery, attempts):
@@ -224,7 +223,7 @@ class Lanes:
             pause.cancel()
             del self._pauses[delivery.id]
 
-    async def _attempt(self, delivery: Delivery) -> tuple[str | None, bool]:
+    async def _attempt(self, delivery: Delivery, *, is_late: bool) -> tuple[str | None, bool]:
         """Make one attempt; return what went wrong and whether that is final."""
         if not await self._store(partial(deliveries.mark_sending, self._with.db, delivery.id)):
             return None, True  # the operator discarded it while it waited
@@ -243,6 +242,7 @@ class Lanes:
         platform_id = platform_id if isinstance(platform_id, str) else None
         await self._store(partial(deliveries.mark_sent, self._with.db, delivery.id, platform_id))
         log.info("message delivered", extra={"delivery": delivery.id})
+        self._note_delay(delivery, is_late=is_late)
         self._with.sent(delivery)
         self._with.plugins.notify(
             "nanoclaw_message_delivered",

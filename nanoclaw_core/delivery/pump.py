@@ -21,6 +21,7 @@ from nanoclaw_core.delivery.lanes import Lanes
 from nanoclaw_core.delivery.takeover import REFUSALS_TOLD, Taken, Takeover
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.outbox import NeedsItsRunner
+from nanoclaw_core.store.connection import STORE_AGAIN_S, CentralDatabaseFailed
 
 log = logging.getLogger(__name__)
 UNREADABLE = (apsw.Error, NotARegularFile, WrongProtocol, NeedsItsRunner, ValueError, OSError)
@@ -117,7 +118,13 @@ class Pump:
 
     def _take(self, session_id: SessionId) -> Taken | None:
         look, began = self._looks.setdefault(session_id, _Look()), time.thread_time()
-        taken = self._read(session_id)
+        try:
+            taken = self._read(session_id)
+        except CentralDatabaseFailed as error:
+            extra = {"session": session_id, "error": str(error), "again_in_s": STORE_AGAIN_S}
+            log.error("messages cannot be imported", extra=extra)
+            look.not_before = asyncio.get_running_loop().time() + STORE_AGAIN_S
+            return Taken(has_more=True)  # what it wrote waits in its own file meanwhile
         if taken is not None:
             self._pass_on(session_id, taken)
             look.fruitless = 0 if taken.queued or taken.refused or taken.requests else look.fruitless + 1

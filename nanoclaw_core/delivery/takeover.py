@@ -1,6 +1,7 @@
 """Taking over what a runner wrote: each row once, into the central database, in one transaction with the mark.
 
-Every row is judged here: its shape, and whether this session may write to that address (I6, I8).
+Every row is judged here: its shape, and whether this session may write to that address (I6, I8). Errors of the central
+database have a class of their own, because they are no sign of a damaged session.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from nanoclaw_core.errors import Forbidden
 from nanoclaw_core.ids import DeliveryId, SessionId
 from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.store import deliveries, messaging, sessions
+from nanoclaw_core.store.connection import central
 from nanoclaw_core.store.deliveries import Delivery, DeliveryStatus
 from nanoclaw_core.store.sessions import Session
 
@@ -64,16 +66,17 @@ class Takeover:
         Raises:
             NeedsItsRunner, apsw.Error, NotARegularFile, WrongProtocol, ValueError: The file cannot be read now; nothing
                 was taken.
+            CentralDatabaseFailed: Nothing can be stored now; nothing was taken.
         """
-        session = sessions.get(self.db, session_id)
+        with central():
+            session = sessions.get(self.db, session_id)
         if session is None:
             return Taken()
         news = self.mailbox.outboxes.news(session_id, session.outbound_seq)
-        taken: list[Delivery | ActionRequest | Malformed] = []
+        taken = [self._judged(session, message) for message in news.messages]
         if news.messages:
-            with self.db:
-                for message in news.messages:
-                    taken += self._take(session, message)
+            with central(), self.db:
+                taken = [self._stored(one) for one in taken]
                 sessions.taken_over(self.db, session_id, news.messages[-1].seq)
         _log_refusals(session_id, taken)
         stored = [one for one in taken if isinstance(one, Delivery)]
@@ -85,17 +88,23 @@ class Takeover:
             has_more=news.has_more,
         )
 
-    def _take(self, session: Session, message: OutboundMessage) -> list[Delivery | ActionRequest | Malformed]:
-        """Judge one row, and store it unless it is an action; an action that cannot be read is nothing."""
-        if message.kind is OutKind.ACTION:
-            try:
-                request = content.read_request(message.content)
-                return [evolve(request, correlation_id=self._answered(session, message)[1])]
-            except Malformed as error:
-                return [error]
-        delivery = self._delivery(session, message, self._problem(session, message))
+    def _judged(self, session: Session, message: OutboundMessage) -> Delivery | ActionRequest | Malformed:
+        """Judge one row, without storing it; an action that cannot be read is nothing."""
+        if message.kind is not OutKind.ACTION:
+            return self._delivery(session, message, self._problem(session, message))
+        try:
+            request = content.read_request(message.content)
+            return evolve(request, correlation_id=self._answered(session, message)[1])
+        except Malformed as error:
+            return error
+
+    def _stored(self, judged: Delivery | ActionRequest | Malformed) -> Delivery | ActionRequest | Malformed:
+        """Store a delivery behind the others, and return it with its position; actions are not stored."""
+        if not isinstance(judged, Delivery):
+            return judged
+        delivery = evolve(judged, position=deliveries.next_position(self.db))
         deliveries.add(self.db, [delivery])
-        return [delivery]
+        return delivery
 
     def _problem(self, session: Session, message: OutboundMessage) -> str | None:
         """Say why a message cannot be sent; None where it can."""
@@ -119,15 +128,17 @@ class Takeover:
         address = Address(message.channel, message.room, message.thread)
         if self._is_own(session, address):
             return
-        if messaging.find(self.db, address.channel, address.room) is None:
-            raise Forbidden("the room is not one that this host knows")
-        self.check_delivery(
-            DeliveryRequest(session_id=session.id, agent_group_id=session.agent_group_id, address=address)
-        )
+        with central():
+            if messaging.find(self.db, address.channel, address.room) is None:
+                raise Forbidden("the room is not one that this host knows")
+            self.check_delivery(
+                DeliveryRequest(session_id=session.id, agent_group_id=session.agent_group_id, address=address)
+            )
 
     def _is_own(self, session: Session, address: Address) -> bool:
         if session.messaging_group_id is not None:
-            own = messaging.get(self.db, session.messaging_group_id)
+            with central():
+                own = messaging.get(self.db, session.messaging_group_id)
             if own is not None and (own.channel, own.room) == (address.channel, address.room):
                 return True
         # An agent-shared session answers wherever it was spoken to; the host alone wrote those rows.
@@ -138,7 +149,7 @@ class Takeover:
         now = clock.now_text()
         return Delivery(
             id=DeliveryId(f"dlv-{session.id}-{message.seq}"),
-            position=deliveries.next_position(self.db),
+            position=0,  # set when it is stored
             session_id=session.id,
             message_id=message.id,
             message_seq=message.seq,

@@ -16,6 +16,7 @@ from nanoclaw_core.errors import NanoclawError
 from nanoclaw_core.ids import DeliveryId, SessionId, new_id
 from nanoclaw_core.mailbox.inbox import Inboxes
 from nanoclaw_core.store import deliveries
+from nanoclaw_core.store.connection import central
 from nanoclaw_core.store.deliveries import Delivery
 
 log = logging.getLogger(__name__)
@@ -34,15 +35,18 @@ class Voice:
 
         Args:
             once_as: A name for what is said, under which it is said only once, whatever crash comes in between.
+
+        Raises:
+            CentralDatabaseFailed: Nothing was said.
         """
         if address.channel == AGENT_CHANNEL:
             log.warning("nothing said to an agent", extra={"room": address.room})
             return
         delivery_id = DeliveryId(f"dlv-{once_as}" if once_as else new_id("dlv"))
-        if once_as and deliveries.get(self.db, delivery_id) is not None:
-            return
         now = clock.now_text()
-        with self.db:
+        with central(), self.db:
+            if once_as and deliveries.get(self.db, delivery_id) is not None:
+                return
             delivery = Delivery(
                 id=delivery_id,
                 position=deliveries.next_position(self.db),

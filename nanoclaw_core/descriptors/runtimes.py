@@ -139,8 +139,8 @@ class Readiness:
         takes_tools_unisolated: True where the operator allowed that providers with tools run without isolation.
         detail: What was found: "Docker Engine 20.10, image nanoclaw-agent:1f2e".
         remedy: What to do where it is not ready, or not isolating; empty otherwise.
-        missing: Protections that do not hold although it isolates, each a phrase with its remedy. `ncl doctor` warns
-            of them.
+        missing_protections: Those that do not hold although it isolates, each a phrase with its remedy. `ncl doctor`
+            warns of them.
     """
 
     ready: bool
@@ -148,7 +148,7 @@ class Readiness:
     detail: str
     remedy: str = ""
     takes_tools_unisolated: bool = False
-    missing: Sequence[str] = ()
+    missing_protections: Sequence[str] = ()
 
 
 class RuntimeAdapter(Protocol):
@@ -165,6 +165,10 @@ class RuntimeAdapter(Protocol):
 
     async def start(self, spec: SandboxSpec) -> Sandbox:
         """Make a sandbox and start it.
+
+        Open the mounts with `hold_mounts`, which refuses a directory that is not the approved one, and mount the
+        directories that are held; if the engine opens them by name, compare with `require_mounted` before anything
+        of the agent runs.
 
         Raises:
             SandboxRefused: It cannot work as things are; the message says what to do.

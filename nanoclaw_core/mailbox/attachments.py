@@ -1,6 +1,7 @@
 """Storing what came with a message below `in/inbox/`, where the sandbox can only read.
 
-One attachment that cannot be stored loses itself, never the message (⚠54).
+One attachment that cannot be stored loses itself, never the message (⚠54). If the machine has no room or does not work,
+the message is refused instead, and the platform offers it again.
 """
 
 from __future__ import annotations
@@ -8,16 +9,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from nanoclaw_wire.exhaustion import is_exhausted
 from nanoclaw_wire.layout import INBOX, is_safe_name
 
 from nanoclaw_core.descriptors.messages import Attachment
 
 log = logging.getLogger(__name__)
 
+PART = ".part"  # in the inbox itself: message ids never have this name, and the host writes one file at a time
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAME_BYTES = 200  # below the 255 of file systems, with room for a number
@@ -41,6 +44,10 @@ def store(
     Returns:
         One object per attachment: `name`, `type`, and `mime_type`, `size_bytes`, `path` (below `in/`), `url` and
         `problem` (why there is no file) where they apply.
+
+    Raises:
+        OSError: The machine has no room, descriptors or memory, or its disk does not work. Files that were stored
+            before are whole, and storing the message again keeps them.
     """
     described = []
     taken: set[str] = set()
@@ -71,6 +78,8 @@ def _stored(incoming: Path, message_id: str, name: str, content: bytes, limit_by
     try:
         _write(incoming / INBOX, message_id, name, content)
     except OSError as error:
+        if is_exhausted(error):
+            raise
         log.warning("attachment not stored", extra={"row": message_id, "error": error.strerror or str(error)})
         return {"size_bytes": len(content), "problem": "could not be stored"}
     return {"size_bytes": len(content), "path": f"{INBOX}/{message_id}/{name}"}
@@ -79,22 +88,51 @@ def _stored(incoming: Path, message_id: str, name: str, content: bytes, limit_by
 def _write(inbox: Path, folder: str, name: str, content: bytes) -> None:
     if not is_safe_name(folder):
         raise OSError(f"the message id {folder!r} cannot be a folder")
-    outer = os.open(inbox, _DIRECTORY)
-    try:
+    with _directory(inbox) as outer:
         with contextlib.suppress(FileExistsError):  # also a link of that name, which opening then refuses
             os.mkdir(folder, 0o755, dir_fd=outer)
-        inner = os.open(folder, _DIRECTORY, dir_fd=outer)
-        os.fchmod(inner, 0o755)
-    finally:
-        os.close(outer)
+        with _directory(folder, dir_fd=outer) as inner:
+            os.fchmod(inner, 0o755)
+            if _exists(name, inner):
+                return  # the same message again: the first copy stands, and no link is followed
+            _write_part(outer, content)
+            # Renaming replaces a link and does not follow it.
+            os.rename(PART, name, src_dir_fd=outer, dst_dir_fd=inner)
+            os.fsync(inner)
+        os.fsync(outer)
+
+
+def _write_part(inbox: int, content: bytes) -> None:
+    """Write a whole file beside its folder and onto the disk (I3); some disks say only then that they are full."""
+    with contextlib.suppress(FileNotFoundError):  # of a host that was killed
+        os.unlink(PART, dir_fd=inbox)
     try:
-        with open(os.open(name, _NEW_FILE, 0o644, dir_fd=inner), "wb") as file:
+        with open(os.open(PART, _NEW_FILE, 0o644, dir_fd=inbox), "wb") as file:
             os.fchmod(file.fileno(), 0o644)  # for the sandbox's user, whatever the umask
             file.write(content)
-    except FileExistsError:
-        pass  # the same message again: the first copy stands, and no link is followed
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(PART, dir_fd=inbox)
+        raise
+
+
+@contextlib.contextmanager
+def _directory(path: str | Path, dir_fd: int | None = None) -> Iterator[int]:
+    descriptor = os.open(path, _DIRECTORY, dir_fd=dir_fd)
+    try:
+        yield descriptor
     finally:
-        os.close(inner)
+        os.close(descriptor)
+
+
+def _exists(name: str, directory: int) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _shortened(name: str) -> str:

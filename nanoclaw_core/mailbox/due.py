@@ -14,6 +14,7 @@ from nanoclaw_wire.inbound import EVER
 
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.store import sessions
+from nanoclaw_core.store.connection import central
 
 
 class DueMarks:
@@ -47,7 +48,8 @@ class DueMarks:
         return sessions.due(self._db, now)
 
     def _set(self, session_id: SessionId, due_at: str | None) -> None:
-        sessions.set_due(self._db, session_id, due_at)
+        with central():
+            sessions.set_due(self._db, session_id, due_at)
         if due_at is None:
             self._marked.pop(session_id, None)
         else:

@@ -22,6 +22,7 @@ from nanoclaw_core.mailbox.due import DueMarks
 from nanoclaw_core.mailbox.inbox import Inboxes
 from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE, Outboxes
 from nanoclaw_core.store import sessions
+from nanoclaw_core.store.connection import central
 
 log = logging.getLogger(__name__)
 LOOKS_AT_MOST = 100  # at one time: a sandbox can write on for ever, and an honest one has less
@@ -65,8 +66,10 @@ class Mailbox:
         Raises:
             NeedsItsRunner, apsw.Error, NotARegularFile, WrongProtocol, ValueError: outbound.db cannot be read now;
                 what was copied before stands.
+            CentralDatabaseFailed: How far it was copied could not be noted; copying it again changes nothing.
         """
-        session = sessions.get(self.db, session_id)
+        with central():
+            session = sessions.get(self.db, session_id)
         if session is None:
             return None
         revision = session.acknowledged_revision
@@ -79,7 +82,8 @@ class Mailbox:
                 self._tell_failures(session_id, changes)
                 await self.inboxes.set_status(session_id, changes)
             revision = found[-1].revision
-            sessions.settled(self.db, session_id, revision)
+            with central():
+                sessions.settled(self.db, session_id, revision)
             if len(found) < ROWS_AT_ONCE:
                 break
             await asyncio.sleep(0)  # others have their turns

@@ -101,14 +101,14 @@ def open_directory(path: Path) -> tuple[int, Sequence[DirectoryIdentity]]:
     Raises:
         OSError: A component is missing, is a link or is no directory; nothing stays open.
     """
-    descriptor = os.open(path.anchor, OPEN_DIRECTORY)
-    identities = [identity_of(os.fstat(descriptor))]
+    descriptor, boot = os.open(path.anchor, OPEN_DIRECTORY), boot_id()
+    identities = [identity_of(os.fstat(descriptor), boot)]
     try:
         for name in path.parts[1:]:
             below = os.open(name, OPEN_DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
             os.close(descriptor)
             descriptor = below
-            identities.append(identity_of(os.fstat(descriptor)))
+            identities.append(identity_of(os.fstat(descriptor), boot))
     except BaseException:
         os.close(descriptor)
         raise
@@ -126,9 +126,9 @@ def lineage_of(path: Path) -> Sequence[DirectoryIdentity]:
     return identities
 
 
-def identity_of(found: os.stat_result) -> DirectoryIdentity:
-    """Return the identity of a directory now."""
-    return DirectoryIdentity(device=found.st_dev, inode=found.st_ino, boot=boot_id())
+def identity_of(found: os.stat_result, boot: str) -> DirectoryIdentity:
+    """Return the identity of a directory in a boot, see `boot_id`."""
+    return DirectoryIdentity(device=found.st_dev, inode=found.st_ino, boot=boot)
 
 
 def boot_id() -> str:
@@ -148,7 +148,9 @@ def _open(mount: Mount) -> tuple[Path, int]:
     if mount.identity is None or identities[-1].is_same(mount.identity):
         return path, descriptor
     os.close(descriptor)
-    raise SandboxRefused(f"{mount.source}: this is not the directory that was approved")
+    raise SandboxRefused(
+        f"{mount.source}: this is not the directory that was approved. Remove the mount, and add it again"
+    )
 
 
 def _give_tree(directory: int, receiver: _Receiver, depth: int = 0) -> None:

@@ -21,7 +21,7 @@ from nanoclaw_wire.layout import SANDBOX_EXTRA, is_safe_name
 
 from nanoclaw_core.descriptors.runtimes import DirectoryIdentity, Mount
 from nanoclaw_core.errors import InvalidArguments, SandboxRefused
-from nanoclaw_core.sandboxes.held_mounts import identity_of, lineage_of, open_directory
+from nanoclaw_core.sandboxes.held_mounts import boot_id, identity_of, lineage_of, open_directory
 from nanoclaw_core.settings import AllowedMount, Settings
 from nanoclaw_core.store import agents
 
@@ -99,8 +99,12 @@ class MountPolicy:
                 continue
             try:
                 others = lineage_of(Path(str(other.get("path"))).expanduser())
-            except (OSError, RuntimeError, ValueError):
+            except (FileNotFoundError, NotADirectoryError, RuntimeError, ValueError):
                 continue  # its directory is gone: it is refused at its own start
+            except OSError as error:
+                raise MountRefused(
+                    f"{other['path']}, another mount, cannot be looked into: {error.strerror}"
+                ) from error
             if is_nested(lineage, others):
                 raise MountRefused(
                     f"{path} lies above or below {other['path']}, which an agent has as a mount too, and one of the two"
@@ -140,7 +144,8 @@ def why_exposed(lineage: Sequence[DirectoryIdentity], home: Path) -> str:
 
 def _parts_of(home: Path) -> list[DirectoryIdentity]:
     """Return the identities of the instance's directories, which may be mounted elsewhere under another name too."""
-    return [identity_of(path.stat()) for path in map(home.joinpath, PARTS) if path.is_dir()]
+    boot = boot_id()
+    return [identity_of(path.stat(), boot) for path in map(home.joinpath, PARTS) if path.is_dir()]
 
 
 def require_unexposed(shown: Iterable[Path], own: Iterable[Path], home: Path) -> None:
@@ -159,8 +164,10 @@ def require_unexposed(shown: Iterable[Path], own: Iterable[Path], home: Path) ->
             continue
         try:
             exposed = why_exposed(lineage_of(directory), home)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             continue  # a directory that does not exist shows nothing; a runtime that needs it says so
+        except OSError as error:
+            raise SandboxRefused(f"{directory}, which the sandbox would see: {error.strerror}") from error
         if exposed:
             raise SandboxRefused(
                 f"The sandbox would see {directory}, which {exposed}. Move the instance directory elsewhere (--home)"

@@ -68,12 +68,13 @@ class Preparation:
         """Decide everything about a session's next sandbox; writes nothing.
 
         Raises:
-            SandboxRefused: It cannot be made as things are; the message is for people.
+            SandboxRefused: It cannot be made as things are.
         """
         group = agents.get(self.db, session.agent_group_id)
         if group is None:
             raise SandboxRefused(
-                f"The agent group {session.agent_group_id} of this conversation does not exist any more."
+                f"The agent group {session.agent_group_id} of this conversation does not exist any more.",
+                for_people="The agent of this conversation does not exist any more.",
             )
         config = agents.config_of(self.db, group.id)
         provider, upstreams = self._provider(session, config)

@@ -11,6 +11,7 @@ from typing import Any
 from attrs import define, field
 from nanoclaw_wire import clock
 from nanoclaw_wire.doorbell import Bell
+from nanoclaw_wire.exhaustion import EXIT_NO_ROOM
 
 from nanoclaw_core.descriptors.runtimes import Sandbox
 from nanoclaw_core.ids import SessionId
@@ -42,9 +43,13 @@ class Running:
     ignored: dict[str, datetime] = field(factory=dict)
     idle_since: float | None = None
 
+    def is_failed_try(self, exit_code: int) -> bool:
+        """Return True if its end is a failed try of what it worked on; a machine without room is no fault of that."""
+        return self.blames_messages if self.ending else exit_code not in (0, EXIT_NO_ROOM)
+
 
 class Slots:
-    """At most so many sandboxes at once. Conversations that wait get a slot in the order in which they came.
+    """Limit the number of sandboxes. Grant free slots in the order of waiting.
 
     Args:
         wanted: Called when a conversation begins to wait.
@@ -107,5 +112,9 @@ def idle_to_end(running: dict[SessionId, Running], waiting: int) -> list[Session
         waiting: How many conversations wait.
     """
     ending = sum(bool(one.ending) for one in running.values())
-    idle = [(one.idle_since, session_id) for session_id, one in running.items() if one.idle_since and not one.ending]
+    idle = [
+        (one.idle_since, session_id)
+        for session_id, one in running.items()
+        if one.idle_since is not None and not one.ending
+    ]
     return [session_id for _, session_id in sorted(idle)][: max(0, waiting - ending)]

@@ -67,6 +67,11 @@ def pause_before_retry(tries: int, first_pause_s: float) -> float | None:
     return None if tries >= TRIES_AT_MOST else first_pause_s * 2.0**tries
 
 
+def pause_before_start(failures: int, pauses_s: Sequence[float]) -> float:
+    """Return the seconds to wait after a number of sandboxes that could not start or work; the last pause repeats."""
+    return pauses_s[min(max(1, failures), len(pauses_s)) - 1]
+
+
 def _tool_timeout_s(state: RunnerState | None) -> float:
     return state.tool_timeout_s or 0.0 if state is not None and state.tool else 0.0
 

@@ -20,6 +20,7 @@ import apsw
 from attrs import define, field
 from nanoclaw_wire import clock, inbound
 from nanoclaw_wire.doorbell import Bell
+from nanoclaw_wire.exhaustion import EXIT_NO_ROOM
 from nanoclaw_wire.inbound import InboundMessage, NewInbound, Status
 
 from nanoclaw_core import logs
@@ -27,15 +28,17 @@ from nanoclaw_core.delivery.pump import UNREADABLE, Pump
 from nanoclaw_core.delivery.voice import Voice, note_row
 from nanoclaw_core.descriptors.runtimes import SandboxExit
 from nanoclaw_core.descriptors.services import Door, Gateway
-from nanoclaw_core.errors import PLUGIN_TROUBLE, NanoclawError, SandboxRefused
+from nanoclaw_core.errors import PLUGIN_TROUBLE, SandboxRefused
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.mailbox.outbox import NeedsItsRunner
+from nanoclaw_core.sandboxes.notices import KEPT, NOT_NOW, Notices
 from nanoclaw_core.sandboxes.preparation import Preparation, write_runner_config
 from nanoclaw_core.sandboxes.running import ALL_BUSY, WAIT_TOLD_S, Running, Slots, idle_to_end
-from nanoclaw_core.sandboxes.stuck import pause_before_retry
+from nanoclaw_core.sandboxes.stuck import pause_before_retry, pause_before_start
 from nanoclaw_core.settings import CoreSettings
 from nanoclaw_core.store import sessions
+from nanoclaw_core.store.connection import STORE_AGAIN_S, CentralDatabaseFailed
 from nanoclaw_core.store.sessions import Session
 
 log = logging.getLogger(__name__)
@@ -44,8 +47,6 @@ CLOSE_S = 5.0  # for all sandboxes together: a host stops within 10 s, whatever 
 CLOSE_DOOR_S = 1.0
 UNBELLED_POLL_S = 1.0
 UNREADABLE_LIVES = 3  # so many runners had the chance to repair their file
-KEPT = "Your message is kept, and answered when that is mended."  # what people expect of a message that was taken (I3)
-NOT_NOW = f"The agent cannot be started right now. {KEPT} I keep trying; the log has the reason."
 SOON_S = 120.0  # a message due within this time gets a timer; what is later is found by the sweep
 
 
@@ -77,7 +78,7 @@ class Supervisor:
     slots: Slots = field(init=False)
     _tasks: dict[SessionId, asyncio.Task[None]] = field(factory=dict, init=False)
     _again: set[SessionId] = field(factory=set, init=False)
-    _told: dict[SessionId, str] = field(factory=dict, init=False)
+    _notices: Notices = field(init=False)
     _failed_starts: Counter[SessionId] = field(factory=Counter, init=False)
     _suspects: dict[SessionId, str] = field(factory=dict, init=False)
     _retired: set[SessionId] = field(factory=set, init=False)
@@ -86,6 +87,7 @@ class Supervisor:
 
     def __attrs_post_init__(self) -> None:
         self.slots = Slots(self.core.max_sandboxes, self._make_room)
+        self._notices = Notices(mailbox=self.mailbox, voice=self.voice)
 
     def wake(self, session_id: SessionId, *, for_people: bool = True) -> None:
         """Make sure that a sandbox runs for a session, or will; returns at once.
@@ -96,7 +98,7 @@ class Supervisor:
         if self._is_closing:
             return
         if for_people:
-            self._told.pop(session_id, None)
+            self._notices.repeat(session_id)
         current = self.running.get(session_id)
         if current is not None:
             current.idle_since = None
@@ -109,8 +111,8 @@ class Supervisor:
     def note_idle(self, session_id: SessionId) -> None:
         """Note that a session's runner has nothing to do: another conversation may have its slot."""
         current = self.running.get(session_id)
-        if current is not None:
-            current.idle_since = current.idle_since or asyncio.get_running_loop().time()
+        if current is not None and current.idle_since is None:
+            current.idle_since = asyncio.get_running_loop().time()
         self._make_room()
 
     def ring(self, session_id: str) -> None:
@@ -198,7 +200,7 @@ class Supervisor:
                     self.status(session_id, "clearing away what an earlier host left")
                 await self.ready.wait()
                 while not self._is_closing:
-                    pause_s = await self._one_life_or_pause(session_id)
+                    pause_s = await self._fenced_life(session_id)
                     if pause_s is None or session_id in self._retired:
                         break
                     await self.sleep(pause_s)
@@ -206,6 +208,14 @@ class Supervisor:
                 self._tasks.pop(session_id, None)
                 self._retired.discard(session_id)
                 self.ended(session_id)
+
+    async def _fenced_life(self, session_id: SessionId) -> float | None:
+        """Live once; whatever fails on the way, the session's task goes on (⚠25)."""
+        try:
+            return await self._one_life_or_pause(session_id)
+        except PLUGIN_TROUBLE:  # the run fence: seeing to a failure may fail, too, on a full disk most of all
+            log.exception("session could not be looked after")
+            return self._failure_pause(session_id)
 
     async def _one_life_or_pause(self, session_id: SessionId) -> float | None:
         """Live once; return how long to wait before the next life, None where none is needed now."""
@@ -215,7 +225,7 @@ class Supervisor:
             return await self._after_life(session_id) if lived else None
         except SandboxRefused as refusal:
             log.error("sandbox refused", extra={"reason": str(refusal)})
-            await self._tell(session_id, f"{str(refusal).rstrip('.')}. {KEPT}")
+            self._notices.tell(session_id, f"{refusal.for_people} {KEPT}", reason=str(refusal))
             return None  # the messages stay; the next wake or sweep tries again
         except PLUGIN_TROUBLE as error:  # one session's trouble must not be another's (⚠25): the run fence
             if await self.damaged(session_id, ""):
@@ -224,13 +234,15 @@ class Supervisor:
 
     async def _say_that_it_waits(self, session_id: SessionId) -> None:
         self.status(session_id, "waiting for a free slot")
-        await self.sleep(WAIT_TOLD_S)
-        log.warning("no slot is free", extra={"waiting": len(self.slots.waiting), "slots": self.core.max_sandboxes})
-        await self._tell(session_id, ALL_BUSY)
+        is_told = False
+        while not is_told:
+            await self.sleep(WAIT_TOLD_S)
+            log.warning("no slot is free", extra={"waiting": len(self.slots.waiting), "slots": self.core.max_sandboxes})
+            is_told = self._notices.tell(session_id, ALL_BUSY)
 
     def _make_room(self) -> None:
         """End idle sandboxes for conversations that wait: a slot is for a sandbox that works."""
-        for session_id in idle_to_end(self.running, len(self.slots.waiting)) if self.slots.waiting else ():
+        for session_id in idle_to_end(self.running, len(self.slots.waiting)):
             ending = asyncio.create_task(self._end(session_id, "another conversation needs its slot"))
             self._endings.add(ending)
             ending.add_done_callback(self._endings.discard)
@@ -248,8 +260,8 @@ class Supervisor:
         due_at = self.mailbox.mark(session_id)
         if session_id in self._again:
             self._again.discard(session_id)
-            if self._failed_starts[session_id] == UNREADABLE_LIVES + 1:  # killed each time: that is no damage
-                await self._tell(session_id, NOT_NOW)
+            if self._failed_starts[session_id] > UNREADABLE_LIVES:  # killed each time: that is no damage
+                self._notices.tell(session_id, NOT_NOW, reason="its sandboxes ended before they could work")
             return self._failure_pause(session_id)
         if due_at is None:
             return None
@@ -284,21 +296,15 @@ class Supervisor:
         try:
             await bell.open()
             if plan.upstreams and self.gateway is not None:
-                door = Door(
-                    session_id=session.id,
-                    agent_group_id=session.agent_group_id,
-                    socket=files.gateway,
-                    upstreams=plan.upstreams,
-                )
+                group_id, upstreams = session.agent_group_id, plan.upstreams
+                door = Door(session_id=session.id, agent_group_id=group_id, socket=files.gateway, upstreams=upstreams)
                 await self.gateway.open_door(door)
             sandbox = await plan.adapter.start(plan.spec)
         except BaseException:
             await self._hang_up(session.id, bell)
             raise
-        log.info(
-            "sandbox started",
-            extra={"runtime": plan.runtime, "provider": plan.provider, "sandbox": plan.spec.name},
-        )
+        extra = {"runtime": plan.runtime, "provider": plan.provider, "sandbox": plan.spec.name}
+        log.info("sandbox started", extra=extra)
         return Running(sandbox=sandbox, bell=bell, runtime=plan.runtime, provider=plan.provider)
 
     async def _poll_until_belled(self, session_id: SessionId, bell: Bell) -> None:
@@ -328,24 +334,37 @@ class Supervisor:
         died = ended.code != 0 and not current.ending
         if died:
             self._suspects[session_id] = ""
-        extra: dict[str, object] = {"code": ended.code, "reason": current.ending or ended.reason}
-        if died:
-            extra["last_words"] = ended.last_words[-1_000:]
+        last_words = {"last_words": ended.last_words[-1_000:]} if died else {}
+        extra = {"code": ended.code, "reason": current.ending or ended.reason} | last_words
         log.log(logging.WARNING if died else logging.INFO, "sandbox ended", extra=extra)
+        is_to_repeat = has_no_room = died and ended.code == EXIT_NO_ROOM
         try:
             if not current.is_drained:  # what it says is done may rest on what nobody could read
                 raise NeedsItsRunner("what it wrote last cannot be read")
-            await self.mailbox.settle(session_id)
-            if died or (current.ending and current.blames_messages):
-                await self._count_tries(session_id)
+            await self._recorded(self.mailbox.settle, session_id)
+            if current.is_failed_try(ended.code):
+                await self._recorded(self._count_tries, session_id)
         except UNREADABLE as error:
             log.warning("session files cannot be settled", extra={"error": str(error)})
             # One that was killed may not have come to its repair, and says nothing of what the next one can do.
-            self._suspects[session_id] = f"no runner could repair it: {error}" if ended.code >= 0 else ""
-            self._failed_starts[session_id] += 1
-            self._again.add(session_id)  # a fresh runner repairs its file (⚠25)
+            is_hopeless = ended.code >= 0 and not has_no_room and not isinstance(error, apsw.FullError)
+            self._suspects[session_id] = f"no runner could repair it: {error}" if is_hopeless else ""
+            is_to_repeat = True  # a fresh runner repairs its file (⚠25)
         finally:
             self.mailbox.outboxes.release(session_id)
+        if is_to_repeat:
+            self._failed_starts[session_id] += 1
+            self._again.add(session_id)
+
+    async def _recorded(self, record: Callable[[SessionId], Awaitable[object]], session_id: SessionId) -> None:
+        """Record what a sandbox did. Wait while the central database takes nothing: no life may begin without it."""
+        while True:
+            try:
+                await record(session_id)
+                return
+            except CentralDatabaseFailed as error:
+                log.error("sandbox cannot be settled", extra={"error": str(error), "again_in_s": STORE_AGAIN_S})
+                await self.sleep(STORE_AGAIN_S)
 
     async def _count_tries(self, session_id: SessionId) -> None:
         """Postpone what the sandbox died over, and give up what it died over too often, telling people (⚠42)."""
@@ -363,37 +382,16 @@ class Supervisor:
                 )
 
     async def _give_up(self, session_id: SessionId, message: InboundMessage) -> None:
-        log.error("message given up", extra={"row": message.id, "tries": message.tries})
-        reference = message.correlation_id or message.id
-        self.voice.answer(
-            message,
-            "I am sorry, I could not answer this message: the agent stopped every time it tried. "
-            f"Please try again, or tell the operator this reference: {reference}.",
-            once_as=f"given-up-{session_id}-{message.seq}",
-        )
+        self._notices.give_up(session_id, message)
         # People are told first: a crash in between must not leave the message both failed and unmentioned (I4).
         await self.mailbox.inboxes.set_status(session_id, [(message.id, Status.FAILED)])
 
     async def _start_failed(self, session_id: SessionId, error: BaseException) -> float:
         log.error("sandbox could not be started", exc_info=error)
         self._failed_starts[session_id] += 1
-        if self._failed_starts[session_id] == 2:  # once may be a hiccup; people hear of the second
-            await self._tell(session_id, NOT_NOW)
+        if self._failed_starts[session_id] >= 2:  # once may be a hiccup; people hear of the second
+            self._notices.tell(session_id, NOT_NOW, reason=f"{type(error).__name__}: {error}")
         return self._failure_pause(session_id)
 
     def _failure_pause(self, session_id: SessionId) -> float:
-        pauses_s = self.core.start_pauses_s
-        return pauses_s[min(self._failed_starts[session_id], len(pauses_s)) - 1]
-
-    async def _tell(self, session_id: SessionId, text: str) -> None:
-        """Tell the people whose messages wait, once per reason."""
-        if self._told.get(session_id) == text:
-            return
-        self._told[session_id] = text
-        try:
-            waiting = inbound.waiting(self.mailbox.inboxes.read(session_id), clock.now_text())
-        except (apsw.Error, NanoclawError, OSError) as error:
-            log.error("session file cannot be read", extra={"error": str(error)})
-            return
-        for message in {(one.channel, one.room, one.thread): one for one in waiting}.values():
-            self.voice.answer(message, text)
+        return pause_before_start(self._failed_starts[session_id], self.core.start_pauses_s)

@@ -82,7 +82,7 @@ def make_instance(home: Path, **core: object) -> Instance:
         "provider": "scripted",
         "fallback_provider": "",
         "delivery_pauses_s": [0.0, 0.0],
-        "delivery_age_s": 0.0,  # so three attempts are made
+        "delivery_max_age_s": 0.0,  # so three attempts are made
         "start_pauses_s": [0.0],
         "retry_pause_s": 0.0,
     }

@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 import pytest
 from attrs import evolve
 
-from nanoclaw_core.descriptors.runtimes import Mount, Network
+from nanoclaw_core.descriptors.runtimes import DirectoryIdentity, Mount, Network
 from nanoclaw_core.errors import SandboxFailed, SandboxRefused
 from nanoclaw_core.testing.runtime_place import Place, new_place
 from nanoclaw_core.testing.runtime_programs import (
@@ -201,6 +201,23 @@ class RuntimeContract:
             place, f"answer([os.path.exists({str(elsewhere)!r}), os.path.exists({str(Path.home() / '.')!r} + '/.ssh')])"
         )
         assert (not self.isolates) == place.answer()[0]
+
+    def test_mount_of_another_directory_is_refused(self, place: Place) -> None:
+        """A mount is the directory that a human approved, or the sandbox does not start."""
+        approved, other = place.home / "approved", place.home / "other"
+        for directory in (approved, other):
+            directory.mkdir()
+        found = other.stat()
+        identity = DirectoryIdentity(device=found.st_dev, inode=found.st_ino)
+        mount = Mount(source=approved, target="/workspace/extra/x", identity=identity)
+
+        async def scenario() -> None:
+            async with connected(place) as runtime:
+                spec = place.spec("pass")
+                with pytest.raises(SandboxRefused, match="approved"):
+                    await runtime.start(evolve(spec, mounts=(*spec.mounts, mount)))
+
+        patiently(scenario())
 
     def test_a_socket_of_the_host_in_the_inbound_side_can_be_connected_to(self, place: Place) -> None:
         with place.listening() as server:

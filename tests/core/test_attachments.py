@@ -1,6 +1,9 @@
 """What came with a message: reference §10.1, 6 to 9 and 15, and the names (⚠54, ⚠63)."""
 
 import os
+import resource
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 from nanoclaw_wire.layout import is_safe_name
 
 from nanoclaw_core import Attachment
-from nanoclaw_core.mailbox.attachments import file_name, store
+from nanoclaw_core.mailbox.attachments import PART, file_name, store
 
 
 @pytest.fixture
@@ -24,6 +27,31 @@ def stored(
     incoming: Path, *attachments: Attachment, message_id: str = "in-1", limit: int = 1000
 ) -> list[dict[str, Any]]:
     return store(incoming, message_id, attachments, limit_bytes=limit)
+
+
+@contextmanager
+def limited(kind: int, value: int) -> Iterator[None]:
+    """Lower one of this process's resource limits."""
+    before = resource.getrlimit(kind)
+    resource.setrlimit(kind, (value, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(kind, before)
+
+
+def file_size_limit(size_bytes: int) -> AbstractContextManager[None]:
+    """Let no file grow beyond a size; Python ignores the signal, so writing fails with EFBIG."""
+    return limited(resource.RLIMIT_FSIZE, size_bytes)
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Let this process open no further file."""
+    probe = os.dup(0)
+    os.close(probe)
+    with limited(resource.RLIMIT_NOFILE, probe):
+        yield
 
 
 def everything_below(root: Path) -> set[str]:
@@ -164,3 +192,37 @@ def test_a_shortened_name_stays_within_what_file_systems_take() -> None:
         name = file_name(Attachment(name="日" * (85 - len(extension.encode()) // 3) + extension), 1)
         assert len(name.encode()) < 255
         assert is_safe_name(name)
+
+
+def test_attachment_that_does_not_fit_leaves_no_cut_file(incoming: Path) -> None:
+    """A file that is cut short never stands under its final name, and is whole when it is stored again."""
+    message = Attachment(name="a.txt", content=b"x" * 8_192)
+    with file_size_limit(4_096):
+        (entry,) = stored(incoming, message, limit=10_000)
+    assert (entry["problem"], everything_below(incoming / "inbox")) == ("could not be stored", {"in-1"})
+    (entry,) = stored(incoming, message, limit=10_000)
+    assert (incoming / entry["path"]).read_bytes() == b"x" * 8_192
+
+
+def test_rest_of_a_killed_host_is_replaced(incoming: Path) -> None:
+    """A host that was killed while it wrote a file leaves a part, which the next file replaces."""
+    (incoming / "inbox" / PART).write_bytes(b"half")
+    (entry,) = stored(incoming, Attachment(name="a.txt", content=b"hello"))
+    assert (incoming / entry["path"]).read_bytes() == b"hello"
+    assert everything_below(incoming / "inbox") == {"in-1", "in-1/a.txt"}
+
+
+def test_link_in_the_place_of_the_part_is_not_followed(incoming: Path, tmp_path: Path) -> None:
+    """The name under which a file is written first is no way out of the inbox."""
+    (tmp_path / "target").write_text("untouched")
+    (incoming / "inbox" / PART).symlink_to(tmp_path / "target")
+    (entry,) = stored(incoming, Attachment(name="a.txt", content=b"hello"))
+    assert (incoming / entry["path"]).read_bytes() == b"hello"
+    assert (tmp_path / "target").read_text() == "untouched"
+
+
+def test_too_many_open_files_refuse_the_message(incoming: Path) -> None:
+    """EMFILE says nothing about the file: the caller must not acknowledge the message."""
+    with no_descriptors(), pytest.raises(OSError, match="Too many open files"):
+        stored(incoming, Attachment(name="a.txt", content=b"hello"))
+    assert everything_below(incoming / "inbox") == set()

@@ -5,11 +5,14 @@ import os
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from installed import install
 from nanoclaw_cli.examination import Finding, Health, examine
 from nanoclaw_cli.first_instance import initialise
 
 from nanoclaw_core import Host
+from nanoclaw_core.instance import Places, open_database
+from nanoclaw_core.store import agents
 from nanoclaw_core.testing.instance import Instance
 
 RUNTIME = """
@@ -110,6 +113,23 @@ def test_a_broken_database_is_reported(tmp_path: Path, content: bytes) -> None:
     assert found["instance", "database"].state is Health.PROBLEM
     assert "backup" in found["instance", "database"].remedy
     assert ("services", "gateway") in found
+
+
+def test_database_with_a_damaged_page_is_reported(tmp_path: Path) -> None:
+    """The database opens and answers; only a check of its pages finds the damage."""
+    places = Places(home=tmp_path)
+    places.make()
+    db = open_database(places)
+    (page,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'dropped_messages'").fetchone()
+    db.pragma("journal_mode", "delete")
+    db.close()
+    with places.database.open("r+b") as file:
+        file.seek((page - 1) * 4096 + 1)
+        file.write(b"\xff" * 30)
+    finding = look(tmp_path)["instance", "database"]
+    assert finding.state is Health.PROBLEM
+    assert "is damaged" in finding.detail
+    assert "backup" in finding.remedy
 
 
 def test_a_file_in_the_place_of_the_directory_is_reported(tmp_path: Path) -> None:
@@ -214,7 +234,9 @@ def test_a_runtime_says_how_it_is_and_what_to_do(tmp_path: Path, site: Path) -> 
 
 def test_runtime_without_a_protection_is_a_warning(tmp_path: Path, site: Path) -> None:
     """A wall that does not hold is reported although the rest isolates."""
-    check = "return Readiness(ready=True, isolates=True, detail='walls', missing=['a wall is open; close it'])"
+    check = (
+        "return Readiness(ready=True, isolates=True, detail='walls', missing_protections=['a wall is open; close it'])"
+    )
     install(site, "acme-runtime", "acme", RUNTIME.format(check=check, shown=[]))
     found = [one for one in asyncio.run(examine(tmp_path, {})) if (one.area, one.name) == ("runtimes", "acme")]
     assert [(one.state, one.detail) for one in found] == [
@@ -233,6 +255,17 @@ def test_runtime_that_would_show_the_instance_is_a_problem(tmp_path: Path, site:
     found = look(tmp_path / "instance")["runtimes", "acme"]
     assert found.state is Health.PROBLEM
     assert found.detail.endswith(f"holds the instance directory {tmp_path / 'instance'}. {MOVE}")
+
+
+def test_mount_that_no_sandbox_gets_is_named(instance: Instance, tmp_path: Path) -> None:
+    """The agent lacks a directory, and only the log would say so."""
+    (tmp_path / "shared").mkdir()
+    mount = {"path": str(tmp_path / "shared"), "name": "shared", "writable": False}
+    config = agents.config_of(instance.db, instance.group().id)
+    agents.save_config(instance.db, evolve(config, additional_mounts=[mount]))
+    found = look(instance.places.home)["mounts", instance.group().id]
+    assert (found.state, "is not below any of core.allowed_mounts" in found.detail) == (Health.WARNING, True)
+    assert f"remove-mount {instance.group().id} --name shared" in found.remedy
 
 
 @pytest.mark.parametrize(

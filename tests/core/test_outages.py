@@ -31,7 +31,7 @@ def instance(instance: Instance) -> Instance:
 
 
 def patient(instance: Instance, *pauses_s: float) -> Instance:
-    return make_instance(instance.places.home, delivery_pauses_s=list(pauses_s), delivery_age_s=A_DAY_S)
+    return make_instance(instance.places.home, delivery_pauses_s=list(pauses_s), delivery_max_age_s=A_DAY_S)
 
 
 def states(instance: Instance) -> list[tuple[str, int]]:
@@ -163,8 +163,26 @@ def test_end_of_an_outage_is_told_once_in_the_room(instance: Instance) -> None:
     first, second, notice = asyncio.run(scenario())
     assert (first, second) == ("echo: one", "echo: two")
     assert notice.startswith("Messages here were delayed since Jan 5, 2020, ")
-    assert notice.endswith(". They have all been sent now.")
+    assert notice.endswith(". Waiting messages have now been sent.")
     assert len(states(instance)) == 3
+
+
+def test_discarded_delayed_message_sends_no_notice(instance: Instance) -> None:
+    """A message that the operator gave up was not sent, late or otherwise."""
+
+    async def scenario() -> list[str]:
+        await left_waiting(instance, "one", "two")
+        instance.db.execute(
+            "UPDATE deliveries SET created_at = ?, next_try_at = '2099-01-05T15:04:00.000Z'", (LONG_AGO,)
+        )
+        async with running_host(patient(instance, AN_HOUR_S)) as running:
+            for found in deliveries.open_deliveries(instance.db):
+                deliveries.mark_failed(instance.db, found.id, "discarded")
+                running.host.machine.lanes.look_again(deliveries.get(instance.db, found.id) or found)
+            await running.channel.say("three")
+            return await running.channel.texts(1)
+
+    assert asyncio.run(scenario()) == ["echo: three"]
 
 
 def test_short_outage_is_not_told(instance: Instance) -> None:
@@ -190,12 +208,15 @@ def test_message_is_given_up_after_its_age_and_told(instance: Instance) -> None:
         async with running_host(instance) as running:
             running.channel.troubles = [ConnectionError("down")] * 9
             await until(lambda: states(instance) == [("failed", 2)])
-            await running.channel.say("two")
-            await until(lambda: len(running.runtime.sandboxes) > 0)
-            found: str = instance.db.execute("SELECT last_error FROM deliveries").get
-            return found
+            session_id = instance.db.execute("SELECT session_id FROM deliveries").get
+            inbox = running.host.machine.mailbox.inboxes.read(session_id)
+            notes = (
+                "SELECT json_extract(content, '$.text') FROM messages_in WHERE content LIKE '%could not be delivered%'"
+            )
+            await until(lambda: inbox.execute(notes).get)
+            return str(inbox.execute(notes).get)
 
-    assert asyncio.run(scenario()) == "ConnectionError: down"
+    assert asyncio.run(scenario()).endswith("it will not be tried again: ConnectionError: down")
 
 
 @pytest.mark.parametrize("status", ["queued", "sending"])

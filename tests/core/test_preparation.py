@@ -11,7 +11,7 @@ from nanoclaw_wire.config import McpServer, RunnerConfig, read_config
 
 from nanoclaw_core import Provider, SandboxSpec, hookimpl
 from nanoclaw_core.descriptors.runtimes import Mount, Network
-from nanoclaw_core.sandboxes.held_mounts import identity_of
+from nanoclaw_core.sandboxes.held_mounts import boot_id, identity_of
 from nanoclaw_core.settings import AllowedMount
 from nanoclaw_core.store import agents
 from nanoclaw_core.testing.hosting import running_host
@@ -61,7 +61,14 @@ def test_where_nothing_was_chosen_the_settings_and_the_provider_decide(instance:
     assert (spec.network, spec.image, spec.limits.pids) == (Network.GATEWAY, None, 1024)
 
 
-def test_a_provider_whose_settings_do_not_fit_is_refused_with_what_does_not_fit(instance: Instance) -> None:
+def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return why sandboxes were refused: the operator reads it in the log."""
+    return [vars(record)["reason"] for record in caplog.records if record.message == "sandbox refused"]
+
+
+def test_a_provider_whose_settings_do_not_fit_is_refused_with_what_does_not_fit(
+    instance: Instance, caplog: pytest.LogCaptureFixture
+) -> None:
     @frozen(kw_only=True)
     class Settings:
         tempo: int = 1
@@ -80,7 +87,8 @@ def test_a_provider_whose_settings_do_not_fit_is_refused_with_what_does_not_fit(
             await running.channel.say("hi")
             return await running.channel.texts(1)
 
-    (refusal,) = asyncio.run(scenario())
+    asyncio.run(scenario())
+    (refusal,) = reasons(caplog)
     assert "The provider 'picky' cannot be used: it does not work: [plugins.picky]: unknown key 'temp'" in refusal
     assert "not installed" not in refusal
 
@@ -99,8 +107,10 @@ def test_a_server_of_a_config_makes_its_agent_one_that_runs_tools(instance: Inst
 
 @pytest.mark.invariant(number=6)
 @pytest.mark.parametrize("shown", [".", "run", ".."])
-def test_sandbox_that_would_see_the_instance_is_refused(instance: Instance, shown: str) -> None:
-    """The operator's socket must not lie in a directory that the runtime shows, and people hear why (audit C4)."""
+def test_sandbox_that_would_see_the_instance_is_refused(
+    instance: Instance, shown: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The operator's socket must not lie in a directory that the runtime shows, and the log says why (audit C4)."""
     runtime = ScriptedRuntime(shown=[instance.settings.home / shown])
 
     async def scenario() -> list[str]:
@@ -108,7 +118,8 @@ def test_sandbox_that_would_see_the_instance_is_refused(instance: Instance, show
             await running.channel.say("hi")
             return await running.channel.texts(1)
 
-    (refusal,) = asyncio.run(scenario())
+    asyncio.run(scenario())
+    (refusal,) = reasons(caplog)
     assert "the instance directory" in refusal
     assert runtime.specs == []
 
@@ -122,6 +133,6 @@ def test_a_mount_is_given_where_it_is_allowed_and_another_is_left_out(tmp_path: 
     spec, _ = sandbox_of(instance, additional_mounts=wanted)
     extra = [mount for mount in spec.mounts if mount.target.startswith(layout.SANDBOX_EXTRA)]
     notes = tmp_path / "allowed" / "notes"
-    identity = identity_of(notes.stat())
+    identity = identity_of(notes.stat(), boot_id())
     assert extra == [Mount(source=notes, target=f"{layout.SANDBOX_EXTRA}/notes", identity=identity)]
     instance.db.close()

@@ -56,7 +56,9 @@ async def pump_over(
         build=lambda delivery: Outbound(idempotency_key=delivery.id),
         failed=nothing,
         sent=lambda _delivery: None,
+        delayed=lambda _address, _since: None,
         pauses_s=(),
+        max_age_s=0.0,
     )
     to = Pumping(refused=nothing, requested=requested, idle=lambda _id: None, broken=lambda _id, _reason: None)
     pump = Pump(files, Lanes(sending), to)  # type: ignore[arg-type]  # it is only looked through

@@ -404,7 +404,7 @@ def test_half_characters_in_a_text_become_question_marks(instance: Instance) -> 
     assert asyncio.run(scenario()) == ["echo: a?b"]
 
 
-@pytest.mark.parametrize("pattern", ["(", "a{99999999999999999999}", "(" * 3000 + ")" * 3000])
+@pytest.mark.parametrize("pattern", ["(", "[b-a]", "(" * 3000 + ")" * 3000])
 def test_a_pattern_that_does_not_compile_is_refused_where_it_is_written(bare_instance: Instance, pattern: str) -> None:
     with pytest.raises(InvalidArguments, match="no regular expression"):
         bare_instance.wire(engage_mode=EngageMode.PATTERN, engage_pattern=pattern)

@@ -12,10 +12,13 @@ import apsw
 import pytest
 from attrs import evolve
 from nanoclaw_wire import config, inbound, outbound, session_files
+from nanoclaw_wire.exhaustion import EXIT_NO_ROOM
 from nanoclaw_wire.outbound import AckStatus
 
 from nanoclaw_core import Address, AlreadyRunning, Host, Readiness, SandboxFailed, SandboxRefused, SandboxSpec
-from nanoclaw_core.sandboxes.supervisor import NOT_NOW, UNREADABLE_LIVES
+from nanoclaw_core.sandboxes.notices import NOT_NOW, WHERE
+from nanoclaw_core.sandboxes.stuck import TRIES_AT_MOST
+from nanoclaw_core.sandboxes.supervisor import UNREADABLE_LIVES
 from nanoclaw_core.store import agents, sessions
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance, set_aside_before
@@ -165,11 +168,36 @@ def test_people_hear_when_a_sandbox_keeps_failing_to_start(instance: Instance) -
             return await running.channel.texts(2)
 
     first, second = asyncio.run(scenario())
-    assert first.startswith("The agent cannot be started right now. Your message is kept, and answered when")
+    assert first.startswith(f"{NOT_NOW} {WHERE} msg-")
     assert second == "echo: hi"
 
 
-def test_people_hear_why_no_sandbox_can_be_made_each_time_they_write(instance: Instance) -> None:
+def test_sandbox_without_room_counts_no_try(instance: Instance) -> None:
+    """A runner that met a full disk again and again is started again until it works, and no message is given up."""
+    lives = 0
+
+    async def script(runner: FakeRunner) -> int:
+        nonlocal lives
+        lives += 1
+        if lives > 2 * TRIES_AT_MOST:
+            return await echo(runner)
+        await runner.take()
+        return EXIT_NO_ROOM
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
+            await running.channel.say("hi")
+            return await running.channel.texts(2)
+
+    told, answer = asyncio.run(scenario())
+    assert (told.startswith(NOT_NOW), answer) == (True, "echo: hi")
+    assert statuses(instance) == [("completed", 0)]
+    assert set_aside_before(instance.places.home / "sessions") == []
+
+
+@pytest.mark.invariant(number=12)
+def test_people_hear_of_a_refusal_each_time_they_write(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
+    """They read plain words and a reference, under which the log has the cause and the remedy for the operator."""
     readiness = Readiness(ready=False, isolates=False, detail="no engine", remedy="Install one.")
 
     async def scenario() -> list[str]:
@@ -179,27 +207,31 @@ def test_people_hear_why_no_sandbox_can_be_made_each_time_they_write(instance: I
             await running.channel.say("still there?")
             return await running.channel.texts(2)
 
-    first, second = asyncio.run(scenario())
-    assert first == second
-    assert "no engine" in first
-    assert "Install one." in first
+    sentences = {"The agent cannot be started right now", "Your message is kept, and answered when that is fixed"}
+    for text in asyncio.run(scenario()):
+        plain, _, reference = text.partition(f". {WHERE} ")
+        assert set(plain.split(". ")) == sentences
+        (logged,) = [one for one in caplog.records if getattr(one, "correlation", "") == reference.rstrip(".")]
+        assert "no engine. Install one." in vars(logged)["reason"]
     assert statuses(instance) == [("pending", 0), ("pending", 0)]
 
 
-def test_a_refusal_is_told_as_a_failure_and_the_message_is_kept_and_answered_as_people_were_told(
-    instance: Instance,
-) -> None:
+def test_refusal_is_told_as_a_failure_and_the_message_kept(instance: Instance) -> None:
+    """People read the words that are for them, and the message is answered as they were told."""
+
     async def scenario() -> tuple[list[str], list[bool]]:
         async with running_host(instance) as running:
-            running.runtime.troubles = [SandboxRefused("The image is missing. Run `ncl image build`.")]
+            running.runtime.troubles = [SandboxRefused("image: missing. Run it.", for_people="No agent today.")]
             await running.channel.say("hi")
             await running.channel.texts(1)
             await running.host.machine.sweeper.once()
             texts = await running.channel.texts(2)
             return texts, [one.message.is_failure for one in running.channel.delivered]
 
-    refusal = "The image is missing. Run `ncl image build`. Your message is kept, and answered when that is mended."
-    assert asyncio.run(scenario()) == ([refusal, "echo: hi"], [True, False])
+    (told, answer), failures = asyncio.run(scenario())
+    assert told.startswith("No agent today. Your message is kept, and answered when that is fixed. ")
+    assert "image" not in told
+    assert (answer, failures) == ("echo: hi", [True, False])
 
 
 def test_warning_24_after_a_host_that_was_killed_the_next_one_finds_its_work_by_the_mark(instance: Instance) -> None:
@@ -269,7 +301,8 @@ def test_warning_25_runners_that_are_killed_before_they_repair_do_not_make_a_ses
             await running.channel.say("hi")
             return await running.channel.texts(2)
 
-    assert asyncio.run(scenario()) == [NOT_NOW, "echo: hi"]
+    told, answer = asyncio.run(scenario())
+    assert (told.startswith(NOT_NOW), answer) == (True, "echo: hi")
     assert set_aside_before(instance.places.home / "sessions") == []
 
 

@@ -22,6 +22,7 @@ from nanoclaw_core.testing.fake_messages_api import FakeMessagesApi
 from nanoclaw_core.testing.messages_script import Step
 
 WAIT_S = 60.0
+PUSH = "11111111-1111-4111-8111-111111111111"
 KEY = "sk-ant-api03-the-real-one"
 
 
@@ -50,7 +51,7 @@ class Place:
         async with _forwarder(socket) as url:
             provider = ClaudeProvider(self._sandbox_context(url, max_retries))
             try:
-                yield await provider.query("hello", continuation=None, instructions="")
+                yield await provider.query("hello", push_id=PUSH, continuation=None, instructions="")
             finally:
                 await provider.close()
                 running.cancel()
@@ -110,7 +111,7 @@ def test_the_platform_gets_the_key_that_the_sandbox_never_had_and_the_call_is_on
         async with FakeMessagesApi([Step(text="four words for you", cache_read_tokens=3)], key=KEY) as api:
             environment = {"ANTHROPIC_BASE_URL": api.url, "ANTHROPIC_API_KEY": KEY}
             async with place.conversation(environment) as query:
-                assert await _outcome(query) == Result(text="four words for you")
+                assert await _outcome(query) == Result(text="four words for you", answers=[PUSH])
             assert all(request.headers["x-api-key"] == KEY for request in api.requests)
         columns = "session_id, upstream, method, path, status, output_tokens, error"
         row = place.database.execute(f"SELECT {columns} FROM gateway_calls WHERE path = '/v1/messages'").fetchone()
@@ -127,7 +128,7 @@ def test_a_subscriptions_token_goes_along_with_the_betas_of_the_program(tmp_path
         async with FakeMessagesApi([Step(text="fine")], bearer=KEY) as api:
             environment = {"ANTHROPIC_BASE_URL": api.url, "CLAUDE_CODE_OAUTH_TOKEN": KEY}
             async with Place(tmp_path).conversation(environment) as query:
-                assert await _outcome(query) == Result(text="fine")
+                assert await _outcome(query) == Result(text="fine", answers=[PUSH])
             betas = api.conversations[0].headers["anthropic-beta"].split(",")
             assert "oauth-2025-04-20" in betas
             assert len(betas) > 1

@@ -6,6 +6,7 @@ A Python that is too old is met by the launcher; `tests/contract/test_launcher.p
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 from attrs import field, frozen
 
+from nanoclaw_core.sandboxes.notices import WHERE
 from nanoclaw_core.testing.fake_messages_api import serve_in_thread
 from nanoclaw_core.testing.messages_script import Step
 
@@ -116,6 +118,16 @@ def no_answer(said: Said, *words: str, before: Sequence[str] = ()) -> None:
     assert [text[: len(start)] for text, start in zip(earlier, before, strict=True)] == list(before)
 
 
+def no_agent(person: Person, *words: str) -> None:
+    """Insist that the chat reads plain words and a reference, under which the log says all these words."""
+    said = person.asks()
+    no_answer(said, "The agent cannot be started right now. Your message is kept", WHERE)
+    reference = said.errors.rpartition(f"{WHERE} ")[2].strip().rstrip(".")
+    log = (person.home / "logs" / "nanoclaw.log").read_text(encoding="utf-8")
+    (line,) = [one for one in log.splitlines() if f"correlation={reference}" in one and " message waits " in one]
+    assert [word for word in words if json.dumps(word)[1:-1] not in line] == []
+
+
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A directory with a short name, unlike pytest's own: the path of a socket has to fit into 108 bytes."""
@@ -134,7 +146,7 @@ def home(tmp_path: Path) -> Path:
 
 def test_no_docker_and_no_bubblewrap_with_a_key_is_answered_with_what_to_install(home: Path) -> None:
     person = Person(home=home, environment={**NO_ENGINE, "ANTHROPIC_API_KEY": KEY}).has(NO_BUBBLEWRAP)
-    no_answer(person.asks(), "no Docker engine at unix:///nowhere/docker.sock", "apt install bubblewrap")
+    no_agent(person, "no Docker engine at unix:///nowhere/docker.sock", "apt install bubblewrap")
     doctor = person.types("doctor")
     assert doctor.code == 1
     assert re.search(r"^warning +runtimes +process .*\n +→ Install bubblewrap", doctor.out, re.MULTILINE)
@@ -155,26 +167,26 @@ def test_an_engine_that_the_user_may_not_use_is_answered_with_the_group_to_join(
         (place / "docker.sock").chmod(0)
         environment = {"DOCKER_HOST": f"unix://{place}/docker.sock", "ANTHROPIC_API_KEY": KEY}
         person = Person(home=place / "home", environment=environment, is_powerless=True).has(NO_BUBBLEWRAP)
-        no_answer(person.asks(), "may not use the Docker engine", "sudo usermod -aG docker $USER")
+        no_agent(person, "may not use the Docker engine", "sudo usermod -aG docker $USER")
 
 
 @pytest.mark.docker
 def test_a_missing_image_is_answered_with_the_command_that_builds_it(home: Path, docker_address: str) -> None:
     environment = {"DOCKER_HOST": docker_address, "ANTHROPIC_API_KEY": KEY}
     person = Person(home=home, environment=environment).has('[core]\nruntime = "docker"\n')
-    no_answer(person.asks(), "image", "is missing", "ncl image build")
+    no_agent(person, "image", "is missing", "ncl image build")
 
 
 def test_a_gateway_that_is_disabled_is_answered_with_how_to_enable_it(home: Path) -> None:
     settings = '[core]\ndisabled_plugins = ["gateway", "docker"]\n[plugins.process]\nallow_unsandboxed = true\n'
     person = Person(home=home, environment={"ANTHROPIC_API_KEY": KEY}).has(settings)
-    no_answer(person.asks(), "needs the model gateway", 'Take "gateway" out of disabled_plugins')
+    no_agent(person, "needs the model gateway", 'Take "gateway" out of disabled_plugins')
     assert "Take it out of core.disabled_plugins." in person.types("doctor").out
 
 
 def test_a_chosen_provider_without_a_key_is_answered_with_the_variable_to_set(home: Path) -> None:
     person = Person(home=home).has('[core]\nprovider = "claude"\nfallback_provider = ""\n')
-    no_answer(person.asks(), "no model key", "set ANTHROPIC_API_KEY", "restart the host")
+    no_agent(person, "no model key", "set ANTHROPIC_API_KEY", "restart the host")
 
 
 # The model

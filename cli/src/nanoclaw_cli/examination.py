@@ -26,15 +26,18 @@ from nanoclaw_cli.host_process import host_process_of
 from nanoclaw_cli.invocation import as_typed
 from nanoclaw_core.descriptors.runtimes import Readiness, Runtime
 from nanoclaw_core.errors import NanoclawError, SandboxRefused
-from nanoclaw_core.instance import Places
+from nanoclaw_core.instance import RESTORE, Places, core_schema_damage
 from nanoclaw_core.parts import Parts, collect, contexts, gateway_of, tables_of_nobody, with_settings
 from nanoclaw_core.plugins import Offer, Plugins, Report, State
 from nanoclaw_core.sandboxes.choice import why_missing
-from nanoclaw_core.sandboxes.mounts import require_unexposed
+from nanoclaw_core.sandboxes.mounts import MountRefused, mount_policy, require_unexposed
 from nanoclaw_core.settings import Settings, load_settings
 from nanoclaw_core.store import deliveries, engage_patterns
+from nanoclaw_core.store.agents import all_mounts
+from nanoclaw_core.store.integrity import page_damage_within
 
 LOOK_TIMEOUT_S = 5.0
+CHECK_CPU_S = 30.0  # for the pages of the central database; a host that runs goes on meanwhile
 LONG_WAIT_S = 120.0  # a short outage is nothing that a person has to act on
 LOW_DISK_BYTES = 500_000_000
 MAX_SHOWN_CHARACTERS = 80
@@ -67,6 +70,7 @@ async def examine(home: Path, environment: Mapping[str, str]) -> list[Finding]:
     findings = [_python(), _directory(places, ncl), _host(places, ncl), finding, _database(places, ncl)]
     findings += _set_aside(places)
     findings += _engage_patterns(places, ncl)
+    findings += _mounts(places, settings)
     disabled, plugins = settings.core.disabled_plugins, Plugins()
     try:
         plugins.load_installed(frozenset(disabled))
@@ -159,10 +163,13 @@ def _database(places: Places, ncl: str) -> Finding:
     try:
         with contextlib.closing(apsw.Connection(str(places.database), flags=apsw.SQLITE_OPEN_READONLY)) as db:
             groups = db.execute("SELECT count(*) FROM agent_groups").get
+            damage = page_damage_within(db, CHECK_CPU_S) or core_schema_damage(db)
     except (apsw.NotADBError, apsw.CorruptError, apsw.SQLError) as error:
         return _problem(area, name, str(error), f"Put a copy of {places.database} from a backup in its place.")
     except apsw.Error as error:
         return _problem(area, name, str(error), f"Look at the disk, and whether {places.database} is yours.")
+    if damage:
+        return _problem(area, name, f"{places.database} is damaged: {damage}", RESTORE)
     if not os.access(places.database, os.W_OK):
         return _problem(area, name, f"{places.database} is not writable", "Mend its permissions.")
     return _ok(area, name, f"{groups} agent group{'' if groups == 1 else 's'}")
@@ -183,10 +190,27 @@ def _engage_patterns(places: Places, ncl: str) -> list[Finding]:
             problem.wiring_id,
             f"the engage pattern {problem.pattern[:MAX_SHOWN_CHARACTERS]!r} {problem.reason}",
             f"Run `{ncl} wirings update {problem.wiring_id} --engage-pattern …` with a simpler pattern. "
-            "A repetition inside a repetition, as in (a+)+, is slow.",
+            "A repetition of parts that can match the same letters, as in (a|aa)+, is slow.",
         )
         for problem in problems
     ]
+
+
+def _mounts(places: Places, settings: Settings) -> list[Finding]:
+    """Name the mounts that no sandbox gets; an unreadable database is reported by `_database`."""
+    findings = []
+    try:
+        with contextlib.closing(apsw.Connection(str(places.database), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+            policy = mount_policy(db, settings)
+            for group_id, mount in all_mounts(db):
+                try:
+                    policy.check(mount)
+                except MountRefused as refusal:
+                    remedy = f"Mend it, or run `ncl groups config remove-mount {group_id} --name {mount.get('name')}`."
+                    findings.append(_warning("mounts", group_id, f"left out: {refusal}", remedy))
+    except apsw.Error:
+        return []
+    return findings
 
 
 def _plugins(plugins: Plugins, settings: Settings) -> list[Finding]:
@@ -294,7 +318,7 @@ async def _fenced_look(name: str, look: Callable[[], Awaitable[Readiness]]) -> t
             readiness = await look()
         state = Health.OK if readiness.ready and readiness.isolates else Health.WARNING
         found = [Finding(area="runtimes", name=name, state=state, detail=readiness.detail, remedy=readiness.remedy)]
-        found += [_warning("runtimes", name, protection) for protection in readiness.missing]
+        found += [_warning("runtimes", name, protection) for protection in readiness.missing_protections]
         return found, readiness.ready and (readiness.isolates or readiness.takes_tools_unisolated)
     except SandboxRefused as refusal:
         return [_problem("runtimes", name, str(refusal), "Until then no agent starts there.")], False

@@ -9,6 +9,7 @@ import signal
 import sys
 
 from nanoclaw_wire.config import read_config
+from nanoclaw_wire.exhaustion import is_exhausted
 from nanoclaw_wire.layout import LEASH_VARIABLE
 from nanoclaw_wire.session_files import WrongProtocol
 
@@ -49,9 +50,9 @@ def main() -> int:
             f"nanoclaw_runner: {error}; the sandbox image and the host differ, build the image again", file=sys.stderr
         )
         return ExitCode.WRONG_PROTOCOL
-    except Exception:  # the end of the process either way; nothing is lost, what is not acknowledged stays pending
+    except Exception as error:  # the end of the process either way; what is not acknowledged stays pending
         log.exception("runner failed")
-        return ExitCode.FAILED
+        return ExitCode.NO_ROOM if is_exhausted(error) else ExitCode.FAILED
 
 
 def _stop_on_signals(runner: Runner) -> None:

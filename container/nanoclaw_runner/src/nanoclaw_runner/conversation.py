@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence
 
 from attrs import asdict, frozen
 from nanoclaw_wire.events import Alive, Error, Event, Init, Progress, Result, TookIn, ToolEnded, ToolStarted, Usage
+from nanoclaw_wire.exhaustion import is_exhausted
 from nanoclaw_wire.inbound import InboundMessage
 from nanoclaw_wire.outbound import NewOutbound
 
@@ -115,6 +116,8 @@ class Conversation:
             async for event in self._query.events():
                 yield event
         except Exception as error:  # a provider may raise anything; its turn fails, the runner does not
+            if is_exhausted(error):
+                raise
             log.exception("provider raised")
             yield Error(message=f"{type(error).__name__}: {error}", retryable=False)
 
@@ -273,7 +276,9 @@ class Conversation:
     async def _ask(self, call: Awaitable[None]) -> None:
         try:
             await call
-        except Exception:  # a provider whose process died may raise here; the turn fails when its events end
+        except Exception as error:  # a provider whose process died may raise here; the turn fails when its events end
+            if is_exhausted(error):
+                raise
             log.exception("provider raised")
             await self._abort()
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from attrs import evolve
 from nanoclaw_wire.events import Error, ErrorClass
+from nanoclaw_wire.exhaustion import is_exhausted
 
 from nanoclaw_runner import recovery
 from nanoclaw_runner.apology import words_for
@@ -95,6 +96,8 @@ class Loop:
                 instructions=write_instructions(session.config, push.destinations, self._fragments),
             )
         except Exception as error:  # a provider may raise anything; its turn fails, the runner does not
+            if is_exhausted(error):
+                raise
             log.exception("provider could not open a query")
             session.ledger.close()
             return Failure(error=Error(message=f"{type(error).__name__}: {error}", retryable=False), push=push)

@@ -10,6 +10,7 @@ from enum import IntEnum
 
 from nanoclaw_wire.config import RunnerConfig
 from nanoclaw_wire.doorbell import BellClient
+from nanoclaw_wire.exhaustion import EXIT_NO_ROOM, is_exhausted
 
 from nanoclaw_runner.apology import words_without_provider
 from nanoclaw_runner.continuation import Continuation
@@ -42,6 +43,7 @@ class ExitCode(IntEnum):
     WRONG_CONFIG = 2
     WRONG_PROTOCOL = 3
     NO_PROVIDER = 4
+    NO_ROOM = EXIT_NO_ROOM
 
 
 class Runner:
@@ -111,6 +113,11 @@ class Runner:
         log.info("runner ready", extra={"session": self._config.session_id, "provider": self._config.provider})
         try:
             await Loop(session, provider, continuation, fragments).run()
+        except Exception as error:
+            if not is_exhausted(error):
+                raise
+            log.exception("no room to work in")  # what was claimed stays pending for a later runner
+            return ExitCode.NO_ROOM
         finally:
             await self._close(provider)
         log.info("runner leaves", extra={"session": self._config.session_id})
