@@ -1,5 +1,6 @@
 """`./nanoclaw test`: every check of this checkout, one after the other; with arguments only pytest, with these.
 
+`./nanoclaw test --long` adds the tests that take many minutes; `./nanoclaw test --long PATH` runs those of a path.
 Each check runs even where one before it failed; the end says which did.
 """
 
@@ -13,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
+LONG = "--long"
 CHECKS = {
     "ruff check": ["ruff", "check"],
     "ruff format": ["ruff", "format", "--check"],
@@ -23,7 +25,8 @@ CHECKS = {
 
 def main(pytest_arguments: list[str]) -> int:
     """Run the checks and return the exit code: 0 where all passed."""
-    checks = {} if pytest_arguments else dict(CHECKS)
+    is_whole = set(pytest_arguments) <= {LONG}
+    checks = dict(CHECKS) if is_whole else {}
     checks["tests"] = ["pytest", *pytest_arguments]
     failed = [name for name, command in checks.items() if not passes(name, command)]
     print(f"\n{'failed: ' + ', '.join(failed) if failed else 'all checks passed'}", flush=True)

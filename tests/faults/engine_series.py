@@ -5,14 +5,15 @@ from pathlib import Path
 
 import docker
 from attrs import define
+from harness import DIRECT, HALL, TEAM, HostHandle
+from kill_series import KillSeries
 from mortal_engine import PROGRAMS, MortalEngine
-from series import Series
 
 LONGEST_LIFE_S = 1.5  # a container takes half a second to start
 
 
 @define(kw_only=True)
-class EngineSeries(Series):
+class EngineSeries(KillSeries):
     """The engine is started again soon after each kill, at times with what ran in it and at times without."""
 
     engine: MortalEngine
@@ -22,20 +23,20 @@ class EngineSeries(Series):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        self.instance.configure("docker", docker_host=self.engine.address, image=self.image)
+        self.harness.instance.configure("docker", docker_host=self.engine.address, image=self.image)
 
-    async def _strike(self, victim: str, host: int) -> bool:
+    async def _strike(self, victim: str, host: HostHandle) -> bool:
         if victim != "host":
-            await self._engine_is_back()
+            await self._until_engine_is_back()
         if victim not in PROGRAMS:
             return await super()._strike(victim, host)
         await asyncio.to_thread(self.engine.kill, victim)
-        self._count(victim)
+        self._count_kill(victim)
         await self._live_a_while()
         self._revival = asyncio.create_task(self._revive(self.dice.uniform(0.0, self.longest_life_s)))
         if self.dice.random() < 0.3:  # the next host finds no engine, and in it later what this one left
             return await self._strike("host", host)
-        await self._engine_is_back()
+        await self._until_engine_is_back()
         return True
 
     async def _revive(self, pause_s: float) -> None:
@@ -43,23 +44,23 @@ class EngineSeries(Series):
         self.engine.keeps_containers = self.dice.random() < 0.5
         await asyncio.to_thread(self.engine.start)
 
-    async def _engine_is_back(self) -> None:
+    async def _until_engine_is_back(self) -> None:
         if self._revival is not None:
             await self._revival
             self._revival = None
 
     async def _settle(self) -> None:
-        await self._engine_is_back()
+        await self._until_engine_is_back()
         await super()._settle()
 
-    async def _kill_a_runner(self) -> None:
-        if await asyncio.to_thread(self._kill_a_container):
-            self._count("runner")
+    async def _kill_runners(self, victim: str) -> None:
+        if await asyncio.to_thread(self._kill_container):
+            self._count_kill(victim)
 
-    def _kill_a_container(self) -> bool:
+    def _kill_container(self) -> bool:
         client = docker.APIClient(base_url=self.engine.address, version="auto", timeout=60)
         try:
-            running = [found["Id"] for found in client.containers()]
+            running = [container["Id"] for container in client.containers()]
             if running:
                 client.kill(self.dice.choice(running), signal="SIGKILL")
             return bool(running)
@@ -69,9 +70,14 @@ class EngineSeries(Series):
             client.close()
 
 
-def make_engine_series(home: Path, seed: int, engine: MortalEngine, image: str) -> EngineSeries:
-    """Make one whose hosts use this engine alone."""
-    core: dict[str, object] = {"runtime": "docker", "start_pauses_s": [0.2]}
+def make_engine_series(directory: Path, seed: int, engine: MortalEngine, image: str) -> EngineSeries:
+    """Make a series whose hosts use this engine alone."""
     return EngineSeries(
-        home=home, seed=seed, victims=("host", "runner", *PROGRAMS), core=core, engine=engine, image=image
+        directory=directory,
+        seed=seed,
+        victims=("host", "runner", *PROGRAMS),
+        core={"runtime": "docker", "start_pauses_s": [0.2]},
+        rooms=(DIRECT, HALL, TEAM),
+        engine=engine,
+        image=image,
     )

@@ -24,5 +24,5 @@ def test_invariant_04_whatever_of_the_engine_is_killed_nothing_is_lost_or_double
     print(f"seed {seed}")
     series = make_engine_series(short_directory, seed, engine_to_kill, IMAGE)
     asyncio.run(series.run(request.config.getoption("--engine-kills", default=KILLS_IN_CI)))
-    print(series.summary())
+    print(series.report())
     series.check()

@@ -13,9 +13,15 @@ from pathlib import Path
 
 import apsw
 import pytest
+from nanoclaw_wire import clock, outbound
+from nanoclaw_wire.outbound import AckStatus
+from simulated_time import simulated_time
 
-from nanoclaw_core import NanoclawError
-from nanoclaw_core.testing.hosting import running_host, until
+from nanoclaw_core import Attachment, NanoclawError, SandboxFailed
+from nanoclaw_core.sandboxes.notices import NOT_NOW
+from nanoclaw_core.sandboxes.supervisor import UNREADABLE_LIVES
+from nanoclaw_core.sweep import EVERY_S
+from nanoclaw_core.testing.hosting import Running, running_host, until
 from nanoclaw_core.testing.instance import Instance, make_instance, set_aside_before
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, echo
 
@@ -28,8 +34,8 @@ class SmallDisk:
     def __init__(self, path: Path) -> None:
         self._filler = path / "filler"
 
-    def fill(self) -> None:
-        """Take the last byte."""
+    def fill(self, *, leave_bytes: int = 0) -> None:
+        """Take everything but so many bytes."""
         with self._filler.open("ab", buffering=0) as file:
             for size in (65_536, 4_096, 1):
                 while True:
@@ -37,6 +43,7 @@ class SmallDisk:
                         file.write(b"x" * size)
                     except OSError:
                         break
+            file.truncate(file.tell() - leave_bytes)
 
     def make_room(self) -> None:
         self._filler.unlink()
@@ -92,6 +99,30 @@ def test_invariant_03_a_message_for_a_full_disk_is_not_accepted_and_the_next_is_
     with instance_at(tmp_path / "home") as instance:
         assert asyncio.run(scenario(instance)) == ["echo: before", "echo: after"]
         assert set_aside_before(instance.places.home / "sessions") == []
+
+
+@pytest.mark.invariant(number=3)
+def test_message_whose_file_does_not_fit_is_not_accepted(tmp_path: Path, small_disk: Mounting) -> None:
+    """The platform offers the message again when there is room, and it is stored with its whole file."""
+    disk = small_disk(tmp_path / "home" / "sessions")
+    file = Attachment(name="a.txt", content=b"x" * 200_000)
+
+    async def scenario(instance: Instance) -> list[str]:
+        async with running_host(instance) as running:
+            await running.channel.say("before")
+            await running.channel.texts(1)
+            disk.fill(leave_bytes=120_000)
+            with pytest.raises(NanoclawError, match="No space left"):
+                await running.channel.say("file", message_id="p-1", attachments=[file])
+            assert list((instance.places.home / "sessions").glob("*/in/inbox/*/*")) == []
+            disk.make_room()
+            await running.channel.say("file", message_id="p-1", attachments=[file])
+            return await running.channel.texts(2)
+
+    with instance_at(tmp_path / "home") as instance:
+        assert asyncio.run(scenario(instance)) == ["echo: before", "echo: file"]
+        (stored,) = (instance.places.home / "sessions").glob("*/in/inbox/*/a.txt")
+        assert stored.read_bytes() == file.content
 
 
 def test_invariant_04_an_answer_that_did_not_fit_is_given_when_there_is_room(
@@ -150,3 +181,109 @@ def test_invariant_04_a_full_disk_under_the_central_database_delays_and_loses_no
         asyncio.run(scenario(instance))
         assert {status for (status,) in instance.db.execute("SELECT status FROM deliveries")} == {"sent"}
         assert instance.db.execute("PRAGMA integrity_check").get == "ok"
+
+
+@contextmanager
+def takes_no_write(running: Running) -> Iterator[None]:
+    """Let the host's central database refuse every write, as on a file system that became read-only."""
+    db = running.host.machine.of.db
+    db.pragma("query_only", 1)
+    try:
+        yield
+    finally:
+        db.pragma("query_only", 0)
+
+
+async def logged(caplog: pytest.LogCaptureFixture, message: str) -> None:
+    """Wait until something is logged."""
+    await until(lambda: message in caplog.messages)
+
+
+def test_answer_waits_for_the_central_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A message that cannot be imported is tried again after seconds, and its session is not suspected."""
+
+    async def script(runner: FakeRunner) -> int:
+        runner.answer(await runner.take(), "an answer")
+        return await echo(runner)
+
+    async def scenario(instance: Instance) -> list[str]:
+        async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
+            await running.channel.say("hi")
+            with takes_no_write(running):
+                await logged(caplog, "messages cannot be imported")
+            return await running.channel.texts(1)
+
+    with simulated_time(monkeypatch) as loop, instance_at(tmp_path / "home") as instance:
+        assert loop.run_until_complete(scenario(instance)) == ["an answer"]
+        assert "session files cannot be read" not in caplog.messages
+        assert loop.skipped_s < EVERY_S
+
+
+def test_sandbox_that_ended_waits_for_the_central_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a sandbox wrote and acknowledged last is recorded before the next life, however long that takes."""
+
+    async def script(runner: FakeRunner) -> int:
+        runner.answer(await runner.take(), "an answer")
+        return 0
+
+    async def scenario(instance: Instance) -> int:
+        async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
+            await running.channel.say("hi")
+            with takes_no_write(running):
+                for _ in range(UNREADABLE_LIVES + 2):
+                    caplog.clear()
+                    await logged(caplog, "messages cannot be imported")
+            assert await running.channel.texts(1) == ["an answer"]
+            await until(lambda: not running.host.machine.supervisor.running)
+            return len(running.runtime.sandboxes)
+
+    with simulated_time(monkeypatch) as loop, instance_at(tmp_path / "home") as instance:
+        assert loop.run_until_complete(scenario(instance)) == 1
+        assert set_aside_before(instance.places.home / "sessions") == []
+
+
+def test_acknowledgement_waits_for_the_central_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A sandbox that ended is settled when the central database takes it, and no further one is started before."""
+
+    async def script(runner: FakeRunner) -> int:
+        done = [(message.id, AckStatus.COMPLETED) for message in await runner.take()]
+        outbound.write(runner.written, now=clock.now_text(), acknowledge=done)
+        return 0
+
+    async def scenario(instance: Instance) -> tuple[int, list[str]]:
+        async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
+            await running.channel.say("hi")
+            with takes_no_write(running):
+                await logged(caplog, "sandbox cannot be settled")
+            await until(lambda: instance.db.execute("SELECT due_at FROM sessions").get is None)
+            return len(running.runtime.sandboxes), caplog.messages
+
+    with simulated_time(monkeypatch) as loop, instance_at(tmp_path / "home") as instance:
+        lives, said = loop.run_until_complete(scenario(instance))
+    assert (lives, "session files cannot be settled" in said) == (1, False)
+
+
+def test_people_are_told_when_the_database_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A session's task survives that nobody can be told why it fails; it goes on, and tells them later."""
+
+    async def scenario(instance: Instance) -> list[str]:
+        async with running_host(instance) as running:
+            running.runtime.troubles = [SandboxFailed("engine down")] * 1_000
+            await running.channel.say("hi")
+            with takes_no_write(running):
+                await logged(caplog, "people could not be told")
+            await running.channel.texts(1)
+            running.runtime.troubles.clear()
+            return await running.channel.texts(2)
+
+    with simulated_time(monkeypatch) as loop, instance_at(tmp_path / "home") as instance:
+        told, answer = loop.run_until_complete(scenario(instance))
+    assert (told.startswith(NOT_NOW), answer) == (True, "echo: hi")

@@ -1,7 +1,7 @@
-"""`kill -9` at random points of running conversations (I3, I4).
+"""`kill -9` at random points of running conversations, on a platform that fails at times (I3, I4).
 
-`./nanoclaw test tests/faults/test_kills.py --kills 10000` for a long series; `--seed` to repeat one. What is random are
-the moments and the victims; what the machine makes of them differs from run to run.
+`./nanoclaw test --long tests/faults/test_kills.py` for the long series, `--kills` for another length, `--seed` to
+repeat one. The moments and the victims are random; what the machine makes of them differs from run to run.
 """
 
 import asyncio
@@ -10,26 +10,61 @@ import time
 from pathlib import Path
 
 import pytest
-from series import Series
-from stages import Stage
+from kill_series import KillSeries, Weather
+from message_stages import Stage
 
-KILLS_IN_CI = 300
+KILLS_IN_CI = 80
+KILLS_IN_LONG = 2_000
 ENOUGH_FOR_ALL_STAGES = 75  # the rarest stage is met by every seventh kill
-SHARES = {("host",): 0.45, ("runner",): 0.25, ("host", "runner"): 0.3}
+VICTIMS = ("host", "host", "host", "runner", "runner", "runners", "platform")
+GUSTS = Weather(works_s=(1.0, 3.0), outage_s=(0.8, 1.6))  # longer than the pauses of the series together
+OUTAGES = Weather(works_s=(30.0, 60.0), outage_s=(60.0, 150.0))
+RARE = {Stage.IN_A_COMMIT}
+
+
+def run(series: KillSeries, kills: int) -> None:
+    began = time.monotonic()
+    print(f"seed {series.seed}")
+    asyncio.run(series.run(kills))
+    print(f"{series.report()}\n{time.monotonic() - began:.0f} s")
+    series.check()
+    if series.kills >= ENOUGH_FOR_ALL_STAGES:
+        assert set(Stage) - RARE <= set(series.met), f"the kills did not come at all stages\n{series.report()}"
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    given: int | None = request.config.getoption("--seed", default=None)
+    return given or random.SystemRandom().randrange(2**32)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victims", SHARES, ids="-and-".join)
-def test_invariant_04_whoever_is_killed_nothing_is_lost_doubled_or_overtaken(
-    short_directory: Path, victims: tuple[str, ...], request: pytest.FixtureRequest
+@pytest.mark.invariant(number=4)
+def test_kills_in_gusts_lose_and_double_nothing(
+    short_directory: Path, seed: int, request: pytest.FixtureRequest
 ) -> None:
-    total = request.config.getoption("--kills", default=KILLS_IN_CI)
-    seed = request.config.getoption("--seed", default=None) or random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")
-    series = Series(short_directory, seed, victims)
-    began = time.monotonic()
-    asyncio.run(series.run(round(total * SHARES[victims])))
-    print(f"{series.summary()}\n{time.monotonic() - began:.0f} s")
-    series.check()
-    if series.kills >= ENOUGH_FOR_ALL_STAGES:
-        assert set(Stage) - {Stage.IN_A_COMMIT} <= set(series.met), "the kills did not come at all stages"
+    """Whatever is killed while agents use tools and the platform fails at times, each message is answered once."""
+    kills = request.config.getoption("--kills", default=None) or KILLS_IN_CI
+    run(KillSeries(short_directory, seed, VICTIMS, weather=GUSTS), kills)
+
+
+@pytest.mark.slow
+@pytest.mark.invariant(number=4)
+def test_kills_of_host_keep_the_order_of_answers(
+    short_directory: Path, seed: int, request: pytest.FixtureRequest
+) -> None:
+    """Hosts are killed and the platform fails at times; without tools, answers come in the order of the messages."""
+    kills = request.config.getoption("--kills", default=None) or KILLS_IN_CI
+    run(KillSeries(short_directory, seed, ("host",), weather=GUSTS, has_tools=False), kills // 2)
+
+
+@pytest.mark.long
+@pytest.mark.invariant(number=4)
+def test_kills_in_outages_lose_and_double_nothing(
+    short_directory: Path, seed: int, request: pytest.FixtureRequest
+) -> None:
+    """Thousands of kills, with outages of minutes and the pauses of a real instance."""
+    kills = request.config.getoption("--kills", default=None) or KILLS_IN_LONG
+    core = {"delivery_pauses_s": [2.0, 15.0, 60.0]}
+    series = KillSeries(short_directory, seed, VICTIMS, core=core, weather=OUTAGES, longest_life_s=0.7)
+    run(series, kills)

@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
+from harness import DIRECT, Room
+from kill_series import KillSeries
 from nanoclaw_wire.layout import Layout
-from series import Series
 
 from nanoclaw_core import Attachment
 from nanoclaw_core.testing.hosting import running_host
@@ -21,9 +22,9 @@ LARGE_BYTES = 10_000_000
 
 
 def test_a_message_of_10_mb_is_answered_and_an_answer_of_that_length_is_cut_off(short_directory: Path) -> None:
-    series = Series(short_directory, 0, ("host",))
-    asyncio.run(series.run_flood([("one", "m-1 " + "x" * LARGE_BYTES)]))
-    ((_, answer),) = series.platform.shown.values()
+    series = KillSeries(short_directory, 0, ("host",), rooms=[DIRECT])
+    asyncio.run(series.run_flood([(DIRECT.name, "x" * LARGE_BYTES)]))
+    answer = series.harness.platform.delivered[0].text
     assert len(answer) == 1_000_000
     assert answer.endswith("too long]")
     series.check()
@@ -64,7 +65,9 @@ def _attached(files: Layout, path: str) -> Path:
 def test_invariant_03_a_thousand_messages_at_once_are_durable_when_accepted_and_answered_by_the_next_host(
     short_directory: Path, count: int
 ) -> None:
-    rooms = [f"room-{number}" for number in range(count)]
-    series = Series(short_directory, 0, ("host",), core={"max_sandboxes": count}, rooms=rooms)
-    asyncio.run(series.run_flood([(rooms[number % count], f"m-{number}") for number in range(1, MESSAGES + 1)]))
+    rooms = [Room(name=f"room-{number}", agent=f"agent-{number}") for number in range(count)]
+    series = KillSeries(
+        short_directory, 0, ("host",), core={"max_sandboxes": count}, rooms=rooms, messages_per_prompt=10
+    )
+    asyncio.run(series.run_flood([(rooms[number % count].name, "") for number in range(MESSAGES)]))
     series.check()

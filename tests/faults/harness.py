@@ -1,0 +1,300 @@
+"""An instance whose host, runners and platform are processes of their own, for tests that kill them."""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import asdict, define, evolve, field, frozen
+from journal import Tally, WrittenMessage, digest, tally
+from message_stages import is_idle
+from nanoclaw_wire import session_files
+from platform_client import PlatformClient
+
+from nanoclaw_core.store import agents
+from nanoclaw_core.store.messaging import SessionMode
+from nanoclaw_core.testing.instance import Instance, make_instance
+
+HAPPENS_WITHIN_S = 60.0
+LOOK_AGAIN_S = 0.2  # a delivery that fails for good causes no entry
+HOST_STOPS_WITHIN_S = 30.0
+REPORT = random.Random(9).randbytes(30_000)
+REPORT_NAME = "report.bin"
+EVERY = {"times": None}
+# An agent answers with its whole prompt, so that an answer has the token of each message that it answers.
+ANSWER: dict[str, object] = {"reply": "{prompt}", **EVERY}
+SCRIPT: list[dict[str, object]] = [
+    {"match": "do:stream", "delay_s": 0.1, **ANSWER},
+    {
+        "match": "do:work",
+        "tools": [
+            {"name": "send_message", "arguments": {"text": "working on it"}},
+            {"name": "add_reaction", "arguments": {"message_id": 2, "emoji": "eyes"}, "delay_s": 0.2},
+        ],
+        **ANSWER,
+    },
+    {
+        "match": "do:report",
+        "tools": [{"name": "send_file", "arguments": {"path": REPORT_NAME}, "delay_s": 0.1}],
+        **ANSWER,
+    },
+    {
+        "match": "do:edit",
+        "tools": [{"name": "edit_message", "arguments": {"message_id": 3, "text": "edited"}, "delay_s": 0.1}],
+        **ANSWER,
+    },
+    ANSWER,
+]
+
+
+@frozen(kw_only=True)
+class Room:
+    """A room of the platform, wired to one agent.
+
+    Args:
+        agent: The folder of its agent group; rooms of one agent-shared session name the same one.
+        threads: The threads in which people write; None is the room itself.
+        is_group: True makes each thread a conversation of its own.
+    """
+
+    name: str
+    agent: str
+    threads: Sequence[str | None] = (None,)
+    is_group: bool = False
+    session_mode: SessionMode = SessionMode.SHARED
+
+
+DIRECT = Room(name="direct", agent="solo")
+HALL = Room(name="hall", agent="hub", threads=("x", "y"), session_mode=SessionMode.AGENT_SHARED)
+YARD = Room(name="yard", agent="hub", threads=(None, "z"), session_mode=SessionMode.AGENT_SHARED)
+TEAM = Room(name="team", agent="crew", threads=("t1", "t2"), is_group=True)
+
+
+@define(kw_only=True)
+class HostHandle:
+    """A running host."""
+
+    pid: int
+
+    def kill(self) -> None:
+        """Kill the host; its runners end with it."""
+        os.kill(self.pid, signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """Ask the host to stop in order."""
+        os.kill(self.pid, signal.SIGTERM)
+
+
+@define(eq=False)
+class Harness:
+    """One instance and its platform. Start it with `async with harness.running():`, then hosts with `host()`.
+
+    Args:
+        directory: Its path must be short, for the sockets in it.
+        core: Settings of the core.
+        script: The steps of every agent.
+    """
+
+    directory: Path
+    rooms: Sequence[Room]
+    core: Mapping[str, object] = field(factory=dict, kw_only=True)
+    script: Sequence[Mapping[str, object]] = field(default=SCRIPT, kw_only=True)
+    platform: PlatformClient = field(init=False)
+    instance: Instance = field(init=False)
+    hosts: int = field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.platform = PlatformClient(self.directory / "platform.sock")
+        core = {"provider": "mock", "start_pauses_s": [0.01], "delivery_max_age_s": 86_400.0, **self.core}
+        self.instance = make_instance(self.directory / "home", **core)
+        self.instance.configure("mock", script=json.dumps(self.script))
+        for room in self.rooms:
+            self.instance.wire(
+                room=room.name,
+                channel="platform",
+                folder=room.agent,
+                is_group=room.is_group,
+                session_mode=room.session_mode,
+            )
+            (self.instance.places.groups / room.agent / REPORT_NAME).write_bytes(REPORT)
+
+    def limit_prompts(self, messages: int) -> None:
+        """Limit how many messages an agent reads at once."""
+        for group in self.instance.groups():
+            config = agents.config_of(self.instance.db, group.id)
+            agents.save_config(self.instance.db, evolve(config, max_messages_per_prompt=messages))
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the fork server and the platform."""
+        program = Path(__file__).with_name("fork_server.py")
+        with (self.directory / "stderr").open("ab") as log:
+            server = await asyncio.create_subprocess_exec(
+                sys.executable,
+                str(program),
+                str(self._fork_server),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+            )
+        assert server.stdin is not None
+        assert server.stdout is not None
+        try:
+            await self.platform.start()
+            assert await server.stdout.readline() == b"ready\n", self.last_words()
+            try:
+                yield
+            finally:
+                await self.platform.close()
+        finally:
+            server.stdin.close()
+            await server.wait()
+
+    @contextlib.asynccontextmanager
+    async def host(self, *, has_channel: bool = True) -> AsyncIterator[HostHandle]:
+        """Start a host, and wait for its end when the block ends; the block has to kill or terminate it.
+
+        Args:
+            has_channel: False leaves out the channel's plugin.
+        """
+        self.hosts += 1
+        order = {
+            "kind": "host",
+            "environment": {},
+            "home": str(self.instance.settings.home),
+            "core": asdict(self.instance.settings.core),
+            "plugins": dict(self.instance.settings.plugins),
+            "platform": str(self.platform.path),
+            "has_channel": has_channel,
+            "group_rooms": [room.name for room in self.rooms if room.is_group],
+            "fork_server": str(self._fork_server),
+            "log": str(self.directory / "log"),
+        }
+        reader, writer = await self._order(order)
+        try:
+            yield HostHandle(pid=json.loads(await reader.readline())["pid"])
+            async with asyncio.timeout(HOST_STOPS_WITHIN_S):
+                ended = json.loads(await reader.readline())
+            assert ended["code"] in (0, -signal.SIGKILL), f"{ended} {self.last_words()}"
+        finally:
+            writer.close()
+
+    async def kill_runners(self) -> None:
+        """Kill all runners."""
+        for pid in await self.runner_pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    async def runner_pids(self) -> list[int]:
+        """Return the pids of all runners."""
+        reader, writer = await self._order({"kind": "list"})
+        pids: list[int] = json.loads(await reader.readline())["pids"]
+        writer.close()
+        return pids
+
+    async def until(self, happened: Callable[[], bool], within_s: float = HAPPENS_WITHIN_S) -> None:
+        """Wait until something is true; look at each entry of the platform's journal, and from time to time."""
+        try:
+            async with asyncio.timeout(within_s):
+                while not happened():
+                    self.platform.news.clear()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(LOOK_AGAIN_S):
+                            await self.platform.news.wait()
+        except TimeoutError:
+            raise AssertionError(f"it did not happen\n{self.count().table()}\n{self.last_words()}") from None
+
+    async def stop(self, host: HostHandle) -> None:
+        """Stop a host in order when nothing is on its way: a delivery that a stop cuts off is for the next host."""
+        await self.until(self.is_idle)
+        host.terminate()
+
+    async def until_answered(self, *messages: WrittenMessage) -> None:
+        """Wait until each of the messages has an answer."""
+        await self.until(lambda: self.platform.is_answered(*messages))
+
+    async def until_answered_or_failed(self, *messages: WrittenMessage) -> None:
+        """Wait until each of the messages has an answer, and require that no delivery failed meanwhile."""
+        query = "SELECT id, attempts, last_error FROM deliveries WHERE status = 'failed'"
+
+        def failed() -> list[tuple[object, ...]]:
+            return self.instance.db.execute(query).fetchall()
+
+        await self.until(lambda: self.platform.is_answered(*messages) or bool(failed()))
+        assert not failed(), self.count().table()
+
+    def is_idle(self) -> bool:
+        """Return True if nothing is on its way: every message is settled and every delivery finished."""
+        accepted = self.platform.accepted
+        return all(message.id in accepted for message in self.platform.written.values()) and is_idle(self.instance)
+
+    def count(self, *, keeps_token_order: bool = False) -> Tally:
+        """Count everything up to now."""
+        platform = self.platform
+        return tally(
+            platform.written,
+            platform.accepted,
+            platform.delivered,
+            dict(self._references()),
+            broken_files=[*self._broken_incoming_files(), *self._broken_outgoing_files()],
+            keeps_token_order=keeps_token_order,
+        )
+
+    def require_no_faults(self) -> None:
+        """Require that everything was accepted and answered once in its place, or told; then close the database."""
+        figures = self.count()
+        assert not [kind for kind, concerned in figures.faults.items() if concerned], f"faults\n{figures.table()}"
+        assert figures.accepted == figures.written, figures.table()
+        self.check_database()
+        self.instance.db.close()
+
+    def check_database(self) -> None:
+        """Compare the central database with the platform's journal."""
+        rows = self.instance.db.execute("SELECT id, status, last_error FROM deliveries").fetchall()
+        unsent = [f"{key} {status}: {error}" for key, status, error in rows if status != "sent"]
+        assert not unsent, f"not sent: {unsent}"
+        assert {key for key, *_ in rows} == {message.key for message in self.platform.delivered}
+        assert self.instance.db.execute("PRAGMA integrity_check").get == "ok"
+
+    def last_words(self) -> str:
+        """Return the end of what the processes wrote on standard error."""
+        return (self.directory / "stderr").read_text()[-3000:]
+
+    @property
+    def _fork_server(self) -> Path:
+        return self.directory / "fork.sock"
+
+    async def _order(self, order: dict[str, Any]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_unix_connection(str(self._fork_server))
+        writer.write(json.dumps(order).encode() + b"\n")
+        return reader, writer
+
+    def _rows(self) -> Iterator[tuple[Path, int, str, str]]:
+        """Yield the session's `in/`, the number, the reference and the content of each message that a session has."""
+        query = "SELECT platform_message_id, correlation_id, content FROM messages_in"
+        for path in self.instance.places.home.glob("sessions/*/in/inbound.db"):
+            with contextlib.closing(session_files.open_writable(path)) as db:
+                rows = db.execute(f"{query} WHERE platform_message_id IS NOT NULL").fetchall()
+            yield from ((path.parent, int(name.removeprefix("p-")), reference, text) for name, reference, text in rows)
+
+    def _references(self) -> Iterator[tuple[str, int]]:
+        yield from ((reference, number) for _, number, reference, _ in self._rows())
+
+    def _broken_incoming_files(self) -> Iterator[str]:
+        for incoming, number, _, text in self._rows():
+            paths = {file["name"]: file.get("path") for file in json.loads(text).get("attachments", [])}
+            for name, content in self.platform.written[number].files.items():
+                path = incoming / str(paths.get(name))
+                if not path.is_file() or path.read_bytes() != content:
+                    yield f"m-{number} {name}"
+
+    def _broken_outgoing_files(self) -> Iterator[str]:
+        expected = digest(REPORT)
+        for message in self.platform.delivered:
+            yield from (f"{message.key} {name}" for name, found in message.files.items() if found != expected)

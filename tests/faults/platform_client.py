@@ -1,0 +1,155 @@
+"""Drives the external platform: starts and kills its process, gives it orders and reads its journal."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+from external_platform import LINE_LIMIT, Mode
+from journal import DeliveredMessage, WrittenMessage, digest
+
+
+@define(eq=False)
+class PlatformClient:
+    """One platform. Its memory is here, so that a platform that was killed starts again with its open messages.
+
+    Args:
+        path: Its socket.
+        written: By number, every message that people wrote.
+        accepted: The platform's ids of the messages that a host acknowledged.
+        delivered: Everything that a host delivered, in order; the same key again where a host got no answer.
+        attempts: By key, how often a host tried a delivery.
+        connections: How often a host connected.
+        on_event: Called with the name of each entry of the journal: `offer`, `accept`, `attempt`, `deliver`, `taken`.
+        news: Set with each entry.
+    """
+
+    path: Path
+    written: dict[int, WrittenMessage] = field(factory=dict)
+    accepted: set[str] = field(factory=set)
+    delivered: list[DeliveredMessage] = field(factory=list)
+    attempts: Counter[str] = field(factory=Counter)
+    connections: int = 0
+    mode: Mode = Mode.WORKS
+    on_event: Callable[[str], None] = lambda _event: None
+    news: asyncio.Event = field(factory=asyncio.Event)
+    _answers: dict[int, dict[str, DeliveredMessage]] = field(factory=dict)
+    _process: asyncio.subprocess.Process | None = None
+    _reading: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start the platform's process and offer what is not acknowledged."""
+        program = Path(__file__).with_name("external_platform.py")
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-S",
+            str(program),
+            str(self.path),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=LINE_LIMIT,
+        )
+        assert self._process.stdout is not None
+        assert json.loads(await self._process.stdout.readline()) == {"event": "ready"}
+        self._reading = asyncio.create_task(self._read(self._process.stdout))
+        self.set_mode(self.mode)
+        for message in self.written.values():
+            if message.id not in self.accepted:
+                self._order_write(message)
+
+    async def kill(self) -> None:
+        """Kill the platform's process, and read its journal to the end."""
+        assert self._process is not None
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._end()
+
+    async def close(self) -> None:
+        """Stop the platform's process."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await self._end()
+
+    def write(
+        self, room: str, text: str = "", *, thread: str | None = None, files: Mapping[str, bytes] | None = None
+    ) -> WrittenMessage:
+        """Write a message as a person; its text begins with its token."""
+        number = len(self.written) + 1
+        message = WrittenMessage(
+            number=number, room=room, thread=thread, text=f"m-{number} {text}".strip(), files=files or {}
+        )
+        self.written[number] = message
+        self._order_write(message)
+        return message
+
+    def set_mode(self, mode: Mode, *, attempts: int | None = None) -> None:
+        """Choose what the platform does with deliveries.
+
+        Args:
+            attempts: After so many deliveries the platform works again; None: not before the next call.
+        """
+        self.mode = mode
+        self._order({"mode": mode.value, "attempts": attempts})
+
+    def cut(self) -> None:
+        """Close all connections of hosts."""
+        self._order({"cut": True})
+
+    def answers(self, message: WrittenMessage) -> list[DeliveredMessage]:
+        """Return the deliveries that answer a message, in order, each key once."""
+        return list(self._answers.get(message.number, {}).values())
+
+    def is_answered(self, *messages: WrittenMessage) -> bool:
+        """Return True if each of the messages has an answer."""
+        return all(self.answers(message) for message in messages)
+
+    def _order_write(self, message: WrittenMessage) -> None:
+        files = [{"name": name, "content": base64.b64encode(data).decode()} for name, data in message.files.items()]
+        values = {"room": message.room, "thread": message.thread, "text": message.text, "files": files}
+        self._order({"write": message.id, **values})
+
+    def _order(self, order: dict[str, Any]) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+
+    async def _read(self, journal: asyncio.StreamReader) -> None:
+        while line := await journal.readline():
+            if line.endswith(b"\n"):  # a platform that was killed may leave half a line
+                self._note(json.loads(line))
+
+    def _note(self, entry: dict[str, Any]) -> None:
+        match entry["event"]:
+            case "connected":
+                self.connections += 1
+            case "accept":
+                assert entry["outcome"] == "routed", entry
+                self.accepted.add(entry["id"])
+            case "attempt":
+                self.attempts[entry["key"]] += 1
+            case "deliver":
+                delivered = _delivered(entry)
+                self.delivered.append(delivered)
+                for number in delivered.numbers:
+                    self._answers.setdefault(number, {}).setdefault(delivered.key, delivered)
+        self.on_event(entry["event"])
+        self.news.set()
+
+    async def _end(self) -> None:
+        assert self._process is not None
+        assert self._reading is not None
+        await self._process.wait()
+        await self._reading
+
+
+def _delivered(entry: Mapping[str, Any]) -> DeliveredMessage:
+    files = {file["name"]: digest(base64.b64decode(file["content"])) for file in entry["files"]}
+    names = ("room", "thread", "text", "in_reply_to", "is_failure", "edit_of", "reaction_to")
+    return DeliveredMessage(key=entry["deliver"], files=files, **{name: entry[name] for name in names})
