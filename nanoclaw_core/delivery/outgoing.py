@@ -6,8 +6,10 @@ import apsw
 from attrs import frozen
 from nanoclaw_wire import content
 from nanoclaw_wire.content import Malformed
+from nanoclaw_wire.session_files import WrongProtocol
 
 from nanoclaw_core.descriptors.messages import Outbound
+from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.store import deliveries
 from nanoclaw_core.store.deliveries import Delivery
@@ -50,6 +52,17 @@ class Outgoing:
         if delivery.session_id is not None and delivery.message_id is not None:
             self.mailbox.outboxes.clear(delivery.session_id, delivery.message_id)
 
+    def _received_id(self, session_id: SessionId, seq: int) -> str | None:
+        try:
+            received = self.mailbox.inboxes.by_seq(session_id, seq)
+        except (apsw.CorruptError, apsw.NotADBError, WrongProtocol) as error:
+            raise Malformed(f"message {seq} cannot be read any more: {error}") from error
+        except (apsw.CantOpenError, OSError) as error:
+            if self.mailbox.directories.layout(session_id).inbound_db.exists():
+                raise  # not now, for want of descriptors perhaps
+            raise Malformed(f"message {seq} is of a conversation that is gone") from error
+        return received.platform_message_id if received else None
+
     def _platform_id(self, delivery: Delivery, seq: int | None) -> str | None:
         """Turn a number into the platform's id: even ones are messages that came in, odd ones that went out (I2)."""
         if seq is None:
@@ -57,8 +70,7 @@ class Outgoing:
         if delivery.session_id is None:
             raise Malformed("a message without a session names no other message")
         if seq % 2 == 0:
-            received = self.mailbox.inboxes.by_seq(delivery.session_id, seq)
-            found = received.platform_message_id if received else None
+            found = self._received_id(delivery.session_id, seq)
         else:
             sent = deliveries.of_message(self.db, delivery.session_id, seq)
             found = sent.platform_message_id if sent else None

@@ -20,6 +20,7 @@ import apsw
 from attrs import frozen
 from nanoclaw_wire import outbound, session_files
 from nanoclaw_wire.careful_files import open_plain
+from nanoclaw_wire.exhaustion import is_exhausted
 from nanoclaw_wire.layout import is_safe_name
 from nanoclaw_wire.outbound import Acknowledgement, OutboundMessage, RunnerState
 
@@ -118,6 +119,8 @@ class Outboxes:
             ):
                 return _read_all(folder, names, self._file_bytes)
         except OSError as error:
+            if is_exhausted(error):  # says nothing about the message: it waits
+                raise
             raise OutboxRefused(f"the folder outbox/{message_id} cannot be opened: {error.strerror}") from error
 
     def clear(self, session_id: SessionId, message_id: str) -> None:
@@ -218,6 +221,8 @@ def _read(folder: int, name: object, limit: int) -> OutboundFile:
     try:
         descriptor = open_plain(folder, name)
     except OSError as error:
+        if is_exhausted(error):
+            raise
         raise OutboxRefused(f"the file {name!r} cannot be opened: {error.strerror}") from error
     with open(descriptor, "rb") as file:
         content = file.read(limit + 1)

@@ -106,10 +106,13 @@ class Router:
                 log.warning("message refused", extra={"channel": channel.name, "reason": problem})
                 return Receipt(outcome=Outcome.DROPPED, reason=problem, correlation_id=correlation_id)
             address = Address(channel.name, inbound.room, inbound.thread if channel.has_threads else None)
-            room = self._room(address, inbound)
-            if room is None:
-                return Receipt(outcome=Outcome.IGNORED, reason=NOBODY_WIRED, correlation_id=correlation_id)
-            return await self._route_in(channel, _event(channel, inbound, address, room, correlation_id))
+            try:
+                room = self._room(address, inbound)
+                if room is None:
+                    return Receipt(outcome=Outcome.IGNORED, reason=NOBODY_WIRED, correlation_id=correlation_id)
+                return await self._route_in(channel, _event(channel, inbound, address, room, correlation_id))
+            except apsw.Error as error:  # of the central database: a wiring's own errors do not come so far
+                raise NanoclawError(f"the message could not be recorded: {error}. Offer it again") from error
 
     def _room(self, address: Address, inbound: Inbound) -> MessagingGroup | None:
         room = messaging.find(self.db, address.channel, address.room)

@@ -20,7 +20,7 @@ import apsw
 from attrs import define, field
 from nanoclaw_wire import clock, inbound
 from nanoclaw_wire.doorbell import Bell
-from nanoclaw_wire.exhaustion import EXIT_NO_ROOM
+from nanoclaw_wire.exhaustion import EXIT_NO_ROOM, is_exhausted
 from nanoclaw_wire.inbound import InboundMessage, NewInbound, Status
 
 from nanoclaw_core import logs
@@ -57,8 +57,7 @@ class Supervisor:
     Args:
         status: Tells the people of a session what is being waited for; an empty text: nothing any more.
         ended: Told when a session's sandbox is gone.
-        damaged: Looks whether a session's files are damaged, and sees to it that a fresh session takes over; a reason
-            makes it do so even where they look whole.
+        damaged: Replaces a session whose files are damaged; with a reason, also one whose files look whole.
         ready: Set when the sandboxes of an earlier host are gone; until then none is started.
     """
 
@@ -132,7 +131,11 @@ class Supervisor:
             return
         current.ending, current.blames_messages = reason, blames_messages
         log.info("sandbox is being ended", extra={"session": session_id, "reason": reason})
-        await current.sandbox.stop(STOP_GRACE_S)
+        try:
+            await current.sandbox.stop(STOP_GRACE_S)
+        except BaseException:
+            current.ending = ""  # it runs on, and is ended another time
+            raise
 
     async def retire(self, session_id: SessionId, reason: str) -> None:
         """End a session's sandbox and whatever else is done for it here; returns when nothing is."""
@@ -347,7 +350,7 @@ class Supervisor:
         except UNREADABLE as error:
             log.warning("session files cannot be settled", extra={"error": str(error)})
             # One that was killed may not have come to its repair, and says nothing of what the next one can do.
-            is_hopeless = ended.code >= 0 and not has_no_room and not isinstance(error, apsw.FullError)
+            is_hopeless = ended.code >= 0 and not has_no_room and not is_exhausted(error)
             self._suspects[session_id] = f"no runner could repair it: {error}" if is_hopeless else ""
             is_to_repeat = True  # a fresh runner repairs its file (⚠25)
         finally:

@@ -1,6 +1,7 @@
 """Reading what a sandbox wrote: reference §10.1, 2 to 5, and what a hostile one can put there (⚠29, I6)."""
 
 import os
+import resource
 import signal
 import socket
 import time
@@ -168,6 +169,20 @@ def test_a_file_or_a_folder_that_is_not_there_is_named(side: Side) -> None:
     assert "outbox/out-1" in side.refused("a.txt")
     side.put("a.txt")
     assert "'b.txt' cannot be opened" in side.refused("b.txt")
+
+
+@pytest.mark.invariant(number=4)
+def test_file_without_a_free_descriptor_is_not_refused(side: Side) -> None:
+    """A host that cannot open anything now says nothing about the file; a refusal would give the message up."""
+    side.put("report.txt")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            side.read("report.txt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert side.read("report.txt") == [("report.txt", b"hello")]
 
 
 def test_a_message_without_files_needs_no_folder(side: Side) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from nanoclaw_core import SandboxFailed, SandboxSpec
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.sandboxes.running import ALL_BUSY, Running, Slots, idle_to_end
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance, make_instance
-from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, echo
+from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, ScriptedSandbox, echo
 
 ONE, TWO, THREE = (SessionId(f"ses-{number}") for number in (1, 2, 3))
 
@@ -86,6 +87,40 @@ def test_working_sandbox_is_never_ended_for_another(tmp_path: Path) -> None:
     texts, waiting = asyncio.run(scenario())
     query = "SELECT s.id FROM sessions s JOIN messaging_groups m ON m.id = s.messaging_group_id WHERE m.room = 'b'"
     assert (texts, waiting) == ([ALL_BUSY], [instance.db.execute(query).get])
+
+
+class Stubborn(ScriptedRuntime):
+    """A runtime whose engine fails to end a sandbox once."""
+
+    async def start(self, spec: SandboxSpec) -> ScriptedSandbox:
+        sandbox = await super().start(spec)
+        stop, fails = sandbox.stop, not self.sandboxes[1:]
+
+        async def fail_first(grace_s: float) -> None:
+            nonlocal fails
+            if fails:
+                fails = False
+                raise SandboxFailed("the engine does not answer")
+            await stop(grace_s)
+
+        sandbox.stop = fail_first  # type: ignore[method-assign]
+        return sandbox
+
+
+def test_sandbox_that_could_not_be_ended_is_ended_later(tmp_path: Path) -> None:
+    """An engine that fails once does not keep a conversation waiting for ever."""
+    instance = with_slots(tmp_path, 1, ["a", "b", "c"])
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=Stubborn()) as running:
+            await running.channel.say("one", room="a")
+            await running.channel.texts(1)
+            await running.channel.say("two", room="b")
+            await running.channel.say("again", room="a")
+            await running.channel.texts(3)
+            return sorted(one.message.text for one in running.channel.delivered)
+
+    assert asyncio.run(scenario()) == ["echo: again", "echo: one", "echo: two"]
 
 
 def test_short_wait_for_a_slot_is_not_told(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from nanoclaw_runner.plugins import Parts
 from nanoclaw_runner.provider import ProviderOffer, RunnerPart
 from nanoclaw_runner.runner import ExitCode, Runner
 from nanoclaw_runner.testing import HostSide
+from nanoclaw_wire.exhaustion import is_out_of_memory
 from nanoclaw_wire.outbound import AckStatus
 
 
@@ -75,27 +76,44 @@ class Provider:
         pass
 
 
+def failing_runner(host, fail, *, opens):
+    """Return a runner whose provider fails."""
+    offer = ProviderOffer(name="full", connect=lambda _context: Provider(fail, opens=opens))
+    return Runner(
+        workspace=host.workspace,
+        config=host.config,
+        parts=Parts(loaded=(RunnerPart(name="x", providers=[offer]),)),
+        environment=host.environment(),
+        patience=Patience(retry_delays_s=(0.01,)),
+    )
+
+
 @pytest.mark.parametrize("opens", [True, False])
-@pytest.mark.parametrize("fail", [write_to_full_disk, run_out_of_memory, fail_in_an_sdk])
+@pytest.mark.parametrize("fail", [write_to_full_disk, fail_in_an_sdk])
 def test_full_disk_in_a_turn_ends_the_runner(tmp_path, fail, opens):
     """It leaves with a code of its own; the message stays pending, and people read nothing."""
 
     async def run():
         async with HostSide(tmp_path, provider="full") as host:
             message = host.say("x")
-            offer = ProviderOffer(name="full", connect=lambda _context: Provider(fail, opens=opens))
-            parts = Parts(loaded=(RunnerPart(name="x", providers=[offer]),))
-            runner = Runner(
-                workspace=host.workspace,
-                config=host.config,
-                parts=parts,
-                environment=host.environment(),
-                patience=Patience(retry_delays_s=(0.01,)),
-            )
             async with asyncio.timeout(30):
-                assert await runner.run() is ExitCode.NO_ROOM
+                assert await failing_runner(host, fail, opens=opens).run() is ExitCode.NO_ROOM
             assert host.acknowledged() == {message: AckStatus.PROCESSING}
             assert host.sent() == []
+
+    asyncio.run(run())
+
+
+def test_prompt_beyond_memory_fails_the_runner(tmp_path):
+    """The host counts a try: a prompt that never fits must not start sandboxes for ever."""
+
+    async def run():
+        async with HostSide(tmp_path, provider="full") as host:
+            host.say("x")
+            with pytest.raises((MemoryError, ExceptionGroup)) as caught:
+                async with asyncio.timeout(30):
+                    await failing_runner(host, run_out_of_memory, opens=True).run()
+            assert is_out_of_memory(caught.value)
 
     asyncio.run(run())
 

@@ -9,7 +9,7 @@ import signal
 import sys
 
 from nanoclaw_wire.config import read_config
-from nanoclaw_wire.exhaustion import is_exhausted
+from nanoclaw_wire.exhaustion import is_exhausted, is_out_of_memory
 from nanoclaw_wire.layout import LEASH_VARIABLE
 from nanoclaw_wire.session_files import WrongProtocol
 
@@ -52,7 +52,7 @@ def main() -> int:
         return ExitCode.WRONG_PROTOCOL
     except Exception as error:  # the end of the process either way; what is not acknowledged stays pending
         log.exception("runner failed")
-        return ExitCode.NO_ROOM if is_exhausted(error) else ExitCode.FAILED
+        return ExitCode.NO_ROOM if is_exhausted(error) and not is_out_of_memory(error) else ExitCode.FAILED
 
 
 def _stop_on_signals(runner: Runner) -> None:

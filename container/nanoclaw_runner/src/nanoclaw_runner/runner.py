@@ -10,7 +10,7 @@ from enum import IntEnum
 
 from nanoclaw_wire.config import RunnerConfig
 from nanoclaw_wire.doorbell import BellClient
-from nanoclaw_wire.exhaustion import EXIT_NO_ROOM, is_exhausted
+from nanoclaw_wire.exhaustion import EXIT_NO_ROOM, is_exhausted, is_out_of_memory
 
 from nanoclaw_runner.apology import words_without_provider
 from nanoclaw_runner.continuation import Continuation
@@ -114,8 +114,8 @@ class Runner:
         try:
             await Loop(session, provider, continuation, fragments).run()
         except Exception as error:
-            if not is_exhausted(error):
-                raise
+            if not is_exhausted(error) or is_out_of_memory(error):
+                raise  # a prompt that does not fit into memory never will: that counts as a failed try
             log.exception("no room to work in")  # what was claimed stays pending for a later runner
             return ExitCode.NO_ROOM
         finally:

@@ -16,6 +16,13 @@ EXHAUSTED = frozenset(
 _EXHAUSTED_DATABASE = (apsw.FullError, apsw.IOError, apsw.ReadOnlyError, apsw.NoMemError)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return True if a process met its limit of memory. Unlike a full disk, the same work may meet it each time."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(is_out_of_memory(one) for one in error.exceptions)
+    return isinstance(error, MemoryError) or (error.__cause__ is not None and is_out_of_memory(error.__cause__))
+
+
 def is_exhausted(error: BaseException) -> bool:
     """Return True if the machine has no room, descriptors or memory, or if its disk does not work.
 
