@@ -30,7 +30,7 @@ CHECKOUT = Path(__file__).parents[3]
 @pytest.fixture
 def open_directory() -> Iterator[Path]:
     """Make a directory that every user of the machine may enter; pytest's own are closed."""
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:  # $TMPDIR may be closed to others
         Path(directory).chmod(0o755)
         yield Path(directory)
 

@@ -47,7 +47,7 @@ def place(tmp_path: Path) -> Place:
 @pytest.fixture
 def old_bubblewrap() -> Iterator[str]:
     """Make a bubblewrap that does not know --disable-userns, as those before 0.8, where every user may run it."""
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:  # $TMPDIR may be closed to others
         Path(directory).chmod(0o755)
         program = Path(directory) / "bwrap"
         refusal = "echo 'bwrap: Unknown option --disable-userns' >&2; exit 1"
