@@ -17,8 +17,8 @@ pytestmark = pytest.mark.invariant(number=6)
 
 @pytest.fixture
 def allowed(tmp_path: Path) -> Path:
-    """Make the allowed directory, with `work/notes` and `other` in it, beside an instance directory."""
-    for name in ("allowed/work/notes", "allowed/other", "instance/run"):
+    """Make the allowed directory, with `team/notes` and `other` in it, beside an instance directory."""
+    for name in ("allowed/team/notes", "allowed/other", "instance/run"):
         (tmp_path / name).mkdir(parents=True)
     return tmp_path / "allowed"
 
@@ -35,7 +35,7 @@ def entry(path: Path, *, writable: bool = False) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("asked", "has"),
-    [("work/notes", "work"), ("work", "work/notes")],
+    [("team/notes", "team"), ("team", "team/notes")],
     ids=["below", "above"],
 )
 @pytest.mark.parametrize(("asks_to_write", "may_write"), [(False, True), (True, False), (True, True)])
@@ -50,20 +50,20 @@ def test_mount_nested_with_a_writable_one_is_refused(
 
 def test_mount_nested_with_a_readable_one_is_allowed(allowed: Path) -> None:
     """Two mounts that no sandbox may write cannot change each other."""
-    assert policy(allowed, entry(allowed / "work")).check(entry(allowed / "work/notes")).source.name == "notes"
+    assert policy(allowed, entry(allowed / "team")).check(entry(allowed / "team/notes")).source.name == "notes"
 
 
 def test_mount_of_the_same_directory_may_be_shared(allowed: Path) -> None:
     """Two agents may write in one directory."""
-    rules = policy(allowed, entry(allowed / "work", writable=True))
-    assert rules.check(entry(allowed / "work", writable=True)).writable
+    rules = policy(allowed, entry(allowed / "team", writable=True))
+    assert rules.check(entry(allowed / "team", writable=True)).writable
 
 
 def test_mount_nested_through_a_link_is_refused(allowed: Path) -> None:
     """Another name of the writable directory is still that directory."""
-    (allowed / "link").symlink_to(allowed / "work")
+    (allowed / "link").symlink_to(allowed / "team")
     with pytest.raises(MountRefused, match="lies above or below"):
-        policy(allowed, entry(allowed / "link", writable=True)).check(entry(allowed / "work/notes"))
+        policy(allowed, entry(allowed / "link", writable=True)).check(entry(allowed / "team/notes"))
 
 
 @pytest.mark.parametrize("name", ["instance", "instance/run", "."])
@@ -75,7 +75,7 @@ def test_mount_of_the_instance_is_refused(allowed: Path, name: str) -> None:
 
 def test_mount_of_a_part_of_the_instance_is_refused(allowed: Path) -> None:
     """A bind mount of the host may show the operator's socket under a name outside of the instance."""
-    (allowed / "work").rename(allowed.parent / "instance" / "data")
+    (allowed / "team").rename(allowed.parent / "instance" / "data")
     (allowed / "elsewhere").symlink_to(allowed.parent / "instance" / "data")
     with pytest.raises(MountRefused, match="lies in the instance directory"):
         policy(allowed).check(entry(allowed / "elsewhere"))
@@ -83,22 +83,22 @@ def test_mount_of_a_part_of_the_instance_is_refused(allowed: Path) -> None:
 
 def test_mount_of_another_directory_than_approved_is_refused(allowed: Path) -> None:
     """A directory that took the place of the approved one is not mounted."""
-    approved = policy(allowed).check(entry(allowed / "work")).identity
+    approved = policy(allowed).check(entry(allowed / "team")).identity
     assert approved is not None
-    (allowed / "work").rename(allowed / "moved")
-    (allowed / "work").mkdir()
+    (allowed / "team").rename(allowed / "moved")
+    (allowed / "team").mkdir()
     with pytest.raises(MountRefused, match="not the directory that was approved"):
-        policy(allowed).check(entry(allowed / "work") | {"identity": approved.to_text()})
+        policy(allowed).check(entry(allowed / "team") | {"identity": approved.to_text()})
 
 
 def test_mount_exchanged_for_a_link_is_refused(allowed: Path) -> None:
     """A link in the place of the approved directory leads nowhere."""
-    approved = policy(allowed).check(entry(allowed / "work")).identity
+    approved = policy(allowed).check(entry(allowed / "team")).identity
     assert approved is not None
-    (allowed / "work").rename(allowed / "moved")
-    (allowed / "work").symlink_to(allowed / "other")
+    (allowed / "team").rename(allowed / "moved")
+    (allowed / "team").symlink_to(allowed / "other")
     with pytest.raises(MountRefused, match="not the directory that was approved"):
-        policy(allowed).check(entry(allowed / "work") | {"identity": approved.to_text()})
+        policy(allowed).check(entry(allowed / "team") | {"identity": approved.to_text()})
 
 
 def test_identity_of_another_boot_compares_inodes() -> None:
@@ -113,37 +113,37 @@ def test_identity_of_another_boot_compares_inodes() -> None:
 def test_identity_in_another_form_is_refused(allowed: Path, text: str) -> None:
     """A config row that was changed by hand does not lose its check."""
     with pytest.raises(MountRefused, match="must be device:inode:boot"):
-        policy(allowed).check(entry(allowed / "work") | {"identity": text})
+        policy(allowed).check(entry(allowed / "team") | {"identity": text})
 
 
 def test_held_mount_with_a_link_below_its_root_is_refused(allowed: Path) -> None:
     """Between the check and the start the path may be exchanged; the walk follows no link."""
-    mount = policy(allowed).check(entry(allowed / "work/notes"))
-    (allowed / "work").rename(allowed / "moved")
-    (allowed / "work").symlink_to(allowed / "moved")
-    with pytest.raises(SandboxRefused, match="work/notes"), hold_mounts([mount]):
+    mount = policy(allowed).check(entry(allowed / "team/notes"))
+    (allowed / "team").rename(allowed / "moved")
+    (allowed / "team").symlink_to(allowed / "moved")
+    with pytest.raises(SandboxRefused, match="team/notes"), hold_mounts([mount]):
         pass
 
 
 def test_held_mount_of_another_directory_is_refused(allowed: Path) -> None:
     """A directory that was exchanged after the check is not opened."""
-    mount = policy(allowed).check(entry(allowed / "work"))
-    (allowed / "work").rename(allowed / "moved")
-    (allowed / "work").mkdir()
+    mount = policy(allowed).check(entry(allowed / "team"))
+    (allowed / "team").rename(allowed / "moved")
+    (allowed / "team").mkdir()
     with pytest.raises(SandboxRefused, match="not the directory that was approved"), hold_mounts([mount]):
         pass
 
 
 def test_mounted_directory_that_is_not_held_is_refused(allowed: Path, tmp_path: Path) -> None:
     """An engine that opens mounts by name may have opened another directory."""
-    held_mount = Mount(source=allowed / "work", target="/workspace/extra/work")
+    held_mount = Mount(source=allowed / "team", target="/workspace/extra/team")
     root = tmp_path / "root"
     (root / "workspace/extra").mkdir(parents=True)
-    (root / "workspace/extra/work").symlink_to(allowed / "work")
+    (root / "workspace/extra/team").symlink_to(allowed / "team")
     with hold_mounts([held_mount]) as held:
         require_mounted(held, root)
-        (root / "workspace/extra/work").unlink()
-        (root / "workspace/extra/work").symlink_to(allowed / "other")
+        (root / "workspace/extra/team").unlink()
+        (root / "workspace/extra/team").symlink_to(allowed / "other")
         with pytest.raises(SandboxRefused, match="another directory"):
             require_mounted(held, root)
 

@@ -113,7 +113,7 @@ class Runner:
         log.info("runner ready", extra={"session": self._config.session_id, "provider": self._config.provider})
         try:
             await Loop(session, provider, continuation, fragments).run()
-        except Exception as error:
+        except Exception as error:  # whatever a turn met: only the want of room is told by the exit code
             if not is_exhausted(error) or is_out_of_memory(error):
                 raise  # a prompt that does not fit into memory never will: that counts as a failed try
             log.exception("no room to work in")  # what was claimed stays pending for a later runner
