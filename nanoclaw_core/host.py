@@ -111,7 +111,7 @@ class Host:
     async def __aexit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        """Stop in order: no new messages, sandboxes ended, what they wrote last delivered, files closed."""
+        """Stop the sandboxes, deliver their last messages, then stop the channels and close the files, within 10 s."""
         self.plugins.notify("nanoclaw_host_stopping")
         await self._stop()
 
@@ -297,12 +297,14 @@ class Host:
         self._tasks.append(asyncio.create_task(work))
 
     async def _stop(self) -> None:
+        if self._control is not None:
+            await self._control.close()
+        if self._machine is not None:
+            await self._machine.finish()  # many adapters send through the connection that `listen` holds
         for task in self._tasks:
             task.cancel()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT_S)  # whoever does not end keeps nobody from it
-        if self._control is not None:
-            await self._control.close()
+            await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT_S)  # a task that does not end stops no other
         if self._machine is not None:
             await self._machine.close()
         await asyncio.gather(*(self._close(name, runtime) for name, runtime in self._runtimes.items()))

@@ -113,12 +113,15 @@ class Machine:
             pump=self.pump,
         )
 
-    async def close(self) -> None:
-        """Stop everything in order: sandboxes, then what they wrote last, then the files."""
+    async def finish(self) -> None:
+        """Stop the sandboxes, and send their last messages. The channels and the gateway must still run."""
         await self.mending.close()
         await self.supervisor.close()
         await self.pump.close()
         await self.lanes.settle_briefly()
+
+    async def close(self) -> None:
+        """Stop the queues and close the files, after `finish`."""
         await self.typing.close()
         for hint in list(self._hints):
             hint.cancel()

@@ -3,10 +3,16 @@
 import asyncio
 import time
 
-from nanoclaw_core import SandboxFailed, SandboxSpec
+import pytest
+from nanoclaw_wire import clock, outbound
+from nanoclaw_wire.outbound import AckStatus
+
+from nanoclaw_core import Address, Outbound, Receive, SandboxFailed, SandboxSpec, hookimpl
+from nanoclaw_core.store.connection import STORE_AGAIN_S
 from nanoclaw_core.testing.hosting import running_host
 from nanoclaw_core.testing.instance import Instance
-from nanoclaw_core.testing.scripted import ScriptedRuntime, ScriptedSandbox
+from nanoclaw_core.testing.recorder import RecorderChannel
+from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, ScriptedSandbox
 
 
 class Unstoppable(ScriptedSandbox):
@@ -48,3 +54,67 @@ def test_a_sandbox_that_cannot_be_ended_holds_up_neither_the_stop_nor_the_others
     took_s, texts = asyncio.run(scenario())
     assert took_s < 10
     assert texts == ["echo: still there?"]
+
+
+class OneConnection(RecorderChannel):
+    """A channel that sends through the connection that its `listen` holds, and starts to send when the host stops."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_sending, self._is_stopping = asyncio.Event(), asyncio.Event()
+        self._listener: asyncio.Task[object] | None = None
+
+    @hookimpl
+    def nanoclaw_host_stopping(self) -> None:
+        self._is_stopping.set()
+
+    async def listen(self, receive: Receive) -> None:
+        self._listener = asyncio.current_task()
+        await super().listen(receive)
+
+    async def deliver(self, address: Address, message: Outbound) -> str:
+        self.is_sending.set()
+        await self._is_stopping.wait()
+        if self._listener is None or self._listener.cancelling():
+            raise ConnectionError("not connected")
+        return await super().deliver(address, message)
+
+
+@pytest.mark.invariant(number=4)
+def test_stop_sends_the_last_messages_while_channels_run(instance: Instance) -> None:
+    """A channel listens until the queues had their time to send."""
+
+    async def scenario() -> None:
+        channel = OneConnection()
+        async with running_host(instance, channel=channel) as running:
+            await running.channel.say("hi")
+            await channel.is_sending.wait()
+
+    asyncio.run(scenario())
+    assert instance.db.execute("SELECT status, attempts FROM deliveries").fetchall() == [("sent", 1)]
+
+
+def test_stop_does_not_wait_for_the_central_database(instance: Instance) -> None:
+    """A host that stops leaves an acknowledgement to the next host if the database takes no write."""
+    pauses: list[float] = []
+
+    async def script(runner: FakeRunner) -> int:
+        done = [(message.id, AckStatus.COMPLETED) for message in await runner.take()]
+        outbound.write(runner.written, now=clock.now_text(), acknowledge=done)
+        acknowledged.set()
+        return await asyncio.Event().wait() or 0
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
+            await running.channel.say("hi")
+            await acknowledged.wait()
+            running.host.machine.supervisor.sleep = sleep
+            running.host.machine.of.db.pragma("query_only", 1)
+
+    acknowledged = asyncio.Event()
+    asyncio.run(scenario())
+    assert STORE_AGAIN_S not in pauses
