@@ -20,20 +20,31 @@ from nanoclaw_core.mailbox.mailbox import Mailbox
 log = logging.getLogger(__name__)
 KEPT = "Your message is kept, and answered when that is fixed."  # what people expect of a message that was taken (I3)
 NOT_NOW = f"The agent cannot be started right now. {KEPT} I keep trying."
+ALL_BUSY = "All agents are busy with other conversations. Your message is kept, and answered when one of them is free."
 WHERE = "The operator finds the reason with `ncl doctor`, or in the log under the reference"
+
+
+@define
+class _Told:
+    """Record the last text of a session, and the newest message of each room and thread that has read it."""
+
+    text: str
+    is_current: bool = True
+    newest: dict[tuple[str | None, ...], int] = field(factory=dict)
 
 
 @define(kw_only=True, eq=False)
 class Notices:
-    """Tells the people of sessions why they have no answer, each reason once."""
+    """Tells the people of sessions why they have no answer, each reason once for what they wrote until then."""
 
     mailbox: Mailbox
     voice: Voice
-    _told: dict[SessionId, str] = field(factory=dict, init=False)
+    _told: dict[SessionId, _Told] = field(factory=dict, init=False)
 
     def repeat(self, session_id: SessionId) -> None:
-        """Tell the next reason even if it was told before: somebody wrote again."""
-        self._told.pop(session_id, None)
+        """Note that a person wrote again: the same text is told once more where that was."""
+        if session_id in self._told:
+            self._told[session_id].is_current = False
 
     def tell(self, session_id: SessionId, text: str, *, reason: str = "") -> bool:
         """Tell a text in every room and thread whose messages wait.
@@ -45,16 +56,22 @@ class Notices:
         Returns:
             False if the text could not be told everywhere; telling it later is up to the caller.
         """
-        if self._told.get(session_id) == text:
+        told = self._told.get(session_id)
+        if told is None or told.text != text:
+            told = _Told(text, is_current=False)
+        if told.is_current:
             return True
         try:
             waiting = inbound.waiting(self.mailbox.inboxes.read(session_id), clock.now_text())
-            for message in {(one.channel, one.room, one.thread): one for one in waiting}.values():
-                self.voice.answer(message, f"{text} {_reference(session_id, message, reason)}" if reason else text)
+            for place, message in {(one.channel, one.room, one.thread): one for one in waiting}.items():
+                if message.seq > told.newest.get(place, 0):
+                    self.voice.answer(message, f"{text} {_reference(session_id, message, reason)}" if reason else text)
+                    told.newest[place] = message.seq
         except (apsw.Error, NanoclawError, OSError) as error:
             log.error("people could not be told", extra={"session": session_id, "error": str(error)})
             return False
-        self._told[session_id] = text
+        told.is_current = True
+        self._told[session_id] = told
         return True
 
     def give_up(self, session_id: SessionId, message: InboundMessage) -> None:

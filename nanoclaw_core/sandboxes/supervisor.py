@@ -13,15 +13,14 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from datetime import timedelta
 from functools import partial
 
 import apsw
 from attrs import define, field
-from nanoclaw_wire import clock, inbound
+from nanoclaw_wire import clock
 from nanoclaw_wire.doorbell import Bell
 from nanoclaw_wire.exhaustion import EXIT_NO_ROOM, is_exhausted
-from nanoclaw_wire.inbound import InboundMessage, NewInbound, Status
+from nanoclaw_wire.inbound import NewInbound
 
 from nanoclaw_core import logs
 from nanoclaw_core.delivery.pump import UNREADABLE, Pump
@@ -32,10 +31,12 @@ from nanoclaw_core.errors import PLUGIN_TROUBLE, SandboxRefused
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.mailbox.outbox import NeedsItsRunner
-from nanoclaw_core.sandboxes.notices import KEPT, NOT_NOW, Notices
+from nanoclaw_core.sandboxes.notices import ALL_BUSY, KEPT, NOT_NOW, Notices
 from nanoclaw_core.sandboxes.preparation import Preparation, write_runner_config
-from nanoclaw_core.sandboxes.running import ALL_BUSY, WAIT_TOLD_S, Running, Slots, idle_to_end
-from nanoclaw_core.sandboxes.stuck import pause_before_retry, pause_before_start
+from nanoclaw_core.sandboxes.running import Running
+from nanoclaw_core.sandboxes.slots import WAIT_TOLD_S, Slots, idle_to_end
+from nanoclaw_core.sandboxes.stuck import pause_before_start
+from nanoclaw_core.sandboxes.tries import Tries
 from nanoclaw_core.settings import CoreSettings
 from nanoclaw_core.store import sessions
 from nanoclaw_core.store.connection import STORE_AGAIN_S, CentralDatabaseFailed
@@ -43,7 +44,7 @@ from nanoclaw_core.store.sessions import Session
 
 log = logging.getLogger(__name__)
 STOP_GRACE_S = 3.0
-CLOSE_S = 5.0  # for all sandboxes together: a host stops within 10 s, whatever an engine does
+CLOSE_S = 4.5  # for all sandboxes together: a host stops within 10 s, whatever an engine does
 CLOSE_DOOR_S = 1.0
 UNBELLED_POLL_S = 1.0
 UNREADABLE_LIVES = 3  # so many runners had the chance to repair their file
@@ -78,7 +79,10 @@ class Supervisor:
     _tasks: dict[SessionId, asyncio.Task[None]] = field(factory=dict, init=False)
     _again: set[SessionId] = field(factory=set, init=False)
     _notices: Notices = field(init=False)
+    _tries: Tries = field(init=False)
     _failed_starts: Counter[SessionId] = field(factory=Counter, init=False)
+    _unreadable_lives: Counter[SessionId] = field(factory=Counter, init=False)
+    _leaving: set[SessionId] = field(factory=set, init=False)
     _suspects: dict[SessionId, str] = field(factory=dict, init=False)
     _retired: set[SessionId] = field(factory=set, init=False)
     _endings: set[asyncio.Task[None]] = field(factory=set, init=False)
@@ -87,6 +91,7 @@ class Supervisor:
     def __attrs_post_init__(self) -> None:
         self.slots = Slots(self.core.max_sandboxes, self._make_room)
         self._notices = Notices(mailbox=self.mailbox, voice=self.voice)
+        self._tries = Tries(mailbox=self.mailbox, notices=self._notices, first_pause_s=self.core.retry_pause_s)
 
     def wake(self, session_id: SessionId, *, for_people: bool = True) -> None:
         """Make sure that a sandbox runs for a session, or will; returns at once.
@@ -224,7 +229,10 @@ class Supervisor:
         """Live once; return how long to wait before the next life, None where none is needed now."""
         try:
             async with self.slots.held(session_id, partial(self._say_that_it_waits, session_id)):
-                lived = await self._live(session_id)
+                try:
+                    lived = await self._live(session_id)
+                finally:
+                    self._leaving.discard(session_id)
             return await self._after_life(session_id) if lived else None
         except SandboxRefused as refusal:
             log.error("sandbox refused", extra={"reason": str(refusal)})
@@ -237,15 +245,15 @@ class Supervisor:
 
     async def _say_that_it_waits(self, session_id: SessionId) -> None:
         self.status(session_id, "waiting for a free slot")
-        is_told = False
-        while not is_told:
+        await self.sleep(WAIT_TOLD_S)
+        log.warning("no slot is free", extra={"waiting": len(self.slots.waiting), "slots": self.core.max_sandboxes})
+        while True:  # people who write meanwhile are told, too
+            self._notices.tell(session_id, ALL_BUSY)
             await self.sleep(WAIT_TOLD_S)
-            log.warning("no slot is free", extra={"waiting": len(self.slots.waiting), "slots": self.core.max_sandboxes})
-            is_told = self._notices.tell(session_id, ALL_BUSY)
 
     def _make_room(self) -> None:
         """End idle sandboxes for conversations that wait: a slot is for a sandbox that works."""
-        for session_id in idle_to_end(self.running, len(self.slots.waiting)):
+        for session_id in idle_to_end(self.running, len(self.slots.waiting) - len(self._leaving)):
             ending = asyncio.create_task(self._end(session_id, "another conversation needs its slot"))
             self._endings.add(ending)
             ending.add_done_callback(self._endings.discard)
@@ -257,7 +265,8 @@ class Supervisor:
             return None
         if session_id not in self._again:
             self._failed_starts.pop(session_id, None)
-        is_hopeless = self._failed_starts[session_id] >= UNREADABLE_LIVES
+            self._unreadable_lives.pop(session_id, None)
+        is_hopeless = self._unreadable_lives[session_id] >= UNREADABLE_LIVES
         if trouble is not None and await self.damaged(session_id, trouble if is_hopeless else ""):
             return None
         due_at = self.mailbox.mark(session_id)
@@ -287,6 +296,7 @@ class Supervisor:
         finally:
             poll.cancel()
             del self.running[session_id]
+            self._leaving.add(session_id)
             await self._leave(session_id, current)
         await self._after(session_id, current, ended)
         return True
@@ -346,12 +356,13 @@ class Supervisor:
                 raise NeedsItsRunner("what it wrote last cannot be read")
             await self._recorded(self.mailbox.settle, session_id)
             if current.is_failed_try(ended.code):
-                await self._recorded(self._count_tries, session_id)
+                await self._recorded(self._tries.count, session_id)
         except UNREADABLE as error:
             log.warning("session files cannot be settled", extra={"error": str(error)})
             # One that was killed may not have come to its repair, and says nothing of what the next one can do.
-            is_hopeless = ended.code >= 0 and not has_no_room and not is_exhausted(error)
-            self._suspects[session_id] = f"no runner could repair it: {error}" if is_hopeless else ""
+            had_its_chance = ended.code >= 0 and not has_no_room and not is_exhausted(error)
+            self._unreadable_lives[session_id] += had_its_chance
+            self._suspects[session_id] = f"no runner could repair it: {error}" if had_its_chance else ""
             is_to_repeat = True  # a fresh runner repairs its file (⚠25)
         finally:
             self.mailbox.outboxes.release(session_id)
@@ -360,34 +371,19 @@ class Supervisor:
             self._again.add(session_id)
 
     async def _recorded(self, record: Callable[[SessionId], Awaitable[object]], session_id: SessionId) -> None:
-        """Record what a sandbox did. Wait while the central database takes nothing: no life may begin without it."""
+        """Record what a sandbox did. Wait while the central database takes nothing: no life may begin without it.
+
+        A host that stops leaves it to the next one, which finds the same in the session's files.
+        """
         while True:
             try:
                 await record(session_id)
                 return
             except CentralDatabaseFailed as error:
+                if self._is_closing:
+                    return
                 log.error("sandbox cannot be settled", extra={"error": str(error), "again_in_s": STORE_AGAIN_S})
                 await self.sleep(STORE_AGAIN_S)
-
-    async def _count_tries(self, session_id: SessionId) -> None:
-        """Postpone what the sandbox died over, and give up what it died over too often, telling people (⚠42)."""
-        claimed = {claim.message_id for claim in self.mailbox.outboxes.claims(session_id)}
-        waiting = inbound.waiting(self.mailbox.inboxes.read(session_id), clock.now_text())
-        blamed = [message for message in waiting if message.id in claimed] or waiting
-        for message in blamed:
-            pause_s = pause_before_retry(message.tries, self.core.retry_pause_s)
-            if pause_s is None:
-                await self._give_up(session_id, message)
-            else:
-                again_at = clock.to_text(clock.now() + timedelta(seconds=pause_s))
-                await self.mailbox.inboxes.postpone(
-                    session_id, message.id, tries=message.tries + 1, process_after=again_at
-                )
-
-    async def _give_up(self, session_id: SessionId, message: InboundMessage) -> None:
-        self._notices.give_up(session_id, message)
-        # People are told first: a crash in between must not leave the message both failed and unmentioned (I4).
-        await self.mailbox.inboxes.set_status(session_id, [(message.id, Status.FAILED)])
 
     async def _start_failed(self, session_id: SessionId, error: BaseException) -> float:
         log.error("sandbox could not be started", exc_info=error)

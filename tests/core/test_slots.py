@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from nanoclaw_core import SandboxFailed, SandboxSpec
+from nanoclaw_core import SandboxFailed, SandboxSpec, Service, hookimpl
 from nanoclaw_core.ids import SessionId
-from nanoclaw_core.sandboxes.running import ALL_BUSY, Running, Slots, idle_to_end
+from nanoclaw_core.sandboxes.notices import ALL_BUSY
+from nanoclaw_core.sandboxes.running import Running
+from nanoclaw_core.sandboxes.slots import Slots, idle_to_end
+from nanoclaw_core.store.messaging import SessionMode
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance, make_instance
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, ScriptedSandbox, echo
@@ -87,6 +91,68 @@ def test_working_sandbox_is_never_ended_for_another(tmp_path: Path) -> None:
     texts, waiting = asyncio.run(scenario())
     query = "SELECT s.id FROM sessions s JOIN messaging_groups m ON m.id = s.messaging_group_id WHERE m.room = 'b'"
     assert (texts, waiting) == ([ALL_BUSY], [instance.db.execute(query).get])
+
+
+def test_each_waiting_room_is_told_once(tmp_path: Path) -> None:
+    """A second room of an agent-shared session that writes meanwhile is told, and the first one is not told again."""
+    instance = with_slots(tmp_path, 1, ["a"])
+    for room in ("b", "c"):
+        instance.wire(room=room, folder="shared", session_mode=SessionMode.AGENT_SHARED)
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=ScriptedRuntime(busy)) as running:
+            running.host.machine.supervisor.sleep = at_once
+            await running.channel.say("work", room="a")
+            await until(lambda: running.runtime.sandboxes)
+            for count, room in enumerate(["b", "c", "b"], 1):
+                await running.channel.say("and me?", room=room)
+                await running.channel.texts(count)
+            return [one.address.room for one in running.channel.delivered]
+
+    assert asyncio.run(scenario()) == ["b", "c", "b"]
+
+
+class SlowGateway:
+    """A gateway that closes its doors when the test says so."""
+
+    def __init__(self) -> None:
+        self.may_close, self.is_closing = asyncio.Event(), asyncio.Event()
+
+    @hookimpl
+    def nanoclaw_services(self) -> list[Service]:
+        return [Service(name="slow", connect=lambda *_: self, is_gateway=True)]
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    async def open_door(self, _door: object) -> None:
+        return None
+
+    async def close_door(self, _session_id: str) -> None:
+        self.is_closing.set()
+        await self.may_close.wait()
+
+
+def test_sandbox_that_leaves_counts_as_making_room(tmp_path: Path) -> None:
+    """Between the end of a sandbox and the release of its slot, no second one is ended for the same conversation."""
+    instance = with_slots(tmp_path, 2, ["a", "b", "c"])
+
+    async def scenario() -> int:
+        gateway = SlowGateway()
+        async with running_host(instance, gateway=gateway) as running:
+            for count, room in enumerate(["a", "b"], 1):
+                await running.channel.say(room, room=room)
+                await running.channel.texts(count)
+            await running.channel.say("c", room="c")
+            await gateway.is_closing.wait()
+            first, second = running.runtime.specs
+            running.host.machine.supervisor.note_idle(SessionId(second.session_id))
+            gateway.may_close.set()
+            await running.channel.texts(3)
+            assert first.session_id not in running.host.machine.supervisor.running
+            return len(running.host.machine.supervisor.running)
+
+    assert asyncio.run(scenario()) == 2
 
 
 class Stubborn(ScriptedRuntime):
@@ -188,14 +254,8 @@ def test_no_more_sandboxes_are_ended_than_conversations_wait() -> None:
     """One that is ending already counts."""
 
     def sandbox(idle_since: float | None, ending: str = "") -> Running:
-        return Running(
-            sandbox=None,
-            bell=None,
-            runtime="r",
-            provider="p",
-            idle_since=idle_since,
-            ending=ending,  # type: ignore[arg-type]
-        )
+        nothing: Any = None  # the decision reads neither
+        return Running(sandbox=nothing, bell=nothing, runtime="r", provider="p", idle_since=idle_since, ending=ending)
 
     running = {ONE: sandbox(2.0), TWO: sandbox(1.0), THREE: sandbox(None)}
     assert idle_to_end(running, 0) == []

@@ -195,6 +195,30 @@ def test_sandbox_without_room_counts_no_try(instance: Instance) -> None:
     assert set_aside_before(instance.places.home / "sessions") == []
 
 
+def test_lives_without_room_do_not_condemn_a_session(instance: Instance) -> None:
+    """After many runners without room, one failed repair is the first one: a session is set aside after three."""
+    lives = 0
+
+    async def script(runner: FakeRunner) -> int:
+        nonlocal lives
+        lives += 1
+        if lives <= UNREADABLE_LIVES:
+            return EXIT_NO_ROOM
+        if lives > UNREADABLE_LIVES + 1:
+            return await echo(runner)
+        leave_a_hot_journal(runner.files.outbound_db)
+        return 1
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
+            await running.channel.say("hi")
+            await until(lambda: any(one.message.text == "echo: hi" for one in running.channel.delivered))
+            return [one.message.text for one in running.channel.delivered]
+
+    assert asyncio.run(scenario())[-1] == "echo: hi"
+    assert set_aside_before(instance.places.home / "sessions") == []
+
+
 @pytest.mark.invariant(number=12)
 def test_people_hear_of_a_refusal_each_time_they_write(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
     """They read plain words and a reference, under which the log has the cause and the remedy for the operator."""

@@ -1,0 +1,51 @@
+"""Tries: how often a sandbox died over a message, and when that is enough (⚠42)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from attrs import frozen
+from nanoclaw_wire import clock, inbound
+from nanoclaw_wire.inbound import InboundMessage, Status
+
+from nanoclaw_core.ids import SessionId
+from nanoclaw_core.mailbox.mailbox import Mailbox
+from nanoclaw_core.sandboxes.notices import Notices
+from nanoclaw_core.sandboxes.stuck import pause_before_retry
+
+
+@frozen(kw_only=True)
+class Tries:
+    """Counts the failed tries of messages.
+
+    Args:
+        first_pause_s: Seconds before the second try; each further pause is twice as long.
+    """
+
+    mailbox: Mailbox
+    notices: Notices
+    first_pause_s: float
+
+    async def count(self, session_id: SessionId) -> None:
+        """Postpone the messages that the sandbox worked on. Give one up after its last try, and tell its people.
+
+        Raises:
+            CentralDatabaseFailed: People could not be told; the message stays as it was.
+            apsw.Error, OSError: The session's files cannot be read or written.
+        """
+        claimed = {claim.message_id for claim in self.mailbox.outboxes.claims(session_id)}
+        waiting = inbound.waiting(self.mailbox.inboxes.read(session_id), clock.now_text())
+        for message in [message for message in waiting if message.id in claimed] or waiting:
+            pause_s = pause_before_retry(message.tries, self.first_pause_s)
+            if pause_s is None:
+                await self._give_up(session_id, message)
+            else:
+                again_at = clock.to_text(clock.now() + timedelta(seconds=pause_s))
+                await self.mailbox.inboxes.postpone(
+                    session_id, message.id, tries=message.tries + 1, process_after=again_at
+                )
+
+    async def _give_up(self, session_id: SessionId, message: InboundMessage) -> None:
+        self.notices.give_up(session_id, message)
+        # People are told first: a crash in between must not leave the message both failed and unmentioned (I4).
+        await self.mailbox.inboxes.set_status(session_id, [(message.id, Status.FAILED)])
