@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from installed import install
-from nanoclaw_cli.switch import switch
+from nanoclaw_cli.plugin_toggle import toggle
 from ncl_process import end, first_line, ncl, serving
 
 from nanoclaw_core import Forbidden, SettingsError
@@ -202,9 +202,9 @@ def test_without_an_instance_it_says_how_to_make_one(tmp_path):
 def test_everything_else_of_the_file_stays_as_it_is(tmp_path):
     path = tmp_path / "nanoclaw.toml"
     path.write_text(WRITTEN)
-    assert switch(path, "mock", on=True)
+    assert toggle(path, "mock", on=True)
     assert path.read_text() == WRITTEN.replace('    "mock",  # it is only for tests\n', "")
-    assert switch(path, "docker", on=False)
+    assert toggle(path, "docker", on=False)
     assert path.read_text() == WRITTEN.replace('    "mock",  # it is only for tests\n', "").replace(
         '"claude",\n', '"claude",\n    "docker",\n'
     )
@@ -231,11 +231,11 @@ def test_however_the_file_is_written_only_the_list_changes(tmp_path, text):
     meant = tomllib.loads(text)
     listed = meant.setdefault("core", {}).setdefault("disabled_plugins", [])
     listed.append("mock")
-    assert switch(path, "mock", on=False)
+    assert toggle(path, "mock", on=False)
     assert tomllib.loads(path.read_bytes().decode()) == meant
     kept = [line for line in text.splitlines() if not line.startswith(("core =", "disabled_plugins"))]
     assert [line.partition(" #")[0] for line in kept if line.partition(" #")[0] not in path.read_text()] == []
-    assert switch(path, "mock", on=True)
+    assert toggle(path, "mock", on=True)
     listed.remove("mock")
     assert tomllib.loads(path.read_bytes().decode()) == meant
 
@@ -244,7 +244,7 @@ def test_a_list_that_cannot_be_changed_safely_is_left_to_its_owner(tmp_path):
     path = tmp_path / "nanoclaw.toml"
     path.write_text(text := "[core]\ndisabled_plugins = ['claude', 'docker' # why\n]\n")
     with pytest.raises(SettingsError, match=r"set core\.disabled_plugins = \['claude', 'docker', 'mock'\] there"):
-        switch(path, "mock", on=False)
+        toggle(path, "mock", on=False)
     assert path.read_text() == text
 
 
@@ -253,7 +253,7 @@ def test_the_file_keeps_its_mode_and_a_link_stays_a_link(tmp_path):
     path.write_text("[core]\n")
     path.chmod(0o600)
     link.symlink_to(path)
-    assert switch(link, "mock", on=False)
+    assert toggle(link, "mock", on=False)
     assert link.is_symlink()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert sorted(one.name for one in tmp_path.iterdir()) == ["kept.toml", "nanoclaw.toml"]
@@ -266,13 +266,13 @@ def test_a_file_that_is_not_what_it_should_be_is_refused_and_stays(tmp_path, tex
     path = tmp_path / "nanoclaw.toml"
     path.write_text(text)
     with pytest.raises(SettingsError):
-        switch(path, "mock", on=False)
+        toggle(path, "mock", on=False)
     assert path.read_text() == text
 
 
 def test_a_required_plugin_can_be_enabled(tmp_path):
     path = tmp_path / "nanoclaw.toml"
     path.write_text('[core]\nrequired_plugins = ["mock"]\ndisabled_plugins = ["mock"]\n')
-    assert switch(path, "mock", on=True)
+    assert toggle(path, "mock", on=True)
     with pytest.raises(Forbidden):
-        switch(path, "mock", on=False)
+        toggle(path, "mock", on=False)

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nanoclaw_cli.examination import examine
+from nanoclaw_cli.checks import run_checks
 
 from nanoclaw_core.store.messaging import EngageMode
 from nanoclaw_core.testing.hosting import running_host
@@ -52,7 +52,7 @@ async def attack(home: Path) -> dict[str, Any]:
 
 
 async def named(home: Path) -> dict[str, str]:
-    return {one.name: one.detail for one in await examine(home, {}) if one.area == "wirings"}
+    return {one.name: one.detail for one in await run_checks(home, {}) if one.area == "wirings"}
 
 
 if __name__ == "__main__":

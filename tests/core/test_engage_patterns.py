@@ -10,7 +10,7 @@ from typing import Any
 
 import pattern_attack
 import pytest
-from nanoclaw_cli.examination import examine
+from nanoclaw_cli.checks import run_checks
 
 from nanoclaw_core import Admission, InvalidArguments, Outcome, Verdict, check_pattern, hookimpl
 from nanoclaw_core.store.messaging import EngageMode, IgnoredPolicy
@@ -55,7 +55,7 @@ def outcomes(
 
 
 def named_by_doctor(instance: Instance) -> dict[str, str]:
-    found = asyncio.run(examine(instance.places.home, {}))
+    found = asyncio.run(run_checks(instance.places.home, {}))
     return {one.name: f"{one.detail}. {one.remedy}" for one in found if one.area == "wirings"}
 
 
@@ -237,4 +237,4 @@ def test_usual_patterns_are_not_named_by_doctor(bare_instance: Instance) -> None
     """A healthy instance has no finding about wirings."""
     wire(bare_instance, "^hi", folder="one")
     wire(bare_instance, ".", folder="two")
-    assert [one for one in asyncio.run(examine(bare_instance.places.home, {})) if one.area == "wirings"] == []
+    assert [one for one in asyncio.run(run_checks(bare_instance.places.home, {})) if one.area == "wirings"] == []

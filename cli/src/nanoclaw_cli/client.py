@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from nanoclaw_client import connection
-from nanoclaw_client.connection import Counterpart, Frame
-from nanoclaw_client.errors import NobodyListens, TransportError
-from nanoclaw_client.telling import tell_progress
+from nanoclaw_client.connection import Endpoint, Frame
+from nanoclaw_client.errors import NotListening, TransportError
+from nanoclaw_client.output import print_progress
 
 from nanoclaw_cli.invocation import as_typed
 
@@ -36,10 +36,10 @@ def ask(
         NoHost: No host runs there; the message says how to start one.
         TransportError: The host could not be talked to, or answered nonsense.
     """
-    host = Counterpart(home / "run" / SOCKET, f"the host on {home}", "see `ncl logs`")
+    host = Endpoint(home / "run" / SOCKET, f"the host on {home}", "see `ncl logs`")
     try:
-        return connection.ask(host, words, options, timeout_s=timeout_s, on_progress=tell_progress)
-    except NobodyListens as error:
+        return connection.ask(host, words, options, timeout_s=timeout_s, on_progress=print_progress)
+    except NotListening as error:
         if home.is_file():
             raise NoHost(f"{home} is a file; name an instance directory with --home") from error
         raise NoHost(f"no host runs on {home}; start one with `{as_typed('serve', home, environment)}`") from error

@@ -49,7 +49,7 @@ OWN = {
             summary="Say which plugins are installed and whether they work; turn them off and on.",
         ),
         Command("logs", "nanoclaw_cli.logs:logs", summary="Show the host's log, or that of a session."),
-        Command("completion", "nanoclaw_cli.completion:completion", summary="Make a shell complete ncl."),
+        Command("completion", "nanoclaw_cli.completion.command:completion", summary="Make a shell complete ncl."),
         Command("help", "nanoclaw_cli.help:show_help", summary="Say what commands there are."),
     )
 }

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
-from nanoclaw_client.telling import print_json
+from nanoclaw_client.output import print_json
 
 from nanoclaw_cli.colours import coloured
 from nanoclaw_cli.failures import frame_of
@@ -16,7 +16,7 @@ from nanoclaw_cli.invocation import Invocation
 from nanoclaw_cli.silence import keep_logs_silent
 
 if TYPE_CHECKING:
-    from nanoclaw_cli.examination import Finding
+    from nanoclaw_cli.checks import Finding
 
 
 @click.command()
@@ -26,10 +26,10 @@ def doctor(invocation: Invocation) -> int:
 
     Exits 1 where something is a problem; a warning is none.
     """
-    from nanoclaw_cli.examination import examine
+    from nanoclaw_cli.checks import run_checks
 
     keep_logs_silent()  # what is wrong is said below, once
-    findings = asyncio.run(examine(invocation.home, invocation.environment))
+    findings = asyncio.run(run_checks(invocation.home, invocation.environment))
     if invocation.as_json:
         print_json(frame_of([_record(finding) for finding in findings]))
     else:

@@ -12,13 +12,13 @@ from nanoclaw_core import Host, load_settings
 
 
 @contextlib.asynccontextmanager
-async def running_host(invocation: Invocation, *, tell: Callable[[str], None]) -> AsyncIterator[Host]:
+async def running_host(invocation: Invocation, *, progress: Callable[[str], None]) -> AsyncIterator[Host]:
     """Run a host on the instance directory of a command, making the directory first where there is none.
 
     Its log goes to the instance's log file alone, so that the terminal belongs to the command.
 
     Args:
-        tell: Told, a line each, that an instance was made, and which plugins do not work.
+        progress: Called with a line for a new instance and for each plugin that does not work.
 
     Raises:
         AlreadyRunning: Another host has the directory.
@@ -27,11 +27,11 @@ async def running_host(invocation: Invocation, *, tell: Callable[[str], None]) -
     home = invocation.home
     if not is_instance(home):
         initialise(home, environment=invocation.environment)
-        tell(f"made a new instance in {home}")
+        progress(f"made a new instance in {home}")
     settings = load_settings(home, invocation.environment)
     configure_logs(settings.core.log_level, home / "logs", to_stderr=False)
     async with Host(settings, environment=invocation.environment) as host:
         for report in host.plugins.reports():
             if report.state.value == "failed":  # one that nobody set up is none that somebody misses
-                tell(f"plugin {report.name} does not work: {report.reason}")
+                progress(f"plugin {report.name} does not work: {report.reason}")
         yield host

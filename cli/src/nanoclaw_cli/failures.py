@@ -8,8 +8,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nanoclaw_client import telling
-from nanoclaw_client.telling import FAILED, USAGE, exit_code_of
+from nanoclaw_client import output
+from nanoclaw_client.output import FAILED, USAGE, exit_code_of
 
 from nanoclaw_core import NanoclawError
 
@@ -34,7 +34,7 @@ REMEDIES = {
 
 def report(error: Exception, as_json: bool, environment: Mapping[str, str]) -> int:
     """Tell about an error, on stderr or as a frame on stdout, and return the exit code."""
-    return telling.report(error, as_json, environment, describe)
+    return output.report(error, as_json, environment, describe)
 
 
 def frame_of(data: Any) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def describe(error: Exception) -> tuple[str, str, int]:
             MAKE_SPACE if type(error).__name__ == "FullError" else "Look whether its file is damaged or its disk full."
         )
         return "handler-error", f"the central database cannot be used: {error}. {remedy}", FAILED
-    return telling.describe(error)
+    return output.describe(error)
 
 
 def _describe_click(error: Exception) -> tuple[str, str, int] | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import click
-from nanoclaw_client.manual import overview
-from nanoclaw_client.telling import print_json
+from nanoclaw_client.help_text import overview
+from nanoclaw_client.output import print_json
 
 from nanoclaw_cli import client, commands, verbs
 from nanoclaw_cli.failures import frame_of

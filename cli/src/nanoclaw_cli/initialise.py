@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import click
-from nanoclaw_client.telling import print_json
+from nanoclaw_client.output import print_json
 
 from nanoclaw_cli.failures import frame_of
 from nanoclaw_cli.invocation import Invocation, as_typed

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from nanoclaw_client.terminal_text import terminal_safe
+
 _FIRST = ("at", "level", "logger", "message")
 _PAIR = r' [^\s="]+=(?:"(?:[^"\\]|\\.)*"|[^\s"]*)'
 _HOST_LINE = re.compile(rf"(\d{{4}}-\S+Z) ([A-Z]+) (\S+) (.*?)((?:{_PAIR})*)")
@@ -53,8 +55,8 @@ def as_text(entry: Mapping[str, Any]) -> str:
     first = [str(entry.get("at", "")), level, str(entry.get("logger", "")), str(entry.get("message", ""))]
     rest = [f"{name}={_plain(value)}" for name, value in entry.items() if name not in (*_FIRST, "exception")]
     line = " ".join(text for text in (*first, *rest) if text)
-    exception = [f"\n{_printable(below)}" for below in str(entry.get("exception", "")).splitlines()]
-    return _printable(line) + "".join(exception)
+    exception = [f"\n{terminal_safe(below)}" for below in str(entry.get("exception", "")).splitlines()]
+    return terminal_safe(line) + "".join(exception)
 
 
 def _entry(at: str, level: str, logger: str, message: str, values: str) -> dict[str, Any]:
@@ -74,7 +76,3 @@ def _unquoted(text: str) -> str:
 def _plain(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if text and not any(c in text for c in ' "=\n') else json.dumps(text)
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "�" for c in text)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import sys
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from nanoclaw_wire import clock
+from nanoclaw_wire.log_file import LogFile
 
 from nanoclaw_core import log_values
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 FILE_BYTES = 10_000_000  # five of these are weeks of a busy host
 FILES_KEPT = 5
-SAID_AGAIN_S = 60.0
 
 
 class LineFormatter(logging.Formatter):
@@ -46,37 +42,6 @@ class LineFormatter(logging.Formatter):
         return f"{line} error={_plain(f'{type(error).__name__}: {error}')}"
 
 
-class LogFile(RotatingFileHandler):
-    """Writes lines to a rotated file, and says on stderr once a minute if it cannot.
-
-    logging itself answers each line that cannot be written with two tracebacks. On a full disk that is a flood, and
-    makes the disk fuller if stderr goes to a file, too.
-
-    Args:
-        clock: Returns seconds that only grow.
-    """
-
-    def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(file, maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8")
-        self._clock = clock
-        self._said_at: float | None = None
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
-        """Say what keeps the file from being written; report a wrong call of a logger as logging does."""
-        error = sys.exc_info()[1]
-        if not isinstance(error, (OSError, MemoryError)):
-            super().handleError(record)
-            return
-        now = self._clock()
-        if self._said_at is not None and now - self._said_at < SAID_AGAIN_S:
-            return
-        self._said_at = now
-        reason = _plain(f"{type(error).__name__}: {error}")
-        line = f"{clock.now_text()} WARNING log file cannot be written file={_plain(self.baseFilename)} error={reason}"
-        with contextlib.suppress(OSError, ValueError):  # stderr may be as full, or closed
-            print(line, file=sys.stderr, flush=True)
-
-
 def configure_logs(level: str, directory: Path | None, *, to_stderr: bool) -> None:
     """Send our log lines to `<directory>/nanoclaw.log` (rotated) and to stderr. For programs, not for libraries.
 
@@ -87,7 +52,7 @@ def configure_logs(level: str, directory: Path | None, *, to_stderr: bool) -> No
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)] if to_stderr else []
     if directory is not None:
         directory.mkdir(parents=True, exist_ok=True)
-        handlers.append(LogFile(directory / "nanoclaw.log"))
+        handlers.append(LogFile(directory / "nanoclaw.log", max_bytes=FILE_BYTES, backups=FILES_KEPT, reminds=True))
     whole = directory is None or level.lower() == "debug"
     for handler in handlers:
         handler.setFormatter(LineFormatter(tracebacks=whole or isinstance(handler, LogFile)))

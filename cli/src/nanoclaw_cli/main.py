@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from nanoclaw_client.arguments import Choice, refuse_option_before_command
+from nanoclaw_client.arguments import GlobalOptions, refuse_option_before_command
 from nanoclaw_client.process import run_process
 
 from nanoclaw_core import __version__
@@ -34,12 +34,12 @@ def _report(error: Exception, as_json: bool, environment: Mapping[str, str]) -> 
     return failures.report(error, as_json, environment)
 
 
-def _run(choice: Choice, environment: Mapping[str, str]) -> int:
+def _run(choice: GlobalOptions, environment: Mapping[str, str]) -> int:
     if choice.version:
         print(f"nanoclaw {__version__}")
         return 0
     if choice.words[:1] == ["complete"]:
-        from nanoclaw_cli import complete
+        from nanoclaw_cli.completion import complete
 
         return complete.run(choice.words[1:], environment)
     from nanoclaw_cli import commands

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 from nanoclaw_client.errors import TransportError
+from nanoclaw_client.output import print_error, print_json
 from nanoclaw_client.rendering import render
-from nanoclaw_client.telling import print_json, tell
 
 from nanoclaw_cli import client
 from nanoclaw_cli.failures import frame_of
@@ -19,7 +19,7 @@ ANSWER_S = 5.0
 
 def complete_names(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """Return the installed plugins whose names go on from what is typed."""
-    from nanoclaw_cli.inventory import installed_names
+    from nanoclaw_cli.plugin_info import installed_names
 
     return [name for name in installed_names() if name.startswith(incomplete)]
 
@@ -51,7 +51,7 @@ def list_plugins(invocation: Invocation) -> int:
     elif frame["ok"]:
         click.echo(render(frame.get("data")))
     else:
-        tell(frame["error"]["code"], frame["error"]["message"], as_json=False)
+        print_error(frame["error"]["code"], frame["error"]["message"], as_json=False)
     return 0 if frame["ok"] else 1
 
 
@@ -63,8 +63,8 @@ def info(invocation: Invocation, name: str) -> int:
 
     Nothing of the plugin is imported.
     """
-    from nanoclaw_cli.inventory import facts
     from nanoclaw_cli.layout import lay_out
+    from nanoclaw_cli.plugin_info import facts
 
     found = facts(name, invocation.home, invocation.environment) | _state(name, invocation)
     if invocation.as_json:
@@ -91,18 +91,18 @@ def disable(invocation: Invocation, name: str) -> int:
 
 
 def _switch(invocation: Invocation, name: str, *, on: bool) -> int:
-    from nanoclaw_cli import inventory
+    from nanoclaw_cli import plugin_info
     from nanoclaw_cli.host_process import host_process_of
-    from nanoclaw_cli.switch import disabled_in, switch
+    from nanoclaw_cli.plugin_toggle import disabled_in, toggle
 
-    home, path = invocation.home, inventory.settings_file(invocation.home)
+    home, path = invocation.home, plugin_info.settings_file(invocation.home)
     if not path.exists():
         make = as_typed("init", home, invocation.environment)
         raise NotFound(f"there is no {path}; make an instance with `{make}`")
-    known = inventory.installed_names() + (disabled_in(path) if on else [])  # what is gone can still be in the list
+    known = plugin_info.installed_names() + (disabled_in(path) if on else [])  # what is gone can still be in the list
     if name not in known:
-        raise NotFound(inventory.unknown(name, known))
-    changed = switch(path, name, on=on)
+        raise NotFound(plugin_info.unknown(name, known))
+    changed = toggle(path, name, on=on)
     state, runs = "enabled" if on else "disabled", host_process_of(home / "run") is not None
     if invocation.as_json:
         told = {"name": name, "is_disabled": not on, "changed": changed, "file": str(path), "host_runs": runs}
@@ -129,7 +129,7 @@ def _state(name: str, invocation: Invocation) -> dict[str, Any]:
 
 
 def _found_here(invocation: Invocation) -> list[dict[str, str]]:
-    from nanoclaw_cli.examination import installed
+    from nanoclaw_cli.checks import installed
     from nanoclaw_cli.silence import keep_logs_silent
 
     keep_logs_silent()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from nanoclaw_client.telling import print_json
+from nanoclaw_client.output import print_json
 
 from nanoclaw_cli import client
 from nanoclaw_cli.failures import frame_of

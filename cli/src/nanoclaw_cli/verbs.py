@@ -7,7 +7,7 @@ from typing import Any
 
 from nanoclaw_client.arguments import parse_verb
 from nanoclaw_client.connection import Frame
-from nanoclaw_client.nearest import nearest
+from nanoclaw_client.suggestions import nearest
 from nanoclaw_client.verbs import run_verb
 
 from nanoclaw_cli import client, commands

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from answering import answering, line
-from nanoclaw_client.connection import Counterpart, ask
-from nanoclaw_client.errors import NobodyListens, TransportError
+from nanoclaw_client.connection import Endpoint, ask
+from nanoclaw_client.errors import NotListening, TransportError
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Counterpart:
-    return Counterpart(tmp_path / "ncl.sock", "the host", "look at its log")
+def host(tmp_path: Path) -> Endpoint:
+    return Endpoint(tmp_path / "ncl.sock", "the host", "look at its log")
 
 
 def test_a_request_has_words_and_options_and_nothing_of_who_asks(host):
@@ -55,10 +55,10 @@ def test_whoever_hangs_up_before_the_request_is_read_is_still_heard(host):
 
 
 def test_a_socket_that_is_not_there_is_told_apart_from_one_that_fails(host):
-    with pytest.raises(NobodyListens, match="the host does not listen; look at its log"):
+    with pytest.raises(NotListening, match="the host does not listen; look at its log"):
         ask(host, ["x"], {}, on_progress=print)
     host.socket.write_text("")
-    with pytest.raises(NobodyListens):
+    with pytest.raises(NotListening):
         ask(host, ["x"], {}, on_progress=print)
 
 

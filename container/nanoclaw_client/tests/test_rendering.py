@@ -7,7 +7,8 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nanoclaw_client.rendering import harmless, render
+from nanoclaw_client.rendering import render
+from nanoclaw_client.terminal_text import terminal_safe
 
 
 @pytest.mark.parametrize(
@@ -62,12 +63,12 @@ def test_warning_48_what_steers_a_terminal_or_turns_words_around_is_shown_as_an_
 
 @pytest.mark.parametrize("text", ["naïve", "10\u00a0€", "日本語\u3000です", "👩\u200d🚀", "tab\tand\nline", "Ω≈ç"])
 def test_what_people_write_is_shown_as_they_wrote_it(text):
-    assert harmless(text) == text
+    assert terminal_safe(text) == text
 
 
 @given(st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_an_answer_that_is_made_harmless_is_the_same_answer(value):
-    text = harmless(json.dumps(value, ensure_ascii=False))
+    text = terminal_safe(json.dumps(value, ensure_ascii=False))
     assert json.loads(text) == value
     text.encode()
 

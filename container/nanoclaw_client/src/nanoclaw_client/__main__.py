@@ -10,11 +10,11 @@ from typing import Any
 
 from nanoclaw_wire.socket_path import NCL_SOCKET_VARIABLE
 
-from nanoclaw_client.arguments import Choice, refuse_option_before_command
-from nanoclaw_client.connection import Counterpart, Frame, ask
+from nanoclaw_client.arguments import GlobalOptions, refuse_option_before_command
+from nanoclaw_client.connection import Endpoint, Frame, ask
 from nanoclaw_client.errors import TransportError, UsageError
+from nanoclaw_client.output import print_progress, report
 from nanoclaw_client.process import run_process
-from nanoclaw_client.telling import report, tell_progress
 from nanoclaw_client.verbs import run_verb
 
 USAGE = "Usage: ncl [--json] NOUN VERB … (ncl help NOUN says more)\n"
@@ -30,7 +30,7 @@ def main(words: Sequence[str] | None = None, environment: Mapping[str, str] | No
     )
 
 
-def _run(choice: Choice, environment: Mapping[str, str]) -> int:
+def _run(choice: GlobalOptions, environment: Mapping[str, str]) -> int:
     if choice.version:
         return _show_version()
     if choice.home is not None:
@@ -53,8 +53,8 @@ def _ask(environment: Mapping[str, str], words: Sequence[str], options: Mapping[
     path = environment.get(NCL_SOCKET_VARIABLE)
     if not path:
         raise TransportError(f"{NCL_SOCKET_VARIABLE} is not set; only what an agent starts in its sandbox can ask")
-    counterpart = Counterpart(path, "the runner of this sandbox", ADVICE)
-    return ask(counterpart, words, options, on_progress=tell_progress)
+    endpoint = Endpoint(path, "the runner of this sandbox", ADVICE)
+    return ask(endpoint, words, options, on_progress=print_progress)
 
 
 def _show_version() -> int:

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from nanoclaw_client.errors import UsageError
-from nanoclaw_client.nearest import nearest
+from nanoclaw_client.suggestions import nearest
 
 GLOBAL_OPTIONS = ("--home", "--json", "--version", "--help")
 
 
-class Choice(NamedTuple):
+class GlobalOptions(NamedTuple):
     """The options that every command has, and the words that are left."""
 
     home: str | None
@@ -32,7 +32,7 @@ class Parsed(NamedTuple):
     options: dict[str, Any]
 
 
-def take_global_options(arguments: Sequence[str]) -> Choice:
+def take_global_options(arguments: Sequence[str]) -> GlobalOptions:
     """Take `--home PATH`, `--json` and a leading `--version` out of the arguments; all stop at `--`.
 
     Raises:
@@ -45,7 +45,7 @@ def take_global_options(arguments: Sequence[str]) -> Choice:
     while rest:
         word = rest.pop(0)
         if word == "--":
-            return Choice(home, as_json, version, [*words, word, *rest])
+            return GlobalOptions(home, as_json, version, [*words, word, *rest])
         if word == "--json":
             as_json = True
         elif word == "--home" or word.startswith("--home="):
@@ -54,7 +54,7 @@ def take_global_options(arguments: Sequence[str]) -> Choice:
             version = True
         else:
             words.append(word)
-    return Choice(home, as_json, version, words)
+    return GlobalOptions(home, as_json, version, words)
 
 
 def refuse_option_before_command(words: Sequence[str]) -> None:

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 from nanoclaw_wire.socket_path import short_path
 
-from nanoclaw_client.errors import NobodyListens, TransportError
+from nanoclaw_client.errors import NotListening, TransportError
 
 Frame = dict[str, Any]
 ID = "cli"
 
 
-class Counterpart(NamedTuple):
+class Endpoint(NamedTuple):
     """Who is asked.
 
     Args:
@@ -36,7 +36,7 @@ class Counterpart(NamedTuple):
 
 
 def ask(
-    counterpart: Counterpart,
+    endpoint: Endpoint,
     words: Sequence[str],
     options: Mapping[str, Any],
     *,
@@ -50,47 +50,47 @@ def ask(
         on_progress: Gets the text of each progress frame as it comes.
 
     Raises:
-        NobodyListens: There is no socket, or nobody behind it.
+        NotListening: There is no socket, or nobody behind it.
         TransportError: It could not be talked to, or answered nonsense.
     """
     request = {"id": ID, "words": list(words), "options": dict(options)}
-    with _connect(counterpart, timeout_s) as connection, connection.makefile("rb") as answers:
+    with _connect(endpoint, timeout_s) as connection, connection.makefile("rb") as answers:
         try:
             with contextlib.suppress(ConnectionError):  # whoever refuses to read it all says why before it hangs up
                 connection.sendall(json.dumps(request).encode() + b"\n")
-            return _answer(answers, counterpart, on_progress)
+            return _answer(answers, endpoint, on_progress)
         except TimeoutError as error:
-            why = f"{counterpart.name} did not answer within {timeout_s} s; {counterpart.advice}"
+            why = f"{endpoint.name} did not answer within {timeout_s} s; {endpoint.advice}"
             raise TransportError(why) from error
         except OSError as error:
-            raise TransportError(f"{counterpart.name} hung up: {error}; {counterpart.advice}") from error
+            raise TransportError(f"{endpoint.name} hung up: {error}; {endpoint.advice}") from error
 
 
-def _connect(counterpart: Counterpart, timeout_s: float | None) -> socket.socket:
+def _connect(endpoint: Endpoint, timeout_s: float | None) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(timeout_s)
     try:
-        with short_path(counterpart.socket) as path:
+        with short_path(endpoint.socket) as path:
             connection.connect(path)
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
         connection.close()
-        raise NobodyListens(f"{counterpart.name} does not listen; {counterpart.advice}") from error
+        raise NotListening(f"{endpoint.name} does not listen; {endpoint.advice}") from error
     except OSError as error:
         connection.close()
-        raise TransportError(f"{counterpart.name} cannot be reached: {error}; is it another user's?") from error
+        raise TransportError(f"{endpoint.name} cannot be reached: {error}; is it another user's?") from error
     return connection
 
 
-def _answer(answers: BufferedReader, counterpart: Counterpart, on_progress: Callable[[str], None]) -> Frame:
+def _answer(answers: BufferedReader, endpoint: Endpoint, on_progress: Callable[[str], None]) -> Frame:
     while line := answers.readline():
         frame = _frame(line)
         if isinstance(frame.get("ok"), bool):
             return frame
         if not isinstance(frame.get("progress"), str):
             why = "answered with something that is no frame; is it of another version?"
-            raise TransportError(f"{counterpart.name} {why}")
+            raise TransportError(f"{endpoint.name} {why}")
         on_progress(frame["progress"])
-    raise TransportError(f"{counterpart.name} hung up before it answered; {counterpart.advice}")
+    raise TransportError(f"{endpoint.name} hung up before it answered; {endpoint.advice}")
 
 
 def _frame(line: bytes) -> Frame:

@@ -23,5 +23,5 @@ class TransportError(ClientError):
     code = "transport-error"
 
 
-class NobodyListens(TransportError):
+class NotListening(TransportError):
     """There is no socket to ask at, or nobody behind it."""

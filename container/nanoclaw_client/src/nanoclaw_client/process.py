@@ -6,14 +6,14 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from nanoclaw_client.arguments import Choice, take_global_options
+from nanoclaw_client.arguments import GlobalOptions, take_global_options
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell says of a program that ctrl-c ended
 PIPE_CLOSED = 141  # 128 + SIGPIPE: `ncl logs | head` is nobody's error
 
 
 def run_process(
-    arguments: Sequence[str], run: Callable[[Choice], int], report: Callable[[Exception, bool], int]
+    arguments: Sequence[str], run: Callable[[GlobalOptions], int], report: Callable[[Exception, bool], int]
 ) -> int:
     """Run one command and return its exit code, whatever happens.
 

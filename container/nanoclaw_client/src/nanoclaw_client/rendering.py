@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nanoclaw_client.terminal_text import terminal_safe
+
 GAP = "  "
 NARROWEST = 16  # an id stays whole
-_HARMLESS = frozenset("\n\t\u00a0\u202f\u3000\u200d")  # line ends, spaces of other scripts, and what joins emoji
 
 
 def render(data: Any, width: int | None = None) -> str:
@@ -23,22 +24,12 @@ def render(data: Any, width: int | None = None) -> str:
     if data is None:
         return ""
     if isinstance(data, str):
-        return harmless(data)
+        return terminal_safe(data)
     if isinstance(data, list) and not data:
         return "(no rows)"
     if isinstance(data, list) and all(_is_flat_record(row) for row in data):
         return table(data, width)
-    return harmless(json.dumps(data, indent=2, ensure_ascii=False))
-
-
-def harmless(text: str) -> str:
-    """Return a text in which what steers a terminal, or turns words around, stands as an escape that people can see.
-
-    JSON stays the same value. What agents ask for is read by people who decide about it (⚠48).
-    """
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() or one in _HARMLESS else json.dumps(one)[1:-1] for one in text)
+    return terminal_safe(json.dumps(data, indent=2, ensure_ascii=False))
 
 
 def table(rows: Sequence[Mapping[str, Any]], width: int | None = None) -> str:

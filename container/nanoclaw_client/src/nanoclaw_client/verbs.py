@@ -10,10 +10,10 @@ from typing import Any
 from nanoclaw_client.arguments import parse_verb
 from nanoclaw_client.connection import Frame
 from nanoclaw_client.errors import UsageError
-from nanoclaw_client.manual import about, explained, names, overview
-from nanoclaw_client.nearest import nearest
+from nanoclaw_client.help_text import about, explained, names, overview
+from nanoclaw_client.output import exit_code_of, print_error, print_json
 from nanoclaw_client.rendering import render
-from nanoclaw_client.telling import exit_code_of, print_json, tell
+from nanoclaw_client.suggestions import nearest
 
 Ask = Callable[[Sequence[str], Mapping[str, Any]], Frame]
 
@@ -43,7 +43,7 @@ def run_verb(
         code, message = _error(frame)
         if code == "unknown-command":
             message = _verbs_of(words, ask) or _with_nearest(message, words, local_commands())
-        tell(code, message, as_json=False)
+        print_error(code, message, as_json=False)
     return 0 if frame["ok"] else exit_code_of(_error(frame)[0])
 
 

@@ -9,9 +9,9 @@ import subprocess
 import sys
 
 import pytest
+from nanoclaw_channel_terminal.display import save_files
 from nanoclaw_channel_terminal.frames import File
 from nanoclaw_channel_terminal.received import ReceivedFiles
-from nanoclaw_channel_terminal.showing import save_files
 
 SESSION = "ses-0123456789ab"
 FILE = File(name="a.txt", content=b"theirs")

@@ -9,7 +9,7 @@ from typing import Any
 from agents_host import PLUGINS
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nanoclaw_client.connection import Counterpart, ask
+from nanoclaw_client.connection import Endpoint, ask
 from nanoclaw_resource_configs import changes
 
 from nanoclaw_core import ContainerConfig, GroupId, InvalidArguments
@@ -45,7 +45,7 @@ def requests(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
 
 def test_no_arguments_make_a_handler_error(nanoclaw_instance: Instance) -> None:
     group = nanoclaw_instance.group()
-    host = Counterpart(nanoclaw_instance.places.control_socket, "the host", "look into its log")
+    host = Endpoint(nanoclaw_instance.places.control_socket, "the host", "look into its log")
 
     @settings(max_examples=200, deadline=None)
     @given(requests())

@@ -13,7 +13,7 @@ from nanoclaw_client.errors import TransportError
 from nanoclaw_core import InvalidArguments
 
 if TYPE_CHECKING:
-    from nanoclaw_channel_terminal.once import Question
+    from nanoclaw_channel_terminal.one_shot import Question
     from nanoclaw_channel_terminal.received import ReceivedFiles
 
 STANDARD_INPUT = "-"
@@ -54,7 +54,7 @@ def chat(invocation: Invocation, words: tuple[str, ...], timeout_s: float, save_
 
 def _question(words: tuple[str, ...], timeout_s: float, received: ReceivedFiles, as_json: bool) -> Question:
     from nanoclaw_channel_terminal.attachments import join_words, take_files
-    from nanoclaw_channel_terminal.once import Question
+    from nanoclaw_channel_terminal.one_shot import Question
 
     text, files = take_files(join_words([word for word in words if word != STANDARD_INPUT], Path.cwd()), Path.cwd())
     if not words or STANDARD_INPUT in words:  # not otherwise: in a shell's loop it would eat the loop's own input
@@ -66,28 +66,28 @@ def _question(words: tuple[str, ...], timeout_s: float, received: ReceivedFiles,
 
 
 async def _ask(invocation: Invocation, question: Question) -> int:
-    from nanoclaw_channel_terminal.attaching import attached
+    from nanoclaw_channel_terminal.connect import attached
     from nanoclaw_channel_terminal.connection import HungUp
-    from nanoclaw_channel_terminal.once import Asking
-    from nanoclaw_channel_terminal.showing import Waiting
+    from nanoclaw_channel_terminal.display import StatusLine
+    from nanoclaw_channel_terminal.one_shot import Asking
 
-    waiting = Waiting()
+    status = StatusLine()
     try:
-        async with attached(invocation, waiting) as connection:
-            return await Asking(connection, question, waiting).run()
+        async with attached(invocation, status) as connection:
+            return await Asking(connection, question, status).run()
     except HungUp as error:
         raise TransportError("the host went away before it answered; `ncl logs` says why") from error
     finally:
-        waiting.show("")
+        status.show("")
 
 
 async def _converse(invocation: Invocation, received: ReceivedFiles) -> int:
-    from nanoclaw_channel_terminal.attaching import attached
-    from nanoclaw_channel_terminal.conversation import Conversation
-    from nanoclaw_channel_terminal.showing import Waiting
+    from nanoclaw_channel_terminal.connect import attached
+    from nanoclaw_channel_terminal.display import StatusLine
+    from nanoclaw_channel_terminal.repl import Repl
 
-    waiting = Waiting()
-    async with attached(invocation, waiting) as connection:
-        waiting.show("")
+    status = StatusLine()
+    async with attached(invocation, status) as connection:
+        status.show("")
         history = invocation.home / "data" / "terminal" / "history"
-        return await Conversation(connection, history, received).run()
+        return await Repl(connection, history, received).run()

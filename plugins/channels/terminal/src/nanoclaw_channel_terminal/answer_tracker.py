@@ -11,7 +11,7 @@ ALIVE_S = 20.0  # a host at work shows it every 4 s, but not for 10 s after a me
 TRYING_S = 60.0  # after words about trouble that is still being got over; most is over by then
 
 
-class Turn:
+class AnswerTracker:
     """What was said, and what came of it so far.
 
     `status` is what is being waited for, in words for people; `refusal` says why the message was turned down; `failure`

@@ -10,7 +10,7 @@ from nanoclaw_cli.invocation import Invocation
 from nanoclaw_client.errors import TransportError
 
 from nanoclaw_channel_terminal.connection import Connection
-from nanoclaw_channel_terminal.showing import Waiting
+from nanoclaw_channel_terminal.display import StatusLine
 from nanoclaw_core import AlreadyRunning
 
 ATTACH_S = 10.0  # from a started host to its terminal; a slow machine under load needs a second
@@ -18,11 +18,11 @@ LOOK_S = 0.02
 
 
 @contextlib.asynccontextmanager
-async def attached(invocation: Invocation, waiting: Waiting) -> AsyncIterator[Connection]:
+async def attached(invocation: Invocation, status: StatusLine) -> AsyncIterator[Connection]:
     """Attach to the running host, or run one for as long as this lasts.
 
     Args:
-        waiting: Shows what is being waited for.
+        status: Shows the state of the start to a person.
 
     Raises:
         TransportError: A host runs, but its terminal cannot be reached.
@@ -33,9 +33,9 @@ async def attached(invocation: Invocation, waiting: Waiting) -> AsyncIterator[Co
         if connection is None:
             from nanoclaw_cli.embedded import running_host  # most of a host's code, which attaching does not need
 
-            waiting.show("starting a host")
+            status.show("starting a host")
             with contextlib.suppress(AlreadyRunning):  # one is just starting; its terminal comes in a moment
-                await stack.enter_async_context(running_host(invocation, tell=waiting.print))
+                await stack.enter_async_context(running_host(invocation, progress=status.print))
             connection = await _attach_soon(invocation)
         stack.push_async_callback(connection.close)
         yield connection

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nanoclaw_client.nearest import nearest
+from nanoclaw_client.suggestions import nearest
 
 from nanoclaw_core import NotFound, SettingsError, load_settings
 from nanoclaw_core.plugins import Found, find_installed

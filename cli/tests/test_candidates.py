@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nanoclaw_cli.completing import PATHS, after, choices, nouns
+from nanoclaw_cli.completion.candidates import PATHS, after, choices, nouns
 
 
 def parameter(name: str, kind: str = "str", text: str = "", *, positional: bool = False) -> dict[str, object]:

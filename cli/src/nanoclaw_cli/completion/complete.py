@@ -13,9 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from nanoclaw_client.arguments import GLOBAL_OPTIONS, take_global_options
 from nanoclaw_client.errors import TransportError, UsageError
+from nanoclaw_client.terminal_text import terminal_safe
 
 from nanoclaw_cli import client, commands
-from nanoclaw_cli.completing import PATHS, Candidate, Verb, after, nouns
+from nanoclaw_cli.completion.candidates import PATHS, Candidate, Verb, after, nouns
 from nanoclaw_cli.invocation import Invocation, home_directory
 
 ANSWER_S = 1.0
@@ -84,4 +85,4 @@ def _of_click(command: commands.Command, words: Sequence[str], current: str, inv
 
 
 def _plain(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(terminal_safe(text).split())

@@ -19,7 +19,7 @@ from typing import Any
 
 import apsw
 from attrs import frozen
-from nanoclaw_client.nearest import nearest
+from nanoclaw_client.suggestions import nearest
 from nanoclaw_wire import clock
 
 from nanoclaw_cli.host_process import host_process_of
@@ -62,7 +62,7 @@ class Finding:
     remedy: str = ""
 
 
-async def examine(home: Path, environment: Mapping[str, str]) -> list[Finding]:
+async def run_checks(home: Path, environment: Mapping[str, str]) -> list[Finding]:
     """Look at everything; never raises, writes nothing, asks nothing of the network."""
     places = Places(home=home)
     ncl = as_typed("", home, environment).strip()

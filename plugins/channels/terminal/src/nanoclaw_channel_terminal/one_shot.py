@@ -10,11 +10,11 @@ from typing import Any
 
 from attrs import field, frozen
 
+from nanoclaw_channel_terminal.answer_tracker import AnswerTracker
 from nanoclaw_channel_terminal.connection import Connection
+from nanoclaw_channel_terminal.display import StatusLine, message_text, save_files
 from nanoclaw_channel_terminal.frames import File
 from nanoclaw_channel_terminal.received import ReceivedFiles
-from nanoclaw_channel_terminal.showing import Waiting, message_text, save_files
-from nanoclaw_channel_terminal.turn import Turn
 
 ANSWERED, REFUSED, TIMED_OUT = 0, 1, 3
 SHOWN = ("id", "text", "card", "reaction", "is_failure")
@@ -42,7 +42,7 @@ class Asking:
 
     _connection: Connection
     _question: Question
-    _waiting: Waiting
+    _status: StatusLine
     _answer: list[dict[str, Any]] = field(factory=list)
 
     async def run(self) -> int:
@@ -53,30 +53,30 @@ class Asking:
         """
         await self._take_what_was_kept()
         loop = asyncio.get_running_loop()
-        turn = Turn(await self._connection.say(self._question.text, self._question.files))
+        tracker = AnswerTracker(await self._connection.say(self._question.text, self._question.files))
         deadline = loop.time() + self._question.timeout_s
         while True:
-            self._waiting.show(turn.status or ("" if turn.answers else "waiting for the host"))
-            ends_at = turn.ends_at()
+            self._status.show(tracker.status or ("" if tracker.answers else "waiting for the host"))
+            ends_at = tracker.ends_at()
             try:
                 async with asyncio.timeout_at(min(deadline, deadline if ends_at is None else ends_at)):
                     frame = await self._connection.next()
             except TimeoutError:
-                return self._end(turn, timed_out=ends_at is None or ends_at > deadline)
-            turn.take(frame, loop.time())
+                return self._end(tracker, timed_out=ends_at is None or ends_at > deadline)
+            tracker.take(frame, loop.time())
             if frame["type"] == "message":
                 await self._show(frame)
 
     async def _take_what_was_kept(self) -> None:
         while (frame := await self._connection.next())["type"] != "ready":
             if frame["type"] == "message":
-                with self._waiting.away():
+                with self._status.away():
                     print(f"(while nobody was here) {message_text(frame)}", file=sys.stderr)
                     self._save(frame)
                 await self._connection.seen(frame["id"])
 
     async def _show(self, frame: Mapping[str, Any]) -> None:
-        with self._waiting.away():
+        with self._status.away():
             text = message_text(frame)
             if text and not self._question.as_json:
                 print(text, file=sys.stderr if frame.get("is_failure") else sys.stdout, flush=True)
@@ -90,29 +90,29 @@ class Asking:
             print(line, file=sys.stderr)
         return {"files": lines} if lines else {}
 
-    def _end(self, turn: Turn, *, timed_out: bool) -> int:
-        self._waiting.show("")
-        if turn.refusal is not None:
-            return self._fail("forbidden", f"the message was not taken: {turn.refusal}", REFUSED)
+    def _end(self, tracker: AnswerTracker, *, timed_out: bool) -> int:
+        self._status.show("")
+        if tracker.refusal is not None:
+            return self._fail("forbidden", f"the message was not taken: {tracker.refusal}", REFUSED)
         if timed_out:
-            doing = f" (the host said: {turn.status})" if turn.status else ""
+            doing = f" (the host said: {tracker.status})" if tracker.status else ""
             message = (
-                f"no {'complete ' if turn.answers else ''}answer within {self._question.timeout_s:g} s{doing}."
+                f"no {'complete ' if tracker.answers else ''}answer within {self._question.timeout_s:g} s{doing}."
                 " What comes later is shown at the next `ncl chat`; --timeout waits longer, `ncl logs` says more."
             )
             return self._fail("transport-error", message, TIMED_OUT)
-        if turn.failure is not None and turn.is_under_way:
+        if tracker.failure is not None and tracker.is_under_way:
             print("(it is still being tried; an answer is shown at the next `ncl chat`)", file=sys.stderr)
         if self._question.as_json:
-            self._print_frame(turn)
-        elif not turn.answers:
+            self._print_frame(tracker)
+        elif not tracker.answers:
             print("(the agent had nothing to say)", file=sys.stderr)
-        return ANSWERED if turn.failure is None else REFUSED
+        return ANSWERED if tracker.failure is None else REFUSED
 
-    def _print_frame(self, turn: Turn) -> None:
-        frame: dict[str, Any] = {"id": "cli", "ok": turn.failure is None, "data": {"messages": self._answer}}
-        if turn.failure is not None:
-            frame["error"] = {"code": "handler-error", "message": turn.failure}
+    def _print_frame(self, tracker: AnswerTracker) -> None:
+        frame: dict[str, Any] = {"id": "cli", "ok": tracker.failure is None, "data": {"messages": self._answer}}
+        if tracker.failure is not None:
+            frame["error"] = {"code": "handler-error", "message": tracker.failure}
         print(json.dumps(frame, indent=2, ensure_ascii=False))
 
     def _fail(self, code: str, message: str, exit_code: int) -> int:

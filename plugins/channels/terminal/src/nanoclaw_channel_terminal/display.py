@@ -7,18 +7,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
+from nanoclaw_client.terminal_text import terminal_safe
+
 from nanoclaw_channel_terminal import frames
 from nanoclaw_channel_terminal.received import ReceivedFiles
 
 _CLEAR_LINE = "\r\x1b[K"
-
-
-def printable(text: str) -> str:
-    """Return a text without what could steer a terminal: of the control characters, only new lines and tabs stay.
-
-    What an agent says is not trusted: it may quote a page that somebody wrote for this very terminal.
-    """
-    return "".join(c if c in "\n\t" or c.isprintable() or ord(c) >= 0xA0 else "�" for c in text.replace("\r\n", "\n"))
 
 
 def message_text(frame: Mapping[str, Any]) -> str:
@@ -32,7 +26,7 @@ def message_text(frame: Mapping[str, Any]) -> str:
     card = frame.get("card")
     if isinstance(card, dict):
         parts.append(_card_text(card))
-    return printable("\n".join(parts))
+    return terminal_safe("\n".join(parts).replace("\r\n", "\n"))
 
 
 def save_files(frame: Mapping[str, Any], received: ReceivedFiles) -> list[str]:
@@ -44,11 +38,11 @@ def save_files(frame: Mapping[str, Any], received: ReceivedFiles) -> list[str]:
             lines.append(f"saved {received.save(file, session)} ({len(file.content)} bytes)")
         except OSError as error:
             directory = received.directory(session)
-            lines.append(f"could not save {printable(file.name)} in {directory}: {error.strerror or error}")
+            lines.append(f"could not save {terminal_safe(file.name)} in {directory}: {error.strerror or error}")
     return lines
 
 
-class Waiting:
+class StatusLine:
     """The line on a terminal that says what is being waited for; nothing where the stream is no terminal."""
 
     def __init__(self, stream: TextIO = sys.stderr) -> None:
@@ -59,7 +53,7 @@ class Waiting:
     def show(self, text: str) -> None:
         """Show a phrase in place of the last one; an empty one takes it away."""
         if self._is_terminal and text != self._shown:
-            self._stream.write(_CLEAR_LINE + (f"… {printable(text)}" if text else ""))
+            self._stream.write(_CLEAR_LINE + (f"… {terminal_safe(text)}" if text else ""))
             self._stream.flush()
             self._shown = text
 

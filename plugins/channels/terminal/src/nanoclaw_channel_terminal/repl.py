@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nanoclaw_client.terminal_text import terminal_safe
 from prompt_toolkit import PromptSession
 from prompt_toolkit.history import FileHistory
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from nanoclaw_channel_terminal.attachments import take_files
 from nanoclaw_channel_terminal.connection import Connection, HungUp
+from nanoclaw_channel_terminal.display import message_text, save_files
 from nanoclaw_channel_terminal.received import ReceivedFiles
-from nanoclaw_channel_terminal.showing import message_text, printable, save_files
 from nanoclaw_core import InvalidArguments
 
 STOP = "/stop"
@@ -28,7 +29,7 @@ Write what you want in plain words.
   ctrl-d   leaves; what is under way goes on, and is shown when you come back"""
 
 
-class Conversation:
+class Repl:
     """A person at a terminal, until ctrl-d or until the host goes away."""
 
     def __init__(self, connection: Connection, history: Path, received: ReceivedFiles) -> None:
@@ -107,7 +108,7 @@ class Conversation:
             await self._connection.seen(frame["id"])
         elif kind == "said":
             files = "".join(f" [{name}]" for name in frame.get("files") or ())
-            print(printable(f"(another terminal) {frame.get('text', '')}{files}"))
+            print(terminal_safe(f"(another terminal) {frame.get('text', '')}{files}"))
         elif kind == "accepted" and frame.get("outcome") != "routed":
             print(f"not taken: {frame.get('reason') or frame.get('outcome')}")
         elif kind in ("status", "ready"):
@@ -124,4 +125,4 @@ class Conversation:
             self._session.app.invalidate()
 
     def _prompt(self) -> str:
-        return f"… {printable(self._status)}\n> " if self._status else "> "
+        return f"… {terminal_safe(self._status)}\n> " if self._status else "> "

@@ -8,28 +8,28 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nanoclaw_client.errors import ClientError
-from nanoclaw_client.rendering import harmless
+from nanoclaw_client.terminal_text import terminal_safe
 
 FAILED, USAGE = 1, 2
 USAGE_CODES = frozenset({"unknown-command", "invalid-args", "transport-error"})
 
 
-def tell(code: str, message: str, *, as_json: bool) -> None:
+def print_error(code: str, message: str, *, as_json: bool) -> None:
     """Print one error: a frame on stdout, or a sentence on stderr."""
     if as_json:
         print_json({"id": "cli", "ok": False, "error": {"code": code, "message": message}})
     else:
-        print(harmless(f"error ({code}): {message}"), file=sys.stderr)
+        print(terminal_safe(f"error ({code}): {message}"), file=sys.stderr)
 
 
-def tell_progress(text: str) -> None:
+def print_progress(text: str) -> None:
     """Print what a verb that takes long says meanwhile; on stderr, so that the answer stays one value."""
-    print(harmless(text), file=sys.stderr, flush=True)
+    print(terminal_safe(text), file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:
     """Print a JSON value as machines and people can read it."""
-    print(harmless(json.dumps(value, indent=2, ensure_ascii=False)))
+    print(terminal_safe(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def exit_code_of(code: str) -> int:
@@ -62,5 +62,5 @@ def report(
         traceback.print_exception(error)
     code, message, exit_code = describe(error)
     if exit_code in (FAILED, USAGE):  # any other says that there is nothing to tell
-        tell(code, message, as_json=as_json)
+        print_error(code, message, as_json=as_json)
     return exit_code

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nanoclaw_channel_terminal.turn import ALIVE_S, LATE_S, SILENCE_S, TRYING_S, Turn
+from nanoclaw_channel_terminal.answer_tracker import ALIVE_S, LATE_S, SILENCE_S, TRYING_S, AnswerTracker
 
 ACCEPTED = {"type": "accepted", "id": "t1", "outcome": "routed", "reason": None}
 MESSAGE = {"type": "message", "id": "k1", "text": "hello"}
@@ -13,9 +13,9 @@ def status(text: str) -> dict[str, str]:
     return {"type": "status", "text": text}
 
 
-def turn(*frames: dict[str, object]) -> Turn:
+def turn(*frames: dict[str, object]) -> AnswerTracker:
     """Return a turn that took frames at 1, 2, 3, … seconds."""
-    made = Turn("t1")
+    made = AnswerTracker("t1")
     for at, frame in enumerate(frames, start=1):
         made.take(frame, float(at))
     return made

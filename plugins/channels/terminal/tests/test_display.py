@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from nanoclaw_channel_terminal.showing import message_text, printable
+from nanoclaw_channel_terminal.display import message_text
 
 
 def test_control_characters_cannot_steer_the_terminal():
-    assert printable("a\x1b[2Jb\x9bc\rd\te\n") == "a�[2Jb�c�d\te\n"
+    frame = {"type": "message", "text": "a\x1b[2Jb\x9bc\rd\te\r\nf \u202eg"}
+    assert message_text(frame) == "a\\u001b[2Jb\\u009bc\\rd\te\nf \\u202eg"
 
 
 def test_other_scripts_and_signs_stay():
-    text = "שלום 你好 — 👋🏽 café"
-    assert printable(text) == text
+    text = "שלום 你好 — 👋🏽 café 👩\u200d🚀"
+    assert message_text({"type": "message", "text": text}) == text
 
 
 def test_a_card_shows_its_choices_with_numbers():

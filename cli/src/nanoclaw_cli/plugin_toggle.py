@@ -28,7 +28,7 @@ def disabled_in(path: Path) -> list[str]:
     return _names(_core(_parsed(_read(path), path), path), KEY, path)
 
 
-def switch(path: Path, name: str, *, on: bool) -> bool:
+def toggle(path: Path, name: str, *, on: bool) -> bool:
     """Put a plugin on or off; return whether that changed anything.
 
     Raises:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 from installed import install
-from nanoclaw_cli.examination import Finding, Health, examine
+from nanoclaw_cli.checks import Finding, Health, run_checks
 from nanoclaw_cli.first_instance import initialise
 
 from nanoclaw_core import Host
@@ -54,7 +54,7 @@ pytestmark = pytest.mark.usefixtures("site")
 
 
 def look(home: Path) -> dict[tuple[str, str], Finding]:
-    return {(finding.area, finding.name): finding for finding in asyncio.run(examine(home, {}))}
+    return {(finding.area, finding.name): finding for finding in asyncio.run(run_checks(home, {}))}
 
 
 def test_a_directory_that_does_not_exist_is_named_with_the_remedy_and_not_made(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_an_instance_that_is_well_is_reported_so(tmp_path: Path) -> None:
 def test_a_running_host_is_seen(bare_instance: Instance) -> None:
     async def scenario() -> list[Finding]:
         async with Host(bare_instance.settings, environment={}, use_installed_plugins=False):
-            return await examine(bare_instance.settings.home, {})
+            return await run_checks(bare_instance.settings.home, {})
 
     host = next(finding for finding in asyncio.run(scenario()) if finding.name == "host")
     assert host.state is Health.OK
@@ -138,7 +138,7 @@ def test_a_file_in_the_place_of_the_directory_is_reported(tmp_path: Path) -> Non
 
 
 def test_the_usual_directory_is_not_named_in_a_remedy(tmp_path: Path) -> None:
-    findings = asyncio.run(examine(tmp_path, {"NANOCLAW_HOME": str(tmp_path)}))
+    findings = asyncio.run(run_checks(tmp_path, {"NANOCLAW_HOME": str(tmp_path)}))
     assert next(finding for finding in findings if finding.name == "host").remedy == "Start one with `ncl serve`."
 
 
@@ -181,7 +181,7 @@ def test_a_required_plugin_that_is_absent_or_disabled_is_a_problem(tmp_path: Pat
     if disabled:
         install(site, "acme-chat", "acme", "")
     (tmp_path / "nanoclaw.toml").write_text(f"[core]\nrequired_plugins = ['acme']\n{disabled}")
-    problems = [f for f in asyncio.run(examine(tmp_path, {})) if f.name == "acme" and f.state is Health.PROBLEM]
+    problems = [f for f in asyncio.run(run_checks(tmp_path, {})) if f.name == "acme" and f.state is Health.PROBLEM]
     assert [problem.detail.startswith("required and ") for problem in problems] == [True]
 
 
@@ -238,7 +238,7 @@ def test_runtime_without_a_protection_is_a_warning(tmp_path: Path, site: Path) -
         "return Readiness(ready=True, isolates=True, detail='walls', missing_protections=['a wall is open; close it'])"
     )
     install(site, "acme-runtime", "acme", RUNTIME.format(check=check, shown=[]))
-    found = [one for one in asyncio.run(examine(tmp_path, {})) if (one.area, one.name) == ("runtimes", "acme")]
+    found = [one for one in asyncio.run(run_checks(tmp_path, {})) if (one.area, one.name) == ("runtimes", "acme")]
     assert [(one.state, one.detail) for one in found] == [
         (Health.OK, "walls"),
         (Health.WARNING, "a wall is open; close it"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from nanoclaw_client.manual import about, explained, names, overview
+from nanoclaw_client.help_text import about, explained, names, overview
 
 UPDATE = {
     "command": "groups update",
