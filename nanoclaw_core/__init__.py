@@ -31,6 +31,7 @@ _HOMES = {
     ),
     "hookspecs": "hookimpl",
     "host": "Host",
+    "instance": "initialise is_instance",
     "ids": "ApprovalId DeliveryId GroupId MessagingGroupId SessionId UserId WiringId new_id",
     "logs": "log_values",
     "operations": "Operations",

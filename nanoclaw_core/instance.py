@@ -1,21 +1,24 @@
-"""The instance directory: what is in it, and making agent groups there."""
+"""The instance directory: its paths, its database, and the creation of an instance and of agent groups."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import apsw
-from attrs import Factory, field, frozen
+from attrs import Factory, evolve, field, frozen
 
 from nanoclaw_core.errors import InvalidArguments, MigrationError, NanoclawError
-from nanoclaw_core.store import agents
+from nanoclaw_core.settings import FILE_NAME, load_settings
+from nanoclaw_core.store import agents, messaging
 from nanoclaw_core.store.agents import AgentGroup, ContainerConfig
 from nanoclaw_core.store.connection import open_central
 from nanoclaw_core.store.integrity import page_damage_within, schema_damage, schema_made_by, schema_of
+from nanoclaw_core.store.messaging import EngageMode, MessagingGroup, Wiring
 from nanoclaw_core.store.migrations import CORE, LEDGER, applied_steps, migrate_core
 from nanoclaw_core.store.schema import STEPS, core_migrations, core_scripts
 
@@ -24,6 +27,13 @@ RESTORE = (
     "writes SQL that makes a new file of what can be read."
 )
 CHECK_CPU_S = 2.0  # for a database of some hundred MB; a larger one is believed as far as it was read
+FIRST_GROUP = "main"
+_SETTINGS = """\
+# Settings of this nanoclaw instance. `ncl doctor` checks them; docs/operations.md lists all of them.
+
+[core]
+owners = ["{owner}"]    # may do everything; <channel>:<the platform's user id>
+"""
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -125,3 +135,60 @@ def create_agent_group(
             f"the folder {instructions.parent} cannot be made: {error.strerror}; look who may write there"
         ) from error
     return group
+
+
+def is_instance(home: Path) -> bool:
+    """Return True if a directory holds settings and a database."""
+    return (home / FILE_NAME).exists() and Places(home=home).database.exists()
+
+
+def initialise(home: Path, *, environment: Mapping[str, str], room: tuple[str, str], owner: str) -> list[str]:
+    """Create an instance whose first agent answers in one room. Complete one that exists, and change nothing in it.
+
+    Args:
+        environment: Read for settings that refer to it.
+        room: Channel name and the platform's room id.
+        owner: The user who may do everything, as `<channel>:<the platform's user id>`. An existing settings file keeps
+            its owners.
+
+    Returns:
+        Names of the things that were created; empty if the instance was complete.
+
+    Raises:
+        NanoclawError: A directory cannot be created, or an existing settings file is invalid.
+    """
+    places = Places(home=home)
+    places.make()
+    created = []
+    settings_file = home / FILE_NAME
+    if not settings_file.exists():
+        settings_file.write_text(_SETTINGS.format(owner=owner), encoding="utf-8")
+        settings_file.chmod(0o600)
+        created.append(f"settings {settings_file}")
+    load_settings(home, environment)
+    db = open_database(places)
+    try:
+        created += _create_first_agent(db, places, room)
+    finally:
+        db.close()
+    return created
+
+
+def _create_first_agent(db: apsw.Connection, places: Places, room: tuple[str, str]) -> list[str]:
+    created = []
+    with db:
+        group = agents.by_folder(db, FIRST_GROUP)
+        if group is None:
+            group = create_agent_group(db, places, name="Nano", folder=FIRST_GROUP)
+            agents.save_config(db, evolve(agents.config_of(db, group.id), cli_scope="global"))
+            created.append(f"agent group {FIRST_GROUP}")
+        channel, name = room
+        found = messaging.find(db, *room)
+        found = found or messaging.add(db, MessagingGroup(channel=channel, room=name, name=channel))
+        if not messaging.wirings_of(db, found.id):
+            wiring = Wiring(
+                messaging_group_id=found.id, agent_group_id=group.id, engage_mode=EngageMode.PATTERN, engage_pattern="."
+            )
+            messaging.wire(db, wiring)
+            created.append(f"wiring of the {channel}")
+    return created

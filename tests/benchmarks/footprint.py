@@ -11,7 +11,7 @@ import venv
 from collections.abc import Iterator
 from pathlib import Path
 
-from nanoclaw_cli.first_instance import initialise
+from nanoclaw_cli.init import create
 
 from . import goals
 from .figures import Figure
@@ -58,7 +58,7 @@ def size(home: Path) -> Iterator[Figure]:
 def plugin_cost(home: Path, rounds: int) -> Iterator[Figure]:
     """What a plugin that is installed and not used adds to the start of a host, with and without taking turns."""
     plain = {**os.environ, "NANOCLAW_HOME": str(home / "instance")}
-    initialise(home / "instance", environment=plain)
+    create(home / "instance", plain)
     many = with_plugins(plain, home / "plugins")
     added = []
     for _ in range(rounds):

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from nanoclaw_cli.first_instance import initialise
+from nanoclaw_cli.init import create
 
 from nanoclaw_core.instance import Places, create_agent_group, open_database
 
@@ -31,7 +31,7 @@ GROUPS = 100
 def commands(home: Path, rounds: int) -> Iterator[Figure]:
     """`ncl` with and without a host; the host's own start, memory and dispatch."""
     environment = {**os.environ, "NANOCLAW_HOME": str(home)}
-    initialise(home, environment=environment)
+    create(home, environment)
     _many_groups(home)
     many = with_plugins(environment, home.with_name(f"{home.name}-plugins"))
     yield Figure(goal=goals.VERSION, value=whole(["--version"], environment, rounds))

@@ -40,8 +40,8 @@ poll_s = 0.05
 MAKE_INSTANCE = """
 import sys
 from pathlib import Path
-from nanoclaw_cli.first_instance import initialise
-initialise(Path(sys.argv[1]), environment={"NTFY_TOKEN": "-"}, room=("ntfy", "kitchen"))
+from nanoclaw_core import initialise
+initialise(Path(sys.argv[1]), environment={"NTFY_TOKEN": "-"}, room=("ntfy", "kitchen"), owner="ntfy:ada")
 """
 
 

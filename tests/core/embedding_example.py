@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 
-from nanoclaw_cli.first_instance import initialise
-
 from nanoclaw_core import (
     Address,
     Admission,
@@ -17,6 +15,7 @@ from nanoclaw_core import (
     Verdict,
     Vote,
     hookimpl,
+    initialise,
     load_settings,
 )
 
@@ -46,7 +45,7 @@ class Window:
 
 async def ask(home: Path, question: str) -> str:
     """Start a host on an instance directory, ask its agent one question, and stop the host."""
-    initialise(home, environment={}, room=("window", "main"))
+    initialise(home, environment={}, room=("window", "main"), owner="window:me")
     window = Window()
     async with Host(load_settings(home, {}), plugins={"window": window}):
         await window.questions.put(question)

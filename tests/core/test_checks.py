@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 from installed import install
 from nanoclaw_cli.checks import Finding, Health, run_checks
-from nanoclaw_cli.first_instance import initialise
+from nanoclaw_cli.init import create
 
 from nanoclaw_core import Host
 from nanoclaw_core.instance import Places, open_database
@@ -81,7 +81,7 @@ def test_where_nobody_can_talk_to_the_agents_it_says_how_they_can(tmp_path: Path
 
 
 def test_an_instance_that_is_well_is_reported_so(tmp_path: Path) -> None:
-    initialise(tmp_path, environment={})
+    create(tmp_path, {})
     found = look(tmp_path)
     for name in ("home", "settings", "database"):
         assert found["instance", name].state is Health.OK
@@ -327,7 +327,7 @@ def test_with_everything_broken_at_once_everything_is_reported(tmp_path: Path, s
 
 
 def test_sessions_that_were_set_aside_are_named(tmp_path: Path) -> None:
-    initialise(tmp_path, environment={})
+    create(tmp_path, {})
     assert ("instance", "sessions") not in look(tmp_path)
     (tmp_path / "sessions" / "ses-1.broken-20260105T120000Z").mkdir(parents=True)
     found = look(tmp_path)["instance", "sessions"]

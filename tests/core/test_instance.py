@@ -4,9 +4,9 @@ from pathlib import Path
 
 import apsw
 import pytest
-from nanoclaw_cli.first_instance import OPERATOR, initialise, is_instance
+from nanoclaw_cli.init import OPERATOR, create
 
-from nanoclaw_core import InvalidArguments, NanoclawError, SettingsError, load_settings
+from nanoclaw_core import InvalidArguments, NanoclawError, SettingsError, is_instance, load_settings
 from nanoclaw_core.instance import Places, core_schema_damage, create_agent_group, open_database
 from nanoclaw_core.store import agents, messaging
 from nanoclaw_core.store.messaging import EngageMode, MessagingGroup
@@ -16,7 +16,7 @@ from nanoclaw_core.testing.instance import Instance
 
 
 def test_a_first_instance_has_an_agent_its_terminal_and_an_owner(tmp_path: Path) -> None:
-    initialise(tmp_path / "home", environment={})
+    create(tmp_path / "home", {})
     places = Places(home=tmp_path / "home")
     assert load_settings(places.home, {}).core.owners == [OPERATOR]
     db = open_database(places)
@@ -31,20 +31,20 @@ def test_a_first_instance_has_an_agent_its_terminal_and_an_owner(tmp_path: Path)
 
 
 def test_making_it_again_changes_nothing_and_says_so(tmp_path: Path) -> None:
-    assert len(initialise(tmp_path, environment={})) == 3
+    assert len(create(tmp_path, {})) == 3
     (tmp_path / "groups" / "main" / "CLAUDE.md").write_text("mine")
     (tmp_path / "nanoclaw.toml").write_text("[core]\nprovider = 'mock'\n")
-    assert initialise(tmp_path, environment={}) == []
+    assert create(tmp_path, {}) == []
     assert (tmp_path / "groups" / "main" / "CLAUDE.md").read_text() == "mine"
     assert load_settings(tmp_path, {}).core.provider == "mock"
 
 
 def test_what_is_missing_is_made_and_the_rest_stays(tmp_path: Path) -> None:
-    initialise(tmp_path, environment={})
+    create(tmp_path, {})
     db = open_database(Places(home=tmp_path))
     db.execute("DELETE FROM messaging_groups")
     db.close()
-    assert initialise(tmp_path, environment={}) == ["wiring of the terminal"]
+    assert create(tmp_path, {}) == ["wiring of the terminal"]
 
 
 def test_a_room_that_wrote_before_there_was_an_agent_is_wired(tmp_path: Path) -> None:
@@ -54,25 +54,25 @@ def test_a_room_that_wrote_before_there_was_an_agent_is_wired(tmp_path: Path) ->
     db = open_database(places)
     messaging.add(db, MessagingGroup(channel="terminal", room="local", name="terminal"))
     db.close()
-    assert initialise(tmp_path, environment={}) == ["agent group main", "wiring of the terminal"]
+    assert create(tmp_path, {}) == ["agent group main", "wiring of the terminal"]
 
 
 def test_settings_alone_are_no_instance_yet(tmp_path: Path) -> None:
     (tmp_path / "nanoclaw.toml").touch()
     assert not is_instance(tmp_path)
-    initialise(tmp_path, environment={})
+    create(tmp_path, {})
     assert is_instance(tmp_path)
 
 
 def test_broken_settings_are_reported_and_kept(tmp_path: Path) -> None:
     (tmp_path / "nanoclaw.toml").write_text("[core")
     with pytest.raises(SettingsError):
-        initialise(tmp_path, environment={})
+        create(tmp_path, {})
     assert (tmp_path / "nanoclaw.toml").read_text() == "[core"
 
 
 def test_everything_in_it_is_its_owners_alone(tmp_path: Path) -> None:
-    initialise(tmp_path / "home", environment={})
+    create(tmp_path / "home", {})
     for name in ("", "data", "run", "logs", "groups", "nanoclaw.toml", "data/nanoclaw.db"):
         assert (tmp_path / "home" / name).stat().st_mode & 0o077 == 0, name
 
@@ -80,7 +80,7 @@ def test_everything_in_it_is_its_owners_alone(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_made_is_named_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(NanoclawError, match=r"cannot be made: .* Choose another with --home"):
-        initialise(tmp_path / "file" / "home", environment={})
+        create(tmp_path / "file" / "home", {})
 
 
 @pytest.mark.parametrize("content", [b"garbage" * 200, b"SQLite format 3\0" + b"\xff" * 5000])

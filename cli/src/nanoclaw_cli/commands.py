@@ -39,7 +39,7 @@ class Command(NamedTuple):
 OWN = {
     command.name: command
     for command in (
-        Command("init", "nanoclaw_cli.initialise:initialise", summary="Make an instance directory, or complete one."),
+        Command("init", "nanoclaw_cli.init:init", summary="Make an instance directory, or complete one."),
         Command("serve", "nanoclaw_cli.serve:serve", summary="Run the host in the foreground."),
         Command("status", "nanoclaw_cli.status:status", summary="Say what the host does now."),
         Command("doctor", "nanoclaw_cli.doctor:doctor", summary="Say what is missing or wrong, and what to do."),

@@ -13,7 +13,7 @@ from nanoclaw_client.output import print_json
 from nanoclaw_cli.colours import coloured
 from nanoclaw_cli.failures import frame_of
 from nanoclaw_cli.invocation import Invocation
-from nanoclaw_cli.silence import keep_logs_silent
+from nanoclaw_cli.log_lines import silence_logs
 
 if TYPE_CHECKING:
     from nanoclaw_cli.checks import Finding
@@ -28,7 +28,7 @@ def doctor(invocation: Invocation) -> int:
     """
     from nanoclaw_cli.checks import run_checks
 
-    keep_logs_silent()  # what is wrong is said below, once
+    silence_logs()  # what is wrong is said below, once
     findings = asyncio.run(run_checks(invocation.home, invocation.environment))
     if invocation.as_json:
         print_json(frame_of([_record(finding) for finding in findings]))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-from nanoclaw_cli.first_instance import initialise, is_instance
+from nanoclaw_cli.init import create
 from nanoclaw_cli.invocation import Invocation
 from nanoclaw_cli.log_lines import configure_logs
-from nanoclaw_core import Host, load_settings
+from nanoclaw_core import Host, is_instance, load_settings
 
 
 @contextlib.asynccontextmanager
@@ -26,7 +26,7 @@ async def running_host(invocation: Invocation, *, progress: Callable[[str], None
     """
     home = invocation.home
     if not is_instance(home):
-        initialise(home, environment=invocation.environment)
+        create(home, invocation.environment)
         progress(f"made a new instance in {home}")
     settings = load_settings(home, invocation.environment)
     configure_logs(settings.core.log_level, home / "logs", to_stderr=False)

@@ -59,6 +59,11 @@ def configure_logs(level: str, directory: Path | None, *, to_stderr: bool) -> No
         root.addHandler(handler)
 
 
+def silence_logs() -> None:
+    """Print no log line of this process; without a handler Python prints warnings on stderr."""
+    logging.getLogger().addHandler(logging.NullHandler())
+
+
 def _plain(value: object) -> str:
     text = str(value)
     return text if text.isprintable() and text and not any(c in text for c in ' "=') else json.dumps(text)

@@ -130,9 +130,9 @@ def _state(name: str, invocation: Invocation) -> dict[str, Any]:
 
 def _found_here(invocation: Invocation) -> list[dict[str, str]]:
     from nanoclaw_cli.checks import installed
-    from nanoclaw_cli.silence import keep_logs_silent
+    from nanoclaw_cli.log_lines import silence_logs
 
-    keep_logs_silent()
+    silence_logs()
     reports, trouble = installed(invocation.home, invocation.environment)
     if trouble:
         click.echo(f"warning: {trouble}", err=True)

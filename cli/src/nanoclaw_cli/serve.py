@@ -32,9 +32,8 @@ def serve(invocation: Invocation) -> int:
 
     A second signal ends it at once. The log goes to stderr and to logs/nanoclaw.log in the instance directory.
     """
-    from nanoclaw_cli.first_instance import is_instance
     from nanoclaw_cli.log_lines import configure_logs
-    from nanoclaw_core import load_settings
+    from nanoclaw_core import is_instance, load_settings
 
     home = invocation.home
     if not is_instance(home):
