@@ -16,12 +16,13 @@ _HOMES = {
     "descriptors.context": "PluginContext",
     "descriptors.messages": ("Address Attachment Card CardOption Inbound Outbound OutboundFile Outcome Quoted Receipt"),
     "descriptors.names": "flag_of",
+    "descriptors.operations": "Operations",
     "descriptors.packages": "BuildsImages Packages",
     "descriptors.providers": "Provider TokenCount Upstream UsageReader",
     "descriptors.resources": "READ WRITE Column Resource",
-    "descriptors.runtimes": (
-        "DirectoryIdentity Limits Mount Network Readiness Runtime RuntimeAdapter Sandbox SandboxExit SandboxPart"
-        " SandboxSpec"
+    "descriptors.runtimes": "Runtime RuntimeAdapter",
+    "descriptors.sandboxes": (
+        "DirectoryIdentity Limits Mount Network Readiness Sandbox SandboxExit SandboxPart SandboxSpec"
     ),
     "descriptors.services": "Door Gateway RunningService Service",
     "descriptors.votes": "Access Admission Caller DeliveryRequest Step StepKind Verdict Vote",
@@ -34,7 +35,6 @@ _HOMES = {
     "instance": "initialise is_instance",
     "ids": "ApprovalId DeliveryId GroupId MessagingGroupId SessionId UserId WiringId new_id",
     "logs": "log_values",
-    "operations": "Operations",
     "parts": "installed_sandbox_parts",
     "plugins": "Plugins",
     "sandboxes.held_mounts": "HeldMount hand_over hold_mounts require_mounted",

@@ -24,17 +24,17 @@ from nanoclaw_core.descriptors.messages import (
     Receipt,
 )
 from nanoclaw_core.descriptors.names import flag_of
+from nanoclaw_core.descriptors.operations import Operations
 from nanoclaw_core.descriptors.packages import BuildsImages, Packages
 from nanoclaw_core.descriptors.providers import Provider, TokenCount, Upstream, UsageReader
 from nanoclaw_core.descriptors.resources import READ, WRITE, Column, Resource
-from nanoclaw_core.descriptors.runtimes import (
+from nanoclaw_core.descriptors.runtimes import Runtime, RuntimeAdapter
+from nanoclaw_core.descriptors.sandboxes import (
     DirectoryIdentity,
     Limits,
     Mount,
     Network,
     Readiness,
-    Runtime,
-    RuntimeAdapter,
     Sandbox,
     SandboxExit,
     SandboxPart,
@@ -62,7 +62,6 @@ from nanoclaw_core.host import Host
 from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, MessagingGroupId, SessionId, UserId, WiringId, new_id
 from nanoclaw_core.instance import initialise, is_instance
 from nanoclaw_core.logs import log_values
-from nanoclaw_core.operations import Operations
 from nanoclaw_core.parts import installed_sandbox_parts
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.sandboxes.held_mounts import HeldMount, hand_over, hold_mounts, require_mounted

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from nanoclaw_core.descriptors.messages import Address
     from nanoclaw_core.descriptors.providers import Provider
     from nanoclaw_core.descriptors.resources import Resource
-    from nanoclaw_core.descriptors.runtimes import Runtime, SandboxPart
+    from nanoclaw_core.descriptors.runtimes import Runtime
+    from nanoclaw_core.descriptors.sandboxes import SandboxPart
     from nanoclaw_core.descriptors.services import Service
     from nanoclaw_core.descriptors.votes import Admission, DeliveryRequest, Step, Verdict
 

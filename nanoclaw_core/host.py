@@ -31,7 +31,7 @@ from nanoclaw_core.instance import Places, open_database
 from nanoclaw_core.lock import InstanceLock
 from nanoclaw_core.machine import Machine, Materials
 from nanoclaw_core.mailbox.directories import open_root
-from nanoclaw_core.operations import Operations
+from nanoclaw_core.operations import HostOperations
 from nanoclaw_core.parts import Parts, collect, contexts, gateway_of, migrate, tables_of_nobody, with_settings
 from nanoclaw_core.plugins import Offer, Plugins, State
 from nanoclaw_core.settings import Settings
@@ -171,7 +171,7 @@ class Host:
             settings=self.settings,
             environment=self._environment,
             database=db,
-            running=lambda: Operations(self.machine),
+            running=lambda: HostOperations(self.machine),
         )
         self._connect(parts, context_of)
         self._machine = machine = Machine(self._materials(db, parts, context_of))

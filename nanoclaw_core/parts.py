@@ -15,7 +15,8 @@ from nanoclaw_core.descriptors.channels import Channel
 from nanoclaw_core.descriptors.context import PluginContext, nothing_runs
 from nanoclaw_core.descriptors.providers import Provider
 from nanoclaw_core.descriptors.resources import Resource
-from nanoclaw_core.descriptors.runtimes import Runtime, SandboxPart
+from nanoclaw_core.descriptors.runtimes import Runtime
+from nanoclaw_core.descriptors.sandboxes import SandboxPart
 from nanoclaw_core.descriptors.services import Service
 from nanoclaw_core.dispatch import full_name
 from nanoclaw_core.errors import MigrationError, PluginError, SettingsError

@@ -13,7 +13,7 @@ from nanoclaw_core.errors import NanoclawError
 if TYPE_CHECKING:
     import apsw
 
-    from nanoclaw_core.operations import Operations
+    from nanoclaw_core.descriptors.operations import Operations
 
 
 def nothing_runs() -> Operations:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from attrs import frozen
 
 from nanoclaw_core.descriptors.providers import Provider, Upstream
-from nanoclaw_core.descriptors.runtimes import Readiness
+from nanoclaw_core.descriptors.sandboxes import Readiness
 from nanoclaw_core.errors import SandboxRefused
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from nanoclaw_core.descriptors.runtimes import DirectoryIdentity, Mount
+from nanoclaw_core.descriptors.sandboxes import DirectoryIdentity, Mount
 from nanoclaw_core.errors import SandboxRefused
 
 # Linux opens a directory that it may not read with O_PATH; elsewhere reading it is the next best.

@@ -19,7 +19,7 @@ import apsw
 from attrs import frozen
 from nanoclaw_wire.layout import SANDBOX_EXTRA, is_safe_name
 
-from nanoclaw_core.descriptors.runtimes import DirectoryIdentity, Mount
+from nanoclaw_core.descriptors.sandboxes import DirectoryIdentity, Mount
 from nanoclaw_core.errors import InvalidArguments, SandboxRefused
 from nanoclaw_core.sandboxes.held_mounts import boot_id, identity_of, lineage_of, open_directory
 from nanoclaw_core.settings import AllowedMount, Settings

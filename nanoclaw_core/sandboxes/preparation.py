@@ -15,7 +15,8 @@ from nanoclaw_wire.config import McpServer, RunnerConfig, write_config
 from nanoclaw_wire.layout import Layout
 
 from nanoclaw_core.descriptors.providers import Provider, Upstream
-from nanoclaw_core.descriptors.runtimes import Limits, Mount, Network, Readiness, RuntimeAdapter, SandboxSpec
+from nanoclaw_core.descriptors.runtimes import RuntimeAdapter
+from nanoclaw_core.descriptors.sandboxes import Limits, Mount, Network, Readiness, SandboxSpec
 from nanoclaw_core.errors import PLUGIN_TROUBLE, SandboxRefused
 from nanoclaw_core.ids import new_id
 from nanoclaw_core.plugins import Offer

@@ -9,7 +9,7 @@ from nanoclaw_wire import clock
 from nanoclaw_wire.doorbell import Bell
 from nanoclaw_wire.exhaustion import EXIT_NO_ROOM
 
-from nanoclaw_core.descriptors.runtimes import Sandbox
+from nanoclaw_core.descriptors.sandboxes import Sandbox
 
 
 @define

@@ -25,7 +25,7 @@ from nanoclaw_wire.inbound import NewInbound
 from nanoclaw_core import logs
 from nanoclaw_core.delivery.pump import UNREADABLE, Pump
 from nanoclaw_core.delivery.voice import Voice, note_row
-from nanoclaw_core.descriptors.runtimes import SandboxExit
+from nanoclaw_core.descriptors.sandboxes import SandboxExit
 from nanoclaw_core.descriptors.services import Door, Gateway
 from nanoclaw_core.errors import PLUGIN_TROUBLE, SandboxRefused
 from nanoclaw_core.ids import SessionId
@@ -166,7 +166,7 @@ class Supervisor:
         if note is not None:
             self.wake(session_id)
 
-    async def tell(self, session_id: SessionId, text: str) -> None:
+    async def note_to_agent(self, session_id: SessionId, text: str) -> None:
         """Leave a note for a session's agent and see that it reads it; a closed session has nobody who could."""
         session = sessions.get(self.db, session_id)
         if session is not None and session.status == "active":

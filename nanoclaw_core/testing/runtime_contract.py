@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 import pytest
 from attrs import evolve
 
-from nanoclaw_core.descriptors.runtimes import DirectoryIdentity, Mount, Network
+from nanoclaw_core.descriptors.sandboxes import DirectoryIdentity, Mount, Network
 from nanoclaw_core.errors import SandboxFailed, SandboxRefused
 from nanoclaw_core.testing.runtime_place import Place, new_place
 from nanoclaw_core.testing.runtime_programs import (

@@ -22,7 +22,8 @@ import cattrs
 from attrs import evolve, field, frozen
 
 from nanoclaw_core.descriptors.context import PluginContext
-from nanoclaw_core.descriptors.runtimes import Limits, Mount, RuntimeAdapter, SandboxSpec
+from nanoclaw_core.descriptors.runtimes import RuntimeAdapter
+from nanoclaw_core.descriptors.sandboxes import Limits, Mount, SandboxSpec
 from nanoclaw_core.ids import SessionId
 
 PROLOGUE = (

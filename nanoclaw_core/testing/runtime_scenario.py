@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 from attrs import evolve
 
-from nanoclaw_core.descriptors.runtimes import RuntimeAdapter, Sandbox, SandboxSpec
+from nanoclaw_core.descriptors.runtimes import RuntimeAdapter
+from nanoclaw_core.descriptors.sandboxes import Sandbox, SandboxSpec
 from nanoclaw_core.testing.runtime_place import Place, connect
 
 PATIENCE_S = 60.0

@@ -9,7 +9,7 @@ import pytest
 from nanoclaw_wire import clock
 
 from nanoclaw_core import NanoclawError, Outcome
-from nanoclaw_core.operations import Operations
+from nanoclaw_core.operations import HostOperations
 from nanoclaw_core.store import accepted, sessions
 from nanoclaw_core.store.sessions import Session
 from nanoclaw_core.sweep import ACCEPTED_KEPT
@@ -29,7 +29,7 @@ def file_of(instance: Instance, name: str) -> Path:
 
 
 async def close(running: Running, folder: str = "agent") -> None:
-    await Operations(running.host.machine).close_session(session_of(running.instance, folder).id, force=True)
+    await HostOperations(running.host.machine).close_session(session_of(running.instance, folder).id, force=True)
 
 
 async def answers_one(runner: FakeRunner) -> int:

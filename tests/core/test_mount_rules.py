@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nanoclaw_core import Mount, SandboxRefused, hold_mounts, require_mounted
-from nanoclaw_core.descriptors.runtimes import DirectoryIdentity
+from nanoclaw_core.descriptors.sandboxes import DirectoryIdentity
 from nanoclaw_core.sandboxes.mounts import MountPolicy, MountRefused, require_unexposed
 from nanoclaw_core.settings import AllowedMount
 

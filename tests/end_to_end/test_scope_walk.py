@@ -268,7 +268,7 @@ async def carry_out_everything(here: World) -> None:
     query = "SELECT id FROM approvals WHERE agent_group_id = ? AND id NOT LIKE 'apr-ag-%' ORDER BY name LIKE '%delete%'"
     for (approval_id,) in here.instance.db.execute(query, (here.own,)).fetchall():
         here.instance.db.execute("UPDATE approvals SET status = 'approved' WHERE id = ?", (approval_id,))
-        await here.host.machine.of.context_of("approvals").operations.carry_out(approval_id)
+        await here.host.machine.of.context_of("approvals").operations.execute_approved(approval_id)
 
 
 def started_since(here: World, count: int) -> list[Any]:

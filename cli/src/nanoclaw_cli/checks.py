@@ -24,7 +24,8 @@ from nanoclaw_wire import clock
 
 from nanoclaw_cli.host_process import host_process_of
 from nanoclaw_cli.invocation import as_typed
-from nanoclaw_core.descriptors.runtimes import Readiness, Runtime
+from nanoclaw_core.descriptors.runtimes import Runtime
+from nanoclaw_core.descriptors.sandboxes import Readiness
 from nanoclaw_core.errors import NanoclawError, SandboxRefused
 from nanoclaw_core.instance import RESTORE, Places, core_schema_damage
 from nanoclaw_core.parts import Parts, collect, contexts, gateway_of, tables_of_nobody, with_settings

@@ -38,7 +38,7 @@ class Human:
     async def _approve(self, arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> Any:
         approve = "UPDATE approvals SET status = 'approved', decided_at = ? WHERE id = ? AND status = 'pending'"
         context.database.execute(approve, (clock.now_text(), arguments["id"]))
-        return (await context.operations.carry_out(arguments["id"])).as_json_object()
+        return (await context.operations.execute_approved(arguments["id"])).as_json_object()
 
 
 class Listening:

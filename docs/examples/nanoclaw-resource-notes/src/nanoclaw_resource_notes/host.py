@@ -110,6 +110,6 @@ async def _read_out(arguments: Mapping[str, Any], caller: Caller, context: Plugi
     note = _note(arguments, caller, context)
     readers = context.operations.running(note.agent_group_id)
     for session_id in readers:
-        await context.operations.tell(session_id, f"A note for you: {note.text}")
+        await context.operations.note_to_agent(session_id, f"A note for you: {note.text}")
         rows.add_reading(context.database, note.id, session_id, clock.now_text())
     return {"read_out_to": readers}

@@ -77,7 +77,7 @@ class Approvals:
             await self._tell(held, "expired: nobody answered in time. Ask again if it is still wanted.")
 
     async def _carry_out(self, held: Held, caller: Caller) -> Answer:
-        answer = await self.context.operations.carry_out(held.id, caller.tell)
+        answer = await self.context.operations.execute_approved(held.id, caller.tell)
         await self._finish(held, answer)
         return answer
 
@@ -95,6 +95,6 @@ class Approvals:
             return
         text = f"Your request `{held.name}` ({held.id}) {what}"
         try:
-            await self.context.operations.tell(held.session_id, text[:TOLD_AT_MOST])
+            await self.context.operations.note_to_agent(held.session_id, text[:TOLD_AT_MOST])
         except NanoclawError as error:
             log.warning("outcome not told", extra={"approval": held.id, "reason": str(error)})

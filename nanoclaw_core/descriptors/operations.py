@@ -1,0 +1,79 @@
+"""Operations: the things that plugins ask of a running host, beyond reading and writing rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from nanoclaw_wire.frames import Answer
+
+from nanoclaw_core.descriptors.packages import BuildsImages
+from nanoclaw_core.descriptors.sandboxes import Mount
+from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, SessionId
+
+
+class Operations(Protocol):
+    """Operations of a running host: `context.operations` of a verb, an action or a service."""
+
+    def create_agent_group(self, name: str, folder: str) -> GroupId:
+        """Create an agent group with its folder, instructions file and config row, or nothing (⚠16).
+
+        Raises:
+            InvalidArguments: The folder name is unsafe or belongs to another group.
+        """
+
+    def check_mount(self, mount: Mapping[str, Any]) -> Mount:
+        """Return a directory as a sandbox would get it, with its identity.
+
+        Args:
+            mount: `{path, name?, writable?, identity?}`.
+
+        Raises:
+            InvalidArguments: No sandbox may have it; the message says why.
+        """
+
+    def image_builder(self) -> BuildsImages | None:
+        """Return the runtime that builds images, or None."""
+
+    def installed(self) -> Mapping[str, Sequence[str]]:
+        """Return the names that a config may choose from, under the keys `provider` and `runtime`."""
+
+    def running(self, group_id: GroupId) -> Sequence[SessionId]:
+        """Return the sessions of an agent group whose sandboxes run."""
+
+    async def restart(self, session_id: SessionId, note: str | None) -> None:
+        """Stop a session's sandbox, and start a new one that reads a note, which the old one cannot take (I5).
+
+        Args:
+            note: None starts no new sandbox; the next message does.
+        """
+
+    async def note_to_agent(self, session_id: SessionId, text: str) -> None:
+        """Leave a note for a session's agent and wake it. Do nothing if the session is closed.
+
+        Raises:
+            NanoclawError: The note cannot be written.
+        """
+
+    async def close_session(self, session_id: SessionId, *, force: bool = False) -> None:
+        """Close a session; the next message of its conversation starts a new one.
+
+        Args:
+            force: True closes it although a message waits in it, which then gets no answer.
+
+        Raises:
+            NotFound: No active session has this id.
+            Forbidden: A message waits for an answer in it; nothing was closed.
+        """
+
+    async def execute_approved(self, approval_id: ApprovalId, progress: Callable[[str], None] | None = None) -> Answer:
+        """Execute an approved request as the agent that asked for it, and return its answer; never raise.
+
+        The guard is asked again, with the approval as its grant, which counts once (⚠13, ⚠14).
+
+        Args:
+            progress: Called with each line about the progress.
+        """
+
+    def refresh_delivery(self, delivery_id: DeliveryId) -> None:
+        """Read the row of a delivery again after it was put back to `queued` or marked as failed."""
