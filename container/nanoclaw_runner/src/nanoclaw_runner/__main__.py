@@ -29,7 +29,7 @@ def main() -> int:
         config = read_config(workspace.files.config.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         print(f"nanoclaw_runner: {workspace.files.config} cannot be read: {error}", file=sys.stderr)
-        return ExitCode.WRONG_CONFIG
+        return ExitCode.NO_ROOM if is_exhausted(error) else ExitCode.WRONG_CONFIG
 
     leash = os.environ.pop(LEASH_VARIABLE, None)
 

@@ -16,6 +16,8 @@ _WORDS = {
     ErrorClass.CONNECTION: "I can't answer right now: I can't reach my language model. "
     "Please try again in a few minutes.",
     ErrorClass.STALE_CONTINUATION: "I lost the thread of our conversation. Please say that once more.",
+    ErrorClass.EXHAUSTED: "I can't answer right now: the computer I run on has no room to work in. "
+    "The person who runs me needs to make some.",
     ErrorClass.INTERNAL: "Something went wrong on my side and I couldn't answer. Please try again.",
 }
 

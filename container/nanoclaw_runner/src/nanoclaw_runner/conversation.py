@@ -8,8 +8,20 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 
 from attrs import asdict, frozen
-from nanoclaw_wire.events import Alive, Error, Event, Init, Progress, Result, TookIn, ToolEnded, ToolStarted, Usage
-from nanoclaw_wire.exhaustion import is_exhausted
+from nanoclaw_wire.events import (
+    Alive,
+    Error,
+    ErrorClass,
+    Event,
+    Init,
+    Progress,
+    Result,
+    TookIn,
+    ToolEnded,
+    ToolStarted,
+    Usage,
+)
+from nanoclaw_wire.exhaustion import Exhausted, is_exhausted
 from nanoclaw_wire.inbound import InboundMessage
 from nanoclaw_wire.outbound import NewOutbound
 
@@ -65,9 +77,10 @@ class Conversation:
             async with asyncio.TaskGroup() as tasks:
                 following, watching = tasks.create_task(self._follow()), tasks.create_task(self._watch())
                 listening = tasks.create_task(self._listen())
+                running_short = tasks.create_task(self._session.shortage.wait())
                 await asyncio.wait([listening, watching], return_when=asyncio.FIRST_COMPLETED)
                 failure = listening.result() if listening.done() else watching.result()
-                for task in (following, watching, listening):
+                for task in (following, watching, listening, running_short):
                     task.cancel()
         finally:
             await self._abort()
@@ -138,6 +151,8 @@ class Conversation:
                 self._session.ledger.took_in(event.pushes)
             case Result():
                 await self._end_turn(event)
+            case Error(kind=ErrorClass.EXHAUSTED):
+                raise Exhausted(event.message)
             case Error():
                 return self._failure(event)
             case ToolStarted():

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import apsw
 from nanoclaw_wire import clock, inbound, session_files
+from nanoclaw_wire.exhaustion import is_exhausted
 from nanoclaw_wire.inbound import Destination, InboundMessage, Kind, Routing, Status
 
 from nanoclaw_runner import content
@@ -52,6 +53,9 @@ class Inbox:
 
         A file that cannot be read now (the host was killed in the middle of a write and will repair it) is logged once
         and counts as empty.
+
+        Raises:
+            apsw.Error, OSError: The machine is exhausted (see `is_exhausted`). Every other method raises it, too.
         """
         if not self._keep_open():
             self.close()
@@ -123,6 +127,9 @@ class Inbox:
         try:
             answer = read(self._open())
         except (apsw.Error, OSError, session_files.NotARegularFile) as error:
+            # What waits for a repair is read-only; what is damaged may be an I/O error.
+            if is_exhausted(error) and not isinstance(error, apsw.ReadOnlyError | apsw.IOError):
+                raise
             if not self.is_failing:
                 log.warning("inbound.db cannot be read", extra={"reason": str(error)})
             self.is_failing = True

@@ -11,10 +11,10 @@ import logging
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from nanoclaw_wire import clock
+from nanoclaw_wire.log_file import LogFile
 
 FILE_BYTES = 1_000_000  # with one older file beside it: months of a quiet conversation, days of a busy one
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -48,8 +48,11 @@ class JsonLines(logging.Formatter):
 
 
 def configure(correlation: Callable[[], str | None], file: Path, level: str = "INFO") -> None:
-    """Send everything that is logged in this process to stderr and a file. For the program, never for a library."""
-    kept = RotatingFileHandler(file, maxBytes=FILE_BYTES, backupCount=1, encoding="utf-8", delay=True)
+    """Send everything that is logged in this process to stderr and a file. For the program, never for a library.
+
+    A file that cannot be written is no error: stderr says so once, and has the lines.
+    """
+    kept = LogFile(file, max_bytes=FILE_BYTES, backups=1, delay=True)
     root = logging.getLogger()
     root.handlers = [logging.StreamHandler(sys.stderr), kept]
     for handler in root.handlers:

@@ -7,9 +7,10 @@ import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from nanoclaw_wire import layout
+from nanoclaw_wire.exhaustion import is_exhausted
 from nanoclaw_wire.inbound import Destination, InboundMessage
 from nanoclaw_wire.outbound import NewOutbound, OutboundMessage
 
@@ -21,6 +22,8 @@ from nanoclaw_runner.outbox import Outbox
 from nanoclaw_runner.post import Post, Target, action, chat, new_message_id
 from nanoclaw_runner.provider import ToolError
 from nanoclaw_runner.workspace import Workspace
+
+COPY_BYTES = 1_048_576
 
 
 class Messenger:
@@ -45,6 +48,7 @@ class Messenger:
 
         Raises:
             ToolError: There is no such file or destination, or the name is no file name.
+            OSError: The machine is exhausted.
         """
         source = self._workspace.agent / path
         shown = name or source.name
@@ -56,8 +60,10 @@ class Messenger:
         folder = self._workspace.files.outbox / message_id
         try:
             await asyncio.to_thread(_copy, source, folder / shown)
-        except OSError as error:
+        except (OSError, ToolError) as error:
             shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, ToolError) or is_exhausted(error):
+                raise
             raise ToolError(f"The file {path!r} could not be copied: {error.strerror}.") from error
         values = {"text": content.sendable(text), "files": [shown]}
         return self._send(self._post.to_place(place, values, message_id))
@@ -144,5 +150,20 @@ def _choices(destinations: Sequence[Destination]) -> str:
 
 
 def _copy(source: Path, target: Path) -> None:
+    """Copy a file.
+
+    Raises:
+        ToolError: Reading fails. The model chooses the file, and some of `/proc` answer EIO as a broken disk does.
+        OSError: The file cannot be opened or written.
+    """
     target.parent.mkdir(parents=True)
-    shutil.copyfile(source, target)
+    with source.open("rb") as readable, target.open("xb") as writable:
+        while chunk := _read(readable, source):
+            writable.write(chunk)
+
+
+def _read(file: BinaryIO, path: Path) -> bytes:
+    try:
+        return file.read(COPY_BYTES)
+    except OSError as error:
+        raise ToolError(f"The file {str(path)!r} could not be read: {error.strerror}.") from None

@@ -19,11 +19,13 @@ from typing import Any
 
 import nanoclaw_client
 import nanoclaw_wire
+from nanoclaw_wire.exhaustion import is_exhausted
 from nanoclaw_wire.frame_server import FrameServer, Tell, bad_frame
 from nanoclaw_wire.frames import Answer, Code, Request
 from nanoclaw_wire.socket_path import NCL_SOCKET_VARIABLE
 
 from nanoclaw_runner.provider import ToolError, ToolHost
+from nanoclaw_runner.shortage import Shortage
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +43,11 @@ class Relay:
 
     Args:
         answer_s: How long the host may take.
+        shortage: Ends the runner if a request meets an exhausted machine.
     """
 
-    def __init__(self, host: ToolHost, answer_s: float) -> None:
-        self._host, self._answer_s = host, answer_s
+    def __init__(self, host: ToolHost, answer_s: float, shortage: Shortage) -> None:
+        self._host, self._answer_s, self._shortage = host, answer_s, shortage
         self._under_way = 0
 
     async def answer(self, request: Request, _tell: Tell) -> bytes:
@@ -60,6 +63,8 @@ class Relay:
         try:
             return _as_line(await self._ask(request))
         except Exception as error:  # outbound.db cannot be written, foremost; the turn will hear of that, too
+            if is_exhausted(error):
+                self._shortage.met(error)
             log.exception("request of ncl not passed on")
             why = f"the request could not be passed on: {type(error).__name__}: {error}"
             return _as_line(_refusal(request.id, why))
@@ -77,7 +82,7 @@ class Relay:
 
 @contextlib.asynccontextmanager
 async def offer_ncl(
-    host: ToolHost, environment: Mapping[str, str], *, answer_s: float
+    host: ToolHost, environment: Mapping[str, str], *, answer_s: float, shortage: Shortage
 ) -> AsyncIterator[Mapping[str, str]]:
     """Listen for `ncl`, and give the environment in which it is found; nothing of it is left afterwards.
 
@@ -87,7 +92,7 @@ async def offer_ncl(
     with tempfile.TemporaryDirectory(prefix="nanoclaw-ncl-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
         program, socket = directory / "ncl", directory / "ncl.sock"
-        server = FrameServer(socket, Relay(host, answer_s).answer, idle_s=IDLE_S)
+        server = FrameServer(socket, Relay(host, answer_s, shortage).answer, idle_s=IDLE_S)
         program.write_text(_script(), encoding="utf-8")
         program.chmod(0o700)
         await server.open()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 
 from attrs import field, frozen
+from nanoclaw_wire.exhaustion import is_exhausted
 
 from nanoclaw_runner.provider import ProviderOffer, RunnerPart
 
@@ -57,13 +58,19 @@ def load_installed() -> Parts:
 
 
 def load(entry_points: Iterable[metadata.EntryPoint]) -> Parts:
-    """Load parts in name order. A broken one is logged and left out."""
+    """Load parts in name order. A broken one is logged and left out.
+
+    Raises:
+        Exception: The machine is exhausted (see `is_exhausted`), which says nothing about the part.
+    """
     loaded: list[RunnerPart] = []
     failed: dict[str, str] = {}
     for entry_point in sorted(entry_points, key=lambda found: found.name):
         try:
             loaded.append(_load(entry_point))
         except Exception as error:  # a plugin may raise anything at import; it must break only itself
+            if is_exhausted(error):
+                raise
             failed[entry_point.name] = f"{type(error).__name__}: {error}"
             log.exception("runner part not loaded", extra={"plugin": entry_point.name})
     return Parts(loaded=tuple(loaded), failed=failed)

@@ -23,7 +23,8 @@ class Tool:
         name: As the model sees it.
         description: What it does, for the model.
         parameters: A JSON schema of type `object`.
-        run: `await run(arguments)` returns the text the model gets.
+        run: `await run(arguments)` returns the text the model gets. If it meets an exhausted machine (see
+            `nanoclaw_wire.exhaustion.is_exhausted`), the runner ends, and a provider that awaits it is cancelled.
     """
 
     name: str
@@ -75,7 +76,8 @@ class LiveQuery(Protocol):
         these messages, addresses the answer by them, and tries them again after an error. None says that the provider
         cannot know.
 
-        After a `Result` the query stays open for a push. It raises nothing of its own; troubles are `Error` events.
+        After a `Result` the query stays open for a push. It raises nothing of its own; troubles are `Error` events. One
+        of the kind `EXHAUSTED` ends the runner; its messages stay pending.
         """
 
     async def push(self, text: str, push_id: str) -> None:

@@ -28,6 +28,7 @@ from nanoclaw_runner.plugins import NoProvider, Parts
 from nanoclaw_runner.post import Post, failure
 from nanoclaw_runner.provider import Provider, ProviderContext, Tool
 from nanoclaw_runner.session import Session
+from nanoclaw_runner.shortage import Shortage
 from nanoclaw_runner.tools import message_tools
 from nanoclaw_runner.trouble import Trouble
 from nanoclaw_runner.workspace import Workspace
@@ -67,6 +68,7 @@ class Runner:
         self._environment, self._patience = environment, patience or Patience()
         self._ledger = Ledger(self._patience.silence)
         self._stopping = asyncio.Event()
+        self._shortage = Shortage()
         self._bell = BellClient(workspace.files.bell)
 
     def stop(self) -> None:
@@ -103,7 +105,9 @@ class Runner:
             return self._parts.offer(self._config.provider).connect(context)
         except NoProvider as error:
             log.error("no provider", extra={"reason": str(error)})
-        except Exception:  # a provider may raise anything when it is made, an SDK that is missing foremost
+        except Exception as error:  # a provider may raise anything when it is made, an SDK that is missing foremost
+            if is_exhausted(error):
+                raise
             log.exception("provider cannot be started", extra={"provider": self._config.provider})
         return None
 
@@ -153,6 +157,7 @@ class Runner:
                 occupation=occupation,
                 ledger=self._ledger,
                 trouble=Trouble(self._patience.trouble_s),
+                shortage=self._shortage,
                 post=Post(inbox, lambda: rows_of(self._ledger.answering)),
                 heartbeat=Heartbeat(files.heartbeat),
                 stopping=self._stopping,
@@ -179,7 +184,8 @@ class Runner:
         if not self._config.has_cli:
             yield self._environment
             return
-        async with offer_ncl(messenger, self._environment, answer_s=self._patience.ncl_answer_s) as environment:
+        answer_s = self._patience.ncl_answer_s
+        async with offer_ncl(messenger, self._environment, answer_s=answer_s, shortage=self._shortage) as environment:
             yield environment
 
     def _context(
@@ -216,9 +222,11 @@ class Runner:
         for part in self._parts.loaded:
             try:
                 tools += part.tools(messenger)
-            except Exception:  # a plugin may raise anything; the others' tools are still there
+            except Exception as error:  # a plugin may raise anything; the others' tools are still there
+                if is_exhausted(error):
+                    raise
                 log.exception("tools not made", extra={"plugin": part.name})
-        return tools
+        return [self._shortage.guard(tool) for tool in tools]
 
     def _apologise(self, session: Session) -> None:
         """Tell people who wait that no answer will come, once."""

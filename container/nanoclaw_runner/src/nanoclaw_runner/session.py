@@ -22,6 +22,7 @@ from nanoclaw_runner.outbox import Outbox
 from nanoclaw_runner.patience import Patience
 from nanoclaw_runner.post import Post, failure, target_of, words
 from nanoclaw_runner.prompt import Surroundings, write_prompt
+from nanoclaw_runner.shortage import Shortage
 from nanoclaw_runner.trouble import Trouble
 from nanoclaw_runner.workspace import Workspace
 
@@ -43,6 +44,7 @@ class Session:
     occupation: Occupation
     ledger: Ledger
     trouble: Trouble
+    shortage: Shortage
     post: Post
     heartbeat: Heartbeat
     stopping: asyncio.Event

@@ -9,7 +9,11 @@ from attrs import field, frozen
 
 
 class ErrorClass(str, Enum):
-    """What kind of trouble a provider met; the runner chooses the words for people from it."""
+    """What kind of trouble a provider met; the runner chooses the words for people from it.
+
+    EXHAUSTED says that the machine has no room, descriptors or memory, or that its disk does not work. Its messages are
+    tried again by a later runner, without a limit; so it must not rest on words that the model can choose.
+    """
 
     AUTHENTICATION = "authentication"
     QUOTA = "quota"
@@ -17,6 +21,7 @@ class ErrorClass(str, Enum):
     REFUSED = "refused"
     CONNECTION = "connection"
     STALE_CONTINUATION = "stale-continuation"
+    EXHAUSTED = "exhausted"
     INTERNAL = "internal"
 
 

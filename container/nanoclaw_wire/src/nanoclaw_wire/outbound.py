@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
+from pathlib import Path
 
 import apsw
 from attrs import asdict, frozen
 
+from nanoclaw_wire.exhaustion import explain_cannot_open
 from nanoclaw_wire.sequence import next_odd
 
 
@@ -268,17 +270,19 @@ def immediate(db: apsw.Connection, runner: str | None = None) -> Iterator[None]:
 
     Raises:
         Superseded: Another runner has taken the file over.
+        apsw.CantOpenError: The journal cannot be opened; it has a cause if the machine is exhausted.
     """
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        if runner is not None and state(db, RUNNER) != runner:
-            raise Superseded("another runner has taken this session over")
-        yield
-    except BaseException:
-        if db.in_transaction:  # a full disk ends it by itself
-            db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
+    with explain_cannot_open(Path(db.filename).parent):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            if runner is not None and state(db, RUNNER) != runner:
+                raise Superseded("another runner has taken this session over")
+            yield
+        except BaseException:
+            if db.in_transaction:  # a full disk ends it by itself
+                db.execute("ROLLBACK")
+            raise
+        db.execute("COMMIT")
 
 
 def _acknowledge(db: apsw.Connection, changes: Iterable[tuple[str, AckStatus]], now: str) -> None:

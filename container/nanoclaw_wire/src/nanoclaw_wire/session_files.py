@@ -16,6 +16,7 @@ from pathlib import Path
 import apsw
 
 from nanoclaw_wire import PROTOCOL, careful_files
+from nanoclaw_wire.exhaustion import explain_cannot_open
 
 BUSY_TIMEOUT_MS = 5_000
 
@@ -114,9 +115,10 @@ def open_writable(path: Path) -> apsw.Connection:
 
     Raises:
         WrongProtocol: The file carries another protocol number.
-        apsw.Error: It is missing, damaged or locked.
+        apsw.Error: It is missing, damaged or locked. A `CantOpenError` has a cause if the machine is exhausted.
     """
-    return _checked(_configured(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)), path)
+    with explain_cannot_open(path.parent):
+        return _checked(_configured(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)), path)
 
 
 def open_readable(

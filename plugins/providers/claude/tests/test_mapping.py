@@ -223,6 +223,64 @@ def test_without_a_status_the_words_tell_the_class(text: str, name: str | None, 
     assert classify(text, name=name).kind is kind
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ENOSPC: no space left on device, write",
+        "EDQUOT: disk quota exceeded, open '/x'",
+        "EIO: i/o error, fsync",
+        "EROFS: read-only file system, open '/x.jsonl'",
+        "API Error: Unable to connect to API (EMFILE)",
+        "ENFILE: file table overflow, open '/x'",
+        "spawn ENOMEM",
+        "error: bun ran out of file descriptors (ProcessFdQuotaExceeded)",
+    ],
+)
+def test_code_of_exhausted_machine_is_exhausted(text: str) -> None:
+    """A later runner tries the same again."""
+    assert (classify(text).kind, classify(text, name="server_error").kind) == (ErrorClass.EXHAUSTED,) * 2
+
+
+@pytest.mark.parametrize("text", ["ERR_ENOSPC_X", "enospc", "EIOX", "NOTENOSPC", "PATREIO", "no space left on device"])
+def test_other_word_is_not_exhausted(text: str) -> None:
+    """A code counts alone, as a whole word."""
+    assert classify(text).kind is not ErrorClass.EXHAUSTED
+
+
+def test_refusal_of_the_platform_is_not_exhausted() -> None:
+    """With a status the text is the platform's, which may repeat words of the conversation."""
+    assert classify("messages.1: ENOSPC is no text", status=400).kind is ErrorClass.REFUSED
+
+
+def _said(model: str, text: str) -> dict[str, Any]:
+    message = {"id": "m", "role": "assistant", "model": model, "content": [{"type": "text", "text": text}]}
+    return {"type": "assistant", "message": message, "session_id": "s", "uuid": "u"}
+
+
+@pytest.mark.parametrize(
+    ("model", "errors", "kind"),
+    [
+        ("claude-x", None, ErrorClass.INTERNAL),
+        ("<synthetic>", None, ErrorClass.EXHAUSTED),
+        ("claude-x", ["ENOSPC: no space left on device, write"], ErrorClass.EXHAUSTED),
+    ],
+)
+def test_error_in_words_of_the_model_is_not_exhausted(model: str, errors: list[str] | None, kind: ErrorClass) -> None:
+    """Else a model could have its messages tried again for ever."""
+    translator, text = Translator(), "ENOSPC: no space left on device"
+    _translate(translator, **_said(model, text))
+    [*_, last] = _translate(translator, **_result(is_error=True, result=text, errors=errors))
+    assert isinstance(last, Error)
+    assert last.kind is kind
+
+
+def test_conversation_that_was_not_saved_is_progress() -> None:
+    """The program tells it when it leaves, after all was answered; the log keeps it."""
+    lost = _system("session_writes_lost", error_code="ENOSPC", lost=["transcript", "global_config"])
+    expected = Progress(message="claude could not save transcript, global_config (ENOSPC)")
+    assert _translate(Translator(), **lost) == [Alive(), expected]
+
+
 def test_an_account_without_credit_is_a_matter_of_quota() -> None:
     found = classify("Your credit balance is too low to access the Anthropic API", status=400)
     assert (found.kind, found.retryable) == (ErrorClass.QUOTA, False)

@@ -5,6 +5,7 @@ Pure but for its own memory of the conversation; knows no process and no event l
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from nanoclaw_wire.events import (
     ToolStarted,
     Usage,
 )
+from nanoclaw_wire.exhaustion import EXHAUSTED
 
 if TYPE_CHECKING:
     from claude_agent_sdk import AssistantMessage, Message, RateLimitEvent, ResultMessage, SystemMessage
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 MAX_MESSAGE_CHARACTERS = 2_000  # of an error's text, for the log
 MAX_NAMED_PROMPTS = 64  # a result of the program names no more than the first 64 prompts that its turn took in
 
+_BUN_CODES = ("ProcessFdQuotaExceeded", "SystemFdQuotaExceeded")  # Bun runs the program, and may call EMFILE so
+_CODES = [errno.errorcode[number] for number in sorted(EXHAUSTED)]
+_EXHAUSTED = re.compile(rf"\b({'|'.join([*_CODES, *_BUN_CODES])})\b")
 _STALE = re.compile(r"no conversation found|ENOENT.*\.jsonl|session.*not found", re.IGNORECASE)
 _UNREACHABLE = re.compile(r"connection|ECONN|ENOTFOUND|EAI_AGAIN|socket|fetch failed|timed? ?out", re.IGNORECASE)
 _OUT_OF_CREDIT = re.compile(r"credit balance|billing", re.IGNORECASE)
@@ -57,10 +62,16 @@ _CLASS_OF_NAME: Mapping[str, tuple[ErrorClass, bool]] = {
 }
 
 
-def classify(text: str, *, status: int | None = None, name: str | None = None) -> Error:
-    """Make an Error of what is known: the text, the HTTP status of the failed call, and the SDK's name for it."""
+def classify(text: str, *, status: int | None = None, name: str | None = None, is_of_model: bool = False) -> Error:
+    """Make an Error of what is known: the text, the HTTP status of the failed call, and the SDK's name for it.
+
+    Args:
+        is_of_model: True if the model may have chosen the text. Then it cannot say that the machine is exhausted.
+    """
     message = text.strip()[:MAX_MESSAGE_CHARACTERS] or "claude failed and did not say why"
-    if status is None and _STALE.search(text):
+    if status is None and not is_of_model and _EXHAUSTED.search(text):
+        kind, retryable = ErrorClass.EXHAUSTED, True
+    elif status is None and _STALE.search(text):
         kind, retryable = ErrorClass.STALE_CONTINUATION, True
     elif status == 400 and _OUT_OF_CREDIT.search(text):
         kind, retryable = ErrorClass.QUOTA, False
@@ -95,6 +106,7 @@ class Translator:
         self._cost_usd = None if is_resumed else 0.0  # None: what the conversation cost before is not known
         self._model: str | None = None
         self._error_name: str | None = None
+        self._is_own_word = False  # the program wrote the last message, not the model
 
     @property
     def is_turn_open(self) -> bool:
@@ -150,7 +162,8 @@ class Translator:
         if message.parent_tool_use_id is not None:
             return  # a subagent's; its turn is the one of the tool that started it
         self.is_underway = True
-        self._model = message.model if message.model != "<synthetic>" else self._model
+        self._is_own_word = message.model == "<synthetic>"
+        self._model = self._model if self._is_own_word else message.model
         self._error_name = message.error
 
     def _system(self, message: SystemMessage) -> list[Event]:
@@ -164,6 +177,9 @@ class Translator:
             case "compact_boundary":  # no Result: the turn goes on, and nobody is to be answered for it (⚠10)
                 before = (data.get("compact_metadata") or {}).get("pre_tokens")
                 return [Progress(message=f"conversation compacted, {before} tokens before")]
+            case "session_writes_lost":  # at the end: everything was answered, and a later conversation may miss some
+                lost = ", ".join(data.get("lost") or ())
+                return [Progress(message=f"claude could not save {lost} ({data.get('error_code')})")]
             case "task_notification":
                 return [Progress(message=f"background task {data.get('status')}")]
         return []
@@ -200,8 +216,10 @@ class Translator:
             return Result(text=None)
         if not message.is_error and message.subtype == "success":
             return Result(text=message.result or None)
-        text = "; ".join(message.errors or ()) or message.result or message.subtype
-        return classify(text, status=message.api_error_status, name=name)
+        reported = "; ".join(message.errors or ())
+        is_of_model = not reported and not self._is_own_word
+        text = reported or message.result or message.subtype
+        return classify(text, status=message.api_error_status, name=name, is_of_model=is_of_model)
 
     def _usage(self, message: ResultMessage) -> list[Event]:
         counts = message.usage or {}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nanoclaw_runner.provider import ProviderContext
 from nanoclaw_wire import clock
 from nanoclaw_wire.events import Error, ErrorClass, Event
+from nanoclaw_wire.exhaustion import is_exhausted, is_out_of_memory
 
 from nanoclaw_provider_claude.archive import archive_transcript
 from nanoclaw_provider_claude.mapping import Translator, classify
@@ -169,6 +170,10 @@ class ClaudeQuery:
         try:
             await asyncio.to_thread(archive_transcript, transcript, folder, clock.now())
         except OSError as error:
+            if is_exhausted(error):
+                message = f"conversation not archived: {error}"
+                self._fail(Error(message=message, retryable=True, kind=ErrorClass.EXHAUSTED))
+                await asyncio.Future()  # or the program drops the text that has no copy; cancelled with the query
             log.warning("conversation not archived", extra={"error": str(error)})
         return {}
 
@@ -183,6 +188,8 @@ def _as_error(error: Exception, text: str) -> Error:
     status = getattr(error, "api_error_status", None)
     if isinstance(error, ValueError):  # ours: the sandbox is not what this provider needs
         return Error(message=text, retryable=False, kind=ErrorClass.CONNECTION)
+    if is_exhausted(error) and not is_out_of_memory(error):
+        return Error(message=text, retryable=True, kind=ErrorClass.EXHAUSTED)
     found = classify(text, status=status)
     is_process = type(error).__name__ in ("ProcessError", "CLIConnectionError")
     if found.kind is ErrorClass.INTERNAL and is_process:

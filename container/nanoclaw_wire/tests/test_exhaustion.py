@@ -1,0 +1,88 @@
+"""Errors of an exhausted machine, and a database that cannot be opened for another reason."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+from machine_faults import no_descriptors
+from nanoclaw_wire import outbound, session_files
+from nanoclaw_wire.exhaustion import find_shortage, is_exhausted
+
+NOW = "2026-01-05T15:04:00.000Z"
+
+
+@pytest.fixture
+def outbound_db(tmp_path: Path) -> Path:
+    path = tmp_path / "outbound.db"
+    session_files.create_outbound(path)
+    return path
+
+
+@pytest.fixture
+def full_directory(tmp_path: Path) -> Iterator[Path]:
+    """Mount a file system without room; that takes root."""
+    directory = tmp_path / "full"
+    directory.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(directory)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = f"a small file system takes the right to mount one: {done.stderr.strip()}"
+        if os.environ.get("CI") == "true" and os.geteuid() == 0:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    (directory / "filler").write_bytes(b"x" * 4096)
+    yield directory
+    subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+def test_open_without_descriptors_is_exhausted(outbound_db: Path) -> None:
+    """SQLite says only that it cannot open the file; the machine says why."""
+    with no_descriptors(), pytest.raises(apsw.CantOpenError) as caught:
+        session_files.open_writable(outbound_db)
+    assert is_exhausted(caught.value)
+
+
+def test_write_without_descriptors_is_exhausted(outbound_db: Path) -> None:
+    """The journal is opened for each transaction. Nothing was stored, and the next write succeeds."""
+    db = session_files.open_writable(outbound_db)
+    with no_descriptors(), pytest.raises(apsw.CantOpenError) as caught:
+        outbound.take_over(db, runner="a", now=NOW)
+    assert is_exhausted(caught.value)
+    assert outbound.state(db, outbound.RUNNER) is None
+    outbound.take_over(db, runner="b", now=NOW)
+    assert outbound.state(db, outbound.RUNNER) == "b"
+    db.close()
+
+
+def test_open_of_missing_file_is_not_exhausted(tmp_path: Path) -> None:
+    """The machine has descriptors and room, so it is the file."""
+    with pytest.raises(apsw.CantOpenError) as caught:
+        session_files.open_writable(tmp_path / "outbound.db")
+    assert not is_exhausted(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_read_without_descriptors_is_exhausted(outbound_db: Path) -> None:
+    """The reader's own way into the file keeps the cause."""
+    with no_descriptors(), pytest.raises(apsw.CantOpenError) as caught:
+        session_files.open_readable(outbound_db)
+    assert is_exhausted(caught.value)
+
+
+def test_probe_of_full_disk_finds_it(full_directory: Path) -> None:
+    """A file can still be made, but not written; nothing of the probe is left."""
+    found = find_shortage(full_directory)
+    assert found is not None
+    assert found.errno == errno.ENOSPC
+    assert [path.name for path in full_directory.iterdir()] == ["filler"]
+
+
+def test_probe_of_missing_directory_finds_nothing(tmp_path: Path) -> None:
+    """That is no shortage."""
+    assert find_shortage(tmp_path / "missing") is None
