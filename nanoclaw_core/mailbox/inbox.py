@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 import apsw
 from attrs import frozen
 from nanoclaw_wire import inbound, session_files
+from nanoclaw_wire.exhaustion import explain_cannot_open
 from nanoclaw_wire.inbound import InboundMessage, NewInbound, Routing, Status
 
 from nanoclaw_core.errors import NanoclawError
@@ -80,13 +81,12 @@ class Inboxes:
 
     async def set_status(self, session_id: SessionId, changes: Iterable[tuple[str, Status]]) -> None:
         """Set the status of messages by id."""
-        await self._unlocked(lambda: inbound.set_status(self._connection(session_id), list(changes)))
+        await self._unlocked(session_id, lambda db: inbound.set_status(db, list(changes)))
 
     async def postpone(self, session_id: SessionId, message_id: str, *, tries: int, process_after: str) -> None:
         """Note one more failed try, and when to try again."""
-        write = inbound.postpone
         await self._unlocked(
-            lambda: write(self._connection(session_id), message_id, tries=tries, process_after=process_after)
+            session_id, lambda db: inbound.postpone(db, message_id, tries=tries, process_after=process_after)
         )
 
     def release(self, session_id: SessionId) -> None:
@@ -145,11 +145,12 @@ class Inboxes:
             self._written[session_id] = addresses
         return numbers
 
-    async def _unlocked(self, write: Callable[[], None]) -> None:
+    async def _unlocked(self, session_id: SessionId, write: Callable[[apsw.Connection], None]) -> None:
         deadline = asyncio.get_running_loop().time() + LOCKED_TOO_LONG_S
         while True:
             try:
-                return write()
+                with explain_cannot_open(self._directories.layout(session_id).incoming):
+                    return write(self._connection(session_id))
             except apsw.BusyError:
                 if asyncio.get_running_loop().time() > deadline:
                     raise

@@ -48,6 +48,7 @@ CLOSE_S = 4.5  # for all sandboxes together: a host stops within 10 s, whatever 
 CLOSE_DOOR_S = 1.0
 UNBELLED_POLL_S = 1.0
 UNREADABLE_LIVES = 3  # so many runners had the chance to repair their file
+NO_ROOM_PATIENCE_S = 86_400.0  # an agent may fill its own disk each time, so a message waits for room for a day
 SOON_S = 120.0  # a message due within this time gets a timer; what is later is found by the sweep
 
 
@@ -355,8 +356,9 @@ class Supervisor:
             if not current.is_drained:  # what it says is done may rest on what nobody could read
                 raise NeedsItsRunner("what it wrote last cannot be read")
             await self._recorded(self.mailbox.settle, session_id)
-            if current.is_failed_try(ended.code):
-                await self._recorded(self._tries.count, session_id)
+            if has_no_room or current.is_failed_try(ended.code):
+                waited_s = NO_ROOM_PATIENCE_S if has_no_room else 0.0
+                await self._recorded(partial(self._tries.count, waited_s=waited_s), session_id)
         except UNREADABLE as error:
             log.warning("session files cannot be settled", extra={"error": str(error)})
             # One that was killed may not have come to its repair, and says nothing of what the next one can do.

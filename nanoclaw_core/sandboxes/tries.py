@@ -26,8 +26,11 @@ class Tries:
     notices: Notices
     first_pause_s: float
 
-    async def count(self, session_id: SessionId) -> None:
+    async def count(self, session_id: SessionId, *, waited_s: float = 0.0) -> None:
         """Postpone the messages that the sandbox worked on. Give one up after its last try, and tell its people.
+
+        Args:
+            waited_s: Count no try of a message that people sent less than so many seconds ago.
 
         Raises:
             CentralDatabaseFailed: People could not be told; the message stays as it was.
@@ -36,6 +39,8 @@ class Tries:
         claimed = {claim.message_id for claim in self.mailbox.outboxes.claims(session_id)}
         waiting = inbound.waiting(self.mailbox.inboxes.read(session_id), clock.now_text())
         for message in [message for message in waiting if message.id in claimed] or waiting:
+            if (clock.now() - clock.from_text(message.at)).total_seconds() < waited_s:
+                continue
             pause_s = pause_before_retry(message.tries, self.first_pause_s)
             if pause_s is None:
                 await self._give_up(session_id, message)
