@@ -17,7 +17,8 @@ from nanoclaw_wire.content import ActionRequest
 
 from nanoclaw_core.actions import Actions
 from nanoclaw_core.authority import Authority
-from nanoclaw_core.delivery.lanes import Lanes, Sending
+from nanoclaw_core.delivery.attempts import Sending
+from nanoclaw_core.delivery.lanes import Lanes
 from nanoclaw_core.delivery.outgoing import Outgoing
 from nanoclaw_core.delivery.pump import UNREADABLE, Pump, Pumping
 from nanoclaw_core.delivery.takeover import Takeover
@@ -46,8 +47,8 @@ from nanoclaw_core.sandboxes.supervisor import Supervisor
 from nanoclaw_core.scope import Scope
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.store import agents, sessions
-from nanoclaw_core.store.connection import CentralDatabaseFailed
 from nanoclaw_core.store.deliveries import Delivery
+from nanoclaw_core.store.outage import DatabaseOutage
 from nanoclaw_core.sweep import Sweeper
 from nanoclaw_core.verbs import CORE
 
@@ -87,6 +88,7 @@ class Machine:
             context_of=of.context_of,
         )
         self.typing = TypingIndicator(of.adapters.get, self.mailbox.outboxes.heartbeat_at)
+        self.outage = DatabaseOutage()
         self.lanes = self._build_lanes()
         self.voice = Voice(db=of.db, lanes=self.lanes, inboxes=self.mailbox.inboxes)
         self.pump = self._build_pump()
@@ -115,6 +117,7 @@ class Machine:
 
     async def finish(self) -> None:
         """Stop the sandboxes, and send their last messages. The channels and the gateway must still run."""
+        self.pump.stop_waiting()
         await self.mending.close()
         await self.supervisor.close()
         await self.pump.close()
@@ -148,12 +151,24 @@ class Machine:
             delayed=self._delivery_delayed,
             pauses_s=of.settings.core.delivery_pauses_s,
             max_age_s=of.settings.core.delivery_max_age_s,
+            outage=self.outage,
         )
         return Lanes(sending)
 
     def _build_pump(self) -> Pump:
-        takeover = Takeover(db=self.of.db, check_delivery=self.guard.check_delivery, mailbox=self.mailbox)
-        to = Pumping(refused=self._refused, requested=self._requested, idle=self._idle, broken=self._broken)
+        takeover = Takeover(
+            db=self.of.db,
+            check_delivery=self.guard.check_delivery,
+            refusal=self.lanes.refusal,
+            mailbox=self.mailbox,
+        )
+        to = Pumping(
+            refused=self._refused,
+            requested=self._requested,
+            idle=self._idle,
+            broken=self._broken,
+            outage=self.outage,
+        )
         return Pump(takeover, self.lanes, to)
 
     def _build_supervisor(self) -> Supervisor:
@@ -177,6 +192,7 @@ class Machine:
             pump=self.pump,
             voice=self.voice,
             core=of.settings.core,
+            outage=self.outage,
             status=self._status,
             ended=self._ended,
             damaged=self._damaged,
@@ -212,13 +228,10 @@ class Machine:
             )
             await self.voice.note(delivery.session_id, text)
 
-    def _delivery_delayed(self, address: Address, since: datetime) -> None:
+    def _delivery_delayed(self, address: Address, since: datetime, once_as: str) -> None:
         zone = self.of.settings.core.timezone or clock.machine_zone(self.of.environment)
         text = f"Messages here were delayed since {clock.for_people(since, zone)}. Waiting messages have now been sent."
-        try:
-            self.voice.say(address, text, new_id("late"))
-        except CentralDatabaseFailed as error:  # the queue goes on without the notice
-            log.warning("delay could not be told", extra={"room": address.room, "error": str(error)})
+        self.voice.say(address, text, new_id("late"), once_as=once_as)
 
     async def _requested(self, session_id: SessionId, request: ActionRequest) -> None:
         session = sessions.get(self.of.db, session_id)

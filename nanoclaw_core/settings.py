@@ -71,7 +71,7 @@ class CoreSettings:
         outgoing_file_bytes: How large the files of one outgoing message may be together.
         attachment_bytes: How large one incoming attachment may be.
         delivery_pauses_s: How long a message waits after each failed attempt to deliver it; the last pause repeats.
-        delivery_max_age_s: Seconds from a message's creation during which its delivery is tried again.
+        delivery_max_age_s: Seconds from a message's creation, own date or retry during which its delivery is tried.
         start_pauses_s: How long a sandbox that could not be started waits before the next attempts; the last repeats.
         retry_pause_s: How long a message waits after its sandbox died over it; doubles each time, five times.
         disabled_plugins: Not loaded.

@@ -7,13 +7,13 @@ whose file takes long to look into, is looked at more slowly.
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
 import apsw
-from attrs import define, frozen
+from attrs import define, field, frozen
 from nanoclaw_wire.content import ActionRequest
 from nanoclaw_wire.session_files import NotARegularFile, WrongProtocol
 
@@ -22,15 +22,16 @@ from nanoclaw_core.delivery.takeover import REFUSALS_TOLD, Taken, Takeover
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.outbox import NeedsItsRunner
 from nanoclaw_core.store.connection import STORE_AGAIN_S, CentralDatabaseFailed
+from nanoclaw_core.store.outage import DatabaseOutage
 
-log = logging.getLogger(__name__)
 UNREADABLE = (apsw.Error, NotARegularFile, WrongProtocol, NeedsItsRunner, ValueError, OSError)
 BUSY_AGAIN_S = 0.05
+CLOSE_S = 1.0  # for actions that run; all of a stop has 10 s
 FRUITLESS_FREE = 5  # rings without news that cost nothing: state changes and acknowledgements ring, too
 PAUSE_S = 0.25  # after more fruitless looks than that
 LONG_LOOK_CPU_S = 0.05  # an honest one takes a fifth of that at most
 REST = 4  # times as long as a long look took
-BACKLOG_AT_MOST = 2_000  # messages of one session that wait for their platforms, and actions that are not finished
+BACKLOG_AT_MOST = 2_000  # messages of one session on their way to rooms that work, and actions that are not finished
 
 
 @frozen(kw_only=True)
@@ -42,12 +43,14 @@ class Pumping:
         requested: A runner asks for an action.
         idle: A session's runner has no turn open, and everything it wrote was queued.
         broken: A session's outbound side cannot be read, with the reason.
+        outage: Logs that the central database takes no writes; shared by all parts of a host.
     """
 
     refused: Callable[[SessionId, str], Awaitable[None]]
     requested: Callable[[SessionId, ActionRequest], Awaitable[None]]
     idle: Callable[[SessionId], None]
     broken: Callable[[SessionId, str], None]
+    outage: DatabaseOutage = field(factory=DatabaseOutage)
 
 
 @define
@@ -65,6 +68,7 @@ class Pump:
         self._looks: dict[SessionId, _Look] = {}
         self._turns: deque[SessionId] = deque()
         self._tasks: dict[asyncio.Future[None], SessionId] = {}
+        self._stops = asyncio.Event()
 
     def rang(self, session_id: SessionId) -> None:
         """A runner rang: look soon. Cheap to call often."""
@@ -85,10 +89,25 @@ class Pump:
         return taken is not None
 
     async def drain(self, session_id: SessionId) -> bool:
-        """Pass on everything that is there, others taking their turns in between; return False as `look` does."""
-        while (taken := self._take(session_id)) is not None and taken.has_more:  # noqa: ASYNC110  # lanes ring nobody
-            await asyncio.sleep(self._looks[session_id].not_before - asyncio.get_running_loop().time())
+        """Pass on everything that is there, others taking their turns in between.
+
+        Returns:
+            False if the file cannot be read, or if the host stops and cannot import now. The next host imports the
+                rest.
+        """
+        while (taken := self._take(session_id)) is not None and taken.has_more:
+            if taken.is_blocked and self._stops.is_set():
+                return False
+            pause_s = max(0.0, self._looks[session_id].not_before - asyncio.get_running_loop().time())
+            if taken.is_blocked:
+                await self._stops_within(pause_s)
+            else:
+                await asyncio.sleep(pause_s)
         return taken is not None
+
+    def stop_waiting(self) -> None:
+        """Let `drain` return if nothing can be imported now or later: the host stops."""
+        self._stops.set()
 
     def forget(self, session_id: SessionId) -> None:
         """The session's sandbox is gone."""
@@ -97,10 +116,15 @@ class Pump:
     async def close(self) -> None:
         """Wait for actions that run, briefly, and end them."""
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=2.0)
+            await asyncio.wait(self._tasks, timeout=CLOSE_S)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _stops_within(self, pause_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._stops.wait()
 
     def _is_due(self, session_id: SessionId) -> None:
         self._turns.append(session_id)
@@ -121,20 +145,23 @@ class Pump:
         try:
             taken = self._read(session_id)
         except CentralDatabaseFailed as error:
-            extra = {"session": session_id, "error": str(error), "again_in_s": STORE_AGAIN_S}
-            log.error("messages cannot be imported", extra=extra)
+            self._to.outage.note_refusal("import messages", error, again_in_s=STORE_AGAIN_S)
             look.not_before = asyncio.get_running_loop().time() + STORE_AGAIN_S
-            return Taken(has_more=True)  # what it wrote waits in its own file meanwhile
+            return Taken(has_more=True, is_blocked=True)  # what it wrote waits in its own file meanwhile
         if taken is not None:
             self._pass_on(session_id, taken)
-            look.fruitless = 0 if taken.queued or taken.refused or taken.requests else look.fruitless + 1
+            if taken.queued or taken.refused or taken.requests:
+                self._to.outage.note_success()
+                look.fruitless = 0
+            else:
+                look.fruitless += 1
         rest_s = _rest_s(time.thread_time() - began, has_more=taken is not None and taken.has_more)
         look.not_before = asyncio.get_running_loop().time() + (PAUSE_S if look.fruitless > FRUITLESS_FREE else rest_s)
         return taken
 
     def _read(self, session_id: SessionId) -> Taken | None:
-        if self._lanes.backlog(session_id) + list(self._tasks.values()).count(session_id) >= BACKLOG_AT_MOST:
-            return Taken(has_more=True)  # what it wrote waits in its own file meanwhile
+        if self._lanes.moving(session_id) + list(self._tasks.values()).count(session_id) >= BACKLOG_AT_MOST:
+            return Taken(has_more=True, is_blocked=True)  # what it wrote waits in its own file meanwhile
         try:
             return self._takeover.look(session_id)
         except apsw.BusyError:

@@ -7,6 +7,7 @@ database have a class of their own, because they are no sign of a damaged sessio
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import apsw
@@ -15,6 +16,7 @@ from nanoclaw_wire import clock, content, inbound
 from nanoclaw_wire.content import ActionRequest, Malformed
 from nanoclaw_wire.outbound import Activity, OutboundMessage, OutKind
 
+from nanoclaw_core.delivery.backlog import CountKey
 from nanoclaw_core.descriptors.messages import Address
 from nanoclaw_core.descriptors.votes import DeliveryRequest
 from nanoclaw_core.errors import Forbidden
@@ -39,6 +41,7 @@ class Taken:
         requests: Actions that the runner asks for. Taken over at most once: the mark is written before they run.
         is_idle: True where the runner says that it has no turn open, and nothing more waits.
         has_more: True where another look will bring more.
+        is_blocked: True if nothing can be taken over now, because the host has too much to do or cannot store it.
     """
 
     queued: Sequence[Delivery] = ()
@@ -46,6 +49,7 @@ class Taken:
     requests: Sequence[ActionRequest] = ()
     is_idle: bool = False
     has_more: bool = False
+    is_blocked: bool = False
 
 
 @frozen(kw_only=True)
@@ -54,10 +58,13 @@ class Takeover:
 
     Args:
         check_delivery: The guard; raises Forbidden where a session may not write to a room that is not its own.
+        refusal: Returns the reason why a message cannot wait for its room or date, or None. It adds a message that may
+            wait to the counter, because the lanes count it only when it is stored.
     """
 
     db: apsw.Connection
     check_delivery: Callable[[DeliveryRequest], None]
+    refusal: Callable[[Delivery, Counter[CountKey]], str | None]
     mailbox: Mailbox
 
     def look(self, session_id: SessionId) -> Taken:
@@ -73,7 +80,8 @@ class Takeover:
         if session is None:
             return Taken()
         news = self.mailbox.outboxes.news(session_id, session.outbound_seq)
-        taken = [self._judged(session, message) for message in news.messages]
+        accepted: Counter[CountKey] = Counter()
+        taken = [self._within_limits(self._judged(session, message), accepted) for message in news.messages]
         if news.messages:
             with central(), self.db:
                 taken = [self._stored(one) for one in taken]
@@ -97,6 +105,15 @@ class Takeover:
             return evolve(request, correlation_id=self._answered(session, message)[1])
         except Malformed as error:
             return error
+
+    def _within_limits(
+        self, judged: Delivery | ActionRequest | Malformed, accepted: Counter[CountKey]
+    ) -> Delivery | ActionRequest | Malformed:
+        """Fail a message that is one too many for a room that does not work, or for later (I14)."""
+        if not isinstance(judged, Delivery) or judged.last_error is not None:
+            return judged
+        problem = self.refusal(judged, accepted)
+        return evolve(judged, status=DeliveryStatus.FAILED, last_error=problem) if problem else judged
 
     def _stored(self, judged: Delivery | ActionRequest | Malformed) -> Delivery | ActionRequest | Malformed:
         """Store a delivery behind the others, and return it with its position; actions are not stored."""
@@ -161,6 +178,7 @@ class Takeover:
             in_reply_to=in_reply_to,
             status=DeliveryStatus.FAILED if problem else DeliveryStatus.QUEUED,
             next_try_at=message.deliver_after,
+            deliver_after=message.deliver_after,
             last_error=problem,
             correlation_id=correlation_id,
             created_at=now,

@@ -40,6 +40,7 @@ from nanoclaw_core.sandboxes.tries import Tries
 from nanoclaw_core.settings import CoreSettings
 from nanoclaw_core.store import sessions
 from nanoclaw_core.store.connection import STORE_AGAIN_S, CentralDatabaseFailed
+from nanoclaw_core.store.outage import DatabaseOutage
 from nanoclaw_core.store.sessions import Session
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Supervisor:
     pump: Pump
     voice: Voice
     core: CoreSettings
+    outage: DatabaseOutage
     status: Callable[[SessionId, str], None]
     ended: Callable[[SessionId], None]
     damaged: Callable[[SessionId, str], Awaitable[bool]]
@@ -384,7 +386,7 @@ class Supervisor:
             except CentralDatabaseFailed as error:
                 if self._is_closing:
                     return
-                log.error("sandbox cannot be settled", extra={"error": str(error), "again_in_s": STORE_AGAIN_S})
+                self.outage.note_refusal("settle sandboxes", error, again_in_s=STORE_AGAIN_S)
                 await self.sleep(STORE_AGAIN_S)
 
     async def _start_failed(self, session_id: SessionId, error: BaseException) -> float:

@@ -39,6 +39,9 @@ class Delivery:
         kind: `chat` or `card`.
         content: The runner's JSON object, checked when it was taken over.
         next_try_at: Clock text form; None is at once.
+        deliver_after: The message's own date, as its agent wrote it; None is at once.
+        retried_at: When an operator had it sent once more.
+        owes_notice: True if it was sent late and its room and thread have not been told so.
     """
 
     id: DeliveryId
@@ -60,6 +63,9 @@ class Delivery:
     correlation_id: str | None = None
     created_at: str = ""
     updated_at: str = ""
+    deliver_after: str | None = None
+    retried_at: str | None = None
+    owes_notice: bool = field(default=False, converter=bool)
 
     @property
     def address(self) -> Address:
@@ -119,30 +125,53 @@ def mark_sending(db: apsw.Connection, delivery_id: DeliveryId) -> bool:
     return bool(db.changes())
 
 
-def mark_sent(db: apsw.Connection, delivery_id: DeliveryId, platform_message_id: str | None) -> None:
-    """Note that the platform took it."""
+def mark_sent(
+    db: apsw.Connection, delivery_id: DeliveryId, platform_message_id: str | None, *, owes_notice: bool = False
+) -> None:
+    """Note that the platform took it; with `owes_notice`, that its room and thread must be told it came late."""
     db.execute(
-        "UPDATE deliveries SET status = 'sent', platform_message_id = ?, last_error = NULL, updated_at = ?"
-        " WHERE id = ?",
-        (platform_message_id, clock.now_text(), delivery_id),
+        "UPDATE deliveries SET status = 'sent', platform_message_id = ?, last_error = NULL, owes_notice = ?,"
+        " updated_at = ? WHERE id = ?",
+        (platform_message_id, int(owes_notice), clock.now_text(), delivery_id),
     )
+
+
+def rooms_owing_notices(db: apsw.Connection) -> list[tuple[str, str]]:
+    """Return the channels and rooms in which a message came late and people have not been told."""
+    found = db.execute("SELECT DISTINCT channel, room FROM deliveries WHERE owes_notice = 1")
+    return [(channel, room) for channel, room in found]
+
+
+def first_owing_notice(db: apsw.Connection, channel: str, room: str) -> list[Delivery]:
+    """Return the first late message of each thread of a room whose people have not been told."""
+    owing = "SELECT min(position) FROM deliveries WHERE owes_notice = 1 AND channel = ? AND room = ? GROUP BY thread"
+    return rows(db, Delivery, f"deliveries WHERE position IN ({owing}) ORDER BY position", (channel, room))
+
+
+def mark_notices_queued(db: apsw.Connection, channel: str, room: str) -> None:
+    """Note that the notices of a room are queued."""
+    query = "UPDATE deliveries SET owes_notice = 0 WHERE owes_notice = 1 AND channel = ? AND room = ?"
+    db.execute(query, (channel, room))
 
 
 def mark_waiting(db: apsw.Connection, delivery_id: DeliveryId, next_try_at: str, error: str) -> None:
     """Note a failed attempt, and when the next one is due."""
     db.execute(
-        "UPDATE deliveries SET status = 'queued', next_try_at = ?, last_error = ?, updated_at = ? WHERE id = ?",
+        "UPDATE deliveries SET status = 'queued', next_try_at = ?, last_error = ?, updated_at = ?"
+        " WHERE id = ? AND status = 'sending'",
         (next_try_at, error, clock.now_text(), delivery_id),
     )
 
 
-def mark_absent(db: apsw.Connection, delivery_id: DeliveryId, reason: str) -> None:
-    """Note that nothing can be tried in this host; counts no attempt."""
+def mark_absent(db: apsw.Connection, delivery_id: DeliveryId, reason: str) -> bool:
+    """Note that nothing can be tried in this host, and count no attempt; return False if it is finished."""
     db.execute(
         "UPDATE deliveries SET status = 'queued', last_error = ?, updated_at = ? WHERE id = ?"
         " AND status IN ('queued', 'sending') AND (status, last_error) IS NOT ('queued', ?)",
         (reason, clock.now_text(), delivery_id, reason),
     )
+    open_one = "SELECT 1 FROM deliveries WHERE id = ? AND status IN ('queued', 'sending')"
+    return db.execute(open_one, (delivery_id,)).fetchone() is not None
 
 
 def waiting_by_channel(db: apsw.Connection) -> dict[str, tuple[int, str]]:
@@ -151,12 +180,14 @@ def waiting_by_channel(db: apsw.Connection) -> dict[str, tuple[int, str]]:
     return {channel: (count, oldest) for channel, count, oldest in db.execute(f"{query} GROUP BY channel")}
 
 
-def mark_failed(db: apsw.Connection, delivery_id: DeliveryId, error: str) -> None:
-    """Note that it failed for good."""
+def mark_failed(db: apsw.Connection, delivery_id: DeliveryId, error: str) -> bool:
+    """Note that it failed for good; return False if it was finished before."""
     db.execute(
-        "UPDATE deliveries SET status = 'failed', last_error = ?, updated_at = ? WHERE id = ?",
+        "UPDATE deliveries SET status = 'failed', last_error = ?, updated_at = ? WHERE id = ?"
+        " AND status IN ('queued', 'sending')",
         (error, clock.now_text(), delivery_id),
     )
+    return bool(db.changes())
 
 
 def prune(db: apsw.Connection, before: str) -> int:

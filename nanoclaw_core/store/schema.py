@@ -16,6 +16,7 @@ STEPS = (
     "0003-destinations",
     "0004-pattern-timeouts",
     "0005-accepted-messages",
+    "0006-delivery-dates",
 )
 
 

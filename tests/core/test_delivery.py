@@ -9,7 +9,7 @@ from nanoclaw_wire import outbound
 from nanoclaw_wire.outbound import AckStatus, NewOutbound, OutKind
 
 from nanoclaw_core import Address, CoreSettings, DeliveryRefused, DeliveryRequest, Outbound, Verdict, Vote, hookimpl
-from nanoclaw_core.delivery.lanes import pause_after
+from nanoclaw_core.delivery.attempts import pause_after
 from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE
 from nanoclaw_core.store import messaging
 from nanoclaw_core.store.messaging import MessagingGroup

@@ -2,16 +2,22 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
+from attrs import evolve
 
 from nanoclaw_core import Address, Outbound
-from nanoclaw_core.delivery.lanes import Lanes, Sending
+from nanoclaw_core.delivery import lanes as lanes_module
+from nanoclaw_core.delivery.attempts import Sending
+from nanoclaw_core.delivery.lanes import Lanes
 from nanoclaw_core.ids import DeliveryId
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.store import deliveries
-from nanoclaw_core.store.deliveries import Delivery
+from nanoclaw_core.store.deliveries import Delivery, DeliveryStatus
+from nanoclaw_core.store.outage import DatabaseOutage
 from nanoclaw_core.testing.instance import Instance
+from nanoclaw_core.testing.recorder import WAIT_S
 
 
 def delivery(number: int, room: str = "r") -> Delivery:
@@ -24,21 +30,22 @@ async def failed(_delivery: Delivery, reason: str) -> None:
     raise AssertionError(reason)
 
 
-def lanes_to(platform: object, instance: Instance, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> Lanes:
-    return Lanes(
-        Sending(
-            db=instance.db,
-            plugins=Plugins(),
-            adapter=lambda _channel: platform,  # type: ignore[arg-type,return-value]  # it is only delivered to
-            build=lambda one: Outbound(idempotency_key=one.id),
-            failed=failed,
-            sent=lambda _delivery: None,
-            delayed=lambda _address, _since: None,
-            pauses_s=(0.0,),
-            max_age_s=0.0,
-            sleep=sleep,
-        )
-    )
+def lanes_to(
+    platform: object, instance: Instance, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep, **more: Any
+) -> Lanes:
+    given: dict[str, Any] = {
+        "db": instance.db,
+        "plugins": Plugins(),
+        "adapter": lambda _channel: platform,
+        "build": lambda one: Outbound(idempotency_key=one.id),
+        "failed": failed,
+        "sent": lambda _delivery: None,
+        "delayed": lambda _address, _since, _once_as: None,
+        "pauses_s": (0.0,),
+        "max_age_s": 0.0,
+        "sleep": sleep,
+    }
+    return Lanes(Sending(**(given | more)))
 
 
 class Platform:
@@ -106,3 +113,169 @@ def test_a_long_lane_delays_no_other_also_where_the_platform_never_waits(instanc
     asyncio.run(scenario())
     assert platform.rooms.index("short") <= 2
     assert len(platform.rooms) == 201
+
+
+class Refusing:
+    """A central database that takes no writes; `asleep` is set when as many queues as wanted wait for it."""
+
+    def __init__(self, instance: Instance, queues: int = 1) -> None:
+        self.asleep = asyncio.Event()
+        self._queues = queues
+        instance.db.pragma("query_only", 1)
+
+    async def sleep(self, _seconds: float) -> None:
+        self._queues -= 1
+        if not self._queues:
+            self.asleep.set()
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("is_asleep", [True, False], ids=["before", "while"])
+def test_stop_ends_lanes_that_wait_for_the_database(instance: Instance, is_asleep: bool) -> None:
+    """A lane that cannot record its message ends, whether it waited before the stop or is refused while it lasts."""
+
+    async def scenario() -> None:
+        refusing = Refusing(instance)
+        lanes = lanes_to(InstantPlatform(), instance, refusing.sleep)
+        lanes.put([delivery(1)])
+        if is_asleep:
+            await refusing.asleep.wait()
+        await lanes.settle_briefly()
+        async with asyncio.timeout(WAIT_S):
+            await lanes.drained()
+
+    deliveries.add(instance.db, [delivery(1)])
+    asyncio.run(scenario())
+    instance.db.pragma("query_only", 0)
+    assert [one.id for one in deliveries.open_deliveries(instance.db)] == ["d1"]
+
+
+def test_refusing_database_has_one_line_for_all_lanes(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
+    """Fifty rooms are refused and recover; the log has one line for each change."""
+    messages = [delivery(number, f"room {number}") for number in range(50)]
+    refused = 0
+
+    async def sleep(_seconds: float) -> None:
+        nonlocal refused
+        refused += 1
+        if refused == 3 * len(messages):
+            instance.db.pragma("query_only", 0)
+        await asyncio.sleep(0)
+
+    async def scenario() -> None:
+        lanes = lanes_to(InstantPlatform(), instance, sleep, outage=DatabaseOutage(now=lambda: 0.0))
+        lanes.put(messages)
+        await lanes.drained()
+
+    deliveries.add(instance.db, messages)
+    instance.db.pragma("query_only", 1)
+    asyncio.run(scenario())
+    about = [text for text in caplog.messages if text != "message delivered"]
+    assert about == ["central database refuses writes", "central database takes writes again"]
+
+
+@pytest.mark.parametrize("attempts", [0, 1])
+def test_date_that_cannot_be_read_is_due_now(instance: Instance, attempts: int) -> None:
+    """A damaged row is sent, and so are the messages behind it."""
+    platform = InstantPlatform()
+    first = evolve(delivery(1), next_try_at="soon", created_at="once", deliver_after="?", attempts=attempts)
+
+    async def scenario() -> None:
+        lanes = lanes_to(platform, instance)
+        lanes.start()
+        await lanes.drained()
+
+    deliveries.add(instance.db, [first, delivery(2)])
+    asyncio.run(scenario())
+    assert deliveries.open_deliveries(instance.db) == []
+    assert len(platform.rooms) == 2
+
+
+def test_message_that_breaks_the_code_fails_alone(instance: Instance) -> None:
+    """An unexpected error fails one message with a plain reason, and its room goes on."""
+    platform, reasons = InstantPlatform(), []
+    errors, is_running = [RuntimeError("no adapter today")], False
+
+    def adapter(_channel: str) -> object:
+        if errors and is_running:
+            raise errors.pop()
+        return platform
+
+    async def told(_delivery: Delivery, reason: str) -> None:
+        reasons.append(reason)
+
+    async def scenario() -> None:
+        nonlocal is_running
+        lanes = lanes_to(platform, instance, adapter=adapter, failed=told)
+        lanes.put([delivery(1), delivery(2)])
+        is_running = True
+        await lanes.drained()
+
+    deliveries.add(instance.db, [delivery(1), delivery(2)])
+    asyncio.run(scenario())
+    states = [one.status for number in (1, 2) if (one := deliveries.get(instance.db, DeliveryId(f"d{number}")))]
+    assert states == [DeliveryStatus.FAILED, DeliveryStatus.SENT]
+    assert reasons == ["the host cannot process it: RuntimeError: no adapter today"]
+
+
+def test_sent_message_stays_sent_if_its_end_breaks(instance: Instance) -> None:
+    """An error after the platform took a message must not have it sent again."""
+
+    def sent(one: Delivery) -> None:
+        if one.id == "d1":
+            raise RuntimeError("no clearing today")
+
+    async def scenario() -> None:
+        lanes = lanes_to(InstantPlatform(), instance, sent=sent)
+        lanes.put([delivery(1), delivery(2)])
+        await lanes.drained()
+
+    deliveries.add(instance.db, [delivery(1), delivery(2)])
+    asyncio.run(scenario())
+    states = [one.status for number in (1, 2) if (one := deliveries.get(instance.db, DeliveryId(f"d{number}")))]
+    assert states == [DeliveryStatus.SENT, DeliveryStatus.SENT]
+
+
+class BadWords(InstantPlatform):
+    """A channel whose first error and ids hold half a character, as names of files do."""
+
+    async def deliver(self, address: Address, message: Outbound) -> str:
+        await super().deliver(address, message)
+        if len(self.rooms) == 1:
+            raise OSError("cannot open \udcff.txt")
+        return "id-\udcff"
+
+
+def test_half_characters_of_a_platform_are_escaped(instance: Instance) -> None:
+    """No database takes them, and the message is tried again and recorded as sent."""
+
+    async def scenario() -> None:
+        lanes = lanes_to(BadWords(), instance, max_age_s=60.0)
+        lanes.put([delivery(1)])
+        await lanes.drained()
+
+    deliveries.add(instance.db, [delivery(1)])
+    asyncio.run(scenario())
+    found = deliveries.get(instance.db, DeliveryId("d1"))
+    assert found is not None
+    assert (found.status, found.attempts, found.platform_message_id) == (DeliveryStatus.SENT, 2, "id-\\udcff")
+
+
+def test_hint_that_hangs_holds_up_no_message(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A status that a platform never takes is given up."""
+    monkeypatch.setattr(lanes_module, "HINT_TIMEOUT_S", 0.0)
+    platform = InstantPlatform()
+
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        lanes = lanes_to(platform, instance)
+        lanes.after(Address("chat", "r"), hang)
+        lanes.put([delivery(1)])
+        async with asyncio.timeout(WAIT_S):
+            await lanes.drained()
+
+    deliveries.add(instance.db, [delivery(1)])
+    asyncio.run(scenario())
+    assert platform.rooms == ["r"]

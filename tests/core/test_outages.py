@@ -16,6 +16,7 @@ from nanoclaw_core.store import deliveries
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance, make_instance
 from nanoclaw_core.testing.recorder import RecorderChannel
+from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
 
 A_DAY_S = 86_400.0
 AN_HOUR_S = 3_600.0
@@ -207,7 +208,7 @@ def test_message_is_given_up_after_its_age_and_told(instance: Instance) -> None:
         instance.db.execute("UPDATE deliveries SET created_at = ?", (LONG_AGO,))
         async with running_host(instance) as running:
             running.channel.troubles = [ConnectionError("down")] * 9
-            await until(lambda: states(instance) == [("failed", 2)])
+            await until(lambda: states(instance) == [("failed", 3)])
             session_id = instance.db.execute("SELECT session_id FROM deliveries").get
             inbox = running.host.machine.mailbox.inboxes.read(session_id)
             notes = (
@@ -217,6 +218,69 @@ def test_message_is_given_up_after_its_age_and_told(instance: Instance) -> None:
             return str(inbox.execute(notes).get)
 
     assert asyncio.run(scenario()).endswith("it will not be tried again: ConnectionError: down")
+
+
+def test_attempts_of_earlier_hosts_use_up_no_pause(instance: Instance) -> None:
+    """The clock may have jumped between two hosts, so each tries as often as it has pauses before age counts."""
+
+    async def scenario() -> None:
+        await left_waiting(instance, "one")
+        instance.db.execute("UPDATE deliveries SET created_at = ?, attempts = 50", (LONG_AGO,))
+        async with running_host(patient(instance, 0.0, 0.0)) as running:
+            running.channel.troubles = [ConnectionError("down")] * 9
+            await until(lambda: states(instance)[0][0] == "failed")
+
+    asyncio.run(scenario())
+    assert states(instance) == [("failed", 53)]
+
+
+def test_first_pause_of_a_new_host_is_the_shortest(instance: Instance) -> None:
+    """A restart may have removed the reason."""
+
+    async def scenario() -> list[str]:
+        await left_waiting(instance, "one")
+        instance.db.execute("UPDATE deliveries SET attempts = 50")
+        async with running_host(patient(instance, 0.0, AN_HOUR_S)) as running:
+            running.channel.troubles = [ConnectionError("down")]
+            return await running.channel.texts(1)
+
+    assert asyncio.run(scenario()) == ["echo: one"]
+
+
+@pytest.mark.parametrize("column", ["deliver_after", "retried_at"])
+def test_age_counts_from_the_last_date_of_a_message(instance: Instance, column: str) -> None:
+    """A message of long ago that was due today, or that the operator retries today, is tried for a day."""
+
+    async def scenario() -> list[str]:
+        await left_waiting(instance, "one")
+        instance.db.execute(f"UPDATE deliveries SET created_at = ?, {column} = ?", (LONG_AGO, clock.now_text()))
+        async with running_host(instance) as running:
+            running.channel.troubles = [ConnectionError("down")] * 9
+            return await running.channel.texts(1)
+
+    assert asyncio.run(scenario()) == ["echo: one"]
+
+
+def test_own_date_of_a_message_is_kept(instance: Instance) -> None:
+    """Attempts move `next_try_at`, and the next host must know since when the message was due."""
+    due = clock.to_text(clock.now())
+
+    async def script(runner: FakeRunner) -> int:
+        runner.answer(await runner.take(), "hi", deliver_after=due)
+        await asyncio.Event().wait()
+        return 0
+
+    async def scenario() -> None:
+        soon = patient(instance, AN_HOUR_S)
+        async with running_host(soon, runtime=ScriptedRuntime(script)) as running:
+            running.channel.troubles = [ConnectionError("down")]
+            await running.channel.say("one")
+            await until(lambda: states(instance) == [("queued", 1)])
+
+    asyncio.run(scenario())
+    ((next_try_at, deliver_after),) = instance.db.execute("SELECT next_try_at, deliver_after FROM deliveries")
+    assert deliver_after == due
+    assert next_try_at > due
 
 
 @pytest.mark.parametrize("status", ["queued", "sending"])

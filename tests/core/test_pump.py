@@ -6,17 +6,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
+import pytest
 from nanoclaw_wire.content import ActionRequest
 
 from nanoclaw_core import Outbound
-from nanoclaw_core.delivery.lanes import Lanes, Sending
+from nanoclaw_core.delivery.attempts import Sending
+from nanoclaw_core.delivery.lanes import Lanes
 from nanoclaw_core.delivery.pump import BACKLOG_AT_MOST, FRUITLESS_FREE, LONG_LOOK_CPU_S, PAUSE_S, REST, Pump, Pumping
 from nanoclaw_core.delivery.takeover import Taken
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE
 from nanoclaw_core.plugins import Plugins
+from nanoclaw_core.store.connection import CentralDatabaseFailed
 from nanoclaw_core.testing.hosting import until
 from nanoclaw_core.testing.instance import Instance
+from nanoclaw_core.testing.recorder import WAIT_S
 
 HONEST = SessionId("honest")
 FLOODERS = [SessionId(f"flooder-{number}") for number in range(5)]
@@ -56,7 +60,7 @@ async def pump_over(
         build=lambda delivery: Outbound(idempotency_key=delivery.id),
         failed=nothing,
         sent=lambda _delivery: None,
-        delayed=lambda _address, _since: None,
+        delayed=lambda _address, _since, _once_as: None,
         pauses_s=(),
         max_age_s=0.0,
     )
@@ -177,3 +181,57 @@ def test_invariant_06_no_more_is_asked_of_the_host_than_it_has_finished(instance
             await until(partial(files.are_seen, looks + 1))
 
     asyncio.run(scenario())
+
+
+def refuse() -> Taken:
+    raise CentralDatabaseFailed("the disk is full")
+
+
+def test_drain_of_a_host_that_stops_ends_at_once(instance: Instance) -> None:
+    """A central database that takes nothing must not hold up the stop; the next host imports the rest."""
+    files = Files({HONEST: refuse})
+
+    async def scenario() -> None:
+        async with pump_over(files, instance) as pump, asyncio.timeout(WAIT_S):
+            draining = asyncio.create_task(pump.drain(HONEST))
+            await until(partial(files.are_seen, 1))
+            pump.stop_waiting()
+            assert not await draining
+            assert not await pump.drain(HONEST)
+
+    asyncio.run(scenario())
+    assert len(files.seen) <= 3  # one for the first wait, one more before it ends, one for the second
+
+
+def test_drain_of_a_host_that_stops_imports_what_it_can(instance: Instance) -> None:
+    """A database that works is no reason to leave messages behind."""
+    found = [Taken(is_idle=True), *[MUCH] * 5]
+    files = Files({HONEST: found.pop})
+
+    async def scenario() -> None:
+        async with pump_over(files, instance) as pump, asyncio.timeout(WAIT_S):
+            pump.stop_waiting()
+            assert await pump.drain(HONEST)
+
+    asyncio.run(scenario())
+    assert found == []
+
+
+def test_refused_import_has_one_line_for_all_sessions(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
+    """Each session is looked at again every few seconds, and the log says once that the database refuses."""
+    is_full = True
+
+    def look() -> Taken:
+        return refuse() if is_full else Taken(refused=["no"])
+
+    async def scenario() -> None:
+        nonlocal is_full
+        async with pump_over(Files(dict.fromkeys(FLOODERS, look)), instance) as pump:
+            for one in FLOODERS:
+                assert pump.look(one)
+            is_full = False
+            for one in FLOODERS:
+                assert pump.look(one)
+
+    asyncio.run(scenario())
+    assert caplog.messages == ["central database refuses writes", "central database takes writes again"]

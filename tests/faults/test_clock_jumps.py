@@ -19,7 +19,7 @@ JUMPS = [timedelta(days=-2), timedelta(days=400)]  # forward beyond everything t
 TIMES = {
     "data/nanoclaw.db": {
         "sessions": ["created_at", "due_at"],
-        "deliveries": ["created_at", "updated_at", "next_try_at"],
+        "deliveries": ["created_at", "updated_at", "next_try_at", "deliver_after", "retried_at"],
     },
     "sessions/*/in/inbound.db": {"messages_in": ["at", "process_after"]},
     "sessions/*/out/outbound.db": {"acknowledgements": ["changed_at"], "runner_state": ["updated_at"]},

@@ -33,10 +33,10 @@ class Post:
 
 
 @asynccontextmanager
-async def post(instance: Instance) -> AsyncIterator[Post]:
-    """Run a host whose first retry is an hour away."""
+async def post(instance: Instance, pause_s: float = AN_HOUR_S) -> AsyncIterator[Post]:
+    """Run a host that tries for a day, with a pause between two attempts."""
     instance.wire()
-    core = evolve(instance.settings.core, delivery_pauses_s=[AN_HOUR_S])
+    core = evolve(instance.settings.core, delivery_pauses_s=[pause_s], delivery_max_age_s=24 * AN_HOUR_S)
     instance.settings = evolve(instance.settings, core=core)
     async with (
         running_host(instance, deliveries=deliveries, registry=registry) as running,
@@ -146,6 +146,69 @@ def test_retry_all_sends_what_was_tried(nanoclaw_instance: Instance) -> None:
             assert await here.running.channel.texts(2) == ["echo: one", "echo: three"]
 
     asyncio.run(scenario())
+
+
+def test_retry_all_puts_back_all_or_none(nanoclaw_instance: Instance) -> None:
+    """A database that refuses one row leaves every message failed, and the operator may ask again."""
+
+    async def scenario() -> None:
+        async with post(nanoclaw_instance) as here:
+            for text in ("one", "two", "three"):
+                here.running.channel.troubles.append(DeliveryRefused("the room is closed"))
+                await here.running.channel.say(text)
+                await until(lambda: not here.running.channel.troubles)
+            query = "SELECT count(*) FROM deliveries WHERE status = 'failed'"
+            await until(lambda: nanoclaw_instance.db.execute(query).get == 3)
+            nanoclaw_instance.db.execute(
+                "CREATE TRIGGER refuse BEFORE UPDATE ON deliveries WHEN OLD.content LIKE '%three%'"
+                " BEGIN SELECT RAISE(ABORT, 'no room'); END"
+            )
+            code, why = await here.operator.refusal("deliveries", "retry", all=True)
+            assert (code, "no room" in why) == ("handler-error", True)
+            assert nanoclaw_instance.db.execute(query).get == 3
+            nanoclaw_instance.db.execute("DROP TRIGGER refuse")
+            assert await here.operator.data("deliveries", "retry", all=True) == {"retried": 3, "left": 0}
+            assert await here.running.channel.texts(3) == ["echo: one", "echo: two", "echo: three"]
+
+    asyncio.run(scenario())
+
+
+def test_discard_right_after_retry_all_counts(nanoclaw_instance: Instance) -> None:
+    """What the operator gives up while many messages are retried is not sent."""
+
+    async def scenario() -> None:
+        async with post(nanoclaw_instance) as here:
+            for text in ("one", "two", "three"):
+                here.running.channel.troubles.append(DeliveryRefused("the room is closed"))
+                await here.running.channel.say(text)
+                await until(lambda: not here.running.channel.troubles)
+            query = "SELECT id FROM deliveries WHERE status = 'failed' ORDER BY position"
+            await until(lambda: len(nanoclaw_instance.db.execute(query).fetchall()) == 3)
+            (_, (second,), _) = nanoclaw_instance.db.execute(query).fetchall()
+            here.running.channel.troubles.append(OSError("the platform is away"))
+            assert await here.operator.data("deliveries", "retry", all=True) == {"retried": 3, "left": 0}
+            first = await here.with_status("queued")
+            await here.operator.data("deliveries", "discard", second)
+            await here.operator.data("deliveries", "discard", first)
+            assert await here.running.channel.texts(1) == ["echo: three"]
+
+    asyncio.run(scenario())
+
+
+def test_retry_starts_the_age_of_a_message_again(nanoclaw_instance: Instance) -> None:
+    """A message of long ago is not given up at once if the platform does not work at the retry."""
+
+    async def scenario() -> str:
+        async with post(nanoclaw_instance, 0.0) as here:
+            here.running.channel.troubles.append(DeliveryRefused("the room is closed"))
+            await here.running.channel.say("hello")
+            failed = await here.with_status("failed")
+            nanoclaw_instance.db.execute("UPDATE deliveries SET created_at = '2020-01-05T15:04:00.000Z'")
+            here.running.channel.troubles += [OSError("the platform is away")] * 9
+            await here.operator.data("deliveries", "retry", failed)
+            return (await here.running.channel.texts(1))[0]
+
+    assert asyncio.run(scenario()) == "echo: hello"
 
 
 def test_retry_without_id_or_all_is_refused(nanoclaw_instance: Instance) -> None:

@@ -106,16 +106,15 @@ def _insist(arguments: Mapping[str, Any], context: PluginContext, status: str, w
 async def _retry(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
     if arguments.get("id") is not None:
         rows.queue_again(context.database, arguments["id"])
-        context.operations.look_at_delivery(DeliveryId(arguments["id"]))
+        context.operations.refresh_delivery(DeliveryId(arguments["id"]))
         return {"retried": arguments["id"]}
-    failed = rows.tried_and_failed(context.database, MAX_RETRIED)
-    for delivery_id in failed:
-        rows.queue_again(context.database, delivery_id)
-        context.operations.look_at_delivery(DeliveryId(delivery_id))
-    return {"retried": len(failed), "left": rows.count_tried_and_failed(context.database)}
+    queued = rows.queue_all_again(context.database, MAX_RETRIED)
+    for delivery_id in queued:
+        context.operations.refresh_delivery(DeliveryId(delivery_id))
+    return {"retried": len(queued), "left": rows.count_tried_and_failed(context.database)}
 
 
 async def _discard(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
     rows.discard(context.database, arguments["id"])
-    context.operations.look_at_delivery(DeliveryId(arguments["id"]))
+    context.operations.refresh_delivery(DeliveryId(arguments["id"]))
     return {"discarded": arguments["id"]}

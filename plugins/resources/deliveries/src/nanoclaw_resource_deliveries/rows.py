@@ -12,10 +12,13 @@ def status_of(db: apsw.Connection, delivery_id: str) -> str | None:
     return found
 
 
+_AGAIN = "UPDATE deliveries SET status = 'queued', attempts = 0, next_try_at = NULL, retried_at = ?, updated_at = ?"
+
+
 def queue_again(db: apsw.Connection, delivery_id: str) -> None:
-    """Put what failed back to where it began."""
-    query = "UPDATE deliveries SET status = 'queued', attempts = 0, next_try_at = NULL, updated_at = ? WHERE id = ?"
-    db.execute(f"{query} AND status = 'failed'", (clock.now_text(), delivery_id))
+    """Put a failed message back to where it began."""
+    now = clock.now_text()
+    db.execute(f"{_AGAIN} WHERE id = ? AND status = 'failed'", (now, now, delivery_id))
 
 
 # A message that was never tried was refused at the border (its session may not write there), and `--all` must not send
@@ -23,9 +26,11 @@ def queue_again(db: apsw.Connection, delivery_id: str) -> None:
 _TRIED = "FROM deliveries WHERE status = 'failed' AND attempts > 0 AND last_error IS NOT 'discarded'"
 
 
-def tried_and_failed(db: apsw.Connection, limit: int) -> list[str]:
-    """Return the ids of messages that were tried and failed for good, oldest first."""
-    return [delivery_id for (delivery_id,) in db.execute(f"SELECT id {_TRIED} ORDER BY position LIMIT ?", (limit,))]
+def queue_all_again(db: apsw.Connection, limit: int) -> list[str]:
+    """Put the oldest messages that were tried and failed back, all or none; return their ids in their order."""
+    now = clock.now_text()
+    query = f"{_AGAIN} WHERE id IN (SELECT id {_TRIED} ORDER BY position LIMIT ?) RETURNING position, id"
+    return [delivery_id for _, delivery_id in sorted(db.execute(query, (now, now, limit)))]
 
 
 def count_tried_and_failed(db: apsw.Connection) -> int:
@@ -34,6 +39,6 @@ def count_tried_and_failed(db: apsw.Connection) -> int:
 
 
 def discard(db: apsw.Connection, delivery_id: str) -> None:
-    """Mark what waits as failed; whoever is about to send it looks at the mark."""
+    """Mark a queued message as failed; its queue reads the mark before it sends."""
     query = "UPDATE deliveries SET status = 'failed', last_error = 'discarded', updated_at = ? WHERE id = ?"
     db.execute(f"{query} AND status = 'queued'", (clock.now_text(), delivery_id))

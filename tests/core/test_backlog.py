@@ -1,0 +1,278 @@
+"""Flow control counts the messages that move; those that wait have a limit per session and room (I14)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+from attrs import evolve
+from nanoclaw_wire import clock, outbound
+from nanoclaw_wire.inbound import InboundMessage
+from nanoclaw_wire.outbound import AckStatus, NewOutbound, OutKind
+
+from nanoclaw_core import Address, Outbound
+from nanoclaw_core.delivery.attempts import Sending
+from nanoclaw_core.delivery.backlog import MAX_WAITING, Backlog, CountKey
+from nanoclaw_core.delivery.lanes import Lanes
+from nanoclaw_core.ids import DeliveryId, SessionId
+from nanoclaw_core.plugins import Plugins
+from nanoclaw_core.store import deliveries, sessions
+from nanoclaw_core.store.deliveries import Delivery, DeliveryStatus
+from nanoclaw_core.store.sessions import Session
+from nanoclaw_core.testing.hosting import running_host, until
+from nanoclaw_core.testing.instance import Instance, make_instance
+from nanoclaw_core.testing.recorder import RecorderChannel
+from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, echo
+
+AN_HOUR_S = 3_600.0
+SESSION = SessionId("ses-1")
+BROKEN, GARDEN = ("recorder", "broken"), ("recorder", "garden")
+
+pytestmark = pytest.mark.invariant(number=14)
+
+
+class HalfBroken(RecorderChannel):
+    """A channel whose platform does not take messages for one room."""
+
+    async def deliver(self, address: Address, message: Outbound) -> str:
+        if address.room == "broken":
+            self.attempts.append(message)
+            raise ConnectionError("down")
+        return await super().deliver(address, message)
+
+
+def delivery(number: int = 0, room: str = "broken", *, in_s: float = 0.0) -> Delivery:
+    later = clock.to_text(clock.now() + timedelta(seconds=in_s)) if in_s else None
+    return Delivery(
+        id=DeliveryId(f"dlv-{number}"), position=number, channel="recorder", room=room, thread=None, kind="chat",
+        content='{"text": "hi"}', session_id=SESSION, next_try_at=later, deliver_after=later,
+        created_at=clock.now_text(), updated_at=clock.now_text(),
+    )  # fmt: skip
+
+
+def backlog(*, absent: str = "") -> Backlog:
+    return Backlog(lambda channel: channel == absent)
+
+
+def may_wait(counted: Backlog, message: Delivery) -> bool:
+    return counted.refusal(message, Counter()) is None
+
+
+def test_room_that_stops_leaves_flow_control() -> None:
+    """Its messages wait, the new ones too, and those of other rooms move."""
+    counted = backlog()
+    counted.enter(delivery(1))
+    counted.enter(delivery(2, "garden"))
+    assert counted.moving(SESSION) == 2
+    counted.stop(BROKEN)
+    counted.enter(delivery(3))
+    assert (counted.moving(SESSION), counted.unfinished(SESSION)) == (1, 3)
+
+
+def test_room_that_recovers_is_no_burden() -> None:
+    """What waited goes out without flow control, and what comes now moves."""
+    counted = backlog()
+    waited = counted.enter(delivery(1))
+    counted.stop(BROKEN)
+    counted.resume(BROKEN)
+    moves = counted.enter(delivery(2))
+    assert counted.moving(SESSION) == 1
+    counted.leave(waited)
+    assert (counted.moving(SESSION), counted.unfinished(SESSION)) == (1, 1)
+    counted.leave(moves)
+    assert (counted.moving(SESSION), counted.unfinished(SESSION)) == (0, 0)
+
+
+def test_waiting_messages_have_a_limit_per_room() -> None:
+    """One message more is refused with the limit and the reason; another room is not concerned."""
+    counted = backlog()
+    counted.stop(BROKEN)
+    counted.stop(GARDEN)
+    for number in range(MAX_WAITING):
+        assert may_wait(counted, delivery(number))
+        counted.enter(delivery(number))
+    reason = counted.refusal(delivery(), Counter())
+    assert reason == (
+        "2000 of your messages wait for the room 'broken' of the channel 'recorder', whose platform did not take "
+        "them yet, and no more are kept. Write it again when they are sent."
+    )
+    assert may_wait(counted, delivery(room="garden"))
+    assert may_wait(counted, evolve(delivery(), session_id=SessionId("ses-2")))
+
+
+@pytest.mark.parametrize("in_s", [0.0, AN_HOUR_S], ids=["now", "later"])
+def test_limit_counts_the_messages_of_one_import(in_s: float) -> None:
+    """Messages that are accepted together cannot pass the limit together."""
+    counted, accepted = backlog(), Counter[CountKey]()
+    counted.stop(BROKEN)
+    found = [counted.refusal(delivery(number, in_s=in_s), accepted) for number in range(MAX_WAITING + 1)]
+    assert [reason is None for reason in found] == [True] * MAX_WAITING + [False]
+
+
+def test_room_of_an_absent_channel_has_the_limit() -> None:
+    """It holds from the first message on, before any queue has met the channel."""
+    counted, accepted = backlog(absent="recorder"), Counter[CountKey]()
+    found = [counted.refusal(delivery(number), accepted) for number in range(MAX_WAITING + 1)]
+    assert [reason is None for reason in found] == [True] * MAX_WAITING + [False]
+    counted.enter(delivery())
+    assert counted.moving(SESSION) == 0
+
+
+def test_dated_messages_have_the_limit_and_stop_nothing() -> None:
+    """Messages for next year neither stop the import nor an answer of today."""
+    counted = backlog()
+    for number in range(MAX_WAITING):
+        counted.enter(delivery(number, in_s=AN_HOUR_S))
+    assert counted.moving(SESSION) == 0
+    assert not may_wait(counted, delivery(in_s=AN_HOUR_S))
+    assert may_wait(counted, delivery())
+
+
+def test_dated_message_that_falls_due_moves_or_waits() -> None:
+    """The state of its room decides."""
+    counted = backlog()
+    first, second = counted.enter(delivery(1, in_s=AN_HOUR_S)), counted.enter(delivery(2, "garden", in_s=AN_HOUR_S))
+    counted.stop(BROKEN)
+    for one in (first, second):
+        counted.fall_due(one)
+    assert (counted.moving(SESSION), counted.unfinished(SESSION)) == (1, 2)
+
+
+def chats(count: int, room: str) -> list[NewOutbound]:
+    return [
+        NewOutbound(
+            id=f"{room}-{number}",
+            kind=OutKind.CHAT,
+            at=clock.now_text(),
+            content=json.dumps({"text": f"{room} {number}"}),
+            channel="recorder",
+            room=room,
+        )
+        for number in range(count)
+    ]
+
+
+def wired(instance: Instance) -> Instance:
+    """Wire two more rooms to the agent, and one to another agent; one sandbox may run at once."""
+    patient = make_instance(
+        instance.places.home, delivery_pauses_s=[AN_HOUR_S], delivery_max_age_s=86_400.0, max_sandboxes=1
+    )
+    for room in ("broken", "garden"):
+        patient.wire(room=room)
+    patient.wire(room="hall", folder="another")
+    return patient
+
+
+def test_full_room_delays_neither_rooms_nor_sandboxes(instance: Instance) -> None:
+    """More messages than may wait for one room: the other room gets its message, and the sandbox's slot is freed."""
+
+    async def floods(runner: FakeRunner) -> int:
+        if len(runtime.specs) > 1:
+            return await echo(runner)
+        messages = await runner.take()
+        write(runner, messages, [*chats(MAX_WAITING + 1, "broken"), *chats(1, "garden")])
+        return 0
+
+    runtime = ScriptedRuntime(floods)
+
+    async def scenario() -> tuple[list[str], list[str]]:
+        async with running_host(patient, channel=HalfBroken(), runtime=runtime) as running:
+            await running.channel.say("flood")
+            await running.channel.texts(1)
+            await running.channel.say("hi", room="hall")
+            texts = await running.channel.texts(2)
+            (session, _) = patient.sessions()
+            inbox = running.host.machine.mailbox.inboxes.read(session.id)
+            query = "SELECT json_extract(content, '$.text') FROM messages_in WHERE content LIKE '%was not sent%'"
+            await until(lambda: inbox.execute(query).get)
+            return texts, [text for (text,) in inbox.execute(query)]
+
+    patient = wired(instance)
+    texts, notes = asyncio.run(scenario())
+    assert texts == ["garden 0", "echo: hi"]
+    assert len(notes) == 1
+    assert notes[0].startswith("A message you wrote was not sent: 2000 of your messages wait for the room 'broken'")
+    query = "SELECT status, count(*) FROM deliveries WHERE room = 'broken' GROUP BY status"
+    assert patient.db.execute(query).fetchall() == [("failed", 1), ("queued", MAX_WAITING)]
+
+
+def write(runner: FakeRunner, done: Sequence[InboundMessage], rows: Sequence[NewOutbound]) -> None:
+    finished = [(message.id, AckStatus.COMPLETED) for message in done]
+    outbound.write(runner.written, now=clock.now_text(), messages=rows, acknowledge=finished)
+    runner.idle()
+
+
+def lanes_of(instance: Instance, channel: RecorderChannel | None) -> Lanes:
+    """Make lanes for a session of the instance; None is a channel that does not run."""
+    sessions.add(instance.db, Session(id=SESSION, agent_group_id=instance.group().id, conversation="c"))
+    return Lanes(
+        Sending(
+            db=instance.db,
+            plugins=Plugins(),
+            adapter=lambda _channel: channel,
+            build=lambda one: Outbound(idempotency_key=one.id),
+            failed=never,
+            sent=lambda _delivery: None,
+            delayed=lambda _address, _since, _once_as: None,
+            pauses_s=(AN_HOUR_S,),
+            max_age_s=86_400.0,
+        )
+    )
+
+
+def test_next_host_counts_what_waits(instance: Instance) -> None:
+    """The counts are those of the host before, before anything is tried."""
+
+    async def scenario() -> None:
+        lanes = lanes_of(instance, HalfBroken())
+        with instance.db:
+            deliveries.add(instance.db, [delivery(number) for number in range(1, MAX_WAITING + 1)])
+        deliveries.mark_sending(instance.db, DeliveryId("dlv-1"))
+        deliveries.mark_waiting(instance.db, DeliveryId("dlv-1"), clock.now_text(), "down")
+        lanes.start()
+        assert (lanes.moving(SESSION), lanes.backlog(SESSION)) == (0, MAX_WAITING)
+        assert lanes.refusal(delivery(), Counter()) is not None
+        assert lanes.refusal(delivery(room="garden"), Counter()) is None
+        await lanes.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("in_s", [0.0, AN_HOUR_S], ids=["absent", "dated"])
+def test_discarded_message_counts_no_longer(instance: Instance, in_s: float) -> None:
+    """Also if its queue has not met it yet."""
+
+    async def scenario() -> None:
+        lanes = lanes_of(instance, None)
+        deliveries.add(instance.db, [message := delivery(1, in_s=in_s)])
+        lanes.put([message])
+        deliveries.mark_failed(instance.db, message.id, "discarded")
+        lanes.look_again(evolve(message, status=DeliveryStatus.FAILED))
+        await lanes.drained()
+        assert lanes.backlog(SESSION) == 0
+        await lanes.close()
+
+    asyncio.run(scenario())
+
+
+def test_message_that_is_queued_twice_counts_once(instance: Instance) -> None:
+    """The operator discards and retries it before its queue comes to it."""
+
+    async def scenario() -> None:
+        lanes = lanes_of(instance, None)
+        deliveries.add(instance.db, [message := delivery(1)])
+        lanes.put([message])
+        lanes.look_again(message)
+        await lanes.drained()
+        assert lanes.backlog(SESSION) == 1
+        await lanes.close()
+
+    asyncio.run(scenario())
+
+
+async def never(_delivery: Delivery, reason: str) -> None:
+    raise AssertionError(reason)

@@ -1,0 +1,179 @@
+"""People read once, in each thread, that messages came late, whatever the host does meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from nanoclaw_wire import clock
+
+from nanoclaw_core import Address, DeliveryRefused, Outbound
+from nanoclaw_core.delivery.attempts import Sending
+from nanoclaw_core.delivery.lanes import Lanes
+from nanoclaw_core.ids import DeliveryId, SessionId
+from nanoclaw_core.plugins import Plugins
+from nanoclaw_core.store import deliveries, sessions
+from nanoclaw_core.store.deliveries import Delivery
+from nanoclaw_core.store.sessions import Session
+from nanoclaw_core.testing.hosting import running_host
+from nanoclaw_core.testing.instance import Instance, make_instance
+from nanoclaw_core.testing.recorder import RecorderChannel
+
+LONG_AGO = "2020-01-05T15:04:00.000Z"
+LATER = "2020-03-05T15:04:00.000Z"
+SESSION = SessionId("ses-1")
+
+pytestmark = pytest.mark.invariant(number=4)
+
+
+@pytest.fixture
+def instance(instance: Instance) -> Instance:
+    """Return an instance with a session, whose host is patient and has no pauses."""
+    sessions.add(instance.db, Session(id=SESSION, agent_group_id=instance.group().id, conversation="c"))
+    return make_instance(
+        instance.places.home, delivery_pauses_s=[0.0], delivery_max_age_s=1e12, timezone="Europe/London"
+    )
+
+
+def queued(number: int, *, thread: str | None = None, error: str | None = None, created_at: str = LONG_AGO) -> Delivery:
+    return Delivery(
+        id=DeliveryId(f"dlv-{number}"), position=number, channel="recorder", room="room", thread=thread, kind="chat",
+        content=f'{{"text": "{number}"}}', session_id=SESSION, message_seq=2 * number + 1, last_error=error,
+        attempts=int(error is not None), created_at=created_at, updated_at=created_at,
+    )  # fmt: skip
+
+
+def delivered(
+    instance: Instance, count: int, *, channel: RecorderChannel | None = None
+) -> list[tuple[str | None, str]]:
+    """Run a host until everything is sent; return the threads and texts of so many messages."""
+
+    async def scenario(channel: RecorderChannel) -> list[tuple[str | None, str]]:
+        async with running_host(instance, channel=channel) as running:
+            await running.channel.texts(count)
+            await running.host.machine.lanes.drained()
+            return [(one.address.thread, one.message.text) for one in channel.delivered]
+
+    return asyncio.run(scenario(channel or RecorderChannel()))
+
+
+def since(date: str) -> str:
+    return f"Messages here were delayed since {date}, 3:04 PM. Waiting messages have now been sent."
+
+
+def owing(instance: Instance) -> list[str]:
+    return [one for (one,) in instance.db.execute("SELECT id FROM deliveries WHERE owes_notice = 1 ORDER BY position")]
+
+
+def test_delay_is_told_in_each_thread(instance: Instance) -> None:
+    """Also in a thread whose messages only waited behind the one that failed."""
+    messages = [
+        queued(1, thread="a", error="down"),
+        queued(2, thread="b", created_at=LATER),
+        queued(3),
+        queued(4, thread="b"),
+    ]
+    deliveries.add(instance.db, messages)
+    assert delivered(instance, 7) == [
+        *(("a", "1"), ("b", "2"), (None, "3"), ("b", "4")),
+        *(("a", since("Jan 5, 2020")), ("b", since("Mar 5, 2020")), (None, since("Jan 5, 2020"))),
+    ]
+    assert owing(instance) == []
+
+
+def test_delay_is_told_by_the_next_host(instance: Instance) -> None:
+    """A host that died after the last late message has left the notice to the next one, which tells it once."""
+    deliveries.add(instance.db, [queued(1, thread="a")])
+    deliveries.mark_sent(instance.db, DeliveryId("dlv-1"), "p-1", owes_notice=True)
+    assert delivered(instance, 1) == [("a", since("Jan 5, 2020"))]
+    assert delivered(instance, 0) == []
+
+
+def test_delay_is_told_once_after_a_crash(instance: Instance) -> None:
+    """A host that died between the notice and its mark leaves both to the next host, which does not repeat it."""
+    deliveries.add(instance.db, [queued(1, thread="a")])
+    deliveries.mark_sent(instance.db, DeliveryId("dlv-1"), "p-1", owes_notice=True)
+    delivered(instance, 1)
+    instance.db.execute("UPDATE deliveries SET owes_notice = 1 WHERE id = 'dlv-1'")
+    assert delivered(instance, 0) == []
+    assert owing(instance) == []
+
+
+def test_rest_of_a_delayed_queue_is_told_late(instance: Instance) -> None:
+    """A host died after the first late message; those behind it never failed, and their thread is told all the same."""
+    deliveries.add(instance.db, [queued(1, thread="a"), queued(2, thread="b"), queued(3, thread="a")])
+    deliveries.mark_sent(instance.db, DeliveryId("dlv-1"), "p-1", owes_notice=True)
+    assert delivered(instance, 4) == [
+        *(("b", "2"), ("a", "3")),
+        *(("a", since("Jan 5, 2020")), ("b", since("Jan 5, 2020"))),
+    ]
+
+
+class Flapping(RecorderChannel):
+    """A channel whose platform takes each message of a session at the second attempt."""
+
+    async def deliver(self, address: Address, message: Outbound) -> str:
+        if message.idempotency_key not in {one.idempotency_key for one in self.attempts}:
+            self.attempts.append(message)
+            raise ConnectionError("down")
+        return await super().deliver(address, message)
+
+
+def test_platform_that_fails_again_is_told_of_once(instance: Instance) -> None:
+    """The notice waits until the queue is empty, whatever happens between its messages."""
+    deliveries.add(instance.db, [queued(number, error="down" if number == 1 else None) for number in range(1, 4)])
+    found = delivered(instance, 4, channel=Flapping())
+    assert [text for _, text in found] == ["1", "2", "3", since("Jan 5, 2020")]
+
+
+def test_late_message_that_is_refused_is_not_told(instance: Instance) -> None:
+    """Nothing was sent, so nothing came late."""
+    channel = RecorderChannel()
+    channel.troubles = [DeliveryRefused("the room is closed")]
+    deliveries.add(instance.db, [queued(1, error="down")])
+    assert delivered(instance, 0, channel=channel) == []
+
+
+def test_delay_counts_from_the_own_date(instance: Instance) -> None:
+    """A message of long ago that was due just now is on time."""
+    now = clock.now_text()
+    deliveries.add(instance.db, [queued(1, error="down")])
+    instance.db.execute("UPDATE deliveries SET deliver_after = ?", (now,))
+    assert [text for _, text in delivered(instance, 1)] == ["1"]
+    assert owing(instance) == []
+
+
+def test_notice_waits_for_the_database(instance: Instance) -> None:
+    """A central database that takes nothing when the queue is empty delays the notice, and changes no name of it."""
+    told: list[tuple[Address, str]] = []
+
+    async def sleep(_seconds: float) -> None:
+        instance.db.pragma("query_only", 0)
+        await asyncio.sleep(0)
+
+    async def scenario() -> None:
+        sending = Sending(
+            db=instance.db,
+            plugins=Plugins(),
+            adapter=lambda _channel: RecorderChannel(),
+            build=lambda one: Outbound(idempotency_key=one.id),
+            failed=never,
+            sent=lambda _delivery: instance.db.pragma("query_only", 1),
+            delayed=lambda address, _since, once_as: told.append((address, once_as)),
+            pauses_s=(0.0,),
+            max_age_s=86_400.0,
+            sleep=sleep,
+        )
+        lanes = Lanes(sending)
+        lanes.start()
+        await lanes.drained()
+
+    deliveries.add(instance.db, [queued(1, error="down")])
+    instance.db.execute("UPDATE deliveries SET attempts = 0")
+    asyncio.run(scenario())
+    assert told == [(Address("recorder", "room"), "late-dlv-1")] * 2
+    assert owing(instance) == []
+
+
+async def never(_delivery: Delivery, reason: str) -> None:
+    raise AssertionError(reason)
