@@ -22,10 +22,10 @@ _HOMES = {
     "descriptors.resources": "READ WRITE Column Resource",
     "descriptors.runtimes": "Runtime RuntimeAdapter",
     "descriptors.sandboxes": (
-        "DirectoryIdentity Limits Mount Network Readiness Sandbox SandboxExit SandboxPart SandboxSpec"
+        "DirectoryIdentity Limits Mount Network Readiness Sandbox SandboxExit SandboxRequirements SandboxSpec"
     ),
-    "descriptors.services": "Door Gateway RunningService Service",
-    "descriptors.votes": "Access Admission Caller DeliveryRequest Step StepKind Verdict Vote",
+    "descriptors.services": "GatewayEndpoint Gateway RunningService Service",
+    "descriptors.votes": "Access Admission Caller DeliveryRequest PermissionRequest RequestKind Verdict Vote",
     "errors": (
         "AlreadyRunning ApprovalPending DeliveryRefused Forbidden InvalidArguments MigrationError NanoclawError"
         " NotFound PluginError SandboxFailed SandboxRefused SettingsError UnknownCommand"
@@ -35,7 +35,7 @@ _HOMES = {
     "instance": "initialise is_instance",
     "ids": "ApprovalId DeliveryId GroupId MessagingGroupId SessionId UserId WiringId new_id",
     "logs": "log_values",
-    "parts": "installed_sandbox_parts",
+    "parts": "installed_sandbox_requirements",
     "plugins": "Plugins",
     "sandboxes.held_mounts": "HeldMount hand_over hold_mounts require_mounted",
     "store.agents": "ContainerConfig config_of save_config",

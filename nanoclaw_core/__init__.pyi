@@ -1,5 +1,6 @@
 """The public names with their types. `__init__.py` loads each when it is first asked for; a test compares the two."""
 
+from nanoclaw_core.contributions import installed_sandbox_requirements
 from nanoclaw_core.descriptors.administration import (
     Action,
     ApprovalHandler,
@@ -37,11 +38,20 @@ from nanoclaw_core.descriptors.sandboxes import (
     Readiness,
     Sandbox,
     SandboxExit,
-    SandboxPart,
+    SandboxRequirements,
     SandboxSpec,
 )
-from nanoclaw_core.descriptors.services import Door, Gateway, RunningService, Service
-from nanoclaw_core.descriptors.votes import Access, Admission, Caller, DeliveryRequest, Step, StepKind, Verdict, Vote
+from nanoclaw_core.descriptors.services import Gateway, GatewayEndpoint, RunningService, Service
+from nanoclaw_core.descriptors.votes import (
+    Access,
+    Admission,
+    Caller,
+    DeliveryRequest,
+    PermissionRequest,
+    RequestKind,
+    Verdict,
+    Vote,
+)
 from nanoclaw_core.errors import (
     AlreadyRunning,
     ApprovalPending,
@@ -62,7 +72,6 @@ from nanoclaw_core.host import Host
 from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, MessagingGroupId, SessionId, UserId, WiringId, new_id
 from nanoclaw_core.instance import initialise, is_instance
 from nanoclaw_core.logs import log_values
-from nanoclaw_core.parts import installed_sandbox_parts
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.sandboxes.held_mounts import HeldMount, hand_over, hold_mounts, require_mounted
 from nanoclaw_core.settings import CoreSettings, Settings, load_settings
@@ -96,9 +105,9 @@ __all__ = [
     "DeliveryRefused",
     "DeliveryRequest",
     "DirectoryIdentity",
-    "Door",
     "Forbidden",
     "Gateway",
+    "GatewayEndpoint",
     "GroupId",
     "HeldMount",
     "Host",
@@ -118,6 +127,7 @@ __all__ = [
     "Outcome",
     "Packages",
     "Parameter",
+    "PermissionRequest",
     "PluginContext",
     "PluginError",
     "Plugins",
@@ -126,6 +136,7 @@ __all__ = [
     "Readiness",
     "Receipt",
     "Receive",
+    "RequestKind",
     "Resource",
     "Roster",
     "RunningService",
@@ -134,8 +145,8 @@ __all__ = [
     "Sandbox",
     "SandboxExit",
     "SandboxFailed",
-    "SandboxPart",
     "SandboxRefused",
+    "SandboxRequirements",
     "SandboxSpec",
     "Service",
     "SessionId",
@@ -143,8 +154,6 @@ __all__ = [
     "SettingsError",
     "ShowsStatus",
     "ShowsTyping",
-    "Step",
-    "StepKind",
     "Sweep",
     "TokenCount",
     "UnknownCommand",
@@ -162,7 +171,7 @@ __all__ = [
     "hold_mounts",
     "hookimpl",
     "initialise",
-    "installed_sandbox_parts",
+    "installed_sandbox_requirements",
     "is_instance",
     "load_settings",
     "log_values",

@@ -14,29 +14,29 @@ from nanoclaw_wire.inbound import Kind, NewInbound
 from nanoclaw_core import logs
 from nanoclaw_core.descriptors.administration import Action
 from nanoclaw_core.descriptors.context import PluginContext
-from nanoclaw_core.descriptors.votes import Caller, StepKind
-from nanoclaw_core.dispatch import fenced
+from nanoclaw_core.descriptors.votes import Caller, RequestKind
+from nanoclaw_core.dispatch import answer_errors
 from nanoclaw_core.errors import UnknownCommand
-from nanoclaw_core.guard import Guard, step_of
+from nanoclaw_core.guard import Guard, permission_request
 from nanoclaw_core.ids import ApprovalId, new_id
-from nanoclaw_core.mailbox.inbox import Inboxes
-from nanoclaw_core.plugins import Offer
+from nanoclaw_core.mailbox.inbox import InboxWriter
+from nanoclaw_core.plugins import Contribution
 
 
 @frozen(kw_only=True)
 class Actions:
     """Carries out what runners ask for."""
 
-    offers: Mapping[str, Offer[Action]]
+    offers: Mapping[str, Contribution[Action]]
     guard: Guard
-    inboxes: Inboxes
-    context_of: Callable[[str], PluginContext]
+    inboxes: InboxWriter
+    plugin_context: Callable[[str], PluginContext]
     ring: Callable[[str], None]
 
     async def carry_out(self, request: ActionRequest, caller: Caller) -> None:
         """Do what was asked, or not, and answer the runner."""
         with logs.context(session=caller.session_id or "", correlation=request.correlation_id or request.request_id):
-            answer = await fenced(
+            answer = await answer_errors(
                 request.request_id, self.run(request.action, request.arguments, caller), request.action
             )
             await self._answer(request, caller, json.loads(answer.as_line()))
@@ -50,12 +50,14 @@ class Actions:
             UnknownCommand: There is no such action.
             ApprovalPending, Forbidden: As the guard says.
         """
-        offer = self.offers.get(name)
-        if offer is None:
+        contribution = self.offers.get(name)
+        if contribution is None:
             known = ", ".join(sorted(self.offers)) or "none"
             raise UnknownCommand(f"there is no action {name!r}; there are: {known}")
-        self.guard.check(step_of(StepKind.ACTION, name, offer.item.access, caller, arguments, grant))
-        return await offer.item.run(arguments, caller, self.context_of(offer.plugin))
+        self.guard.check(
+            permission_request(RequestKind.ACTION, name, contribution.value.access, caller, arguments, grant)
+        )
+        return await contribution.value.run(arguments, caller, self.plugin_context(contribution.plugin))
 
     async def _answer(self, request: ActionRequest, caller: Caller, answer: dict[str, Any]) -> None:
         if caller.session_id is None:

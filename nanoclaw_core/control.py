@@ -17,6 +17,6 @@ def control_server(path: Path, dispatch: Dispatch) -> FrameServer:
     """Return what listens at `run/ncl.sock`."""
 
     async def answer(request: Request, tell: Tell) -> bytes:
-        return (await dispatch.answer(request, Caller(operator=True, tell=tell))).as_line()
+        return (await dispatch.answer(request, Caller(operator=True, progress=tell))).as_line()
 
     return FrameServer(path, answer, idle_s=IDLE_S)

@@ -13,11 +13,11 @@ from nanoclaw_wire.frames import Answer, Code, Request
 from nanoclaw_core.descriptors.administration import Parameter, Verb
 from nanoclaw_core.descriptors.context import PluginContext
 from nanoclaw_core.descriptors.names import flag_of
-from nanoclaw_core.descriptors.votes import Caller, StepKind
-from nanoclaw_core.errors import PLUGIN_TROUBLE, InvalidArguments, NanoclawError, UnknownCommand
-from nanoclaw_core.guard import Guard, step_of
+from nanoclaw_core.descriptors.votes import Caller, RequestKind
+from nanoclaw_core.errors import PLUGIN_ERRORS, InvalidArguments, NanoclawError, UnknownCommand
+from nanoclaw_core.guard import Guard, permission_request
 from nanoclaw_core.ids import ApprovalId, GroupId
-from nanoclaw_core.plugins import Offer
+from nanoclaw_core.plugins import Contribution
 from nanoclaw_core.scope import Scope, narrowed, own_arguments, refuse_beyond
 from nanoclaw_core.settings import KIND_WORDS, as_number
 
@@ -35,14 +35,14 @@ class Dispatch:
         scope_of: The `cli_scope` of an agent group.
     """
 
-    offers: Mapping[str, Offer[Verb]]
+    offers: Mapping[str, Contribution[Verb]]
     guard: Guard
     scope_of: Callable[[GroupId], Scope]
-    context_of: Callable[[str], PluginContext]
+    plugin_context: Callable[[str], PluginContext]
 
     async def answer(self, request: Request, caller: Caller) -> Answer:
         """Do what was asked, or say why not; never raises."""
-        return await fenced(request.id, self._run(request, caller), " ".join(request.words))
+        return await answer_errors(request.id, self._run(request, caller), " ".join(request.words))
 
     async def redo(self, name: str, arguments: Mapping[str, Any], caller: Caller, grant: ApprovalId) -> Any:
         """Carry out what was held, as the one who asked for it, with a human's approval. Raises what `answer` tells."""
@@ -52,42 +52,46 @@ class Dispatch:
 
     async def _run(self, request: Request, caller: Caller) -> Any:
         caller = self._narrowed(caller)
-        offer, rest = self._find(request.words)
-        own = own_arguments(offer.item, caller)
-        refuse_beyond(offer.item, {**own, **request.options}, caller)  # and once more when names are normalised
-        arguments = typed_arguments(offer.item, rest, request.options, own)
-        return await self._carry_out(offer, arguments, caller)
+        contribution, rest = self._find(request.words)
+        own = own_arguments(contribution.value, caller)
+        refuse_beyond(contribution.value, {**own, **request.options}, caller)  # and once more when names are normalised
+        arguments = typed_arguments(contribution.value, rest, request.options, own)
+        return await self._carry_out(contribution, arguments, caller)
 
     def _narrowed(self, caller: Caller) -> Caller:
         return narrowed(caller, self.scope_of(caller.agent_group_id)) if caller.agent_group_id else caller
 
     async def _carry_out(
-        self, offer: Offer[Verb], arguments: Mapping[str, Any], caller: Caller, grant: ApprovalId | None = None
+        self,
+        contribution: Contribution[Verb],
+        arguments: Mapping[str, Any],
+        caller: Caller,
+        grant: ApprovalId | None = None,
     ) -> Any:
-        verb, context = offer.item, self.context_of(offer.plugin)
+        verb, context = contribution.value, self.plugin_context(contribution.plugin)
         refuse_beyond(verb, arguments, caller)
         verb.check(arguments, caller, context)
-        self.guard.check(step_of(StepKind.VERB, full_name(verb), verb.access, caller, arguments, grant))
+        self.guard.check(permission_request(RequestKind.VERB, full_name(verb), verb.access, caller, arguments, grant))
         return await verb.run(arguments, caller, context)
 
-    def _find(self, words: Sequence[str]) -> tuple[Offer[Verb], Sequence[str]]:
+    def _find(self, words: Sequence[str]) -> tuple[Contribution[Verb], Sequence[str]]:
         for length in range(min(len(words), WORDS_AT_MOST), 0, -1):
-            offer = self.offers.get(" ".join(words[:length]))
-            if offer is not None:
-                return offer, words[length:]
+            contribution = self.offers.get(" ".join(words[:length]))
+            if contribution is not None:
+                return contribution, words[length:]
         asked = " ".join(words)[:200].removesuffix(" help")  # which `ncl help …` has put there
         near = difflib.get_close_matches(asked, self.offers, n=1)
         hint = f"did you mean `{near[0]}`?" if near else "`ncl help` lists what there is."
         raise UnknownCommand(f"there is no command {asked!r}; {hint}")
 
 
-async def fenced(request_id: str, work: Awaitable[Any], what: str) -> Answer:
+async def answer_errors(request_id: str, work: Awaitable[Any], what: str) -> Answer:
     """Wait for a plugin's work, and return what came of it as an answer; `what` is for the log."""
     try:
         return Answer(id=request_id, ok=True, data=await work)
     except NanoclawError as error:
         return Answer(id=request_id, ok=False, code=_code(error), message=str(error))
-    except PLUGIN_TROUBLE as error:  # the frame fence: a verb or an action is a plugin's code
+    except PLUGIN_ERRORS as error:  # the frame fence: a verb or an action is a plugin's code
         log.exception("request failed", extra={"what": what})
         return Answer(id=request_id, ok=False, code=Code.HANDLER_ERROR, message=f"{type(error).__name__}: {error}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-PLUGIN_TROUBLE = (Exception, SystemExit)
+PLUGIN_ERRORS = (Exception, SystemExit)
 """What a fence around a plugin's code catches: whatever it raises, and its wish to end the process."""
 
 

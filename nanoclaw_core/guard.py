@@ -1,6 +1,6 @@
-"""The guard: every privileged step passes one pure function, with its reason (I8).
+"""The guard: one pure function decides about each privileged request, with a reason (I8).
 
-What is held is kept exactly as it was asked, under an id, until a human answers or it expires.
+A request that needs an approval is stored exactly as it was made, until a human answers or it expires.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ import apsw
 from attrs import frozen
 from nanoclaw_wire import clock
 
-from nanoclaw_core.descriptors.votes import Access, Caller, DeliveryRequest, Step, StepKind, Verdict, Vote
+from nanoclaw_core.descriptors.votes import (
+    Access,
+    Caller,
+    DeliveryRequest,
+    PermissionRequest,
+    RequestKind,
+    Verdict,
+    Vote,
+)
 from nanoclaw_core.errors import ApprovalPending, Forbidden
 from nanoclaw_core.ids import ApprovalId, new_id
 from nanoclaw_core.plugins import Plugins
@@ -24,12 +32,12 @@ from nanoclaw_core.store.approvals import Approval
 from nanoclaw_core.store.connection import insert
 from nanoclaw_core.store.messaging import is_wired
 
-WAITING_AT_MOST = 100  # of one agent: it must not bury what others ask for
-HELD_FOR = timedelta(days=7)  # who comes back after a weekend finds it; what is older would be done out of the blue
+MAX_PENDING = 100  # of one agent: it must not bury the requests of others
+APPROVAL_AGE = timedelta(days=7)  # outlasts a long weekend; an older request would run by surprise
 
 
-class Ruling(Enum):
-    """What the guard says."""
+class Effect(Enum):
+    """Result of the guard."""
 
     ALLOW = "allow"
     HOLD = "hold"
@@ -38,72 +46,74 @@ class Ruling(Enum):
 
 @frozen
 class Decision:
-    """A ruling and its reason."""
+    """An effect and its reason."""
 
-    ruling: Ruling
+    effect: Effect
     reason: str
 
 
-def decide(step: Step, objection: Verdict | None, *, grant_is_valid: bool) -> Decision:
-    """Decide about a step.
+def decide(request: PermissionRequest, objection: Verdict | None, *, grant_is_valid: bool) -> Decision:
+    """Decide about a request.
 
     Args:
         objection: The first DENY of the vote, or None.
-        grant_is_valid: True where the step carries the id of an approval that a human gave for exactly this step.
+        grant_is_valid: True if the request carries the id of an approval for exactly this request.
     """
-    if step.caller.operator:
-        return Decision(Ruling.ALLOW, "the operator")
-    if step.caller.agent_group_id is None or step.caller.session_id is None:
-        return Decision(Ruling.DENY, "nobody knows who asks")
+    if request.caller.operator:
+        return Decision(Effect.ALLOW, "the operator")
+    if request.caller.agent_group_id is None or request.caller.session_id is None:
+        return Decision(Effect.DENY, "the caller is unknown")
     if objection is not None:
-        return Decision(Ruling.DENY, objection.reason or "a plugin objects")
-    if step.access is Access.OPEN:
-        return Decision(Ruling.ALLOW, "open to agents")
-    if step.access is Access.HOLD:
-        if step.grant is None:
-            return Decision(Ruling.HOLD, "a human must approve it")
+        return Decision(Effect.DENY, objection.reason or "a plugin objects")
+    if request.access is Access.ALLOWED:
+        return Decision(Effect.ALLOW, "open to agents")
+    if request.access is Access.NEEDS_APPROVAL:
+        if request.grant is None:
+            return Decision(Effect.HOLD, "a human must approve it")
         if grant_is_valid:
-            return Decision(Ruling.ALLOW, "approved")
-        return Decision(Ruling.DENY, "its approval was for something else, or counted already")
-    return Decision(Ruling.DENY, "for the operator alone")
+            return Decision(Effect.ALLOW, "approved")
+        return Decision(Effect.DENY, "its approval was for something else, or counted already")
+    return Decision(Effect.DENY, "for the operator alone")
 
 
-def step_of(
-    kind: StepKind, name: str, access: Access, caller: Caller, arguments: Mapping[str, Any], grant: str | None = None
-) -> Step:
-    """Return a step, its arguments as the canonical JSON by which approvals know it again."""
+def permission_request(
+    kind: RequestKind, name: str, access: Access, caller: Caller, arguments: Mapping[str, Any], grant: str | None = None
+) -> PermissionRequest:
+    """Return a request with its arguments as canonical JSON, by which its approval is found."""
     text = json.dumps(arguments, sort_keys=True)
-    return Step(kind=kind, name=name, access=access, caller=caller, arguments_json=text, grant=grant)
+    return PermissionRequest(kind=kind, name=name, access=access, caller=caller, arguments_json=text, grant=grant)
 
 
 @frozen(kw_only=True)
 class Guard:
-    """Asks the vote, decides, and keeps what is held."""
+    """Asks for votes, decides, and stores requests that need an approval."""
 
     db: apsw.Connection
     plugins: Plugins
 
-    def check(self, step: Step) -> None:
-        """Let a step pass, or stop it.
+    def check(self, request: PermissionRequest) -> None:
+        """Return if a request may run.
 
         Raises:
-            ApprovalPending: It is held; the message names the approval.
-            Forbidden: It is denied; the message says why.
+            ApprovalPending: It needs an approval; the message has the approval's id.
+            Forbidden: It is denied; the message has the reason.
         """
-        objection = None if step.caller.operator else self.plugins.objection("nanoclaw_permit_action", step=step)
-        granted = objection is None and step.grant is not None and approvals.use(self.db, _as_approval(step))
-        decision = decide(step, objection, grant_is_valid=granted)
-        if decision.ruling is Ruling.DENY:
-            raise Forbidden(f"{step.name} is not allowed: {decision.reason}")
-        if decision.ruling is Ruling.HOLD:
+        objection = (
+            None if request.caller.operator else self.plugins.objection("nanoclaw_permit_action", request=request)
+        )
+        granted = objection is None and request.grant is not None and approvals.use(self.db, _as_approval(request))
+        decision = decide(request, objection, grant_is_valid=granted)
+        if decision.effect is Effect.DENY:
+            raise Forbidden(f"{request.name} is not allowed: {decision.reason}")
+        if decision.effect is Effect.HOLD:
             mine = "SELECT count(*) FROM approvals WHERE status = 'pending' AND agent_group_id = ?"
-            if self.db.execute(mine, (step.caller.agent_group_id,)).get >= WAITING_AT_MOST:
-                raise Forbidden(f"{WAITING_AT_MOST} requests of this agent wait for a human; ask again after those")
-            insert(self.db, "approvals", asked := _as_approval(step))
-            raise ApprovalPending(f"{step.name} waits for a human: {asked.id}")
+            if self.db.execute(mine, (request.caller.agent_group_id,)).get >= MAX_PENDING:
+                raise Forbidden(f"{MAX_PENDING} requests of this agent wait for a human; ask again after those")
+            insert(self.db, "approvals", asked := _as_approval(request))
+            raise ApprovalPending(f"{request.name} waits for a human: {asked.id}")
 
     def check_delivery(self, request: DeliveryRequest) -> None:
-        """Let a session write to a room that it did not come from, or stop it; silence is a no where none wired it.
+        """Return if a session may write to a room that is not its own. Without a wiring and without a vote it may not.
 
         Raises:
             Forbidden: The message says why.
@@ -116,15 +126,15 @@ class Guard:
             raise Forbidden(f"this session may not write to that room: {verdict.reason}")
 
 
-def _as_approval(step: Step) -> Approval:
+def _as_approval(request: PermissionRequest) -> Approval:
     now = clock.now()
     return Approval(
-        id=ApprovalId(step.grant or new_id("apr")),
-        kind=step.kind.value,
-        name=step.name,
-        arguments=step.arguments_json,
-        session_id=step.caller.session_id,
-        agent_group_id=step.caller.agent_group_id,
+        id=ApprovalId(request.grant or new_id("apr")),
+        kind=request.kind.value,
+        name=request.name,
+        arguments=request.arguments_json,
+        session_id=request.caller.session_id,
+        agent_group_id=request.caller.agent_group_id,
         created_at=clock.to_text(now),
-        expires_at=clock.to_text(now + HELD_FOR),
+        expires_at=clock.to_text(now + APPROVAL_AGE),
     )

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from nanoclaw_core.descriptors.providers import Provider
     from nanoclaw_core.descriptors.resources import Resource
     from nanoclaw_core.descriptors.runtimes import Runtime
-    from nanoclaw_core.descriptors.sandboxes import SandboxPart
+    from nanoclaw_core.descriptors.sandboxes import SandboxRequirements
     from nanoclaw_core.descriptors.services import Service
-    from nanoclaw_core.descriptors.votes import Admission, DeliveryRequest, Step, Verdict
+    from nanoclaw_core.descriptors.votes import Admission, DeliveryRequest, PermissionRequest, Verdict
 
 GROUP = "nanoclaw"
 hookspec = pluggy.HookspecMarker(GROUP)
@@ -42,7 +42,7 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 
 @hookspec
 def nanoclaw_migrations() -> Iterable[Migration]:
-    """Offer the steps of the plugin's own tables, in order. (collect)
+    """Contribute the steps of the plugin's own tables, in order. (collect)
 
     .. versionadded:: 0.1
     """
@@ -51,7 +51,7 @@ def nanoclaw_migrations() -> Iterable[Migration]:
 
 @hookspec
 def nanoclaw_channels() -> Iterable[Channel]:
-    """Offer chat platforms. (collect)
+    """Contribute chat platforms. (collect)
 
     Two channels with one name stop the start-up, and the error names both distributions.
 
@@ -67,7 +67,7 @@ def nanoclaw_channels() -> Iterable[Channel]:
 
 @hookspec
 def nanoclaw_providers() -> Iterable[Provider]:
-    """Offer the host halves of what runs the model loop. (collect)
+    """Contribute the host halves of what runs the model loop. (collect)
 
     .. versionadded:: 0.1
     """
@@ -76,7 +76,7 @@ def nanoclaw_providers() -> Iterable[Provider]:
 
 @hookspec
 def nanoclaw_runtimes() -> Iterable[Runtime]:
-    """Offer makers of sandboxes. (collect)
+    """Contribute makers of sandboxes. (collect)
 
     .. versionadded:: 0.1
     """
@@ -84,7 +84,7 @@ def nanoclaw_runtimes() -> Iterable[Runtime]:
 
 
 @hookspec
-def nanoclaw_sandbox_parts() -> Iterable[SandboxPart]:
+def nanoclaw_sandbox_requirements() -> Iterable[SandboxRequirements]:
     """Say what the plugin wants inside the sandbox image. (collect)
 
     .. versionadded:: 0.1
@@ -94,7 +94,7 @@ def nanoclaw_sandbox_parts() -> Iterable[SandboxPart]:
 
 @hookspec
 def nanoclaw_services() -> Iterable[Service]:
-    """Offer long-running parts that the core supervises. (collect)
+    """Contribute long-running parts that the core supervises. (collect)
 
     .. versionadded:: 0.1
     """
@@ -103,7 +103,7 @@ def nanoclaw_services() -> Iterable[Service]:
 
 @hookspec
 def nanoclaw_resources() -> Iterable[Resource]:
-    """Offer nouns for a resource registry to make verbs of. (collect)
+    """Contribute nouns for a resource registry to make verbs of. (collect)
 
     .. versionadded:: 0.1
     """
@@ -112,10 +112,10 @@ def nanoclaw_resources() -> Iterable[Resource]:
 
 @hookspec
 def nanoclaw_verbs(resources: Sequence[Resource]) -> Iterable[Verb]:
-    """Offer `ncl` operations. (collect)
+    """Contribute `ncl` operations. (collect)
 
     Args:
-        resources: What all plugins offer as nouns, for a registry that makes verbs of them; others leave it out.
+        resources: What all plugins contribution as nouns, for a registry that makes verbs of them; others leave it out.
 
     .. versionadded:: 0.1
     """
@@ -124,7 +124,7 @@ def nanoclaw_verbs(resources: Sequence[Resource]) -> Iterable[Verb]:
 
 @hookspec
 def nanoclaw_actions() -> Iterable[Action]:
-    """Offer what runners may ask of the host. (collect)
+    """Contribute what runners may ask of the host. (collect)
 
     .. versionadded:: 0.1
     """
@@ -133,7 +133,7 @@ def nanoclaw_actions() -> Iterable[Action]:
 
 @hookspec
 def nanoclaw_approval_handlers() -> Iterable[ApprovalHandler]:
-    """Offer what carries out held steps. (collect)
+    """Contribute what carries out held steps. (collect)
 
     .. versionadded:: 0.1
     """
@@ -142,7 +142,7 @@ def nanoclaw_approval_handlers() -> Iterable[ApprovalHandler]:
 
 @hookspec
 def nanoclaw_rosters() -> Iterable[Roster]:
-    """Offer lists of people with rights. (collect)
+    """Contribute lists of people with rights. (collect)
 
     .. versionadded:: 0.1
     """
@@ -151,7 +151,7 @@ def nanoclaw_rosters() -> Iterable[Roster]:
 
 @hookspec
 def nanoclaw_sweeps() -> Iterable[Sweep]:
-    """Offer periodic work. (collect)
+    """Contribute periodic work. (collect)
 
     .. versionadded:: 0.1
     """
@@ -183,7 +183,7 @@ def nanoclaw_permit_delivery(request: DeliveryRequest) -> Verdict | None:
 
 
 @hookspec
-def nanoclaw_permit_action(step: Step) -> Verdict | None:
+def nanoclaw_permit_action(request: PermissionRequest) -> Verdict | None:
     """Object to a verb or an action of an agent. (vote)
 
     Here silence is no objection: the step's registered access has already said what is allowed, and a vote can only

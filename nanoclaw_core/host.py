@@ -18,6 +18,16 @@ import apsw
 from nanoclaw_wire import PROTOCOL, clock
 from nanoclaw_wire.frame_server import FrameServer
 
+from nanoclaw_core.components import Components, HostContext
+from nanoclaw_core.contributions import (
+    Contributions,
+    collect,
+    contexts,
+    gateway_of,
+    migrate,
+    tables_of_nobody,
+    with_settings,
+)
 from nanoclaw_core.control import control_server
 from nanoclaw_core.descriptors.administration import Sweep, Verb
 from nanoclaw_core.descriptors.channels import Channel, ChannelAdapter
@@ -26,17 +36,15 @@ from nanoclaw_core.descriptors.messages import Inbound, Receipt
 from nanoclaw_core.descriptors.runtimes import RuntimeAdapter
 from nanoclaw_core.descriptors.services import Gateway, RunningService
 from nanoclaw_core.dispatch import full_name
-from nanoclaw_core.errors import PLUGIN_TROUBLE, NanoclawError
-from nanoclaw_core.instance import Places, open_database
+from nanoclaw_core.errors import PLUGIN_ERRORS, NanoclawError
+from nanoclaw_core.instance import InstancePaths, open_database
 from nanoclaw_core.lock import InstanceLock
-from nanoclaw_core.machine import Machine, Materials
 from nanoclaw_core.mailbox.directories import open_root
 from nanoclaw_core.operations import HostOperations
-from nanoclaw_core.parts import Parts, collect, contexts, gateway_of, migrate, tables_of_nobody, with_settings
-from nanoclaw_core.plugins import Offer, Plugins, State
+from nanoclaw_core.plugins import Contribution, Plugins, State
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.store import deliveries, engage_patterns
-from nanoclaw_core.tasks import keep_running
+from nanoclaw_core.tasks import run_forever
 from nanoclaw_core.verbs import CORE, core_verbs
 
 log = logging.getLogger(__name__)
@@ -72,7 +80,7 @@ class Host:
         self._own_plugins = dict(plugins or {})
         self._environment = dict(os.environ if environment is None else environment)
         self._use_installed_plugins, self._before_start = use_installed_plugins, before_start
-        self._places = Places(home=settings.home)
+        self._places = InstancePaths(home=settings.home)
         self._lock = InstanceLock(self._places.run)
         self._tasks: list[asyncio.Task[None]] = []
         self._adapters: dict[str, ChannelAdapter] = {}
@@ -80,7 +88,7 @@ class Host:
         self._services: dict[str, RunningService] = {}
         self._providers: list[str] = []
         self._db: apsw.Connection | None = None
-        self._machine: Machine | None = None
+        self._components: Components | None = None
         self._control: FrameServer | None = None
         self._started_at = 0.0
 
@@ -116,20 +124,20 @@ class Host:
         await self._stop()
 
     @property
-    def machine(self) -> Machine:
+    def components(self) -> Components:
         """The moving parts of a host that runs. Not for plugins and applications: it changes with the core.
 
         Raises:
             NanoclawError: It does not run.
         """
-        if self._machine is None:
+        if self._components is None:
             raise NanoclawError("the host is not running; use it within `async with`")
-        return self._machine
+        return self._components
 
     def status(self) -> dict[str, Any]:
         """Say what runs, as a JSON object."""
-        machine = self._machine
-        running = machine.supervisor.running if machine else {}
+        components = self._components
+        running = components.supervisor.running if components else {}
         return {
             "state": "running",
             "home": str(self.settings.home),
@@ -145,7 +153,7 @@ class Host:
                 {"session": session_id, "runtime": one.runtime, "provider": one.provider}
                 for session_id, one in sorted(running.items())
             ],
-            "waiting_for_a_slot": machine.supervisor.slots.waiting if machine else [],
+            "waiting_for_a_slot": components.supervisor.slots.waiting if components else [],
             "waiting_to_be_sent": {channel: count for channel, (count, _) in self._waiting().items()},
             "plugins_failed": [one.name for one in self.plugins.reports() if one.state is State.FAILED],
         }
@@ -156,8 +164,8 @@ class Host:
     async def _start(self) -> None:
         self._db = db = open_database(self._places)
         self._load_plugins()
-        parts = with_settings(collect(self.plugins), self.plugins, self.settings, self._environment)
-        parts = migrate(parts, self.plugins, db)
+        contributions = with_settings(collect(self.plugins), self.plugins, self.settings, self._environment)
+        contributions = migrate(contributions, self.plugins, db)
         names = [report.name for report in self.plugins.reports()]
         for table, remedy in tables_of_nobody(self.settings, names).items():
             log.warning("settings of no plugin", extra={"table": table, "remedy": remedy})
@@ -165,20 +173,20 @@ class Host:
             about = {"wiring": problem.wiring_id, "pattern": problem.pattern, "reason": problem.reason}
             log.warning("engage pattern does not work", extra=about)
         self.plugins.require(list(self.settings.core.required_plugins))
-        context_of = contexts(
-            parts,
+        plugin_context = contexts(
+            contributions,
             places=self._places,
             settings=self.settings,
             environment=self._environment,
             database=db,
-            running=lambda: HostOperations(self.machine),
+            running=lambda: HostOperations(self.components),
         )
-        self._connect(parts, context_of)
-        self._machine = machine = Machine(self._materials(db, parts, context_of))
-        self._control = control_server(self._places.control_socket, machine.dispatch)
+        self._connect(contributions, plugin_context)
+        self._components = components = Components(self._materials(db, contributions, plugin_context))
+        self._control = control_server(self._places.control_socket, components.dispatch)
         await self._control.open()
-        machine.lanes.start()
-        self._run_parts(parts, machine, context_of)
+        components.queues.start()
+        self._run_parts(contributions, components, plugin_context)
 
     def _load_plugins(self) -> None:
         for name, plugin in self._own_plugins.items():
@@ -186,90 +194,97 @@ class Host:
         if self._use_installed_plugins:
             self.plugins.load_installed(frozenset(self.settings.core.disabled_plugins))
 
-    def _connect(self, parts: Parts, context_of: ContextOf) -> None:
+    def _connect(self, contributions: Contributions, plugin_context: ContextOf) -> None:
         """Make the running half of everything; a part that cannot be made is recorded and left out."""
-        gateway = gateway_of(parts)
-        self._providers = sorted(parts.providers)
+        gateway = gateway_of(contributions)
+        self._providers = sorted(contributions.providers)
 
-        def made(offer: Offer[Any], *more: object) -> Any:
-            return self._made(offer, parts.plugin_settings.get(offer.plugin), context_of(offer.plugin), *more)
+        def made(contribution: Contribution[Any], *more: object) -> Any:
+            return self._made(
+                contribution,
+                contributions.plugin_settings.get(contribution.plugin),
+                plugin_context(contribution.plugin),
+                *more,
+            )
 
-        for name, channel in parts.channels.items():
+        for name, channel in contributions.channels.items():
             if (adapter := made(channel)) is not None:
                 self._adapters[name] = adapter
-        for name, runtime in parts.runtimes.items():
-            if (runtime_adapter := made(runtime, parts.for_sandboxes())) is not None:
+        for name, runtime in contributions.runtimes.items():
+            if (runtime_adapter := made(runtime, contributions.for_sandboxes())) is not None:
                 self._runtimes[name] = runtime_adapter
-        for name, service in parts.services.items():
+        for name, service in contributions.services.items():
             running = made(service)
             if running is not None and service is gateway and not isinstance(running, Gateway):
                 self.plugins.record_failure(service.plugin, TypeError("is_gateway, but it opens no doors"))
             elif running is not None:
                 self._services[name] = running
 
-    def _made(self, offer: Offer[Any], *given: object) -> Any:
+    def _made(self, contribution: Contribution[Any], *given: object) -> Any:
         try:
-            return offer.item.connect(*given)
-        except PLUGIN_TROUBLE as error:  # the load fence: a plugin's own constructor
-            self.plugins.record_failure(offer.plugin, error)
+            return contribution.value.connect(*given)
+        except PLUGIN_ERRORS as error:  # the load fence: a plugin's own constructor
+            self.plugins.record_failure(contribution.plugin, error)
             return None
 
-    def _materials(self, db: apsw.Connection, parts: Parts, context_of: ContextOf) -> Materials:
+    def _materials(self, db: apsw.Connection, contributions: Contributions, plugin_context: ContextOf) -> HostContext:
         gateway = next((one for one in self._services.values() if isinstance(one, Gateway)), None)
-        return Materials(
+        return HostContext(
             db=db,
             settings=self.settings,
             environment=self._environment,
             plugins=self.plugins,
-            parts=parts,
+            contributions=contributions,
             directories=open_root(self.settings.home),
             adapters=self._adapters,
             runtimes=self._runtimes,
             gateway=gateway,
-            context_of=context_of,
-            verbs=self._verbs(parts),
+            plugin_context=plugin_context,
+            verbs=self._verbs(contributions),
         )
 
-    def _verbs(self, parts: Parts) -> dict[str, Offer[Verb]]:
-        offers: dict[str, Offer[Verb]] = dict(parts.verbs)
+    def _verbs(self, contributions: Contributions) -> dict[str, Contribution[Verb]]:
+        offers: dict[str, Contribution[Verb]] = dict(contributions.verbs)
         own = core_verbs(
             status=self.status,
             plugins=lambda: [report.as_json_object() for report in self.plugins.reports()],
-            verbs=lambda: [offer.item for offer in offers.values()],
+            verbs=lambda: [contribution.value for contribution in offers.values()],
         )
-        offers |= {full_name(verb): Offer(verb, CORE) for verb in own}
+        offers |= {full_name(verb): Contribution(verb, CORE) for verb in own}
         return offers
 
-    def _run_parts(self, parts: Parts, machine: Machine, context_of: ContextOf) -> None:
+    def _run_parts(self, contributions: Contributions, components: Components, plugin_context: ContextOf) -> None:
         for name, service in self._services.items():
-            self._spawn(keep_running(parts.services[name].plugin, f"service {name}", service.run))
+            self._spawn(run_forever(contributions.services[name].plugin, f"service {name}", service.run))
         for name, adapter in self._adapters.items():
-            self._spawn(self._listen(parts.channels[name], adapter, machine))
-        for offer in parts.sweeps.values():
-            self._spawn(self._sweep(offer, context_of(offer.plugin)))
-        self._spawn(keep_running(CORE, "sweep", machine.sweeper.run))
-        self._spawn(self._reap_and_resume(machine))
+            self._spawn(self._listen(contributions.channels[name], adapter, components))
+        for contribution in contributions.sweeps.values():
+            self._spawn(self._sweep(contribution, plugin_context(contribution.plugin)))
+        self._spawn(run_forever(CORE, "sweep", components.sweeper.run))
+        self._spawn(self._reap_and_resume(components))
 
-    async def _listen(self, offer: Offer[Channel], adapter: ChannelAdapter, machine: Machine) -> None:
+    async def _listen(
+        self, contribution: Contribution[Channel], adapter: ChannelAdapter, components: Components
+    ) -> None:
         async def receive(inbound: Inbound) -> Receipt:
-            return await machine.router.route(offer.item, inbound)
+            return await components.router.route(contribution.value, inbound)
 
-        await keep_running(offer.plugin, f"channel {offer.item.name}", partial(adapter.listen, receive))
+        await run_forever(contribution.plugin, f"channel {contribution.value.name}", partial(adapter.listen, receive))
 
-    async def _sweep(self, offer: Offer[Sweep], context: PluginContext) -> None:
+    async def _sweep(self, contribution: Contribution[Sweep], context: PluginContext) -> None:
         async def once() -> None:
             while True:
-                await asyncio.sleep(offer.item.every_s)
-                await offer.item.run(context)
+                await asyncio.sleep(contribution.value.every_s)
+                await contribution.value.run(context)
 
-        await keep_running(offer.plugin, f"sweep {offer.item.name}", once)
+        await run_forever(contribution.plugin, f"sweep {contribution.value.name}", once)
 
-    async def _reap_and_resume(self, machine: Machine) -> None:
+    async def _reap_and_resume(self, components: Components) -> None:
         """End what an earlier host left running, in all runtimes side by side, then go on where it stopped."""
         await asyncio.gather(*(self._reap(name, runtime) for name, runtime in self._runtimes.items()))
-        machine.ready.set()
-        await machine.sweeper.once()
-        await machine.mending.look_through(machine.mailbox.due.waiting(clock.now_text()))
+        components.ready.set()
+        await components.sweeper.once()
+        await components.recovery.look_through(components.mailbox.due.waiting(clock.now_text()))
 
     async def _reap(self, name: str, runtime: RuntimeAdapter) -> None:
         slow = partial(log.warning, "no sandbox starts before this runtime has answered", extra={"runtime": name})
@@ -281,7 +296,7 @@ class Host:
                 log.warning("sandboxes of an earlier host ended", extra={"runtime": name, "count": ended})
         except NanoclawError as error:
             log.info("no left-over sandboxes looked for", extra={"runtime": name, "reason": str(error)})
-        except PLUGIN_TROUBLE:  # the run fence: an engine that does not answer stops only its own sandboxes
+        except PLUGIN_ERRORS:  # the run fence: an engine that does not answer stops only its own sandboxes
             log.exception("left-over sandboxes could not be ended", extra={"runtime": name})
         finally:
             saying.cancel()
@@ -290,7 +305,7 @@ class Host:
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await runtime.close()
-        except PLUGIN_TROUBLE:  # the call fence: whatever an engine does, the host lets go of its instance
+        except PLUGIN_ERRORS:  # the call fence: whatever an engine does, the host lets go of its instance
             log.exception("runtime could not be closed", extra={"runtime": name})
 
     def _spawn(self, work: Any) -> None:
@@ -299,14 +314,14 @@ class Host:
     async def _stop(self) -> None:
         if self._control is not None:
             await self._control.close()
-        if self._machine is not None:
-            await self._machine.finish()  # many adapters send through the connection that `listen` holds
+        if self._components is not None:
+            await self._components.finish()  # many adapters send through the connection that `listen` holds
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT_S)  # a task that does not end stops no other
-        if self._machine is not None:
-            await self._machine.close()
+        if self._components is not None:
+            await self._components.close()
         await asyncio.gather(*(self._close(name, runtime) for name, runtime in self._runtimes.items()))
         if self._db is not None:
             self._db.close()

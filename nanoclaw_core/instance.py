@@ -42,7 +42,7 @@ def _below(*names: str) -> Any:
 
 
 @frozen(kw_only=True)
-class Places:
+class InstancePaths:
     """Where things are in an instance directory."""
 
     home: Path
@@ -74,7 +74,7 @@ class Places:
             ) from error
 
 
-def open_database(places: Places) -> apsw.Connection:
+def open_database(places: InstancePaths) -> apsw.Connection:
     """Open the central database with the core's tables up to date.
 
     Raises:
@@ -110,7 +110,7 @@ def core_schema_damage(db: apsw.Connection) -> str:
 
 
 def create_agent_group(
-    db: apsw.Connection, places: Places, *, name: str, folder: str, config: ContainerConfig | None = None
+    db: apsw.Connection, places: InstancePaths, *, name: str, folder: str, config: ContainerConfig | None = None
 ) -> AgentGroup:
     """Make an agent group with its folder, instructions file and config row, or nothing (⚠16).
 
@@ -139,7 +139,7 @@ def create_agent_group(
 
 def is_instance(home: Path) -> bool:
     """Return True if a directory holds settings and a database."""
-    return (home / FILE_NAME).exists() and Places(home=home).database.exists()
+    return (home / FILE_NAME).exists() and InstancePaths(home=home).database.exists()
 
 
 def initialise(home: Path, *, environment: Mapping[str, str], room: tuple[str, str], owner: str) -> list[str]:
@@ -157,7 +157,7 @@ def initialise(home: Path, *, environment: Mapping[str, str], room: tuple[str, s
     Raises:
         NanoclawError: A directory cannot be created, or an existing settings file is invalid.
     """
-    places = Places(home=home)
+    places = InstancePaths(home=home)
     places.make()
     created = []
     settings_file = home / FILE_NAME
@@ -174,7 +174,7 @@ def initialise(home: Path, *, environment: Mapping[str, str], room: tuple[str, s
     return created
 
 
-def _create_first_agent(db: apsw.Connection, places: Places, room: tuple[str, str]) -> list[str]:
+def _create_first_agent(db: apsw.Connection, places: InstancePaths, room: tuple[str, str]) -> list[str]:
     created = []
     with db:
         group = agents.by_folder(db, FIRST_GROUP)

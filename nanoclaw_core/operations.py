@@ -9,16 +9,16 @@ from typing import Any
 from attrs import evolve, frozen
 from nanoclaw_wire.frames import Answer
 
+from nanoclaw_core.components import Components
 from nanoclaw_core.descriptors.operations import Operations
 from nanoclaw_core.descriptors.packages import BuildsImages
 from nanoclaw_core.descriptors.sandboxes import Mount
-from nanoclaw_core.descriptors.votes import Access, Caller, StepKind
-from nanoclaw_core.dispatch import fenced
+from nanoclaw_core.descriptors.votes import Access, Caller, RequestKind
+from nanoclaw_core.dispatch import answer_errors
 from nanoclaw_core.errors import Forbidden, NotFound
-from nanoclaw_core.guard import step_of
+from nanoclaw_core.guard import permission_request
 from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, SessionId
-from nanoclaw_core.instance import Places, create_agent_group
-from nanoclaw_core.machine import Machine
+from nanoclaw_core.instance import InstancePaths, create_agent_group
 from nanoclaw_core.sandboxes.mounts import mount_policy
 from nanoclaw_core.store import approvals, deliveries, sessions
 
@@ -27,33 +27,38 @@ from nanoclaw_core.store import approvals, deliveries, sessions
 class HostOperations(Operations):
     """Implements the operations with the components of one host."""
 
-    machine: Machine
+    components: Components
 
     def create_agent_group(self, name: str, folder: str) -> GroupId:
-        places = Places(home=self.machine.of.settings.home)
-        return create_agent_group(self.machine.of.db, places, name=name, folder=folder).id
+        places = InstancePaths(home=self.components.context.settings.home)
+        return create_agent_group(self.components.context.db, places, name=name, folder=folder).id
 
     def check_mount(self, mount: Mapping[str, Any]) -> Mount:
-        return mount_policy(self.machine.of.db, self.machine.of.settings).check(mount)
+        return mount_policy(self.components.context.db, self.components.context.settings).check(mount)
 
     def image_builder(self) -> BuildsImages | None:
-        return next((one for one in self.machine.of.runtimes.values() if isinstance(one, BuildsImages)), None)
+        return next((one for one in self.components.context.runtimes.values() if isinstance(one, BuildsImages)), None)
 
     def installed(self) -> Mapping[str, Sequence[str]]:
-        return {"provider": sorted(self.machine.of.parts.providers), "runtime": sorted(self.machine.of.runtimes)}
+        return {
+            "provider": sorted(self.components.context.contributions.providers),
+            "runtime": sorted(self.components.context.runtimes),
+        }
 
     def running(self, group_id: GroupId) -> Sequence[SessionId]:
-        found = (sessions.get(self.machine.of.db, session_id) for session_id in self.machine.supervisor.running)
+        found = (
+            sessions.get(self.components.context.db, session_id) for session_id in self.components.supervisor.running
+        )
         return sorted(session.id for session in found if session and session.agent_group_id == group_id)
 
     async def restart(self, session_id: SessionId, note: str | None) -> None:
-        await self.machine.supervisor.restart(session_id, note)
+        await self.components.supervisor.restart(session_id, note)
 
     async def note_to_agent(self, session_id: SessionId, text: str) -> None:
-        await self.machine.supervisor.note_to_agent(session_id, text)
+        await self.components.supervisor.note_to_agent(session_id, text)
 
     async def close_session(self, session_id: SessionId, *, force: bool = False) -> None:
-        supervisor, mailbox = self.machine.supervisor, self.machine.mailbox
+        supervisor, mailbox = self.components.supervisor, self.components.mailbox
         if self._active(session_id) is None:
             raise NotFound(f"there is no active session {session_id!r}")
         await supervisor.retire(session_id, "the session is closed")
@@ -62,32 +67,34 @@ class HostOperations(Operations):
         if found is not None and found.due_at is not None and not force:
             supervisor.wake(session_id, for_people=False)
             raise Forbidden(f"a message waits for an answer in {session_id}; close it after that, or with --force")
-        sessions.close(self.machine.of.db, session_id)
+        sessions.close(self.components.context.db, session_id)
         mailbox.release(session_id)
 
     async def execute_approved(self, approval_id: ApprovalId, progress: Callable[[str], None] | None = None) -> Answer:
-        return await fenced(approval_id, self._execute_approved(approval_id, progress), approval_id)
+        return await answer_errors(approval_id, self._execute_approved(approval_id, progress), approval_id)
 
     def refresh_delivery(self, delivery_id: DeliveryId) -> None:
-        found = deliveries.get(self.machine.of.db, delivery_id)
+        found = deliveries.get(self.components.context.db, delivery_id)
         if found is not None:
-            self.machine.lanes.look_again(found)
+            self.components.queues.look_again(found)
 
     def _active(self, session_id: SessionId) -> sessions.Session | None:
-        found = sessions.get(self.machine.of.db, session_id)
+        found = sessions.get(self.components.context.db, session_id)
         return found if found is not None and found.status == "active" else None
 
     async def _execute_approved(self, approval_id: ApprovalId, progress: Callable[[str], None] | None) -> Any:
-        asked = approvals.get(self.machine.of.db, approval_id)
+        asked = approvals.get(self.components.context.db, approval_id)
         if asked is None:
             raise NotFound(f"there is no approval {approval_id!r}")
         caller = Caller(session_id=asked.session_id, agent_group_id=asked.agent_group_id)
         if progress is not None:
-            caller = evolve(caller, tell=progress)
-        arguments, kind = json.loads(asked.arguments), StepKind(asked.kind)
-        handler = self.machine.of.parts.approval_handlers.get(asked.name)
+            caller = evolve(caller, progress=progress)
+        arguments, kind = json.loads(asked.arguments), RequestKind(asked.kind)
+        handler = self.components.context.contributions.approval_handlers.get(asked.name)
         if handler is None:
-            redo = self.machine.dispatch.redo if kind is StepKind.VERB else self.machine.actions.run
+            redo = self.components.dispatch.redo if kind is RequestKind.VERB else self.components.actions.run
             return await redo(asked.name, arguments, caller, asked.id)
-        self.machine.guard.check(step_of(kind, asked.name, Access.HOLD, caller, arguments, asked.id))
-        return await handler.item.run(arguments, caller, self.machine.of.context_of(handler.plugin))
+        self.components.guard.check(
+            permission_request(kind, asked.name, Access.NEEDS_APPROVAL, caller, arguments, asked.id)
+        )
+        return await handler.value.run(arguments, caller, self.components.context.plugin_context(handler.plugin))

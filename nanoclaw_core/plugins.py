@@ -19,7 +19,7 @@ from attrs import frozen
 from nanoclaw_core import hookspecs
 from nanoclaw_core.descriptors.names import require_name
 from nanoclaw_core.descriptors.votes import Verdict, Vote
-from nanoclaw_core.errors import PLUGIN_TROUBLE, NanoclawError, PluginError, SettingsError
+from nanoclaw_core.errors import PLUGIN_ERRORS, NanoclawError, PluginError, SettingsError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -67,10 +67,10 @@ class Report:
 
 
 @frozen
-class Offer(Generic[T]):
+class Contribution(Generic[T]):
     """A descriptor and the plugin it came from."""
 
-    item: T
+    value: T
     plugin: str
 
 
@@ -113,7 +113,7 @@ class Plugins:
         """Load every installed plugin in name order. A broken one is recorded and skipped.
 
         Raises:
-            PluginError: Two distributions offer one name.
+            PluginError: Two distributions contribution one name.
         """
         for found in find_installed():
             if found.name in disabled:
@@ -122,7 +122,7 @@ class Plugins:
             self._refuse_second(found.name, found.source)
             try:
                 self.add(found.entry_point.load(), name=found.name, source=found.source)
-            except PLUGIN_TROUBLE as error:  # a plugin may raise anything at import: the load fence
+            except PLUGIN_ERRORS as error:  # a plugin may raise anything at import: the load fence
                 self.record_failure(found.name, error, found.source)
 
     def add(self, plugin: object, *, name: str, source: str = "in process") -> None:
@@ -136,7 +136,7 @@ class Plugins:
             _check_plugin(plugin, name)
             self._manager.register(plugin, name=name)
             self._manager.check_pending()
-        except PLUGIN_TROUBLE as error:  # registration runs the plugin's own attributes: the load fence
+        except PLUGIN_ERRORS as error:  # registration runs the plugin's own attributes: the load fence
             if self._manager.has_plugin(name):
                 self._manager.unregister(name=name)
             raise PluginError(f"plugin {name!r} ({source}): {error}") from error
@@ -149,13 +149,13 @@ class Plugins:
         *,
         key: Callable[[T], str] = lambda item: str(getattr(item, "name", "")),
         **arguments: object,
-    ) -> dict[str, Offer[T]]:
+    ) -> dict[str, Contribution[T]]:
         """Call a collect hook, with its arguments where it has any, and return its descriptors by name.
 
         Raises:
-            PluginError: Two plugins offer one name.
+            PluginError: Two plugins contribution one name.
         """
-        offers: dict[str, Offer[T]] = {}
+        offers: dict[str, Contribution[T]] = {}
         for implementation in self._implementations(hook):
             for item in self._descriptors(implementation, hook, kind, **arguments):
                 name = key(item)
@@ -163,7 +163,7 @@ class Plugins:
                     first = self._reports[offers[name].plugin].source
                     second = self._reports[implementation.plugin_name].source
                     raise PluginError(f"{hook}: {name!r} is offered by both {first} and {second}; disable one of them")
-                offers[name] = Offer(item, implementation.plugin_name)
+                offers[name] = Contribution(item, implementation.plugin_name)
         return offers
 
     def collect_all(self, hook: str, kind: type[T]) -> dict[str, list[T]]:
@@ -190,7 +190,7 @@ class Plugins:
         for implementation in self._implementations(hook):
             try:
                 _call(implementation, arguments)
-            except PLUGIN_TROUBLE:  # the call fence: what was told has already happened
+            except PLUGIN_ERRORS:  # the call fence: what was told has already happened
                 log.exception("notify hook failed", extra={"plugin": implementation.plugin_name, "hook": hook})
 
     def record_failure(self, name: str, error: BaseException, source: str = "in process") -> None:
@@ -229,8 +229,8 @@ class Plugins:
             items = list(_call(implementation, arguments) or ())
             wrong = next((item for item in items if not isinstance(item, kind)), None)
             if wrong is not None:
-                raise TypeError(f"{hook} must offer {kind.__name__} descriptors, not {wrong!r}")
-        except PLUGIN_TROUBLE as error:  # the call fence: a generator may raise half-way, then nothing of it counts
+                raise TypeError(f"{hook} must contribution {kind.__name__} descriptors, not {wrong!r}")
+        except PLUGIN_ERRORS as error:  # the call fence: a generator may raise half-way, then nothing of it counts
             self.record_failure(implementation.plugin_name, error)
             return []
         return items
@@ -242,7 +242,7 @@ class Plugins:
                 verdict = _call(implementation, arguments)
                 if verdict is not None and not isinstance(verdict, Verdict):
                     raise TypeError(f"{hook} must answer with a Verdict or None, not {verdict!r}")
-            except PLUGIN_TROUBLE:  # the call fence: a vote that cannot be had is a no (I8)
+            except PLUGIN_ERRORS:  # the call fence: a vote that cannot be had is a no (I8)
                 log.exception("vote failed", extra={"plugin": plugin, "hook": hook})
                 verdict = Verdict(Vote.DENY, f"the plugin {plugin} failed to vote")
             yield plugin, verdict
@@ -260,7 +260,7 @@ class Plugins:
 def _check_plugin(plugin: object, name: str) -> None:
     require_name("plugin name", name)
     if isinstance(plugin, type):
-        raise TypeError("it is a class; offer a module or an instance")
+        raise TypeError("it is a class; contribution a module or an instance")
     for attribute in dir(plugin):
         options = getattr(getattr(plugin, attribute, None), f"{hookspecs.GROUP}_impl", None)
         if isinstance(options, dict) and (options.get("wrapper") or options.get("hookwrapper")):

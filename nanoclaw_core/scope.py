@@ -31,23 +31,25 @@ def narrowed(caller: Caller, scope: Scope) -> Caller:
     """
     if scope is Scope.DISABLED:
         raise Forbidden("ncl is disabled for this agent; only the operator can change that")
-    return evolve(caller, limited_to=None if scope is Scope.GLOBAL else caller.agent_group_id)
+    return evolve(caller, scope_group_id=None if scope is Scope.GLOBAL else caller.agent_group_id)
 
 
 def is_visible(verb: Verb, caller: Caller) -> bool:
     """Say whether it makes sense to tell a caller of a verb."""
-    return caller.operator or (verb.access is not Access.DENY and is_within(verb, caller))
+    return caller.operator or (verb.access is not Access.OPERATOR_ONLY and is_within(verb, caller))
 
 
 def is_within(verb: Verb, caller: Caller) -> bool:
     """Say whether a verb is within a caller's scope; one that declares none is not for a limited caller (I8)."""
-    return caller.limited_to is None or verb.limits_itself or own_arguments(verb, caller) != {}
+    return caller.scope_group_id is None or verb.filters_by_scope or own_arguments(verb, caller) != {}
 
 
 def own_arguments(verb: Verb, caller: Caller) -> dict[str, Any]:
     """Return what is filled in for a limited caller: the parameter that names an agent group."""
     names = {parameter.name for parameter in verb.parameters}
-    return {verb.scope_parameter: caller.limited_to} if caller.limited_to and verb.scope_parameter in names else {}
+    return (
+        {verb.scope_parameter: caller.scope_group_id} if caller.scope_group_id and verb.scope_parameter in names else {}
+    )
 
 
 def refuse_beyond(verb: Verb, arguments: Mapping[str, Any], caller: Caller) -> None:
@@ -66,7 +68,7 @@ def refuse_beyond(verb: Verb, arguments: Mapping[str, Any], caller: Caller) -> N
         if arguments.get(name) != own:
             said = f"{flag_of(name)} {arguments.get(name)!r}"
             raise Forbidden(f"{said}: the ncl of this agent is scoped to its own group")
-    if caller.limited_to is not None and names_scope(arguments):
+    if caller.scope_group_id is not None and names_scope(arguments):
         raise Forbidden("cli_scope can be changed by the operator, and by agents whose own scope is global")
 
 

@@ -12,18 +12,18 @@ from attrs import frozen
 from nanoclaw_wire import clock
 
 from nanoclaw_core import logs
-from nanoclaw_core.delivery.pump import UNREADABLE, Pump
+from nanoclaw_core.delivery.outbox_poller import UNREADABLE, OutboxPoller
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.mailbox import Mailbox
+from nanoclaw_core.sandboxes.health import HealthSignals, why_stuck
 from nanoclaw_core.sandboxes.running import Running
-from nanoclaw_core.sandboxes.stuck import Signs, why_stuck
 from nanoclaw_core.sandboxes.supervisor import Supervisor
 from nanoclaw_core.store import accepted, deliveries
 
 log = logging.getLogger(__name__)
 EVERY_S = 60.0
 DELIVERIES_KEPT = timedelta(days=30)
-ACCEPTED_KEPT = timedelta(days=7)  # platforms offer an unacknowledged message again for hours, some for a day
+ACCEPTED_KEPT = timedelta(days=7)  # platforms contribution an unacknowledged message again for hours, some for a day
 
 
 @frozen(kw_only=True)
@@ -33,7 +33,7 @@ class Sweeper:
     db: apsw.Connection
     supervisor: Supervisor
     mailbox: Mailbox
-    pump: Pump
+    outbox_poller: OutboxPoller
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def run(self) -> None:
@@ -57,7 +57,7 @@ class Sweeper:
         accepted.prune(self.db, clock.to_text(now - ACCEPTED_KEPT))
 
     async def _look_after(self, session_id: SessionId, running: Running) -> None:
-        self.pump.look(session_id)
+        self.outbox_poller.poll(session_id)
         reason = why_stuck(self._signs(session_id, running))
         if reason:
             log.warning("sandbox is stuck", extra={"reason": reason})
@@ -68,7 +68,7 @@ class Sweeper:
         except UNREADABLE as error:
             log.warning("session cannot be settled", extra={"error": str(error)})
 
-    def _signs(self, session_id: SessionId, running: Running) -> Signs:
+    def _signs(self, session_id: SessionId, running: Running) -> HealthSignals:
         now, beat = clock.now(), self.mailbox.outboxes.heartbeat_at(session_id)
         try:
             claims = self.mailbox.outboxes.claims(session_id)
@@ -79,7 +79,7 @@ class Sweeper:
         # The clock may have been set back since: what lies ahead of it would excuse the sandbox until it comes round.
         running.started_at = min(running.started_at, now)
         running.ignored = {message_id: min(running.ignored.get(message_id, now), now) for message_id in waiting}
-        return Signs(
+        return HealthSignals(
             now=now,
             started_at=running.started_at,
             heartbeat_at=datetime.fromtimestamp(beat, UTC) if beat is not None else None,

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from nanoclaw_core import logs
-from nanoclaw_core.errors import PLUGIN_TROUBLE
+from nanoclaw_core.errors import PLUGIN_ERRORS
 
 log = logging.getLogger(__name__)
 FIRST_PAUSE_S = 1.0
@@ -15,7 +15,7 @@ LONGEST_PAUSE_S = 300.0
 HEALTHY_S = 300.0  # who ran so long without failing starts again from the first pause
 
 
-async def keep_running(
+async def run_forever(
     plugin: str,
     what: str,
     run: Callable[[], Awaitable[None]],
@@ -32,7 +32,7 @@ async def keep_running(
             try:
                 await run()
                 log.warning("part ended by itself", extra={"part": what})
-            except PLUGIN_TROUBLE as error:  # the run fence: whatever a plugin raises stops only this part
+            except PLUGIN_ERRORS as error:  # the run fence: whatever a plugin raises stops only this part
                 log.exception("part failed", extra={"part": what, "again_in_s": pause_s})
                 failed(error)
             if task is not None and task.cancelling():  # the part kept the wish to stop to itself

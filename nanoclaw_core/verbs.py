@@ -27,16 +27,18 @@ def core_verbs(
     listed, asked = "installed plugins and their state", "what can be asked"
     resource = Parameter(name="resource", is_positional=True, help="a noun, to see its verbs alone")
     return [
-        Verb(resource="", name="status", access=Access.OPEN, run=_saying(lambda *_: status()), help="what runs"),
-        Verb(resource="plugins", name="list", access=Access.DENY, run=_saying(lambda *_: plugins()), help=listed),
+        Verb(resource="", name="status", access=Access.ALLOWED, run=_saying(lambda *_: status()), help="what runs"),
+        Verb(
+            resource="plugins", name="list", access=Access.OPERATOR_ONLY, run=_saying(lambda *_: plugins()), help=listed
+        ),
         Verb(
             resource="",
             name="help",
-            access=Access.OPEN,
+            access=Access.ALLOWED,
             run=_saying(lambda arguments, caller: _help(verbs(), arguments.get("resource"), caller)),
             parameters=(resource,),
             help=asked,
-            limits_itself=True,
+            filters_by_scope=True,
         ),
     ]
 

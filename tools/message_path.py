@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import sys
 import tempfile
 from collections import Counter
@@ -119,16 +120,13 @@ class Trace:
 
 def file_changes(calls: Sequence[Call]) -> int:
     """Count how often the file of a call differs from that of the call before it."""
-    return sum(before.file != after.file for before, after in zip(calls, calls[1:], strict=False))
+    return sum(before.file != after.file for before, after in itertools.pairwise(calls))
 
 
 def entries(calls: Sequence[Call]) -> Counter[str]:
     """Count how often each file is entered from another one."""
-    return Counter(
-        after.file
-        for before, after in zip([None, *calls], calls, strict=False)
-        if not before or before.file != after.file
-    )
+    before = [None, *(call.file for call in calls)]
+    return Counter(call.file for call, last in zip(calls, before, strict=False) if call.file != last)
 
 
 async def traced(home: Path) -> list[Call]:

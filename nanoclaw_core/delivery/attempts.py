@@ -26,7 +26,7 @@ from nanoclaw_core.delivery.delays import Delays, Tell
 from nanoclaw_core.delivery.recording import Recording
 from nanoclaw_core.descriptors.channels import ChannelAdapter
 from nanoclaw_core.descriptors.messages import Outbound
-from nanoclaw_core.errors import PLUGIN_TROUBLE, DeliveryRefused
+from nanoclaw_core.errors import PLUGIN_ERRORS, DeliveryRefused
 from nanoclaw_core.ids import DeliveryId
 from nanoclaw_core.mailbox.outbox import OutboxRefused
 from nanoclaw_core.plugins import Plugins
@@ -39,7 +39,7 @@ SEND_TIMEOUT_S = 120.0
 
 
 @frozen(kw_only=True)
-class Sending:
+class DeliveryContext:
     """What the lanes work with.
 
     Args:
@@ -83,7 +83,7 @@ class _Failure:
 class Attempts:
     """Sends messages, one of each room at a time."""
 
-    _sending: Sending
+    _sending: DeliveryContext
     _recording: Recording
     _backlog: Backlog
     _delays: Delays
@@ -163,7 +163,7 @@ class Attempts:
             return _Failure(str(error), is_final=True)
         except TimeoutError:
             return _Failure(f"the platform did not answer within {SEND_TIMEOUT_S:.0f} s")
-        except PLUGIN_TROUBLE as error:  # the call fence: an adapter may raise anything
+        except PLUGIN_ERRORS as error:  # the call fence: an adapter may raise anything
             return _Failure(f"{type(error).__name__}: {error}")
         await self._sent(entry, _storable(platform_id) if isinstance(platform_id, str) else None)
         return None

@@ -44,8 +44,8 @@ class Verb:
             transport called.
         scope_parameter: The parameter that names an agent group. For an agent of group scope its own is filled in, and
             any other is refused.
-        limits_itself: True where `run` shows and changes nothing beyond `caller.limited_to`. A verb with neither is
-            not for agents of group scope (I8).
+        filters_by_scope: True if `run` reads and changes nothing beyond `caller.scope_group_id`. Agents of group scope
+            may not use a verb without it and without `scope_parameter` (I8).
         check: `check(arguments, caller, context)` raises what `run` would where the arguments cannot be right, before
             a human is asked about them.
     """
@@ -57,7 +57,7 @@ class Verb:
     parameters: Sequence[Parameter] = ()
     help: str = ""
     scope_parameter: str | None = None
-    limits_itself: bool = False
+    filters_by_scope: bool = False
     check: Callable[[Mapping[str, Any], Caller, PluginContext], None] = lambda *_: None
 
 

@@ -92,7 +92,7 @@ class Outcome(Enum):
     """What became of one inbound message, over all wirings."""
 
     ROUTED = "routed"
-    KEPT = "kept"
+    ACCUMULATED = "accumulated"
     DROPPED = "dropped"
     IGNORED = "ignored"
 
@@ -102,8 +102,8 @@ class Receipt:
     """The core's answer to an adapter: the message is durable, or was turned down.
 
     Args:
-        outcome: ROUTED woke an agent, KEPT is context for later, DROPPED was refused and recorded, IGNORED concerned
-            nobody.
+        outcome: ROUTED woke an agent, ACCUMULATED is context for later, DROPPED was refused and recorded, IGNORED
+            concerned no agent.
         reason: Why, for DROPPED and IGNORED.
         correlation_id: Follows the message through the logs.
     """

@@ -10,9 +10,13 @@ from attrs import field, frozen
 from nanoclaw_core.descriptors.names import check_name
 from nanoclaw_core.descriptors.votes import Access
 
-READ: Mapping[str, Access] = {"list": Access.OPEN, "get": Access.OPEN}
+READ: Mapping[str, Access] = {"list": Access.ALLOWED, "get": Access.ALLOWED}
 """The operations of a noun that is only looked at."""
-WRITE: Mapping[str, Access] = {"create": Access.HOLD, "update": Access.HOLD, "delete": Access.HOLD}
+WRITE: Mapping[str, Access] = {
+    "create": Access.NEEDS_APPROVAL,
+    "update": Access.NEEDS_APPROVAL,
+    "delete": Access.NEEDS_APPROVAL,
+}
 """The operations that change something; an agent's wait for a human."""
 
 

@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from nanoclaw_core.descriptors.context import PluginContext
 from nanoclaw_core.descriptors.names import check_name
-from nanoclaw_core.descriptors.sandboxes import Readiness, Sandbox, SandboxPart, SandboxSpec
+from nanoclaw_core.descriptors.sandboxes import Readiness, Sandbox, SandboxRequirements, SandboxSpec
 
 
 class RuntimeAdapter(Protocol):
@@ -55,6 +55,6 @@ class Runtime:
     """
 
     name: str = field(validator=check_name)
-    connect: Callable[[Any, PluginContext, Sequence[SandboxPart]], RuntimeAdapter]
+    connect: Callable[[Any, PluginContext, Sequence[SandboxRequirements]], RuntimeAdapter]
     settings: type | None = None
     preference: int = 0

@@ -111,12 +111,12 @@ class SandboxExit:
     Args:
         code: The exit status; negative is a signal.
         reason: A short phrase for the log: `exited`, `killed`, `out of memory`.
-        last_words: The end of what it wrote to its error output, at most 4 000 characters.
+        stderr_tail: The end of what it wrote to its error output, at most 4 000 characters.
     """
 
     code: int
     reason: str
-    last_words: str = ""
+    stderr_tail: str = ""
 
 
 class Sandbox(Protocol):
@@ -151,7 +151,7 @@ class Readiness:
 
 
 @frozen(kw_only=True)
-class SandboxPart:
+class SandboxRequirements:
     """What a plugin wants inside the image.
 
     Args:

@@ -22,7 +22,7 @@ class RunningService(Protocol):
 
 
 @frozen(kw_only=True)
-class Door:
+class GatewayEndpoint:
     """What one sandbox may reach through the gateway.
 
     Args:
@@ -40,10 +40,10 @@ class Door:
 class Gateway(RunningService, Protocol):
     """A service that gives sandboxes a way to their models without giving them a key."""
 
-    async def open_door(self, door: Door) -> None:
+    async def open_endpoint(self, door: GatewayEndpoint) -> None:
         """Listen for one session. A door that is open for it is closed first."""
 
-    async def close_door(self, session_id: SessionId) -> None:
+    async def close_endpoint(self, session_id: SessionId) -> None:
         """Stop listening and end what is under way; silently nothing where no door is open."""
 
 

@@ -1,4 +1,4 @@
-"""Votes, and what a vote is told. Silence is a no, and so is an implementation that raises (I8)."""
+"""Votes and their questions. Without a vote the answer is no, also if an implementation raises (I8)."""
 
 from __future__ import annotations
 
@@ -54,57 +54,56 @@ class DeliveryRequest:
     address: Address
 
 
-class StepKind(Enum):
-    """What kind of privileged step the guard judges."""
+class RequestKind(Enum):
+    """Kind of a permission request."""
 
     VERB = "verb"
     ACTION = "action"
 
 
 class Access(Enum):
-    """What a verb or an action says of itself; there is no default, because saying nothing must not mean yes.
+    """The access of agents to a verb or an action. It has no default: an omission must not mean yes.
 
-    OPEN needs no human, HOLD waits for one unless the caller is the operator, DENY is for the operator alone.
+    ALLOWED runs at once, NEEDS_APPROVAL waits for a human, OPERATOR_ONLY is refused. The operator may run all.
     """
 
-    OPEN = "open"
-    HOLD = "hold"
-    DENY = "deny"
+    ALLOWED = "allowed"
+    NEEDS_APPROVAL = "needs-approval"
+    OPERATOR_ONLY = "operator-only"
 
 
 @frozen(kw_only=True)
 class Caller:
-    """Who asks, as the transport knows it (I7).
+    """The sender of a request, as the transport knows it (I7).
 
     Args:
-        operator: True on the host's own socket, whose trust is its file mode.
+        operator: True on the host's own socket, which its file mode protects.
         session_id: The asking sandbox's session; None for the operator.
         agent_group_id: The asking agent; None for the operator.
-        limited_to: The one agent group whose things this caller may see and change; None sets no limit. Dispatch sets
-            it from the agent's scope, and a verb that says it limits itself keeps to it.
-        tell: Shows a line about the progress of what takes long, where somebody watches.
+        scope_group_id: The one agent group whose rows this caller may read and change; None sets no limit. Dispatch
+            sets it from the agent's scope. A verb with `filters_by_scope` applies it itself.
+        progress: Shows a line about the progress of a slow operation.
     """
 
     operator: bool = False
     session_id: SessionId | None = None
     agent_group_id: GroupId | None = None
-    limited_to: GroupId | None = None
-    tell: Callable[[str], None] = field(default=lambda _line: None, eq=False, repr=False)
+    scope_group_id: GroupId | None = None
+    progress: Callable[[str], None] = field(default=lambda _line: None, eq=False, repr=False)
 
 
 @frozen(kw_only=True)
-class Step:
-    """A privileged step, whole: the guard decides on this, a human approves this, and this is what runs.
+class PermissionRequest:
+    """A privileged request. The guard decides on it, a human approves it, and exactly it runs.
 
     Args:
-        kind: Verb or action.
-        name: Its name, `groups config update` or `schedule_task`.
-        access: What it was registered with.
+        name: Name of the verb or action: `groups config update`, `schedule_task`.
+        access: The access with which the verb or action was registered.
         arguments_json: The complete, validated arguments as canonical JSON.
-        grant: The id of the approval it runs under, or None.
+        grant: Id of the approval under which it runs, or None.
     """
 
-    kind: StepKind
+    kind: RequestKind
     name: str
     access: Access
     caller: Caller

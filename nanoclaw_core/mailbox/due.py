@@ -17,7 +17,7 @@ from nanoclaw_core.store import sessions
 from nanoclaw_core.store.connection import central
 
 
-class DueMarks:
+class DueIndex:
     """The marks of one host; what is marked already costs nothing to mark again."""
 
     def __init__(self, db: apsw.Connection) -> None:

@@ -41,7 +41,7 @@ class _Waiting:
     since: float
 
 
-class Inboxes:
+class InboxWriter:
     """All inbound.db files of a host, the ones in use kept open."""
 
     def __init__(self, directories: SessionDirectories) -> None:

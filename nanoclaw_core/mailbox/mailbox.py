@@ -18,9 +18,9 @@ from nanoclaw_wire.outbound import AckStatus
 
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.directories import SessionDirectories
-from nanoclaw_core.mailbox.due import DueMarks
-from nanoclaw_core.mailbox.inbox import Inboxes
-from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE, Outboxes
+from nanoclaw_core.mailbox.due import DueIndex
+from nanoclaw_core.mailbox.inbox import InboxWriter
+from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE, OutboxReader
 from nanoclaw_core.store import sessions
 from nanoclaw_core.store.connection import central
 
@@ -35,9 +35,9 @@ class Mailbox:
 
     db: apsw.Connection
     directories: SessionDirectories
-    inboxes: Inboxes
-    outboxes: Outboxes
-    due: DueMarks
+    inboxes: InboxWriter
+    outboxes: OutboxReader
+    due: DueIndex
 
     @classmethod
     def of(cls, db: apsw.Connection, directories: SessionDirectories, *, file_bytes: int) -> Mailbox:
@@ -45,9 +45,9 @@ class Mailbox:
         return cls(
             db=db,
             directories=directories,
-            inboxes=Inboxes(directories),
-            outboxes=Outboxes(directories, file_bytes=file_bytes),
-            due=DueMarks(db),
+            inboxes=InboxWriter(directories),
+            outboxes=OutboxReader(directories, file_bytes=file_bytes),
+            due=DueIndex(db),
         )
 
     def release(self, session_id: SessionId) -> None:

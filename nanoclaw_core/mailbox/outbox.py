@@ -48,7 +48,7 @@ class NeedsItsRunner(Exception):
 
 
 @frozen(kw_only=True)
-class News:
+class OutboxSnapshot:
     """What came since the last look.
 
     Args:
@@ -61,14 +61,14 @@ class News:
     has_more: bool = False
 
 
-class Outboxes:
+class OutboxReader:
     """All outbound sides of a host; the files of running sessions stay open."""
 
     def __init__(self, directories: SessionDirectories, *, file_bytes: int) -> None:
         self._directories, self._file_bytes = directories, file_bytes
         self._open: dict[SessionId, apsw.Connection] = {}
 
-    def news(self, session_id: SessionId, after_seq: int) -> News:
+    def news(self, session_id: SessionId, after_seq: int) -> OutboxSnapshot:
         """Read the next messages, at most `ROWS_AT_ONCE`, and the runner's state.
 
         Raises:
@@ -78,7 +78,7 @@ class Outboxes:
         with self._database(session_id) as db:
             found = outbound.messages_after(db, after_seq, limit=ROWS_AT_ONCE, bytes_at_most=LOOK_BYTES_AT_MOST)
             has_more = bool(found) and outbound.has_messages_after(db, found[-1].seq)
-            return News(messages=found, state=outbound.runner_state(db), has_more=has_more)
+            return OutboxSnapshot(messages=found, state=outbound.runner_state(db), has_more=has_more)
 
     def acknowledgements(self, session_id: SessionId, after_revision: int) -> list[Acknowledgement]:
         """Read what the runner acknowledged since a revision, at most `ROWS_AT_ONCE`. Raises as `news` does."""

@@ -12,7 +12,7 @@ class Engagement(Enum):
     """What becomes of a message at one wiring, if the vote admits its sender."""
 
     ANSWER = "answer"
-    KEEP = "keep"
+    ACCUMULATE = "accumulate"
     DROP = "drop"
     BY_PATTERN = "by pattern"  # the text decides, and it is matched after the vote
 
@@ -38,4 +38,4 @@ def decide_matched(wiring: Wiring, *, engages: bool) -> Engagement:
     """Decide what one wiring does with a message that its mode engages for or not."""
     if engages:
         return Engagement.ANSWER
-    return Engagement.KEEP if wiring.ignored_policy is IgnoredPolicy.ACCUMULATE else Engagement.DROP
+    return Engagement.ACCUMULATE if wiring.ignored_policy is IgnoredPolicy.ACCUMULATE else Engagement.DROP

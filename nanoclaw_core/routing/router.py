@@ -1,7 +1,7 @@
 """The router: a message from a platform becomes rows in sessions, or a recorded refusal.
 
 Invariants kept here:
-I3  `route` returns ROUTED or KEPT only after the rows are durable.
+I3  `route` returns ROUTED or ACCUMULATED only after the rows are durable.
 I8  The vote is asked before anything of a message is stored, also where it would only be kept as context (⚠5), and
     before a pattern sees its text.
 One wiring that fails does not touch the others (⚠1).
@@ -25,7 +25,6 @@ from nanoclaw_wire.inbound import Kind, NewInbound, by_id
 from nanoclaw_wire.session_files import WrongProtocol
 
 from nanoclaw_core import logs, patterns
-from nanoclaw_core.authority import Authority
 from nanoclaw_core.descriptors.channels import Channel
 from nanoclaw_core.descriptors.messages import Address, Inbound, Outcome, Receipt
 from nanoclaw_core.descriptors.votes import Admission, Vote
@@ -34,12 +33,13 @@ from nanoclaw_core.ids import GroupId, SessionId, UserId, new_id, user_id
 from nanoclaw_core.mailbox import attachments
 from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.patterns import SearchResult
+from nanoclaw_core.permissions import Permissions
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.routing import commands, conversations, engage
 from nanoclaw_core.routing.engage import Engagement
 from nanoclaw_core.store import accepted, engage_patterns, messaging, sessions
 from nanoclaw_core.store.accepted import Accepted
-from nanoclaw_core.store.messaging import Drop, EngageMode, MessagingGroup, Wiring
+from nanoclaw_core.store.messaging import DroppedMessage, EngageMode, MessagingGroup, Wiring
 from nanoclaw_core.store.sessions import Session
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class Router:
     db: apsw.Connection
     plugins: Plugins
     mailbox: Mailbox
-    authority: Authority
+    permissions: Permissions
     attachment_bytes: int
     wake: Callable[[SessionId], None]
     say: Callable[[Address, str, str], None]
@@ -97,7 +97,7 @@ class Router:
             What became of it. Malformed input is DROPPED with the reason, never an exception into the adapter.
 
         Raises:
-            NanoclawError: It could not be made durable; the platform should offer it again.
+            NanoclawError: It could not be made durable; the platform should contribution it again.
         """
         correlation_id = new_id("msg")
         with logs.context(correlation=correlation_id):
@@ -205,7 +205,7 @@ class Router:
         gate = commands.gate(event.inbound.text)
         if gate is commands.Gate.FILTER:
             return Fate.NOT_ENGAGED, f"agents do not take {command_of(event.inbound.text)}; ask in plain words"
-        if gate is commands.Gate.NEEDS_ADMIN and not self.authority.is_admin(event.user, wiring.agent_group_id):
+        if gate is commands.Gate.NEEDS_ADMIN and not self.permissions.is_admin(event.user, wiring.agent_group_id):
             denial = f"Permission denied: {command_of(event.inbound.text)} requires admin access."
             self._drop(event, "command_needs_admin", wiring.agent_group_id)
             self.say(event.address, denial, event.correlation_id)
@@ -215,7 +215,7 @@ class Router:
             log.info("message offered again", extra={"group": wiring.agent_group_id})
             return fate, ""
         if event.user is not None:
-            messaging.see_user(self.db, event.user, channel.name, event.inbound.sender_name)
+            messaging.upsert_user(self.db, event.user, channel.name, event.inbound.sender_name)
         mode = conversations.effective_mode(wiring, has_threads=channel.has_threads, is_group=event.room.is_group)
 
         def session() -> Session:
@@ -309,7 +309,7 @@ class Router:
 
     def _drop(self, event: Event, reason: str, group_id: str) -> None:
         log.info("message dropped", extra={"reason": reason, "group": group_id})
-        drop = Drop(
+        drop = DroppedMessage(
             channel=event.address.channel,
             room=event.address.room,
             sender=event.inbound.sender or "",
@@ -329,7 +329,7 @@ def _receipt(event: Event, fates: list[tuple[Fate, str]]) -> Receipt:
         # it.
         raise NanoclawError(f"the message could not be stored for every agent: {reasons}")
     if taken:
-        outcome = Outcome.ROUTED if Fate.ANSWERED in kinds else Outcome.KEPT
+        outcome = Outcome.ROUTED if Fate.ANSWERED in kinds else Outcome.ACCUMULATED
     elif kinds == {Fate.NOT_ENGAGED}:
         outcome, reasons = Outcome.IGNORED, reasons or "no agent of this room was addressed"
     else:
@@ -350,7 +350,7 @@ def _event(channel: Channel, inbound: Inbound, address: Address, room: Messaging
 
 
 def _row_id(address: Address, message_id: str | None) -> str:
-    """The same platform message always has the same row id, so that a platform may offer it twice."""
+    """The same platform message always has the same row id, so that a platform may contribution it twice."""
     if message_id is None:
         return new_id("in")
     name = json.dumps([address.channel, address.room, message_id])

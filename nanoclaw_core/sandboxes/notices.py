@@ -12,7 +12,7 @@ from attrs import define, field
 from nanoclaw_wire import clock, inbound
 from nanoclaw_wire.inbound import InboundMessage
 
-from nanoclaw_core.delivery.voice import Voice
+from nanoclaw_core.delivery.notifier import Notifier
 from nanoclaw_core.errors import NanoclawError
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.mailbox import Mailbox
@@ -38,7 +38,7 @@ class Notices:
     """Tells the people of sessions why they have no answer, each reason once for what they wrote until then."""
 
     mailbox: Mailbox
-    voice: Voice
+    notifier: Notifier
     _told: dict[SessionId, _Told] = field(factory=dict, init=False)
 
     def repeat(self, session_id: SessionId) -> None:
@@ -65,7 +65,9 @@ class Notices:
             waiting = inbound.waiting(self.mailbox.inboxes.read(session_id), clock.now_text())
             for place, message in {(one.channel, one.room, one.thread): one for one in waiting}.items():
                 if message.seq > told.newest.get(place, 0):
-                    self.voice.answer(message, f"{text} {_reference(session_id, message, reason)}" if reason else text)
+                    self.notifier.reply_failure(
+                        message, f"{text} {_reference(session_id, message, reason)}" if reason else text
+                    )
                     told.newest[place] = message.seq
         except (apsw.Error, NanoclawError, OSError) as error:
             log.error("people could not be told", extra={"session": session_id, "error": str(error)})
@@ -82,11 +84,11 @@ class Notices:
         """
         log.error("message given up", extra={"row": message.id, "tries": message.tries})
         reference = message.correlation_id or message.id
-        self.voice.answer(
+        self.notifier.reply_failure(
             message,
             "I am sorry, I could not answer this message: the agent stopped every time it tried. "
             f"Please try again, or tell the operator this reference: {reference}.",
-            once_as=f"given-up-{session_id}-{message.seq}",
+            dedup_key=f"given-up-{session_id}-{message.seq}",
         )
 
 

@@ -23,19 +23,19 @@ from nanoclaw_wire.exhaustion import EXIT_NO_ROOM, is_exhausted
 from nanoclaw_wire.inbound import NewInbound
 
 from nanoclaw_core import logs
-from nanoclaw_core.delivery.pump import UNREADABLE, Pump
-from nanoclaw_core.delivery.voice import Voice, note_row
+from nanoclaw_core.delivery.notifier import Notifier, note_row
+from nanoclaw_core.delivery.outbox_poller import UNREADABLE, OutboxPoller
 from nanoclaw_core.descriptors.sandboxes import SandboxExit
-from nanoclaw_core.descriptors.services import Door, Gateway
-from nanoclaw_core.errors import PLUGIN_TROUBLE, SandboxRefused
+from nanoclaw_core.descriptors.services import Gateway, GatewayEndpoint
+from nanoclaw_core.errors import PLUGIN_ERRORS, SandboxRefused
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.mailbox.outbox import NeedsItsRunner
+from nanoclaw_core.sandboxes.health import pause_before_start
 from nanoclaw_core.sandboxes.notices import ALL_BUSY, KEPT, NOT_NOW, Notices
-from nanoclaw_core.sandboxes.preparation import Preparation, write_runner_config
+from nanoclaw_core.sandboxes.planner import SandboxPlanner, write_runner_config
 from nanoclaw_core.sandboxes.running import Running
 from nanoclaw_core.sandboxes.slots import WAIT_TOLD_S, Slots, idle_to_end
-from nanoclaw_core.sandboxes.stuck import pause_before_start
 from nanoclaw_core.sandboxes.tries import Tries
 from nanoclaw_core.settings import CoreSettings
 from nanoclaw_core.store import sessions
@@ -66,10 +66,10 @@ class Supervisor:
 
     db: apsw.Connection
     mailbox: Mailbox
-    preparation: Preparation
+    planner: SandboxPlanner
     gateway: Gateway | None
-    pump: Pump
-    voice: Voice
+    outbox_poller: OutboxPoller
+    notifier: Notifier
     core: CoreSettings
     outage: DatabaseOutage
     status: Callable[[SessionId, str], None]
@@ -93,7 +93,7 @@ class Supervisor:
 
     def __attrs_post_init__(self) -> None:
         self.slots = Slots(self.core.max_sandboxes, self._make_room)
-        self._notices = Notices(mailbox=self.mailbox, voice=self.voice)
+        self._notices = Notices(mailbox=self.mailbox, notifier=self.notifier)
         self._tries = Tries(mailbox=self.mailbox, notices=self._notices, first_pause_s=self.core.retry_pause_s)
 
     def wake(self, session_id: SessionId, *, for_people: bool = True) -> None:
@@ -200,7 +200,7 @@ class Supervisor:
     async def _end(self, session_id: SessionId, reason: str) -> None:
         try:
             await self.stop(session_id, reason)
-        except PLUGIN_TROUBLE:  # the call fence: failing to end one sandbox must not keep the others running
+        except PLUGIN_ERRORS:  # the call fence: failing to end one sandbox must not keep the others running
             log.exception("sandbox could not be ended", extra={"session": session_id})
 
     async def _keep(self, session_id: SessionId) -> None:
@@ -224,7 +224,7 @@ class Supervisor:
         """Live once; whatever fails on the way, the session's task goes on (⚠25)."""
         try:
             return await self._one_life_or_pause(session_id)
-        except PLUGIN_TROUBLE:  # the run fence: seeing to a failure may fail, too, on a full disk most of all
+        except PLUGIN_ERRORS:  # the run fence: seeing to a failure may fail, too, on a full disk most of all
             log.exception("session could not be looked after")
             return self._failure_pause(session_id)
 
@@ -241,7 +241,7 @@ class Supervisor:
             log.error("sandbox refused", extra={"reason": str(refusal)})
             self._notices.tell(session_id, f"{refusal.for_people} {KEPT}", reason=str(refusal))
             return None  # the messages stay; the next wake or sweep tries again
-        except PLUGIN_TROUBLE as error:  # one session's trouble must not be another's (⚠25): the run fence
+        except PLUGIN_ERRORS as error:  # one session's trouble must not be another's (⚠25): the run fence
             if await self.damaged(session_id, ""):
                 return None
             return await self._start_failed(session_id, error)
@@ -306,15 +306,17 @@ class Supervisor:
 
     async def _start(self, session: Session) -> Running:
         files = self.mailbox.directories.reopen(session.id)
-        plan = await self.preparation.plan(session, files)
+        plan = await self.planner.plan(session, files)
         write_runner_config(files.config, plan.config)
-        bell = Bell(files.bell, on_ring=partial(self.pump.rang, session.id))
+        bell = Bell(files.bell, on_ring=partial(self.outbox_poller.notify, session.id))
         try:
             await bell.open()
             if plan.upstreams and self.gateway is not None:
                 group_id, upstreams = session.agent_group_id, plan.upstreams
-                door = Door(session_id=session.id, agent_group_id=group_id, socket=files.gateway, upstreams=upstreams)
-                await self.gateway.open_door(door)
+                door = GatewayEndpoint(
+                    session_id=session.id, agent_group_id=group_id, socket=files.gateway, upstreams=upstreams
+                )
+                await self.gateway.open_endpoint(door)
             sandbox = await plan.adapter.start(plan.spec)
         except BaseException:
             await self._hang_up(session.id, bell)
@@ -327,13 +329,13 @@ class Supervisor:
         """Look by the clock as long as no runner could reach the bell (file sharing of virtual machines)."""
         while not bell.connected:
             await self.sleep(UNBELLED_POLL_S)
-            self.pump.look(session_id)
+            self.outbox_poller.poll(session_id)
 
     async def _leave(self, session_id: SessionId, current: Running) -> None:
         await self._hang_up(session_id, current.bell)
         # What it wrote last is delivered now, not at the next sweep (⚠24).
-        current.is_drained = await self.pump.drain(session_id)
-        self.pump.forget(session_id)
+        current.is_drained = await self.outbox_poller.drain(session_id)
+        self.outbox_poller.forget(session_id)
 
     async def _hang_up(self, session_id: SessionId, bell: Bell) -> None:
         await bell.close()
@@ -341,8 +343,8 @@ class Supervisor:
             return
         try:
             async with asyncio.timeout(CLOSE_DOOR_S):
-                await self.gateway.close_door(session_id)
-        except PLUGIN_TROUBLE:  # the call fence: what was written last is delivered all the same
+                await self.gateway.close_endpoint(session_id)
+        except PLUGIN_ERRORS:  # the call fence: what was written last is delivered all the same
             log.exception("door could not be closed", extra={"session": session_id})
 
     async def _after(self, session_id: SessionId, current: Running, ended: SandboxExit) -> None:
@@ -350,8 +352,8 @@ class Supervisor:
         died = ended.code != 0 and not current.ending
         if died:
             self._suspects[session_id] = ""
-        last_words = {"last_words": ended.last_words[-1_000:]} if died else {}
-        extra = {"code": ended.code, "reason": current.ending or ended.reason} | last_words
+        stderr_tail = {"stderr_tail": ended.stderr_tail[-1_000:]} if died else {}
+        extra = {"code": ended.code, "reason": current.ending or ended.reason} | stderr_tail
         log.log(logging.WARNING if died else logging.INFO, "sandbox ended", extra=extra)
         is_to_repeat = has_no_room = died and ended.code == EXIT_NO_ROOM
         try:

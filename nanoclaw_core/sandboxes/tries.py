@@ -10,8 +10,8 @@ from nanoclaw_wire.inbound import InboundMessage, Status
 
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.mailbox import Mailbox
+from nanoclaw_core.sandboxes.health import pause_before_retry
 from nanoclaw_core.sandboxes.notices import Notices
-from nanoclaw_core.sandboxes.stuck import pause_before_retry
 
 
 @frozen(kw_only=True)

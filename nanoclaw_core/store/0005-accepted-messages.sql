@@ -1,4 +1,4 @@
-CREATE TABLE accepted_messages (                        -- kept for some days: a platform may offer a message again
+CREATE TABLE accepted_messages (                        -- kept for some days: a platform may contribution a message again
     agent_group_id TEXT NOT NULL REFERENCES agent_groups (id) ON DELETE CASCADE,
     message_id TEXT NOT NULL,                           -- messages_in.id: a hash of channel, room and the platform's id
     session_id TEXT NOT NULL,                           -- where it was stored; the session may be closed or deleted

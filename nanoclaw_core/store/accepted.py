@@ -22,7 +22,7 @@ class Accepted:
     """One message in one agent group's session.
 
     Args:
-        message_id: `messages_in.id`, the same for each offer of one platform message.
+        message_id: `messages_in.id`, the same for each contribution of one platform message.
         correlation_id: Under which its answer is delivered.
         accepted_at: The host's time, clock text form.
     """

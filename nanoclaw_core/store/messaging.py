@@ -70,7 +70,7 @@ class Wiring:
 
 
 @frozen(kw_only=True)
-class Drop:
+class DroppedMessage:
     """A message that was turned down. `sender` is empty where the platform cannot say."""
 
     channel: str
@@ -172,7 +172,7 @@ def make_sticky(db: apsw.Connection, wiring_id: WiringId, thread: str | None) ->
     db.execute("INSERT OR IGNORE INTO sticky_threads VALUES (?, ?, ?)", (wiring_id, thread or "", clock.now_text()))
 
 
-def see_user(db: apsw.Connection, user: UserId, channel: str, display_name: str | None) -> None:
+def upsert_user(db: apsw.Connection, user: UserId, channel: str, display_name: str | None) -> None:
     """Keep a person's identity and the name the platform gives last."""
     db.execute(
         "INSERT INTO users (id, channel, display_name, created_at) VALUES (?, ?, ?, ?)"
@@ -182,7 +182,7 @@ def see_user(db: apsw.Connection, user: UserId, channel: str, display_name: str 
     )
 
 
-def record_drop(db: apsw.Connection, drop: Drop) -> None:
+def record_drop(db: apsw.Connection, drop: DroppedMessage) -> None:
     """Count a message that was turned down, under its own reason and sender (⚠19)."""
     now = clock.now_text()
     db.execute(

@@ -14,7 +14,7 @@ from nanoclaw_wire import clock
 from nanoclaw_wire.outbound import immediate
 
 from nanoclaw_core.descriptors.administration import Migration
-from nanoclaw_core.errors import PLUGIN_TROUBLE, MigrationError
+from nanoclaw_core.errors import PLUGIN_ERRORS, MigrationError
 
 CORE = "core"
 LEDGER = """
@@ -87,7 +87,7 @@ def _apply(db: apsw.Connection, plugin: str, step: Migration, *, fenced: bool) -
             else:
                 step.apply(db)
             db.execute("INSERT INTO migrations VALUES (?, ?, ?)", (plugin, step.name, clock.now_text()))
-    except PLUGIN_TROUBLE as error:  # a step is a plugin's code: whatever it raises, the transaction is undone
+    except PLUGIN_ERRORS as error:  # a step is a plugin's code: whatever it raises, the transaction is undone
         raise MigrationError(f"the migration {step.name!r} of {plugin!r} failed: {error}") from error
     return True
 

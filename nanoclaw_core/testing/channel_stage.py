@@ -22,7 +22,7 @@ from nanoclaw_core.descriptors.messages import Inbound, Outcome, Receipt
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.store.migrations import migrate_core, migrate_plugin
 from nanoclaw_core.store.schema import core_migrations
-from nanoclaw_core.tasks import keep_running
+from nanoclaw_core.tasks import run_forever
 from nanoclaw_core.testing.recorder import WAIT_S
 
 AGAIN_S = 0.02  # a host waits a second before it listens again; a test has no reason to
@@ -117,7 +117,7 @@ class Stage:
         """Listen as a host does, which calls again where it fails, until the block ends."""
         listen = partial(self.adapter.listen, self.receive)
         pause: Callable[[float], Any] = lambda _seconds: asyncio.sleep(AGAIN_S)  # noqa: E731
-        task = asyncio.create_task(keep_running(self.channel.name, "listen", listen, failed=self._failed, sleep=pause))
+        task = asyncio.create_task(run_forever(self.channel.name, "listen", listen, failed=self._failed, sleep=pause))
         await asyncio.sleep(0)  # whatever `listen` does before it first waits is done
         try:
             yield

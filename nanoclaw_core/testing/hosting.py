@@ -43,7 +43,7 @@ class Running:
     async def ask(self, *words: str, caller: Caller | None = None, **options: Any) -> dict[str, Any]:
         """Ask for a verb, as the operator where no caller is given, and return the answer frame."""
         request = Request(id="test", words=list(words), options=options)
-        answer = await self.host.machine.dispatch.answer(request, caller or Caller(operator=True))
+        answer = await self.host.components.dispatch.answer(request, caller or Caller(operator=True))
         return answer.as_json_object()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

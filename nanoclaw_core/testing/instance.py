@@ -7,8 +7,8 @@ from pathlib import Path
 import apsw
 from attrs import define, evolve
 
-from nanoclaw_core.instance import Places, create_agent_group, open_database
-from nanoclaw_core.mailbox.aside import MARK
+from nanoclaw_core.instance import InstancePaths, create_agent_group, open_database
+from nanoclaw_core.mailbox.quarantine import MARK
 from nanoclaw_core.settings import CoreSettings, Settings
 from nanoclaw_core.store import agents, messaging
 from nanoclaw_core.store.agents import AgentGroup
@@ -22,7 +22,7 @@ class Instance:
     """An instance directory with its database open for the test's own looks."""
 
     settings: Settings
-    places: Places
+    places: InstancePaths
     db: apsw.Connection
 
     def configure(self, plugin: str, **table: object) -> None:
@@ -87,7 +87,7 @@ def make_instance(home: Path, **core: object) -> Instance:
         "retry_pause_s": 0.0,
     }
     settings = Settings(home=home, core=CoreSettings(**(defaults | core)))  # type: ignore[arg-type]
-    places = Places(home=home)
+    places = InstancePaths(home=home)
     places.make()
     return Instance(settings=settings, places=places, db=open_database(places))
 

@@ -88,7 +88,7 @@ class RuntimeContract:
     def test_the_exit_status_and_the_last_words_come_back(self, place: Place) -> None:
         ended = run(place, "import sys; print('these are my last words', file=sys.stderr); sys.exit(7)")
         assert (ended.code, ended.reason) == (7, "exited")
-        assert "these are my last words" in ended.last_words
+        assert "these are my last words" in ended.stderr_tail
 
     def test_a_chatty_sandbox_is_not_held_up_and_its_last_words_are_bounded(self, place: Place) -> None:
         ended = run(
@@ -96,13 +96,13 @@ class RuntimeContract:
             "import sys; [sys.stderr.write('x' * 99 + chr(10)) for _ in range(50_000)]; print('end', file=sys.stderr)",
         )
         assert ended.code == 0
-        assert len(ended.last_words) <= 4_000
-        assert ended.last_words.endswith("end\n")
+        assert len(ended.stderr_tail) <= 4_000
+        assert ended.stderr_tail.endswith("end\n")
 
     def test_a_program_that_cannot_start_ends_and_says_why(self, place: Place) -> None:
         ended = run(place, arguments=("-m", "no_such_module"))
         assert ended.code == 1
-        assert "no_such_module" in ended.last_words
+        assert "no_such_module" in ended.stderr_tail
 
     def test_two_can_wait_for_one_sandbox_and_a_third_after_its_end(self, place: Place) -> None:
         async def scenario() -> None:

@@ -26,7 +26,7 @@ from nanoclaw_core import (
     Readiness,
     Runtime,
     SandboxExit,
-    SandboxPart,
+    SandboxRequirements,
     SandboxSpec,
     hookimpl,
 )
@@ -169,7 +169,9 @@ class ScriptedRuntime:
     async def close(self) -> None:
         pass
 
-    def _connect(self, _settings: object, _context: PluginContext, _parts: Sequence[SandboxPart]) -> ScriptedRuntime:
+    def _connect(
+        self, _settings: object, _context: PluginContext, _parts: Sequence[SandboxRequirements]
+    ) -> ScriptedRuntime:
         return self
 
 
@@ -184,7 +186,7 @@ class ScriptedSandbox:
         if self._task.cancelled():
             return SandboxExit(code=-15, reason="stopped")
         if (error := self._task.exception()) is not None:
-            return SandboxExit(code=1, reason="exited", last_words=str(error))
+            return SandboxExit(code=1, reason="exited", stderr_tail=str(error))
         return SandboxExit(code=self._task.result(), reason="exited")
 
     async def stop(self, _grace_s: float) -> None:

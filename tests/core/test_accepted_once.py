@@ -29,7 +29,7 @@ def file_of(instance: Instance, name: str) -> Path:
 
 
 async def close(running: Running, folder: str = "agent") -> None:
-    await HostOperations(running.host.machine).close_session(session_of(running.instance, folder).id, force=True)
+    await HostOperations(running.host.components).close_session(session_of(running.instance, folder).id, force=True)
 
 
 async def answers_one(runner: FakeRunner) -> int:
@@ -145,7 +145,7 @@ def test_wiring_that_failed_gets_the_offered_message(instance: Instance) -> None
             await running.channel.say("one", message_id="p-1")
             await running.channel.texts(2)
             blocked = instance.places.home / "sessions" / session_of(instance, "other").id / "in" / "inbound.db"
-            running.host.machine.mailbox.release(session_of(instance, "other").id)
+            running.host.components.mailbox.release(session_of(instance, "other").id)
             aside = blocked.with_suffix(".moved")
             blocked.rename(aside)
             blocked.mkdir()  # cannot be opened, and is no damage that a look can judge
@@ -213,7 +213,7 @@ def test_sweep_forgets_what_was_accepted_long_ago(instance: Instance) -> None:
             await running.channel.say("two", message_id="p-2")
             old = clock.to_text(clock.now() - ACCEPTED_KEPT - timedelta(seconds=1))
             instance.db.execute("UPDATE accepted_messages SET accepted_at = ? WHERE rowid = 1", (old,))
-            await running.host.machine.sweeper.once()
+            await running.host.components.sweeper.once()
 
     asyncio.run(scenario())
     assert instance.db.execute("SELECT count(*) FROM accepted_messages").get == 1

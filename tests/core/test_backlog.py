@@ -15,9 +15,9 @@ from nanoclaw_wire.inbound import InboundMessage
 from nanoclaw_wire.outbound import AckStatus, NewOutbound, OutKind
 
 from nanoclaw_core import Address, Outbound
-from nanoclaw_core.delivery.attempts import Sending
+from nanoclaw_core.delivery.attempts import DeliveryContext
 from nanoclaw_core.delivery.backlog import MAX_WAITING, Backlog, CountKey
-from nanoclaw_core.delivery.lanes import Lanes
+from nanoclaw_core.delivery.queues import DeliveryQueues
 from nanoclaw_core.ids import DeliveryId, SessionId
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.store import deliveries, sessions
@@ -186,7 +186,7 @@ def test_full_room_delays_neither_rooms_nor_sandboxes(instance: Instance) -> Non
             await running.channel.say("hi", room="hall")
             texts = await running.channel.texts(2)
             (session, _) = patient.sessions()
-            inbox = running.host.machine.mailbox.inboxes.read(session.id)
+            inbox = running.host.components.mailbox.inboxes.read(session.id)
             query = "SELECT json_extract(content, '$.text') FROM messages_in WHERE content LIKE '%was not sent%'"
             await until(lambda: inbox.execute(query).get)
             return texts, [text for (text,) in inbox.execute(query)]
@@ -206,11 +206,11 @@ def write(runner: FakeRunner, done: Sequence[InboundMessage], rows: Sequence[New
     runner.idle()
 
 
-def lanes_of(instance: Instance, channel: RecorderChannel | None) -> Lanes:
+def lanes_of(instance: Instance, channel: RecorderChannel | None) -> DeliveryQueues:
     """Make lanes for a session of the instance; None is a channel that does not run."""
     sessions.add(instance.db, Session(id=SESSION, agent_group_id=instance.group().id, conversation="c"))
-    return Lanes(
-        Sending(
+    return DeliveryQueues(
+        DeliveryContext(
             db=instance.db,
             plugins=Plugins(),
             adapter=lambda _channel: channel,

@@ -11,7 +11,7 @@ from nanoclaw_cli.checks import Finding, Health, run_checks
 from nanoclaw_cli.init import create
 
 from nanoclaw_core import Host
-from nanoclaw_core.instance import Places, open_database
+from nanoclaw_core.instance import InstancePaths, open_database
 from nanoclaw_core.store import agents
 from nanoclaw_core.testing.instance import Instance
 
@@ -74,7 +74,7 @@ def test_without_any_plugin_it_says_how_to_get_them(tmp_path: Path) -> None:
 
 def test_where_nobody_can_talk_to_the_agents_it_says_how_they_can(tmp_path: Path, site: Path) -> None:
     warning = look(tmp_path)["channels", "all"]
-    assert (warning.state, warning.detail) == (Health.WARNING, "no channel works: nobody can talk to the agents")
+    assert (warning.state, warning.detail) == (Health.WARNING, "no channel works: the agents get no messages")
     assert "pip install nanoclaw-channel-terminal" in warning.remedy
     install(site, "acme-channel", "acme", CHANNEL)
     assert ("channels", "all") not in look(tmp_path)
@@ -117,7 +117,7 @@ def test_a_broken_database_is_reported(tmp_path: Path, content: bytes) -> None:
 
 def test_database_with_a_damaged_page_is_reported(tmp_path: Path) -> None:
     """The database opens and answers; only a check of its pages finds the damage."""
-    places = Places(home=tmp_path)
+    places = InstancePaths(home=tmp_path)
     places.make()
     db = open_database(places)
     (page,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'dropped_messages'").fetchone()
@@ -185,7 +185,7 @@ def test_a_required_plugin_that_is_absent_or_disabled_is_a_problem(tmp_path: Pat
     assert [problem.detail.startswith("required and ") for problem in problems] == [True]
 
 
-@pytest.mark.parametrize(("name", "remedy"), [("acmee", "Did you mean 'acme'?"), ("xyz", "Take it out of")])
+@pytest.mark.parametrize(("name", "remedy"), [("acmee", "Did you mean 'acme'?"), ("xyz", "Remove it from")])
 def test_a_disabled_plugin_that_is_not_installed_is_named(tmp_path: Path, site: Path, name: str, remedy: str) -> None:
     install(site, "acme-chat", "acme", "")
     (tmp_path / "nanoclaw.toml").write_text(f"[core]\ndisabled_plugins = ['{name}']")
@@ -196,7 +196,7 @@ def test_a_disabled_plugin_that_is_not_installed_is_named(tmp_path: Path, site: 
 
 @pytest.mark.parametrize(
     ("name", "remedy"),
-    [("acmee", "Did you mean 'acme'?"), ("xyz", "Mend the spelling of 'xyz', or install what offers it.")],
+    [("acmee", "Did you mean 'acme'?"), ("xyz", "Fix the spelling of 'xyz', or install its plugin.")],
 )
 def test_a_chosen_runtime_that_is_not_installed_is_named(tmp_path: Path, site: Path, name: str, remedy: str) -> None:
     install(site, "acme-runtime", "acme", RUNTIME.format(check="return None", shown=[]))
@@ -210,7 +210,7 @@ def test_a_chosen_runtime_whose_plugin_is_disabled_is_answered_with_how_to_enabl
 ) -> None:
     install(site, "acme-runtime", "acme", RUNTIME.format(check="return None", shown=[]))
     (tmp_path / "nanoclaw.toml").write_text("[core]\nruntime = 'acme'\ndisabled_plugins = ['acme']")
-    assert look(tmp_path)["runtimes", "acme"].remedy == "Take it out of core.disabled_plugins."
+    assert look(tmp_path)["runtimes", "acme"].remedy == "Remove it from core.disabled_plugins."
 
 
 def test_a_chosen_provider_that_is_mistyped_is_answered_with_the_nearest(tmp_path: Path, site: Path) -> None:
@@ -271,8 +271,8 @@ def test_mount_that_no_sandbox_gets_is_named(instance: Instance, tmp_path: Path)
 @pytest.mark.parametrize(
     ("channel", "age", "remedy"),
     [
-        ("gone", "2030-01-05T15:04:00.000Z", "Install, enable or mend the channel"),
-        ("acme", "2020-01-05T15:04:00.000Z", "The platform does not take them."),
+        ("gone", "2030-01-05T15:04:00.000Z", "Install, enable or fix the channel"),
+        ("acme", "2020-01-05T15:04:00.000Z", "The platform does not accept them."),
         ("acme", "2030-01-05T15:04:00.000Z", None),
     ],
 )

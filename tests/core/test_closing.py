@@ -112,8 +112,8 @@ def test_stop_does_not_wait_for_the_central_database(instance: Instance) -> None
         async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
             await running.channel.say("hi")
             await acknowledged.wait()
-            running.host.machine.supervisor.sleep = sleep
-            running.host.machine.of.db.pragma("query_only", 1)
+            running.host.components.supervisor.sleep = sleep
+            running.host.components.context.db.pragma("query_only", 1)
 
     acknowledged = asyncio.Event()
     asyncio.run(scenario())

@@ -8,8 +8,8 @@ import pytest
 from nanoclaw_wire import clock
 
 from nanoclaw_core import Address, DeliveryRefused, Outbound
-from nanoclaw_core.delivery.attempts import Sending
-from nanoclaw_core.delivery.lanes import Lanes
+from nanoclaw_core.delivery.attempts import DeliveryContext
+from nanoclaw_core.delivery.queues import DeliveryQueues
 from nanoclaw_core.ids import DeliveryId, SessionId
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.store import deliveries, sessions
@@ -51,7 +51,7 @@ def delivered(
     async def scenario(channel: RecorderChannel) -> list[tuple[str | None, str]]:
         async with running_host(instance, channel=channel) as running:
             await running.channel.texts(count)
-            await running.host.machine.lanes.drained()
+            await running.host.components.queues.drained()
             return [(one.address.thread, one.message.text) for one in channel.delivered]
 
     return asyncio.run(scenario(channel or RecorderChannel()))
@@ -152,19 +152,19 @@ def test_notice_waits_for_the_database(instance: Instance) -> None:
         await asyncio.sleep(0)
 
     async def scenario() -> None:
-        sending = Sending(
+        sending = DeliveryContext(
             db=instance.db,
             plugins=Plugins(),
             adapter=lambda _channel: RecorderChannel(),
             build=lambda one: Outbound(idempotency_key=one.id),
             failed=never,
             sent=lambda _delivery: instance.db.pragma("query_only", 1),
-            delayed=lambda address, _since, once_as: told.append((address, once_as)),
+            delayed=lambda address, _since, dedup_key: told.append((address, dedup_key)),
             pauses_s=(0.0,),
             max_age_s=86_400.0,
             sleep=sleep,
         )
-        lanes = Lanes(sending)
+        lanes = DeliveryQueues(sending)
         lanes.start()
         await lanes.drained()
 

@@ -250,7 +250,7 @@ def test_more_rows_than_are_read_at_once_are_all_delivered_in_order(instance: In
 
 
 def test_warning_24_what_a_sandbox_wrote_just_before_its_end_is_delivered_at_once(instance: Instance) -> None:
-    async def last_words(runner: FakeRunner) -> int:
+    async def stderr_tail(runner: FakeRunner) -> int:
         messages = await runner.take()
         await is_connected.wait()
         await runner.bell.close()
@@ -258,9 +258,9 @@ def test_warning_24_what_a_sandbox_wrote_just_before_its_end_is_delivered_at_onc
         return 0
 
     async def scenario() -> list[str]:
-        async with running_host(instance, runtime=ScriptedRuntime(last_words)) as running:
+        async with running_host(instance, runtime=ScriptedRuntime(stderr_tail)) as running:
             await running.channel.say("hi")
-            machine = running.host.machine
+            machine = running.host.components
             await until(lambda: any(one.bell.connected for one in machine.supervisor.running.values()))
             is_connected.set()  # the look that follows a connection is over
             return await running.channel.texts(1)
@@ -427,7 +427,7 @@ def test_warning_27_looking_at_a_session_without_news_reads_no_old_message(insta
                 await running.channel.say("hi")
                 await running.channel.texts(count)
             session_id, mark = instance.db.execute("SELECT id, outbound_seq FROM sessions").fetchone()
-            machine = running.host.machine
+            machine = running.host.components
             return len(machine.mailbox.outboxes.news(session_id, mark).messages)
 
     assert asyncio.run(scenario()) == 0

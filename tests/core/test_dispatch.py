@@ -15,7 +15,7 @@ from nanoclaw_wire.frames import Answer, Code, Request
 from nanoclaw_core import Access, Caller, InvalidArguments, NanoclawError, NotFound, Parameter, PluginContext, Verb
 from nanoclaw_core.dispatch import Dispatch, full_name, typed_arguments
 from nanoclaw_core.guard import Guard
-from nanoclaw_core.plugins import Offer, Plugins
+from nanoclaw_core.plugins import Contribution, Plugins
 from nanoclaw_core.scope import Scope
 
 OPERATOR = Caller(operator=True)
@@ -44,7 +44,7 @@ async def echo(arguments: Mapping[str, Any], _caller: Caller, _context: PluginCo
     return dict(arguments)
 
 
-def verb(name: str, run: Any = echo, access: Access = Access.OPEN, parameters: Any = PARAMETERS) -> Verb:
+def verb(name: str, run: Any = echo, access: Access = Access.ALLOWED, parameters: Any = PARAMETERS) -> Verb:
     return Verb(resource="groups", name=name, access=access, run=run, parameters=parameters)
 
 
@@ -60,10 +60,10 @@ def dispatch(*verbs: Verb, scope: Scope = Scope.GLOBAL) -> Dispatch:
     )
     guard = Guard(db=apsw.Connection(":memory:"), plugins=Plugins())
     return Dispatch(
-        offers={full_name(one): Offer(one, "acme") for one in verbs},
+        offers={full_name(one): Contribution(one, "acme") for one in verbs},
         guard=guard,
         scope_of=lambda _group_id: scope,
-        context_of=lambda _plugin: context,
+        plugin_context=lambda _plugin: context,
     )
 
 

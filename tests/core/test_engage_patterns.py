@@ -147,7 +147,7 @@ def test_refused_sender_with_accumulate_stores_nothing(bare_instance: Instance) 
 def test_pattern_without_match_keeps_or_drops(bare_instance: Instance) -> None:
     """The ignored policy decides about an admitted message that does not fit."""
     wire(bare_instance, "^hi", ignored_policy=IgnoredPolicy.ACCUMULATE)
-    assert outcomes(bare_instance, "hm", "hi") == [Outcome.KEPT, Outcome.ROUTED]
+    assert outcomes(bare_instance, "hm", "hi") == [Outcome.ACCUMULATED, Outcome.ROUTED]
 
 
 @pytest.mark.parametrize(

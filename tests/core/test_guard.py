@@ -15,14 +15,14 @@ from nanoclaw_core import (
     DeliveryRequest,
     Forbidden,
     GroupId,
+    PermissionRequest,
+    RequestKind,
     SessionId,
-    Step,
-    StepKind,
     Verdict,
     Vote,
     hookimpl,
 )
-from nanoclaw_core.guard import HELD_FOR, WAITING_AT_MOST, Decision, Guard, Ruling, decide
+from nanoclaw_core.guard import APPROVAL_AGE, MAX_PENDING, Decision, Effect, Guard, decide
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.store import approvals, sessions
 from nanoclaw_core.store.approvals import Approval
@@ -33,50 +33,50 @@ OPERATOR = Caller(operator=True)
 AGENT = Caller(session_id=SessionId("ses-1"), agent_group_id=GroupId("ag-1"))
 NOBODY = Caller()
 NO = Verdict(Vote.DENY, "not today")
-ALLOW, HOLD, DENY = Ruling.ALLOW, Ruling.HOLD, Ruling.DENY
+ALLOW, HOLD, DENY = Effect.ALLOW, Effect.HOLD, Effect.DENY
 
 
-def step(access: Access, caller: Caller = AGENT, **more: object) -> Step:
-    return Step(kind=StepKind.VERB, name="groups create", access=access, caller=caller, **more)  # type: ignore[arg-type]
+def make_request(access: Access, caller: Caller = AGENT, **more: object) -> PermissionRequest:
+    return PermissionRequest(kind=RequestKind.VERB, name="groups create", access=access, caller=caller, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("caller", "access", "objection", "granted", "ruling"),
+    ("caller", "access", "objection", "granted", "effect"),
     [
-        (OPERATOR, Access.OPEN, None, False, ALLOW),
-        (OPERATOR, Access.HOLD, None, False, ALLOW),
-        (OPERATOR, Access.DENY, None, False, ALLOW),
-        (AGENT, Access.OPEN, None, False, ALLOW),
-        (AGENT, Access.OPEN, NO, False, DENY),
-        (AGENT, Access.HOLD, None, False, HOLD),
-        (AGENT, Access.HOLD, None, True, ALLOW),
-        (AGENT, Access.HOLD, NO, True, DENY),
-        (AGENT, Access.DENY, None, False, DENY),
-        (AGENT, Access.DENY, None, True, DENY),
-        (NOBODY, Access.OPEN, None, False, DENY),
-        (NOBODY, Access.HOLD, None, True, DENY),
-        (NOBODY, Access.DENY, None, False, DENY),
-        (evolve(AGENT, session_id=None), Access.OPEN, None, False, DENY),
-        (evolve(AGENT, agent_group_id=None), Access.OPEN, None, False, DENY),
+        (OPERATOR, Access.ALLOWED, None, False, ALLOW),
+        (OPERATOR, Access.NEEDS_APPROVAL, None, False, ALLOW),
+        (OPERATOR, Access.OPERATOR_ONLY, None, False, ALLOW),
+        (AGENT, Access.ALLOWED, None, False, ALLOW),
+        (AGENT, Access.ALLOWED, NO, False, DENY),
+        (AGENT, Access.NEEDS_APPROVAL, None, False, HOLD),
+        (AGENT, Access.NEEDS_APPROVAL, None, True, ALLOW),
+        (AGENT, Access.NEEDS_APPROVAL, NO, True, DENY),
+        (AGENT, Access.OPERATOR_ONLY, None, False, DENY),
+        (AGENT, Access.OPERATOR_ONLY, None, True, DENY),
+        (NOBODY, Access.ALLOWED, None, False, DENY),
+        (NOBODY, Access.NEEDS_APPROVAL, None, True, DENY),
+        (NOBODY, Access.OPERATOR_ONLY, None, False, DENY),
+        (evolve(AGENT, session_id=None), Access.ALLOWED, None, False, DENY),
+        (evolve(AGENT, agent_group_id=None), Access.ALLOWED, None, False, DENY),
     ],
 )
 def test_the_guard_decides_by_caller_access_objection_and_grant(
-    caller: Caller, access: Access, objection: Verdict | None, granted: bool, ruling: Ruling
+    caller: Caller, access: Access, objection: Verdict | None, granted: bool, effect: Effect
 ) -> None:
-    asked = step(access, caller, grant="apr-1" if granted else None)
-    assert decide(asked, objection, grant_is_valid=granted).ruling is ruling
+    asked = make_request(access, caller, grant="apr-1" if granted else None)
+    assert decide(asked, objection, grant_is_valid=granted).effect is effect
 
 
 def test_an_id_alone_is_no_grant() -> None:
-    assert decide(step(Access.HOLD, grant="apr-1"), None, grant_is_valid=False).ruling is DENY
+    assert decide(make_request(Access.NEEDS_APPROVAL, grant="apr-1"), None, grant_is_valid=False).effect is DENY
 
 
 def test_a_valid_grant_that_the_step_does_not_carry_is_no_grant() -> None:
-    assert decide(step(Access.HOLD), None, grant_is_valid=True).ruling is HOLD
+    assert decide(make_request(Access.NEEDS_APPROVAL), None, grant_is_valid=True).effect is HOLD
 
 
 def test_the_reason_of_an_objection_is_the_reason_of_the_denial() -> None:
-    assert decide(step(Access.OPEN), NO, grant_is_valid=False) == Decision(DENY, "not today")
+    assert decide(make_request(Access.ALLOWED), NO, grant_is_valid=False) == Decision(DENY, "not today")
 
 
 class Objecting:
@@ -86,7 +86,7 @@ class Objecting:
         self._error = error
 
     @hookimpl
-    def nanoclaw_permit_action(self, step: Step) -> Verdict:
+    def nanoclaw_permit_action(self, request: PermissionRequest) -> Verdict:
         if self._error:
             raise self._error
         return NO
@@ -102,7 +102,7 @@ def make_guard(instance: Instance, **plugins: object) -> tuple[Guard, Caller]:
     return Guard(db=instance.db, plugins=found), Caller(session_id=session.id, agent_group_id=group.id)
 
 
-def held(guard: Guard, asked: Step) -> Approval:
+def held(guard: Guard, asked: PermissionRequest) -> Approval:
     with pytest.raises(ApprovalPending):
         guard.check(asked)
     (newest,) = guard.db.execute("SELECT id FROM approvals ORDER BY rowid DESC LIMIT 1").fetchone()
@@ -118,32 +118,32 @@ def approve(instance: Instance, approval: Approval, status: str = "approved") ->
 def test_what_is_held_is_kept_exactly_as_it_was_asked(bare_instance: Instance) -> None:
     guard, caller = make_guard(bare_instance)
     arguments = json.dumps({"name": 'a "b"\n', "deep": {"list": [1, None]}}, sort_keys=True)
-    approval = held(guard, step(Access.HOLD, caller, arguments_json=arguments))
+    approval = held(guard, make_request(Access.NEEDS_APPROVAL, caller, arguments_json=arguments))
     assert (approval.kind, approval.name, approval.arguments) == ("verb", "groups create", arguments)
     assert (approval.session_id, approval.agent_group_id) == (caller.session_id, caller.agent_group_id)
     age = clock.from_text(approval.expires_at) - clock.from_text(approval.created_at)
-    assert abs(age - HELD_FOR) < timedelta(seconds=1)
+    assert abs(age - APPROVAL_AGE) < timedelta(seconds=1)
 
 
 def test_the_refusal_names_the_approval(bare_instance: Instance) -> None:
     guard, caller = make_guard(bare_instance)
     with pytest.raises(ApprovalPending, match=r"groups create waits for a human: apr-[0-9a-f]{12}"):
-        guard.check(step(Access.HOLD, caller))
+        guard.check(make_request(Access.NEEDS_APPROVAL, caller))
 
 
 def test_an_agent_cannot_bury_people_in_requests(bare_instance: Instance) -> None:
     guard, caller = make_guard(bare_instance)
-    for _ in range(WAITING_AT_MOST):
-        held(guard, step(Access.HOLD, caller))
+    for _ in range(MAX_PENDING):
+        held(guard, make_request(Access.NEEDS_APPROVAL, caller))
     with pytest.raises(Forbidden, match="wait for a human; ask again after those"):
-        guard.check(step(Access.HOLD, caller))
+        guard.check(make_request(Access.NEEDS_APPROVAL, caller))
     bare_instance.db.execute("UPDATE approvals SET status = 'rejected'")
-    held(guard, step(Access.HOLD, caller))
+    held(guard, make_request(Access.NEEDS_APPROVAL, caller))
 
 
 def test_what_was_approved_passes(bare_instance: Instance) -> None:
     guard, caller = make_guard(bare_instance)
-    asked = step(Access.HOLD, caller, arguments_json='{"a": 1}')
+    asked = make_request(Access.NEEDS_APPROVAL, caller, arguments_json='{"a": 1}')
     approval = held(guard, asked)
     approve(bare_instance, approval)
     guard.check(evolve(asked, grant=approval.id))
@@ -152,7 +152,7 @@ def test_what_was_approved_passes(bare_instance: Instance) -> None:
 @pytest.mark.parametrize("status", ["pending", "rejected", "expired"])
 def test_what_nobody_approved_is_refused(bare_instance: Instance, status: str) -> None:
     guard, caller = make_guard(bare_instance)
-    asked = step(Access.HOLD, caller)
+    asked = make_request(Access.NEEDS_APPROVAL, caller)
     approval = held(guard, asked)
     approve(bare_instance, approval, status)
     with pytest.raises(Forbidden, match="its approval was for something else, or counted already"):
@@ -161,11 +161,11 @@ def test_what_nobody_approved_is_refused(bare_instance: Instance, status: str) -
 
 @pytest.mark.parametrize(
     "other",
-    [{"arguments_json": '{"a": 2}'}, {"name": "groups delete"}, {"kind": StepKind.ACTION}, {"grant": "apr-none"}],
+    [{"arguments_json": '{"a": 2}'}, {"name": "groups delete"}, {"kind": RequestKind.ACTION}, {"grant": "apr-none"}],
 )
 def test_a_grant_for_something_else_is_no_grant(bare_instance: Instance, other: dict[str, object]) -> None:
     guard, caller = make_guard(bare_instance)
-    asked = step(Access.HOLD, caller, arguments_json='{"a": 1}')
+    asked = make_request(Access.NEEDS_APPROVAL, caller, arguments_json='{"a": 1}')
     approval = held(guard, asked)
     approve(bare_instance, approval)
     with pytest.raises(Forbidden):
@@ -175,7 +175,7 @@ def test_a_grant_for_something_else_is_no_grant(bare_instance: Instance, other: 
 
 def test_warning_13_a_grant_counts_once(bare_instance: Instance) -> None:
     guard, caller = make_guard(bare_instance)
-    asked = step(Access.HOLD, caller)
+    asked = make_request(Access.NEEDS_APPROVAL, caller)
     approval = held(guard, asked)
     approve(bare_instance, approval)
     guard.check(evolve(asked, grant=approval.id))
@@ -185,7 +185,7 @@ def test_warning_13_a_grant_counts_once(bare_instance: Instance) -> None:
 
 def test_a_grant_of_another_session_is_no_grant(bare_instance: Instance) -> None:
     guard, caller = make_guard(bare_instance)
-    asked = step(Access.HOLD, caller)
+    asked = make_request(Access.NEEDS_APPROVAL, caller)
     approval = held(guard, asked)
     approve(bare_instance, approval)
     other = Session(agent_group_id=bare_instance.group().id, conversation="other")
@@ -198,7 +198,7 @@ def test_a_grant_of_another_session_is_no_grant(bare_instance: Instance) -> None
 def test_invariant_08_a_plugin_that_objects_or_raises_stops_an_agent(bare_instance: Instance) -> None:
     guard, caller = make_guard(bare_instance, a=Objecting(ZeroDivisionError()))
     with pytest.raises(Forbidden, match="the plugin a failed to vote"):
-        guard.check(step(Access.OPEN, caller))
+        guard.check(make_request(Access.ALLOWED, caller))
 
 
 def test_invariant_08_where_nobody_allows_it_a_session_writes_to_no_other_room(bare_instance: Instance) -> None:
@@ -249,4 +249,4 @@ def test_the_wiring_of_another_agent_makes_no_destination(bare_instance: Instanc
 
 def test_no_plugin_stops_the_operator(bare_instance: Instance) -> None:
     guard, _ = make_guard(bare_instance, a=Objecting())
-    guard.check(step(Access.DENY, OPERATOR))
+    guard.check(make_request(Access.OPERATOR_ONLY, OPERATOR))

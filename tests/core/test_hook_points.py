@@ -22,12 +22,12 @@ from nanoclaw_core import (
     Caller,
     DeliveryRefused,
     Migration,
+    PermissionRequest,
     PluginContext,
     PluginError,
     Resource,
     RunningService,
     Service,
-    Step,
     Sweep,
     Verb,
     Verdict,
@@ -78,7 +78,7 @@ def answer_to(runner: FakeRunner, request_id: str) -> str:
 class Shouting:
     """A plugin with a verb, an action and tables of its own."""
 
-    def __init__(self, access: Access = Access.OPEN) -> None:
+    def __init__(self, access: Access = Access.ALLOWED) -> None:
         self.access, self.callers = access, list[Caller]()
 
     async def shout(self, arguments: Mapping[str, Any], caller: Caller, _context: PluginContext) -> Any:
@@ -96,7 +96,7 @@ class Shouting:
 
 def test_nanoclaw_verbs_are_answered_on_the_control_socket(instance: Instance) -> None:
     async def scenario() -> dict[str, Any]:
-        async with running_host(instance, shouting=Shouting(Access.DENY)):
+        async with running_host(instance, shouting=Shouting(Access.OPERATOR_ONLY)):
             return await ask(instance, "voice", "shout")
 
     assert asyncio.run(scenario()) == {"id": "1", "ok": True, "data": "HELLO"}
@@ -138,7 +138,9 @@ def test_what_is_logged_of_an_action_carries_the_id_of_the_message_that_it_was_a
     assert f"session={instance.sessions()[0].id} correlation={correlation_id}" in line
 
 
-@pytest.mark.parametrize(("access", "code"), [(Access.HOLD, "approval-pending"), (Access.DENY, "forbidden")])
+@pytest.mark.parametrize(
+    ("access", "code"), [(Access.NEEDS_APPROVAL, "approval-pending"), (Access.OPERATOR_ONLY, "forbidden")]
+)
 def test_an_action_that_is_not_open_does_not_run_by_itself(instance: Instance, access: Access, code: str) -> None:
     plugin = Shouting(access)
 
@@ -150,7 +152,7 @@ def test_an_action_that_is_not_open_does_not_run_by_itself(instance: Instance, a
     assert asyncio.run(scenario()) == [code]
     assert plugin.callers == []
     held = instance.db.execute("SELECT name, arguments, status FROM approvals").fetchall()
-    assert held == ([("shout", '{"word": "hi"}', "pending")] if access is Access.HOLD else [])
+    assert held == ([("shout", '{"word": "hi"}', "pending")] if access is Access.NEEDS_APPROVAL else [])
 
 
 def test_an_action_that_does_not_exist_is_answered_and_the_next_is_carried_out(instance: Instance) -> None:
@@ -166,8 +168,8 @@ def test_an_action_that_does_not_exist_is_answered_and_the_next_is_carried_out(i
 def test_nanoclaw_permit_action_can_object_to_what_is_open(instance: Instance) -> None:
     class Objecting:
         @hookimpl
-        def nanoclaw_permit_action(self, step: Step) -> Verdict | None:
-            return Verdict(Vote.DENY, "too loud") if step.name == "shout" else None
+        def nanoclaw_permit_action(self, request: PermissionRequest) -> Verdict | None:
+            return Verdict(Vote.DENY, "too loud") if request.name == "shout" else None
 
     plugin = Shouting()
 
@@ -253,7 +255,7 @@ def test_nanoclaw_migrations_make_the_plugins_tables_before_anything_runs(instan
 
         @hookimpl
         def nanoclaw_verbs(self) -> Iterable[Verb]:
-            yield Verb(resource="things", name="count", access=Access.OPEN, run=self.count)
+            yield Verb(resource="things", name="count", access=Access.ALLOWED, run=self.count)
 
         async def count(self, _arguments: object, _caller: Caller, context: PluginContext) -> Any:
             return context.database.execute("SELECT count(*) FROM keeping_things").get

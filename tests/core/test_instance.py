@@ -7,7 +7,7 @@ import pytest
 from nanoclaw_cli.init import OPERATOR, create
 
 from nanoclaw_core import InvalidArguments, NanoclawError, SettingsError, is_instance, load_settings
-from nanoclaw_core.instance import Places, core_schema_damage, create_agent_group, open_database
+from nanoclaw_core.instance import InstancePaths, core_schema_damage, create_agent_group, open_database
 from nanoclaw_core.store import agents, messaging
 from nanoclaw_core.store.messaging import EngageMode, MessagingGroup
 from nanoclaw_core.store.migrations import migrate_core
@@ -17,7 +17,7 @@ from nanoclaw_core.testing.instance import Instance
 
 def test_a_first_instance_has_an_agent_its_terminal_and_an_owner(tmp_path: Path) -> None:
     create(tmp_path / "home", {})
-    places = Places(home=tmp_path / "home")
+    places = InstancePaths(home=tmp_path / "home")
     assert load_settings(places.home, {}).core.owners == [OPERATOR]
     db = open_database(places)
     group = agents.by_folder(db, "main")
@@ -41,7 +41,7 @@ def test_making_it_again_changes_nothing_and_says_so(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_made_and_the_rest_stays(tmp_path: Path) -> None:
     create(tmp_path, {})
-    db = open_database(Places(home=tmp_path))
+    db = open_database(InstancePaths(home=tmp_path))
     db.execute("DELETE FROM messaging_groups")
     db.close()
     assert create(tmp_path, {}) == ["wiring of the terminal"]
@@ -49,7 +49,7 @@ def test_what_is_missing_is_made_and_the_rest_stays(tmp_path: Path) -> None:
 
 def test_a_room_that_wrote_before_there_was_an_agent_is_wired(tmp_path: Path) -> None:
     (tmp_path / "nanoclaw.toml").touch()
-    places = Places(home=tmp_path)
+    places = InstancePaths(home=tmp_path)
     places.make()
     db = open_database(places)
     messaging.add(db, MessagingGroup(channel="terminal", room="local", name="terminal"))
@@ -85,7 +85,7 @@ def test_a_place_that_cannot_be_made_is_named_with_the_remedy(tmp_path: Path) ->
 
 @pytest.mark.parametrize("content", [b"garbage" * 200, b"SQLite format 3\0" + b"\xff" * 5000])
 def test_a_damaged_database_is_named_with_the_remedy(tmp_path: Path, content: bytes) -> None:
-    places = Places(home=tmp_path)
+    places = InstancePaths(home=tmp_path)
     places.make()
     places.database.write_bytes(content)
     with pytest.raises(NanoclawError, match=r"nanoclaw\.db cannot be opened: .*backup"):
@@ -103,7 +103,7 @@ def test_central_database_with_damaged_schema_is_refused(tmp_path: Path, change:
     assert change[0] in content
     path.write_bytes(content.replace(*change))
     with pytest.raises(NanoclawError, match=r"nanoclaw\.db is damaged: the definition of .*backup"):
-        open_database(Places(home=tmp_path))
+        open_database(InstancePaths(home=tmp_path))
 
 
 @pytest.mark.invariant(number=4)
@@ -115,7 +115,7 @@ def test_central_database_with_a_damaged_index_is_refused(tmp_path: Path) -> Non
     first = content.index(b"recorder-room")
     path.write_bytes(content[:first] + b"recorder-XXXX" + content[first + 13 :])
     with pytest.raises(NanoclawError, match=r"nanoclaw\.db is damaged: .*backup"):
-        open_database(Places(home=tmp_path))
+        open_database(InstancePaths(home=tmp_path))
 
 
 def test_central_database_with_more_than_ours_is_whole(tmp_path: Path) -> None:
@@ -124,11 +124,11 @@ def test_central_database_with_more_than_ours_is_whole(tmp_path: Path) -> None:
     db = apsw.Connection(str(path))
     db.execute("CREATE TABLE acme_things (name TEXT); CREATE INDEX mine ON deliveries (created_at)")
     db.close()
-    open_database(Places(home=tmp_path)).close()
+    open_database(InstancePaths(home=tmp_path)).close()
     db = apsw.Connection(str(path))
     db.execute("INSERT INTO migrations VALUES ('core', '9999-later', ''); DROP INDEX wirings_agent_group")
     db.close()
-    open_database(Places(home=tmp_path)).close()
+    open_database(InstancePaths(home=tmp_path)).close()
 
 
 def test_central_database_of_an_earlier_version_is_whole(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_central_database_of_an_earlier_version_is_whole(tmp_path: Path) -> None
 
 def a_database(home: Path) -> Path:
     """Make an instance with one room, and return its database without a write-ahead log."""
-    places = Places(home=home)
+    places = InstancePaths(home=home)
     places.make()
     db = open_database(places)
     messaging.add(db, MessagingGroup(channel="recorder", room="recorder-room", is_group=False))
@@ -151,8 +151,8 @@ def a_database(home: Path) -> Path:
 
 
 def test_two_instances_have_two_ids_and_one_keeps_its_own(tmp_path: Path) -> None:
-    one, two = Places(home=tmp_path / "one"), Places(home=tmp_path / "two")
-    assert one.instance_id == Places(home=tmp_path / "two" / ".." / "one").instance_id
+    one, two = InstancePaths(home=tmp_path / "one"), InstancePaths(home=tmp_path / "two")
+    assert one.instance_id == InstancePaths(home=tmp_path / "two" / ".." / "one").instance_id
     assert one.instance_id != two.instance_id
     assert len(one.instance_id) == 12
 
@@ -178,7 +178,7 @@ def test_warning_16_a_folder_that_is_no_safe_name_is_refused_and_nothing_is_made
     assert bare_instance.groups() == []
 
 
-def test_a_folder_belongs_to_one_group(bare_instance: Instance) -> None:
+def test_folder_of_another_group_is_refused(bare_instance: Instance) -> None:
     bare_instance.group("ada")
     with pytest.raises(InvalidArguments, match="belongs to another agent group"):
         create_agent_group(bare_instance.db, bare_instance.places, name="Second", folder="ada")

@@ -58,7 +58,7 @@ def test_invariant_06_acknowledgements_without_end_are_copied_a_bounded_number_a
             await written.wait()
             revisions = []
             for _ in range(2):
-                await running.host.machine.sweeper.once()
+                await running.host.components.sweeper.once()
                 revisions.append(instance.sessions()[0].acknowledged_revision)
             return revisions
 

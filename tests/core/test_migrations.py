@@ -258,7 +258,7 @@ def test_a_room_exists_once(bare_instance: Instance, wiring: Wiring) -> None:
 def test_warning_18_rows_that_nobody_wrote_and_rows_without_an_agent_are_counted_not_repeated(
     bare_instance: Instance,
 ) -> None:
-    drop = messaging.Drop(channel="c", room="r", sender="", sender_name=None, reason="stranger")
+    drop = messaging.DroppedMessage(channel="c", room="r", sender="", sender_name=None, reason="stranger")
     for _ in range(3):
         messaging.record_drop(bare_instance.db, drop)
     assert bare_instance.db.execute("SELECT count FROM dropped_messages").fetchall() == [(3,)]

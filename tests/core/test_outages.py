@@ -133,8 +133,8 @@ def test_message_for_a_missing_channel_can_be_discarded(instance: Instance) -> N
             (found,) = deliveries.open_deliveries(instance.db)
             assert found.session_id is not None
             deliveries.mark_failed(instance.db, found.id, "discarded")
-            running.host.machine.lanes.look_again(deliveries.get(instance.db, found.id) or found)
-            assert running.host.machine.lanes.backlog(found.session_id) == 0
+            running.host.components.queues.look_again(deliveries.get(instance.db, found.id) or found)
+            assert running.host.components.queues.backlog(found.session_id) == 0
 
     asyncio.run(scenario())
 
@@ -179,7 +179,7 @@ def test_discarded_delayed_message_sends_no_notice(instance: Instance) -> None:
         async with running_host(patient(instance, AN_HOUR_S)) as running:
             for found in deliveries.open_deliveries(instance.db):
                 deliveries.mark_failed(instance.db, found.id, "discarded")
-                running.host.machine.lanes.look_again(deliveries.get(instance.db, found.id) or found)
+                running.host.components.queues.look_again(deliveries.get(instance.db, found.id) or found)
             await running.channel.say("three")
             return await running.channel.texts(1)
 
@@ -210,7 +210,7 @@ def test_message_is_given_up_after_its_age_and_told(instance: Instance) -> None:
             running.channel.troubles = [ConnectionError("down")] * 9
             await until(lambda: states(instance) == [("failed", 3)])
             session_id = instance.db.execute("SELECT session_id FROM deliveries").get
-            inbox = running.host.machine.mailbox.inboxes.read(session_id)
+            inbox = running.host.components.mailbox.inboxes.read(session_id)
             notes = (
                 "SELECT json_extract(content, '$.text') FROM messages_in WHERE content LIKE '%could not be delivered%'"
             )

@@ -17,10 +17,10 @@ from nanoclaw_wire.outbound import NewOutbound, OutKind
 from nanoclaw_wire.socket_path import short_path
 
 from nanoclaw_core import InvalidArguments
-from nanoclaw_core.delivery.pump import UNREADABLE
+from nanoclaw_core.delivery.outbox_poller import UNREADABLE
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.directories import open_root
-from nanoclaw_core.mailbox.outbox import FILES_AT_MOST, LOOK_BYTES_AT_MOST, NeedsItsRunner, Outboxes, OutboxRefused
+from nanoclaw_core.mailbox.outbox import FILES_AT_MOST, LOOK_BYTES_AT_MOST, NeedsItsRunner, OutboxReader, OutboxRefused
 
 SESSION = SessionId("ses-1")
 LIMIT = 1000
@@ -30,7 +30,7 @@ LIMIT = 1000
 class Side:
     """One session: the host's reader, and the files that the sandbox may change."""
 
-    outboxes: Outboxes
+    outboxes: OutboxReader
     layout: Layout
     home: Path
 
@@ -53,7 +53,7 @@ class Side:
 def side(tmp_path: Path) -> Iterator[Side]:
     directories = open_root(tmp_path)
     layout = directories.create(SESSION)
-    outboxes = Outboxes(directories, file_bytes=LIMIT)
+    outboxes = OutboxReader(directories, file_bytes=LIMIT)
     signal.alarm(30)  # a reader that hangs in an open file cannot be ended by Python
     yield Side(outboxes, layout, tmp_path)
     signal.alarm(0)

@@ -25,7 +25,7 @@ from nanoclaw_core import (
     hookimpl,
 )
 from nanoclaw_core.plugins import Plugins, Report, State, find_installed
-from nanoclaw_core.tasks import FIRST_PAUSE_S, LONGEST_PAUSE_S, keep_running
+from nanoclaw_core.tasks import FIRST_PAUSE_S, LONGEST_PAUSE_S, run_forever
 
 ADMISSION = Admission(
     address=Address("c", "r"),
@@ -69,7 +69,7 @@ class Voting:
         return self._answer
 
     @hookimpl
-    def nanoclaw_permit_action(self, step: object) -> object:
+    def nanoclaw_permit_action(self, request: object) -> object:
         return self.nanoclaw_admit_message(ADMISSION)
 
 
@@ -346,7 +346,7 @@ def test_invariant_08_a_vote_that_raises_or_is_none_of_ours_is_a_no(answer: obje
 def test_an_objection_is_the_first_no_and_silence_is_none() -> None:
     def objection(*answers: object) -> Verdict | None:
         plugins = with_plugins(**{f"voter{position}": Voting(answer) for position, answer in enumerate(answers)})
-        return plugins.objection("nanoclaw_permit_action", step=None)
+        return plugins.objection("nanoclaw_permit_action", request=None)
 
     assert objection() is None
     assert objection(None, Verdict(Vote.ALLOW)) is None
@@ -376,7 +376,7 @@ def test_a_notify_hook_that_raises_is_skipped_and_the_others_are_told(caplog: py
 
 
 class Stopped(BaseException):
-    """Ends `keep_running` from the outside, as a cancellation does."""
+    """Ends `run_forever` from the outside, as a cancellation does."""
 
 
 async def run_until_stopped(outcomes: list[Exception | None]) -> tuple[list[float], list[Exception]]:
@@ -396,7 +396,7 @@ async def run_until_stopped(outcomes: list[Exception | None]) -> tuple[list[floa
         pauses.append(seconds)
 
     with pytest.raises(Stopped):
-        await keep_running("acme", "part", part, failed=failures.append, sleep=sleep)
+        await run_forever("acme", "part", part, failed=failures.append, sleep=sleep)
     return pauses, failures
 
 
@@ -429,7 +429,7 @@ def test_a_cancelled_part_is_not_run_again() -> None:
             started.set()
             await asyncio.Event().wait()
 
-        task = asyncio.create_task(keep_running("acme", "part", part))
+        task = asyncio.create_task(run_forever("acme", "part", part))
         await started.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

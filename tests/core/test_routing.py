@@ -111,7 +111,7 @@ def test_accumulate_keeps_a_message_without_waking_anybody(bare_instance: Instan
             return await running.channel.say("by the way"), len(running.runtime.specs)
 
     receipt, sandboxes = asyncio.run(scenario())
-    assert (receipt.outcome, sandboxes) == (Outcome.KEPT, 0)
+    assert (receipt.outcome, sandboxes) == (Outcome.ACCUMULATED, 0)
     (message,) = stored(bare_instance, all_sessions(bare_instance)[0])
     assert message.trigger is False
 
@@ -234,7 +234,7 @@ def test_warning_03_a_kept_message_does_not_make_an_agent_stick(bare_instance: I
                 (await says("three")).outcome,
             ]
 
-    assert asyncio.run(scenario()) == [Outcome.KEPT, Outcome.KEPT, Outcome.ROUTED, Outcome.ROUTED]
+    assert asyncio.run(scenario()) == [Outcome.ACCUMULATED, Outcome.ACCUMULATED, Outcome.ROUTED, Outcome.ROUTED]
 
 
 def test_stickiness_is_of_the_thread_it_was_made_in_and_survives_a_restart(bare_instance: Instance) -> None:

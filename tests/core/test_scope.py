@@ -17,7 +17,7 @@ from nanoclaw_wire.frames import Answer, Code, Request
 from nanoclaw_core import Access, Caller, GroupId, NotFound, Parameter, PluginContext, SessionId, Verb
 from nanoclaw_core.dispatch import Dispatch, full_name
 from nanoclaw_core.guard import Guard
-from nanoclaw_core.plugins import Offer, Plugins
+from nanoclaw_core.plugins import Contribution, Plugins
 from nanoclaw_core.scope import Scope, is_visible, names_scope
 from nanoclaw_core.verbs import core_verbs
 
@@ -27,30 +27,32 @@ OPERATOR = Caller(operator=True)
 
 
 async def echo(arguments: Mapping[str, Any], caller: Caller, _context: PluginContext) -> Any:
-    return {"arguments": dict(arguments), "limited_to": caller.limited_to}
+    return {"arguments": dict(arguments), "scope_group_id": caller.scope_group_id}
 
 
 async def own_session(arguments: Mapping[str, Any], caller: Caller, _context: PluginContext) -> Any:
-    if caller.limited_to in (None, OWN) and arguments["id"] == "ses-own":
+    if caller.scope_group_id in (None, OWN) and arguments["id"] == "ses-own":
         return {"id": "ses-own"}
     raise NotFound(f"there is no session {arguments['id']!r}")
 
 
 def verb(resource: str, name: str, *parameters: str, **more: Any) -> Verb:
     made = [Parameter(name=one, is_positional=one == "id", is_required=one == "id") for one in parameters]
-    return Verb(**({"resource": resource, "name": name, "access": Access.OPEN, "run": echo, "parameters": made} | more))
+    return Verb(
+        **({"resource": resource, "name": name, "access": Access.ALLOWED, "run": echo, "parameters": made} | more)
+    )
 
 
 VERBS = (
     verb("groups", "get", "id", scope_parameter="id"),
     verb("groups", "config update", "id", "cli_scope", "model", scope_parameter="id"),
-    verb("sessions", "list", "agent_group_id", scope_parameter="agent_group_id", limits_itself=True),
-    verb("sessions", "get", "id", scope_parameter="agent_group_id", limits_itself=True, run=own_session),
+    verb("sessions", "list", "agent_group_id", scope_parameter="agent_group_id", filters_by_scope=True),
+    verb("sessions", "get", "id", scope_parameter="agent_group_id", filters_by_scope=True, run=own_session),
     verb("destinations", "list", "agent_group_id", scope_parameter="agent_group_id"),
     verb("members", "list", "group", scope_parameter="group"),
     verb("wirings", "list", "agent_group_id"),
     verb("things", "list", "scope", scope_parameter="agent_group_id"),  # its parameter does not exist: no scope at all
-    verb("secrets", "show", "id", access=Access.DENY, scope_parameter="id"),
+    verb("secrets", "show", "id", access=Access.OPERATOR_ONLY, scope_parameter="id"),
 )
 
 
@@ -68,14 +70,14 @@ def ask(scope: Scope, *words: str, caller: Caller = AGENT, **options: Any) -> An
         environment={},
         database=apsw.Connection(":memory:"),
     )
-    offers = {full_name(one): Offer(one, "acme") for one in VERBS}
-    own = core_verbs(status=dict, plugins=list, verbs=lambda: [offer.item for offer in offers.values()])
-    offers |= {full_name(one): Offer(one, "core") for one in own}
+    offers = {full_name(one): Contribution(one, "acme") for one in VERBS}
+    own = core_verbs(status=dict, plugins=list, verbs=lambda: [offer.value for offer in offers.values()])
+    offers |= {full_name(one): Contribution(one, "core") for one in own}
     dispatch = Dispatch(
         offers=offers,
         guard=Guard(db=context.database, plugins=Plugins()),
         scope_of=scope_of,
-        context_of=lambda _plugin: context,
+        plugin_context=lambda _plugin: context,
     )
     return asyncio.run(dispatch.answer(Request(id="1", words=list(words), options=options), caller))
 
@@ -219,7 +221,7 @@ def test_case_19_the_operator_is_not_asked_for_a_scope() -> None:
 
 @pytest.mark.parametrize(("scope", "limit"), [(Scope.GROUP, OWN), (Scope.GLOBAL, None)])
 def test_case_20_23_a_verb_that_limits_itself_is_told_to_what(scope: Scope, limit: GroupId | None) -> None:
-    assert ask(scope, "sessions", "list").data["limited_to"] == limit
+    assert ask(scope, "sessions", "list").data["scope_group_id"] == limit
 
 
 def test_case_25_26_27_a_foreign_session_and_one_that_is_not_there_look_alike() -> None:
@@ -261,7 +263,7 @@ def test_what_does_not_name_it_is_left_alone(value: Any) -> None:
 
 
 def test_invariant_08_without_a_scope_a_verb_is_invisible() -> None:
-    limited = Caller(session_id=SessionId("ses-own"), agent_group_id=OWN, limited_to=OWN)
+    limited = Caller(session_id=SessionId("ses-own"), agent_group_id=OWN, scope_group_id=OWN)
     assert [full_name(one) for one in VERBS if not is_visible(one, limited)] == [
         "wirings list",
         "things list",

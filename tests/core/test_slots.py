@@ -80,7 +80,7 @@ def test_working_sandbox_is_never_ended_for_another(tmp_path: Path) -> None:
 
     async def scenario() -> tuple[list[str], object]:
         async with running_host(instance, runtime=ScriptedRuntime(busy)) as running:
-            running.host.machine.supervisor.sleep = at_once
+            running.host.components.supervisor.sleep = at_once
             await running.channel.say("work", room="a")
             await until(lambda: running.runtime.sandboxes)
             await running.channel.say("and me?", room="b")
@@ -101,7 +101,7 @@ def test_each_waiting_room_is_told_once(tmp_path: Path) -> None:
 
     async def scenario() -> list[str]:
         async with running_host(instance, runtime=ScriptedRuntime(busy)) as running:
-            running.host.machine.supervisor.sleep = at_once
+            running.host.components.supervisor.sleep = at_once
             await running.channel.say("work", room="a")
             await until(lambda: running.runtime.sandboxes)
             for count, room in enumerate(["b", "c", "b"], 1):
@@ -125,10 +125,10 @@ class SlowGateway:
     async def run(self) -> None:
         await asyncio.Event().wait()
 
-    async def open_door(self, _door: object) -> None:
+    async def open_endpoint(self, _door: object) -> None:
         return None
 
-    async def close_door(self, _session_id: str) -> None:
+    async def close_endpoint(self, _session_id: str) -> None:
         self.is_closing.set()
         await self.may_close.wait()
 
@@ -146,11 +146,11 @@ def test_sandbox_that_leaves_counts_as_making_room(tmp_path: Path) -> None:
             await running.channel.say("c", room="c")
             await gateway.is_closing.wait()
             first, second = running.runtime.specs
-            running.host.machine.supervisor.note_idle(SessionId(second.session_id))
+            running.host.components.supervisor.note_idle(SessionId(second.session_id))
             gateway.may_close.set()
             await running.channel.texts(3)
-            assert first.session_id not in running.host.machine.supervisor.running
-            return len(running.host.machine.supervisor.running)
+            assert first.session_id not in running.host.components.supervisor.running
+            return len(running.host.components.supervisor.running)
 
     assert asyncio.run(scenario()) == 2
 
@@ -195,7 +195,7 @@ def test_short_wait_for_a_slot_is_not_told(tmp_path: Path) -> None:
 
     async def scenario() -> list[str]:
         async with running_host(instance, runtime=ScriptedRuntime(echo)) as running:
-            running.host.machine.supervisor.sleep = never
+            running.host.components.supervisor.sleep = never
             await running.channel.say("one", room="a")
             await running.channel.texts(1)
             await running.channel.say("two", room="b")

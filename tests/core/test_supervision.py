@@ -16,8 +16,8 @@ from nanoclaw_wire.exhaustion import EXIT_NO_ROOM
 from nanoclaw_wire.outbound import AckStatus
 
 from nanoclaw_core import Address, AlreadyRunning, Host, Readiness, SandboxFailed, SandboxRefused, SandboxSpec
+from nanoclaw_core.sandboxes.health import TRIES_AT_MOST
 from nanoclaw_core.sandboxes.notices import NOT_NOW, WHERE
-from nanoclaw_core.sandboxes.stuck import TRIES_AT_MOST
 from nanoclaw_core.sandboxes.supervisor import UNREADABLE_LIVES
 from nanoclaw_core.store import agents, sessions
 from nanoclaw_core.testing.hosting import running_host, until
@@ -142,7 +142,7 @@ def test_warning_47_a_note_of_the_host_that_is_given_up_is_told_to_no_agent(inst
             await running.channel.say("hi")
             await running.channel.texts(1)
             (session,) = instance.sessions()
-            running.host.machine.voice.say(Address("agent", session.agent_group_id), "an error", "msg-1")
+            running.host.components.notifier.send_failure(Address("agent", session.agent_group_id), "an error", "msg-1")
             await running.channel.say("and?")
             return await running.channel.texts(2)
 
@@ -248,7 +248,7 @@ def test_refusal_is_told_as_a_failure_and_the_message_kept(instance: Instance) -
             running.runtime.troubles = [SandboxRefused("image: missing. Run it.", for_people="No agent today.")]
             await running.channel.say("hi")
             await running.channel.texts(1)
-            await running.host.machine.sweeper.once()
+            await running.host.components.sweeper.once()
             texts = await running.channel.texts(2)
             return texts, [one.message.is_failure for one in running.channel.delivered]
 
@@ -359,11 +359,11 @@ def test_a_session_that_was_closed_is_worked_on_no_more(instance: Instance, capl
             await running.channel.say("hi")
             await running.channel.texts(1)
             (session,) = instance.sessions()
-            supervisor = running.host.machine.supervisor
+            supervisor = running.host.components.supervisor
             await supervisor.retire(session.id, "a test")
             sessions.close(instance.db, session.id)
             (instance.places.home / "sessions" / session.id).rename(instance.places.home / "away")
-            running.host.machine.mailbox.inboxes.release(session.id)
+            running.host.components.mailbox.inboxes.release(session.id)
             supervisor.wake(session.id)
             await until(lambda: f"session {session.id}" not in {task.get_name() for task in asyncio.all_tasks()})
 
@@ -377,7 +377,7 @@ def test_a_session_that_is_ended_before_anything_was_done_for_it_can_be_woken_ag
             await running.channel.say("hi")
             await running.channel.texts(1)
             (session,) = instance.sessions()
-            supervisor = running.host.machine.supervisor
+            supervisor = running.host.components.supervisor
             await supervisor.retire(session.id, "a test")
             supervisor.wake(session.id)
             await supervisor.retire(session.id, "a test")
@@ -429,7 +429,7 @@ def test_warning_28_an_answer_to_a_tool_that_gave_up_wakes_nobody(instance: Inst
 
     async def second() -> int:
         async with running_host(instance) as running:
-            await running.host.machine.ready.wait()
+            await running.host.components.ready.wait()
             return len(running.runtime.specs)
 
     asyncio.run(first())
@@ -531,7 +531,7 @@ def test_invariant_05_only_a_fresh_runner_reads_the_note_of_a_restart(instance: 
             await running.channel.say("hi")
             await until(lambda: seen)
             (session,) = instance.sessions()
-            await running.host.machine.supervisor.restart(session.id, "config updated")
+            await running.host.components.supervisor.restart(session.id, "config updated")
             await until(lambda: len(seen) == 2)
             assert runtime.last_looks == [[]]
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from nanoclaw_wire import clock, outbound
 from nanoclaw_wire.outbound import AckStatus
 
-from nanoclaw_core.machine import Machine
+from nanoclaw_core.components import Components
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.scripted import FakeRunner, Script, ScriptedRuntime, echo
@@ -39,16 +39,16 @@ async def sleeps(runner: FakeRunner) -> int:
     return 0
 
 
-def has_claimed(machine: Machine) -> bool:
+def has_claimed(machine: Components) -> bool:
     return any(machine.mailbox.outboxes.claims(session_id) for session_id in machine.supervisor.running)
 
 
-def let_two_minutes_pass(machine: Machine) -> None:
+def let_two_minutes_pass(machine: Components) -> None:
     for sandbox in machine.supervisor.running.values():
         sandbox.ignored = {row: since - timedelta(minutes=2) for row, since in sandbox.ignored.items()}
 
 
-def tries(instance: Instance, machine: Machine) -> list[int]:
+def tries(instance: Instance, machine: Components) -> list[int]:
     sessions = [session_id for (session_id,) in instance.db.execute("SELECT id FROM sessions")]
     return [
         tries
@@ -61,7 +61,7 @@ def test_a_sandbox_stuck_over_a_message_is_ended_and_a_fresh_one_answers(instanc
     async def scenario() -> tuple[list[str], list[int]]:
         async with running_host(instance, runtime=ScriptedRuntime(first(claims_and_hangs))) as running:
             await running.channel.say("hi")
-            machine = running.host.machine
+            machine = running.host.components
             await until(lambda: has_claimed(machine))
             await machine.sweeper.once()
             return await running.channel.texts(1), tries(instance, machine)
@@ -75,7 +75,7 @@ def test_a_sandbox_that_says_it_is_idle_and_takes_no_message_is_ended_and_a_fres
     async def scenario() -> list[str]:
         async with running_host(instance, runtime=ScriptedRuntime(first(sleeps))) as running:
             await running.channel.say("hi")
-            machine = running.host.machine
+            machine = running.host.components
             await until(lambda: machine.supervisor.running)
             await until(lambda: all(machine.mailbox.outboxes.state(one) for one in machine.supervisor.running))
             await machine.sweeper.once()
@@ -93,7 +93,7 @@ def test_a_clock_that_was_set_back_hides_no_stuck_sandbox(instance: Instance) ->
     async def scenario() -> list[bool]:
         async with running_host(instance, runtime=ScriptedRuntime(sleeps)) as running:
             await running.channel.say("hi")
-            machine = running.host.machine
+            machine = running.host.components
             await until(lambda: machine.supervisor.running)
             await machine.sweeper.once()
             (sandbox,) = machine.supervisor.running.values()
@@ -110,7 +110,7 @@ def test_an_idle_sandbox_with_nothing_to_do_is_left_alone(instance: Instance) ->
         async with running_host(instance) as running:
             await running.channel.say("hi")
             await running.channel.texts(1)
-            machine = running.host.machine
+            machine = running.host.components
             for _ in range(2):
                 await machine.sweeper.once()
                 let_two_minutes_pass(machine)

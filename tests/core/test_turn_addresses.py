@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from nanoclaw_runner.plugins import Parts
-from nanoclaw_runner.provider import ProviderContext, ProviderOffer, RunnerPart
+from nanoclaw_runner.provider import ProviderContext, ProviderOffer, RunnerPlugin
 from nanoclaw_runner.runner import Runner
 from nanoclaw_runner.workspace import Workspace
 from nanoclaw_wire.config import read_config
@@ -30,7 +30,7 @@ class Model:
     async def sandbox(self, fake: FakeRunner) -> int:
         """Run a real runner on the files of a scripted sandbox."""
         workspace = Workspace(files=fake.files, agent=fake.files.outgoing, extra=fake.files.outgoing / "extra")
-        part = RunnerPart(name="x", providers=[ProviderOffer(name="scripted", connect=self._connect)])
+        part = RunnerPlugin(name="x", providers=[ProviderOffer(name="scripted", connect=self._connect)])
         config = read_config(fake.files.config.read_text(encoding="utf-8"))
         return await Runner(workspace=workspace, config=config, parts=Parts(loaded=(part,)), environment={}).run()
 

@@ -1,4 +1,4 @@
-"""Everything the plugins of one host offer, collected once at its start, with settings and context."""
+"""Everything the plugins of one host contribution, collected once at its start, with settings and context."""
 
 from __future__ import annotations
 
@@ -16,53 +16,53 @@ from nanoclaw_core.descriptors.context import PluginContext, nothing_runs
 from nanoclaw_core.descriptors.providers import Provider
 from nanoclaw_core.descriptors.resources import Resource
 from nanoclaw_core.descriptors.runtimes import Runtime
-from nanoclaw_core.descriptors.sandboxes import SandboxPart
+from nanoclaw_core.descriptors.sandboxes import SandboxRequirements
 from nanoclaw_core.descriptors.services import Service
 from nanoclaw_core.dispatch import full_name
 from nanoclaw_core.errors import MigrationError, PluginError, SettingsError
-from nanoclaw_core.instance import Places
-from nanoclaw_core.plugins import NeedsSettings, Offer, Plugins
+from nanoclaw_core.instance import InstancePaths
+from nanoclaw_core.plugins import Contribution, NeedsSettings, Plugins
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.store.migrations import migrate_plugin, refuse_nested_prefixes, table_prefix
 from nanoclaw_core.store.schema import core_tables
 
 
 @frozen(kw_only=True)
-class Parts:
+class Contributions:
     """What there is to work with, by name."""
 
-    channels: Mapping[str, Offer[Channel]]
-    providers: Mapping[str, Offer[Provider]]
-    runtimes: Mapping[str, Offer[Runtime]]
-    services: Mapping[str, Offer[Service]]
-    sandbox_parts: Mapping[str, Offer[SandboxPart]]
-    resources: Mapping[str, Offer[Resource]]
-    verbs: Mapping[str, Offer[Verb]]
-    actions: Mapping[str, Offer[Action]]
-    approval_handlers: Mapping[str, Offer[ApprovalHandler]]
-    rosters: Mapping[str, Offer[Roster]]
-    sweeps: Mapping[str, Offer[Sweep]]
+    channels: Mapping[str, Contribution[Channel]]
+    providers: Mapping[str, Contribution[Provider]]
+    runtimes: Mapping[str, Contribution[Runtime]]
+    services: Mapping[str, Contribution[Service]]
+    sandbox_parts: Mapping[str, Contribution[SandboxRequirements]]
+    resources: Mapping[str, Contribution[Resource]]
+    verbs: Mapping[str, Contribution[Verb]]
+    actions: Mapping[str, Contribution[Action]]
+    approval_handlers: Mapping[str, Contribution[ApprovalHandler]]
+    rosters: Mapping[str, Contribution[Roster]]
+    sweeps: Mapping[str, Contribution[Sweep]]
     plugin_settings: Mapping[str, Any] = field(factory=dict, repr=False)
 
-    def for_sandboxes(self) -> Sequence[SandboxPart]:
+    def for_sandboxes(self) -> Sequence[SandboxRequirements]:
         """Return what all plugins want inside the sandbox."""
-        return tuple(offer.item for offer in self.sandbox_parts.values())
+        return tuple(contribution.value for contribution in self.sandbox_parts.values())
 
 
-def collect(plugins: Plugins) -> Parts:
+def collect(plugins: Plugins) -> Contributions:
     """Ask every collect hook.
 
     Raises:
-        PluginError: Two plugins offer one name; the message names both distributions.
+        PluginError: Two plugins contribution one name; the message names both distributions.
     """
     resources = plugins.collect("nanoclaw_resources", Resource)
-    nouns = [offer.item for offer in resources.values()]
-    return Parts(
+    nouns = [contribution.value for contribution in resources.values()]
+    return Contributions(
         channels=plugins.collect("nanoclaw_channels", Channel),
         providers=plugins.collect("nanoclaw_providers", Provider),
         runtimes=plugins.collect("nanoclaw_runtimes", Runtime),
         services=plugins.collect("nanoclaw_services", Service),
-        sandbox_parts=plugins.collect("nanoclaw_sandbox_parts", SandboxPart),
+        sandbox_parts=plugins.collect("nanoclaw_sandbox_requirements", SandboxRequirements),
         resources=resources,
         verbs=plugins.collect("nanoclaw_verbs", Verb, key=full_name, resources=nouns),
         actions=plugins.collect("nanoclaw_actions", Action),
@@ -72,34 +72,36 @@ def collect(plugins: Plugins) -> Parts:
     )
 
 
-def installed_sandbox_parts(settings: Settings, environment: Mapping[str, str]) -> Sequence[SandboxPart]:
+def installed_sandbox_requirements(settings: Settings, environment: Mapping[str, str]) -> Sequence[SandboxRequirements]:
     """Return what the installed plugins want inside the sandbox image, as a host with these settings would.
 
     Raises:
-        PluginError: Two plugins offer one name; the message names both distributions.
+        PluginError: Two plugins contribution one name; the message names both distributions.
     """
     plugins = Plugins()
     plugins.load_installed(frozenset(settings.core.disabled_plugins))
     return with_settings(collect(plugins), plugins, settings, environment).for_sandboxes()
 
 
-def with_settings(parts: Parts, plugins: Plugins, settings: Settings, environment: Mapping[str, str]) -> Parts:
+def with_settings(
+    contributions: Contributions, plugins: Plugins, settings: Settings, environment: Mapping[str, str]
+) -> Contributions:
     """Give each plugin its settings; one whose settings are absent or do not fit is recorded with why and left out."""
     structured: dict[str, Any] = {}
     failed: set[str] = set()
-    for offers in (parts.channels, parts.providers, parts.runtimes, parts.services):
-        for offer in offers.values():
-            shape: type | None = offer.item.settings
+    for offers in (contributions.channels, contributions.providers, contributions.runtimes, contributions.services):
+        for contribution in offers.values():
+            shape: type | None = contribution.value.settings
             try:
-                _refuse_absence(shape, offer.plugin, settings.plugins.get(offer.plugin, {}))
-                found = settings.for_plugin(offer.plugin, shape, environment)
+                _refuse_absence(shape, contribution.plugin, settings.plugins.get(contribution.plugin, {}))
+                found = settings.for_plugin(contribution.plugin, shape, environment)
             except SettingsError as error:
-                plugins.record_failure(offer.plugin, error)
-                failed.add(offer.plugin)
+                plugins.record_failure(contribution.plugin, error)
+                failed.add(contribution.plugin)
                 continue
             if found is not None:
-                structured[offer.plugin] = found
-    return _without(evolve(parts, plugin_settings=structured), failed)
+                structured[contribution.plugin] = found
+    return _without(evolve(contributions, plugin_settings=structured), failed)
 
 
 def tables_of_nobody(settings: Settings, plugins: Sequence[str]) -> Mapping[str, str]:
@@ -112,8 +114,8 @@ def tables_of_nobody(settings: Settings, plugins: Sequence[str]) -> Mapping[str,
     return found
 
 
-def migrate(parts: Parts, plugins: Plugins, db: apsw.Connection) -> Parts:
-    """Bring every plugin's tables up to date; one that fails is recorded, and its parts are left out.
+def migrate(contributions: Contributions, plugins: Plugins, db: apsw.Connection) -> Contributions:
+    """Bring every plugin's tables up to date; one that fails is recorded, and its contributions are left out.
 
     Raises:
         MigrationError: Two plugins' table prefixes, or a plugin's and the core's tables, overlap.
@@ -128,26 +130,26 @@ def migrate(parts: Parts, plugins: Plugins, db: apsw.Connection) -> Parts:
         except MigrationError as error:
             plugins.record_failure(plugin, error)
             failed.add(plugin)
-    return _without(parts, failed)
+    return _without(contributions, failed)
 
 
-def gateway_of(parts: Parts) -> Offer[Service] | None:
+def gateway_of(contributions: Contributions) -> Contribution[Service] | None:
     """Return the service that is the model gateway, or None.
 
     Raises:
         PluginError: There are two.
     """
-    found = [offer for offer in parts.services.values() if offer.item.is_gateway]
+    found = [contribution for contribution in contributions.services.values() if contribution.value.is_gateway]
     if len(found) > 1:
-        names = " and ".join(offer.plugin for offer in found)
+        names = " and ".join(contribution.plugin for contribution in found)
         raise PluginError(f"there can be one model gateway, and {names} both want to be it; disable one")
     return found[0] if found else None
 
 
 def contexts(
-    parts: Parts,
+    contributions: Contributions,
     *,
-    places: Places,
+    places: InstancePaths,
     settings: Settings,
     environment: Mapping[str, str],
     database: apsw.Connection,
@@ -164,7 +166,7 @@ def contexts(
             environment=environment,
             database=database,
             owners=frozenset(settings.core.owners),
-            settings=parts.plugin_settings.get(plugin),
+            settings=contributions.plugin_settings.get(plugin),
             running=running,
         )
     )
@@ -177,12 +179,12 @@ def _refuse_absence(shape: type | None, plugin: str, table: Mapping[str, Any]) -
         raise NeedsSettings(f"set [plugins.{plugin}] {', '.join(absent)}")
 
 
-def _without(parts: Parts, plugins: set[str]) -> Parts:
+def _without(contributions: Contributions, plugins: set[str]) -> Contributions:
     if not plugins:
-        return parts
+        return contributions
     kept: dict[str, Any] = {
-        kind: {name: offer for name, offer in offers.items() if offer.plugin not in plugins}
-        for kind, offers in asdict(parts, recurse=False).items()
+        kind: {name: contribution for name, contribution in offers.items() if contribution.plugin not in plugins}
+        for kind, offers in asdict(contributions, recurse=False).items()
         if kind != "plugin_settings"
     }
-    return evolve(parts, **kept)
+    return evolve(contributions, **kept)

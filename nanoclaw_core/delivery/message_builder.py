@@ -16,7 +16,7 @@ from nanoclaw_core.store.deliveries import Delivery
 
 
 @frozen(kw_only=True)
-class Outgoing:
+class MessageBuilder:
     """Builds messages for platforms."""
 
     db: apsw.Connection

@@ -6,7 +6,7 @@ import pytest
 from nanoclaw_wire import clock
 from nanoclaw_wire.outbound import Acknowledgement, AckStatus, Activity, RunnerState
 
-from nanoclaw_core.sandboxes.stuck import TRIES_AT_MOST, Signs, pause_before_retry, why_stuck
+from nanoclaw_core.sandboxes.health import TRIES_AT_MOST, HealthSignals, pause_before_retry, why_stuck
 
 NOW = datetime(2026, 1, 5, 15, 4, tzinfo=UTC)
 DAY_S = 86_400.0
@@ -35,7 +35,7 @@ def reason(
     ignored_s: float | None = None,
 ) -> str:
     return why_stuck(
-        Signs(
+        HealthSignals(
             now=NOW,
             started_at=ago(started_s),
             heartbeat_at=None if beat_s is None else ago(beat_s),

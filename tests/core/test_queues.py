@@ -1,4 +1,4 @@
-"""Lanes: fair among each other, and over a central database that cannot be written for a while."""
+"""DeliveryQueues: fair among each other, and over a central database that cannot be written for a while."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -8,9 +8,9 @@ import pytest
 from attrs import evolve
 
 from nanoclaw_core import Address, Outbound
-from nanoclaw_core.delivery import lanes as lanes_module
-from nanoclaw_core.delivery.attempts import Sending
-from nanoclaw_core.delivery.lanes import Lanes
+from nanoclaw_core.delivery import queues as queues_module
+from nanoclaw_core.delivery.attempts import DeliveryContext
+from nanoclaw_core.delivery.queues import DeliveryQueues
 from nanoclaw_core.ids import DeliveryId
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.store import deliveries
@@ -32,7 +32,7 @@ async def failed(_delivery: Delivery, reason: str) -> None:
 
 def lanes_to(
     platform: object, instance: Instance, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep, **more: Any
-) -> Lanes:
+) -> DeliveryQueues:
     given: dict[str, Any] = {
         "db": instance.db,
         "plugins": Plugins(),
@@ -45,7 +45,7 @@ def lanes_to(
         "max_age_s": 0.0,
         "sleep": sleep,
     }
-    return Lanes(Sending(**(given | more)))
+    return DeliveryQueues(DeliveryContext(**(given | more)))
 
 
 class Platform:
@@ -140,7 +140,7 @@ def test_stop_ends_lanes_that_wait_for_the_database(instance: Instance, is_aslee
         lanes.put([delivery(1)])
         if is_asleep:
             await refusing.asleep.wait()
-        await lanes.settle_briefly()
+        await lanes.drain_for()
         async with asyncio.timeout(WAIT_S):
             await lanes.drained()
 
@@ -263,7 +263,7 @@ def test_half_characters_of_a_platform_are_escaped(instance: Instance) -> None:
 
 def test_hint_that_hangs_holds_up_no_message(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     """A status that a platform never takes is given up."""
-    monkeypatch.setattr(lanes_module, "HINT_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(queues_module, "HINT_TIMEOUT_S", 0.0)
     platform = InstantPlatform()
 
     async def hang() -> None:

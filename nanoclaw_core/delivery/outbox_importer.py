@@ -32,13 +32,13 @@ REFUSALS_TOLD = 5  # of one look, one by one; the rest as a number
 
 
 @frozen(kw_only=True)
-class Taken:
+class ImportResult:
     """What one look brought.
 
     Args:
         queued: Stored and ready to send, in order.
         refused: Why others were stored as failed; the agent is to be told.
-        requests: Actions that the runner asks for. Taken over at most once: the mark is written before they run.
+        requests: Actions that the runner asks for. ImportResult over at most once: the mark is written before they run.
         is_idle: True where the runner says that it has no turn open, and nothing more waits.
         has_more: True where another look will bring more.
         is_blocked: True if nothing can be taken over now, because the host has too much to do or cannot store it.
@@ -53,7 +53,7 @@ class Taken:
 
 
 @frozen(kw_only=True)
-class Takeover:
+class OutboxImporter:
     """Takes over the outbound rows of sessions.
 
     Args:
@@ -67,7 +67,7 @@ class Takeover:
     refusal: Callable[[Delivery, Counter[CountKey]], str | None]
     mailbox: Mailbox
 
-    def look(self, session_id: SessionId) -> Taken:
+    def look(self, session_id: SessionId) -> ImportResult:
         """Take over what is new of a session, as much as one look takes.
 
         Raises:
@@ -78,7 +78,7 @@ class Takeover:
         with central():
             session = sessions.get(self.db, session_id)
         if session is None:
-            return Taken()
+            return ImportResult()
         news = self.mailbox.outboxes.news(session_id, session.outbound_seq)
         accepted: Counter[CountKey] = Counter()
         taken = [self._within_limits(self._judged(session, message), accepted) for message in news.messages]
@@ -88,7 +88,7 @@ class Takeover:
                 sessions.taken_over(self.db, session_id, news.messages[-1].seq)
         _log_refusals(session_id, taken)
         stored = [one for one in taken if isinstance(one, Delivery)]
-        return Taken(
+        return ImportResult(
             queued=[one for one in stored if one.last_error is None],
             refused=[one.last_error for one in stored if one.last_error is not None],
             requests=[one for one in taken if isinstance(one, ActionRequest)],

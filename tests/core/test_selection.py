@@ -3,7 +3,7 @@
 import pytest
 
 from nanoclaw_core import Provider, Readiness, SandboxRefused, Upstream
-from nanoclaw_core.sandboxes.choice import Candidate, ChosenProvider, choose_provider, choose_runtime, why_missing
+from nanoclaw_core.sandboxes.selection import Candidate, ChosenProvider, choose_provider, choose_runtime, why_missing
 
 INSTALLED = {name: Provider(name=name, runs_tools=name != "mock") for name in ("claude", "mock", "opencode")}
 

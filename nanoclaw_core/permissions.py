@@ -9,34 +9,34 @@ from attrs import frozen
 
 from nanoclaw_core.descriptors.administration import Roster
 from nanoclaw_core.descriptors.context import PluginContext
-from nanoclaw_core.errors import PLUGIN_TROUBLE
+from nanoclaw_core.errors import PLUGIN_ERRORS
 from nanoclaw_core.ids import GroupId, UserId
-from nanoclaw_core.plugins import Offer
+from nanoclaw_core.plugins import Contribution
 
 log = logging.getLogger(__name__)
 
 
 @frozen(kw_only=True)
-class Authority:
+class Permissions:
     """Answers questions about rights.
 
     Args:
         owners: From the settings.
-        context_of: A plugin's context by the plugin's name.
+        plugin_context: A plugin's context by the plugin's name.
     """
 
     owners: frozenset[str]
-    rosters: Sequence[Offer[Roster]]
-    context_of: Callable[[str], PluginContext]
+    rosters: Sequence[Contribution[Roster]]
+    plugin_context: Callable[[str], PluginContext]
 
     def approvers(self, group_id: GroupId | None) -> list[UserId]:
         """Return who may approve for an agent group, most specific first, owners last; None asks for the instance."""
         found: list[UserId] = []
-        for offer in self.rosters:
+        for contribution in self.rosters:
             try:
-                found += list(offer.item.approvers(group_id, self.context_of(offer.plugin)))
-            except PLUGIN_TROUBLE:  # the call fence: a roster that cannot be read gives nobody rights
-                log.exception("roster failed", extra={"plugin": offer.plugin})
+                found += list(contribution.value.approvers(group_id, self.plugin_context(contribution.plugin)))
+            except PLUGIN_ERRORS:  # the call fence: a roster that cannot be read gives nobody rights
+                log.exception("roster failed", extra={"plugin": contribution.plugin})
         found += [UserId(owner) for owner in sorted(self.owners)]
         return list(dict.fromkeys(found))
 

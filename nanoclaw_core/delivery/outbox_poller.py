@@ -1,4 +1,4 @@
-"""The pump: when a runner rings, look into its file and pass on what is there.
+"""The outbox_poller: when a runner rings, look into its file and pass on what is there.
 
 Rings are joined, and sessions take turns: one look a turn of the event loop. A sandbox that rings without writing, or
 whose file takes long to look into, is looked at more slowly.
@@ -17,8 +17,8 @@ from attrs import define, field, frozen
 from nanoclaw_wire.content import ActionRequest
 from nanoclaw_wire.session_files import NotARegularFile, WrongProtocol
 
-from nanoclaw_core.delivery.lanes import Lanes
-from nanoclaw_core.delivery.takeover import REFUSALS_TOLD, Taken, Takeover
+from nanoclaw_core.delivery.outbox_importer import REFUSALS_TOLD, ImportResult, OutboxImporter
+from nanoclaw_core.delivery.queues import DeliveryQueues
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.outbox import NeedsItsRunner
 from nanoclaw_core.store.connection import STORE_AGAIN_S, CentralDatabaseFailed
@@ -27,15 +27,15 @@ from nanoclaw_core.store.outage import DatabaseOutage
 UNREADABLE = (apsw.Error, NotARegularFile, WrongProtocol, NeedsItsRunner, ValueError, OSError)
 BUSY_AGAIN_S = 0.05
 CLOSE_S = 1.0  # for actions that run; all of a stop has 10 s
-FRUITLESS_FREE = 5  # rings without news that cost nothing: state changes and acknowledgements ring, too
-PAUSE_S = 0.25  # after more fruitless looks than that
-LONG_LOOK_CPU_S = 0.05  # an honest one takes a fifth of that at most
-REST = 4  # times as long as a long look took
-BACKLOG_AT_MOST = 2_000  # messages of one session on their way to rooms that work, and actions that are not finished
+FREE_EMPTY_POLLS = 5  # rings without news that cost nothing: state changes and acknowledgements ring, too
+PAUSE_S = 0.25  # after more empty_polls looks than that
+SLOW_POLL_CPU_S = 0.05  # an honest one takes a fifth of that at most
+COOLDOWN_FACTOR = 4  # times as long as a long look took
+MAX_BACKLOG = 2_000  # messages of one session on their way to rooms that work, and actions that are not finished
 
 
 @frozen(kw_only=True)
-class Pumping:
+class OutboxHandlers:
     """What the pump hands things to.
 
     Args:
@@ -54,30 +54,30 @@ class Pumping:
 
 
 @define
-class _Look:
+class _PollState:
     is_scheduled: bool = False
-    fruitless: int = 0
+    empty_polls: int = 0
     not_before: float = 0.0  # the event loop's time
 
 
-class Pump:
+class OutboxPoller:
     """Moves messages from sessions into the lanes."""
 
-    def __init__(self, takeover: Takeover, lanes: Lanes, to: Pumping) -> None:
-        self._takeover, self._lanes, self._to = takeover, lanes, to
-        self._looks: dict[SessionId, _Look] = {}
+    def __init__(self, importer: OutboxImporter, queues: DeliveryQueues, handlers: OutboxHandlers) -> None:
+        self._importer, self._queues, self._handlers = importer, queues, handlers
+        self._states: dict[SessionId, _PollState] = {}
         self._turns: deque[SessionId] = deque()
         self._tasks: dict[asyncio.Future[None], SessionId] = {}
         self._stops = asyncio.Event()
 
-    def rang(self, session_id: SessionId) -> None:
+    def notify(self, session_id: SessionId) -> None:
         """A runner rang: look soon. Cheap to call often."""
-        look = self._looks.setdefault(session_id, _Look())
-        if not look.is_scheduled:
-            look.is_scheduled = True
-            asyncio.get_running_loop().call_at(look.not_before, self._is_due, session_id)
+        state = self._states.setdefault(session_id, _PollState())
+        if not state.is_scheduled:
+            state.is_scheduled = True
+            asyncio.get_running_loop().call_at(state.not_before, self._is_due, session_id)
 
-    def look(self, session_id: SessionId) -> bool:
+    def poll(self, session_id: SessionId) -> bool:
         """Look now, and pass on what one look takes; the rest follows by itself.
 
         Returns:
@@ -85,7 +85,7 @@ class Pump:
         """
         taken = self._take(session_id)
         if taken is not None and taken.has_more:
-            self.rang(session_id)
+            self.notify(session_id)
         return taken is not None
 
     async def drain(self, session_id: SessionId) -> bool:
@@ -98,7 +98,7 @@ class Pump:
         while (taken := self._take(session_id)) is not None and taken.has_more:
             if taken.is_blocked and self._stops.is_set():
                 return False
-            pause_s = max(0.0, self._looks[session_id].not_before - asyncio.get_running_loop().time())
+            pause_s = max(0.0, self._states[session_id].not_before - asyncio.get_running_loop().time())
             if taken.is_blocked:
                 await self._stops_within(pause_s)
             else:
@@ -111,7 +111,7 @@ class Pump:
 
     def forget(self, session_id: SessionId) -> None:
         """The session's sandbox is gone."""
-        self._looks.pop(session_id, None)
+        self._states.pop(session_id, None)
 
     async def close(self) -> None:
         """Wait for actions that run, briefly, and end them."""
@@ -135,50 +135,52 @@ class Pump:
         session_id = self._turns.popleft()
         if self._turns:
             asyncio.get_running_loop().call_soon(self._next_turn)
-        look = self._looks.get(session_id)
-        if look is not None:
-            look.is_scheduled = False
-            self.look(session_id)
+        state = self._states.get(session_id)
+        if state is not None:
+            state.is_scheduled = False
+            self.poll(session_id)
 
-    def _take(self, session_id: SessionId) -> Taken | None:
-        look, began = self._looks.setdefault(session_id, _Look()), time.thread_time()
+    def _take(self, session_id: SessionId) -> ImportResult | None:
+        state, began = self._states.setdefault(session_id, _PollState()), time.thread_time()
         try:
             taken = self._read(session_id)
         except CentralDatabaseFailed as error:
-            self._to.outage.note_refusal("import messages", error, again_in_s=STORE_AGAIN_S)
-            look.not_before = asyncio.get_running_loop().time() + STORE_AGAIN_S
-            return Taken(has_more=True, is_blocked=True)  # what it wrote waits in its own file meanwhile
+            self._handlers.outage.note_refusal("import messages", error, again_in_s=STORE_AGAIN_S)
+            state.not_before = asyncio.get_running_loop().time() + STORE_AGAIN_S
+            return ImportResult(has_more=True, is_blocked=True)  # what it wrote waits in its own file meanwhile
         if taken is not None:
             self._pass_on(session_id, taken)
             if taken.queued or taken.refused or taken.requests:
-                self._to.outage.note_success()
-                look.fruitless = 0
+                self._handlers.outage.note_success()
+                state.empty_polls = 0
             else:
-                look.fruitless += 1
-        rest_s = _rest_s(time.thread_time() - began, has_more=taken is not None and taken.has_more)
-        look.not_before = asyncio.get_running_loop().time() + (PAUSE_S if look.fruitless > FRUITLESS_FREE else rest_s)
+                state.empty_polls += 1
+        rest_s = _cooldown_s(time.thread_time() - began, has_more=taken is not None and taken.has_more)
+        state.not_before = asyncio.get_running_loop().time() + (
+            PAUSE_S if state.empty_polls > FREE_EMPTY_POLLS else rest_s
+        )
         return taken
 
-    def _read(self, session_id: SessionId) -> Taken | None:
-        if self._lanes.moving(session_id) + list(self._tasks.values()).count(session_id) >= BACKLOG_AT_MOST:
-            return Taken(has_more=True, is_blocked=True)  # what it wrote waits in its own file meanwhile
+    def _read(self, session_id: SessionId) -> ImportResult | None:
+        if self._queues.moving(session_id) + list(self._tasks.values()).count(session_id) >= MAX_BACKLOG:
+            return ImportResult(has_more=True, is_blocked=True)  # what it wrote waits in its own file meanwhile
         try:
-            return self._takeover.look(session_id)
+            return self._importer.look(session_id)
         except apsw.BusyError:
-            asyncio.get_running_loop().call_later(BUSY_AGAIN_S, self.rang, session_id)
-            return Taken()
+            asyncio.get_running_loop().call_later(BUSY_AGAIN_S, self.notify, session_id)
+            return ImportResult()
         except UNREADABLE as error:
-            self._to.broken(session_id, f"{type(error).__name__}: {error}")
+            self._handlers.broken(session_id, f"{type(error).__name__}: {error}")
             return None
 
-    def _pass_on(self, session_id: SessionId, taken: Taken) -> None:
-        self._lanes.put(taken.queued)
+    def _pass_on(self, session_id: SessionId, taken: ImportResult) -> None:
+        self._queues.put(taken.queued)
         for reason in taken.refused[:REFUSALS_TOLD]:
-            self._spawn(session_id, self._to.refused(session_id, reason))
+            self._spawn(session_id, self._handlers.refused(session_id, reason))
         for request in taken.requests:
-            self._spawn(session_id, self._to.requested(session_id, request))
+            self._spawn(session_id, self._handlers.requested(session_id, request))
         if taken.is_idle:
-            self._to.idle(session_id)
+            self._handlers.idle(session_id)
 
     def _spawn(self, session_id: SessionId, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -186,7 +188,7 @@ class Pump:
         task.add_done_callback(self._tasks.pop)
 
 
-def _rest_s(took_s: float, *, has_more: bool) -> float:
+def _cooldown_s(took_s: float, *, has_more: bool) -> float:
     """Say how long others have their turns after a look: as long as one took that did not reach the end, and longer
     after one that no honest file needs."""
-    return took_s * (REST if took_s > LONG_LOOK_CPU_S else has_more)
+    return took_s * (COOLDOWN_FACTOR if took_s > SLOW_POLL_CPU_S else has_more)

@@ -48,7 +48,7 @@ class Kept:
 
 
 @frozen(kw_only=True)
-class Aside:
+class SessionQuarantine:
     """Sets sessions aside. Nothing of ours may work on one meanwhile.
 
     Args:

@@ -16,14 +16,14 @@ from nanoclaw_wire import clock, frames, inbound
 from nanoclaw_wire.content import ActionRequest
 
 from nanoclaw_core.actions import Actions
-from nanoclaw_core.authority import Authority
-from nanoclaw_core.delivery.attempts import Sending
-from nanoclaw_core.delivery.lanes import Lanes
-from nanoclaw_core.delivery.outgoing import Outgoing
-from nanoclaw_core.delivery.pump import UNREADABLE, Pump, Pumping
-from nanoclaw_core.delivery.takeover import Takeover
+from nanoclaw_core.contributions import Contributions
+from nanoclaw_core.delivery.attempts import DeliveryContext
+from nanoclaw_core.delivery.message_builder import MessageBuilder
+from nanoclaw_core.delivery.notifier import Notifier
+from nanoclaw_core.delivery.outbox_importer import OutboxImporter
+from nanoclaw_core.delivery.outbox_poller import UNREADABLE, OutboxHandlers, OutboxPoller
+from nanoclaw_core.delivery.queues import DeliveryQueues
 from nanoclaw_core.delivery.typing_indicator import TypingIndicator
-from nanoclaw_core.delivery.voice import Voice
 from nanoclaw_core.descriptors.administration import Action, Verb
 from nanoclaw_core.descriptors.channels import ChannelAdapter, ShowsStatus
 from nanoclaw_core.descriptors.context import PluginContext
@@ -32,17 +32,17 @@ from nanoclaw_core.descriptors.runtimes import RuntimeAdapter
 from nanoclaw_core.descriptors.services import Gateway
 from nanoclaw_core.descriptors.votes import Access, Caller
 from nanoclaw_core.dispatch import Dispatch
-from nanoclaw_core.errors import PLUGIN_TROUBLE
+from nanoclaw_core.errors import PLUGIN_ERRORS
 from nanoclaw_core.guard import Guard
 from nanoclaw_core.ids import SessionId, new_id
-from nanoclaw_core.mailbox.aside import Aside
 from nanoclaw_core.mailbox.directories import SessionDirectories
 from nanoclaw_core.mailbox.mailbox import Mailbox
-from nanoclaw_core.parts import Parts
-from nanoclaw_core.plugins import Offer, Plugins
+from nanoclaw_core.mailbox.quarantine import SessionQuarantine
+from nanoclaw_core.permissions import Permissions
+from nanoclaw_core.plugins import Contribution, Plugins
 from nanoclaw_core.routing.router import Router
-from nanoclaw_core.sandboxes.mending import Mending
-from nanoclaw_core.sandboxes.preparation import Preparation
+from nanoclaw_core.sandboxes.planner import SandboxPlanner
+from nanoclaw_core.sandboxes.recovery import SessionRecovery
 from nanoclaw_core.sandboxes.supervisor import Supervisor
 from nanoclaw_core.scope import Scope
 from nanoclaw_core.settings import Settings
@@ -57,71 +57,75 @@ NCL = "ncl"  # the action by which a sandbox asks for verbs
 
 
 @frozen(kw_only=True)
-class Materials:
+class HostContext:
     """What a machine is built from."""
 
     db: apsw.Connection
     settings: Settings
     environment: Mapping[str, str]
     plugins: Plugins
-    parts: Parts
+    contributions: Contributions
     directories: SessionDirectories
     adapters: Mapping[str, ChannelAdapter]
     runtimes: Mapping[str, RuntimeAdapter]
     gateway: Gateway | None
-    context_of: Callable[[str], PluginContext]
-    verbs: Mapping[str, Offer[Verb]]
+    plugin_context: Callable[[str], PluginContext]
+    verbs: Mapping[str, Contribution[Verb]]
 
 
-class Machine:
-    """Builds and holds the moving parts; what happens between two of them is a method here."""
+class Components:
+    """Builds and holds the components of a host. An event between two of them is a method here."""
 
-    def __init__(self, of: Materials) -> None:
-        self.of = of
+    def __init__(self, context: HostContext) -> None:
+        self.context = context
         self._hints: set[asyncio.Task[None]] = set()
         self.ready = asyncio.Event()
-        self.mailbox = Mailbox.of(of.db, of.directories, file_bytes=of.settings.core.outgoing_file_bytes)
-        self.guard = Guard(db=of.db, plugins=of.plugins)
-        self.authority = Authority(
-            owners=frozenset(of.settings.core.owners),
-            rosters=tuple(of.parts.rosters.values()),
-            context_of=of.context_of,
+        self.mailbox = Mailbox.of(context.db, context.directories, file_bytes=context.settings.core.outgoing_file_bytes)
+        self.guard = Guard(db=context.db, plugins=context.plugins)
+        self.permissions = Permissions(
+            owners=frozenset(context.settings.core.owners),
+            rosters=tuple(context.contributions.rosters.values()),
+            plugin_context=context.plugin_context,
         )
-        self.typing = TypingIndicator(of.adapters.get, self.mailbox.outboxes.heartbeat_at)
+        self.typing = TypingIndicator(context.adapters.get, self.mailbox.outboxes.heartbeat_at)
         self.outage = DatabaseOutage()
-        self.lanes = self._build_lanes()
-        self.voice = Voice(db=of.db, lanes=self.lanes, inboxes=self.mailbox.inboxes)
-        self.pump = self._build_pump()
+        self.queues = self._build_queues()
+        self.notifier = Notifier(db=context.db, queues=self.queues, inboxes=self.mailbox.inboxes)
+        self.outbox_poller = self._build_poller()
         self.supervisor = self._build_supervisor()
-        self.mending = self._build_mending()
+        self.recovery = self._build_recovery()
         self.dispatch = Dispatch(
-            offers=of.verbs,
+            offers=context.verbs,
             guard=self.guard,
-            scope_of=lambda group_id: Scope(agents.config_of(of.db, group_id).cli_scope),
-            context_of=of.context_of,
+            scope_of=lambda group_id: Scope(agents.config_of(context.db, group_id).cli_scope),
+            plugin_context=context.plugin_context,
         )
+        ncl = Action(name=NCL, access=Access.ALLOWED, run=self._ncl)
         self.actions = Actions(
-            offers={**of.parts.actions, NCL: Offer(Action(name=NCL, access=Access.OPEN, run=self._ncl), CORE)},
+            offers={
+                **context.contributions.actions,
+                NCL: Contribution(Action(name=NCL, access=Access.ALLOWED, run=self._ncl), CORE),
+            },
             guard=self.guard,
             inboxes=self.mailbox.inboxes,
-            context_of=of.context_of,
+            plugin_context=context.plugin_context,
             ring=self.supervisor.ring,
         )
         self.router = self._build_router()
         self.sweeper = Sweeper(
-            db=of.db,
+            db=context.db,
             supervisor=self.supervisor,
             mailbox=self.mailbox,
-            pump=self.pump,
+            outbox_poller=self.outbox_poller,
         )
 
     async def finish(self) -> None:
         """Stop the sandboxes, and send their last messages. The channels and the gateway must still run."""
-        self.pump.stop_waiting()
-        await self.mending.close()
+        self.outbox_poller.stop_waiting()
+        await self.recovery.close()
         await self.supervisor.close()
-        await self.pump.close()
-        await self.lanes.settle_briefly()
+        await self.outbox_poller.close()
+        await self.queues.drain_for()
 
     async def close(self) -> None:
         """Stop the queues and close the files, after `finish`."""
@@ -129,69 +133,71 @@ class Machine:
         for hint in list(self._hints):
             hint.cancel()
         await asyncio.gather(*self._hints, return_exceptions=True)
-        await self.lanes.close()
+        await self.queues.close()
         self.mailbox.close()
 
-    def _build_lanes(self) -> Lanes:
-        of = self.of
-        outgoing = Outgoing(db=of.db, mailbox=self.mailbox)
+    def _build_queues(self) -> DeliveryQueues:
+        context = self.context
+        builder = MessageBuilder(db=context.db, mailbox=self.mailbox)
 
         def sent(delivery: Delivery) -> None:
-            outgoing.clear(delivery)
+            builder.clear(delivery)
             if delivery.session_id is not None:
                 self.typing.pause(delivery.session_id)
 
-        sending = Sending(
-            db=of.db,
-            plugins=of.plugins,
-            adapter=of.adapters.get,
-            build=outgoing.build,
+        delivery = DeliveryContext(
+            db=context.db,
+            plugins=context.plugins,
+            adapter=context.adapters.get,
+            build=builder.build,
             failed=self._delivery_failed,
             sent=sent,
             delayed=self._delivery_delayed,
-            pauses_s=of.settings.core.delivery_pauses_s,
-            max_age_s=of.settings.core.delivery_max_age_s,
+            pauses_s=context.settings.core.delivery_pauses_s,
+            max_age_s=context.settings.core.delivery_max_age_s,
             outage=self.outage,
         )
-        return Lanes(sending)
+        return DeliveryQueues(delivery)
 
-    def _build_pump(self) -> Pump:
-        takeover = Takeover(
-            db=self.of.db,
+    def _build_poller(self) -> OutboxPoller:
+        importer = OutboxImporter(
+            db=self.context.db,
             check_delivery=self.guard.check_delivery,
-            refusal=self.lanes.refusal,
+            refusal=self.queues.refusal,
             mailbox=self.mailbox,
         )
-        to = Pumping(
+        handlers = OutboxHandlers(
             refused=self._refused,
             requested=self._requested,
             idle=self._idle,
             broken=self._broken,
             outage=self.outage,
         )
-        return Pump(takeover, self.lanes, to)
+        return OutboxPoller(importer, self.queues, handlers)
 
     def _build_supervisor(self) -> Supervisor:
-        of = self.of
-        preparation = Preparation(
-            db=of.db,
-            settings=of.settings,
-            environment=of.environment,
-            providers=of.parts.providers,
-            runtimes=of.runtimes,
-            preferences={name: offer.item.preference for name, offer in of.parts.runtimes.items()},
-            plugin_settings=of.parts.plugin_settings,
-            failures=of.plugins.failures,
-            has_gateway=of.gateway is not None,
+        context = self.context
+        planner = SandboxPlanner(
+            db=context.db,
+            settings=context.settings,
+            environment=context.environment,
+            providers=context.contributions.providers,
+            runtimes=context.runtimes,
+            preferences={
+                name: contribution.value.preference for name, contribution in context.contributions.runtimes.items()
+            },
+            plugin_settings=context.contributions.plugin_settings,
+            failures=context.plugins.failures,
+            has_gateway=context.gateway is not None,
         )
         return Supervisor(
-            db=of.db,
+            db=context.db,
             mailbox=self.mailbox,
-            preparation=preparation,
-            gateway=of.gateway,
-            pump=self.pump,
-            voice=self.voice,
-            core=of.settings.core,
+            planner=planner,
+            gateway=context.gateway,
+            outbox_poller=self.outbox_poller,
+            notifier=self.notifier,
+            core=context.settings.core,
             outage=self.outage,
             status=self._status,
             ended=self._ended,
@@ -199,42 +205,48 @@ class Machine:
             ready=self.ready,
         )
 
-    def _build_mending(self) -> Mending:
-        of = self.of
-        aside = Aside(db=of.db, mailbox=self.mailbox, say=self.voice.say)
-        return Mending(db=of.db, mailbox=self.mailbox, aside=aside, retire=self.supervisor.retire, resume=self._resume)
+    def _build_recovery(self) -> SessionRecovery:
+        context = self.context
+        quarantine = SessionQuarantine(db=context.db, mailbox=self.mailbox, say=self.notifier.send_failure)
+        return SessionRecovery(
+            db=context.db,
+            mailbox=self.mailbox,
+            quarantine=quarantine,
+            retire=self.supervisor.retire,
+            resume=self._resume,
+        )
 
     def _build_router(self) -> Router:
-        of = self.of
+        context = self.context
         return Router(
-            db=of.db,
-            plugins=of.plugins,
+            db=context.db,
+            plugins=context.plugins,
             mailbox=self.mailbox,
-            authority=self.authority,
-            attachment_bytes=of.settings.core.attachment_bytes,
+            permissions=self.permissions,
+            attachment_bytes=context.settings.core.attachment_bytes,
             wake=self.supervisor.wake,
-            say=self.voice.say,
+            say=self.notifier.send_failure,
             show_typing=self.typing.start,
-            mend=self.mending.mend,
+            mend=self.recovery.mend,
         )
 
     async def _refused(self, session_id: SessionId, reason: str) -> None:
-        await self.voice.note(session_id, f"A message you wrote was not sent: {reason}")
+        await self.notifier.note_to_agent(session_id, f"A message you wrote was not sent: {reason}")
 
     async def _delivery_failed(self, delivery: Delivery, reason: str) -> None:
         if delivery.session_id is not None:
             text = (
                 f"Your message {delivery.message_seq} could not be delivered, and it will not be tried again: {reason}"
             )
-            await self.voice.note(delivery.session_id, text)
+            await self.notifier.note_to_agent(delivery.session_id, text)
 
-    def _delivery_delayed(self, address: Address, since: datetime, once_as: str) -> None:
-        zone = self.of.settings.core.timezone or clock.machine_zone(self.of.environment)
+    def _delivery_delayed(self, address: Address, since: datetime, dedup_key: str) -> None:
+        zone = self.context.settings.core.timezone or clock.machine_zone(self.context.environment)
         text = f"Messages here were delayed since {clock.for_people(since, zone)}. Waiting messages have now been sent."
-        self.voice.say(address, text, new_id("late"), once_as=once_as)
+        self.notifier.send_failure(address, text, new_id("late"), dedup_key=dedup_key)
 
     async def _requested(self, session_id: SessionId, request: ActionRequest) -> None:
-        session = sessions.get(self.of.db, session_id)
+        session = sessions.get(self.context.db, session_id)
         if session is not None:
             caller = Caller(session_id=session_id, agent_group_id=session.agent_group_id)
             await self.actions.carry_out(request, caller)
@@ -255,10 +267,10 @@ class Machine:
             self._status(session_id, "")
 
     def _broken(self, session_id: SessionId, reason: str) -> None:
-        self.mending.suspect(session_id, reason)
+        self.recovery.suspect(session_id, reason)
 
     async def _damaged(self, session_id: SessionId, beyond_hope: str) -> bool:
-        return await self.mending.look(session_id, beyond_hope)
+        return await self.recovery.look(session_id, beyond_hope)
 
     def _resume(self, session_id: SessionId) -> None:
         if self.mailbox.mark(session_id) is not None:
@@ -274,7 +286,7 @@ class Machine:
             routing = inbound.routing(self.mailbox.inboxes.read(session_id))
         except UNREADABLE:
             return
-        adapter = self.of.adapters.get(routing.channel or "")
+        adapter = self.context.adapters.get(routing.channel or "")
         if not routing.channel or not routing.room or not isinstance(adapter, ShowsStatus):
             return
         address = Address(routing.channel, routing.room, routing.thread)
@@ -282,13 +294,13 @@ class Machine:
         if text:
             self._hint(show)
         else:
-            self.lanes.after(address, show)
+            self.queues.after(address, show)
 
     def _hint(self, show: Callable[[], Awaitable[None]]) -> None:
         async def run() -> None:
             try:
                 await show()
-            except PLUGIN_TROUBLE:  # the call fence: a hint to people, nothing depends on it
+            except PLUGIN_ERRORS:  # the call fence: a hint to people, nothing depends on it
                 log.debug("status not shown", exc_info=True)
 
         task = asyncio.create_task(run())

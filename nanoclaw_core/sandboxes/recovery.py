@@ -15,9 +15,9 @@ from attrs import define, field
 
 from nanoclaw_core.errors import NanoclawError
 from nanoclaw_core.ids import SessionId
-from nanoclaw_core.mailbox.aside import Aside
-from nanoclaw_core.mailbox.damage import find_damage
+from nanoclaw_core.mailbox.integrity import find_damage
 from nanoclaw_core.mailbox.mailbox import Mailbox
+from nanoclaw_core.mailbox.quarantine import SessionQuarantine
 from nanoclaw_core.store import sessions
 from nanoclaw_core.store.sessions import Session
 
@@ -26,7 +26,7 @@ SAID_AGAIN_S = 60.0  # a sandbox that keeps its file unreadable must not fill th
 
 
 @define(kw_only=True, eq=False)
-class Mending:
+class SessionRecovery:
     """Sets damaged sessions aside, each once.
 
     Args:
@@ -36,7 +36,7 @@ class Mending:
 
     db: apsw.Connection
     mailbox: Mailbox
-    aside: Aside
+    quarantine: SessionQuarantine
     retire: Callable[[SessionId, str], Awaitable[None]]
     resume: Callable[[SessionId], None]
     _under_way: dict[SessionId, asyncio.Task[None]] = field(factory=dict, init=False)
@@ -109,7 +109,7 @@ class Mending:
     async def _set_aside(self, session: Session, reason: str) -> None:
         try:
             await self.retire(session.id, "its files are damaged")
-            fresh = await self.aside.set_aside(session, reason)
+            fresh = await self.quarantine.set_aside(session, reason)
         except Exception:  # the run fence: one session's trouble, and a full disk is part of it
             log.exception("damaged session could not be set aside", extra={"session": session.id, "reason": reason})
             return

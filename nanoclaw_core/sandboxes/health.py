@@ -16,7 +16,7 @@ TRIES_AT_MOST = 5
 
 
 @frozen(kw_only=True)
-class Signs:
+class HealthSignals:
     """What is known of a running sandbox.
 
     Args:
@@ -36,7 +36,7 @@ class Signs:
     ignored_since: datetime | None = None
 
 
-def why_stuck(signs: Signs) -> str:
+def why_stuck(signs: HealthSignals) -> str:
     """Say why a sandbox must be ended; empty where it need not.
 
     `absolute-ceiling`: nothing was heard for half an hour, counted from its start where it never spoke (⚠28).

@@ -1,4 +1,4 @@
-"""Sending: one lane per destination, in order; a message that fails is never overtaken by the one behind it.
+"""DeliveryContext: one lane per destination, in order; a message that fails is never overtaken by the one behind it.
 
 Without its channel's adapter a message waits for a host that has it, and no attempt is counted.
 """
@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context
 from functools import partial
 
-from nanoclaw_core.delivery.attempts import Attempts, Sending
+from nanoclaw_core.delivery.attempts import Attempts, DeliveryContext
 from nanoclaw_core.delivery.backlog import Backlog, CountKey, Entry, LaneKey, Stage, lane_of
 from nanoclaw_core.delivery.dates import seconds_to_own_date
 from nanoclaw_core.delivery.delays import Delays
 from nanoclaw_core.delivery.recording import Recording
 from nanoclaw_core.descriptors.messages import Address
-from nanoclaw_core.errors import PLUGIN_TROUBLE
+from nanoclaw_core.errors import PLUGIN_ERRORS
 from nanoclaw_core.ids import DeliveryId, SessionId
 from nanoclaw_core.store import deliveries
 from nanoclaw_core.store.deliveries import Delivery, DeliveryStatus
@@ -30,11 +30,11 @@ HINT_TIMEOUT_S = 10.0
 AfterAll = Callable[[], Awaitable[None]]
 
 
-class Lanes:
+class DeliveryQueues:
     """All destinations of a host. `start` takes up what an earlier host left."""
 
-    def __init__(self, sending: Sending) -> None:
-        self._with = sending
+    def __init__(self, sending: DeliveryContext) -> None:
+        self._context = sending
         self._recording = Recording(sending.outage, sending.sleep)
         self._backlog = Backlog(lambda channel: sending.adapter(channel) is None)
         self._delays = Delays(sending.db, self._recording, sending.delayed)
@@ -47,7 +47,7 @@ class Lanes:
 
     def start(self) -> None:
         """Queue everything that is not finished, in order."""
-        queued, owing = deliveries.open_deliveries(self._with.db), self._delays.read()
+        queued, owing = deliveries.open_deliveries(self._context.db), self._delays.read()
         for lane in owing | {lane_of(one) for one in queued if one.last_error is not None}:
             self._backlog.stop(lane)  # an earlier host could not send: what is queued there comes late
         self.put(queued)
@@ -94,7 +94,7 @@ class Lanes:
         while self._workers:
             await asyncio.wait(list(self._workers.values()))
 
-    async def settle_briefly(self) -> None:
+    async def drain_for(self) -> None:
         """Give what is queued a moment to go out; what does not is sent by the next host."""
         self._recording.stop_waiting()
         with contextlib.suppress(TimeoutError):
@@ -115,7 +115,7 @@ class Lanes:
             self._workers[lane] = asyncio.create_task(self._work(lane), context=Context())
 
     async def _put_when_due(self, entry: Entry) -> None:
-        await self._with.sleep(seconds_to_own_date(entry.delivery))
+        await self._context.sleep(seconds_to_own_date(entry.delivery))
         del self._dated[entry.delivery.id]
         self._backlog.fall_due(entry)
         self._append(entry.lane, entry)
@@ -128,7 +128,7 @@ class Lanes:
                 if isinstance(item, Entry):
                     await self._work_off(item)
                 else:
-                    with contextlib.suppress(*PLUGIN_TROUBLE):  # a hint to people; nothing depends on it
+                    with contextlib.suppress(*PLUGIN_ERRORS):  # a hint to people; nothing depends on it
                         await asyncio.wait_for(item(), HINT_TIMEOUT_S)
                 if not waiting:
                     await self._tell_delays(lane)
@@ -143,11 +143,11 @@ class Lanes:
         """Finish one message, or leave it for a host that has its channel."""
         delivery = entry.delivery
         try:
-            if self._with.adapter(delivery.channel) is None:
+            if self._context.adapter(delivery.channel) is None:
                 await self._leave(entry)
                 return
             await self._attempts.finish(entry)
-        except PLUGIN_TROUBLE as error:  # the error boundary: one bad row must not stop its room
+        except PLUGIN_ERRORS as error:  # the error boundary: one bad row must not stop its room
             log.exception("delivery cannot be processed", extra={"delivery": delivery.id})
             await self._give_up(delivery, f"the host cannot process it: {type(error).__name__}: {error}")
         self._backlog.leave(entry)
@@ -155,7 +155,7 @@ class Lanes:
     async def _give_up(self, delivery: Delivery, problem: str) -> None:
         try:
             await self._attempts.fail(delivery, problem)
-        except PLUGIN_TROUBLE:  # the error boundary: the row stays as it is for the next host
+        except PLUGIN_ERRORS:  # the error boundary: the row stays as it is for the next host
             log.exception("delivery cannot be given up", extra={"delivery": delivery.id})
 
     async def _leave(self, entry: Entry) -> None:
@@ -165,7 +165,7 @@ class Lanes:
         if delivery.channel not in self._absent_channels:
             self._absent_channels.add(delivery.channel)
             log.error("messages wait for a channel that is not running", extra={"channel": delivery.channel})
-        is_open = await self._recording.write(partial(deliveries.mark_absent, self._with.db, delivery.id, reason))
+        is_open = await self._recording.write(partial(deliveries.mark_absent, self._context.db, delivery.id, reason))
         if is_open and delivery.id not in self._absent:
             self._absent[delivery.id] = entry
         else:  # discarded meanwhile, or queued twice because it was discarded and retried
@@ -173,9 +173,9 @@ class Lanes:
 
     async def _tell_delays(self, lane: LaneKey) -> None:
         try:
-            if self._with.adapter(lane[0]) is not None:  # without it the messages still wait
+            if self._context.adapter(lane[0]) is not None:  # without it the messages still wait
                 await self._delays.tell(lane)
-        except PLUGIN_TROUBLE:  # the error boundary: the marks stay, and the next host tells people
+        except PLUGIN_ERRORS:  # the error boundary: the marks stay, and the next host tells people
             log.exception("people cannot be told of a delay", extra={"channel": lane[0], "room": lane[1]})
 
 

@@ -10,11 +10,11 @@ from attrs import frozen
 from nanoclaw_wire import clock, content
 from nanoclaw_wire.inbound import AGENT_CHANNEL, InboundMessage, Kind, NewInbound
 
-from nanoclaw_core.delivery.lanes import Lanes
+from nanoclaw_core.delivery.queues import DeliveryQueues
 from nanoclaw_core.descriptors.messages import Address
 from nanoclaw_core.errors import NanoclawError
 from nanoclaw_core.ids import DeliveryId, SessionId, new_id
-from nanoclaw_core.mailbox.inbox import Inboxes
+from nanoclaw_core.mailbox.inbox import InboxWriter
 from nanoclaw_core.store import deliveries
 from nanoclaw_core.store.connection import central
 from nanoclaw_core.store.deliveries import Delivery
@@ -23,18 +23,18 @@ log = logging.getLogger(__name__)
 
 
 @frozen(kw_only=True)
-class Voice:
+class Notifier:
     """Speaks for the host."""
 
     db: apsw.Connection
-    lanes: Lanes
-    inboxes: Inboxes
+    queues: DeliveryQueues
+    inboxes: InboxWriter
 
-    def say(self, address: Address, text: str, correlation_id: str, *, once_as: str | None = None) -> None:
+    def send_failure(self, address: Address, text: str, correlation_id: str, *, dedup_key: str | None = None) -> None:
         """Tell people what went wrong. Never another agent: an error that travels as chat comes back (I12, ⚠47).
 
         Args:
-            once_as: A name for what is said, under which it is said only once, whatever crash comes in between.
+            dedup_key: A name for what is said, under which it is said only once, whatever crash comes in between.
 
         Raises:
             CentralDatabaseFailed: Nothing was said.
@@ -42,10 +42,10 @@ class Voice:
         if address.channel == AGENT_CHANNEL:
             log.warning("nothing said to an agent", extra={"room": address.room})
             return
-        delivery_id = DeliveryId(f"dlv-{once_as}" if once_as else new_id("dlv"))
+        delivery_id = DeliveryId(f"dlv-{dedup_key}" if dedup_key else new_id("dlv"))
         now = clock.now_text()
         with central(), self.db:
-            if once_as and deliveries.get(self.db, delivery_id) is not None:
+            if dedup_key and deliveries.get(self.db, delivery_id) is not None:
                 return
             delivery = Delivery(
                 id=delivery_id,
@@ -60,15 +60,15 @@ class Voice:
                 updated_at=now,
             )
             deliveries.add(self.db, [delivery])
-        self.lanes.put([delivery])
+        self.queues.put([delivery])
 
-    def answer(self, message: InboundMessage, text: str, *, once_as: str | None = None) -> None:
+    def reply_failure(self, message: InboundMessage, text: str, *, dedup_key: str | None = None) -> None:
         """Tell the people of the conversation that a message belongs to; nobody where it came from no chat."""
         if message.channel and message.room:
             address = Address(message.channel, message.room, message.thread)
-            self.say(address, text, message.correlation_id or message.id, once_as=once_as)
+            self.send_failure(address, text, message.correlation_id or message.id, dedup_key=dedup_key)
 
-    async def note(self, session_id: SessionId, text: str) -> None:
+    async def note_to_agent(self, session_id: SessionId, text: str) -> None:
         """Leave a note for the agent. It wakes nobody and is read with the next message, so it cannot loop."""
         try:
             await self.inboxes.append(session_id, [note_row(text, wakes=False)])

@@ -17,11 +17,11 @@ from nanoclaw_wire.layout import Layout
 from nanoclaw_core.descriptors.providers import Provider, Upstream
 from nanoclaw_core.descriptors.runtimes import RuntimeAdapter
 from nanoclaw_core.descriptors.sandboxes import Limits, Mount, Network, Readiness, SandboxSpec
-from nanoclaw_core.errors import PLUGIN_TROUBLE, SandboxRefused
+from nanoclaw_core.errors import PLUGIN_ERRORS, SandboxRefused
 from nanoclaw_core.ids import new_id
-from nanoclaw_core.plugins import Offer
-from nanoclaw_core.sandboxes.choice import Candidate, choose_provider, choose_runtime, why_missing
+from nanoclaw_core.plugins import Contribution
 from nanoclaw_core.sandboxes.mounts import MountRefused, mount_policy, require_unexposed
+from nanoclaw_core.sandboxes.selection import Candidate, choose_provider, choose_runtime, why_missing
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.store import agents
 from nanoclaw_core.store.agents import AgentGroup, ContainerConfig
@@ -33,7 +33,7 @@ OWN_TARGETS = frozenset({layout.SANDBOX_IN, layout.SANDBOX_OUT, layout.SANDBOX_A
 
 
 @frozen(kw_only=True)
-class Plan:
+class SandboxPlan:
     """Everything a sandbox needs, decided."""
 
     spec: SandboxSpec
@@ -45,7 +45,7 @@ class Plan:
 
 
 @frozen(kw_only=True)
-class Preparation:
+class SandboxPlanner:
     """Makes plans for sandboxes.
 
     Args:
@@ -58,14 +58,14 @@ class Preparation:
     db: apsw.Connection
     settings: Settings
     environment: Mapping[str, str]
-    providers: Mapping[str, Offer[Provider]]
+    providers: Mapping[str, Contribution[Provider]]
     runtimes: Mapping[str, RuntimeAdapter]
     preferences: Mapping[str, int]
     plugin_settings: Mapping[str, object]
     failures: Callable[[], Mapping[str, str]]
     has_gateway: bool
 
-    async def plan(self, session: Session, files: Layout) -> Plan:
+    async def plan(self, session: Session, files: Layout) -> SandboxPlan:
         """Decide everything about a session's next sandbox; writes nothing.
 
         Raises:
@@ -84,7 +84,7 @@ class Preparation:
         self._refuse_without_gateway(provider, upstreams, network)
         spec = self._spec(session, group, config, provider, network, files)
         await self._require_unexposed(spec, self.runtimes[runtime])
-        return Plan(
+        return SandboxPlan(
             spec=spec,
             runtime=runtime,
             adapter=self.runtimes[runtime],
@@ -93,18 +93,18 @@ class Preparation:
             config=self._runner_config(session, group, config, provider, upstreams),
         )
 
-    def upstreams_of(self, name: str, offer: Offer[Provider]) -> tuple[Sequence[Upstream], str]:
+    def upstreams_of(self, name: str, contribution: Contribution[Provider]) -> tuple[Sequence[Upstream], str]:
         """Return what a provider's sandboxes may reach, and why the provider cannot be used; empty where it can."""
         try:
-            found = tuple(offer.item.upstreams(self.plugin_settings.get(offer.plugin), self.environment))
+            found = tuple(contribution.value.upstreams(self.plugin_settings.get(contribution.plugin), self.environment))
             return found, why_missing(found)
-        except PLUGIN_TROUBLE as error:  # the call fence: one that fails to say keeps nobody from taking another
+        except PLUGIN_ERRORS as error:  # the call fence: one that fails to say keeps nobody from taking another
             reason = f"its plugin failed: {type(error).__name__}: {error}"
             log.warning("provider could not be asked", extra={"provider": name, "reason": reason})
             return (), reason
 
     def _provider(self, session: Session, config: ContainerConfig) -> tuple[Provider, Sequence[Upstream]]:
-        upstreams = {name: self.upstreams_of(name, offer) for name, offer in self.providers.items()}
+        upstreams = {name: self.upstreams_of(name, contribution) for name, contribution in self.providers.items()}
         missing = {name: why for name, (_, why) in upstreams.items() if why}
         missing |= {name: f"it does not work: {why}" for name, why in self.failures().items() if name not in upstreams}
         chosen = choose_provider(
@@ -112,7 +112,7 @@ class Preparation:
             group=config.provider,
             default=self.settings.core.provider,
             fallback=self.settings.core.fallback_provider,
-            installed={name: offer.item for name, offer in self.providers.items()},
+            installed={name: contribution.value for name, contribution in self.providers.items()},
             missing=missing,
         )
         if chosen.instead_of:
@@ -122,7 +122,7 @@ class Preparation:
             )
         if chosen.name in missing:
             raise SandboxRefused(f"The provider {chosen.name!r} cannot be used: {missing[chosen.name]}")
-        return self.providers[chosen.name].item, upstreams[chosen.name][0]
+        return self.providers[chosen.name].value, upstreams[chosen.name][0]
 
     async def _runtime(self, config: ContainerConfig, provider: Provider) -> str:
         looks = [_candidate(name, self.preferences[name], found) for name, found in sorted(self.runtimes.items())]
@@ -213,8 +213,8 @@ class Preparation:
         provider: Provider,
         upstreams: Sequence[Upstream],
     ) -> RunnerConfig:
-        offer = self.providers[provider.name]
-        options = provider.options(self.plugin_settings.get(offer.plugin), self.environment)
+        contribution = self.providers[provider.name]
+        options = provider.options(self.plugin_settings.get(contribution.plugin), self.environment)
         return RunnerConfig(
             session_id=session.id,
             agent_group_id=group.id,
@@ -249,7 +249,7 @@ async def _candidate(name: str, preference: int, adapter: RuntimeAdapter) -> Can
             readiness = await adapter.check()
         if not isinstance(readiness, Readiness):
             raise TypeError(f"check answered {readiness!r}")
-    except PLUGIN_TROUBLE as error:  # the call fence: a runtime is a plugin's code
+    except PLUGIN_ERRORS as error:  # the call fence: a runtime is a plugin's code
         reason = f"{type(error).__name__}: {error}".removesuffix(": ")
         log.warning("runtime could not be asked", extra={"runtime": name, "reason": reason})
         readiness = Readiness(ready=False, isolates=False, detail=f"it does not say how it is ({reason})")
