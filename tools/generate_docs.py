@@ -28,11 +28,11 @@ import attrs
 from nanoclaw_wire import session_files
 
 from nanoclaw_core import descriptors, hookspecs
+from nanoclaw_core.contributions import collect
 from nanoclaw_core.descriptors.administration import Migration, Verb
 from nanoclaw_core.descriptors.votes import Access, Caller
 from nanoclaw_core.dispatch import full_name
 from nanoclaw_core.ids import GroupId
-from nanoclaw_core.parts import collect
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.scope import is_visible, own_arguments
 from nanoclaw_core.settings import AllowedMount, CoreSettings
@@ -45,7 +45,7 @@ DOCS = ROOT / "docs"
 GENERATED = "<!-- Written by tools/generate_docs.py from the code. Change the code and run it again. -->\n"
 BEGIN, END = "<!-- settings: written by tools/generate_docs.py -->\n", "<!-- end of settings -->\n"
 KINDS = ("collect", "vote", "notify")
-ACCESS = {Access.OPEN: "open", Access.HOLD: "a human must approve", Access.DENY: "no"}
+ACCESS = {Access.ALLOWED: "allowed", Access.NEEDS_APPROVAL: "a human must approve", Access.OPERATOR_ONLY: "no"}
 VERBS_HEAD = """\
 # Verbs
 
@@ -117,7 +117,10 @@ def explain(documented: object) -> Explained:
     """Take a docstring of Google's style apart."""
     doc, _, version = (inspect.getdoc(documented) or "").partition(".. versionadded:: ")
     parts = re.split(r"^(Args|Attributes|Returns|Raises|Example):\n", doc, flags=re.MULTILINE)
-    sections = {name: textwrap.dedent(text).strip("\n") for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+    sections = {
+        name: textwrap.dedent(text).strip("\n")
+        for name, text in zip(parts[1::2], parts[2::2], strict=True)
+    }
     entries: dict[str, str] = {}
     for name in ("Args", "Attributes"):
         for entry in re.split(r"\n(?=\S)", sections.get(name, "")):
@@ -153,7 +156,7 @@ def hooks_page() -> str:
     parts = [
         GENERATED,
         "# Hooks and descriptors\n",
-        "Everything a plugin can offer, as `nanoclaw_core/hookspecs.py` and `nanoclaw_core/descriptors/` say it."
+        "Everything a plugin can contribution, as `nanoclaw_core/hookspecs.py` and `nanoclaw_core/descriptors/` say it."
         " How to write a plugin is in [writing-a-plugin.md](writing-a-plugin.md).\n",
         f"```\n{inspect.getdoc(hookspecs)}\n```\n",
     ]
@@ -162,7 +165,9 @@ def hooks_page() -> str:
         parts.append(f"## {kind.capitalize()}\n")
         parts += [hook_text(hook) for hook in hooks if f"({kind})" in (hook.__doc__ or "")]
     parts.append("## Descriptors\n")
-    parts.append("What hooks return, and what they are told. `from nanoclaw_core import …` gives each of them.\n")
+    parts.append(
+        "What hooks return, and what they are told. `from nanoclaw_core import …` gives each of them.\n"
+    )
     parts += [class_text(kind) for kind in descriptor_classes()]
     return "\n".join(parts)
 
@@ -273,14 +278,14 @@ def _statements(db: apsw.Connection, known: set[str]) -> str:
 
 def verbs_page() -> str:
     """Return docs/verbs.md."""
-    parts = collect(first_party())
+    contributions = collect(first_party())
     own = core_verbs(status=dict, plugins=list, verbs=list)
     by_noun: dict[str, list[Verb]] = {}
-    for verb in sorted([*(offer.item for offer in parts.verbs.values()), *own], key=full_name):
+    for verb in sorted([*(contribution.value for contribution in contributions.verbs.values()), *own], key=full_name):
         by_noun.setdefault(verb.resource, []).append(verb)
     pages = [GENERATED, VERBS_HEAD]
     for noun, verbs in by_noun.items():
-        about = parts.resources[noun].item.help if noun in parts.resources else ""
+        about = contributions.resources[noun].value.help if noun in contributions.resources else ""
         rows = [(f"`{full_name(one)}`", one.help, ACCESS[one.access], _within_group(one)) for one in verbs]
         pages.append(f"## {noun or 'Without a noun'}\n")
         pages += [f"{about[:1].upper()}{about[1:]}.\n"] if about else []
@@ -291,7 +296,7 @@ def verbs_page() -> str:
 
 def _within_group(verb: Verb) -> str:
     """Say what an agent whose ncl reaches its own group alone gets of a verb."""
-    agent = Caller(agent_group_id=GroupId("own"), limited_to=GroupId("own"))
+    agent = Caller(agent_group_id=GroupId("own"), scope_group_id=GroupId("own"))
     if not is_visible(verb, agent):
         return "no"
     filled = ", ".join(f"`--{name.replace('_', '-')}`" for name in own_arguments(verb, agent))
@@ -319,13 +324,13 @@ def _verb_text(verb: Verb) -> str:
 
 def settings_tables() -> str:
     """Return a table for `[core]`, its nested tables, and each plugin of this checkout that takes settings."""
-    parts = collect(first_party())
+    contributions = collect(first_party())
     shapes = {"[core]": CoreSettings, "[[core.allowed_mounts]]": AllowedMount}
-    for offers in (parts.channels, parts.providers, parts.runtimes, parts.services):
-        for offer in offers.values():
-            item: Any = offer.item
+    for offers in (contributions.channels, contributions.providers, contributions.runtimes, contributions.services):
+        for contribution in offers.values():
+            item: Any = contribution.value
             if item.settings is not None:
-                shapes[f"[plugins.{offer.plugin}]"] = item.settings
+                shapes[f"[plugins.{contribution.plugin}]"] = item.settings
     head = ("key", "type", "default", "meaning")
     return "\n".join(f"#### `{name}`\n\n{table(head, _settings(kind))}\n" for name, kind in shapes.items())
 

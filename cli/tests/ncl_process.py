@@ -1,4 +1,4 @@
-"""`ncl` as a process of its own."""
+"""Runs `ncl` as a separate process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WAIT_S = 60.0
 
 
 def ncl(home: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+    """Run a command and wait until it exits."""
     return subprocess.run(
         [*NCL, "--home", str(home), *arguments],
         env={**os.environ, **(environment or {})},
@@ -31,7 +31,7 @@ def ncl(home: Path, *arguments: str, environment: Mapping[str, str] | None = Non
 
 @contextlib.contextmanager
 def serving(home: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """Run `ncl serve` from its ready line to the end of the block; `first_line` is that line."""
+    """Run `ncl serve` on a new instance and kill it at the end of the block. `first_line` waits until it is ready."""
     assert ncl(home, "init").returncode == 0
     process = subprocess.Popen(
         [*NCL, "--home", str(home), "serve"],
@@ -50,15 +50,15 @@ def serving(home: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def first_line(process: subprocess.Popen[str]) -> str:
-    """Wait for the ready line."""
+    """Wait for the ready line and return it."""
     assert process.stdout is not None
     readable, _, _ = select.select([process.stdout], [], [], WAIT_S)
     assert readable, "no ready line"
     return process.stdout.readline()
 
 
-def end(process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> tuple[int, str, float]:
-    """Signal a process; return its exit code, what it said on stderr, and how long it took in seconds."""
+def stop(process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> tuple[int, str, float]:
+    """Signal a process; return its exit code, its stderr output and its stop time in seconds."""
     began = time.monotonic()
     process.send_signal(number)
     _, errors = process.communicate(timeout=WAIT_S)

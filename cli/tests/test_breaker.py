@@ -1,4 +1,4 @@
-"""The start-up circuit breaker: the delays of reference §2.0, and files that say nothing."""
+"""The start-up circuit breaker: its delays, and invalid files."""
 
 import json
 from pathlib import Path
@@ -16,35 +16,35 @@ def starts(path: Path, count: int, every_s: float) -> list[float]:
     return [count_start(path, NOW + number * every_s) for number in range(count)]
 
 
-def test_starts_in_quick_succession_wait_longer_and_longer(tmp_path: Path) -> None:
+def test_count_start_delays_grow_with_repeated_starts(tmp_path: Path) -> None:
     assert starts(tmp_path / "breaker.json", 9, 1.0) == [0, 0, 10, 30, 120, 300, 900, 900, 900]
 
 
-def test_a_start_just_within_the_hour_still_counts(tmp_path: Path) -> None:
+def test_count_start_within_an_hour_still_counts(tmp_path: Path) -> None:
     assert starts(tmp_path / "breaker.json", 4, WINDOW_S - 1)[-1] == 30
 
 
-def test_a_start_an_hour_later_is_a_first_one(tmp_path: Path) -> None:
+def test_count_start_after_an_hour_is_a_first_start(tmp_path: Path) -> None:
     assert starts(tmp_path / "breaker.json", 4, WINDOW_S) == [0, 0, 0, 0]
 
 
-def test_a_clock_that_was_put_back_makes_a_first_start(tmp_path: Path) -> None:
+def test_count_start_after_a_clock_step_is_a_first_start(tmp_path: Path) -> None:
     assert starts(tmp_path / "breaker.json", 4, -10.0) == [0, 0, 0, 0]
 
 
-def test_a_start_is_noted_before_the_wait(tmp_path: Path) -> None:
+def test_count_start_records_before_the_delay(tmp_path: Path) -> None:
     starts(tmp_path / "breaker.json", 3, 1.0)
     assert json.loads((tmp_path / "breaker.json").read_text()) == {"attempt": 3, "timestamp": NOW + 2}
 
 
-def test_a_stop_in_order_forgets_all_starts(tmp_path: Path) -> None:
+def test_reset_deletes_the_record_of_starts(tmp_path: Path) -> None:
     starts(tmp_path / "breaker.json", 5, 1.0)
     breaker.reset(tmp_path / "breaker.json")
     breaker.reset(tmp_path / "breaker.json")
     assert count_start(tmp_path / "breaker.json", NOW) == 0
 
 
-def test_the_directory_is_made_where_it_is_missing(tmp_path: Path) -> None:
+def test_count_start_creates_a_missing_directory(tmp_path: Path) -> None:
     assert count_start(tmp_path / "data" / "breaker.json") == 0
 
 
@@ -66,7 +66,7 @@ def test_the_directory_is_made_where_it_is_missing(tmp_path: Path) -> None:
         "[" * 100_000,
     ],
 )
-def test_a_file_that_says_nothing_is_a_first_start(tmp_path: Path, text: str) -> None:
+def test_count_start_with_an_invalid_file_is_a_first_start(tmp_path: Path, text: str) -> None:
     path = tmp_path / "breaker.json"
     path.write_text(text)
     assert count_start(path, NOW) == 0
@@ -77,7 +77,7 @@ NUMBERS = st.integers() | st.floats() | st.none() | st.text()
 
 
 @given(st.fixed_dictionaries({"attempt": NUMBERS, "timestamp": NUMBERS | st.just(NOW)}))
-def test_no_file_keeps_a_host_from_starting(tmp_path_factory: pytest.TempPathFactory, found: dict[str, object]) -> None:
+def test_count_start_survives_any_file(tmp_path_factory: pytest.TempPathFactory, record: dict[str, object]) -> None:
     path = tmp_path_factory.getbasetemp() / "breaker.json"
-    path.write_text(json.dumps(found))
+    path.write_text(json.dumps(record))
     assert 0 <= count_start(path, NOW) <= 900

@@ -1,11 +1,11 @@
-"""What may come next on a command line, among a host's verbs."""
+"""Completion of a verb's command line."""
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nanoclaw_cli.completion.candidates import PATHS, after, choices, nouns
+from nanoclaw_cli.completion.candidates import PATHS, first_words, listed_choices, next_words
 
 
 def parameter(name: str, kind: str = "str", text: str = "", *, positional: bool = False) -> dict[str, object]:
@@ -26,32 +26,32 @@ VERBS = [
         ],
     },
     {"command": "rooms config get", "help": "show", "parameters": []},
-    {"command": "help", "help": "what can be asked", "parameters": []},
+    {"command": "help", "help": "list the verbs", "parameters": []},
 ]
 
 
 def words(*typed: str, current: str = "") -> list[str]:
-    return [one.word for one in after(typed, current, VERBS)]
+    return [candidate.word for candidate in next_words(typed, current, VERBS)]
 
 
-def test_the_first_words_are_nouns_with_their_verbs_and_verbs_that_stand_alone():
-    assert list(nouns(VERBS)) == [("rooms", "list, config"), ("help", "what can be asked")]
+def test_first_words_are_resources_and_lone_verbs():
+    assert list(first_words(VERBS)) == [("rooms", "list, config"), ("help", "list the verbs")]
 
 
-def test_after_a_noun_come_its_verbs_and_help():
+def test_next_words_after_a_resource_are_verbs_and_help():
     assert words("rooms") == ["list", "config", "help"]
     assert words("rooms", "config") == ["update", "get"]
     assert words("nothing") == []
 
 
-def test_after_a_verb_come_its_options_that_are_not_given_yet():
+def test_next_words_after_a_verb_are_unused_options():
     assert words("rooms", "config", "update") == ["--id", "--apt", "--effort", "--max-messages", "--is-open"]
     assert words("rooms", "config", "update", "ag-1") == ["--apt", "--effort", "--max-messages", "--is-open"]
     assert "--max-messages" not in words("rooms", "config", "update", "--max_messages", "3", "--apt", "jq")
     assert "--apt" in words("rooms", "config", "update", "--apt", "jq")
 
 
-def test_after_an_option_come_its_values():
+def test_next_words_after_an_option_are_its_values():
     assert words("rooms", "config", "update", "--effort") == ["low", "medium", "high", "max"]
     assert words("rooms", "config", "update", current="--effort=m") == [
         "--effort=low",
@@ -61,38 +61,38 @@ def test_after_an_option_come_its_values():
     ]
 
 
-def test_after_an_option_that_is_a_flag_come_yes_and_no_and_the_other_options():
+def test_next_words_after_a_flag_are_values_and_options():
     assert words("rooms", "config", "update", "ag-1", "--is-open")[:3] == ["true", "false", "--apt"]
 
 
-def test_where_an_option_takes_anything_a_path_may_stand():
-    assert after(["rooms", "config", "update", "--max-messages"], "", VERBS) == list(PATHS)
+def test_next_words_after_a_free_option_are_paths():
+    assert next_words(["rooms", "config", "update", "--max-messages"], "", VERBS) == list(PATHS)
 
 
-def test_after_two_dashes_nothing_is_known():
+def test_next_words_after_two_dashes_are_unknown():
     assert words("rooms", "--", "list") == []
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         ("one of pattern, mention, mention-sticky", ["pattern", "mention", "mention-sticky"]),
         ("when it answers; one of pattern, mention", ["pattern", "mention"]),
-        ("what it reaches: disabled, group or global", ["disabled", "group", "global"]),
+        ("its reach: disabled, group or global", ["disabled", "group", "global"]),
         ("gateway (the model alone), open or none", ["gateway", "open", "none"]),
-        ("what runs the model loop: claude, mock, …", []),
+        ("the runner of the model: claude, mock, …", []),
         ("all, none, or names with commas between", []),
         ("a note", []),
         ("", []),
     ],
 )
-def test_choices_are_what_the_help_of_a_parameter_lists(text, found):
-    assert choices(parameter("x", text=text)) == found
+def test_listed_choices_come_from_the_help_text(text, expected):
+    assert listed_choices(parameter("x", text=text)) == expected
 
 
 @given(
     st.lists(st.sampled_from(["rooms", "config", "update", "list", "--apt", "--effort=x", "ag-1", "--id"]), min_size=1)
 )
-def test_whatever_is_typed_no_option_is_offered_a_second_time(typed):
-    found = words(*typed, current="--")
-    assert len(found) == len(set(found))
+def test_next_words_never_repeat_an_option(typed):
+    options = words(*typed, current="--")
+    assert len(options) == len(set(options))

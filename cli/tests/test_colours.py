@@ -1,4 +1,4 @@
-"""State words on a terminal."""
+"""Colours of state words."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import io
 from nanoclaw_cli.colours import coloured
 
 
-class Screen(io.StringIO):
+class Terminal(io.StringIO):
     def isatty(self):
         return True
 
 
-def test_a_state_is_coloured_on_a_terminal_alone():
-    assert coloured("problem", Screen(), {}) == "\x1b[31mproblem\x1b[0m"
+def test_coloured_needs_a_terminal_and_no_no_color():
+    assert coloured("problem", Terminal(), {}) == "\x1b[31mproblem\x1b[0m"
     assert coloured("problem", io.StringIO(), {}) == "problem"
-    assert coloured("problem", Screen(), {"NO_COLOR": "1"}) == "problem"
+    assert coloured("problem", Terminal(), {"NO_COLOR": "1"}) == "problem"

@@ -1,4 +1,4 @@
-"""Logs: one line per event, values beside a constant phrase, context around both."""
+"""Log lines: one per event, with a constant phrase, values and context."""
 
 import asyncio
 import io
@@ -19,7 +19,7 @@ from nanoclaw_core import logs
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
-    """Where the lines of the logger `nanoclaw.test` go."""
+    """Collect the lines of the logger `nanoclaw.test`."""
     written = io.StringIO()
     handler = logging.StreamHandler(written)
     handler.setFormatter(log_lines.LineFormatter())
@@ -36,7 +36,7 @@ def stream() -> Iterator[io.StringIO]:
 log = logging.getLogger("nanoclaw.test")
 
 
-def test_an_event_is_one_line_with_its_time_level_name_phrase_and_values(stream: io.StringIO) -> None:
+def test_log_line_has_time_level_name_phrase_and_values(stream: io.StringIO) -> None:
     log.info("message routed", extra={"session": "ses-1", "wakes": True})
     pattern = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO nanoclaw\.test message routed session=ses-1 wakes=True\n"
     assert re.fullmatch(pattern, stream.getvalue())
@@ -57,20 +57,20 @@ def test_an_event_is_one_line_with_its_time_level_name_phrase_and_values(stream:
         (None, "None"),
     ],
 )
-def test_a_value_that_could_be_mistaken_is_quoted(stream: io.StringIO, value: object, shown: str) -> None:
+def test_log_line_quotes_an_ambiguous_value(stream: io.StringIO, value: object, shown: str) -> None:
     log.info("event", extra={"value": value})
     assert stream.getvalue().endswith(f" event value={shown}\n")
 
 
 @given(st.text())
-def test_no_value_makes_a_second_line(value: str) -> None:
+def test_log_line_is_one_line_for_any_value(value: str) -> None:
     record = logging.makeLogRecord({"msg": "event", "name": "n", "levelname": "INFO", "value": value})
     line = log_lines.LineFormatter().format(record)
     assert len(line.splitlines()) == 1
     line.encode()
 
 
-def test_an_exception_follows_its_line(stream: io.StringIO) -> None:
+def test_log_line_precedes_its_traceback(stream: io.StringIO) -> None:
     try:
         raise ZeroDivisionError("by nothing")
     except ZeroDivisionError:
@@ -80,7 +80,7 @@ def test_an_exception_follows_its_line(stream: io.StringIO) -> None:
     assert rest[-1] == "ZeroDivisionError: by nothing"
 
 
-def test_context_is_on_every_line_inside_and_on_none_outside(stream: io.StringIO) -> None:
+def test_log_context_is_on_lines_inside_only(stream: io.StringIO) -> None:
     with logs.context(session="ses-1"):
         with logs.context(plugin="acme"):
             log.info("inner")
@@ -92,14 +92,14 @@ def test_context_is_on_every_line_inside_and_on_none_outside(stream: io.StringIO
     assert outside.endswith("outside")
 
 
-def test_context_ends_with_an_exception_too(stream: io.StringIO) -> None:
+def test_log_context_ends_after_an_exception(stream: io.StringIO) -> None:
     with pytest.raises(ZeroDivisionError), logs.context(session="ses-1"):
         raise ZeroDivisionError
     log.info("after")
     assert stream.getvalue().endswith("after\n")
 
 
-def test_tasks_do_not_see_each_others_context(stream: io.StringIO) -> None:
+def test_log_context_is_separate_for_each_task(stream: io.StringIO) -> None:
     async def work(name: str, barrier: asyncio.Barrier) -> None:
         with logs.context(session=name):
             await barrier.wait()
@@ -113,7 +113,7 @@ def test_tasks_do_not_see_each_others_context(stream: io.StringIO) -> None:
     assert sorted(line[-11:] for line in stream.getvalue().splitlines()) == ["a session=a", "b session=b"]
 
 
-def test_configuring_writes_to_the_instances_log_file(tmp_path: Path) -> None:
+def test_configure_logs_writes_to_the_log_file(tmp_path: Path) -> None:
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
     log_lines.configure_logs("info", tmp_path / "logs", to_stderr=False)
@@ -121,7 +121,7 @@ def test_configuring_writes_to_the_instances_log_file(tmp_path: Path) -> None:
         log.info("written", extra={"value": "ä"})
         log.debug("not written")
     finally:
-        for handler in [one for one in root.handlers if one not in before]:
+        for handler in [handler for handler in root.handlers if handler not in before]:
             root.removeHandler(handler)
             handler.close()
         root.setLevel(level)
@@ -130,7 +130,7 @@ def test_configuring_writes_to_the_instances_log_file(tmp_path: Path) -> None:
     assert "not written" not in text
 
 
-def test_a_terminal_is_told_what_went_wrong_and_the_file_where(tmp_path: Path) -> None:
+def test_configure_logs_prints_tracebacks_only_to_the_file(tmp_path: Path) -> None:
     script = (
         "import logging, sys, pathlib; from nanoclaw_cli.log_lines import configure_logs\n"
         "configure_logs('info', pathlib.Path(sys.argv[1]), to_stderr=True)\n"
@@ -142,8 +142,8 @@ def test_a_terminal_is_told_what_went_wrong_and_the_file_where(tmp_path: Path) -
     assert "Traceback" in (tmp_path / "nanoclaw.log").read_text(encoding="utf-8")
 
 
-def test_full_disk_is_one_line_on_stderr(tmp_path: Path) -> None:
-    """Lines that cannot be written to the file are said once a minute, without a traceback for each."""
+def test_configure_logs_full_disk_is_one_line_on_stderr(tmp_path: Path) -> None:
+    """A log file that cannot be written is reported once a minute, without a traceback per line."""
     (tmp_path / "nanoclaw.log").symlink_to("/dev/full")
     script = (
         "import logging, sys, pathlib; from nanoclaw_cli.log_lines import configure_logs\n"
@@ -152,6 +152,6 @@ def test_full_disk_is_one_line_on_stderr(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
     lines = [line for line in done.stderr.splitlines() if " INFO nanoclaw.mine line number=" not in line]
-    (said,) = lines
-    assert f" log file cannot be written file={tmp_path}/nanoclaw.log" in said
-    assert "No space left on device" in said
+    (report,) = lines
+    assert f" log file cannot be written file={tmp_path}/nanoclaw.log" in report
+    assert "No space left on device" in report

@@ -1,4 +1,4 @@
-"""`ncl logs`: the host's log and those of sessions, for people and for programs."""
+"""`ncl logs`: the logs of the host and of sessions, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -39,19 +39,20 @@ def logged(message: str, extra: dict[str, str]) -> str:
 
 
 @given(EXTRA)
-def test_what_the_host_logs_is_read_back_with_all_its_values(extra: dict[str, str]) -> None:
+def test_host_entries_read_back_all_values(extra: dict[str, str]) -> None:
     (entry,) = host_entries(logged("something happened", extra).split("\n"))
     del entry["at"]
     assert entry == {"level": "warning", "logger": "nanoclaw.test", "message": "something happened", **extra}
 
 
 @given(st.lists(st.text().filter(lambda text: "\n" not in text)))
-def test_whatever_a_sandbox_wrote_is_shown_without_steering_the_terminal(lines: list[str]) -> None:
+def test_runner_entries_have_no_control_characters(lines: list[str]) -> None:
     for entry in runner_entries(lines):
         assert terminal_safe(as_text(entry)) == as_text(entry)
 
 
-def test_a_conversation_leaves_a_log_of_the_host_and_one_of_its_session(home: Path) -> None:
+def test_logs_of_a_chat_share_a_correlation_id(home: Path) -> None:
+    """A chat leaves lines in the host's log and in its session's log."""
     assert ncl(home, "chat", "hello", environment={"DOCKER_HOST": "unix:///nowhere.sock"}).returncode == 0
     entries = [json.loads(line) for line in ncl(home, "logs", "--json", "-n", "500").stdout.splitlines()]
     assert all({"at", "level", "logger", "message"} <= set(entry) for entry in entries)
@@ -62,7 +63,7 @@ def test_a_conversation_leaves_a_log_of_the_host_and_one_of_its_session(home: Pa
     assert f"correlation_id={routed['correlation']}" in line
 
 
-def test_a_traceback_belongs_to_the_entry_above_it(home: Path) -> None:
+def test_logs_traceback_belongs_to_the_entry_above(home: Path) -> None:
     (home / "logs").mkdir(parents=True)
     first, second = logged("part failed", {"part": "x"}), logged("goes on", {})
     (home / "logs" / "nanoclaw.log").write_text(f"{first}\nTraceback …\n  File …\nValueError: no\n{second}\n")
@@ -71,7 +72,7 @@ def test_a_traceback_belongs_to_the_entry_above_it(home: Path) -> None:
     assert entries[0]["exception"] == "Traceback …\n  File …\nValueError: no"
 
 
-def test_the_log_of_a_session_as_json_is_one_object_a_line(home: Path, runner_log: Path) -> None:
+def test_logs_of_a_session_as_json_are_objects(home: Path, runner_log: Path) -> None:
     runner_log.write_text('{"message": "turn ended", "replies": 1}\nno json \x1b[2J\n')
     done = ncl(home, "--json", "logs", "--session", SESSION)
     assert [json.loads(line) for line in done.stdout.splitlines()] == [
@@ -82,7 +83,7 @@ def test_the_log_of_a_session_as_json_is_one_object_a_line(home: Path, runner_lo
 
 
 @pytest.mark.parametrize("kind", ["link", "second name", "pipe"])
-def test_of_a_session_only_a_plain_log_is_read(home: Path, runner_log: Path, kind: str) -> None:
+def test_logs_of_a_session_must_be_a_regular_file(home: Path, runner_log: Path, kind: str) -> None:
     secret = home / "secret"
     secret.write_text("a secret\n")
     {"link": lambda: runner_log.symlink_to(secret), "second name": lambda: runner_log.hardlink_to(secret)}.get(
@@ -93,14 +94,14 @@ def test_of_a_session_only_a_plain_log_is_read(home: Path, runner_log: Path, kin
     assert done.stderr.startswith(f"error (not-found): the log {runner_log} cannot be read")
 
 
-@pytest.mark.parametrize("name", ["ses-nobody", "../sessions", ""])
-def test_a_session_that_does_not_exist_is_said(home: Path, runner_log: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["ses-unknown", "../sessions", ""])
+def test_logs_of_an_unknown_session_fail(home: Path, runner_log: Path, name: str) -> None:
     done = ncl(home, "logs", f"--session={name}")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error (not-found): there is no session {name!r}")
 
 
-def test_following_shows_what_is_written_later_and_goes_on_in_the_next_file(home: Path, runner_log: Path) -> None:
+def test_logs_follow_continues_after_rotation(home: Path, runner_log: Path) -> None:
     runner_log.write_text('{"message": "first"}\n')
     command = [*NCL, "--home", str(home), "logs", "-f", "--session", SESSION]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

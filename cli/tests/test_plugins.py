@@ -1,4 +1,4 @@
-"""`ncl plugins`: states, what is known of one, and turning it off and on, whatever is broken."""
+"""`ncl plugins`: states, descriptions, enabling and disabling, also of broken plugins."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from installed import install
 from nanoclaw_cli.plugin_toggle import toggle
-from ncl_process import end, first_line, ncl, serving
+from ncl_process import first_line, ncl, serving, stop
 
 from nanoclaw_core import Forbidden, SettingsError
 
@@ -56,7 +56,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def site(tmp_path: Path) -> dict[str, str]:
-    """Two more plugins that nobody can import and one that needs settings, as an environment for `ncl`."""
+    """Install two broken plugins and one that needs settings; return the environment for `ncl`."""
     site = tmp_path / "site"
     install(site, "acme-bad", "acme_bad", "raise SystemExit('imported')", plugin="bad")
     install(site, "acme-worse", "acme_worse", "def", plugin="worse")
@@ -71,11 +71,11 @@ def data(home: Path, *words: str, environment: dict[str, str] | None = None) -> 
 
 
 def state(home: Path, name: str, environment: dict[str, str]) -> tuple[str, str]:
-    (found,) = [one for one in data(home, "list", environment=environment) if one["name"] == name]
-    return found["state"], found["reason"]
+    (plugin,) = [plugin for plugin in data(home, "list", environment=environment) if plugin["name"] == name]
+    return plugin["state"], plugin["reason"]
 
 
-def test_a_plugin_without_its_required_settings_needs_them_and_says_which(home, site):
+def test_plugins_list_names_missing_required_settings(home, site):
     assert state(home, "picky", site) == ("needs settings", "set [plugins.picky] bot_token, app_token")
     with (home / "nanoclaw.toml").open("a") as file:
         file.write('[plugins.picky]\nbot_token = "t"\n')
@@ -85,7 +85,7 @@ def test_a_plugin_without_its_required_settings_needs_them_and_says_which(home, 
     assert state(home, "picky", site) == ("active", "")
 
 
-def test_of_a_setting_that_is_misspelt_the_misspelling_is_said(home, site):
+def test_plugins_list_names_a_misspelt_setting(home, site):
     with (home / "nanoclaw.toml").open("a") as file:
         file.write('[plugins.picky]\nbot_tokne = "t"\n')
     assert state(home, "picky", site) == (
@@ -94,42 +94,46 @@ def test_of_a_setting_that_is_misspelt_the_misspelling_is_said(home, site):
     )
 
 
-def test_a_plugin_that_needs_settings_is_no_problem_to_the_doctor_and_failed_is_one(home, site):
-    found = {one["name"]: one for one in json.loads(ncl(home, "doctor", "--json", environment=site).stdout)["data"]}
-    assert (found["picky"]["state"], found["bad"]["state"]) == ("warning", "problem")
-    assert found["picky"]["remedy"].startswith("In nanoclaw.toml set [plugins.picky] bot_token, app_token; or disable")
+def test_doctor_missing_settings_are_only_a_warning(home, site):
+    """A plugin that needs settings is a warning, a failed plugin a problem."""
+    findings = json.loads(ncl(home, "doctor", "--json", environment=site).stdout)["data"]
+    by_name = {finding["name"]: finding for finding in findings}
+    assert (by_name["picky"]["state"], by_name["bad"]["state"]) == ("warning", "problem")
+    assert by_name["picky"]["remedy"].startswith(
+        "In nanoclaw.toml set [plugins.picky] bot_token, app_token; or disable"
+    )
 
 
-def test_a_running_host_is_asked_for_the_states_and_the_rest_is_metadata(home, site):
+def test_plugins_states_come_from_the_running_host(home, site):
     with serving(home, **site) as process:
         assert " · 2 plugins failed; " in first_line(process)
-        listed = {one["name"]: one["state"] for one in data(home, "list")}
-        assert (listed["picky"], listed["bad"], listed["terminal"]) == ("needs settings", "failed", "active")
-        found = data(home, "info", "picky", environment=site)
-        assert (found["state"], found["reason"]) == ("needs settings", "set [plugins.picky] bot_token, app_token")
-        said = ncl(home, "plugins", "disable", "mock").stdout
-        assert said.endswith("It takes effect when the host is restarted; one runs now.\n")
+        states = {plugin["name"]: plugin["state"] for plugin in data(home, "list")}
+        assert (states["picky"], states["bad"], states["terminal"]) == ("needs settings", "failed", "active")
+        info = data(home, "info", "picky", environment=site)
+        assert (info["state"], info["reason"]) == ("needs settings", "set [plugins.picky] bot_token, app_token")
+        output = ncl(home, "plugins", "disable", "mock").stdout
+        assert output.endswith("The change takes effect after you restart the running host.\n")
         assert data(home, "info", "mock")["state"] == "active"
-        end(process)
+        stop(process)
 
 
-def test_a_host_that_started_before_a_plugin_was_installed_says_so(home, site):
+def test_plugins_info_plugin_installed_after_host_start(home, site):
     with serving(home) as process:
         first_line(process)
         assert data(home, "info", "picky", environment=site)["state"] == "not loaded"
-        end(process)
+        stop(process)
 
 
-def test_info_tells_where_a_plugin_comes_from_and_what_it_adds(home):
-    found = data(home, "info", "claude")
-    assert (found["distribution"], found["version"]) == ("nanoclaw-provider-claude", "0.1.0")
-    assert (found["host"], found["runner"]) == ("nanoclaw_provider_claude.host", "nanoclaw_provider_claude.runner")
-    assert found["summary"].startswith("Claude as the agent")
-    assert "nanoclaw-wire<0.2,>=0.1" in found["requires"]
+def test_plugins_info_shows_distribution_and_parts(home):
+    info = data(home, "info", "claude")
+    assert (info["distribution"], info["version"]) == ("nanoclaw-provider-claude", "0.1.0")
+    assert (info["host"], info["runner"]) == ("nanoclaw_provider_claude.host", "nanoclaw_provider_claude.runner")
+    assert info["summary"].startswith("Claude as the agent")
+    assert "nanoclaw-wire<0.2,>=0.1" in info["requires"]
     assert data(home, "info", "terminal")["commands"] == ["chat"]
 
 
-def test_info_says_what_the_settings_say_of_a_plugin(home):
+def test_plugins_info_shows_settings(home):
     (home / "nanoclaw.toml").write_text(WRITTEN)
     keys = ("is_set", "is_disabled", "is_required")
     assert [data(home, "info", "gateway")[key] for key in keys] == [True, False, False]
@@ -138,68 +142,65 @@ def test_info_says_what_the_settings_say_of_a_plugin(home):
 
 
 @pytest.mark.parametrize("name", ["bad", "worse"])
-def test_info_imports_nothing_of_a_plugin(home, site, name):
-    found = data(home, "info", name, environment=site)
-    assert (found["distribution"], found["host"], found["runner"]) == (f"acme-{name}", f"acme_{name}", None)
+def test_plugins_info_imports_no_plugin(home, site, name):
+    info = data(home, "info", name, environment=site)
+    assert (info["distribution"], info["host"], info["runner"]) == (f"acme-{name}", f"acme_{name}", None)
 
 
-def test_info_works_with_settings_that_cannot_be_read_and_says_so(home):
+def test_plugins_info_works_with_unreadable_settings(home):
     (home / "nanoclaw.toml").write_text("this is no toml")
-    found = data(home, "info", "mock")
-    assert (found["distribution"], found["is_disabled"]) == ("nanoclaw-provider-mock", None)
-    assert "cannot be read" in found["settings_trouble"]
+    info = data(home, "info", "mock")
+    assert (info["distribution"], info["is_disabled"]) == ("nanoclaw-provider-mock", None)
+    assert "cannot be read" in info["settings_trouble"]
 
 
-def test_info_of_a_name_that_two_distributions_have_names_both(home, site, tmp_path):
+def test_plugins_info_names_both_of_two_distributions(home, site, tmp_path):
     install(tmp_path / "site", "acme-second", "acme_second", "", plugin="bad")
-    found = data(home, "info", "bad", environment=site)
-    assert (found["distribution"], found["also_in"]) == ("acme-bad", ["acme-second 1.2"])
+    info = data(home, "info", "bad", environment=site)
+    assert (info["distribution"], info["also_in"]) == ("acme-bad", ["acme-second 1.2"])
 
 
 @pytest.mark.parametrize("command", ["info", "enable", "disable"])
-def test_an_unknown_name_is_refused_with_the_nearest_one(home, command):
+def test_plugins_unknown_name_is_refused_with_suggestion(home, command):
     before = (home / "nanoclaw.toml").read_bytes()
     done = ncl(home, "plugins", command, "termnal")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error (not-found): no plugin 'termnal' is installed; did you mean 'terminal'?\n"
+    assert done.stderr == "error (not-found): no plugin 'termnal' is installed. Did you mean 'terminal'?\n"
     assert (home / "nanoclaw.toml").read_bytes() == before
 
 
-def test_a_plugin_is_disabled_and_enabled_and_the_second_time_changes_nothing(home):
-    told = [data(home, word, "mock") for word in ("disable", "disable", "enable", "enable")]
-    assert [one["changed"] for one in told] == [True, False, True, False]
-    assert [one["is_disabled"] for one in told] == [True, True, False, False]
-    assert ncl(home, "plugins", "enable", "mock").stdout == "mock is enabled already; nothing was changed.\n"
+def test_plugins_disable_and_enable_are_idempotent(home):
+    results = [data(home, word, "mock") for word in ("disable", "disable", "enable", "enable")]
+    assert [result["changed"] for result in results] == [True, False, True, False]
+    assert [result["is_disabled"] for result in results] == [True, True, False, False]
+    assert ncl(home, "plugins", "enable", "mock").stdout == "mock is already enabled; nothing was changed.\n"
 
 
-def test_a_broken_plugin_can_be_disabled_and_is_then_not_loaded(home, site):
+def test_plugins_disable_works_for_a_broken_plugin(home, site):
     assert ncl(home, "plugins", "disable", "bad", environment=site).returncode == 0
     assert state(home, "bad", site) == ("disabled", "")
 
 
-def test_what_is_gone_can_still_be_taken_out_of_the_list(home, site, tmp_path):
+def test_plugins_enable_works_for_an_uninstalled_plugin(home, site, tmp_path):
     ncl(home, "plugins", "disable", "bad", environment=site)
     shutil.rmtree(tmp_path / "site")
     assert data(home, "enable", "bad")["changed"]
 
 
-def test_a_required_plugin_is_not_disabled(home):
+def test_plugins_disable_refuses_a_required_plugin(home):
     (home / "nanoclaw.toml").write_text('[core]\nrequired_plugins = ["gateway"]\n')
     done = ncl(home, "plugins", "disable", "gateway")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "'gateway' is in core.required_plugins" in done.stderr
+    assert "core.required_plugins: contains 'gateway'" in done.stderr
 
 
-def test_without_an_instance_it_says_how_to_make_one(tmp_path):
+def test_plugins_disable_without_an_instance_names_init(tmp_path):
     done = ncl(tmp_path / "nowhere", "plugins", "disable", "mock")
     assert done.returncode == 1
-    assert f"make an instance with `ncl --home {tmp_path / 'nowhere'} init`" in done.stderr
+    assert f"Create an instance with `ncl --home {tmp_path / 'nowhere'} init`" in done.stderr
 
 
-# The file
-
-
-def test_everything_else_of_the_file_stays_as_it_is(tmp_path):
+def test_toggle_keeps_the_rest_of_the_file(tmp_path):
     path = tmp_path / "nanoclaw.toml"
     path.write_text(WRITTEN)
     assert toggle(path, "mock", on=True)
@@ -214,7 +215,7 @@ def test_everything_else_of_the_file_stays_as_it_is(tmp_path):
     "text",
     [
         "",
-        "# nothing but this\n",
+        "# only this\n",
         "[plugins.mock]\necho = true # yes\n",
         "[core]\nowners = []\r\n\r\n[plugins.mock]\r\n",
         "[[core.allowed_mounts]]\npath = '/x'\n",
@@ -225,30 +226,30 @@ def test_everything_else_of_the_file_stays_as_it_is(tmp_path):
         "[core]\ndisabled_plugins = ['claude',\n'claude' # twice\n]\n",
     ],
 )
-def test_however_the_file_is_written_only_the_list_changes(tmp_path, text):
+def test_toggle_changes_only_the_list_in_any_notation(tmp_path, text):
     path = tmp_path / "nanoclaw.toml"
     path.write_bytes(text.encode())
-    meant = tomllib.loads(text)
-    listed = meant.setdefault("core", {}).setdefault("disabled_plugins", [])
-    listed.append("mock")
+    expected = tomllib.loads(text)
+    disabled = expected.setdefault("core", {}).setdefault("disabled_plugins", [])
+    disabled.append("mock")
     assert toggle(path, "mock", on=False)
-    assert tomllib.loads(path.read_bytes().decode()) == meant
+    assert tomllib.loads(path.read_bytes().decode()) == expected
     kept = [line for line in text.splitlines() if not line.startswith(("core =", "disabled_plugins"))]
     assert [line.partition(" #")[0] for line in kept if line.partition(" #")[0] not in path.read_text()] == []
     assert toggle(path, "mock", on=True)
-    listed.remove("mock")
-    assert tomllib.loads(path.read_bytes().decode()) == meant
+    disabled.remove("mock")
+    assert tomllib.loads(path.read_bytes().decode()) == expected
 
 
-def test_a_list_that_cannot_be_changed_safely_is_left_to_its_owner(tmp_path):
+def test_toggle_refuses_a_list_it_cannot_edit_safely(tmp_path):
     path = tmp_path / "nanoclaw.toml"
     path.write_text(text := "[core]\ndisabled_plugins = ['claude', 'docker' # why\n]\n")
-    with pytest.raises(SettingsError, match=r"set core\.disabled_plugins = \['claude', 'docker', 'mock'\] there"):
+    with pytest.raises(SettingsError, match=r"Set core\.disabled_plugins = \['claude', 'docker', 'mock'\] there"):
         toggle(path, "mock", on=False)
     assert path.read_text() == text
 
 
-def test_the_file_keeps_its_mode_and_a_link_stays_a_link(tmp_path):
+def test_toggle_keeps_file_mode_and_link(tmp_path):
     path, link = tmp_path / "kept.toml", tmp_path / "nanoclaw.toml"
     path.write_text("[core]\n")
     path.chmod(0o600)
@@ -256,13 +257,13 @@ def test_the_file_keeps_its_mode_and_a_link_stays_a_link(tmp_path):
     assert toggle(link, "mock", on=False)
     assert link.is_symlink()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["kept.toml", "nanoclaw.toml"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["kept.toml", "nanoclaw.toml"]
 
 
 @pytest.mark.parametrize(
     "text", ["no toml", "core = 1", "[core]\ndisabled_plugins = 'mock'", "[core]\ndisabled_plugins = [1]", "a = \x00"]
 )
-def test_a_file_that_is_not_what_it_should_be_is_refused_and_stays(tmp_path, text):
+def test_toggle_refuses_an_invalid_file(tmp_path, text):
     path = tmp_path / "nanoclaw.toml"
     path.write_text(text)
     with pytest.raises(SettingsError):
@@ -270,7 +271,7 @@ def test_a_file_that_is_not_what_it_should_be_is_refused_and_stays(tmp_path, tex
     assert path.read_text() == text
 
 
-def test_a_required_plugin_can_be_enabled(tmp_path):
+def test_toggle_enables_a_required_plugin(tmp_path):
     path = tmp_path / "nanoclaw.toml"
     path.write_text('[core]\nrequired_plugins = ["mock"]\ndisabled_plugins = ["mock"]\n')
     assert toggle(path, "mock", on=True)

@@ -18,13 +18,13 @@ FRAMES: Mapping[str, Frame] = {
     "a table": {"ok": True, "data": ROWS},
     "an empty list": {"ok": True, "data": []},
     "a text": {"ok": True, "data": "Done.\nRestart it."},
-    "nothing": {"ok": True, "data": None},
+    "null": {"ok": True, "data": None},
     "something nested": {"ok": True, "data": {"a": [1, {"b": None}]}},
-    "a refusal": {"ok": False, "error": {"code": "forbidden", "message": "groups delete is not for an agent"}},
-    "a hold": {"ok": False, "error": {"code": "approval-pending", "message": "apr-1 waits for a human"}},
+    "a refusal": {"ok": False, "error": {"code": "forbidden", "message": "agents may not use groups delete"}},
+    "a pending approval": {"ok": False, "error": {"code": "approval-pending", "message": "apr-1 awaits approval"}},
     "a wrong option": {"ok": False, "error": {"code": "invalid-args", "message": "groups list: unknown option --x"}},
     "no such verb": {"ok": False, "error": {"code": "unknown-command", "message": "there is no command 'qqqq list'"}},
-    "an error without words": {"ok": False},
+    "an error without a message": {"ok": False},
 }
 EXIT_CODES = {"forbidden": 1, "approval-pending": 1, "invalid-args": 2, "unknown-command": 2}
 
@@ -43,7 +43,7 @@ def run(module: str, words: list[str], environment: Mapping[str, str]) -> tuple[
 
 @pytest.mark.parametrize("form", [[], ["--json"]], ids=["for people", "as JSON"])
 @pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
-def test_a_frame_is_shown_by_the_same_bytes_on_both_sides(tmp_path: Path, frame: Frame, form: list[str]):
+def test_ncl_prints_the_same_bytes_on_host_and_in_sandbox(tmp_path: Path, frame: Frame, form: list[str]):
     answer = line(progress="one moment") + line(**frame)
     words = ["qqqq", "list", "--limit=3", *form]
     with answering(tmp_path / "run" / "ncl.sock", answer, answer) as requests:
@@ -58,7 +58,7 @@ def test_a_frame_is_shown_by_the_same_bytes_on_both_sides(tmp_path: Path, frame:
 
 
 @pytest.mark.parametrize("words", [["groups", "-x"], ["groups", "--=1"], ["--frob"], ["groups", "--home"], ["--"]])
-def test_a_command_line_that_makes_no_sense_is_refused_alike_before_anybody_is_asked(tmp_path: Path, words: list[str]):
+def test_ncl_refuses_an_invalid_command_line_the_same_way(tmp_path: Path, words: list[str]):
     outside = run("nanoclaw_cli", words, {"NANOCLAW_HOME": str(tmp_path)})
     inside = run("nanoclaw_client", words, {})
     assert inside == outside

@@ -1,4 +1,4 @@
-"""`ncl serve`, and what asks it: real processes, a real host."""
+"""`ncl serve` and commands against it: real processes, a real host."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ncl_process import end, first_line, ncl, serving
+from ncl_process import first_line, ncl, serving, stop
 
 
 @pytest.fixture
@@ -19,119 +19,120 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def test_a_ready_line_says_how_long_it_took_and_where(home):
+def test_serve_ready_line_has_time_and_home(home):
     with serving(home) as process:
         line = first_line(process)
-        end(process)
+        stop(process)
     assert re.fullmatch(rf"ready in \d+\.\d\d s · home {re.escape(str(home))} · 1 channel · stop with ctrl-c\n", line)
 
 
-def test_a_ready_line_says_how_many_plugins_failed_and_who_says_why(home):
+def test_serve_ready_line_counts_failed_plugins(home):
     home.mkdir()
     (home / "nanoclaw.toml").write_text("[plugins.mock]\nech = true\n")
     with serving(home) as process:
         line = first_line(process)
-        end(process)
-    assert f" · 1 plugin failed; `ncl --home {home} plugins` says why · " in line
+        stop(process)
+    assert f" · 1 plugin failed; `ncl --home {home} plugins` shows why · " in line
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_everything_in_order_within_ten_seconds(home, number):
+def test_serve_signal_stops_the_host_within_ten_seconds(home, number):
     with serving(home) as process:
         first_line(process)
-        code, errors, seconds = end(process, number)
+        code, errors, seconds = stop(process, number)
     assert (code, seconds < 10) == (0, True)
     assert re.search(r"^stopped in \d+\.\d\d s$", errors, re.MULTILINE)
     assert [path.name for path in (home / "run").glob("*.sock")] == []
 
 
-def test_an_engine_that_hangs_does_not_hold_up_the_end_of_the_process(home, tmp_path):
+def test_serve_stops_in_time_with_a_hanging_engine(home, tmp_path):
     with socket.socket(socket.AF_UNIX) as engine:
         engine.bind(str(tmp_path / "docker.sock"))
         engine.listen()
         engine.settimeout(30)
         with serving(home, DOCKER_HOST=f"unix://{tmp_path}/docker.sock") as process:
             first_line(process)
-            waiting = [engine.accept()[0] for _ in range(2)]  # a knock, and a question that is never answered
-            code, _, seconds = end(process)
+            waiting = [engine.accept()[0] for _ in range(2)]  # a probe, and a request that gets no answer
+            code, _, seconds = stop(process)
         for connection in waiting:
             connection.close()
     assert (code, seconds < 10) == (0, True)
 
 
-def test_starts_are_counted_until_a_stop_in_order(home):
-    counted = home / "data" / "circuit-breaker.json"
+def test_serve_counts_starts_until_an_orderly_stop(home):
+    record = home / "data" / "circuit-breaker.json"
     with serving(home) as process:
         first_line(process)
         process.kill()
         process.wait()
     with serving(home) as process:
         first_line(process)
-        assert json.loads(counted.read_text())["attempt"] == 2
-        end(process)
-    assert not counted.exists()
+        assert json.loads(record.read_text())["attempt"] == 2
+        stop(process)
+    assert not record.exists()
 
 
-def test_ctrl_c_in_the_wait_after_starts_in_quick_succession_is_a_stop_in_order(home):
-    counted = home / "data" / "circuit-breaker.json"
-    counted.parent.mkdir(parents=True)
-    counted.write_text(json.dumps({"attempt": 5, "timestamp": time.time()}))
+def test_serve_ctrl_c_during_the_start_delay_is_orderly(home):
+    record = home / "data" / "circuit-breaker.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"attempt": 5, "timestamp": time.time()}))
     with serving(home) as process:
         assert process.stderr is not None
-        assert "starting late" in process.stderr.readline()
-        assert json.loads(counted.read_text())["attempt"] == 6
-        code, errors, _ = end(process, signal.SIGINT)
-    assert (code, "stopped in" in errors, counted.exists()) == (0, True, False)
+        assert "start delayed after repeated starts" in process.stderr.readline()
+        assert json.loads(record.read_text())["attempt"] == 6
+        code, errors, _ = stop(process, signal.SIGINT)
+    assert (code, "stopped in" in errors, record.exists()) == (0, True, False)
 
 
-def test_the_log_goes_to_stderr_and_to_the_file(home):
+def test_serve_logs_to_stderr_and_to_the_file(home):
     with serving(home) as process:
         first_line(process)
-        _, errors, _ = end(process)
+        _, errors, _ = stop(process)
     assert "nanoclaw_core.host host ready" in errors
     assert "nanoclaw_core.host host ready" in (home / "logs" / "nanoclaw.log").read_text()
 
 
-def test_without_any_plugin_it_starts_and_says_what_is_missing(home):
+def test_serve_without_plugins_names_missing_kinds(home):
     home.mkdir()
     names = ["claude", "docker", "gateway", "mock", "process", "terminal"]
     (home / "nanoclaw.toml").write_text(f"[core]\ndisabled_plugins = {names}\n")
     with serving(home) as process:
         line = first_line(process)
-        _, errors, _ = end(process)
+        _, errors, _ = stop(process)
     assert " · 0 channels · " in line
     missing = "channel, provider, sandbox runtime, model gateway"
-    assert f"missing: {missing}; `ncl --home {home} doctor` says what to do\n" in errors
+    assert f"missing: {missing}. `ncl --home {home} doctor` shows what to do.\n" in errors
 
 
-def test_times_are_shown_with_their_unit(home):
+def test_status_shows_times_with_their_unit(home):
     with serving(home) as process:
         first_line(process)
         status = ncl(home, "status").stdout
-        end(process)
+        stop(process)
     assert re.search(r"^started in +\d+\.\d\d s$", status, re.MULTILINE)
 
 
-def test_invariant_11_a_second_host_on_the_directory_exits_1_and_says_so(home):
+@pytest.mark.invariant(number=11)
+def test_serve_second_host_on_the_directory_exits_1(home):
     with serving(home) as process:
         first_line(process)
         second = ncl(home, "serve")
-        end(process)
+        stop(process)
     assert second.returncode == 1
     assert "another host" in second.stderr
     assert "Traceback" not in second.stderr
 
 
-def test_a_directory_without_an_instance_says_how_to_make_one(home):
+def test_serve_without_an_instance_names_init(home):
     done = ncl(home, "serve")
     assert (done.returncode, done.stdout) == (1, "")
     assert (
         done.stderr
-        == f"error (handler-error): there is no instance in {home}; make one with `ncl --home {home} init`\n"
+        == f"error (handler-error): there is no instance in {home}. Create one with `ncl --home {home} init`.\n"
     )
 
 
-def test_settings_that_do_not_fit_stop_the_start_with_one_message(home):
+def test_serve_invalid_settings_are_one_message(home):
     ncl(home, "init")
     (home / "nanoclaw.toml").write_text("[core]\nprovidr = 'mock'\n")
     done = ncl(home, "serve")
@@ -140,19 +141,19 @@ def test_settings_that_do_not_fit_stop_the_start_with_one_message(home):
     assert "Traceback" not in done.stderr
 
 
-def test_as_many_files_may_be_open_as_the_system_allows(home):
+def test_serve_raises_the_limit_of_open_files(home):
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with serving(home) as process:
         first_line(process)
         assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
-        end(process)
+        stop(process)
 
 
-def test_status_asks_the_host(home):
+def test_status_shows_the_running_host(home):
     with serving(home) as process:
         first_line(process)
         shown, frame = ncl(home, "status"), ncl(home, "status", "--json")
-        end(process)
+        stop(process)
     assert (shown.returncode, frame.returncode) == (0, 0)
     assert re.search(r"^state +running$", shown.stdout, re.MULTILINE)
     assert json.loads(frame.stdout)["data"]["channels"] == ["terminal"]
@@ -162,18 +163,18 @@ def test_help_lists_the_verbs_of_the_host(home):
     with serving(home) as process:
         first_line(process)
         shown = ncl(home, "help").stdout
-        end(process)
+        stop(process)
     assert re.search(r"^  plugins list +", shown, re.MULTILINE)
     assert re.findall(r"^ *(status|help) ", shown, re.MULTILINE) == ["status", "help"]
 
 
-def test_a_verb_that_the_host_does_not_know_exits_2_and_names_the_nearest_command_once(home):
+def test_unknown_verb_exits_2_with_one_suggestion(home):
     with serving(home) as process:
         first_line(process)
         done, frame = ncl(home, "stauts"), ncl(home, "stauts", "--json")
         words, asked = ncl(home, "plugin", "list"), ncl(home, "help", "stauts")
-        end(process)
-    assert [one.returncode for one in (done, frame, words, asked)] == [2, 2, 2, 2]
+        stop(process)
+    assert [process.returncode for process in (done, frame, words, asked)] == [2, 2, 2, 2]
     why = "error (unknown-command): there is no command"
     assert (done.stdout, done.stderr) == ("", f"{why} 'stauts'; did you mean `ncl status`?\n")
     assert words.stderr == f"{why} 'plugin list'; did you mean `plugins list`?\n"
@@ -181,30 +182,30 @@ def test_a_verb_that_the_host_does_not_know_exits_2_and_names_the_nearest_comman
     assert json.loads(frame.stdout)["error"]["code"] == "unknown-command"
 
 
-def test_arguments_that_a_verb_does_not_take_exit_2(home):
+def test_verb_with_an_unexpected_word_exits_2(home):
     with serving(home) as process:
         first_line(process)
         done = ncl(home, "--", "status", "more")
-        end(process)
+        stop(process)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error (invalid-args): status: 'more' is one word too many\n"
 
 
-def test_the_control_socket_is_for_its_owner_alone(home):
+def test_control_socket_is_private_to_its_owner(home):
     with serving(home) as process:
         first_line(process)
         mode = (home / "run" / "ncl.sock").stat().st_mode & 0o777
-        end(process)
+        stop(process)
     assert mode == 0o600
 
 
-def test_help_about_a_noun_tells_each_parameter_of_its_verbs(home):
+def test_help_of_a_resource_shows_each_parameter(home):
     with serving(home) as process:
         first_line(process)
         shown, same = ncl(home, "help", "wirings"), ncl(home, "wirings", "--help")
-        end(process)
+        stop(process)
     assert shown.returncode == 0
     assert shown.stdout == same.stdout
     assert "ncl wirings create --messaging-group-id TEXT --agent-group-id TEXT [options]\n" in shown.stdout
-    assert re.search(r"^ +--priority NUMBER +the higher one is served first$", shown.stdout, re.MULTILINE)
+    assert re.search(r"^ +--priority NUMBER +\S", shown.stdout, re.MULTILINE)
     assert "ncl wirings get <id>\n" in shown.stdout

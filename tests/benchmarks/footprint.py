@@ -30,7 +30,7 @@ async def run(arguments, caller, context):
 
 @hookimpl
 def nanoclaw_verbs():
-    yield Verb(resource="{name}", name="list", access=Access.OPEN, run=run)
+    yield Verb(resource="{name}", name="list", access=Access.ALLOWED, run=run)
 '''
 HOST_START = """
 import asyncio, os

@@ -58,9 +58,9 @@ def _idling(home: Path, running: int, all_sessions: int) -> tuple[float, float]:
             cpu = time.process_time()
             await asyncio.sleep(IDLE_S)
             share = (time.process_time() - cpu) / IDLE_S * 100
-            await host.machine.sweeper.once()  # the first one copies what was acknowledged, once for each message
+            await host.components.sweeper.once()  # the first one copies what was acknowledged, once for each message
             cpu = time.process_time()
-            await host.machine.sweeper.once()
+            await host.components.sweeper.once()
             sweep_ms = (time.process_time() - cpu) * 1_000
         instance.db.close()
         return share, sweep_ms
@@ -82,7 +82,7 @@ def growth(home: Path, count: int) -> Iterator[Figure]:
                 for done in range(number):
                     await channel.say("hello", room="room")
                     if done % 1_000 == 999:  # as the clock does once a minute
-                        await host.machine.sweeper.once()
+                        await host.components.sweeper.once()
 
             await some(count // 5)
             gc.collect()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from nanoclaw_cli.init import create
 
-from nanoclaw_core.instance import Places, create_agent_group, open_database
+from nanoclaw_core.instance import InstancePaths, create_agent_group, open_database
 
 from . import goals
 from .figures import Figure
@@ -54,9 +54,9 @@ def commands(home: Path, rounds: int) -> Iterator[Figure]:
 
 def _many_groups(home: Path) -> None:
     """Make agent groups, until there are `GROUPS`."""
-    database = open_database(Places(home=home))
+    database = open_database(InstancePaths(home=home))
     for number in range(1, GROUPS):
-        create_agent_group(database, Places(home=home), name=f"Agent {number}", folder=f"agent-{number}")
+        create_agent_group(database, InstancePaths(home=home), name=f"Agent {number}", folder=f"agent-{number}")
     database.close()
 
 

@@ -19,7 +19,7 @@ from nanoclaw_wire.config import RunnerConfig
 from nanoclaw_wire.frames import Code
 
 import nanoclaw_core
-from nanoclaw_core import Action, Channel, Plugins, Provider, SandboxPart, Verb
+from nanoclaw_core import Action, Channel, Plugins, Provider, SandboxRequirements, Verb
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
@@ -124,7 +124,7 @@ SNIPPETS = [
 COLLECTED = {
     "nanoclaw_channels": Channel,
     "nanoclaw_providers": Provider,
-    "nanoclaw_sandbox_parts": SandboxPart,
+    "nanoclaw_sandbox_requirements": SandboxRequirements,
     "nanoclaw_actions": Action,
     "nanoclaw_verbs": Verb,
 }

@@ -17,7 +17,7 @@ from nanoclaw_runner.forwarder import Forwarder
 from nanoclaw_runner.provider import LiveQuery, ProviderContext
 from nanoclaw_wire.events import Error, ErrorClass, Progress, Result
 
-from nanoclaw_core import Door, GroupId, PluginContext, SessionId
+from nanoclaw_core import GatewayEndpoint, GroupId, PluginContext, SessionId
 from nanoclaw_core.testing.fake_messages_api import FakeMessagesApi
 from nanoclaw_core.testing.messages_script import Step
 
@@ -40,8 +40,8 @@ class Place:
         gateway = SessionGateway(Settings(), self._host_context(environment))
         running = asyncio.create_task(gateway.run())
         socket = self._folder / "gateway.sock"
-        await gateway.open_door(
-            Door(
+        await gateway.open_endpoint(
+            GatewayEndpoint(
                 session_id=SessionId("ses-000000000001"),
                 agent_group_id=GroupId("ag-000000000001"),
                 socket=socket,
@@ -88,7 +88,7 @@ class Place:
 
 @contextlib.asynccontextmanager
 async def _forwarder(socket: Path) -> AsyncIterator[str]:
-    """Offer a socket at a local port, as the runner does in a sandbox."""
+    """Contribute a socket at a local port, as the runner does in a sandbox."""
     forwarder = Forwarder(socket)
     port = await forwarder.open(0)
     try:

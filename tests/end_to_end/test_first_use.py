@@ -150,7 +150,7 @@ def test_no_docker_and_no_bubblewrap_with_a_key_is_answered_with_what_to_install
     doctor = person.types("doctor")
     assert doctor.code == 1
     assert re.search(r"^warning +runtimes +process .*\n +→ Install bubblewrap", doctor.out, re.MULTILINE)
-    assert re.search(r"^problem +runtimes +isolation .*\n +→ Do what is said above", doctor.out, re.MULTILINE)
+    assert re.search(r"^problem +runtimes +isolation .*\n +→ Fix one of the runtimes above", doctor.out, re.MULTILINE)
 
 
 def test_no_docker_and_no_bubblewrap_without_a_key_still_answers(home: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_gateway_that_is_disabled_is_answered_with_how_to_enable_it(home: Path
     settings = '[core]\ndisabled_plugins = ["gateway", "docker"]\n[plugins.process]\nallow_unsandboxed = true\n'
     person = Person(home=home, environment={"ANTHROPIC_API_KEY": KEY}).has(settings)
     no_agent(person, "needs the model gateway", 'Take "gateway" out of disabled_plugins')
-    assert "Take it out of core.disabled_plugins." in person.types("doctor").out
+    assert "Remove it from core.disabled_plugins." in person.types("doctor").out
 
 
 def test_a_chosen_provider_without_a_key_is_answered_with_the_variable_to_set(home: Path) -> None:

@@ -50,7 +50,7 @@ class World:
 
     @property
     def verbs(self) -> Mapping[str, Verb]:
-        return {name: offer.item for name, offer in self.host.machine.dispatch.offers.items()}
+        return {name: offer.value for name, offer in self.host.components.dispatch.offers.items()}
 
     def set_scope(self, scope: str) -> None:
         query = "UPDATE container_configs SET cli_scope = ? WHERE agent_group_id = ?"
@@ -58,7 +58,7 @@ class World:
 
     async def ask(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         request = Request(id="walk", words=name.split(), options=dict(options))
-        answer = await self.host.machine.dispatch.answer(request, self.caller)
+        answer = await self.host.components.dispatch.answer(request, self.caller)
         frame: dict[str, Any] = json.loads(answer.as_line())
         # As if somebody had answered: there is a limit to what waits.
         self.instance.db.execute("UPDATE approvals SET status = 'rejected' WHERE id NOT LIKE 'apr-ag-%'")
@@ -111,11 +111,11 @@ async def world(instance: Instance) -> AsyncIterator[World]:
 
 def ids_of(here: World, noun: str) -> Ids:
     """Return keys of a noun's rows: of the caller's, of the other agent's, and of none that there is."""
-    offer = here.host.machine.of.parts.resources.get(noun)
-    if offer is None or offer.item.scope_column is None:
+    offer = here.host.components.context.parts.resources.get(noun)
+    if offer is None or offer.value.scope_column is None:
         one = {"id": ABSENT, "agent_group_id": ABSENT}
         return Ids(own={"id": here.own}, foreign={"id": here.foreign}, absent=one)
-    resource = offer.item
+    resource = offer.value
 
     def key(group: GroupId) -> Mapping[str, Any]:
         query = f"SELECT {', '.join(resource.key)} FROM {resource.table} WHERE {resource.scope_column} = ? LIMIT 1"
@@ -186,7 +186,7 @@ def test_an_agent_of_group_scope_learns_and_changes_nothing_beyond_its_own_group
     async def scenario() -> None:
         async with world(nanoclaw_instance) as here:
             here.set_scope("group")
-            limited = evolve(here.caller, limited_to=here.own)
+            limited = evolve(here.caller, scope_group_id=here.own)
             secrets = [
                 MARK,
                 here.foreign,
@@ -254,10 +254,10 @@ def test_an_agent_of_global_scope_is_turned_away_only_from_what_is_the_operators
                 for _, options in requests(here, verb):
                     frame = await here.ask(name, options)
                     codes.add("ok" if frame["ok"] else frame["error"]["code"])
-                is_theirs = verb.access is Access.DENY
+                is_theirs = verb.access is Access.OPERATOR_ONLY
                 assert not is_theirs or codes <= {"forbidden", "invalid-args", "not-found"}, (name, codes)
-                assert verb.access is not Access.OPEN or "ok" in codes or "not-found" in codes, (name, codes)
-                assert verb.access is not Access.HOLD or "ok" not in codes, (name, codes)
+                assert verb.access is not Access.ALLOWED or "ok" in codes or "not-found" in codes, (name, codes)
+                assert verb.access is not Access.NEEDS_APPROVAL or "ok" not in codes, (name, codes)
                 assert "handler-error" not in codes, (name, codes)
 
     asyncio.run(scenario())
@@ -268,7 +268,7 @@ async def carry_out_everything(here: World) -> None:
     query = "SELECT id FROM approvals WHERE agent_group_id = ? AND id NOT LIKE 'apr-ag-%' ORDER BY name LIKE '%delete%'"
     for (approval_id,) in here.instance.db.execute(query, (here.own,)).fetchall():
         here.instance.db.execute("UPDATE approvals SET status = 'approved' WHERE id = ?", (approval_id,))
-        await here.host.machine.of.context_of("approvals").operations.execute_approved(approval_id)
+        await here.host.components.context.plugin_context("approvals").operations.execute_approved(approval_id)
 
 
 def started_since(here: World, count: int) -> list[Any]:

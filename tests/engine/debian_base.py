@@ -1,4 +1,4 @@
-"""A base image of Debian without any registry, made by debootstrap, and what it takes to build behind a proxy."""
+"""A Debian base image made by debootstrap, without a registry, and a variant that trusts a proxy's certificates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = "python3,python3-venv,ca-certificates"
 
 
 def make_debian(address: str, name: str, work: Path, suite: str = "bookworm") -> str:
-    """Make an image of a minimal Debian with Python, and return its name. Takes a minute, root and a mirror."""
+    """Create an image of a minimal Debian with Python, and return its name. Needs a minute, root and a mirror."""
     root = work / "root"
     command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", suite, str(root)]
     with (work / "debootstrap.log").open("wb") as log:
@@ -31,7 +31,7 @@ def make_debian(address: str, name: str, work: Path, suite: str = "bookworm") ->
 
 
 def trust(address: str, base: str, name: str, environment: Mapping[str, str]) -> str:
-    """Make an image that trusts the certificates this machine was told to trust; the base itself where it was not."""
+    """Create an image that trusts the certificates in $SSL_CERT_FILE, and return its name; the base if it is unset."""
     bundle = environment.get("SSL_CERT_FILE", "")
     if not bundle or not Path(bundle).is_file():
         return base

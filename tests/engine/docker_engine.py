@@ -1,7 +1,7 @@
-"""A Docker engine for tests: one that answers already, or one of our own.
+"""A Docker engine for tests: an existing one, or our own.
 
-An engine of our own has its own data and sockets, no bridge and no firewall rules: two of them can run side by side,
-and beside a real one. Containers in it have no network, or the host's.
+Our own engine has its own data and sockets, no bridge and no firewall rules. So several can run on one machine, next to
+a real one. Their containers have no network, or the host's.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ PACKAGES = {"dockerd": "docker.io", "bwrap": "bubblewrap", "debootstrap": "deboo
 
 
 class NoEngine(Exception):
-    """There is no engine and none can be started; the message says why and what to do."""
+    """No engine exists and none can be started; the message has the reason and the remedy."""
 
 
 @contextlib.contextmanager
 def engine(environment: Mapping[str, str]) -> Iterator[str]:
-    """Give the address of an engine; one that had to be started ends with the block.
+    """Yield the address of an engine; stop it after the block if it was started here.
 
     Raises:
-        NoEngine: None answers, and none can be started here.
+        NoEngine: No engine answers, and none can be started here.
     """
     for address in (environment.get("DOCKER_HOST"), "unix:///var/run/docker.sock"):
         if address and answers(address):
@@ -42,12 +42,12 @@ def engine(environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def answers(address: str) -> bool:
-    """Say whether an engine answers there."""
+    """Return whether an engine answers at an address."""
     import docker
     from docker.errors import DockerException
 
-    if address.startswith("unix://") and not _somebody_listens(address.removeprefix("unix://")):
-        return False  # asked here, because the package leaks the socket of a connection that fails
+    if address.startswith("unix://") and not _accepts_connections(address.removeprefix("unix://")):
+        return False  # checked here, because the SDK leaks the socket of a connection that fails
     try:
         client = docker.APIClient(base_url=address, version="auto", timeout=5)
     except DockerException:
@@ -56,7 +56,7 @@ def answers(address: str) -> bool:
     return True
 
 
-def _somebody_listens(path: str) -> bool:
+def _accepts_connections(path: str) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(path)
@@ -66,16 +66,16 @@ def _somebody_listens(path: str) -> bool:
 
 
 def install_missing() -> list[str]:
-    """Install the packages of programs that tests want and are missing, as root on a Debian; return their names.
+    """Install the missing packages of programs that tests need, as root on a Debian; return their names.
 
     Raises:
-        NoEngine: It cannot be done here.
+        NoEngine: This user cannot install packages, or the installation failed.
     """
     missing = [package for program, package in PACKAGES.items() if find_program(program) is None]
     if not missing:
         return []
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise NoEngine(f"{', '.join(missing)} not installed, and installing takes root on a Debian or Ubuntu")
+        raise NoEngine(f"{', '.join(missing)} not installed, and installing needs root on a Debian or Ubuntu")
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-qy", "--no-install-recommends", *missing]):
         done = subprocess.run(command, env=quiet, stdout=sys.stderr, check=False)
@@ -87,7 +87,7 @@ def install_missing() -> list[str]:
 @contextlib.contextmanager
 def _engine_of_our_own() -> Iterator[str]:
     if os.geteuid() != 0:
-        raise NoEngine("no Docker engine answers; start one, or set DOCKER_HOST (starting our own takes root)")
+        raise NoEngine("no Docker engine answers; start one, or set DOCKER_HOST (starting our own needs root)")
     program = find_program("dockerd")
     if program is None:
         raise NoEngine("no Docker engine answers and dockerd is not installed (Debian: apt install docker.io)")
@@ -101,7 +101,7 @@ def _engine_of_our_own() -> Iterator[str]:
 
 
 def unmount_below(home: Path) -> None:
-    """Unmount what the engine left: the network namespace of containers that shared the host's."""
+    """Unmount the engine's leftovers: the network namespaces of containers that shared the host's."""
     mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     for path in sorted((path for path in mounted if Path(path).is_relative_to(home)), reverse=True):
         subprocess.run(["umount", path], check=False)
@@ -112,7 +112,7 @@ def _daemon(program: str, home: Path, log: int) -> Iterator[str]:
     path = home / "docker.sock"
     command = [program, "--data-root", str(home / "data"), "--exec-root", str(home / "exec"), "-p", str(home / "pid")]
     command += ["-H", f"unix://{path}", "--bridge=none", "--iptables=false"]
-    # A session of its own: an interrupt at the keyboard is for the tests, which then end the engine in order.
+    # Its own session: Ctrl-C reaches only the tests, which then stop the engine cleanly.
     daemon = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         wait_until_it_listens(daemon, path, home / "log")
@@ -127,10 +127,10 @@ def _daemon(program: str, home: Path, log: int) -> Iterator[str]:
 
 
 def wait_until_it_listens(daemon: subprocess.Popen[bytes], path: Path, log: Path) -> None:
-    """Wait until a daemon takes connections at a socket.
+    """Wait until a daemon accepts connections on a socket.
 
     Raises:
-        NoEngine: It ended, or did not get so far; the message has the end of its log.
+        NoEngine: It ended, or did not listen in time; the message has the end of its log.
     """
     deadline = time.monotonic() + STARTS_WITHIN_S
     while time.monotonic() < deadline and daemon.poll() is None:
@@ -143,7 +143,7 @@ def wait_until_it_listens(daemon: subprocess.Popen[bytes], path: Path, log: Path
 
 
 def find_program(name: str) -> str | None:
-    """Return where a program is, also where only root's path has it."""
+    """Return a program's path, or None. Also search the directories of root's PATH."""
     return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
 
 
@@ -151,6 +151,6 @@ if __name__ == "__main__":
     if sys.argv[1:] != ["install"]:
         sys.exit("usage: docker_engine.py install")
     try:
-        print(f"installed: {', '.join(install_missing()) or 'nothing, all is there'}")
+        print(f"installed: {', '.join(install_missing()) or 'nothing is missing'}")
     except NoEngine as error:
         sys.exit(str(error))

@@ -1,4 +1,4 @@
-"""pytest fixtures around the Docker engine for tests."""
+"""pytest fixtures of Docker engines and of bubblewrap."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import docker_engine
 import pytest
-from mortal_engine import MortalEngine, mortal_engine
 from python_image import make_image
+from restartable_engine import RestartableEngine, restartable_engine
 
 IMAGE = "nanoclaw-test:python"
 DISTRIBUTIONS = ("nanoclaw-wire", "nanoclaw-client", "nanoclaw-runner", "nanoclaw-provider-mock[runner]")
@@ -17,7 +17,7 @@ DISTRIBUTIONS = ("nanoclaw-wire", "nanoclaw-client", "nanoclaw-runner", "nanocla
 
 @pytest.fixture(scope="session")
 def docker_address() -> Iterator[str]:
-    """The address of a Docker engine; without one the test is skipped, and in CI it fails."""
+    """The address of a Docker engine. Without an engine, skip the test, or fail it in CI."""
     in_ci = os.environ.get("CI") == "true"
     try:
         if in_ci:
@@ -31,13 +31,13 @@ def docker_address() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def engine_to_kill() -> Iterator[MortalEngine]:
-    """An engine that tests kill and leave running again, with `IMAGE` in it."""
+def engine_to_kill() -> Iterator[RestartableEngine]:
+    """An engine with `IMAGE` that tests may kill. Each test leaves it running."""
     in_ci = os.environ.get("CI") == "true"
     try:
         if in_ci:
             docker_engine.install_missing()
-        with mortal_engine() as engine:
+        with restartable_engine() as engine:
             make_image(engine.address, IMAGE, DISTRIBUTIONS)
             yield engine
     except docker_engine.NoEngine as error:
@@ -54,23 +54,23 @@ def python_image(docker_address: str) -> str:
 
 @pytest.fixture(scope="session")
 def claude_image(docker_address: str) -> str:
-    """The same with the claude provider and the program it brings."""
+    """The name of an image that also has the claude provider and its program."""
     return make_image(docker_address, "nanoclaw-test:claude", (*DISTRIBUTIONS, "nanoclaw-provider-claude[runner]"))
 
 
 @pytest.fixture(autouse=True)
-def _needs_what_its_marker_says(request: pytest.FixtureRequest) -> None:
+def _require_marked_programs(request: pytest.FixtureRequest) -> None:
     if request.node.get_closest_marker("bubblewrap"):
         request.getfixturevalue("bubblewrap")
 
 
 @pytest.fixture(scope="session")
 def bubblewrap() -> None:
-    """Insists on bubblewrap; without it the test is skipped, and in CI it fails."""
+    """Require bubblewrap. Without it, skip the test, or fail it in CI."""
     probe = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"]
     try:
-        found = subprocess.run(probe, capture_output=True, text=True, check=False)
-        problem = "" if found.returncode == 0 else found.stderr
+        done = subprocess.run(probe, capture_output=True, text=True, check=False)
+        problem = "" if done.returncode == 0 else done.stderr
     except OSError as error:
         problem = str(error)
     if problem and os.environ.get("CI") == "true":

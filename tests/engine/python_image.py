@@ -1,7 +1,7 @@
-"""An image without any registry: the Python that runs the tests, some distributions, and the libraries they need.
+"""An image built without a registry: the Python that runs the tests, some distributions, and their shared libraries.
 
-Files keep the paths they have here, so that scripts and links stay right. It takes some seconds and is good for tests
-only; the real image is made by `container/image/Dockerfile`.
+Files keep their paths, so that scripts and links stay valid. Building takes some seconds. The image is for tests only;
+`container/image/Dockerfile` builds the real one.
 """
 
 from __future__ import annotations
@@ -45,17 +45,13 @@ PASSWD = "root:x:0:0:root:/root:/bin/sh\nagent:x:1000:1000:agent:/home/agent:/bi
 
 
 def make_image(address: str, name: str, distributions: Iterable[str]) -> str:
-    """Make the image in an engine and return its name.
-
-    Args:
-        distributions: Copied with all that they require, from where they are installed here.
-    """
+    """Create an image with installed distributions and their requirements in an engine, and return its name."""
     import docker
 
     reader, writer = os.pipe()
     with os.fdopen(reader, "rb") as source, os.fdopen(writer, "wb") as sink:
-        feeding = threading.Thread(target=_write_root, args=(sink, tuple(distributions)))
-        feeding.start()
+        writing = threading.Thread(target=_write_root, args=(sink, tuple(distributions)))
+        writing.start()
         client = docker.APIClient(base_url=address, version="auto", timeout=300)
         try:
             repository, _, tag = name.partition(":")
@@ -64,26 +60,26 @@ def make_image(address: str, name: str, distributions: Iterable[str]) -> str:
             )
         finally:
             client.close()
-            feeding.join()
+            writing.join()
     return name
 
 
 def closure(distributions: Iterable[str]) -> list[metadata.Distribution]:
-    """Return the installed distributions with everything they require, leaving out what is not installed."""
-    found: dict[str, metadata.Distribution] = {}
-    waiting = list(distributions)
-    while waiting:
-        wanted = Requirement(waiting.pop())
-        key = re.sub(r"[-_.]+", "-", wanted.name).lower()
-        if key in found and not wanted.extras:
+    """Return the distributions and all their requirements, without those that are not installed."""
+    installed: dict[str, metadata.Distribution] = {}
+    pending = list(distributions)
+    while pending:
+        requirement = Requirement(pending.pop())
+        key = re.sub(r"[-_.]+", "-", requirement.name).lower()
+        if key in installed and not requirement.extras:
             continue
         try:
-            found[key] = metadata.distribution(wanted.name)
+            installed[key] = metadata.distribution(requirement.name)
         except metadata.PackageNotFoundError:
             continue
-        needs = (Requirement(text) for text in found[key].requires or ())
-        waiting += [str(need) for need in needs if _applies(need, wanted.extras or {""})]
-    return list(found.values())
+        needs = (Requirement(text) for text in installed[key].requires or ())
+        pending += [str(need) for need in needs if _applies(need, requirement.extras or {""})]
+    return list(installed.values())
 
 
 def _applies(need: Requirement, extras: Iterable[str]) -> bool:
@@ -101,13 +97,13 @@ def _write_root(sink: io.BufferedWriter, distributions: tuple[str, ...]) -> None
         for source, target in [*_standard_library(), *_installed_files(closure(distributions))]:
             root.copy(source, target)
         for program in PROGRAMS:
-            if found := shutil.which(program):
-                root.copy(Path(found).resolve(), Path("/bin", program))
+            if path := shutil.which(program):
+                root.copy(Path(path).resolve(), Path("/bin", program))
         root.add_libraries()
 
 
 class _Root:
-    """The root of the image while it is written: each path once, and the libraries of what was copied."""
+    """Writes the image's root: each path once, and the shared libraries of the copied programs."""
 
     def __init__(self, tar: tarfile.TarFile) -> None:
         self._tar, self._written, self._binaries = tar, set[Path](), set[Path]()
@@ -139,7 +135,7 @@ class _Root:
             self._add(target, entry, file)
 
     def add_libraries(self) -> None:
-        """Copy the shared libraries of all programs and modules, and the loader itself."""
+        """Copy the shared libraries of all programs and modules, and the loader."""
         for path in _shared_libraries(self._binaries):
             self.copy(path.resolve(), path)
 
@@ -149,7 +145,7 @@ class _Root:
 
 
 def _executable() -> Path:
-    """Return the interpreter itself, not the one of a virtual environment."""
+    """Return the path of the real interpreter, not of a virtual environment's link."""
     return Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}").resolve()
 
 
@@ -163,10 +159,10 @@ def _standard_library() -> Iterator[tuple[Path, Path]]:
                 yield path, path
 
 
-def _installed_files(found: Iterable[metadata.Distribution]) -> Iterator[tuple[Path, Path]]:
-    """Yield the files of distributions with where they go; an editable one is copied from its sources."""
+def _installed_files(distributions: Iterable[metadata.Distribution]) -> Iterator[tuple[Path, Path]]:
+    """Yield the files of distributions with their targets; those of an editable one come from its sources."""
     target = Path(site.getsitepackages([sys.base_prefix])[0])
-    for distribution in found:
+    for distribution in distributions:
         for file in distribution.files or ():
             source = Path(str(distribution.locate_file(file)))
             if ".." not in file.parts and file.suffix not in (".pth", ".pyc") and source.is_file():
@@ -184,10 +180,10 @@ def _editable_files(package: str, target: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _shared_libraries(binaries: Iterable[Path]) -> set[Path]:
-    found = set()
+    libraries = set()
     for path in binaries:
         listed = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=False).stdout
-        found |= {Path(name) for name in re.findall(r"(/\S+) \(0x", listed)}
+        libraries |= {Path(name) for name in re.findall(r"(/\S+) \(0x", listed)}
     for name in ("libnss_files.so.2", "libnss_dns.so.2", "libgcc_s.so.1"):  # loaded by name while running
-        found |= {path.parent / name for path in list(found) if (path.parent / name).exists()}
-    return found
+        libraries |= {path.parent / name for path in list(libraries) if (path.parent / name).exists()}
+    return libraries

@@ -1,4 +1,4 @@
-"""The real Dockerfile, built on a Debian made here, and a sandbox in it."""
+"""The real Dockerfile, built on a Debian made by debootstrap, and a sandbox in the image."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from nanoclaw_runtime_docker.group_recipe import GROUP_REPOSITORY
 from nanoclaw_runtime_docker.settings import Settings
 from registry_host import client
 
-from nanoclaw_core import Readiness, SandboxFailed, SandboxPart
+from nanoclaw_core import Readiness, SandboxFailed, SandboxRequirements
 from nanoclaw_core.testing.hosting import running_host
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.runtime_place import Place, new_place
 
 PLUGIN = "nanoclaw_runtime_docker.host"
-PARTS = (SandboxPart(name="sample", apt=["jq"], pip=["iniconfig"], environment={"SAMPLE": "yes"}),)
-SAY_WHAT_IS_THERE = (
+REQUIREMENTS = (SandboxRequirements(name="sample", apt=["jq"], pip=["iniconfig"], environment={"SAMPLE": "yes"}),)
+REPORT_CONTENTS = (
     "import importlib.util, iniconfig, nanoclaw_runner, nanoclaw_wire, subprocess\n"
     "answer([os.getuid(), subprocess.run(['jq', '-n', '1+1'], capture_output=True, text=True).stdout.strip(),"
     " os.environ['SAMPLE'], importlib.util.find_spec('nanoclaw_core') is None])\n"
@@ -43,7 +43,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def base_image(docker_address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Debian with Python; made once, because it takes a minute."""
+    """A Debian with Python, made once per module because it takes a minute."""
     if shutil.which("debootstrap") is None or os.geteuid() != 0:
         if os.environ.get("CI") == "true":
             pytest.fail("CI needs debootstrap, and root to run it")
@@ -53,18 +53,18 @@ def base_image(docker_address: str, tmp_path_factory: pytest.TempPathFactory) ->
         debian = make_debian(docker_address, "nanoclaw-test:debian", work)
         yield trust(docker_address, debian, "nanoclaw-test:debian-trusting", os.environ)
     finally:
-        shutil.rmtree(work / "root", ignore_errors=True)  # files of another user: pytest's own clean-up gives up there
+        shutil.rmtree(work / "root", ignore_errors=True)  # pytest's own clean-up fails on files of other users
 
 
 @pytest.fixture(scope="module")
 def settings(docker_address: str, base_image: str) -> Settings:
-    # The engine of the tests has no bridge; a build on an engine with one needs no such setting.
+    # The engine of the tests has no bridge, so a build uses the host's network.
     return Settings(docker_host=docker_address, base_image=base_image, build_network="host")
 
 
 @frozen(kw_only=True)
 class Built:
-    """The image that all agents have, as it was built, and what the runtime said of itself around that."""
+    """The agent image, the steps of its build, and the runtime's readiness before and after."""
 
     image: str
     before: Readiness
@@ -94,9 +94,9 @@ def with_image(settings: Settings, built: Built) -> Settings:
 
 @contextlib.asynccontextmanager
 async def runtime_of(
-    place: Place, settings: Settings, parts: Sequence[SandboxPart] = PARTS
+    place: Place, settings: Settings, requirements: Sequence[SandboxRequirements] = REQUIREMENTS
 ) -> AsyncIterator[DockerRuntime]:
-    runtime = DockerRuntime(settings, place.context(), parts)
+    runtime = DockerRuntime(settings, place.context(), requirements)
     try:
         yield runtime
     finally:
@@ -109,7 +109,7 @@ def place(tmp_path: Path) -> Place:
 
 
 def answer_in(place: Place, settings: Settings, code: str, image: str | None = None) -> Any:
-    """Run a sandbox and return what it answered."""
+    """Run a sandbox and return its answer."""
 
     async def scenario() -> None:
         async with runtime_of(place, settings) as runtime:
@@ -121,30 +121,29 @@ def answer_in(place: Place, settings: Settings, code: str, image: str | None = N
     return place.answer()
 
 
-def test_the_image_is_built_with_what_plugins_ask_for_and_a_sandbox_runs_in_it(
-    with_image: Settings, built: Built, place: Place
-) -> None:
+def test_built_image_has_the_packages_and_runs_a_sandbox(with_image: Settings, built: Built, place: Place) -> None:
     assert (built.before.ready, built.before.remedy) == (False, "Build it: ncl image build")
     assert built.after.ready, built.after
     assert built.image in built.after.detail
     assert [step.number for step in built.steps if step.is_new] == list(range(1, built.steps[-1].count + 1))
-    assert answer_in(place, with_image, SAY_WHAT_IS_THERE) == [1000, "2", "yes", True]
+    assert answer_in(place, with_image, REPORT_CONTENTS) == [1000, "2", "yes", True]
 
 
-def test_a_failing_build_says_which_step_failed_and_why(settings: Settings, place: Place) -> None:
-    parts = [SandboxPart(name="sample", apt=["no-such-package-anywhere"])]
+def test_failed_build_names_its_step_and_reason(settings: Settings, place: Place) -> None:
+    requirements = [SandboxRequirements(name="sample", apt=["no-such-package-anywhere"])]
 
     async def scenario() -> None:
-        async with runtime_of(place, settings, parts) as runtime:
+        async with runtime_of(place, settings, requirements) as runtime:
             with pytest.raises(SandboxFailed, match=r"(?s)step .* failed .*no-such-package-anywhere"):
                 await runtime.build(lambda _step: None)
 
     asyncio.run(scenario())
 
 
-def test_a_group_gets_its_packages_on_top_and_a_later_build_that_fails_leaves_that_image(
+def test_group_image_adds_packages_and_survives_a_failed_build(
     with_image: Settings, place: Place, nanoclaw_instance: Instance
 ) -> None:
+    """The group keeps the image of its last good build, and people are answered during a build."""
     nanoclaw_instance.wire()
     nanoclaw_instance.configure(
         "docker",
@@ -166,10 +165,10 @@ def test_a_group_gets_its_packages_on_top_and_a_later_build_that_fails_leaves_th
             rebuilding = asyncio.create_task(ask(nanoclaw_instance, "groups", "restart", group, rebuild=True))
             await running.channel.say("two")
             assert (await running.channel.texts(2))[1] == "echo: two"
-            assert not rebuilding.done()  # people are answered while the image is made
+            assert not rebuilding.done()  # people are answered during the build
             rebuilt = await rebuilding
             image = rebuilt.answer["data"]["rebuilt"]
-            # To apt alone the second is a pattern, and python3 would be what is meant.
+            # apt alone would read the second name as a pattern that matches python3.
             await ncl.data("groups", "config", "add-package", group, apt=["no-such-package", "p.thon3"])
             failed = await ask(nanoclaw_instance, "groups", "restart", group, rebuild=True)
             assert (await ncl.data("groups", "config", "get", group))["image_tag"] == image
@@ -183,22 +182,22 @@ def test_a_group_gets_its_packages_on_top_and_a_later_build_that_fails_leaves_th
         assert re.search(r"was not built: step \d+/\d+ failed \(RUN set -eu; apt-get update;", message)
         assert "    there is no Debian package named no-such-package\n" in message
         assert "    there is no Debian package named p.thon3\n" in message
-        say = "import roman, nanoclaw_runner; answer(roman.toRoman(42))"
-        assert answer_in(place, with_image, say, image) == "XLII"
+        code = "import roman, nanoclaw_runner; answer(roman.toRoman(42))"
+        assert answer_in(place, with_image, code, image) == "XLII"
     finally:
         _remove(with_image, image)
 
 
 @frozen(kw_only=True)
 class Asked:
-    """What came over the control socket: lines of progress, and the answer."""
+    """The lines of progress and the answer that came over the control socket."""
 
     progress: Sequence[str]
     answer: dict[str, Any]
 
 
 async def ask(instance: Instance, *words: str, **options: Any) -> Asked:
-    """Ask for a verb that takes long."""
+    """Run a verb over the control socket, without a time limit."""
     reader, writer = await asyncio.open_unix_connection(str(instance.places.control_socket))
     with contextlib.closing(writer):
         writer.write(json.dumps({"id": "1", "words": words, "options": options}).encode() + b"\n")
@@ -209,13 +208,13 @@ async def ask(instance: Instance, *words: str, **options: Any) -> Asked:
 
 
 def _users(settings: Settings, repository: str) -> dict[str, str]:
-    """Return the images of a repository, each with its user."""
+    """Return the user of each image of a repository."""
     with contextlib.closing(docker.APIClient(base_url=settings.docker_host, version="auto")) as client:
-        tags = [tag for found in client.images(repository) for tag in found["RepoTags"] or ()]
+        tags = [tag for image in client.images(repository) for tag in image["RepoTags"] or ()]
         return {tag: client.inspect_image(tag)["Config"]["User"] for tag in tags}
 
 
 def _remove(settings: Settings, image: str) -> None:
-    """Take an image away again; an engine that was there before the tests is left as it was."""
+    """Remove an image, so that the tests leave an existing engine unchanged."""
     with contextlib.closing(docker.APIClient(base_url=settings.docker_host, version="auto")) as client:
         client.remove_image(image, force=True)

@@ -7,7 +7,7 @@ import docker
 from attrs import define
 from harness import DIRECT, HALL, TEAM, HostHandle
 from kill_series import KillSeries
-from mortal_engine import PROGRAMS, MortalEngine
+from restartable_engine import PROGRAMS, RestartableEngine
 
 LONGEST_LIFE_S = 1.5  # a container takes half a second to start
 
@@ -16,7 +16,7 @@ LONGEST_LIFE_S = 1.5  # a container takes half a second to start
 class EngineSeries(KillSeries):
     """The engine is started again soon after each kill, at times with what ran in it and at times without."""
 
-    engine: MortalEngine
+    engine: RestartableEngine
     image: str
     longest_life_s: float = LONGEST_LIFE_S
     _revival: asyncio.Task[None] | None = None
@@ -53,7 +53,7 @@ class EngineSeries(KillSeries):
         await self._until_engine_is_back()
         await super()._settle()
 
-    async def _kill_runners(self, victim: str) -> None:
+    async def _kill_in_sandboxes(self, victim: str, host: HostHandle) -> None:
         if await asyncio.to_thread(self._kill_container):
             self._count_kill(victim)
 
@@ -70,7 +70,7 @@ class EngineSeries(KillSeries):
             client.close()
 
 
-def make_engine_series(directory: Path, seed: int, engine: MortalEngine, image: str) -> EngineSeries:
+def make_engine_series(directory: Path, seed: int, engine: RestartableEngine, image: str) -> EngineSeries:
     """Make a series whose hosts use this engine alone."""
     return EngineSeries(
         directory=directory,

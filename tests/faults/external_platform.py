@@ -59,7 +59,7 @@ class Platform:
                 writer.close()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Offer everything that is not acknowledged, then hear one host until its connection closes."""
+        """Contribute everything that is not acknowledged, then hear one host until its connection closes."""
         self._newest = writer
         self._connections.add(writer)
         record(event="connected")

@@ -1,11 +1,15 @@
 """Starts hosts and runners by forking a process that has imported everything, so that a kill costs milliseconds.
 
 The processes are real ones; only their start is shared. Run as `python fork_server.py SOCKET`. Each connection is one
-order, a line of JSON. A `host` or a `runner` answers `{"pid": …}` and, at its end, `{"code": …}`; it is killed when its
-connection closes, as by a leash. `list` answers the pids of all runners, and `reap` kills them.
+order, a line of JSON. A `host`, a `starter` or a `runner` answers `{"pid": …}` and, at its end, `{"code": …}`; it is
+killed when its connection closes, as by a leash. `list` answers the pids of all runners, and `reap` kills them.
+
+On Linux the server is the parent of everything that a killed process leaves behind, so `await_end` is answered when no
+process is left, whichever user it has.
 """
 
 import contextlib
+import ctypes
 import importlib
 import json
 import os
@@ -18,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import nanoclaw_runner.plugins
+
+PR_SET_CHILD_SUBREAPER = 36
 
 
 class Child:
@@ -38,6 +44,7 @@ class ForkServer:
         self._listener.bind(str(path))
         self._listener.listen(64)
         self._children: dict[socket.socket, Child] = {}
+        self._await_end: list[Child] = []
         self._selector = selectors.DefaultSelector()
         self._wakeup, self._wakeup_writer = socket.socketpair()
         self._wakeup_writer.setblocking(False)
@@ -68,11 +75,17 @@ class ForkServer:
         return (child for child in list(self._children.values()) if child.pid and kind in ("", child.kind))
 
     def _collect(self) -> None:
-        for child in self._running():
-            pid, status = os.waitpid(child.pid or 0, os.WNOHANG)
-            if pid:
-                self._answer(child, {"code": os.waitstatus_to_exitcode(status)})
+        """Take note of every end: of the server's own children, and of those that a killed one left to it."""
+        try:
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                for child in [child for child in self._running() if child.pid == ended[0]]:
+                    self._answer(child, {"code": os.waitstatus_to_exitcode(ended[1])})
+                    self._forget(child)
+        except ChildProcessError:
+            for child in self._await_end:
+                self._answer(child, {"left": 0})
                 self._forget(child)
+            self._await_end.clear()
 
     def _receive(self, child: Child) -> None:
         try:
@@ -83,6 +96,8 @@ class ForkServer:
         if not received:
             if child.pid is not None:
                 self._kill(child)
+            if child in self._await_end:
+                self._await_end.remove(child)
             self._forget(child)
         elif child.received.endswith(b"\n"):
             self._obey(child, json.loads(child.received))
@@ -99,6 +114,9 @@ class ForkServer:
             case "list":
                 self._answer(child, {"pids": [runner.pid for runner in runners]})
                 self._forget(child)
+            case "await_end":
+                self._await_end.append(child)
+                self._collect()
             case kind:
                 child.kind, child.pid = kind, self._fork(order)
                 self._answer(child, {"pid": child.pid})
@@ -149,13 +167,14 @@ def run_child(order: dict[str, Any]) -> int:
 
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         return int(main())
-    import host_process
-
-    return host_process.main(order)
+    program = importlib.import_module("sandbox_starter" if order["kind"] == "starter" else "host_process")
+    return int(program.main(order))
 
 
 def main() -> None:
-    for name in ("nanoclaw_provider_mock.provider", "nanoclaw_runner.runner", "host_process"):
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    for name in ("nanoclaw_provider_mock.provider", "nanoclaw_runner.runner", "host_process", "sandbox_starter"):
         importlib.import_module(name)  # everything a child needs, once
     nanoclaw_runner.plugins.load_installed()
     server = ForkServer(Path(sys.argv[1]))

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from attrs import asdict, define, evolve, field, frozen
-from journal import Tally, WrittenMessage, digest, tally
+from journal import Tally, WrittenMessage, digest, session_of, tally
 from message_stages import is_idle
 from nanoclaw_wire import session_files
-from platform_client import PlatformClient
+from platform_client import PlatformClient, mention
+from process_tree import kill, processes_below
 
 from nanoclaw_core.store import agents
-from nanoclaw_core.store.messaging import SessionMode
+from nanoclaw_core.store.messaging import EngageMode, SessionMode
 from nanoclaw_core.testing.instance import Instance, make_instance
 
 HAPPENS_WITHIN_S = 60.0
@@ -55,25 +56,27 @@ SCRIPT: list[dict[str, object]] = [
 
 @frozen(kw_only=True)
 class Room:
-    """A room of the platform, wired to one agent.
+    """A room of the platform, wired to its agents.
 
     Args:
-        agent: The folder of its agent group; rooms of one agent-shared session name the same one.
+        agents: The folders of their agent groups; rooms of one agent-shared session name the same one. If there are
+            several, each answers the messages that name it.
         threads: The threads in which people write; None is the room itself.
         is_group: True makes each thread a conversation of its own.
     """
 
     name: str
-    agent: str
+    agents: Sequence[str]
     threads: Sequence[str | None] = (None,)
     is_group: bool = False
     session_mode: SessionMode = SessionMode.SHARED
 
 
-DIRECT = Room(name="direct", agent="solo")
-HALL = Room(name="hall", agent="hub", threads=("x", "y"), session_mode=SessionMode.AGENT_SHARED)
-YARD = Room(name="yard", agent="hub", threads=(None, "z"), session_mode=SessionMode.AGENT_SHARED)
-TEAM = Room(name="team", agent="crew", threads=("t1", "t2"), is_group=True)
+DIRECT = Room(name="direct", agents=("solo",))
+HALL = Room(name="hall", agents=("hub",), threads=("x", "y"), session_mode=SessionMode.AGENT_SHARED)
+YARD = Room(name="yard", agents=("hub",), threads=(None, "z"), session_mode=SessionMode.AGENT_SHARED)
+TEAM = Room(name="team", agents=("crew",), threads=("t1", "t2"), is_group=True)
+PAIR = Room(name="pair", agents=("ann", "bob"), threads=(None, "p"))
 
 
 @define(kw_only=True)
@@ -110,19 +113,13 @@ class Harness:
     hosts: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.platform = PlatformClient(self.directory / "platform.sock")
+        agents_by_room = {room.name: room.agents for room in self.rooms}
+        self.platform = PlatformClient(self.directory / "platform.sock", agents_by_room, self._agent_of)
         core = {"provider": "mock", "start_pauses_s": [0.01], "delivery_max_age_s": 86_400.0, **self.core}
         self.instance = make_instance(self.directory / "home", **core)
         self.instance.configure("mock", script=json.dumps(self.script))
         for room in self.rooms:
-            self.instance.wire(
-                room=room.name,
-                channel="platform",
-                folder=room.agent,
-                is_group=room.is_group,
-                session_mode=room.session_mode,
-            )
-            (self.instance.places.groups / room.agent / REPORT_NAME).write_bytes(REPORT)
+            self._wire(room)
 
     def limit_prompts(self, messages: int) -> None:
         """Limit how many messages an agent reads at once."""
@@ -132,8 +129,10 @@ class Harness:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the fork server and the platform."""
+        """Run the fork server and the platform; require at the end that no process of a host is left."""
         program = Path(__file__).with_name("fork_server.py")
+        temporary = self.directory / "tmp"  # a killed runner leaves its temporary files
+        temporary.mkdir(exist_ok=True)
         with (self.directory / "stderr").open("ab") as log:
             server = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -142,17 +141,20 @@ class Harness:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
+                env={**os.environ, "TMPDIR": str(temporary)},
             )
         assert server.stdin is not None
         assert server.stdout is not None
         try:
             await self.platform.start()
-            assert await server.stdout.readline() == b"ready\n", self.last_words()
+            assert await server.stdout.readline() == b"ready\n", self.stderr_tail()
             try:
                 yield
             finally:
                 await self.platform.close()
+            await self._await_end(server.pid)
         finally:
+            kill(processes_below(server.pid))
             server.stdin.close()
             await server.wait()
 
@@ -181,7 +183,7 @@ class Harness:
             yield HostHandle(pid=json.loads(await reader.readline())["pid"])
             async with asyncio.timeout(HOST_STOPS_WITHIN_S):
                 ended = json.loads(await reader.readline())
-            assert ended["code"] in (0, -signal.SIGKILL), f"{ended} {self.last_words()}"
+            assert ended["code"] in (0, -signal.SIGKILL), f"{ended} {self.stderr_tail()}"
         finally:
             writer.close()
 
@@ -208,7 +210,7 @@ class Harness:
                         async with asyncio.timeout(LOOK_AGAIN_S):
                             await self.platform.news.wait()
         except TimeoutError:
-            raise AssertionError(f"it did not happen\n{self.count().table()}\n{self.last_words()}") from None
+            raise AssertionError(f"it did not happen\n{self.count().table()}\n{self.stderr_tail()}") from None
 
     async def stop(self, host: HostHandle) -> None:
         """Stop a host in order when nothing is on its way: a delivery that a stop cuts off is for the next host."""
@@ -262,7 +264,7 @@ class Harness:
         assert {key for key, *_ in rows} == {message.key for message in self.platform.delivered}
         assert self.instance.db.execute("PRAGMA integrity_check").get == "ok"
 
-    def last_words(self) -> str:
+    def stderr_tail(self) -> str:
         """Return the end of what the processes wrote on standard error."""
         return (self.directory / "stderr").read_text()[-3000:]
 
@@ -270,10 +272,39 @@ class Harness:
     def _fork_server(self) -> Path:
         return self.directory / "fork.sock"
 
+    async def _await_end(self, server: int) -> None:
+        reader, writer = await self._order({"kind": "await_end"})
+        try:
+            async with asyncio.timeout(HOST_STOPS_WITHIN_S):
+                assert json.loads(await reader.readline()) == {"left": 0}
+        except TimeoutError:
+            raise AssertionError(f"left behind: {[*processes_below(server)]}") from None
+        finally:
+            writer.close()
+
     async def _order(self, order: dict[str, Any]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_unix_connection(str(self._fork_server))
         writer.write(json.dumps(order).encode() + b"\n")
         return reader, writer
+
+    def _wire(self, room: Room) -> None:
+        for agent in room.agents:
+            self.instance.wire(
+                room=room.name,
+                channel="platform",
+                folder=agent,
+                is_group=room.is_group,
+                session_mode=room.session_mode,
+                engage_mode=EngageMode.PATTERN,
+                engage_pattern="." if len(room.agents) == 1 else rf"{mention(agent)}\b",
+            )
+            (self.instance.places.groups / agent / REPORT_NAME).write_bytes(REPORT)
+
+    def _agent_of(self, key: str) -> str | None:
+        """Return the folder of the agent in whose session a delivery was written; None if its key names no session."""
+        query = "SELECT g.folder FROM agent_groups g JOIN sessions s ON s.agent_group_id = g.id WHERE s.id = ?"
+        agent: str | None = self.instance.db.execute(query, (session_of(key),)).get
+        return agent
 
     def _rows(self) -> Iterator[tuple[Path, int, str, str]]:
         """Yield the session's `in/`, the number, the reference and the content of each message that a session has."""

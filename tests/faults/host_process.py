@@ -14,6 +14,7 @@ from typing import Any
 import cattrs
 import nanoclaw_provider_mock.host as mock
 import nanoclaw_runtime_docker.host as docker
+import nanoclaw_runtime_process.host as process
 from nanoclaw_wire import layout
 
 from nanoclaw_core import (
@@ -29,7 +30,7 @@ from nanoclaw_core import (
     Receive,
     Runtime,
     SandboxExit,
-    SandboxPart,
+    SandboxRequirements,
     SandboxSpec,
     Verdict,
     Vote,
@@ -178,7 +179,9 @@ class ForkedRuntime:
     async def close(self) -> None:
         """Connections close with their sandboxes."""
 
-    def _connect(self, _settings: object, _context: PluginContext, _parts: Sequence[SandboxPart]) -> "ForkedRuntime":
+    def _connect(
+        self, _settings: object, _context: PluginContext, _parts: Sequence[SandboxRequirements]
+    ) -> "ForkedRuntime":
         return self
 
 
@@ -223,6 +226,7 @@ def main(order: dict[str, Any]) -> int:
             "forked": ForkedRuntime(order["fork_server"]),
             "mock": mock,
             "docker": docker,
+            "process": process,
         }
         if order["has_channel"]:
             plugins["platform"] = PlatformChannel(order["platform"], order["group_rooms"])

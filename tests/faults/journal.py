@@ -2,12 +2,13 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from attrs import field, frozen
 
 TOKEN = re.compile(r"\bm-(\d+)\b")
 REFERENCE = re.compile(r"\bmsg-[0-9a-f]+")
+SESSION = re.compile(r"\bses-[0-9a-f]+")
 SESSION_KEY = re.compile(r"(dlv-ses-[0-9a-f]+)-(\d+)")
 SHOWN_KEYS = 8
 
@@ -17,6 +18,7 @@ class WrittenMessage:
     """A message that people wrote. Its text contains its token, `m-<number>`.
 
     Args:
+        agents: The folders of the agents that it addresses. Each of them must answer it, and no other agent.
         files: The bytes of each attachment, by name.
     """
 
@@ -24,6 +26,7 @@ class WrittenMessage:
     room: str
     thread: str | None
     text: str
+    agents: Sequence[str]
     files: Mapping[str, bytes] = field(factory=dict, repr=False)
 
     @property
@@ -31,18 +34,24 @@ class WrittenMessage:
         """The platform's id of the message."""
         return f"p-{self.number}"
 
+    def asked_of(self, agent: str) -> str:
+        """Return the token of the message, with the agent if it addresses several."""
+        return f"m-{self.number}" + (f" by {agent}" if len(self.agents) > 1 else "")
+
 
 @frozen(kw_only=True)
 class DeliveredMessage:
     """One delivery that the platform took.
 
     Args:
+        agent: The folder of the agent in whose session it was written; None if the key names no session.
         files: The SHA-256 of each file, by name.
     """
 
     key: str
     room: str
     thread: str | None
+    agent: str | None
     text: str
     in_reply_to: str | None
     is_failure: bool
@@ -63,6 +72,7 @@ class Tally:
     """The figures of one run. Everything in `faults` must be empty.
 
     Args:
+        answered: How many messages were answered by every agent that they address.
         told: Messages whose people got a failure text instead of an answer.
         same_key: How often a host delivered something again under the key that it had before.
         faults: By kind, the keys or messages concerned.
@@ -114,24 +124,24 @@ def tally(
     first: dict[str, DeliveredMessage] = {}
     for message in delivered:
         first.setdefault(message.key, message)
-    keys_by_number: dict[int, list[str]] = {}
+    keys: dict[tuple[int, str | None], list[str]] = {}
     for message in first.values():
         for number in message.numbers:
-            keys_by_number.setdefault(number, []).append(message.key)
-    failures = [message.text for message in first.values() if message.is_failure]
-    told = {references[found] for text in failures for found in REFERENCE.findall(text) if found in references}
-    silent = set(written) - set(keys_by_number)
+            keys.setdefault((number, message.agent), []).append(message.key)
+    silent = [
+        (n, agent) for n, message in sorted(written.items()) for agent in message.agents if (n, agent) not in keys
+    ]
+    told = set(_told(first.values(), references))
+    lost = [(n, agent) for n, agent in silent if not {(n, agent), (n, None)} & told]
     return Tally(
         written=len(written),
         accepted=len(accepted & {message.id for message in written.values()}),
-        answered=len(keys_by_number),
-        told=[f"m-{number}" for number in sorted(silent & told)],
+        answered=len(written) - len({n for n, _ in silent}),
+        told=[written[n].asked_of(agent) for n, agent in silent if (n, agent) not in lost],
         same_key=len(delivered) - len(first),
         faults={
-            "lost": [f"m-{number}" for number in sorted(silent - told)],
-            "other key": [
-                f"m-{number} ({' '.join(keys)})" for number, keys in sorted(keys_by_number.items()) if len(keys) > 1
-            ],
+            "lost": [written[n].asked_of(agent) for n, agent in lost],
+            "other key": [f"m-{n} ({' '.join(found)})" for (n, _), found in keys.items() if len(found) > 1],
             **_misdirected(first.values(), written),
             "order": [*_unordered_keys(first.values())]
             + ([*_unordered_tokens(first.values())] if keeps_token_order else []),
@@ -141,26 +151,41 @@ def tally(
     )
 
 
+def session_of(key: str) -> str | None:
+    """Return the session that a key names, or None."""
+    found = SESSION.search(key)
+    return found and found[0]
+
+
+def _told(delivered: Iterable[DeliveredMessage], references: Mapping[str, int]) -> Iterator[tuple[int, str | None]]:
+    """Yield the message and the agent of each failure text; the agent is None if the text names no session."""
+    for message in delivered:
+        found = REFERENCE.findall(message.text) if message.is_failure else []
+        yield from ((references[reference], message.agent) for reference in found if reference in references)
+
+
 def _misdirected(
     delivered: Iterable[DeliveredMessage], written: Mapping[int, WrittenMessage]
 ) -> dict[str, Sequence[str]]:
-    """Find answers that are not where people asked, or that name a message that they do not answer.
+    """Find answers of an agent that was not asked, in another place, or that name a message that they do not answer.
 
     An answer to several messages belongs to one of them; which one, the scenarios of joined turns test.
     """
-    rooms, threads, replies = [], [], []
+    agents, rooms, threads, replies = [], [], [], []
     for message in delivered:
         asked = [written[number] for number in message.numbers]
         here = [question for question in asked if question.room == message.room]
         if not asked:
             continue
+        if any(message.agent not in question.agents for question in asked):
+            agents.append(f"{message.key} of {message.agent}")
         if not here:
             rooms.append(f"{message.key} in {message.room}")
         elif message.thread not in {question.thread for question in here}:
             threads.append(f"{message.key} in {message.thread}")
         if here and message.in_reply_to not in {question.id for question in here}:
             replies.append(f"{message.key} replies to {message.in_reply_to}")
-    return {"wrong room": rooms, "wrong thread": threads, "wrong in_reply_to": replies}
+    return {"wrong agent": agents, "wrong room": rooms, "wrong thread": threads, "wrong in_reply_to": replies}
 
 
 def _unordered_keys(delivered: Iterable[DeliveredMessage]) -> Iterable[str]:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from attrs import define, field, frozen
 from external_platform import Mode
-from harness import DIRECT, HALL, TEAM, YARD, Harness, HostHandle, Room
+from harness import HALL, PAIR, TEAM, YARD, Harness, HostHandle, Room
 from journal import Tally, WrittenMessage
 from message_stages import Stage, stages_met
 
-ROOMS = (DIRECT, HALL, YARD, TEAM)
+ROOMS = (HALL, YARD, TEAM, PAIR)
 DEEDS = {"": 9, "do:work": 6, "do:stream": 2, "do:report": 2, "do:edit": 2}
 EVENTS = ("offer", "accept", "attempt", "deliver", "taken")
 LONGEST_LIFE_S = 0.6
@@ -88,6 +88,11 @@ class KillSeries:
         """How many kills there were."""
         return self.killed.total()
 
+    @property
+    def keeps_order(self) -> bool:
+        """True if answers must come in the order of the messages."""
+        return not self.has_tools and set(self.victims) <= {"host", "platform"}
+
     async def run(self, kills: int) -> None:
         """Kill that often, then let a host finish everything, and stop it in order."""
         async with self.harness.running(), self._changing_weather():
@@ -120,7 +125,7 @@ class KillSeries:
         async with self.harness.host() as host:
             for room in self.rooms:
                 for thread in room.threads if room.is_group else room.threads[:1]:
-                    session = (room.agent, thread if room.is_group else None)
+                    session = (room.agents, thread if room.is_group else None)
                     if session not in seen:
                         seen.add(session)
                         await self.harness.until_answered(platform.write(room.name, thread=thread))
@@ -164,11 +169,15 @@ class KillSeries:
         if sum(not platform.is_answered(message) for message in recent) >= limit:
             return None
         room = self.dice.choice(self.rooms)
+        # If a channel passes on messages side by side, one to the second agent alone overtakes one to both.
+        together = [room.agents] if not self.keeps_order else []
+        addressed = self.dice.choice([*together, *([agent] for agent in room.agents)])
         has_file = self.dice.random() < ATTACHMENT_SHARE
         return platform.write(
             room.name,
             self.dice.choices([*DEEDS], [*DEEDS.values()])[0] if self.has_tools else "",
             thread=self.dice.choice(room.threads),
+            agents=addressed,
             files={"photo.bin": self.dice.randbytes(self.dice.randint(1_000, 60_000))} if has_file else {},
         )
 
@@ -184,10 +193,10 @@ class KillSeries:
                 self._count_kill(victim)
                 await self.harness.platform.start()
             case _:
-                await self._kill_runners(victim)
+                await self._kill_in_sandboxes(victim, host)
         return True
 
-    async def _kill_runners(self, victim: str) -> None:
+    async def _kill_in_sandboxes(self, victim: str, host: HostHandle) -> None:
         pids = await self.harness.runner_pids()
         for pid in pids if victim == "runners" else self.dice.sample(pids, min(1, len(pids))):
             with contextlib.suppress(ProcessLookupError):
@@ -252,8 +261,7 @@ class KillSeries:
 
     def count(self) -> Tally:
         """Count everything up to now."""
-        keeps_order = not self.has_tools and set(self.victims) <= {"host", "platform"}
-        return self.harness.count(keeps_token_order=keeps_order)
+        return self.harness.count(keeps_token_order=self.keeps_order)
 
     def report(self) -> str:
         """Return the figures, the keys of each fault, and what happened."""
@@ -271,7 +279,7 @@ class KillSeries:
         """Require that everything was accepted, answered once in its place, or told (I3, I4)."""
         figures = self.count()
         found = {kind: concerned for kind, concerned in figures.faults.items() if concerned}
-        assert not found, f"{', '.join(found)}\n{self.report()}\n{self.harness.last_words()}"
+        assert not found, f"{', '.join(found)}\n{self.report()}\n{self.harness.stderr_tail()}"
         assert figures.accepted == figures.written, self.report()
         self.harness.check_database()
         self.harness.instance.db.close()

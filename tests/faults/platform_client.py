@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ class PlatformClient:
 
     Args:
         path: Its socket.
+        agents: By room, the folders of the agents that are wired to it.
+        agent_of: Returns the agent in whose session a delivery with a key was written, or None.
         written: By number, every message that people wrote.
         accepted: The platform's ids of the messages that a host acknowledged.
         delivered: Everything that a host delivered, in order; the same key again where a host got no answer.
@@ -31,6 +33,8 @@ class PlatformClient:
     """
 
     path: Path
+    agents: Mapping[str, Sequence[str]]
+    agent_of: Callable[[str], str | None]
     written: dict[int, WrittenMessage] = field(factory=dict)
     accepted: set[str] = field(factory=set)
     delivered: list[DeliveredMessage] = field(factory=list)
@@ -78,13 +82,24 @@ class PlatformClient:
         await self._end()
 
     def write(
-        self, room: str, text: str = "", *, thread: str | None = None, files: Mapping[str, bytes] | None = None
+        self,
+        room: str,
+        text: str = "",
+        *,
+        thread: str | None = None,
+        agents: Sequence[str] = (),
+        files: Mapping[str, bytes] | None = None,
     ) -> WrittenMessage:
-        """Write a message as a person; its text begins with its token."""
-        number = len(self.written) + 1
-        message = WrittenMessage(
-            number=number, room=room, thread=thread, text=f"m-{number} {text}".strip(), files=files or {}
-        )
+        """Write a message as a person; its text begins with its token.
+
+        Args:
+            agents: The agents to address, by default all of the room. A room of several agents gets their names.
+        """
+        number, all_agents = len(self.written) + 1, self.agents[room]
+        agents = agents or all_agents
+        names = [mention(agent) for agent in agents] if len(all_agents) > 1 else []
+        text = " ".join([f"m-{number}", *names, text]).strip()
+        message = WrittenMessage(number=number, room=room, thread=thread, text=text, agents=agents, files=files or {})
         self.written[number] = message
         self._order_write(message)
         return message
@@ -107,8 +122,8 @@ class PlatformClient:
         return list(self._answers.get(message.number, {}).values())
 
     def is_answered(self, *messages: WrittenMessage) -> bool:
-        """Return True if each of the messages has an answer."""
-        return all(self.answers(message) for message in messages)
+        """Return True if each of the messages has an answer of every agent that it addresses."""
+        return all({*message.agents} <= {answer.agent for answer in self.answers(message)} for message in messages)
 
     def _order_write(self, message: WrittenMessage) -> None:
         files = [{"name": name, "content": base64.b64encode(data).decode()} for name, data in message.files.items()]
@@ -135,7 +150,7 @@ class PlatformClient:
             case "attempt":
                 self.attempts[entry["key"]] += 1
             case "deliver":
-                delivered = _delivered(entry)
+                delivered = _delivered(entry, self.agent_of(entry["deliver"]))
                 self.delivered.append(delivered)
                 for number in delivered.numbers:
                     self._answers.setdefault(number, {}).setdefault(delivered.key, delivered)
@@ -149,7 +164,12 @@ class PlatformClient:
         await self._reading
 
 
-def _delivered(entry: Mapping[str, Any]) -> DeliveredMessage:
+def mention(agent: str) -> str:
+    """Return the name by which people address an agent in a room of several."""
+    return f"@{agent}"
+
+
+def _delivered(entry: Mapping[str, Any], agent: str | None) -> DeliveredMessage:
     files = {file["name"]: digest(base64.b64decode(file["content"])) for file in entry["files"]}
     names = ("room", "thread", "text", "in_reply_to", "is_failure", "edit_of", "reaction_to")
-    return DeliveredMessage(key=entry["deliver"], files=files, **{name: entry[name] for name in names})
+    return DeliveredMessage(key=entry["deliver"], agent=agent, files=files, **{name: entry[name] for name in names})

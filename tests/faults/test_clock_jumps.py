@@ -77,7 +77,7 @@ def test_a_delivery_that_waits_for_its_next_try_does_not_wait_for_the_clock(inst
         async with running_host(instance, channel=channel) as running:
             await channel.say("hi")
             await until(lambda: not channel.troubles)
-            assert running.host.machine.lanes.backlog(instance.sessions()[0].id)
+            assert running.host.components.queues.backlog(instance.sessions()[0].id)
 
     async def second() -> list[str]:
         async with running_host(soon) as running:

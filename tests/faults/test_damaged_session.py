@@ -15,9 +15,9 @@ from nanoclaw_wire import clock, inbound
 from nanoclaw_wire.inbound import Kind, NewInbound
 
 from nanoclaw_core import Attachment
-from nanoclaw_core.mailbox.aside import MAX_ROOMS_TOLD, TRIES_AT_MOST
-from nanoclaw_core.mailbox.damage import find_damage
 from nanoclaw_core.mailbox.directories import SessionDirectories
+from nanoclaw_core.mailbox.integrity import find_damage
+from nanoclaw_core.mailbox.quarantine import MAX_ROOMS_TOLD, TRIES_AT_MOST
 from nanoclaw_core.store import sessions
 from nanoclaw_core.store.messaging import SessionMode
 from nanoclaw_core.store.sessions import Session
@@ -151,7 +151,7 @@ def test_invariant_04_what_waits_when_only_the_outbound_side_is_damaged_is_answe
     async def second() -> list[str]:
         async with running_host(instance, runtime=ScriptedRuntime(by_name)) as running:
             await running.channel.texts(2)
-            await running.host.machine.lanes.drained()
+            await running.host.components.queues.drained()
             return await running.channel.texts(2)
 
     asyncio.run(first())
@@ -423,7 +423,7 @@ def told_rooms(instance: Instance, count: int) -> list[str]:
     async def scenario() -> list[str]:
         async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
             await running.channel.texts(count)
-            await running.host.machine.lanes.drained()
+            await running.host.components.queues.drained()
             return sorted(one.address.room for one in running.channel.delivered if one.message.text.startswith(TOLD))
 
     return asyncio.run(scenario())

@@ -4,13 +4,12 @@
 """
 
 import asyncio
-import random
 from pathlib import Path
 
 import pytest
 from engine_fixtures import IMAGE
 from engine_series import make_engine_series
-from mortal_engine import MortalEngine
+from restartable_engine import RestartableEngine
 
 KILLS_IN_CI = 15
 
@@ -18,10 +17,8 @@ KILLS_IN_CI = 15
 @pytest.mark.docker
 @pytest.mark.slow
 def test_invariant_04_whatever_of_the_engine_is_killed_nothing_is_lost_or_doubled(
-    short_directory: Path, engine_to_kill: MortalEngine, request: pytest.FixtureRequest
+    short_directory: Path, engine_to_kill: RestartableEngine, seed: int, request: pytest.FixtureRequest
 ) -> None:
-    seed = request.config.getoption("--seed", default=None) or random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")
     series = make_engine_series(short_directory, seed, engine_to_kill, IMAGE)
     asyncio.run(series.run(request.config.getoption("--engine-kills", default=KILLS_IN_CI)))
     print(series.report())

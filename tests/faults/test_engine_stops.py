@@ -9,7 +9,7 @@ import nanoclaw_provider_mock.host as mock
 import nanoclaw_runtime_docker.host as docker
 import pytest
 from engine_fixtures import IMAGE
-from mortal_engine import MortalEngine
+from restartable_engine import RestartableEngine
 
 from nanoclaw_core.testing.hosting import Running, running_host, until
 from nanoclaw_core.testing.instance import Instance, make_instance
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.docker
 
 
 @pytest.fixture
-def engine(engine_to_kill: MortalEngine) -> Iterator[MortalEngine]:
+def engine(engine_to_kill: RestartableEngine) -> Iterator[RestartableEngine]:
     """An engine that a test may leave as it likes."""
     engine_to_kill.start()
     yield engine_to_kill
@@ -27,7 +27,7 @@ def engine(engine_to_kill: MortalEngine) -> Iterator[MortalEngine]:
 
 
 @pytest.fixture
-def instance(short_directory: Path, engine: MortalEngine) -> Iterator[Instance]:
+def instance(short_directory: Path, engine: RestartableEngine) -> Iterator[Instance]:
     made = make_instance(short_directory / "home", provider="mock", runtime="docker", start_pauses_s=[0.2])
     made.configure("docker", docker_host=engine.address, image=IMAGE)
     made.configure("mock", echo=True)
@@ -43,7 +43,7 @@ async def a_host(instance: Instance) -> AsyncIterator[Running]:
 
         async def sweep() -> None:
             while True:
-                await running.host.machine.sweeper.once()
+                await running.host.components.sweeper.once()
                 await asyncio.sleep(0.2)
 
         sweeping = asyncio.create_task(sweep())
@@ -63,7 +63,7 @@ def times(running: Running, words: str) -> int:
 
 
 def test_invariant_04_what_came_while_there_was_no_engine_is_answered_when_there_is_one(
-    instance: Instance, engine: MortalEngine
+    instance: Instance, engine: RestartableEngine
 ) -> None:
     engine.stop()
 
@@ -81,7 +81,7 @@ def test_invariant_04_what_came_while_there_was_no_engine_is_answered_when_there
 
 @pytest.mark.parametrize("keeps_containers", [True, False], ids=["containers-go-on", "containers-end"])
 def test_invariant_04_a_conversation_goes_on_after_the_engine_was_stopped_and_started(
-    instance: Instance, engine: MortalEngine, keeps_containers: bool
+    instance: Instance, engine: RestartableEngine, keeps_containers: bool
 ) -> None:
     engine.stop()
     engine.keeps_containers = keeps_containers

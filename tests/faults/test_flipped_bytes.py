@@ -17,7 +17,7 @@ import pytest
 from attrs import evolve, field, frozen
 
 from nanoclaw_core import NanoclawError
-from nanoclaw_core.instance import Places
+from nanoclaw_core.instance import InstancePaths
 from nanoclaw_core.store.messaging import SessionMode
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance, make_instance
@@ -110,7 +110,7 @@ def damaged_copy(template: Instance, home: Path, pattern: str, seed: int) -> Ins
             content[position] ^= chance.randrange(1, 256)
     path.write_bytes(content)
     settings = evolve(template.settings, home=home)
-    return Instance(settings=settings, places=Places(home=home), db=apsw.Connection(":memory:"))
+    return Instance(settings=settings, places=InstancePaths(home=home), db=apsw.Connection(":memory:"))
 
 
 async def look(instance: Instance) -> Seen:

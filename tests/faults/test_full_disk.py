@@ -187,7 +187,7 @@ def test_invariant_04_a_full_disk_under_the_central_database_delays_and_loses_no
 @contextmanager
 def takes_no_write(running: Running) -> Iterator[None]:
     """Let the host's central database refuse every write, as on a file system that became read-only."""
-    db = running.host.machine.of.db
+    db = running.host.components.context.db
     db.pragma("query_only", 1)
     try:
         yield
@@ -238,7 +238,7 @@ def test_sandbox_that_ended_waits_for_the_central_database(
                 await logged(caplog, "central database refuses writes")
                 await asyncio.sleep((UNREADABLE_LIVES + 2) * STORE_AGAIN_S)
             assert await running.channel.texts(1) == ["an answer"]
-            await until(lambda: not running.host.machine.supervisor.running)
+            await until(lambda: not running.host.components.supervisor.running)
             return len(running.runtime.sandboxes)
 
     with simulated_time(monkeypatch) as loop, instance_at(tmp_path / "home") as instance:

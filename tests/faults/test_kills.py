@@ -5,37 +5,35 @@ repeat one. The moments and the victims are random; what the machine makes of th
 """
 
 import asyncio
-import random
 import time
 from pathlib import Path
 
 import pytest
-from kill_series import KillSeries, Weather
+from bubblewrap_series import make_bubblewrap_series
+from harness import HALL, PAIR, YARD
+from kill_series import ROOMS, KillSeries, Weather
 from message_stages import Stage
 
 KILLS_IN_CI = 80
 KILLS_IN_LONG = 2_000
+BUBBLEWRAP_KILLS_IN_CI = 10
+BUBBLEWRAP_KILLS_IN_LONG = 300
 ENOUGH_FOR_ALL_STAGES = 75  # the rarest stage is met by every seventh kill
 VICTIMS = ("host", "host", "host", "runner", "runner", "runners", "platform")
 GUSTS = Weather(works_s=(1.0, 3.0), outage_s=(0.8, 1.6))  # longer than the pauses of the series together
 OUTAGES = Weather(works_s=(30.0, 60.0), outage_s=(60.0, 150.0))
+FEW_ROOMS = (HALL, YARD, PAIR)  # three sandboxes; each takes half a second of the processor until it is ready
 RARE = {Stage.IN_A_COMMIT}
 
 
 def run(series: KillSeries, kills: int) -> None:
     began = time.monotonic()
-    print(f"seed {series.seed}")
     asyncio.run(series.run(kills))
     print(f"{series.report()}\n{time.monotonic() - began:.0f} s")
     series.check()
     if series.kills >= ENOUGH_FOR_ALL_STAGES:
-        assert set(Stage) - RARE <= set(series.met), f"the kills did not come at all stages\n{series.report()}"
-
-
-@pytest.fixture
-def seed(request: pytest.FixtureRequest) -> int:
-    given: int | None = request.config.getoption("--seed", default=None)
-    return given or random.SystemRandom().randrange(2**32)
+        rare = RARE if series.has_tools else {*RARE, Stage.IN_A_TOOL}
+        assert set(Stage) - rare <= set(series.met), f"the kills did not come at all stages\n{series.report()}"
 
 
 @pytest.mark.slow
@@ -56,6 +54,27 @@ def test_kills_of_host_keep_the_order_of_answers(
     """Hosts are killed and the platform fails at times; without tools, answers come in the order of the messages."""
     kills = request.config.getoption("--kills", default=None) or KILLS_IN_CI
     run(KillSeries(short_directory, seed, ("host",), weather=GUSTS, has_tools=False), kills // 2)
+
+
+@pytest.mark.bubblewrap
+@pytest.mark.invariant(number=4)
+def test_kills_around_bubblewrap_lose_and_double_nothing(
+    short_directory: Path, seed: int, request: pytest.FixtureRequest
+) -> None:
+    """Hosts, runners and bubblewrap itself are killed while agents work in real sandboxes."""
+    kills = request.config.getoption("--kills", default=None) or BUBBLEWRAP_KILLS_IN_CI
+    run(make_bubblewrap_series(short_directory, seed, FEW_ROOMS), kills)
+
+
+@pytest.mark.long
+@pytest.mark.bubblewrap
+@pytest.mark.invariant(number=4)
+def test_many_kills_around_bubblewrap_lose_nothing(
+    short_directory: Path, seed: int, request: pytest.FixtureRequest
+) -> None:
+    """Hundreds of kills around real sandboxes, on a platform that fails at times."""
+    kills = request.config.getoption("--kills", default=None) or BUBBLEWRAP_KILLS_IN_LONG
+    run(make_bubblewrap_series(short_directory, seed, ROOMS, GUSTS), kills)
 
 
 @pytest.mark.long

@@ -65,7 +65,7 @@ def _attached(files: Layout, path: str) -> Path:
 def test_invariant_03_a_thousand_messages_at_once_are_durable_when_accepted_and_answered_by_the_next_host(
     short_directory: Path, count: int
 ) -> None:
-    rooms = [Room(name=f"room-{number}", agent=f"agent-{number}") for number in range(count)]
+    rooms = [Room(name=f"room-{number}", agents=(f"agent-{number}",)) for number in range(count)]
     series = KillSeries(
         short_directory, 0, ("host",), core={"max_sandboxes": count}, rooms=rooms, messages_per_prompt=10
     )

@@ -1,6 +1,6 @@
 """Every stage of a plugin × what may go wrong in it: it stops itself, is named, and everything else goes on.
 
-A synchronous hook that never returns cannot be fenced inside one process: there is no column for it
+A synchronous hook that never returns cannot be answer_errors inside one process: there is no column for it
 (`docs/security.md` says so). What is asynchronous may hang, and then only what waits for it waits.
 """
 
@@ -125,12 +125,12 @@ class Half:
         if "close" in self._do:
             await self._do["close"]()
 
-    async def open_door(self, _door: object) -> None:
+    async def open_endpoint(self, _door: object) -> None:
         return None
 
-    async def close_door(self, _session_id: str) -> None:
-        if "close_door" in self._do:
-            await self._do["close_door"]()
+    async def close_endpoint(self, _session_id: str) -> None:
+        if "close_endpoint" in self._do:
+            await self._do["close_endpoint"]()
 
 
 class Hooks:
@@ -236,7 +236,7 @@ STAGES = {
     "runtime check": offering("nanoclaw_runtimes", runtime_at("check"), [*ASYNC, is_wrong]),
     "runtime reap": offering("nanoclaw_runtimes", runtime_at("reap"), SYNC),
     "runtime close": offering("nanoclaw_runtimes", runtime_at("close"), ASYNC),
-    "gateway close_door": offering("nanoclaw_services", gateway_at("close_door"), ASYNC),
+    "gateway close_endpoint": offering("nanoclaw_services", gateway_at("close_endpoint"), ASYNC),
     "sweep": offering("nanoclaw_sweeps", lambda t: Sweep(name="s", every_s=0.01, run=waiting(t)), ASYNC),
     "roster": offering("nanoclaw_rosters", lambda t: Roster(name="r", approvers=t), SYNC),
     "notify routed": notified("nanoclaw_message_routed", "address", "session_id"),
@@ -296,7 +296,7 @@ def test_trouble_at_any_stage_stops_nothing_but_the_plugin(instance: Instance, n
 def test_a_gateway_that_fails_to_close_a_door_starts_no_sandbox_again(
     instance: Instance, trouble: Trouble, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gateway = Hooks("nanoclaw_services", lambda: [gateway_at("close_door")(trouble)])
+    gateway = Hooks("nanoclaw_services", lambda: [gateway_at("close_endpoint")(trouble)])
 
     async def answers_once(runner: FakeRunner) -> int:
         runner.answer(await runner.take(), "answered")
@@ -365,11 +365,11 @@ def test_a_verb_or_an_action_that_goes_wrong_is_answered_or_waited_for_and_the_h
     class Offers:
         @hookimpl
         def nanoclaw_verbs(self) -> Iterable[Verb]:
-            yield Verb(resource="trouble", name="make", access=Access.OPEN, run=waiting(trouble))
+            yield Verb(resource="trouble", name="make", access=Access.ALLOWED, run=waiting(trouble))
 
         @hookimpl
         def nanoclaw_actions(self) -> Iterable[Action]:
-            yield Action(name="trouble", access=Access.OPEN, run=waiting(trouble))
+            yield Action(name="trouble", access=Access.ALLOWED, run=waiting(trouble))
 
     async def scenario() -> list[str]:
         async with running_host(instance, troubled=Offers()) as running:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from nanoclaw_runner.plugins import Parts
-from nanoclaw_runner.provider import ProviderContext, ProviderOffer, RunnerPart
+from nanoclaw_runner.provider import ProviderContext, ProviderOffer, RunnerPlugin
 from nanoclaw_runner.runner import Runner
 from nanoclaw_runner.workspace import Workspace
 from nanoclaw_wire.config import read_config
@@ -54,7 +54,7 @@ class SilentModel:
     async def sandbox(self, fake: FakeRunner) -> int:
         """Run a real runner on the files of a scripted sandbox."""
         workspace = Workspace(files=fake.files, agent=fake.files.outgoing, extra=fake.files.outgoing / "extra")
-        part = RunnerPart(name="x", providers=[ProviderOffer(name="scripted", connect=self._connect)])
+        part = RunnerPlugin(name="x", providers=[ProviderOffer(name="scripted", connect=self._connect)])
         config = read_config(fake.files.config.read_text(encoding="utf-8"))
         return await Runner(workspace=workspace, config=config, parts=Parts(loaded=(part,)), environment={}).run()
 
@@ -117,14 +117,14 @@ def instance_on_tmpfs() -> Iterator[Instance]:
 def beat_age_s(running: Running) -> float:
     """Return how long ago the runner showed life."""
     [session] = running.instance.sessions()
-    beat_at = running.host.machine.mailbox.outboxes.heartbeat_at(session.id)
+    beat_at = running.host.components.mailbox.outboxes.heartbeat_at(session.id)
     assert beat_at is not None
     return time.time() - beat_at
 
 
 def acknowledged(running: Running) -> list[AckStatus]:
     [session] = running.instance.sessions()
-    return [one.status for one in running.host.machine.mailbox.outboxes.acknowledgements(session.id, 0)]
+    return [one.status for one in running.host.components.mailbox.outboxes.acknowledgements(session.id, 0)]
 
 
 @pytest.mark.parametrize("joins", [False, True], ids=["a turn each", "one turn"])

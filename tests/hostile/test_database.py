@@ -11,7 +11,7 @@ from nanoclaw_wire import outbound
 from villainy import HONEST, VILLAIN, Scene, rewrite, ring_and_hang, scene
 
 from nanoclaw_core import Access, Action, Caller, hookimpl
-from nanoclaw_core.delivery.pump import BACKLOG_AT_MOST
+from nanoclaw_core.delivery.outbox_poller import MAX_BACKLOG
 from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE
 from nanoclaw_core.testing.hosting import until
 from nanoclaw_core.testing.instance import Instance, set_aside_before
@@ -173,7 +173,7 @@ def test_invariant_06_very_many_rows_delay_nobody_else_and_do_not_fill_the_log(
     refusals = [record for record in caplog.records if "refused" in record.message]
     assert len(refusals) <= 6 * (taken_of(instance) / (2 * ROWS_AT_ONCE) + 2)
     waiting = "SELECT count(*) FROM deliveries WHERE status IN ('queued', 'sending')"
-    assert instance.db.execute(waiting).get <= BACKLOG_AT_MOST + ROWS_AT_ONCE
+    assert instance.db.execute(waiting).get <= MAX_BACKLOG + ROWS_AT_ONCE
 
 
 def taken_of(instance: Instance) -> int:
@@ -305,7 +305,7 @@ def test_invariant_06_a_heartbeat_from_another_time_is_only_a_heartbeat(instance
         async with scene(instance, crime) as seen:
             await seen.running.channel.say("hi", room=VILLAIN)
             await seen.text_in(VILLAIN, "echo: hi")
-            await seen.running.host.machine.sweeper.once()
+            await seen.running.host.components.sweeper.once()
             await seen.honest_answer("after")
 
     asyncio.run(scenario())
@@ -323,7 +323,7 @@ def test_invariant_07_an_action_that_says_who_asks_is_not_believed(instance: Ins
     class Asked:
         @hookimpl
         def nanoclaw_actions(self) -> Iterable[Action]:
-            yield Action(name="who", access=Access.OPEN, run=who)
+            yield Action(name="who", access=Access.ALLOWED, run=who)
 
     async def crime(runner: FakeRunner) -> None:
         runner.write(json.dumps(claim), kind=outbound.OutKind.ACTION)

@@ -135,7 +135,7 @@ def test_invariant_06_whatever_is_planted_in_a_place_nothing_outside_is_read_or_
                 await running.channel.say("hi", room=kind)
             await until(lambda: village.done == set(KINDS))
             await seen.honest_answer("meanwhile")
-            await running.host.machine.sweeper.once()
+            await running.host.components.sweeper.once()
             await seen.honest_answer("after")
             return [file for one in running.channel.delivered for file in one.message.files]
 

@@ -16,11 +16,11 @@ from nanoclaw_wire import clock, outbound, session_files
 from nanoclaw_wire.content import Malformed, read_message, read_request
 from nanoclaw_wire.outbound import Acknowledgement, AckStatus, Activity, RunnerState
 
-from nanoclaw_core.delivery.pump import UNREADABLE
+from nanoclaw_core.delivery.outbox_poller import UNREADABLE
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.directories import open_root
-from nanoclaw_core.mailbox.outbox import Outboxes
-from nanoclaw_core.sandboxes.stuck import Signs, why_stuck
+from nanoclaw_core.mailbox.outbox import OutboxReader
+from nanoclaw_core.sandboxes.health import Signs, why_stuck
 
 SESSION = SessionId("ses-1")
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -46,7 +46,7 @@ DATES = st.from_regex(
 
 
 @contextmanager
-def forged(table: str, columns: str, rows: list[tuple[Any, ...]]) -> Iterator[Outboxes]:
+def forged(table: str, columns: str, rows: list[tuple[Any, ...]]) -> Iterator[OutboxReader]:
     """Give a reader of a session in whose file one table takes anything."""
     with TemporaryDirectory() as home:
         directories = open_root(Path(home))
@@ -55,7 +55,7 @@ def forged(table: str, columns: str, rows: list[tuple[Any, ...]]) -> Iterator[Ou
         db.execute(f"DROP TABLE {table}; CREATE TABLE {table} ({columns})")
         db.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' for _ in columns.split(','))})", rows)
         db.close()
-        outboxes = Outboxes(directories, file_bytes=1_000)
+        outboxes = OutboxReader(directories, file_bytes=1_000)
         try:
             yield outboxes
         finally:

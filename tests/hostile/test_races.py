@@ -16,10 +16,10 @@ from nanoclaw_wire.careful_files import has_only_this_name
 from nanoclaw_wire.layout import Layout
 from nanoclaw_wire.outbound import NewOutbound, OutKind
 
-from nanoclaw_core.delivery.pump import UNREADABLE
+from nanoclaw_core.delivery.outbox_poller import UNREADABLE
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.directories import open_root
-from nanoclaw_core.mailbox.outbox import Outboxes, OutboxRefused
+from nanoclaw_core.mailbox.outbox import OutboxReader, OutboxRefused
 
 SESSION = SessionId("ses-1")
 ROUNDS = 3_000
@@ -30,7 +30,7 @@ SECRET = b"the host's own secret"
 class Ground:
     """One session, and what lies outside of it."""
 
-    outboxes: Outboxes
+    outboxes: OutboxReader
     layout: Layout
     outside: Path
 
@@ -48,7 +48,7 @@ def ground(tmp_path: Path) -> Iterator[Ground]:
     db = session_files.open_writable(outside / "other.db")
     outbound.write(db, now="x", messages=[NewOutbound(id="secret", kind=OutKind.CHAT, at="x", content="{}")])
     db.close()
-    outboxes = Outboxes(directories, file_bytes=1_000)
+    outboxes = OutboxReader(directories, file_bytes=1_000)
     yield Ground(outboxes, layout, outside)
     outboxes.close()
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from nanoclaw_core import AlreadyRunning
-from nanoclaw_core.tasks import keep_running
+from nanoclaw_core.tasks import run_forever
 from nanoclaw_core.testing.fake_clock import START, FakeClock
 from nanoclaw_core.testing.fake_messages_api import FakeMessagesApi
 
@@ -36,7 +36,7 @@ def test_a_clock_that_hurries_only_tells_of_the_pauses() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(keep_running("mine", "part", part, sleep=clock.sleep))
+        asyncio.run(run_forever("mine", "part", part, sleep=clock.sleep))
     assert clock.pauses == [1.0, 2.0, 4.0]
     assert clock.now() == START + timedelta(seconds=7)
 

@@ -1,1 +1,1 @@
-"""`ncl`: a thin client that starts fast, and the few commands that work on this machine without a host."""
+"""The `ncl` command: a fast client for verbs, and the local commands that need no host."""

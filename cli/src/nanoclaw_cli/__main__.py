@@ -1,4 +1,4 @@
-"""`python -m nanoclaw_cli` is `ncl`."""
+"""Runs `ncl` as `python -m nanoclaw_cli`."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""The doctor: looks at everything a host needs, whether one runs or not, and says what to do about what is wrong.
+"""Checks everything that a host needs, whether a host runs or not, and names the remedy for each problem.
 
-It works with broken settings, a broken database and every plugin broken; each look is fenced by itself. To say what is
-wrong beneath the core's public surface it looks beneath it, as few may: the import contracts name them.
+The checks work with broken settings, a broken database and broken plugins; each check has its own error boundary. To
+find causes, this module imports from below the core's public surface. The import contracts list it as an exception.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from nanoclaw_client.suggestions import nearest
 from nanoclaw_wire import clock
 
 from nanoclaw_cli.host_process import host_process_of
-from nanoclaw_cli.invocation import as_typed
+from nanoclaw_cli.invocation import shell_command
+from nanoclaw_core.contributions import Contributions, collect, contexts, gateway_of, tables_of_nobody, with_settings
 from nanoclaw_core.descriptors.runtimes import Runtime
 from nanoclaw_core.descriptors.sandboxes import Readiness
 from nanoclaw_core.errors import NanoclawError, SandboxRefused
-from nanoclaw_core.instance import RESTORE, Places, core_schema_damage
-from nanoclaw_core.parts import Parts, collect, contexts, gateway_of, tables_of_nobody, with_settings
-from nanoclaw_core.plugins import Offer, Plugins, Report, State
-from nanoclaw_core.sandboxes.choice import why_missing
+from nanoclaw_core.instance import RESTORE, InstancePaths, core_schema_damage
+from nanoclaw_core.plugins import Contribution, Plugins, Report, State
 from nanoclaw_core.sandboxes.mounts import MountRefused, mount_policy, require_unexposed
+from nanoclaw_core.sandboxes.selection import why_missing
 from nanoclaw_core.settings import Settings, load_settings
 from nanoclaw_core.store import deliveries, engage_patterns
 from nanoclaw_core.store.agents import all_mounts
 from nanoclaw_core.store.integrity import page_damage_within
 
-LOOK_TIMEOUT_S = 5.0
-CHECK_CPU_S = 30.0  # for the pages of the central database; a host that runs goes on meanwhile
-LONG_WAIT_S = 120.0  # a short outage is nothing that a person has to act on
+RUNTIME_TIMEOUT_S = 5.0
+CHECK_CPU_S = 30.0  # for the pages of the central database; a running host is not blocked
+LONG_WAIT_S = 120.0  # a short outage needs no action
 LOW_DISK_BYTES = 500_000_000
 MAX_SHOWN_CHARACTERS = 80
 
 
 class Health(str, Enum):
-    """How something is."""
+    """The state of a checked thing."""
 
     OK = "ok"
     WARNING = "warning"
@@ -54,7 +54,7 @@ class Health(str, Enum):
 
 @frozen(kw_only=True)
 class Finding:
-    """One thing that was looked at. `remedy` is what to do; empty where nothing is to be done."""
+    """The result of one check. `remedy` is empty if no action is needed."""
 
     area: str
     name: str
@@ -64,46 +64,46 @@ class Finding:
 
 
 async def run_checks(home: Path, environment: Mapping[str, str]) -> list[Finding]:
-    """Look at everything; never raises, writes nothing, asks nothing of the network."""
-    places = Places(home=home)
-    ncl = as_typed("", home, environment).strip()
+    """Run all checks. It never raises, writes nothing and uses no network."""
+    places = InstancePaths(home=home)
+    ncl = shell_command("", home, environment).strip()
     settings, finding = _settings(home, environment)
     findings = [_python(), _directory(places, ncl), _host(places, ncl), finding, _database(places, ncl)]
-    findings += _set_aside(places)
+    findings += _quarantined(places)
     findings += _engage_patterns(places, ncl)
     findings += _mounts(places, settings)
     disabled, plugins = settings.core.disabled_plugins, Plugins()
     try:
         plugins.load_installed(frozenset(disabled))
         offered = collect(plugins)
-        parts = with_settings(offered, plugins, settings, environment)
-    except Exception as error:  # two plugins of one name, or worse: the rest of the report still counts
+        working = with_settings(offered, plugins, settings, environment)
+    except Exception as error:  # for example two plugins of one name; the findings so far still count
         return [*findings, _problem("plugins", "all", str(error), "Uninstall or disable one of them.")]
     findings += _plugins(plugins, settings)
-    findings += _channels(parts)
-    findings += _waiting_messages(parts, places, ncl)
-    findings += await _runtimes(parts, places, settings, environment)
-    findings += _chosen("runtime", settings.core.runtime, parts.runtimes, offered.runtimes, disabled)
-    findings += _providers(parts, settings, environment)
-    findings += _chosen("provider", settings.core.provider, parts.providers, offered.providers, disabled)
-    findings.append(_gateway(parts, offered, disabled))
+    findings += _channels(working)
+    findings += _waiting_messages(working, places, ncl)
+    findings += await _runtimes(working, places, settings, environment)
+    findings += _selected("runtime", settings.core.runtime, working.runtimes, offered.runtimes, disabled)
+    findings += _providers(working, settings, environment)
+    findings += _selected("provider", settings.core.provider, working.providers, offered.providers, disabled)
+    findings.append(_gateway(working, offered, disabled))
     return findings
 
 
-def installed(home: Path, environment: Mapping[str, str]) -> tuple[list[Report], str]:
-    """Return what is known of every installed plugin without a host, and what went wrong on the way, or an empty text.
+def plugin_reports(home: Path, environment: Mapping[str, str]) -> tuple[list[Report], str]:
+    """Load all installed plugins without a host; return their reports and an error message or "".
 
-    Tables are not brought up to date here, so a plugin that fails at that seems to work.
+    No migration runs here, so a plugin with a failing migration seems to work.
     """
     settings, finding = _settings(home, environment)
-    trouble = "" if finding.state is Health.OK else finding.detail
+    problem = "" if finding.state is Health.OK else finding.detail
     plugins = Plugins()
     try:
         plugins.load_installed(frozenset(settings.core.disabled_plugins))
         with_settings(collect(plugins), plugins, settings, environment)
     except NanoclawError as error:
-        trouble = str(error)
-    return plugins.reports(), trouble
+        problem = str(error)
+    return plugins.reports(), problem
 
 
 def _python() -> Finding:
@@ -111,41 +111,42 @@ def _python() -> Finding:
     return _ok("machine", "python", f"{version} at {sys.executable}")
 
 
-def _directory(places: Places, ncl: str) -> Finding:
-    area, name, home, remedy = "instance", "home", places.home, "Mend its permissions, or choose another --home."
+def _directory(places: InstancePaths, ncl: str) -> Finding:
+    area, name, home, remedy = "instance", "home", places.home, "Fix its permissions, or choose another --home."
     try:
         is_there = home.exists()
-    except OSError as error:  # it is in a directory that we may not look into
+    except OSError as error:  # a parent directory is not readable
         return _problem(area, name, f"{home}: {error.strerror}", remedy)
     if not is_there:
         return _warning(area, name, f"{home} does not exist", f"Run `{ncl} init`.")
-    taken = [path for path in (home, places.data, places.run, places.logs, places.groups) if os.path.isfile(path)]  # noqa: PTH113
-    if taken:
-        return _problem(area, name, f"{taken[0]} is a file, not a directory", "Move it away.")
-    made = (home, places.data, places.run, places.logs, places.groups, home / "sessions")
-    closed = [str(path) for path in made if os.path.exists(path) and not os.access(path, os.W_OK | os.X_OK)]  # noqa: PTH110
-    if closed:
-        return _problem(area, name, f"not writable: {', '.join(closed)}", remedy)
+    files = [path for path in (home, places.data, places.run, places.logs, places.groups) if os.path.isfile(path)]  # noqa: PTH113
+    if files:
+        return _problem(area, name, f"{files[0]} is a file, not a directory", "Move it away.")
+    directories = (home, places.data, places.run, places.logs, places.groups, home / "sessions")
+    existing = [path for path in directories if os.path.exists(path)]  # noqa: PTH110
+    read_only = [str(path) for path in existing if not os.access(path, os.W_OK | os.X_OK)]
+    if read_only:
+        return _problem(area, name, f"not writable: {', '.join(read_only)}", remedy)
     free = shutil.disk_usage(home).free
     if free < LOW_DISK_BYTES:
-        return _problem(area, name, f"only {free // 1_000_000} MB are free at {home}", "Make space.")
+        return _problem(area, name, f"only {free // 1_000_000} MB are free at {home}", "Free some space.")
     return _ok(area, name, str(home))
 
 
-def _host(places: Places, ncl: str) -> Finding:
+def _host(places: InstancePaths, ncl: str) -> Finding:
     process_id = host_process_of(places.run)
     if process_id is None:
         return _warning("instance", "host", "no host runs here", f"Start one with `{ncl} serve`.")
     return _ok("instance", "host", f"process {process_id}")
 
 
-def _set_aside(places: Places) -> list[Finding]:
-    """Say which sessions were damaged and set aside; nothing where none was."""
+def _quarantined(places: InstancePaths) -> list[Finding]:
+    """Report the sessions that were quarantined after damage. Empty if there are none."""
     names = sorted(path.name for path in (places.home / "sessions").glob("*.broken-*"))
     if not names:
         return []
-    detail = f"damaged and set aside: {', '.join(names)}"
-    remedy = "The log says why (`session set aside`). Remove the directories when you do not need them any more."
+    detail = f"quarantined after damage: {', '.join(names)}"
+    remedy = "The log gives the reason (`session set aside`). Remove the directories when you no longer need them."
     return [_warning("instance", "sessions", detail, remedy)]
 
 
@@ -153,33 +154,31 @@ def _settings(home: Path, environment: Mapping[str, str]) -> tuple[Settings, Fin
     try:
         settings = load_settings(home, environment)
     except NanoclawError as error:
-        return Settings(home=home), _problem("instance", "settings", str(error), "Mend nanoclaw.toml.")
-    return settings, _ok("instance", "settings", "nanoclaw.toml reads well")
+        return Settings(home=home), _problem("instance", "settings", str(error), "Fix nanoclaw.toml.")
+    return settings, _ok("instance", "settings", "nanoclaw.toml is valid")
 
 
-def _database(places: Places, ncl: str) -> Finding:
+def _database(places: InstancePaths, ncl: str) -> Finding:
     area, name = "instance", "database"
-    if not os.path.exists(places.database):  # noqa: PTH110  # Path.exists raises where we may not look
-        return _warning(area, name, "there is none yet", f"Run `{ncl} init`.")
+    if not os.path.exists(places.database):  # noqa: PTH110  # Path.exists raises for a path that we may not read
+        return _warning(area, name, "it does not exist yet", f"Run `{ncl} init`.")
     try:
         with contextlib.closing(apsw.Connection(str(places.database), flags=apsw.SQLITE_OPEN_READONLY)) as db:
             groups = db.execute("SELECT count(*) FROM agent_groups").get
             damage = page_damage_within(db, CHECK_CPU_S) or core_schema_damage(db)
     except (apsw.NotADBError, apsw.CorruptError, apsw.SQLError) as error:
-        return _problem(area, name, str(error), f"Put a copy of {places.database} from a backup in its place.")
+        return _problem(area, name, str(error), f"Restore {places.database} from a backup.")
     except apsw.Error as error:
-        return _problem(area, name, str(error), f"Look at the disk, and whether {places.database} is yours.")
+        return _problem(area, name, str(error), f"Check the disk, and whether you own {places.database}.")
     if damage:
         return _problem(area, name, f"{places.database} is damaged: {damage}", RESTORE)
     if not os.access(places.database, os.W_OK):
-        return _problem(area, name, f"{places.database} is not writable", "Mend its permissions.")
+        return _problem(area, name, f"{places.database} is not writable", "Fix its permissions.")
     return _ok(area, name, f"{groups} agent group{'' if groups == 1 else 's'}")
 
 
-def _engage_patterns(places: Places, ncl: str) -> list[Finding]:
-    """Name the wirings whose pattern cannot be used or timed out; an unreadable database is reported by `_database`."""
-    if not os.path.exists(places.database):  # noqa: PTH110  # Path.exists raises where we may not look
-        return []
+def _engage_patterns(places: InstancePaths, ncl: str) -> list[Finding]:
+    """Report wirings with an unusable or slow pattern. `_database` reports an unreadable database."""
     try:
         with contextlib.closing(apsw.Connection(str(places.database), flags=apsw.SQLITE_OPEN_READONLY)) as db:
             problems = engage_patterns.problems(db)
@@ -191,14 +190,14 @@ def _engage_patterns(places: Places, ncl: str) -> list[Finding]:
             problem.wiring_id,
             f"the engage pattern {problem.pattern[:MAX_SHOWN_CHARACTERS]!r} {problem.reason}",
             f"Run `{ncl} wirings update {problem.wiring_id} --engage-pattern …` with a simpler pattern. "
-            "A repetition of parts that can match the same letters, as in (a|aa)+, is slow.",
+            "A repetition of alternatives that match the same letters, as in (a|aa)+, is slow.",
         )
         for problem in problems
     ]
 
 
-def _mounts(places: Places, settings: Settings) -> list[Finding]:
-    """Name the mounts that no sandbox gets; an unreadable database is reported by `_database`."""
+def _mounts(places: InstancePaths, settings: Settings) -> list[Finding]:
+    """Report mounts that no sandbox gets. `_database` reports an unreadable database."""
     findings = []
     try:
         with contextlib.closing(apsw.Connection(str(places.database), flags=apsw.SQLITE_OPEN_READONLY)) as db:
@@ -207,8 +206,8 @@ def _mounts(places: Places, settings: Settings) -> list[Finding]:
                 try:
                     policy.check(mount)
                 except MountRefused as refusal:
-                    remedy = f"Mend it, or run `ncl groups config remove-mount {group_id} --name {mount.get('name')}`."
-                    findings.append(_warning("mounts", group_id, f"left out: {refusal}", remedy))
+                    remedy = f"Fix it, or run `ncl groups config remove-mount {group_id} --name {mount.get('name')}`."
+                    findings.append(_warning("mounts", group_id, f"not mounted: {refusal}", remedy))
     except apsw.Error:
         return []
     return findings
@@ -220,12 +219,12 @@ def _plugins(plugins: Plugins, settings: Settings) -> list[Finding]:
     known = {report.name: report.state for report in reports}
     for name in settings.core.required_plugins:
         if known.get(name) in (None, State.DISABLED):
-            trouble = "disabled" if name in known else "not installed"
-            remedy = "Install and enable it, or take it out of core.required_plugins."
-            findings.append(_problem(area, name, f"required and {trouble}: no host starts", remedy))
+            reason = "disabled" if name in known else "not installed"
+            remedy = "Install and enable it, or remove it from core.required_plugins."
+            findings.append(_problem(area, name, f"required and {reason}: no host starts", remedy))
     for name in sorted(set(settings.core.disabled_plugins) - set(known)):
         near = nearest(name, known)
-        remedy = f"Did you mean {near!r}?" if near else "Take it out of core.disabled_plugins."
+        remedy = f"Did you mean {near!r}?" if near else "Remove it from core.disabled_plugins."
         findings.append(_warning(area, name, "disabled, but no plugin of that name is installed", remedy))
     for table, remedy in tables_of_nobody(settings, list(known)).items():
         findings.append(_warning(area, table, f"[plugins.{table}] in nanoclaw.toml is for no installed plugin", remedy))
@@ -238,24 +237,24 @@ def _plugins(plugins: Plugins, settings: Settings) -> list[Finding]:
 def _plugin(report: Report) -> Finding:
     area, name = "plugins", report.name
     if report.state is State.FAILED:
-        remedy = f"Mend its settings or upgrade it, or disable it: `ncl plugins disable {name}`."
+        remedy = f"Fix its settings, upgrade it, or disable it: `ncl plugins disable {name}`."
         return _problem(area, name, f"{report.source}: {report.reason}", remedy)
-    if report.state is State.NEEDS_SETTINGS:  # whoever does not want it has nothing to mend
+    if report.state is State.NEEDS_SETTINGS:  # no problem: it may be unwanted
         remedy = f"In nanoclaw.toml {report.reason}; or disable it: `ncl plugins disable {name}`."
         return _warning(area, name, f"{report.source}, {report.state.value}", remedy)
     return _ok(area, name, f"{report.source}, {report.state.value}")
 
 
-def _channels(parts: Parts) -> list[Finding]:
-    """Say so where nobody can talk to the agents; nothing where somebody can."""
-    if parts.channels:
+def _channels(working: Contributions) -> list[Finding]:
+    """Report that no channel works. Empty if one does."""
+    if working.channels:
         return []
-    remedy = "Run `pip install nanoclaw-channel-terminal`, or mend or enable the channel among the plugins above."
-    return [_warning("channels", "all", "no channel works: nobody can talk to the agents", remedy)]
+    remedy = "Run `pip install nanoclaw-channel-terminal`, or fix or enable one of the channel plugins above."
+    return [_warning("channels", "all", "no channel works: the agents get no messages", remedy)]
 
 
-def _waiting_messages(parts: Parts, places: Places, ncl: str) -> list[Finding]:
-    """Name the channels that messages have waited for; an unreadable database is reported by `_database`."""
+def _waiting_messages(working: Contributions, places: InstancePaths, ncl: str) -> list[Finding]:
+    """Report channels with waiting messages. `_database` reports an unreadable database."""
     try:
         with contextlib.closing(apsw.Connection(str(places.database), flags=apsw.SQLITE_OPEN_READONLY)) as db:
             waiting = deliveries.waiting_by_channel(db)
@@ -263,10 +262,10 @@ def _waiting_messages(parts: Parts, places: Places, ncl: str) -> list[Finding]:
         return []
     findings = []
     for channel, (count, oldest) in sorted(waiting.items()):
-        if channel not in parts.channels:
-            remedy = "Install, enable or mend the channel, and restart the host. Until then they wait."
+        if channel not in working.channels:
+            remedy = "Install, enable or fix the channel, and restart the host. The messages wait until then."
         elif (clock.now() - clock.from_text(oldest)).total_seconds() > LONG_WAIT_S:
-            remedy = f"The platform does not take them. `{ncl} logs` says why; the host keeps trying."
+            remedy = f"The platform does not accept them. `{ncl} logs` shows why. The host keeps trying."
         else:
             continue
         detail = f"{count} message{'' if count == 1 else 's'} to be sent, the oldest since {oldest}"
@@ -274,13 +273,15 @@ def _waiting_messages(parts: Parts, places: Places, ncl: str) -> list[Finding]:
     return findings
 
 
-async def _runtimes(parts: Parts, places: Places, settings: Settings, environment: Mapping[str, str]) -> list[Finding]:
+async def _runtimes(
+    working: Contributions, places: InstancePaths, settings: Settings, environment: Mapping[str, str]
+) -> list[Finding]:
     with contextlib.closing(apsw.Connection(":memory:")) as database:
-        context_of = contexts(parts, places=places, settings=settings, environment=environment, database=database)
+        plugin_context = contexts(working, places=places, settings=settings, environment=environment, database=database)
 
-        async def look(offer: Offer[Runtime]) -> Readiness:
-            own = parts.plugin_settings.get(offer.plugin)
-            adapter = offer.item.connect(own, context_of(offer.plugin), parts.for_sandboxes())
+        async def check(runtime: Contribution[Runtime]) -> Readiness:
+            own = working.plugin_settings.get(runtime.plugin)
+            adapter = runtime.value.connect(own, plugin_context(runtime.plugin), working.for_sandboxes())
             try:
                 readiness = await adapter.check()
                 require_unexposed(await adapter.shown_directories(), [], places.home)
@@ -288,102 +289,100 @@ async def _runtimes(parts: Parts, places: Places, settings: Settings, environmen
             finally:
                 await adapter.close()
 
-        names = sorted(parts.runtimes)
-        looks = await asyncio.gather(*(_fenced_look(name, partial(look, parts.runtimes[name])) for name in names))
-    findings = [finding for found, _ in looks for finding in found]
-    if not any(one.state is Health.OK for one in findings):
-        remedy = "Do what is said above of one of them" if looks else "Run `pip install nanoclaw-runtime-docker`"
-        remedy += "; without any, only agents that run no tools can answer."
-        is_stuck = _needs_isolation(parts, settings, environment) and not any(runs_tools for _, runs_tools in looks)
+        runtimes = sorted(working.runtimes.items(), key=lambda item: item[0])
+        results = await asyncio.gather(*(_check_runtime(name, partial(check, runtime)) for name, runtime in runtimes))
+    findings = [finding for runtime_findings, _ in results for finding in runtime_findings]
+    if not any(finding.state is Health.OK for finding in findings):
+        remedy = "Fix one of the runtimes above." if results else "Run `pip install nanoclaw-runtime-docker`."
+        remedy += " Without one, only agents that run no tools can answer."
+        is_stuck = _needs_isolation(working, settings, environment) and not any(runs_tools for _, runs_tools in results)
         state = Health.PROBLEM if is_stuck else Health.WARNING
         detail = "no runtime isolates agents"
         findings.append(Finding(area="runtimes", name="isolation", state=state, detail=detail, remedy=remedy))
     return findings
 
 
-def _needs_isolation(parts: Parts, settings: Settings, environment: Mapping[str, str]) -> bool:
-    """Say whether the default provider has what it needs, and runs tools."""
-    offer = parts.providers.get(settings.core.provider)
-    if offer is None or not offer.item.runs_tools:
+def _needs_isolation(working: Contributions, settings: Settings, environment: Mapping[str, str]) -> bool:
+    """Return whether the default provider is usable and runs tools."""
+    provider = working.providers.get(settings.core.provider)
+    if provider is None or not provider.value.runs_tools:
         return False
     try:
-        return not why_missing(offer.item.upstreams(parts.plugin_settings.get(offer.plugin), environment))
-    except Exception:  # the call fence: what is wrong with the provider is said beside its name
+        return not why_missing(provider.value.upstreams(working.plugin_settings.get(provider.plugin), environment))
+    except Exception:  # the error boundary of this call; `_providers` reports the error
         return False
 
 
-async def _fenced_look(name: str, look: Callable[[], Awaitable[Readiness]]) -> tuple[list[Finding], bool]:
-    """Examine a runtime; return the findings, and whether it takes agents that run tools."""
+async def _check_runtime(name: str, check: Callable[[], Awaitable[Readiness]]) -> tuple[list[Finding], bool]:
+    """Check a runtime; return the findings, and whether it accepts agents that run tools."""
     try:
-        async with asyncio.timeout(LOOK_TIMEOUT_S):
-            readiness = await look()
+        async with asyncio.timeout(RUNTIME_TIMEOUT_S):
+            readiness = await check()
         state = Health.OK if readiness.ready and readiness.isolates else Health.WARNING
-        found = [Finding(area="runtimes", name=name, state=state, detail=readiness.detail, remedy=readiness.remedy)]
-        found += [_warning("runtimes", name, protection) for protection in readiness.missing_protections]
-        return found, readiness.ready and (readiness.isolates or readiness.takes_tools_unisolated)
+        findings = [Finding(area="runtimes", name=name, state=state, detail=readiness.detail, remedy=readiness.remedy)]
+        findings += [_warning("runtimes", name, protection) for protection in readiness.missing_protections]
+        return findings, readiness.ready and (readiness.isolates or readiness.takes_tools_unisolated)
     except SandboxRefused as refusal:
-        return [_problem("runtimes", name, str(refusal), "Until then no agent starts there.")], False
+        return [_problem("runtimes", name, str(refusal), "No agent starts there until this is fixed.")], False
     except TimeoutError:
-        detail = f"did not answer within {LOOK_TIMEOUT_S:.0f} s"
-        return [_problem("runtimes", name, detail, "Look whether its engine hangs.")], False
-    except Exception as error:  # the call fence: a runtime is a plugin's code
-        return [_problem("runtimes", name, f"{type(error).__name__}: {error}", "Mend or upgrade the plugin.")], False
+        detail = f"did not answer within {RUNTIME_TIMEOUT_S:.0f} s"
+        return [_problem("runtimes", name, detail, "Check whether its engine hangs.")], False
+    except Exception as error:  # the call's error boundary: a runtime is plugin code
+        return [_problem("runtimes", name, f"{type(error).__name__}: {error}", "Fix or upgrade the plugin.")], False
 
 
-def _providers(parts: Parts, settings: Settings, environment: Mapping[str, str]) -> list[Finding]:
+def _providers(working: Contributions, settings: Settings, environment: Mapping[str, str]) -> list[Finding]:
     area, default = "providers", settings.core.provider
     findings = []
-    for name, offer in sorted(parts.providers.items()):
+    for name, provider in sorted(working.providers.items()):
         try:
-            missing = why_missing(offer.item.upstreams(parts.plugin_settings.get(offer.plugin), environment))
-        except Exception as error:  # the call fence: a provider is a plugin's code
-            findings.append(_problem(area, name, f"{type(error).__name__}: {error}", "Mend or upgrade the plugin."))
+            missing = why_missing(provider.value.upstreams(working.plugin_settings.get(provider.plugin), environment))
+        except Exception as error:  # the call's error boundary: a provider is plugin code
+            findings.append(_problem(area, name, f"{type(error).__name__}: {error}", "Fix or upgrade the plugin."))
             continue
         ready = "the default" if name == default else "ready"
         findings.append(_warning(area, name, missing) if missing else _ok(area, name, ready))
     return findings
 
 
-def _chosen(
+def _selected(
     kind: str,
     name: str,
-    working: Mapping[str, Offer[Any]],
-    offered: Mapping[str, Offer[Any]],
+    working: Mapping[str, Contribution[Any]],
+    offered: Mapping[str, Contribution[Any]],
     disabled: Sequence[str],
 ) -> list[Finding]:
-    """Say so where what core.runtime or core.provider names is not there; nothing where it is, or none is named."""
-    area, what = f"{kind}s", f"the default {kind}"
+    """Report a configured runtime or provider that does not work. Empty if it works or none is configured."""
+    area, subject = f"{kind}s", f"the default {kind}"
     if not name or name in working:
         return []
     if name in offered:
-        return [_left_out(area, name, what, offered[name].plugin)]
+        return [_unavailable(area, name, subject, offered[name].plugin)]
     if name in disabled:
-        return [_problem(area, name, f"{what} is disabled", "Take it out of core.disabled_plugins.")]
+        return [_problem(area, name, f"{subject} is disabled", "Remove it from core.disabled_plugins.")]
     near = nearest(name, offered)
-    remedy = f"Did you mean {near!r}?" if near else f"Mend the spelling of {name!r}, or install what offers it."
-    return [_problem(area, name, f"{what} is not installed", remedy)]
+    remedy = f"Did you mean {near!r}?" if near else f"Fix the spelling of {name!r}, or install its plugin."
+    return [_problem(area, name, f"{subject} is not installed", remedy)]
 
 
-def _gateway(parts: Parts, offered: Parts, disabled: Sequence[str]) -> Finding:
+def _gateway(working: Contributions, offered: Contributions, disabled: Sequence[str]) -> Finding:
     area, name = "services", "gateway"
     try:
-        found, meant = gateway_of(parts), gateway_of(offered)
+        gateway, broken = gateway_of(working), gateway_of(offered)
     except NanoclawError as error:
         return _problem(area, name, str(error), "Disable one of them.")
-    if found is None and meant is not None:
-        return _left_out(area, name, "the model gateway", meant.plugin)
-    if found is None:
-        is_disabled = "gateway" in disabled
-        remedy = (
-            "Take it out of core.disabled_plugins." if is_disabled else "Run `pip install nanoclaw-resource-gateway`."
-        )
+    if gateway is None and broken is not None:
+        return _unavailable(area, name, "the model gateway", broken.plugin)
+    if gateway is None:
+        install = "Run `pip install nanoclaw-resource-gateway`."
+        remedy = "Remove it from core.disabled_plugins." if "gateway" in disabled else install
         return _problem(area, name, "no model gateway: agents cannot reach a model", remedy)
-    return _ok(area, name, f"from {found.plugin}")
+    return _ok(area, name, f"from {gateway.plugin}")
 
 
-def _left_out(area: str, name: str, what: str, plugin: str) -> Finding:
-    detail = f"{what} is left out, because its plugin {plugin} does not work"
-    return _problem(area, name, detail, f"Mend the plugin {plugin}, see above.")
+def _unavailable(area: str, name: str, subject: str, plugin: str) -> Finding:
+    detail = f"{subject} is unavailable, because its plugin {plugin} does not work"
+    return _problem(area, name, detail, f"Fix the plugin {plugin}, see above.")
 
 
 def _ok(area: str, name: str, detail: str) -> Finding:

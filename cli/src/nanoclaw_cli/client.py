@@ -1,4 +1,4 @@
-"""Asking the host on an instance directory over its control socket."""
+"""Sends requests to the host of an instance directory over its control socket."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from nanoclaw_client.connection import Endpoint, Frame
 from nanoclaw_client.errors import NotListening, TransportError
 from nanoclaw_client.output import print_progress
 
-from nanoclaw_cli.invocation import as_typed
+from nanoclaw_cli.invocation import shell_command
 
 SOCKET = "ncl.sock"
 
 
 class NoHost(TransportError):
-    """Nothing listens on the instance directory."""
+    """No host listens in the instance directory."""
 
 
 def ask(
@@ -27,19 +27,24 @@ def ask(
     environment: Mapping[str, str],
     timeout_s: float | None = None,
 ) -> Frame:
-    """Send a request to the host on an instance directory and return its answer frame; progress goes to stderr.
+    """Send a request to an instance's host and return its answer frame. Progress goes to stderr.
 
     Args:
-        timeout_s: How long one read may take; None waits as long as the verb does.
+        home: The instance directory.
+        words: The verb's words.
+        options: The verb's options by name.
+        environment: Decides whether the message of `NoHost` names the instance directory.
+        timeout_s: Limit of one read in seconds. None waits as long as the verb runs.
 
     Raises:
-        NoHost: No host runs there; the message says how to start one.
-        TransportError: The host could not be talked to, or answered nonsense.
+        NoHost: No host runs there. The message gives the command that starts one.
+        TransportError: The host cannot be reached, or its answer is invalid.
     """
-    host = Endpoint(home / "run" / SOCKET, f"the host on {home}", "see `ncl logs`")
+    host = Endpoint(home / "run" / SOCKET, f"the host on {home}", "See `ncl logs`.")
     try:
         return connection.ask(host, words, options, timeout_s=timeout_s, on_progress=print_progress)
     except NotListening as error:
         if home.is_file():
-            raise NoHost(f"{home} is a file; name an instance directory with --home") from error
-        raise NoHost(f"no host runs on {home}; start one with `{as_typed('serve', home, environment)}`") from error
+            raise NoHost(f"{home} is a file. Name an instance directory with --home.") from error
+        command = shell_command("serve", home, environment)
+        raise NoHost(f"no host runs on {home}. Start one with `{command}`.") from error

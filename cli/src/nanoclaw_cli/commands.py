@@ -1,7 +1,7 @@
-"""The local commands: ours, and those that installed distributions contribute.
+"""The local commands: built-in commands, and those that installed distributions contribute.
 
-A distribution contributes one by an entry point of the group `nanoclaw.commands`, whose name is the command and whose
-value is a click command. They are found by metadata; only the one that was asked for is imported.
+An entry point of the group `nanoclaw.commands` contributes a command: its name is the command's name, its value a
+click command. Commands are found by metadata, and only the requested command is imported.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ GROUP = "nanoclaw.commands"
 
 
 class Command(NamedTuple):
-    """A local command before it is imported.
+    """A local command before its import.
 
     Args:
-        target: Where it is, `module:attribute`.
-        source: Names its metadata directory; empty for ours.
-        summary: One line for the list of commands; empty where only the command itself knows it.
+        name: The word after `ncl`.
+        target: Its location, `module:attribute`.
+        source: Its distribution and version; empty for a built-in command.
+        summary: One line for the list of commands; empty if only the imported command has it.
     """
 
     name: str
@@ -36,59 +37,61 @@ class Command(NamedTuple):
     summary: str = ""
 
 
-OWN = {
+BUILT_IN = {
     command.name: command
     for command in (
-        Command("init", "nanoclaw_cli.init:init", summary="Make an instance directory, or complete one."),
+        Command("init", "nanoclaw_cli.init:init", summary="Create an instance directory, or complete one."),
         Command("serve", "nanoclaw_cli.serve:serve", summary="Run the host in the foreground."),
-        Command("status", "nanoclaw_cli.status:status", summary="Say what the host does now."),
-        Command("doctor", "nanoclaw_cli.doctor:doctor", summary="Say what is missing or wrong, and what to do."),
+        Command("status", "nanoclaw_cli.status:status", summary="Show the state of the host."),
+        Command("doctor", "nanoclaw_cli.doctor:doctor", summary="Find problems, and show how to fix them."),
         Command(
             "plugins",
             "nanoclaw_cli.plugins:plugins",
-            summary="Say which plugins are installed and whether they work; turn them off and on.",
+            summary="List the installed plugins and their state; enable or disable them.",
         ),
-        Command("logs", "nanoclaw_cli.logs:logs", summary="Show the host's log, or that of a session."),
-        Command("completion", "nanoclaw_cli.completion.command:completion", summary="Make a shell complete ncl."),
-        Command("help", "nanoclaw_cli.help:show_help", summary="Say what commands there are."),
+        Command("logs", "nanoclaw_cli.logs:logs", summary="Show the log of the host or of a session."),
+        Command(
+            "completion", "nanoclaw_cli.completion.command:completion", summary="Print a shell's completion script."
+        ),
+        Command("help", "nanoclaw_cli.help:show_help", summary="List the commands, or explain one."),
     )
 }
 
 
 def find(name: str) -> Command | None:
-    """Return the local command of a name; ours come first and cannot be replaced."""
-    if name in OWN:
-        return OWN[name]
+    """Return the local command of a name, or None. Built-in commands cannot be replaced."""
+    if name in BUILT_IN:
+        return BUILT_IN[name]
     return next((command for command in contributed() if command.name == name), None)
 
 
 def known() -> list[Command]:
-    """Return all local commands, ours first; a name that is taken twice appears once."""
-    found = dict(OWN)
+    """Return all local commands, built-in ones first. A name that is used twice appears once."""
+    by_name = dict(BUILT_IN)
     for command in sorted(contributed()):
-        found.setdefault(command.name, command)
-    return list(found.values())
+        by_name.setdefault(command.name, command)
+    return list(by_name.values())
 
 
 def contributed(path: Iterable[str] | None = None) -> list[Command]:
-    """Read the entry points of the installed distributions.
+    """Read the contributed commands from the metadata of installed distributions.
 
-    This is what `importlib.metadata` does, without its 60 ms of imports: they would be most of what a verb takes.
+    `importlib.metadata` does the same, but its import takes 60 ms, which would be most of a verb's time.
     """
-    found: list[Command] = []
+    commands: list[Command] = []
     for directory in dict.fromkeys(sys.path if path is None else path):
         for metadata in _metadata_directories(directory):
-            text = _read(os.path.join(metadata, "entry_points.txt"))  # noqa: PTH118  # pathlib costs as much as all this
+            text = _read(os.path.join(metadata, "entry_points.txt"))  # noqa: PTH118  # pathlib is too slow here
             if f"[{GROUP}]" in text:
-                found.extend(_parse(text, os.path.basename(metadata)))  # noqa: PTH119
-    return found
+                commands.extend(_parse(text, os.path.basename(metadata)))  # noqa: PTH119
+    return commands
 
 
 def load(command: Command) -> click.Command:
     """Import a command.
 
     Raises:
-        PluginError: It cannot be imported, or is no click command; the message names where it comes from.
+        PluginError: It cannot be imported, or is not a click command. The message names its distribution.
     """
     import click
 
@@ -96,16 +99,16 @@ def load(command: Command) -> click.Command:
     origin = f"the command {command.name!r} of {command.source or 'nanoclaw-cli'}"
     try:
         loaded = getattr(import_module(module), attribute)
-    except Exception as error:  # the load fence: a contributed module may raise anything
-        why = f"{type(error).__name__}: {error}"
-        raise PluginError(f"{origin} cannot be loaded: {why}. Reinstall or remove it.") from error
+    except Exception as error:  # the import's error boundary: a contributed module may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise PluginError(f"{origin} cannot be loaded: {reason}. Reinstall or remove it.") from error
     if not isinstance(loaded, click.Command):
-        raise PluginError(f"{origin} is no click command but {loaded!r}. Reinstall or remove it.")
+        raise PluginError(f"{origin} must be a click command, got {loaded!r}. Reinstall or remove it.")
     return loaded
 
 
 def run(command: Command, arguments: Sequence[str], invocation: Invocation) -> int:
-    """Run a command with its arguments; what it returns, if it is a number, is the exit code."""
+    """Run a command with its arguments. Return its result if it is a number, else 0."""
     code = load(command).main(
         args=list(arguments), prog_name=f"ncl {command.name}", standalone_mode=False, obj=invocation
     )
@@ -117,7 +120,7 @@ def _metadata_directories(directory: str) -> list[str]:
         with os.scandir(directory or ".") as entries:
             return sorted(entry.path for entry in entries if entry.name.endswith((".dist-info", ".egg-info")))
     except OSError:
-        return []  # sys.path names zip files and directories that do not exist
+        return []  # sys.path may contain zip files and missing directories
 
 
 def _read(path: str) -> str:
@@ -130,12 +133,12 @@ def _read(path: str) -> str:
 
 def _parse(text: str, metadata: str) -> list[Command]:
     name, _, rest = metadata.rpartition(".")[0].partition("-")
-    found: list[Command] = []
+    commands: list[Command] = []
     inside = False
     for line in map(str.strip, text.splitlines()):
         if line.startswith("["):
             inside = line == f"[{GROUP}]"
         elif inside and "=" in line and not line.startswith("#"):
             key, _, target = line.partition("=")
-            found.append(Command(key.strip(), target.split("[")[0].strip(), f"{name.replace('_', '-')} {rest}"))
-    return found
+            commands.append(Command(key.strip(), target.split("[")[0].strip(), f"{name.replace('_', '-')} {rest}"))
+    return commands

@@ -1,4 +1,4 @@
-"""`ncl doctor`: what is missing or wrong, and what to do about it; also with the host down and every plugin broken."""
+"""`ncl doctor`: finds problems and names their remedies, even without a host and with broken plugins."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 from nanoclaw_client.output import print_json
 
 from nanoclaw_cli.colours import coloured
-from nanoclaw_cli.failures import frame_of
+from nanoclaw_cli.failures import success_frame
 from nanoclaw_cli.invocation import Invocation
 from nanoclaw_cli.log_lines import silence_logs
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 @click.command()
 @click.pass_obj
 def doctor(invocation: Invocation) -> int:
-    """Look at everything an instance needs, and say what to do where something is missing.
+    """Find problems of an instance, and show how to fix them.
 
-    Exits 1 where something is a problem; a warning is none.
+    Exits 1 if there is a problem. Warnings do not count.
     """
     from nanoclaw_cli.checks import run_checks
 
-    silence_logs()  # what is wrong is said below, once
+    silence_logs()  # the findings report each problem once
     findings = asyncio.run(run_checks(invocation.home, invocation.environment))
     if invocation.as_json:
-        print_json(frame_of([_record(finding) for finding in findings]))
+        print_json(success_frame([_record(finding) for finding in findings]))
     else:
         click.echo(_report(findings, invocation.environment))
     return 1 if any(finding.state == "problem" for finding in findings) else 0

@@ -1,4 +1,4 @@
-"""A host inside a command, for as long as the command runs."""
+"""Runs a host inside a command, for as long as the command runs."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from nanoclaw_core import Host, is_instance, load_settings
 
 @contextlib.asynccontextmanager
 async def running_host(invocation: Invocation, *, progress: Callable[[str], None]) -> AsyncIterator[Host]:
-    """Run a host on the instance directory of a command, making the directory first where there is none.
+    """Run a host on a command's instance directory. Create the instance first if it is missing.
 
-    Its log goes to the instance's log file alone, so that the terminal belongs to the command.
+    The log goes only to the instance's log file, so that the terminal belongs to the command.
 
     Args:
-        progress: Called with a line for a new instance and for each plugin that does not work.
+        invocation: The command's invocation.
+        progress: Receives a line for a new instance and for each failed plugin.
 
     Raises:
-        AlreadyRunning: Another host has the directory.
-        SettingsError: nanoclaw.toml is not what it should be.
+        AlreadyRunning: Another host uses the directory.
+        SettingsError: nanoclaw.toml is invalid.
     """
     home = invocation.home
     if not is_instance(home):
         create(home, invocation.environment)
-        progress(f"made a new instance in {home}")
+        progress(f"created a new instance in {home}")
     settings = load_settings(home, invocation.environment)
     configure_logs(settings.core.log_level, home / "logs", to_stderr=False)
     async with Host(settings, environment=invocation.environment) as host:
         for report in host.plugins.reports():
-            if report.state.value == "failed":  # one that nobody set up is none that somebody misses
+            if report.state.value == "failed":  # a plugin without its settings is not expected to work
                 progress(f"plugin {report.name} does not work: {report.reason}")
         yield host

@@ -1,4 +1,4 @@
-"""Every error as one message with its cause and what to do; the other side of the fence in `main`."""
+"""Turns each error into one message with cause and remedy, for the error boundary in `main`."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from nanoclaw_core import NanoclawError
 if TYPE_CHECKING:
     import click
 
-MAKE_SPACE = "Make space on that disk, and try again."
-NOT_OURS = "Is it another user's? Mend its permissions, or choose another directory with --home."
-IN_THE_WAY = "Something else is in its place; move it away."
+MAKE_SPACE = "Free some space on that disk, and try again."
+NOT_OURS = "Does it belong to another user? Fix its permissions, or choose another directory with --home."
+IN_THE_WAY = "Another file has its place. Move that file away."
 REMEDIES = {
     errno.ENOSPC: MAKE_SPACE,
     errno.EDQUOT: MAKE_SPACE,
     errno.EACCES: NOT_OURS,
     errno.EPERM: NOT_OURS,
-    errno.EROFS: "Choose a directory that can be written with --home.",
+    errno.EROFS: "Choose a writable directory with --home.",
     errno.EISDIR: IN_THE_WAY,
     errno.ENOTDIR: IN_THE_WAY,
     errno.EEXIST: IN_THE_WAY,
-    errno.EMFILE: "Too many files are open; raise the limit (`ulimit -n`).",
+    errno.EMFILE: "Too many files are open. Raise the limit (`ulimit -n`).",
 }
 
 
 def report(error: Exception, as_json: bool, environment: Mapping[str, str]) -> int:
-    """Tell about an error, on stderr or as a frame on stdout, and return the exit code."""
+    """Print an error on stderr, or as a frame on stdout, and return the exit code."""
     return output.report(error, as_json, environment, describe)
 
 
-def frame_of(data: Any) -> dict[str, Any]:
-    """Return what a command did itself as the frame that a host would have answered with."""
+def success_frame(data: Any) -> dict[str, Any]:
+    """Wrap the result of a local command in the frame that a host would send."""
     return {"id": "cli", "ok": True, "data": data}
 
 
@@ -52,11 +52,11 @@ def describe(error: Exception) -> tuple[str, str, int]:
             return described
     if isinstance(error, OSError):
         where = f": {os.fsdecode(error.filename)}" if error.filename else ""
-        remedy = REMEDIES.get(error.errno or 0, "Check that it exists and may be used.")
+        remedy = REMEDIES.get(error.errno or 0, "Check that it exists and that you may use it.")
         return "handler-error", f"{error.strerror or error}{where}. {remedy}", FAILED
-    if type(error).__module__ == "apsw":  # by name: most commands never load SQLite
+    if type(error).__module__ == "apsw":  # by name, because most commands never import apsw
         remedy = (
-            MAKE_SPACE if type(error).__name__ == "FullError" else "Look whether its file is damaged or its disk full."
+            MAKE_SPACE if type(error).__name__ == "FullError" else "Check whether its file is damaged or its disk full."
         )
         return "handler-error", f"the central database cannot be used: {error}. {remedy}", FAILED
     return output.describe(error)
@@ -67,7 +67,7 @@ def _describe_click(error: Exception) -> tuple[str, str, int] | None:
 
     if isinstance(error, click.UsageError):
         program = error.ctx.command_path if error.ctx else "ncl"
-        return "invalid-args", f"{_what_is_wrong(error)} See `{program} --help`.", USAGE
+        return "invalid-args", f"{_usage_message(error)} See `{program} --help`.", USAGE
     if isinstance(error, click.ClickException):
         return "handler-error", error.format_message(), FAILED
     if isinstance(error, click.exceptions.Exit):
@@ -77,12 +77,12 @@ def _describe_click(error: Exception) -> tuple[str, str, int] | None:
     return None
 
 
-def _what_is_wrong(error: click.UsageError) -> str:
+def _usage_message(error: click.UsageError) -> str:
     import click
 
-    said_nothing = getattr(click.exceptions, "NoArgsIsHelpError", ())  # before click 8.2 it was no error
-    if error.ctx is None or not isinstance(error, said_nothing):
-        return error.format_message()  # which would be the whole help otherwise
+    no_args_error = getattr(click.exceptions, "NoArgsIsHelpError", ())  # click before 8.2 does not have it
+    if error.ctx is None or not isinstance(error, no_args_error):
+        return error.format_message()  # of a `no_args_error` this is the whole help text
     command = error.ctx.command
     if not isinstance(command, click.Group):
         return "It needs arguments."

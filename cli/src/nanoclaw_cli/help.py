@@ -1,4 +1,4 @@
-"""`ncl help`: the commands on this machine, and the verbs of the host where one runs."""
+"""`ncl help`: lists the local commands and the verbs of a running host."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from nanoclaw_client.help_text import overview
 from nanoclaw_client.output import print_json
 
 from nanoclaw_cli import client, commands, verbs
-from nanoclaw_cli.failures import frame_of
-from nanoclaw_cli.invocation import Invocation, as_typed
+from nanoclaw_cli.failures import success_frame
+from nanoclaw_cli.invocation import Invocation, shell_command
 from nanoclaw_core import PluginError, __version__
 
 ANSWER_S = 5.0
@@ -17,11 +17,11 @@ nanoclaw {__version__} runs people's AI assistants on your own machine.
 
 Usage: ncl [--home PATH] [--json] COMMAND …
 
-  --home PATH  the instance directory; else $NANOCLAW_HOME, else ~/.nanoclaw
-  --json       answers as JSON frames
-  --version    the version
+  --home PATH  use this instance directory (default: $NANOCLAW_HOME, else ~/.nanoclaw)
+  --json       print answers as JSON frames
+  --version    print the version
 
-Commands (ncl COMMAND --help says more):
+Local commands (ncl COMMAND --help explains one):
 """
 
 
@@ -29,7 +29,7 @@ Commands (ncl COMMAND --help says more):
 @click.argument("words", nargs=-1)
 @click.pass_obj
 def show_help(invocation: Invocation, words: tuple[str, ...]) -> int:
-    """Say what commands there are, or explain one."""
+    """List the commands, or explain one."""
     if words:
         return _explain(invocation, words)
     local = {command.name: _summary(command) for command in commands.known()}
@@ -39,16 +39,16 @@ def show_help(invocation: Invocation, words: tuple[str, ...]) -> int:
     except client.NoHost:
         from_host = None
     if invocation.as_json:
-        print_json(frame_of({"commands": local, "host": from_host}))
+        print_json(success_frame({"commands": local, "host": from_host}))
         return 0
     width = max(map(len, local))
     click.echo(USAGE + "\n".join(f"  {name:<{width}}  {text}" for name, text in local.items()))
     click.echo()
     if from_host is None:
-        start = as_typed("serve", invocation.home, invocation.environment)
-        click.echo(f"No host runs on {invocation.home}, so its own commands are not listed; start one with `{start}`.")
+        start = shell_command("serve", invocation.home, invocation.environment)
+        click.echo(f"No host runs on {invocation.home}, so its verbs are not listed. Start one with `{start}`.")
     else:
-        click.echo("Of the host (ncl help NOUN says more):")
+        click.echo("Verbs of the host (ncl help RESOURCE explains them):")
         click.echo(overview(from_host, without=local))
     return 0
 

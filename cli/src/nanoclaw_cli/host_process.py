@@ -1,4 +1,4 @@
-"""Which process runs the host of an instance, seen from outside by its lock (I11)."""
+"""Finds the process that runs the host of an instance, by its lock (I11)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import fcntl
 import os
 from pathlib import Path
 
-FILE_NAME = "host.lock"  # as the core's lock calls it; tests hold the two together
+FILE_NAME = "host.lock"  # the name of the core's lock file; a test compares both
 
 
 def host_process_of(run_dir: Path) -> int | None:
-    """Return the process id of the host that runs on an instance, or None where none does."""
+    """Return the process id of an instance's host, 0 if it is unreadable, or None if no host runs."""
     try:
         descriptor = os.open(run_dir / FILE_NAME, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

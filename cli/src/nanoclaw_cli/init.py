@@ -1,4 +1,4 @@
-"""`ncl init`: make an instance directory."""
+"""`ncl init`: creates an instance directory."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 import click
 from nanoclaw_client.output import print_json
 
-from nanoclaw_cli.failures import frame_of
-from nanoclaw_cli.invocation import Invocation, as_typed
+from nanoclaw_cli.failures import success_frame
+from nanoclaw_cli.invocation import Invocation, shell_command
 
 OPERATOR = "terminal:operator"
 TERMINAL_ROOM = ("terminal", "local")
 
 
 def create(home: Path, environment: Mapping[str, str]) -> list[str]:
-    """Create an instance that answers on the terminal; return and raise as `nanoclaw_core.initialise` does."""
+    """Create an instance that answers on the terminal. Result and errors are those of `nanoclaw_core.initialise`."""
     from nanoclaw_core import initialise
 
     return initialise(home, environment=environment, room=TERMINAL_ROOM, owner=OPERATOR)
@@ -25,19 +25,19 @@ def create(home: Path, environment: Mapping[str, str]) -> list[str]:
 @click.command()
 @click.pass_obj
 def init(invocation: Invocation) -> int:
-    """Make an instance directory: settings, an agent group, the terminal's wiring, and you as its owner.
+    """Create an instance directory: settings, an agent group, the terminal's wiring, and you as its owner.
 
-    What is there already stays as it is, so running it again does no harm.
+    Existing files stay unchanged, so a second run does no harm.
     """
-    made = create(invocation.home, invocation.environment)
+    created = create(invocation.home, invocation.environment)
     if invocation.as_json:
-        print_json(frame_of({"home": str(invocation.home), "created": made}))
-    elif made:
-        click.echo(f"made in {invocation.home}:")
-        for name in made:
+        print_json(success_frame({"home": str(invocation.home), "created": created}))
+    elif created:
+        click.echo(f"created in {invocation.home}:")
+        for name in created:
             click.echo(f"  {name}")
-        chat, serve = (as_typed(word, invocation.home, invocation.environment) for word in ("chat", "serve"))
-        click.echo(f"go on with `{chat}`, or with `{serve}`")
+        chat, serve = (shell_command(word, invocation.home, invocation.environment) for word in ("chat", "serve"))
+        click.echo(f"next: run `{chat}` or `{serve}`")
     else:
-        click.echo(f"{invocation.home} is complete already; nothing was changed")
+        click.echo(f"{invocation.home} is already complete; nothing was changed")
     return 0

@@ -1,4 +1,4 @@
-"""What a command is told beside its own arguments."""
+"""The context of a command: everything besides its own arguments."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 
 class Invocation(NamedTuple):
-    """How `ncl` was called. Commands that a distribution contributes get it with `click.pass_obj`.
+    """How `ncl` was called. Contributed commands get it with `click.pass_obj`.
 
     Args:
-        home: The instance directory, absolute; it may not exist yet.
-        as_json: True where a program reads the output.
-        environment: To be read instead of `os.environ`.
+        home: The instance directory, absolute. It may not exist yet.
+        as_json: True if a program reads the output.
+        environment: The variables to use instead of `os.environ`.
     """
 
     home: Path
@@ -28,6 +28,6 @@ def home_directory(chosen: str | None, environment: Mapping[str, str]) -> Path:
     return Path(os.path.abspath(os.path.expanduser(raw)))  # noqa: PTH100, PTH111  # Path.resolve would follow links
 
 
-def as_typed(command: str, home: Path, environment: Mapping[str, str]) -> str:
-    """Return `ncl <command>` as a person here would type it, naming the home where it is not the usual one."""
+def shell_command(command: str, home: Path, environment: Mapping[str, str]) -> str:
+    """Return `ncl <command>` for the user to type, with `--home` unless the directory is the default."""
     return f"ncl {command}" if home == home_directory(None, environment) else f"ncl --home {home} {command}"

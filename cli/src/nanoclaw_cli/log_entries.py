@@ -1,7 +1,7 @@
-"""Lines of the host's and the runners' logs as entries, and entries as lines. Pure.
+"""Parses lines of the host's and the runners' logs into entries, and formats entries. Pure.
 
-An entry is a record with `at`, `level`, `logger`, `message`, the values of the line by name, and `exception` where
-there was one; both logs give the same keys.
+An entry is a record with `at`, `level`, `logger`, `message`, the named values of the line, and `exception` if the line
+has one. Both logs give the same keys.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ _VALUE = re.compile(r' ([^\s="]+)=("(?:[^"\\]|\\.)*"|[^\s"]*)')
 
 
 def host_entries(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Read the host's log; what stands below a line, a traceback, belongs to it."""
+    """Parse the host's log. Lines below an entry, such as a traceback, become its `exception`."""
     entry: dict[str, Any] | None = None
     for line in lines:
-        found = _HOST_LINE.fullmatch(line)
-        if found is None and entry is not None:
+        match = _HOST_LINE.fullmatch(line)
+        if match is None and entry is not None:
             entry["exception"] = f"{entry['exception']}\n{line}" if "exception" in entry else line
             continue
         if entry is not None:
             yield entry
-        entry = {"message": line} if found is None else _entry(*found.groups())
+        entry = {"message": line} if match is None else _entry(*match.groups())
     if entry is not None:
         yield entry
 
 
 def runner_entries(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Read a runner's log, which a sandbox wrote: what is no entry is a message of its own."""
+    """Parse a runner's log, which a sandbox wrote. An invalid line becomes the message of an entry."""
     for line in lines:
         try:
-            found = json.loads(line)
+            entry = json.loads(line)
         except (ValueError, RecursionError):
-            found = None
-        yield found if isinstance(found, dict) else {"message": line}
+            entry = None
+        yield entry if isinstance(entry, dict) else {"message": line}
 
 
 def as_json(entry: Mapping[str, Any]) -> str:
-    """Return an entry as one line of JSON that steers no terminal."""
+    """Return an entry as one line of JSON, without terminal control characters."""
     return json.dumps(entry)
 
 
 def as_text(entry: Mapping[str, Any]) -> str:
-    """Return an entry as people read it: one line, and an exception below it."""
+    """Return an entry as text for people: one line, and an exception below it."""
     level = str(entry.get("level", "")).upper()
     first = [str(entry.get("at", "")), level, str(entry.get("logger", "")), str(entry.get("message", ""))]
     rest = [f"{name}={_plain(value)}" for name, value in entry.items() if name not in (*_FIRST, "exception")]

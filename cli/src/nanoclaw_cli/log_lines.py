@@ -1,4 +1,4 @@
-"""Writing the log: one line per event, a constant phrase and values beside it. `log_entries` reads them back."""
+"""Writes the log: one line per event, with a constant phrase and named values. `log_entries` parses it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from nanoclaw_wire.log_file import LogFile
 from nanoclaw_core import log_values
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-FILE_BYTES = 10_000_000  # five of these are weeks of a busy host
+FILE_BYTES = 10_000_000  # five such files hold weeks of a busy host
 FILES_KEPT = 5
 
 
 class LineFormatter(logging.Formatter):
-    """`2026-01-05T15:04:00.000Z INFO nanoclaw_core.router message routed session=ses-… correlation=…`.
+    """Formats records as one line with named values.
+
+    Example: `2026-01-05T15:04:00.000Z INFO nanoclaw_core.router message routed session=ses-… correlation=…`.
 
     Args:
-        tracebacks: False leaves it at what an exception says, for people who watch a terminal.
+        tracebacks: False prints only the exception's message, for people who watch a terminal.
     """
 
     def __init__(self, *, tracebacks: bool = True) -> None:
@@ -32,20 +34,25 @@ class LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = clock.to_text(datetime.fromtimestamp(record.created, UTC))
         values = {key: value for key, value in vars(record).items() if key not in _STANDARD} | dict(log_values())
-        pairs = "".join(f" {key}={_plain(value)}" for key, value in values.items())
+        pairs = "".join(f" {key}={_quoted(value)}" for key, value in values.items())
         line = f"{at} {record.levelname} {record.name} {record.getMessage()}{pairs}"
         error = record.exc_info[1] if record.exc_info else None
         if error is None:
             return line
         if self._tracebacks and record.exc_info:
             return f"{line}\n{self.formatException(record.exc_info)}"
-        return f"{line} error={_plain(f'{type(error).__name__}: {error}')}"
+        return f"{line} error={_quoted(f'{type(error).__name__}: {error}')}"
 
 
 def configure_logs(level: str, directory: Path | None, *, to_stderr: bool) -> None:
-    """Send our log lines to `<directory>/nanoclaw.log` (rotated) and to stderr. For programs, not for libraries.
+    """Send our log lines to a rotated file and to stderr. For programs, not for libraries.
 
-    Tracebacks go to the file; to stderr only where there is no file, or for the level `debug`.
+    Tracebacks go to the file. They go to stderr only without a file, or at level `debug`.
+
+    Args:
+        level: The lowest level to log, such as `info`.
+        directory: The directory of `nanoclaw.log`, or None for no file.
+        to_stderr: True logs to stderr, too.
     """
     root = logging.getLogger()
     root.setLevel(level.upper())
@@ -60,10 +67,10 @@ def configure_logs(level: str, directory: Path | None, *, to_stderr: bool) -> No
 
 
 def silence_logs() -> None:
-    """Print no log line of this process; without a handler Python prints warnings on stderr."""
+    """Print no log lines of this process. Without a handler, Python prints warnings on stderr."""
     logging.getLogger().addHandler(logging.NullHandler())
 
 
-def _plain(value: object) -> str:
+def _quoted(value: object) -> str:
     text = str(value)
     return text if text.isprintable() and text and not any(c in text for c in ' "=') else json.dumps(text)

@@ -1,6 +1,6 @@
-"""Which plugins are installed, by their metadata alone; nothing of them is imported, so they may all be broken.
+"""Describes installed plugins by their metadata. It imports none of them, so they may all be broken.
 
-Finding them is the core's, beneath its public surface. Whether they work, only a host knows.
+The core's `find_installed`, which is below its public surface, finds them. Only a host knows whether they work.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ COMMANDS = "nanoclaw.commands"
 
 
 def installed_names() -> list[str]:
-    """Return the names of the installed plugins, in order."""
+    """Return the names of the installed plugins in order."""
     return list(dict.fromkeys(found.name for found in find_installed()))
 
 
 def settings_file(home: Path) -> Path:
-    """Return where an instance's settings are."""
+    """Return the path of an instance's settings file."""
     return home / FILE_NAME
 
 
-def facts(name: str, home: Path, environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return what metadata and nanoclaw.toml say of one plugin, as a JSON object.
+def describe_plugin(name: str, home: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return a plugin's metadata and its settings in nanoclaw.toml, as a JSON object.
 
     Raises:
-        NotFound: No plugin of that name is installed; the message names the nearest one.
+        NotFound: No plugin of that name is installed. The message suggests the most similar name.
     """
     named = [found for found in find_installed() if found.name == name]
     if not named:
-        raise NotFound(unknown(name, installed_names()))
-    return {**_installed(named), **_settings(name, home, environment)}
+        raise NotFound(unknown_plugin(name, installed_names()))
+    return {**_metadata(named), **_settings(name, home, environment)}
 
 
-def unknown(name: str, known: list[str]) -> str:
-    """Say that there is no plugin of a name."""
+def unknown_plugin(name: str, known: list[str]) -> str:
+    """Return the error message for a name that no installed plugin has."""
     near = nearest(name, known)
-    hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(known) or 'none'}"
-    return f"no plugin {name!r} is installed; {hint}"
+    hint = f"Did you mean {near!r}?" if near else f"Installed: {', '.join(known) or 'none'}."
+    return f"no plugin {name!r} is installed. {hint}"
 
 
-def _installed(named: list[Found]) -> dict[str, Any]:
+def _metadata(named: list[Found]) -> dict[str, Any]:
     found, *others = named
     distribution = found.entry_point.dist
     points = list(distribution.entry_points) if distribution else [found.entry_point]
@@ -70,14 +70,14 @@ def _installed(named: list[Found]) -> dict[str, Any]:
 
 
 def _settings(name: str, home: Path, environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return what nanoclaw.toml says of a plugin; null is unknown, because the file cannot be read."""
-    where = {"settings": f"[plugins.{name}] in {settings_file(home)}"}
+    """Return a plugin's settings in nanoclaw.toml. Flags are None if the file cannot be read."""
+    location = {"settings": f"[plugins.{name}] in {settings_file(home)}"}
     try:
         settings = load_settings(home, environment)
     except SettingsError as error:
-        return {**where, "is_set": None, "is_disabled": None, "is_required": None, "settings_trouble": str(error)}
+        return {**location, "is_set": None, "is_disabled": None, "is_required": None, "settings_trouble": str(error)}
     return {
-        **where,
+        **location,
         "is_set": name in settings.plugins,
         "is_disabled": name in settings.core.disabled_plugins,
         "is_required": name in settings.core.required_plugins,

@@ -1,4 +1,4 @@
-"""Turning a plugin off and on: one list in nanoclaw.toml changes, and all else of the file stays, comments too."""
+"""Enables and disables plugins by editing one list in nanoclaw.toml. All other text and comments stay."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from nanoclaw_core import Forbidden, SettingsError
 KEY = "disabled_plugins"
 
 
-def disabled_in(path: Path) -> list[str]:
-    """Return the names that a settings file disables.
+def disabled_plugins(path: Path) -> list[str]:
+    """Return the names of the plugins that a settings file disables.
 
     Raises:
-        SettingsError: The file is not what it should be.
+        SettingsError: The file is invalid.
     """
     return _names(_core(_parsed(_read(path), path), path), KEY, path)
 
 
 def toggle(path: Path, name: str, *, on: bool) -> bool:
-    """Put a plugin on or off; return whether that changed anything.
+    """Enable or disable a plugin. Return whether the file changed.
 
     Raises:
-        Forbidden: The instance requires the plugin that is to be off.
-        SettingsError: The file is not what it should be. It was not changed.
+        Forbidden: The plugin to disable is in core.required_plugins.
+        SettingsError: The file is invalid. It stays unchanged.
     """
     text = _read(path)
     document = _parsed(text, path)
     core = _core(document, path)
     disabled = _names(core, KEY, path)
     if not on and name in _names(core, "required_plugins", path):
-        raise Forbidden(f"the plugin {name!r} is in core.required_plugins of {path}; take it out of there first")
+        raise Forbidden(f"core.required_plugins: contains {name!r}. Remove it from that list in {path} first.")
     if on is (name not in disabled):
         return False
-    wanted = [one for one in disabled if one != name] if on else [*disabled, name]
+    wanted = [other for other in disabled if other != name] if on else [*disabled, name]
     if core is None:
         core = document["core"] = tomlkit.table()
     if KEY not in core:
@@ -53,14 +53,14 @@ def toggle(path: Path, name: str, *, on: bool) -> bool:
     if not on:
         core[KEY].append(name)
     changed = tomlkit.dumps(document)
-    _insist(text, changed, wanted, path)
-    _replace(path, changed)
+    _require_same_settings(text, changed, wanted, path)
+    _replace_file(path, changed)
     return True
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8")  # as it is: reading it as text would change its line ends
+        return path.read_bytes().decode("utf-8")  # text mode would change its line endings
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
 
@@ -69,45 +69,43 @@ def _parsed(text: str, path: Path) -> tomlkit.TOMLDocument:
     try:
         return tomlkit.parse(text)
     except (TOMLKitError, RecursionError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}. Mend the file first.") from error
+        raise SettingsError(f"{path} cannot be read: {error}. Fix the file first.") from error
 
 
 def _core(document: tomlkit.TOMLDocument, path: Path) -> MutableMapping[str, Any] | None:
     core = document.get("core")
     if core is not None and not isinstance(core, MutableMapping):
-        raise SettingsError(f"{path}: [core] must be a table; mend the file first")
+        raise SettingsError(f"{path}: [core] must be a table, got {core!r}. Fix the file first.")
     return core
 
 
 def _names(core: MutableMapping[str, Any] | None, key: str, path: Path) -> list[str]:
     names = (core or {}).get(key, [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise SettingsError(f"{path} [core]: {key} must be a list of texts; mend the file first")
+        raise SettingsError(f"{path}: core.{key} must be a list of strings, got {names!r}. Fix the file first.")
     return [str(name) for name in names]
 
 
-def _insist(before: str, after: str, wanted: list[str], path: Path) -> None:
-    """Insist that a text says the same as before, but for the list: nobody's settings are lost to a clever edit."""
-    meant = tomllib.loads(before)
-    meant.setdefault("core", {})[KEY] = wanted
+def _require_same_settings(before: str, after: str, wanted: list[str], path: Path) -> None:
+    """Raise SettingsError unless an edit changed only the list, so that no edit loses settings."""
+    expected = tomllib.loads(before)
+    expected.setdefault("core", {})[KEY] = wanted
     try:
-        found = tomllib.loads(after)
+        actual = tomllib.loads(after)
     except tomllib.TOMLDecodeError:
-        found = {}
-    if found != meant:
-        raise SettingsError(
-            f"{path} is written in a way that cannot be changed safely; set core.{KEY} = {wanted} there"
-        )
+        actual = {}
+    if actual != expected:
+        raise SettingsError(f"{path} cannot be edited safely. Set core.{KEY} = {wanted} there yourself.")
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write a file all at once, beside it first, with its mode and its owner; a link stays a link."""
+def _replace_file(path: Path, text: str) -> None:
+    """Replace a file atomically. It keeps its mode and owner, and a link stays a link."""
     target = path.resolve()
     before = target.stat()
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with open(descriptor, "wb") as file:
-            with contextlib.suppress(PermissionError):  # only root gives files away, and nobody else has to
+            with contextlib.suppress(PermissionError):  # only root may change the owner, and only root has to
                 os.fchown(descriptor, before.st_uid, before.st_gid)
             os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
             file.write(text.encode("utf-8"))

@@ -1,4 +1,4 @@
-"""`ncl plugins`: what is installed, whether it works, and turning it off and on."""
+"""`ncl plugins`: lists, describes, enables and disables plugins."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from nanoclaw_client.output import print_error, print_json
 from nanoclaw_client.rendering import render
 
 from nanoclaw_cli import client
-from nanoclaw_cli.failures import frame_of
-from nanoclaw_cli.invocation import Invocation, as_typed
+from nanoclaw_cli.failures import success_frame
+from nanoclaw_cli.invocation import Invocation, shell_command
 from nanoclaw_core import NotFound
 
 ANSWER_S = 5.0
 
 
 def complete_names(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return the installed plugins whose names go on from what is typed."""
+    """Return the installed plugins whose names begin with the typed text."""
     from nanoclaw_cli.plugin_info import installed_names
 
     return [name for name in installed_names() if name.startswith(incomplete)]
@@ -27,7 +27,7 @@ def complete_names(_context: click.Context, _parameter: click.Parameter, incompl
 @click.group(invoke_without_command=True)
 @click.pass_context
 def plugins(context: click.Context) -> int:
-    """Say which plugins are installed and whether they work; turn them off and on."""
+    """List the installed plugins and their state; enable or disable them."""
     if context.invoked_subcommand is None:
         code: int = context.invoke(list_plugins)
         return code
@@ -37,15 +37,15 @@ def plugins(context: click.Context) -> int:
 @plugins.command("list", short_help="List the installed plugins.")
 @click.pass_obj
 def list_plugins(invocation: Invocation) -> int:
-    """List the installed plugins with their state, and why one does not work.
+    """List the installed plugins with their states and the reasons.
 
-    The states: active, disabled (in nanoclaw.toml), needs settings (and which), failed (and why). Exits 0 whatever the
-    states are; `ncl doctor` exits 1 where one failed.
+    The states: active, disabled (in nanoclaw.toml), needs settings (names them), failed (gives the reason). Exits 0 in
+    every state; `ncl doctor` exits 1 if a plugin failed.
     """
     try:
         frame = client.ask(invocation.home, ["plugins", "list"], {}, invocation.environment, timeout_s=ANSWER_S)
     except client.NoHost:
-        frame = frame_of(_found_here(invocation))
+        frame = success_frame(_local_reports(invocation))
     if invocation.as_json:
         print_json(frame)
     elif frame["ok"]:
@@ -55,85 +55,87 @@ def list_plugins(invocation: Invocation) -> int:
     return 0 if frame["ok"] else 1
 
 
-@plugins.command(short_help="Tell all about one plugin.")
+@plugins.command(short_help="Describe one plugin.")
 @click.argument("name", shell_complete=complete_names)
 @click.pass_obj
 def info(invocation: Invocation, name: str) -> int:
-    """Tell what is known of one plugin: where it comes from, what it adds, its settings, and how a running host has it.
+    """Describe one plugin: its distribution, its parts, its settings, and its state in a running host.
 
-    Nothing of the plugin is imported.
+    The plugin is not imported.
     """
-    from nanoclaw_cli.layout import lay_out
-    from nanoclaw_cli.plugin_info import facts
+    from nanoclaw_cli.plugin_info import describe_plugin
+    from nanoclaw_cli.record_text import format_record
 
-    found = facts(name, invocation.home, invocation.environment) | _state(name, invocation)
+    record = describe_plugin(name, invocation.home, invocation.environment) | _host_state(name, invocation)
     if invocation.as_json:
-        print_json(frame_of(found))
+        print_json(success_frame(record))
     else:
-        click.echo(lay_out(found))
+        click.echo(format_record(record))
     return 0
 
 
-@plugins.command(short_help="Load a plugin again that is disabled.")
+@plugins.command(short_help="Enable a plugin.")
 @click.argument("name", shell_complete=complete_names)
 @click.pass_obj
 def enable(invocation: Invocation, name: str) -> int:
-    """Take a plugin out of core.disabled_plugins in nanoclaw.toml. The host loads it when it starts next."""
-    return _switch(invocation, name, on=True)
+    """Remove a plugin from core.disabled_plugins in nanoclaw.toml. The host loads it at its next start."""
+    return _toggle(invocation, name, on=True)
 
 
-@plugins.command(short_help="Do not load a plugin.")
+@plugins.command(short_help="Disable a plugin.")
 @click.argument("name", shell_complete=complete_names)
 @click.pass_obj
 def disable(invocation: Invocation, name: str) -> int:
-    """Put a plugin into core.disabled_plugins in nanoclaw.toml. The host leaves it out when it starts next."""
-    return _switch(invocation, name, on=False)
+    """Add a plugin to core.disabled_plugins in nanoclaw.toml. The host skips it from its next start."""
+    return _toggle(invocation, name, on=False)
 
 
-def _switch(invocation: Invocation, name: str, *, on: bool) -> int:
+def _toggle(invocation: Invocation, name: str, *, on: bool) -> int:
     from nanoclaw_cli import plugin_info
     from nanoclaw_cli.host_process import host_process_of
-    from nanoclaw_cli.plugin_toggle import disabled_in, toggle
+    from nanoclaw_cli.plugin_toggle import disabled_plugins, toggle
 
     home, path = invocation.home, plugin_info.settings_file(invocation.home)
     if not path.exists():
-        make = as_typed("init", home, invocation.environment)
-        raise NotFound(f"there is no {path}; make an instance with `{make}`")
-    known = plugin_info.installed_names() + (disabled_in(path) if on else [])  # what is gone can still be in the list
+        create = shell_command("init", home, invocation.environment)
+        raise NotFound(f"{path} does not exist. Create an instance with `{create}`.")
+    known = plugin_info.installed_names()
+    if on:
+        known += disabled_plugins(path)  # an uninstalled plugin can still be in the list
     if name not in known:
-        raise NotFound(plugin_info.unknown(name, known))
+        raise NotFound(plugin_info.unknown_plugin(name, known))
     changed = toggle(path, name, on=on)
     state, runs = "enabled" if on else "disabled", host_process_of(home / "run") is not None
     if invocation.as_json:
-        told = {"name": name, "is_disabled": not on, "changed": changed, "file": str(path), "host_runs": runs}
-        print_json(frame_of(told))
+        result = {"name": name, "is_disabled": not on, "changed": changed, "file": str(path), "host_runs": runs}
+        print_json(success_frame(result))
     elif changed:
-        when = "when the host is restarted; one runs now" if runs else "when a host starts next"
-        click.echo(f"{name} is {state} in {path}. It takes effect {when}.")
+        when = "after you restart the running host" if runs else "at the next start of the host"
+        click.echo(f"{name} is {state} in {path}. The change takes effect {when}.")
     else:
-        click.echo(f"{name} is {state} already; nothing was changed.")
+        click.echo(f"{name} is already {state}; nothing was changed.")
     return 0
 
 
-def _state(name: str, invocation: Invocation) -> dict[str, Any]:
-    """Return how a running host has a plugin."""
+def _host_state(name: str, invocation: Invocation) -> dict[str, Any]:
+    """Return the state of a plugin in the running host, and its reason."""
     try:
         frame = client.ask(invocation.home, ["plugins", "list"], {}, invocation.environment, timeout_s=ANSWER_S)
-    except TransportError as error:  # what metadata says is true with a host that hangs, too
+    except TransportError as error:  # the metadata is worth showing without an answer, too
         return {"state": "unknown", "reason": str(error)}
     reports = frame.get("data") if frame["ok"] else None
-    named = [one for one in reports if one["name"] == name] if isinstance(reports, list) else []
-    if not named:
-        return {"state": "not loaded", "reason": "the host that runs was started before it was installed"}
-    return {"state": named[0]["state"], "reason": named[0]["reason"]}
+    report = next((report for report in reports if report["name"] == name), None) if isinstance(reports, list) else None
+    if report is None:
+        return {"state": "not loaded", "reason": "the running host started before the plugin was installed"}
+    return {"state": report["state"], "reason": report["reason"]}
 
 
-def _found_here(invocation: Invocation) -> list[dict[str, str]]:
-    from nanoclaw_cli.checks import installed
+def _local_reports(invocation: Invocation) -> list[dict[str, str]]:
+    from nanoclaw_cli.checks import plugin_reports
     from nanoclaw_cli.log_lines import silence_logs
 
     silence_logs()
-    reports, trouble = installed(invocation.home, invocation.environment)
-    if trouble:
-        click.echo(f"warning: {trouble}", err=True)
+    reports, problem = plugin_reports(invocation.home, invocation.environment)
+    if problem:
+        click.echo(f"warning: {problem}", err=True)
     return [report.as_json_object() for report in reports]

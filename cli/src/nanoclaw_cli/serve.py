@@ -1,4 +1,4 @@
-"""`ncl serve`: a host in the foreground. Signals and log set-up are here, as an embedded host must have neither."""
+"""`ncl serve`: runs a host in the foreground. Signals and log set-up are here, because an embedded host has neither."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ from typing import TYPE_CHECKING
 import click
 
 from nanoclaw_cli import breaker
-from nanoclaw_cli.invocation import Invocation, as_typed
+from nanoclaw_cli.invocation import Invocation, shell_command
 from nanoclaw_core import SettingsError
 
 if TYPE_CHECKING:
     from nanoclaw_core import Host, Settings
 
-NEEDED = {"channels": "channel", "providers": "provider", "runtimes": "sandbox runtime", "gateway": "model gateway"}
+REQUIRED = {"channels": "channel", "providers": "provider", "runtimes": "sandbox runtime", "gateway": "model gateway"}
 log = logging.getLogger(__name__)
-STOP_S = 10.0  # what a service manager waits at least before it kills
+STOP_S = 10.0  # service managers wait at least this long before they kill
 
 
 @click.command()
 @click.pass_obj
 def serve(invocation: Invocation) -> int:
-    """Run the host in the foreground until SIGTERM or ctrl-c, which stops everything in order within 10 s.
+    """Run the host in the foreground. SIGTERM or ctrl-c stops it in order within 10 s.
 
-    A second signal ends it at once. The log goes to stderr and to logs/nanoclaw.log in the instance directory.
+    A second signal ends the process at once. The log goes to stderr and to logs/nanoclaw.log in the instance directory.
     """
     from nanoclaw_cli.log_lines import configure_logs
     from nanoclaw_core import is_instance, load_settings
 
     home = invocation.home
     if not is_instance(home):
-        make = as_typed("init", home, invocation.environment)
-        raise SettingsError(f"there is no instance in {home}; make one with `{make}`")
+        create = shell_command("init", home, invocation.environment)
+        raise SettingsError(f"there is no instance in {home}. Create one with `{create}`.")
     settings = load_settings(home, invocation.environment)
     configure_logs(settings.core.log_level, home / "logs", to_stderr=True)
     _raise_file_limit()
-    return asyncio.run(_Serving(invocation, settings).run())
+    return asyncio.run(_ForegroundHost(invocation, settings).run())
 
 
-class _Serving:
-    """One host between its start and the signal that ends it."""
+class _ForegroundHost:
+    """One host, from its start to the signal that stops it."""
 
     def __init__(self, invocation: Invocation, settings: Settings) -> None:
         self._invocation, self._settings = invocation, settings
-        self._asked_at: float | None = None
+        self._signalled_at: float | None = None
         self._breaker = invocation.home / "data" / "circuit-breaker.json"
         self._stop = asyncio.Event()
         self._ready = False
@@ -63,13 +63,13 @@ class _Serving:
         try:
             await work
         except asyncio.CancelledError:
-            if self._asked_at is None:
+            if self._signalled_at is None:
                 raise
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
-        if self._asked_at is not None:
-            click.echo(f"stopped in {time.monotonic() - self._asked_at:.2f} s", err=True)
+        if self._signalled_at is not None:
+            click.echo(f"stopped in {time.monotonic() - self._signalled_at:.2f} s", err=True)
         return 0
 
     async def _host(self) -> None:
@@ -83,59 +83,59 @@ class _Serving:
                 if not self._stop.is_set():
                     click.echo(ready_line(host, self._invocation))
                     sys.stdout.flush()
-                    self._say_what_is_missing(host)
+                    self._print_missing_kinds(host)
                 await self._stop.wait()
         finally:
-            if self._asked_at is not None:  # somebody asked it to stop: that is no crash, however the stop went
+            if self._signalled_at is not None:  # a requested stop is no crash, even if it failed
                 breaker.reset(self._breaker)
 
     async def _wait_for_breaker(self) -> None:
         delay_s = breaker.count_start(self._breaker)
         if delay_s:
-            log.warning("starting late, after starts in quick succession", extra={"seconds": delay_s})
+            log.warning("start delayed after repeated starts", extra={"seconds": delay_s})
             await asyncio.sleep(delay_s)
 
-    def _say_what_is_missing(self, host: Host) -> None:
+    def _print_missing_kinds(self, host: Host) -> None:
         status = host.status()
-        missing = [what for key, what in NEEDED.items() if not status[key]]
+        missing = [kind for key, kind in REQUIRED.items() if not status[key]]
         if missing:
-            doctor = as_typed("doctor", self._invocation.home, self._invocation.environment)
-            click.echo(f"missing: {', '.join(missing)}; `{doctor}` says what to do", err=True)
+            doctor = shell_command("doctor", self._invocation.home, self._invocation.environment)
+            click.echo(f"missing: {', '.join(missing)}. `{doctor}` shows what to do.", err=True)
 
     def _on_signal(self, number: int, work: asyncio.Task[None]) -> None:
         if self._stop.is_set():
-            os._exit(128 + number)  # asked twice: what is left behind is tidied up by the next start
-        self._asked_at = time.monotonic()
+            os._exit(128 + number)  # a second signal; the next start cleans up
+        self._signalled_at = time.monotonic()
         self._stop.set()
         if not self._ready:
             work.cancel()
-        asyncio.get_running_loop().call_later(STOP_S, _give_up)
+        asyncio.get_running_loop().call_later(STOP_S, _force_exit)
 
 
 def ready_line(host: Host, invocation: Invocation) -> str:
-    """Return the one line that says that a host is ready."""
+    """Return the line that announces a ready host."""
     home = invocation.home
     channels = _counted(len(host.status().get("channels") or ()), "channel")
     failed = sum(report.state.value == "failed" for report in host.plugins.reports())
-    why = as_typed("plugins", home, invocation.environment)
-    trouble = f" · {_counted(failed, 'plugin')} failed; `{why}` says why" if failed else ""
-    return f"ready in {host.started_in_s:.2f} s · home {home} · {channels}{trouble} · stop with ctrl-c"
+    plugins = shell_command("plugins", home, invocation.environment)
+    failures = f" · {_counted(failed, 'plugin')} failed; `{plugins}` shows why" if failed else ""
+    return f"ready in {host.started_in_s:.2f} s · home {home} · {channels}{failures} · stop with ctrl-c"
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def _give_up() -> None:
-    click.echo(f"error: not everything stopped within {STOP_S:g} s; ended anyway, see `ncl logs`", err=True)
+def _force_exit() -> None:
+    click.echo(f"error: not everything stopped within {STOP_S:g} s; the process was ended. See `ncl logs`.", err=True)
     os._exit(1)
 
 
 def _raise_file_limit() -> None:
-    """Use as many open files as the system allows: each session holds a few, and the soft limit is often 1 024."""
+    """Raise the limit of open files to the hard limit. Each session needs a few, and the soft limit is often 1 024."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        with contextlib.suppress(ValueError, OSError):  # some systems say more than they give; the soft limit stays
+        with contextlib.suppress(ValueError, OSError):  # some systems refuse the limit that they report
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,4 +1,4 @@
-"""Verbs: what is no local command is asked of the host."""
+"""Verbs: every command that is not local goes to the host."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from nanoclaw_cli.invocation import Invocation
 
 
 def run(arguments: Sequence[str], invocation: Invocation) -> int:
-    """Ask the host for a verb and show its answer; return the exit code.
+    """Send a verb to the host, print its answer and return the exit code.
 
     Raises:
-        UsageError: The command line makes no sense, or names no command.
-        TransportError: No host runs, or it cannot be talked to.
+        UsageError: The command line is invalid, or names no command.
+        TransportError: No host runs, or the host cannot be reached.
     """
 
     def ask(words: Sequence[str], options: Mapping[str, Any]) -> Frame:
@@ -29,7 +29,7 @@ def run(arguments: Sequence[str], invocation: Invocation) -> int:
         return run_verb(arguments, ask=ask, as_json=invocation.as_json, local_commands=_local_commands)
     except client.NoHost as error:
         word = parse_verb(arguments).words[0]
-        raise client.NoHost(f"ncl itself has no command {word!r}, and {error}{_hint(word)}") from error
+        raise client.NoHost(f"ncl has no local command {word!r}, and {error}{_hint(word)}") from error
 
 
 def _local_commands() -> list[str]:
@@ -38,4 +38,4 @@ def _local_commands() -> list[str]:
 
 def _hint(word: str) -> str:
     near = nearest(word, _local_commands())
-    return f" (did you mean `ncl {near}`?)" if near else ""
+    return f" Did you mean `ncl {near}`?" if near else ""

@@ -1,4 +1,4 @@
-"""Somebody who answers at a unix socket with what a test says."""
+"""A server on a unix socket that sends the answers of a test."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ WAIT_S = 60.0
 
 @contextlib.contextmanager
 def answering(path: Path, *answers: bytes, reads: bool = True) -> Iterator[list[dict[str, object]]]:
-    """Serve each connection with the next answer and each further one with the last; gives the requests so far.
+    """Send one answer per connection and yield the list of requests received so far.
 
     Args:
-        reads: False hangs up with the request unread.
+        path: Path of the socket.
+        answers: Raw answers in order; the last one is repeated.
+        reads: False closes each connection without reading the request.
     """
     requests: list[dict[str, object]] = []
     is_over = threading.Event()
@@ -51,5 +53,5 @@ def answering(path: Path, *answers: bytes, reads: bool = True) -> Iterator[list[
 
 
 def line(**frame: object) -> bytes:
-    """Return a frame as it goes over the socket."""
+    """Return a frame as its line on the socket."""
     return json.dumps({"id": "cli", **frame}).encode() + b"\n"

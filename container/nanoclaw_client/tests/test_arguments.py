@@ -1,9 +1,9 @@
-"""A command line, taken apart."""
+"""Parsing of command lines."""
 
 from __future__ import annotations
 
 import pytest
-from nanoclaw_client.arguments import parse_verb, take_global_options
+from nanoclaw_client.arguments import parse_global_options, parse_verb
 from nanoclaw_client.errors import UsageError
 
 
@@ -27,38 +27,38 @@ from nanoclaw_client.errors import UsageError
         (["x", "--text", "a b  c"], ["x"], {"text": "a b  c"}),
     ],
 )
-def test_a_verb_is_words_and_options(typed, words, options):
+def test_parse_verb_returns_words_and_options(typed, words, options):
     assert parse_verb(typed) == (words, options)
 
 
 @pytest.mark.parametrize("word", ["-x", "-la"])
-def test_short_options_are_refused_with_a_hint(word):
-    with pytest.raises(UsageError, match=r"options are written --name"):
+def test_parse_verb_short_option_is_refused_with_hint(word):
+    with pytest.raises(UsageError, match=r"verbs have no short options\. Write --name"):
         parse_verb(["groups", word])
 
 
-def test_an_option_without_a_name_is_refused():
-    with pytest.raises(UsageError, match="no option"):
+def test_parse_verb_option_without_name_is_refused():
+    with pytest.raises(UsageError, match="the option has no name"):
         parse_verb(["groups", "--=value"])
 
 
 @pytest.mark.parametrize("typed", [["--home", "/h", "status"], ["status", "--home=/h"], ["status", "--home", "/h"]])
-def test_the_home_may_stand_anywhere(typed):
-    choice = take_global_options(typed)
-    assert (choice.home, choice.words) == ("/h", ["status"])
+def test_global_options_home_is_found_anywhere(typed):
+    options = parse_global_options(typed)
+    assert (options.home, options.words) == ("/h", ["status"])
 
 
-def test_the_global_options_end_at_two_hyphens():
-    choice = take_global_options(["chat", "--", "--json", "--home"])
-    assert (choice.as_json, choice.home, choice.words) == (False, None, ["chat", "--", "--json", "--home"])
+def test_global_options_end_at_two_hyphens():
+    options = parse_global_options(["chat", "--", "--json", "--home"])
+    assert (options.as_json, options.home, options.words) == (False, None, ["chat", "--", "--json", "--home"])
 
 
-def test_version_is_an_option_only_in_front():
-    assert take_global_options(["--version"]).version
-    assert not take_global_options(["groups", "--version"]).version
+def test_global_options_version_counts_only_in_front():
+    assert parse_global_options(["--version"]).version
+    assert not parse_global_options(["groups", "--version"]).version
 
 
 @pytest.mark.parametrize("typed", [["--home"], ["--home="]])
-def test_a_home_without_a_path_is_refused(typed):
-    with pytest.raises(UsageError, match="--home needs a path"):
-        take_global_options(typed)
+def test_global_options_home_without_path_is_refused(typed):
+    with pytest.raises(UsageError, match="--home: the path is missing"):
+        parse_global_options(typed)

@@ -1,14 +1,14 @@
-"""Help as people read it, out of what a host says of its verbs."""
+"""Help for people, from a host's descriptions of its verbs."""
 
 from __future__ import annotations
 
 import pytest
-from nanoclaw_client.help_text import about, explained, names, overview
+from nanoclaw_client.help_text import explain, matching_verbs, overview, verb_names
 
 UPDATE = {
     "command": "groups update",
     "help": "change one of the groups",
-    "access": "hold",
+    "access": "needs-approval",
     "parameters": [
         {"name": "agent_group_id", "kind": "str", "is_positional": True, "is_required": True, "help": "the agent"},
         {"name": "name", "kind": "str", "is_required": True, "help": "what people call it"},
@@ -18,10 +18,10 @@ UPDATE = {
 }
 
 
-def test_a_verb_is_explained_with_everything_that_can_be_typed() -> None:
-    assert explained([UPDATE]).splitlines() == [
+def test_explain_shows_usage_and_every_parameter() -> None:
+    assert explain([UPDATE]).splitlines() == [
         "ncl groups update <agent-group-id> --name TEXT [options]",
-        "    change one of the groups (for an agent a human has to agree)",
+        "    change one of the groups (agents need an approval)",
         "      --agent-group-id TEXT  the agent",
         "      --name TEXT            what people call it",
         "      --is-fast",
@@ -29,22 +29,22 @@ def test_a_verb_is_explained_with_everything_that_can_be_typed() -> None:
     ]
 
 
-def test_what_is_filled_in_for_an_agent_need_not_be_typed_and_says_so() -> None:
+def test_explain_marks_a_parameter_filled_in_for_an_agent() -> None:
     own = {**UPDATE["parameters"][0], "is_required": False, "is_filled_in": True}  # type: ignore[index]
-    usage, _, told, *_ = explained([{**UPDATE, "parameters": [own]}]).splitlines()
+    usage, _, line, *_ = explain([{**UPDATE, "parameters": [own]}]).splitlines()
     assert usage == "ncl groups update [<agent-group-id>]"
-    assert told == "      --agent-group-id TEXT  the agent (filled in: your own)"
+    assert line == "      --agent-group-id TEXT  the agent (filled in with your own)"
 
 
-@pytest.mark.parametrize(("access", "said"), [("open", ""), ("deny", " (for the operator alone)"), ("new", "")])
-def test_who_may_ask_is_said_where_it_is_not_everybody(access: str, said: str) -> None:
-    _, what = explained([{"command": "x", "help": "does it", "access": access}]).splitlines()
-    assert what == f"    does it{said}"
+@pytest.mark.parametrize(("access", "note"), [("allowed", ""), ("operator-only", " (operator only)"), ("new", "")])
+def test_explain_names_the_access_unless_it_is_open(access: str, note: str) -> None:
+    _, description = explain([{"command": "x", "help": "does it", "access": access}]).splitlines()
+    assert description == f"    does it{note}"
 
 
 @pytest.mark.parametrize("data", [None, "text", 7, [], [None, 7], [{}], [{"command": None, "parameters": [3]}]])
-def test_whatever_a_host_of_another_version_says_is_no_error(data: object) -> None:
-    assert isinstance(explained(data), str)
+def test_help_of_another_version_is_no_error(data: object) -> None:
+    assert isinstance(explain(data), str)
     assert isinstance(overview(data), str)
 
 
@@ -52,7 +52,7 @@ VERBS = [{"command": name} for name in ("groups list", "groups config get", "gro
 
 
 @pytest.mark.parametrize(
-    ("words", "meant"),
+    ("words", "names"),
     [
         (["groups"], ["groups list", "groups config get", "groups config update", "groups update"]),
         (["groups", "config"], ["groups config get", "groups config update"]),
@@ -61,5 +61,5 @@ VERBS = [{"command": name} for name in ("groups list", "groups config get", "gro
         (["groups", "lis"], ["groups list", "groups config get", "groups config update", "groups update"]),
     ],
 )
-def test_help_is_about_what_was_typed(words: list[str], meant: list[str]) -> None:
-    assert names(about(VERBS, words)) == meant
+def test_matching_verbs_uses_the_longest_prefix(words: list[str], names: list[str]) -> None:
+    assert verb_names(matching_verbs(VERBS, words)) == names

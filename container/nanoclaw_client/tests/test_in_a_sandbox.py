@@ -1,4 +1,4 @@
-"""`ncl` as a sandbox has it: a process, asked by its words and heard by its streams and its exit code."""
+"""`ncl` in a sandbox, run as a process: its words, its streams and its exit code."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ def ncl(socket: Path | None, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_without_words_it_lists_the_verbs_as_help_does(socket):
+def test_ncl_without_words_prints_help(socket):
     with answering(socket, line(ok=True, data=VERBS), line(ok=True, data=VERBS)) as requests:
-        alone, asked = ncl(socket), ncl(socket, "help")
+        bare, explicit = ncl(socket), ncl(socket, "help")
     assert [request["words"] for request in requests] == [["help"], ["help"]]
-    assert (alone.returncode, alone.stdout) == (0, asked.stdout)
-    assert "Usage: ncl [--json] NOUN VERB" in asked.stdout
-    assert "\n  groups list  List them.\n" in asked.stdout
+    assert (bare.returncode, bare.stdout) == (0, explicit.stdout)
+    assert "Usage: ncl [--json] RESOURCE VERB" in explicit.stdout
+    assert "\n  groups list  List them.\n" in explicit.stdout
 
 
-def test_help_about_a_noun_is_asked_for_in_either_order(socket):
+def test_help_of_a_resource_accepts_either_word_order(socket):
     with answering(socket, line(ok=True, data=VERBS), line(ok=True, data=VERBS)) as requests:
         before, after = ncl(socket, "help", "groups"), ncl(socket, "groups", "help")
     assert [request["words"] for request in requests] == [["help", "groups"]] * 2
     assert before.stdout == after.stdout == "ncl groups list [options]\n    List them.\n      --limit NUMBER  Most.\n"
 
 
-def test_what_is_a_local_command_on_the_host_is_asked_of_the_host_here(socket):
+def test_ncl_sends_a_local_command_of_the_host_as_a_verb(socket):
     error = {"code": "unknown-command", "message": "there is no command 'serve'; `ncl help` lists what there is."}
     with answering(socket, line(ok=False, error=error)) as requests:
         done = ncl(socket, "serve")
@@ -60,25 +60,25 @@ def test_what_is_a_local_command_on_the_host_is_asked_of_the_host_here(socket):
     assert done.stderr == f"error (unknown-command): {error['message']}\n"
 
 
-def test_progress_goes_to_stderr_also_with_json(socket):
+def test_progress_goes_to_stderr_with_json_too(socket):
     with answering(socket, line(progress="step 1 of 2") + line(ok=True, data="built")):
         done = ncl(socket, "groups", "restart", "--json")
     assert (done.returncode, done.stderr) == (0, "step 1 of 2\n")
     assert json.loads(done.stdout) == {"id": "cli", "ok": True, "data": "built"}
 
 
-def test_a_home_is_refused_as_there_is_one_host_only(socket):
+def test_ncl_home_option_is_refused(socket):
     done = ncl(socket, "--home", "/elsewhere", "groups", "list")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error (invalid-args): --home is of no use in a sandbox")
+    assert done.stderr.startswith("error (invalid-args): --home: not available in a sandbox, got /elsewhere.")
 
 
-def test_without_a_runner_it_says_so_and_exits_2(socket):
+def test_ncl_without_a_runner_exits_2(socket):
     assert ncl(socket, "groups", "list").returncode == 2
     outside = ncl(None, "groups", "list", "--json")
     assert (outside.returncode, outside.stderr) == (2, "")
     assert json.loads(outside.stdout)["error"]["code"] == "transport-error"
 
 
-def test_its_version_is_that_of_nanoclaw(socket):
+def test_ncl_version_is_that_of_nanoclaw(socket):
     assert ncl(socket, "--version").stdout == "nanoclaw 0.1.0\n"

@@ -7,7 +7,7 @@ import json
 from nanoclaw_runner.ledger import Silence
 from nanoclaw_runner.patience import Patience
 from nanoclaw_runner.plugins import Parts
-from nanoclaw_runner.provider import ProviderOffer, RunnerPart
+from nanoclaw_runner.provider import ProviderOffer, RunnerPlugin
 from nanoclaw_runner.testing import HostSide, said
 from nanoclaw_wire.events import Init, Result, TookIn, ToolEnded, ToolStarted
 from nanoclaw_wire.outbound import AckStatus
@@ -193,7 +193,7 @@ class Model:
 @contextlib.asynccontextmanager
 async def at_work(tmp_path, model, **patience):
     """Run a runner whose model was told two messages, one after the other, of one room and two threads."""
-    part = RunnerPart(name="x", providers=[ProviderOffer(name="model", connect=model.connect)])
+    part = RunnerPlugin(name="x", providers=[ProviderOffer(name="model", connect=model.connect)])
     patience = Patience(silence=NEVER, **patience)
     host = HostSide(tmp_path, provider="model")
     async with host, host.running(parts=Parts(loaded=(part,)), patience=patience):

@@ -10,7 +10,7 @@ import pytest
 from machine_faults import full_disk, no_descriptors
 from nanoclaw_runner.patience import Patience
 from nanoclaw_runner.plugins import Parts
-from nanoclaw_runner.provider import ProviderOffer, RunnerPart, Tool, ToolError
+from nanoclaw_runner.provider import ProviderOffer, RunnerPlugin, Tool, ToolError
 from nanoclaw_runner.runner import ExitCode, Runner
 from nanoclaw_runner.testing import HostSide, said
 from nanoclaw_wire.events import Init, Result
@@ -110,7 +110,7 @@ def acting_runner(host, action, tools=()):
     return Runner(
         workspace=host.workspace,
         config=host.config,
-        parts=Parts(loaded=(RunnerPart(name="acting", providers=[offer], tools=lambda _host: tools),)),
+        parts=Parts(loaded=(RunnerPlugin(name="acting", providers=[offer], tools=lambda _host: tools),)),
         environment=host.environment(),
         patience=Patience(),
     )

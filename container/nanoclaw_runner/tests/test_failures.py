@@ -6,7 +6,7 @@ import json
 import pytest
 from nanoclaw_runner.patience import Patience
 from nanoclaw_runner.plugins import Parts
-from nanoclaw_runner.provider import ProviderOffer, RunnerPart
+from nanoclaw_runner.provider import ProviderOffer, RunnerPlugin
 from nanoclaw_runner.testing import HostSide, said
 from nanoclaw_wire.events import ErrorClass, Progress, Result
 from nanoclaw_wire.outbound import AckStatus
@@ -107,7 +107,7 @@ def test_trouble_that_a_provider_gets_over_inside_of_its_turn_is_told_when_it_la
         patience = Patience(trouble_s=0.05)
         async with HostSide(tmp_path, provider="struggling") as host:
             provider = provider_of(lambda _prompt: Struggling(host.sent))
-            part = RunnerPart(name="x", providers=[ProviderOffer(name="struggling", connect=lambda _: provider)])
+            part = RunnerPlugin(name="x", providers=[ProviderOffer(name="struggling", connect=lambda _: provider)])
             async with host.running(patience=patience, parts=Parts(loaded=(part,))):
                 await host.settled(host.say("x"))
                 assert [said(message)[:30] for message in host.sent()] == ["I can't reach my language mode", "at last"]
@@ -222,7 +222,7 @@ def test_a_provider_whose_push_raises_fails_its_turn_and_the_message_is_tried_ag
             self._aborted.set()
 
     async def run():
-        part = RunnerPart(
+        part = RunnerPlugin(
             name="deaf", providers=[ProviderOffer(name="deaf", connect=lambda _context: provider_of(DeafQuery))]
         )
         async with (
@@ -241,7 +241,7 @@ def test_a_provider_that_cannot_open_a_query_is_told_to_people(tmp_path):
         raise OSError("no such program")
 
     async def run():
-        part = RunnerPart(
+        part = RunnerPlugin(
             name="broken", providers=[ProviderOffer(name="broken", connect=lambda _context: provider_of(broken))]
         )
         async with (

@@ -20,7 +20,7 @@ from nanoclaw_runner.occupation import Occupation
 from nanoclaw_runner.outbox import Outbox
 from nanoclaw_runner.patience import Patience
 from nanoclaw_runner.plugins import Parts, load_installed
-from nanoclaw_runner.provider import ProviderOffer, RunnerPart
+from nanoclaw_runner.provider import ProviderOffer, RunnerPlugin
 from nanoclaw_runner.testing import HostSide
 from nanoclaw_runner.testing.host_side import PATIENCE_S
 from nanoclaw_wire import inbound
@@ -53,7 +53,7 @@ class Sandbox:
             self.environment = context.environment
             return mock.connect(context)
 
-        return Parts(loaded=(RunnerPart(name="noting", providers=[ProviderOffer(name="mock", connect=connect)]),))
+        return Parts(loaded=(RunnerPlugin(name="noting", providers=[ProviderOffer(name="mock", connect=connect)]),))
 
     @asynccontextmanager
     async def running(self, **patience: float) -> AsyncIterator[Sandbox]:
@@ -320,7 +320,7 @@ def test_whoever_asks_while_the_runner_ends_hears_that_it_did(tmp_path):
         code, _out, errors = await ended(ncl)
         assert code == 2
         assert errors.startswith(
-            "error (transport-error): the runner of this sandbox hung up before it answered; it may"
+            "error (transport-error): the runner of this sandbox closed the connection before it answered. It may"
         )
 
     in_sandbox(tmp_path, scenario)

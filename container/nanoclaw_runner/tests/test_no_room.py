@@ -13,7 +13,7 @@ from machine_faults import no_descriptors
 from nanoclaw_runner import plugins
 from nanoclaw_runner.patience import Patience
 from nanoclaw_runner.plugins import Parts
-from nanoclaw_runner.provider import ProviderOffer, RunnerPart
+from nanoclaw_runner.provider import ProviderOffer, RunnerPlugin
 from nanoclaw_runner.runner import ExitCode, Runner
 from nanoclaw_runner.testing import HostSide
 from nanoclaw_wire.events import Result
@@ -89,7 +89,7 @@ def failing_runner(host, fail, *, opens):
     return Runner(
         workspace=host.workspace,
         config=host.config,
-        parts=Parts(loaded=(RunnerPart(name="x", providers=[offer]),)),
+        parts=Parts(loaded=(RunnerPlugin(name="x", providers=[offer]),)),
         environment=host.environment(),
         patience=Patience(retry_delays_s=(0.01,)),
     )
@@ -134,7 +134,7 @@ def test_other_error_of_the_system_fails_the_turn(tmp_path):
     async def run():
         async with HostSide(tmp_path, provider="broken") as host:
             offer = ProviderOffer(name="broken", connect=lambda _context: Provider(missing, opens=True))
-            async with host.running(parts=Parts(loaded=(RunnerPart(name="x", providers=[offer]),))):
+            async with host.running(parts=Parts(loaded=(RunnerPlugin(name="x", providers=[offer]),))):
                 assert await host.settled(host.say("x")) == [AckStatus.FAILED]
 
     asyncio.run(run())
@@ -183,7 +183,7 @@ def test_tools_on_full_disk_end_the_runner(tmp_path):
         async with HostSide(tmp_path, provider="full") as host:
             host.say("x")
             offer = ProviderOffer(name="full", connect=lambda _context: Provider(run_out_of_memory, opens=True))
-            part = RunnerPart(name="x", providers=[offer], tools=lambda _host: write_to_full_disk())
+            part = RunnerPlugin(name="x", providers=[offer], tools=lambda _host: write_to_full_disk())
             runner = Runner(workspace=host.workspace, config=host.config, parts=Parts(loaded=(part,)), environment={})
             with pytest.raises(OSError, match="No space left"):
                 await runner.run()
@@ -234,7 +234,7 @@ def answering_runner(host, fault, text):
     return Runner(
         workspace=host.workspace,
         config=host.config,
-        parts=Parts(loaded=(RunnerPart(name="x", providers=[offer]),)),
+        parts=Parts(loaded=(RunnerPlugin(name="x", providers=[offer]),)),
         environment=host.environment(),
     )
 

@@ -229,7 +229,7 @@ def test_runner_ends_when_its_host_is_gone(tmp_path):
     async def run():
         leash, end = os.pipe()
         async with HostSide(tmp_path, options=SLOW) as host:
-            await host.start(inherited=[leash], NANOCLAW_LEASH=str(leash))
+            await host.start(inherited=[leash], NANOCLAW_PARENT_WATCHDOG=str(leash))
             slow = host.say("slow")
             await host.until(lambda: host.acknowledged() == {slow: AckStatus.PROCESSING})
             os.close(leash)

@@ -4,7 +4,7 @@ import asyncio
 import json
 
 from nanoclaw_runner.plugins import Parts, load_installed
-from nanoclaw_runner.provider import RunnerPart, Tool
+from nanoclaw_runner.provider import RunnerPlugin, Tool
 from nanoclaw_runner.testing import FAMILY, HostSide, said
 from nanoclaw_wire import inbound
 from nanoclaw_wire.inbound import Kind
@@ -107,7 +107,7 @@ def test_warning_36_messages_of_parallel_tools_get_numbers_of_their_own(tmp_path
         async def run_tool(_arguments, host):
             return json.dumps(await burst(host))
 
-        part = RunnerPart(
+        part = RunnerPlugin(
             name="burst",
             tools=lambda host: [
                 Tool(name="burst", description="", parameters={}, run=lambda arguments: run_tool(arguments, host))
@@ -131,7 +131,7 @@ def asking(timeout_s):
 
         return [Tool(name="ask", description="", parameters={}, run=run)]
 
-    return Parts(loaded=(*load_installed().loaded, RunnerPart(name="asking", tools=tools)))
+    return Parts(loaded=(*load_installed().loaded, RunnerPlugin(name="asking", tools=tools)))
 
 
 def test_a_tool_waits_for_the_hosts_answer_and_acknowledges_it(tmp_path):

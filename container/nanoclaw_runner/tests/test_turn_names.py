@@ -9,7 +9,7 @@ from attrs import evolve
 from nanoclaw_runner.destinations import find
 from nanoclaw_runner.ledger import Ledger, Push
 from nanoclaw_runner.plugins import Parts
-from nanoclaw_runner.provider import ProviderOffer, RunnerPart
+from nanoclaw_runner.provider import ProviderOffer, RunnerPlugin
 from nanoclaw_runner.testing import FAMILY, WORK, HostSide, said
 from nanoclaw_wire import inbound
 from nanoclaw_wire.events import Init, Result
@@ -62,7 +62,7 @@ class Model:
 async def at_work(tmp_path, destinations=(FAMILY, WORK)):
     """Run a runner whose model was told a message from r1; its turn is open."""
     model = Model()
-    part = RunnerPart(name="x", providers=[ProviderOffer(name="model", connect=model.connect)])
+    part = RunnerPlugin(name="x", providers=[ProviderOffer(name="model", connect=model.connect)])
     host = HostSide(tmp_path, provider="model", destinations=destinations)
     async with host, host.running(parts=Parts(loaded=(part,))):
         host.say("what is my balance?")

@@ -1,4 +1,4 @@
-"""What the tests of containers share: a client of the engine, and a place to run sandboxes in."""
+"""Fixtures of the container tests: a client of the engine, and a place to run sandboxes in."""
 
 from __future__ import annotations
 

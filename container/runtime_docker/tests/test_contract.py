@@ -12,7 +12,7 @@ from nanoclaw_core.testing.runtime_contract import RuntimeContract
 
 @pytest.mark.docker
 class TestDocker(RuntimeContract):
-    """Every promise."""
+    """The whole contract."""
 
     plugin = "nanoclaw_runtime_docker.host"
 

@@ -1,4 +1,4 @@
-"""What only containers have: images that are missing or stale, names that are taken, events that get lost."""
+"""Cases that only containers have: missing or stale images, used names, lost events."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import docker
 import pytest
 from attrs import evolve
 from click.testing import CliRunner
+from engine_proxy import EngineProxy
 from nanoclaw_runtime_docker.command import image
-from road import Road
 
 from nanoclaw_core import DirectoryIdentity, Mount, Network, SandboxFailed, SandboxRefused
 from nanoclaw_core.testing.hosting import until
@@ -30,30 +30,30 @@ pytestmark = pytest.mark.docker
 
 
 @pytest.fixture
-def road(docker_address: str) -> Iterator[Road]:
-    with Road(docker_address) as road:
-        yield road
+def engine_proxy(docker_address: str) -> Iterator[EngineProxy]:
+    with EngineProxy(docker_address) as engine_proxy:
+        yield engine_proxy
 
 
-def by(road: Road, place: Place) -> Place:
-    """Return the place with the engine at the end of a road."""
-    return evolve(place, settings={**place.settings, "docker_host": road.address})
+def through(engine_proxy: EngineProxy, place: Place) -> Place:
+    """Return the place with the proxy as its engine."""
+    return evolve(place, settings={**place.settings, "docker_host": engine_proxy.address})
 
 
 def containers(client: APIClient, place: Place) -> list[str]:
     """Return the names of all containers of a place's instance."""
-    found = client.containers(all=True, filters={"label": f"nanoclaw.instance={place.instance_id}"})
-    return sorted(name for one in found for name in one["Names"])
+    listed = client.containers(all=True, filters={"label": f"nanoclaw.instance={place.instance_id}"})
+    return sorted(name for container in listed for name in container["Names"])
 
 
 def created(client: APIClient, image: str, name: str, instance_id: str) -> str:
-    """Make a container that is never started, as a host that died at the wrong moment leaves it."""
+    """Create a container without starting it, as a host leaves it that dies between both steps."""
     return str(
         client.create_container(image, ["-c", "pass"], name=name, labels={"nanoclaw.instance": instance_id})["Id"]
     )
 
 
-def test_a_missing_image_is_refused_with_the_command_that_builds_it(docker_address: str, tmp_path: Path) -> None:
+def test_missing_image_is_refused_with_the_build_command(docker_address: str, tmp_path: Path) -> None:
     place = new_place(tmp_path, PLUGIN, {"docker_host": docker_address})
 
     async def scenario() -> None:
@@ -64,9 +64,7 @@ def test_a_missing_image_is_refused_with_the_command_that_builds_it(docker_addre
     patiently(scenario())
 
 
-def test_a_stale_image_is_noticed_and_named(
-    client: APIClient, python_image: str, tmp_path: Path, docker_address: str
-) -> None:
+def test_check_names_a_stale_image(client: APIClient, python_image: str, tmp_path: Path, docker_address: str) -> None:
     place = new_place(tmp_path, PLUGIN, {"docker_host": docker_address})
     client.tag(python_image, "nanoclaw-agent", "000000000000")
 
@@ -83,24 +81,24 @@ def test_a_stale_image_is_noticed_and_named(
         client.remove_image("nanoclaw-agent:000000000000")
 
 
-def test_a_leftover_that_never_started_gives_its_name_back(client: APIClient, place: Place, python_image: str) -> None:
+def test_leftover_that_never_started_is_replaced(client: APIClient, place: Place, python_image: str) -> None:
     leftover = created(client, python_image, place.name, place.instance_id)
     assert run(place, "raise SystemExit(6)").code == 6
     with pytest.raises(docker.errors.NotFound):
         client.inspect_container(leftover)
 
 
-def test_a_container_of_another_instance_keeps_its_name(client: APIClient, place: Place, python_image: str) -> None:
+def test_container_of_another_instance_is_left_alone(client: APIClient, place: Place, python_image: str) -> None:
     theirs = created(client, python_image, place.name, "another")
     try:
-        with pytest.raises(SandboxFailed, match="of another instance"):
+        with pytest.raises(SandboxFailed, match="another instance has a container"):
             run(place, "pass")
         assert client.inspect_container(theirs)["State"]["Status"] == "created"
     finally:
         client.remove_container(theirs)
 
 
-def test_reaping_removes_what_was_made_and_never_started(client: APIClient, place: Place, python_image: str) -> None:
+def test_reap_removes_containers_that_never_started(client: APIClient, place: Place, python_image: str) -> None:
     created(client, python_image, place.name, place.instance_id)
 
     async def scenario() -> list[int]:
@@ -110,42 +108,42 @@ def test_reaping_removes_what_was_made_and_never_started(client: APIClient, plac
     assert patiently(scenario()) == [1, 0]
 
 
-def test_nothing_is_left_of_a_sandbox_that_ended(client: APIClient, place: Place) -> None:
+def test_ended_sandbox_leaves_no_container(client: APIClient, place: Place) -> None:
     run(place, "pass")
     assert containers(client, place) == []
 
 
-def test_a_start_that_is_called_off_leaves_nothing_behind(client: APIClient, place: Place, road: Road) -> None:
+def test_cancelled_start_leaves_no_container(client: APIClient, place: Place, engine_proxy: EngineProxy) -> None:
     async def scenario() -> None:
-        async with connected(by(road, place)) as runtime:
+        async with connected(through(engine_proxy, place)) as runtime:
             starting = asyncio.create_task(runtime.start(place.spec(WAIT_FOR_SIGTERM)))
-            await road.has_passed(b"/containers/create")
+            await engine_proxy.wait_for_request(b"/containers/create")
             starting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await starting
-            await road.has_passed(b"DELETE ")
+            await engine_proxy.wait_for_request(b"DELETE ")
             await until(lambda: not containers(client, place))
 
     patiently(scenario())
 
 
 @pytest.mark.invariant(number=6)
-def test_mount_that_the_engine_exchanges_is_refused(client: APIClient, place: Place, road: Road) -> None:
+def test_mount_that_the_engine_exchanges_is_refused(client: APIClient, place: Place, engine_proxy: EngineProxy) -> None:
     """The engine opens mounts by name, and may open another directory than the approved one (audit C3)."""
-    for name in ("approved", "swappedd"):
+    for name in ("approved", "mistaken"):
         (place.home / name).mkdir()
-    found = (place.home / "approved").stat()
-    identity = DirectoryIdentity(device=found.st_dev, inode=found.st_ino)
+    status = (place.home / "approved").stat()
+    identity = DirectoryIdentity(device=status.st_dev, inode=status.st_ino)
     mount = Mount(source=place.home / "approved", target="/workspace/extra/x", identity=identity)
     spec = place.spec(WAIT_FOR_SIGTERM)
     spec = evolve(spec, mounts=(*spec.mounts, mount))
 
     async def scenario() -> None:
-        async with connected(by(road, place)) as runtime:
+        async with connected(through(engine_proxy, place)) as runtime:
             sandbox = await started(runtime, spec, place)
             await sandbox.stop(PATIENCE_S)
             await sandbox.wait()
-            road.replace(b"/approved", b"/swappedd")
+            engine_proxy.replace(b"/approved", b"/mistaken")
             with pytest.raises(SandboxRefused, match="another directory took its place"):
                 await runtime.start(spec)
 
@@ -153,15 +151,15 @@ def test_mount_that_the_engine_exchanges_is_refused(client: APIClient, place: Pl
     assert containers(client, place) == []
 
 
-def test_what_an_engine_made_while_its_answer_got_lost_does_not_work_beside_the_next(
-    client: APIClient, place: Place, road: Road
-) -> None:
+def test_orphaned_container_is_removed_before_start(client: APIClient, place: Place, engine_proxy: EngineProxy) -> None:
+    """The engine created the container, but its answer was lost."""
+
     async def scenario() -> None:
-        async with connected(by(road, place)) as runtime:
-            road.lose_the_answer_to(b"/start ")
+        async with connected(through(engine_proxy, place)) as runtime:
+            engine_proxy.lose_answer_to(b"/start ")
             with pytest.raises(SandboxFailed):
                 await runtime.start(place.spec(WAIT_FOR_SIGTERM))
-            road.open()
+            engine_proxy.open()
             second = await runtime.start(place.spec(WAIT_FOR_SIGTERM, name=f"{place.name}-2"))
             assert [f"/{place.name}-2"] == containers(client, place)
             await second.stop(PATIENCE_S)
@@ -169,33 +167,34 @@ def test_what_an_engine_made_while_its_answer_got_lost_does_not_work_beside_the_
     patiently(scenario())
 
 
-def test_a_host_lets_go_of_an_engine_that_hangs_in_a_start(place: Place, road: Road) -> None:
-    there = evolve(place, settings={**place.settings, "engine_timeout_s": 10 * PATIENCE_S})
+def test_cancelled_start_on_a_hanging_engine_ends(place: Place, engine_proxy: EngineProxy) -> None:
+    patient = evolve(place, settings={**place.settings, "engine_timeout_s": 10 * PATIENCE_S})
 
     async def scenario() -> None:
-        async with connected(by(road, there)) as runtime:
-            road.lose_the_answer_to(b"/containers/create", hang_up=False)
+        async with connected(through(engine_proxy, patient)) as runtime:
+            engine_proxy.lose_answer_to(b"/containers/create", hang_up=False)
             starting = asyncio.create_task(runtime.start(place.spec("pass")))
-            await road.has_passed(b"/containers/create")
+            await engine_proxy.wait_for_request(b"/containers/create")
             starting.cancel()
             await asyncio.wait([starting])
 
     patiently(scenario())
-    run(place, "pass")  # what was made has given its name back
+    run(place, "pass")  # the name is free again
 
 
-def test_what_could_not_be_reaped_when_the_host_started_is_ended_before_its_first_sandbox(
-    client: APIClient, place: Place, road: Road
+def test_failed_reap_is_repeated_before_the_first_start(
+    client: APIClient, place: Place, engine_proxy: EngineProxy
 ) -> None:
+    """The engine was unreachable when the host started; a dead host's sandbox still ran in it."""
     killed_host(place)
 
     async def scenario() -> None:
-        road.close()
-        async with connected(by(road, place)) as runtime:
+        engine_proxy.close()
+        async with connected(through(engine_proxy, place)) as runtime:
             with pytest.raises(SandboxFailed):
                 await runtime.reap()
             assert [f"/{place.name}"] == containers(client, place)
-            road.open()
+            engine_proxy.open()
             ours = [place.spec(WAIT_FOR_SIGTERM, name=f"{place.name}-{number}") for number in range(4)]
             sandboxes = await asyncio.gather(*map(runtime.start, ours))
             assert sorted(f"/{spec.name}" for spec in ours) == containers(client, place)
@@ -204,31 +203,31 @@ def test_what_could_not_be_reaped_when_the_host_started_is_ended_before_its_firs
     patiently(scenario())
 
 
-def test_an_end_that_no_event_told_of_is_noticed(client: APIClient, place: Place, road: Road) -> None:
+def test_exit_is_noticed_if_its_event_is_lost(client: APIClient, place: Place, engine_proxy: EngineProxy) -> None:
     async def scenario() -> None:
-        async with connected(by(road, place)) as runtime:
+        async with connected(through(engine_proxy, place)) as runtime:
             sandbox = await started(runtime, place.spec(WAIT_FOR_SIGTERM), place)
             waiting = asyncio.create_task(sandbox.wait())
-            road.close()
+            engine_proxy.close()
             client.kill(place.name, signal="SIGTERM")
             client.wait(place.name)
-            road.open()
+            engine_proxy.open()
             assert (await waiting).code == 3
 
     patiently(scenario())
 
 
-def test_a_sandbox_that_somebody_removed_has_ended(client: APIClient, place: Place) -> None:
+def test_container_removed_from_outside_has_ended(client: APIClient, place: Place) -> None:
     async def scenario() -> str:
         async with connected(place) as runtime:
             sandbox = await started(runtime, place.spec(WAIT_FOR_SIGTERM), place)
             await asyncio.to_thread(client.remove_container, place.name, force=True)
             return (await sandbox.wait()).reason
 
-    assert patiently(scenario()) in ("removed by somebody else", "killed")
+    assert patiently(scenario()) in ("container removed from outside", "killed")
 
 
-def test_an_open_network_is_the_one_of_the_settings(place: Place) -> None:
+def test_open_network_is_the_network_of_the_settings(place: Place) -> None:
     place = evolve(place, settings={**place.settings, "network": "host"})
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = ("127.0.0.1", server.getsockname()[1])
@@ -236,9 +235,7 @@ def test_an_open_network_is_the_one_of_the_settings(place: Place) -> None:
     assert place.answer() == [list(address)]
 
 
-def test_a_build_that_fails_says_at_which_step_and_exits_with_1(
-    place: Place, docker_address: str, python_image: str
-) -> None:
+def test_image_build_failure_names_its_step(place: Place, docker_address: str, python_image: str) -> None:
     place.home.joinpath("nanoclaw.toml").write_text(
         f'[plugins.docker]\ndocker_host = "{docker_address}"\nbuild_network = "none"\n'
     )
@@ -249,7 +246,7 @@ def test_a_build_that_fails_says_at_which_step_and_exits_with_1(
     assert "FROM ${BASE_IMAGE}" in done.output
 
 
-def test_the_command_line_shows_the_image_that_is_needed(place: Place, docker_address: str) -> None:
+def test_image_show_prints_the_needed_image(place: Place, docker_address: str) -> None:
     place.home.joinpath("nanoclaw.toml").write_text(f'[plugins.docker]\ndocker_host = "{docker_address}"\n')
     invocation = SimpleNamespace(home=place.home, as_json=False, environment={})  # as `ncl` hands it to commands
     done = CliRunner().invoke(image, ["show"], obj=invocation, standalone_mode=False)

@@ -1,4 +1,4 @@
-"""An engine that is not there, hangs, or says no; nothing of it reaches the event loop (⚠26)."""
+"""Missing, hanging and refusing engines; no call blocks the event loop (⚠26)."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ GROUP = GroupId("ag-0123456789ab")
 
 @pytest.fixture
 def hanging_engine() -> Iterator[str]:
-    """An address where connections are taken and never answered."""
+    """The address of a socket that accepts connections and never answers."""
     with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as server:
         server.bind(f"{directory}/docker.sock")
         server.listen(64)
         yield f"unix://{directory}/docker.sock"
 
 
-def test_warning_26_a_hanging_engine_never_holds_up_the_event_loop(hanging_engine: str, tmp_path: Path) -> None:
+@pytest.mark.defect(number=26)
+def test_hanging_engine_never_blocks_the_event_loop(hanging_engine: str, tmp_path: Path) -> None:
     place = new_place(tmp_path, PLUGIN, {"docker_host": hanging_engine, "image": "any", "engine_timeout_s": 1.0})
 
     async def scenario() -> float:
@@ -53,12 +54,12 @@ def test_warning_26_a_hanging_engine_never_holds_up_the_event_loop(hanging_engin
             assert "does not answer" in readiness.detail
             return max(pauses_s)
 
-    import docker  # noqa: F401  # a first import is not the engine's doing; it happens in a thread, but holds the lock
+    import docker  # noqa: F401  # now: the first import runs in a thread but holds the interpreter's lock
 
     assert patiently(scenario()) < 0.25
 
 
-def test_a_check_of_a_hanging_engine_answers_within_ten_seconds(hanging_engine: str, tmp_path: Path) -> None:
+def test_check_of_a_hanging_engine_ends_within_ten_seconds(hanging_engine: str, tmp_path: Path) -> None:
     place = new_place(tmp_path, PLUGIN, {"docker_host": hanging_engine, "image": "any"})
 
     async def scenario() -> float:
@@ -70,9 +71,7 @@ def test_a_check_of_a_hanging_engine_answers_within_ten_seconds(hanging_engine: 
     assert patiently(scenario()) < 10
 
 
-def test_a_look_at_an_engine_that_hangs_is_in_the_log(
-    hanging_engine: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_slow_query_is_logged(hanging_engine: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     place = new_place(tmp_path, PLUGIN, {"docker_host": hanging_engine, "image": "any"})
 
     async def scenario() -> None:
@@ -86,7 +85,7 @@ def test_a_look_at_an_engine_that_hangs_is_in_the_log(
     patiently(scenario())
 
 
-def test_an_engine_that_is_not_there_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_missing_engine_is_refused_with_a_remedy(tmp_path: Path) -> None:
     place = new_place(tmp_path, PLUGIN, {"docker_host": f"unix://{tmp_path}/none.sock", "image": "any"})
 
     async def scenario() -> None:
@@ -100,7 +99,8 @@ def test_an_engine_that_is_not_there_is_refused_with_what_to_do(tmp_path: Path) 
     patiently(scenario())
 
 
-def test_an_engine_that_went_away_may_come_back(tmp_path: Path) -> None:
+def test_stopped_engine_is_a_failure_and_no_refusal(tmp_path: Path) -> None:
+    """The engine may come back, so the host retries."""
     with tempfile.TemporaryDirectory() as directory:
         with socket.socket(socket.AF_UNIX) as server:
             server.bind(f"{directory}/docker.sock")
@@ -114,40 +114,40 @@ def test_an_engine_that_went_away_may_come_back(tmp_path: Path) -> None:
         patiently(scenario())
 
 
-def test_a_socket_that_we_may_not_use_names_the_group() -> None:
+def test_forbidden_socket_is_explained_with_the_docker_group() -> None:
     wrapped = RuntimeError(
         "Error while fetching server API version", ("Connection aborted.", PermissionError(13, "no"))
     )
-    told = explain(wrapped, "unix:///var/run/docker.sock")
-    assert isinstance(told, EngineRefused)
-    assert "docker group" in told.remedy
+    explained = explain(wrapped, "unix:///var/run/docker.sock")
+    assert isinstance(explained, EngineRefused)
+    assert "docker group" in explained.remedy
 
 
-def test_what_an_engine_says_is_passed_on() -> None:
-    told = explain(RuntimeError("no space left on device"), "unix:///var/run/docker.sock")
-    assert isinstance(told, EngineFailed)
-    assert "no space left on device" in str(told)
+def test_engine_message_is_part_of_the_error() -> None:
+    explained = explain(RuntimeError("no space left on device"), "unix:///var/run/docker.sock")
+    assert isinstance(explained, EngineFailed)
+    assert "no space left on device" in str(explained)
 
 
-def test_the_address_is_that_of_the_environment() -> None:
+def test_address_comes_from_docker_host() -> None:
     assert address_of({"DOCKER_HOST": "tcp://10.0.0.1:2375"}) == "tcp://10.0.0.1:2375"
 
 
-def test_the_address_is_that_of_the_chosen_docker_context(tmp_path: Path) -> None:
+def test_address_comes_from_the_current_docker_context(tmp_path: Path) -> None:
     metadata = tmp_path / "contexts" / "meta" / hashlib.sha256(b"far").hexdigest() / "meta.json"
     metadata.parent.mkdir(parents=True)
     far = {"Name": "far", "Metadata": {}, "Endpoints": {"docker": {"Host": "tcp://10.0.0.1:2375"}}}
     metadata.write_text(json.dumps(far))
     (tmp_path / "config.json").write_text(json.dumps({"currentContext": "far"}))
-    assert _looked_up(DOCKER_CONFIG=str(tmp_path)) == "tcp://10.0.0.1:2375 with the SDK"
+    assert _address_in_a_process(DOCKER_CONFIG=str(tmp_path)) == "tcp://10.0.0.1:2375 with the SDK"
 
 
-def test_without_a_chosen_context_the_sdk_is_not_loaded_to_look_for_the_address(tmp_path: Path) -> None:
+def test_address_without_a_context_loads_no_sdk(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"auths": {}}')
-    assert _looked_up(DOCKER_CONFIG=str(tmp_path)).endswith(".sock without it")
+    assert _address_in_a_process(DOCKER_CONFIG=str(tmp_path)).endswith(".sock without it")
 
 
-def test_a_rootless_engine_is_found_in_the_runtime_directory(tmp_path: Path) -> None:
+def test_address_of_a_rootless_engine_is_found(tmp_path: Path) -> None:
     if os.path.exists("/var/run/docker.sock"):  # noqa: PTH110
         pytest.skip("this machine has an engine in the first usual place")
     (tmp_path / "podman").mkdir()
@@ -155,8 +155,8 @@ def test_a_rootless_engine_is_found_in_the_runtime_directory(tmp_path: Path) -> 
     assert address_of({"XDG_RUNTIME_DIR": str(tmp_path)}) == f"unix://{tmp_path}/podman/podman.sock"
 
 
-def _looked_up(**environment: str) -> str:
-    """Return the address that a fresh process finds, and whether it loaded the SDK for that."""
+def _address_in_a_process(**environment: str) -> str:
+    """Return the address that a new process finds, and whether that loaded the SDK."""
     program = (
         "import os, sys; from nanoclaw_runtime_docker.engine import address_of; "
         "print(address_of(os.environ), 'with the SDK' if 'docker' in sys.modules else 'without it')"

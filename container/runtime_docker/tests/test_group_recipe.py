@@ -1,14 +1,15 @@
-"""What the image of an agent group is made of: its name says it, and no package's name can add to it."""
+"""The recipe of an agent group's image: it determines the name, and no package name can add an instruction."""
 
 from __future__ import annotations
 
 import io
 import tarfile
 
+import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
-from nanoclaw_runtime_docker.build import build_arguments, packed
+from nanoclaw_runtime_docker.build import build_arguments, pack_files
 from nanoclaw_runtime_docker.group_recipe import BaseImage, GroupRecipe, group_of
 from nanoclaw_runtime_docker.settings import Settings
 
@@ -27,71 +28,71 @@ def recipe(packages: Packages, base: BaseImage = BASE) -> GroupRecipe:
 EVERYTHING = recipe(Packages(apt=["jq"], npm=["is-odd"], pip=["roman"]))
 
 
+@pytest.mark.defect(number=50)
 @given(apt=NAMES, npm=NAMES, pip=NAMES)
-def test_warning_50_no_name_that_gets_through_adds_a_line_or_an_option_to_a_build(
-    apt: list[str], npm: list[str], pip: list[str]
-) -> None:
-    wanted = {}
+def test_package_name_never_adds_a_line_or_option_to_a_build(apt: list[str], npm: list[str], pip: list[str]) -> None:
+    packages = {}
     for kind, names in (("apt", apt), ("npm", npm), ("pip", pip)):
-        wanted[kind] = [name for name in names if gets_through(kind, name)]
-    files = recipe(Packages(**wanted)).files
-    for kind, names in wanted.items():
+        packages[kind] = [name for name in names if is_valid(kind, name)]
+    files = recipe(Packages(**packages)).files
+    for kind, names in packages.items():
         words = files.get(FILES[kind], b"").decode().split("\n")[:-1]
         assert words == sorted(set(names))
         assert all(word.split() == [word] and word[0] not in "-#./" for word in words)
-    kinds = {kind: ["x"] for kind, names in wanted.items() if names}
+    kinds = {kind: ["x"] for kind, names in packages.items() if names}
     assert files["Dockerfile"] == recipe(Packages(**kinds)).files["Dockerfile"]
 
 
-def gets_through(kind: str, name: str) -> bool:
+def is_valid(kind: str, name: str) -> bool:
     try:
         return bool(Packages(**{kind: [name]}))
     except InvalidArguments:
         return False
 
 
-def test_warning_50_the_context_has_the_dockerfile_and_lists_of_names_and_nothing_else() -> None:
-    with tarfile.open(fileobj=io.BytesIO(packed(EVERYTHING.files))) as tar:
+@pytest.mark.defect(number=50)
+def test_group_context_holds_only_dockerfile_and_name_lists() -> None:
+    with tarfile.open(fileobj=io.BytesIO(pack_files(EVERYTHING.files))) as tar:
         assert set(tar.getnames()) == {"Dockerfile", "apt.txt", "npm.txt", "requirements.txt"}
 
 
-def test_there_is_a_layer_for_what_is_wanted_and_none_for_the_rest() -> None:
+def test_group_dockerfile_has_a_layer_per_kind_of_package() -> None:
     pip_alone = recipe(Packages(pip=["roman"]))
     assert set(pip_alone.files) == {"Dockerfile", "requirements.txt"}
     assert pip_alone.dockerfile.count("\nRUN ") == 1
     assert EVERYTHING.dockerfile.count("\nRUN ") == 3
 
 
-def test_the_last_instruction_gives_the_image_back_to_the_user_of_its_base() -> None:
+def test_group_image_runs_as_the_user_of_its_base() -> None:
     assert EVERYTHING.dockerfile.splitlines()[-1] == "USER ${BASE_USER}"
     assert EVERYTHING.arguments["BASE_USER"] == "1000:1000"
     assert recipe(Packages(apt=["jq"]), evolve(BASE, user="agent")).arguments["BASE_USER"] == "agent"
 
 
-def test_an_image_that_says_no_user_does_not_make_a_group_image_of_root() -> None:
+def test_group_image_without_a_base_user_is_not_root() -> None:
     assert recipe(Packages(apt=["jq"]), evolve(BASE, user="")).arguments["BASE_USER"] == "1000:1000"
 
 
-def test_a_build_for_a_group_has_the_build_arguments_of_the_settings_too() -> None:
+def test_group_build_gets_the_arguments_of_the_settings() -> None:
     arguments = build_arguments(EVERYTHING.arguments, Settings(pip_index_url="http://pip"))
     assert arguments == {**EVERYTHING.arguments, "PIP_INDEX_URL": "http://pip"}
 
 
-def test_the_same_packages_in_another_order_are_the_same_image() -> None:
+def test_order_of_packages_does_not_change_the_image() -> None:
     assert recipe(Packages(apt=["jq", "git"])).image == recipe(Packages(apt=["git", "jq", "git"])).image
 
 
-def test_whatever_makes_a_difference_is_in_the_name() -> None:
+def test_every_part_of_a_group_recipe_changes_the_name() -> None:
     others = [
         evolve(EVERYTHING, group_id=GroupId("ag-ba9876543210")),
         evolve(EVERYTHING, packages=Packages(apt=["jq"], npm=["is-odd"])),
         evolve(EVERYTHING, base=evolve(BASE, name="nanoclaw-agent:2")),
         evolve(EVERYTHING, base=evolve(BASE, id="sha256:2")),
     ]
-    assert len({one.image for one in [EVERYTHING, *others]}) == 5
+    assert len({group_recipe.image for group_recipe in [EVERYTHING, *others]}) == 5
 
 
-def test_the_group_can_be_read_from_the_name_and_from_no_other_images() -> None:
+def test_group_is_read_only_from_group_image_names() -> None:
     assert group_of(EVERYTHING.image) == GROUP
     for name in ("nanoclaw-agent:1f2e", "nanoclaw-agent-group", "nanoclaw-agent-group:1f2e", "mine:ag-1-2", ""):
         assert group_of(name) is None

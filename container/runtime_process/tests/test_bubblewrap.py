@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from nanoclaw_runtime_process.bubblewrap import Descriptors, Walls, command, counts_processes_per_sandbox
-from nanoclaw_runtime_process.interpreter import Interpreter, outermost, this_interpreter
+from nanoclaw_runtime_process.bubblewrap_command import Descriptors, Isolation, command, counts_processes_per_sandbox
+from nanoclaw_runtime_process.interpreter import Interpreter, current_interpreter, outermost
 
 from nanoclaw_core import Mount, Network, SandboxRefused
 from nanoclaw_core.testing.runtime_place import new_place
@@ -123,8 +123,8 @@ def test_values_of_the_environment_are_not_in_the_command_line_of_any_process(tm
     spec = evolve(place.spec(""), environment={"NAME": "value-for-the-inside"})
     interpreter = Interpreter(executable=Path("/usr/bin/python3"), directories=(), packages=())
     names = {mount.source: f"/mnt/{number}" for number, mount in enumerate(spec.mounts)}
-    walls = Walls(temporary_bytes=2**20)
-    words = command(spec, interpreter, Descriptors(made_up={}, info=4, release=5), walls, names)
+    isolation = Isolation(temporary_bytes=2**20)
+    words = command(spec, interpreter, Descriptors(made_up={}, info=4, release=5), isolation, names)
     assert words.index("value-for-the-inside") < words.index("--"), "what stands before -- goes through a descriptor"
 
 
@@ -157,7 +157,7 @@ def test_an_operator_can_allow_tools_without_isolation(tmp_path: Path) -> None:
 
 
 def test_the_interpreter_brings_its_prefixes_and_no_directory_twice() -> None:
-    found = this_interpreter()
+    found = current_interpreter()
     assert found.executable.exists()
     assert not [
         one for one in found.directories for other in found.directories if one != other and one.is_relative_to(other)
@@ -207,6 +207,6 @@ def _read(path: Path) -> bytes:
 def test_a_python_that_was_called_by_a_path_with_dots_in_it_can_be_confined() -> None:
     program = Path(sys.executable)
     dotted = program.parent / ".." / program.parent.name / program.name
-    look = "from nanoclaw_runtime_process.interpreter import this_interpreter; print(this_interpreter().executable)"
+    look = "from nanoclaw_runtime_process.interpreter import current_interpreter; print(current_interpreter().executable)"
     done = subprocess.run([dotted, "-c", look], capture_output=True, text=True, check=True)
     assert ".." not in Path(done.stdout.strip()).parts

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import pytest
-from nanoclaw_runtime_process.bubblewrap import counts_processes_per_sandbox
+from nanoclaw_runtime_process.bubblewrap_command import counts_processes_per_sandbox
 
 from nanoclaw_core.testing.runtime_contract import RuntimeContract
 
@@ -18,10 +18,10 @@ class TestBubblewrap(RuntimeContract):
     plugin = "nanoclaw_runtime_process.host"
     counts_memory_of_all = False
     counts_processes = counts_processes_per_sandbox()
-    own_variables = RuntimeContract.own_variables | {"NANOCLAW_LEASH"}
+    own_variables = RuntimeContract.own_variables | {"NANOCLAW_PARENT_WATCHDOG"}
 
 
-class TestPlain(RuntimeContract):
+class TestUnconfined(RuntimeContract):
     """No wall at all, and it says so."""
 
     plugin = "nanoclaw_runtime_process.host"

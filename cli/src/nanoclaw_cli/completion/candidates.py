@@ -1,4 +1,4 @@
-"""What may come next on a command line, among a host's verbs. Pure; a host of another version may leave things out."""
+"""Completes the command line of a verb. Pure; a host of another version may leave fields out."""
 
 from __future__ import annotations
 
@@ -14,73 +14,75 @@ CHOICE = re.compile(r"[a-z0-9][\w.-]*")
 
 
 class Candidate(NamedTuple):
-    """One word that may come next, and what it means."""
+    """A possible next word and its description."""
 
     word: str
     text: str = ""
 
 
 PATHS = (Candidate(":paths"),)
-"""Anything may come next, a path among it."""
+"""Any word may follow, including a path."""
 
 
-def nouns(verbs: Iterable[Verb]) -> Iterator[Candidate]:
-    """Yield the first words of all verbs, a noun with the words that go on, a verb that stands alone with its help."""
-    found: dict[str, dict[str, None]] = {}
+def first_words(verbs: Iterable[Verb]) -> Iterator[Candidate]:
+    """Yield the first words of all verbs: a resource with its next words, or a lone verb with its help."""
+    descriptions: dict[str, dict[str, None]] = {}
     for verb in verbs:
         first, *more = str(verb.get("command")).split()
-        found.setdefault(first, {})[more[0] if more else str(verb.get("help", ""))] = None
-    return (Candidate(word, ", ".join(texts)) for word, texts in found.items())
+        descriptions.setdefault(first, {})[more[0] if more else str(verb.get("help", ""))] = None
+    return (Candidate(word, ", ".join(texts)) for word, texts in descriptions.items())
 
 
-def after(words: Sequence[str], current: str, verbs: Sequence[Verb]) -> list[Candidate]:
-    """Return what may stand in the place of the word that is being typed.
+def next_words(words: Sequence[str], current: str, verbs: Sequence[Verb]) -> list[Candidate]:
+    """Return the candidates for the word that is being typed.
 
     Args:
-        words: What stands before it, the noun first.
-        current: What is typed of it; may be empty.
+        words: The words before it, the resource first.
+        current: Its typed beginning; may be empty.
+        verbs: The host's descriptions of its verbs.
 
     Raises:
-        UsageError: What stands before makes no sense.
+        UsageError: The words before it are invalid.
     """
     if "--" in words:
         return []
     typed, given = parse_verb(words)
-    found = _longest(typed, verbs)
-    following = [] if given else list(_following(typed, verbs))
-    if found is None:
+    match = _longest_verb(typed, verbs)
+    following = [] if given else list(_following_words(typed, verbs))
+    if match is None:
         return following
-    verb, rest = found
-    parameters = {_flag(one): one for one in verb.get("parameters", ())}
+    verb, rest = match
+    parameters = {_flag(parameter): parameter for parameter in verb.get("parameters", ())}
     if current.startswith("--") and "=" in current:
         flag = current.partition("=")[0].replace("_", "-")
-        return [Candidate(f"{flag}={one}") for one in choices(parameters.get(flag, {}))]
-    taken = {_flag({"name": name}) for name in given}
-    positional = [flag for flag, one in parameters.items() if one.get("is_positional") and flag not in taken]
-    options = list(_options(parameters, taken | set(positional[: len(rest)])))
-    open_one = parameters.get(words[-1].replace("_", "-")) if words[-1].startswith("--") else None
-    if open_one is not None and not current.startswith("-"):
-        values = [Candidate(one) for one in choices(open_one)]
-        return values + options if open_one.get("kind") == "bool" else values or list(PATHS)
-    values = [Candidate(one) for flag in positional[len(rest) :][:1] for one in choices(parameters[flag])]
+        return [Candidate(f"{flag}={choice}") for choice in listed_choices(parameters.get(flag, {}))]
+    used = {_flag({"name": name}) for name in given}
+    positional = [flag for flag, item in parameters.items() if item.get("is_positional") and flag not in used]
+    options = list(_remaining_options(parameters, used | set(positional[: len(rest)])))
+    last = parameters.get(words[-1].replace("_", "-")) if words[-1].startswith("--") else None
+    if last is not None and not current.startswith("-"):
+        values = [Candidate(choice) for choice in listed_choices(last)]
+        return values + options if last.get("kind") == "bool" else values or list(PATHS)
+    next_positional = positional[len(rest) :][:1]
+    values = [Candidate(choice) for flag in next_positional for choice in listed_choices(parameters[flag])]
     return following + values + options
 
 
-def choices(parameter: Parameter) -> list[str]:
-    """Return the values that a parameter can have, where its help lists them: `one of a, b, c`, `what for: a, b or c`.
+def listed_choices(parameter: Parameter) -> list[str]:
+    """Return the values that a parameter's help lists: `one of a, b, c`, or `its purpose: a, b or c`.
 
-    Empty where it lists none, or says more than single words.
+    Empty if the help lists none, or more than single words.
     """
     if parameter.get("kind") == "bool":
         return ["true", "false"]
-    told = re.sub(r"(; )?[\w-]+ where nothing is said$", "", str(parameter.get("help", "")))
-    text = re.split(r"[:;] ", re.sub(r" \([^)]*\)", "", told))[-1]
-    listed = re.split(r", or |, | or ", text.removeprefix("one of "))
+    text = re.sub(r"(; )?[\w-]+ where nothing is said$", "", str(parameter.get("help", "")))
+    last_part = re.split(r"[:;] ", re.sub(r" \([^)]*\)", "", text))[-1]
+    listed = re.split(r", or |, | or ", last_part.removeprefix("one of "))
     return listed if len(listed) > 1 and all(map(CHOICE.fullmatch, listed)) else []
 
 
-def _longest(typed: Sequence[str], verbs: Iterable[Verb]) -> tuple[Verb, Sequence[str]] | None:
-    """Return the verb that is typed, and the words after its name; None where it is none yet."""
+def _longest_verb(typed: Sequence[str], verbs: Iterable[Verb]) -> tuple[Verb, Sequence[str]] | None:
+    """Return the longest verb that `typed` begins with, and the words after it; None if there is none."""
     by_name = {tuple(str(verb.get("command")).split()): verb for verb in verbs}
     for length in range(len(typed), 0, -1):
         if tuple(typed[:length]) in by_name:
@@ -88,8 +90,8 @@ def _longest(typed: Sequence[str], verbs: Iterable[Verb]) -> tuple[Verb, Sequenc
     return None
 
 
-def _following(typed: Sequence[str], verbs: Iterable[Verb]) -> Iterator[Candidate]:
-    """Yield the next words of the verbs whose names begin as is typed."""
+def _following_words(typed: Sequence[str], verbs: Iterable[Verb]) -> Iterator[Candidate]:
+    """Yield the next words of the verbs that begin with `typed`."""
     length, seen = len(typed), set()
     for verb in verbs:
         name = str(verb.get("command")).split()
@@ -97,14 +99,14 @@ def _following(typed: Sequence[str], verbs: Iterable[Verb]) -> Iterator[Candidat
             seen.add(name[length])
             yield Candidate(name[length], str(verb.get("help", "")) if len(name) == length + 1 else "")
     if seen and length == 1:
-        yield Candidate("help", "what these verbs take")
+        yield Candidate("help", "explains these verbs")
 
 
-def _options(parameters: Mapping[str, Parameter], taken: Container[str]) -> Iterator[Candidate]:
-    """Yield the options that are not given yet, or that can be given again."""
-    for flag, one in parameters.items():
-        if flag not in taken or one.get("kind") == "list":
-            yield Candidate(flag, str(one.get("help", "")))
+def _remaining_options(parameters: Mapping[str, Parameter], used: Container[str]) -> Iterator[Candidate]:
+    """Yield the options that are not used yet, or that may be repeated."""
+    for flag, parameter in parameters.items():
+        if flag not in used or parameter.get("kind") == "list":
+            yield Candidate(flag, str(parameter.get("help", "")))
 
 
 def _flag(parameter: Parameter) -> str:

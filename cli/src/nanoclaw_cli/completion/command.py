@@ -1,4 +1,4 @@
-"""`ncl completion`: what makes a shell complete `ncl`."""
+"""`ncl completion`: prints the completion script of a shell."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from pathlib import Path
 import click
 from nanoclaw_client.output import print_json
 
-from nanoclaw_cli.failures import frame_of
+from nanoclaw_cli.failures import success_frame
 from nanoclaw_cli.invocation import Invocation
 
 SHELLS = Path(__file__).parent / "shells"
+HELP = """Print a script that completes local commands and the resources, verbs and options of the running host.
+
+\b
+bash   in ~/.bashrc:  source <(ncl completion bash)
+zsh    in ~/.zshrc, after compinit:  source <(ncl completion zsh)
+fish   once:  ncl completion fish > ~/.config/fish/completions/ncl.fish
+"""
 
 
-@click.command()
+@click.command(help=HELP)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_obj
 def completion(invocation: Invocation, shell: str) -> int:
-    """Print what makes a shell complete ncl: commands, nouns, verbs and options, as the running host has them.
-
-    \b
-    bash   in ~/.bashrc:  source <(ncl completion bash)
-    zsh    in ~/.zshrc, after compinit:  source <(ncl completion zsh)
-    fish   once:  ncl completion fish > ~/.config/fish/completions/ncl.fish
-    """
+    """Print the completion script of a shell."""
     script = (SHELLS / f"ncl.{shell}").read_text(encoding="utf-8")
     if invocation.as_json:
-        print_json(frame_of(script))
+        print_json(success_frame(script))
     else:
         click.echo(script, nl=False)
     return 0

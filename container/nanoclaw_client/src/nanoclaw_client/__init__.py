@@ -1,1 +1,1 @@
-"""The side of `ncl` that asks, on the host and in a sandbox. It is waited for at each command, so it loads little."""
+"""The client side of `ncl`, shared by host and sandbox. Every command waits for this import, so keep it light."""

@@ -1,8 +1,8 @@
-"""What was typed, taken apart by pure functions.
+"""Pure parsers of command lines.
 
-A verb's command line is positional words and options: `--key value`, `--key=value`, a repeated key (a list), a flag
-alone (true), `--key=null` (an explicit null; an empty text stays an empty text), and `--` before words that only look
-like options. What kind a value is structured into is the host's to say, which knows the verb.
+A verb's command line has positional words and options: `--key value`, `--key=value`, a repeated key (a list), a key
+without a value (true), `--key=null` (an explicit null; an empty value stays an empty string), and `--`, after which
+every word is positional. The host converts values to their types, because only the host knows the verb.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ GLOBAL_OPTIONS = ("--home", "--json", "--version", "--help")
 
 
 class GlobalOptions(NamedTuple):
-    """The options that every command has, and the words that are left."""
+    """The options that every command accepts, and the remaining words."""
 
     home: str | None
     as_json: bool
@@ -25,18 +25,20 @@ class GlobalOptions(NamedTuple):
     words: list[str]
 
 
-class Parsed(NamedTuple):
-    """A verb's words and options, as a request frame wants them."""
+class VerbRequest(NamedTuple):
+    """A verb's words and options, as the request frame carries them."""
 
     words: list[str]
     options: dict[str, Any]
 
 
-def take_global_options(arguments: Sequence[str]) -> GlobalOptions:
-    """Take `--home PATH`, `--json` and a leading `--version` out of the arguments; all stop at `--`.
+def parse_global_options(arguments: Sequence[str]) -> GlobalOptions:
+    """Separate `--home PATH`, `--json` and a leading `--version` from the other arguments.
+
+    Arguments after `--` are never global options.
 
     Raises:
-        UsageError: `--home` without a path.
+        UsageError: `--home` has no path.
     """
     home: str | None = None
     as_json = version = False
@@ -57,26 +59,28 @@ def take_global_options(arguments: Sequence[str]) -> GlobalOptions:
     return GlobalOptions(home, as_json, version, words)
 
 
-def refuse_option_before_command(words: Sequence[str]) -> None:
-    """Refuse what is left of the options before a command: they are for `ncl` itself, and it has taken its own.
+def require_command_first(words: Sequence[str]) -> None:
+    """Reject an option before the command.
+
+    The global options are already removed, so an option in this place is unknown.
 
     Raises:
-        UsageError: The first word is an option; the message names the nearest one that there is.
+        UsageError: The first word is an option. The message suggests the most similar known option.
     """
     if words and words[0] != "--" and words[0].startswith("-"):
         option = words[0].partition("=")[0]
         near = nearest(option, GLOBAL_OPTIONS)
-        hint = f"did you mean {near}?" if near else "`ncl help` lists what there is"
-        raise UsageError(f"{option} is no option of ncl; {hint}")
+        hint = f"Did you mean {near}?" if near else "`ncl help` lists the options."
+        raise UsageError(f"{option}: unknown option. {hint}")
 
 
-def parse_verb(arguments: Sequence[str]) -> Parsed:
-    """Take a verb's command line apart.
+def parse_verb(arguments: Sequence[str]) -> VerbRequest:
+    """Parse a verb's command line.
 
-    `-h` and `--help` become the word `help`, and what else was typed does not matter then.
+    `-h` and `--help` become the word `help`; later words and all options are dropped then.
 
     Raises:
-        UsageError: A short option, which verbs do not have, or an option without a name.
+        UsageError: An option is short, which verbs do not support, or has no name.
     """
     words: list[str] = []
     options: dict[str, Any] = {}
@@ -87,31 +91,31 @@ def parse_verb(arguments: Sequence[str]) -> Parsed:
             words.extend(rest)
             break
         if word in ("-h", "--help"):
-            return Parsed([*words, "help"], {})
+            return VerbRequest([*words, "help"], {})
         if word.startswith("--"):
             key, value = _option(word, rest)
             _add(options, key, value)
         elif _is_short_option(word):
             raise UsageError(
-                f"no such option: {word}; options are written --name, a value that begins with a dash --name={word},"
-                " and `--` ends them"
+                f"{word}: verbs have no short options. Write --name, --name={word} for a value that begins with a dash,"
+                " or `--` before positional words."
             )
         else:
             words.append(word)
-    return Parsed(words, options)
+    return VerbRequest(words, options)
 
 
 def _value(word: str, rest: list[str]) -> str:
     value = word.partition("=")[2] if "=" in word else (rest.pop(0) if rest else "")
     if not value:
-        raise UsageError("--home needs a path: ncl --home ~/.nanoclaw status")
+        raise UsageError("--home: the path is missing. For example: `ncl --home ~/.nanoclaw status`.")
     return value
 
 
 def _option(word: str, rest: list[str]) -> tuple[str, Any]:
     key, equals, text = word[2:].partition("=")
     if not key:
-        raise UsageError(f"{word!r} is no option; write --name=value")
+        raise UsageError(f"{word}: the option has no name. Write --name=value.")
     if equals:
         return key, None if text == "null" else text
     if rest and not rest[0].startswith("--") and not _is_short_option(rest[0]):

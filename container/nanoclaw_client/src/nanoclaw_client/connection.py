@@ -1,6 +1,6 @@
-"""The thin client of a socket where verbs are asked for: one request out, one answer in, each a line of JSON.
+"""The thin client of a verb socket: one request out, one answer in, each a line of JSON.
 
-Before the answer any number of progress frames may come, `{"id": …, "progress": "text"}`. No asyncio.
+Any number of progress frames, `{"id": …, "progress": "text"}`, may precede the answer. No asyncio.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ ID = "cli"
 
 
 class Endpoint(NamedTuple):
-    """Who is asked.
+    """A server that answers verb requests.
 
     Args:
-        socket: Where it listens.
-        name: What it is called in messages.
-        advice: What to do where it fails, the end of a sentence.
+        socket: Path of its unix socket.
+        name: Its name in error messages.
+        advice: Remedy for a failure, in whole sentences.
     """
 
     socket: str | os.PathLike[str]
@@ -46,24 +46,27 @@ def ask(
     """Send a request and return its answer frame.
 
     Args:
-        timeout_s: How long one read may take; None waits as long as the verb does.
-        on_progress: Gets the text of each progress frame as it comes.
+        endpoint: The server.
+        words: The verb's words.
+        options: The verb's options by name.
+        timeout_s: Limit of one read in seconds. None waits as long as the verb runs.
+        on_progress: Receives the text of each progress frame on arrival.
 
     Raises:
-        NotListening: There is no socket, or nobody behind it.
-        TransportError: It could not be talked to, or answered nonsense.
+        NotListening: The socket does not exist, or no process listens on it.
+        TransportError: The server cannot be reached, or its answer is invalid.
     """
     request = {"id": ID, "words": list(words), "options": dict(options)}
     with _connect(endpoint, timeout_s) as connection, connection.makefile("rb") as answers:
         try:
-            with contextlib.suppress(ConnectionError):  # whoever refuses to read it all says why before it hangs up
+            with contextlib.suppress(ConnectionError):  # a server that rejects a long request answers before it closes
                 connection.sendall(json.dumps(request).encode() + b"\n")
-            return _answer(answers, endpoint, on_progress)
+            return _read_answer(answers, endpoint, on_progress)
         except TimeoutError as error:
-            why = f"{endpoint.name} did not answer within {timeout_s} s; {endpoint.advice}"
-            raise TransportError(why) from error
+            message = f"{endpoint.name} did not answer within {timeout_s} s. {endpoint.advice}"
+            raise TransportError(message) from error
         except OSError as error:
-            raise TransportError(f"{endpoint.name} hung up: {error}; {endpoint.advice}") from error
+            raise TransportError(f"{endpoint.name} closed the connection: {error}. {endpoint.advice}") from error
 
 
 def _connect(endpoint: Endpoint, timeout_s: float | None) -> socket.socket:
@@ -74,27 +77,26 @@ def _connect(endpoint: Endpoint, timeout_s: float | None) -> socket.socket:
             connection.connect(path)
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
         connection.close()
-        raise NotListening(f"{endpoint.name} does not listen; {endpoint.advice}") from error
+        raise NotListening(f"{endpoint.name} is not listening. {endpoint.advice}") from error
     except OSError as error:
         connection.close()
-        raise TransportError(f"{endpoint.name} cannot be reached: {error}; is it another user's?") from error
+        raise TransportError(f"{endpoint.name} cannot be reached: {error}. Does it belong to another user?") from error
     return connection
 
 
-def _answer(answers: BufferedReader, endpoint: Endpoint, on_progress: Callable[[str], None]) -> Frame:
+def _read_answer(answers: BufferedReader, endpoint: Endpoint, on_progress: Callable[[str], None]) -> Frame:
     while line := answers.readline():
-        frame = _frame(line)
+        frame = _parse_frame(line)
         if isinstance(frame.get("ok"), bool):
             return frame
         if not isinstance(frame.get("progress"), str):
-            why = "answered with something that is no frame; is it of another version?"
-            raise TransportError(f"{endpoint.name} {why}")
+            raise TransportError(f"{endpoint.name} sent an invalid frame. Does it have another version?")
         on_progress(frame["progress"])
-    raise TransportError(f"{endpoint.name} hung up before it answered; {endpoint.advice}")
+    raise TransportError(f"{endpoint.name} closed the connection before it answered. {endpoint.advice}")
 
 
-def _frame(line: bytes) -> Frame:
-    """Read a line; one that is no JSON object is an empty frame."""
+def _parse_frame(line: bytes) -> Frame:
+    """Return the JSON object of a line, or an empty frame if the line has none."""
     try:
         frame = json.loads(line)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What can go wrong before there is an answer. `code` is the frame error code that the host would have given."""
+"""Errors before an answer arrives. `code` is the frame error code that the host would have sent."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from typing import ClassVar
 
 
 class ClientError(Exception):
-    """Something that whoever typed can act on; the message says what, with what value, and what to do."""
+    """An error that the user can fix. The message names the fault, the value and the remedy."""
 
     code: ClassVar[str] = "handler-error"
 
 
 class UsageError(ClientError):
-    """The command line makes no sense."""
+    """The command line is invalid."""
 
     code = "invalid-args"
 
 
 class TransportError(ClientError):
-    """Nobody could be asked, or the answer is nonsense."""
+    """The server cannot be reached, or its answer is invalid."""
 
     code = "transport-error"
 
 
 class NotListening(TransportError):
-    """There is no socket to ask at, or nobody behind it."""
+    """The socket does not exist, or no process listens on it."""

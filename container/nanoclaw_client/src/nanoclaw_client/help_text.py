@@ -1,4 +1,4 @@
-"""What a host says of its verbs, as people read it. A host of another version may leave things out."""
+"""Formats a host's descriptions of its verbs for people. A host of another version may leave fields out."""
 
 from __future__ import annotations
 
@@ -6,59 +6,66 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 KINDS = {"str": "TEXT", "int": "NUMBER", "float": "NUMBER", "bool": "", "list": "TEXT…"}
-ACCESS = {"hold": " (for an agent a human has to agree)", "deny": " (for the operator alone)"}
-FILLED_IN = " (filled in: your own)"
+ACCESS = {"needs-approval": " (agents need an approval)", "operator-only": " (operator only)"}
+FILLED_IN = " (filled in with your own)"
 
 
 def overview(verbs: object, without: Collection[str] = ()) -> str:
-    """Return one line a verb, leaving out those whose name is taken."""
+    """Return one line per verb, except for the names in `without`."""
     lines = {str(verb.get("command")): str(verb.get("help", "")) for verb in _objects(verbs)}
     shown = {name: text for name, text in lines.items() if name not in without}
     width = max(map(len, shown), default=0)
     return "\n".join(f"  {name:<{width}}  {text}".rstrip() for name, text in shown.items())
 
 
-def names(verbs: object) -> list[str]:
-    """Return the verbs' whole names."""
+def verb_names(verbs: object) -> list[str]:
+    """Return the full names of the verbs."""
     return [str(verb.get("command")) for verb in _objects(verbs)]
 
 
-def about(verbs: object, words: Sequence[str]) -> list[Mapping[str, Any]]:
-    """Return the verbs that are meant by words, of which the last may be arguments already; all where none is."""
+def matching_verbs(verbs: object, words: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Return the verbs that match the longest prefix of `words`; all verbs if none matches.
+
+    Trailing words may be arguments.
+    """
     for length in range(len(words), 0, -1):
         name = " ".join(words[:length])
-        found = [one for one in _objects(verbs) if f"{one.get('command')} ".startswith(f"{name} ")]
-        if found:
-            return found
+        matching = [verb for verb in _objects(verbs) if f"{verb.get('command')} ".startswith(f"{name} ")]
+        if matching:
+            return matching
     return list(_objects(verbs))
 
 
-def explained(verbs: object) -> str:
-    """Return everything about each verb: how it is typed, what it does, and its parameters."""
-    return "\n\n".join(_one(verb) for verb in _objects(verbs))
+def explain(verbs: object) -> str:
+    """Return the usage, the description and the parameters of each verb."""
+    return "\n\n".join(_explain_verb(verb) for verb in _objects(verbs))
 
 
-def _one(verb: Mapping[str, Any]) -> str:
+def _explain_verb(verb: Mapping[str, Any]) -> str:
     parameters = _objects(verb.get("parameters"))
-    positional = [_positional(one) for one in parameters if one.get("is_positional")]
-    required = [_typed(one) for one in parameters if one.get("is_required") and not one.get("is_positional")]
-    optional = [one for one in parameters if not one.get("is_required") and not one.get("is_positional")]
+    positional = [_placeholder(item) for item in parameters if item.get("is_positional")]
+    required = [_option(item) for item in parameters if item.get("is_required") and not item.get("is_positional")]
+    optional = [item for item in parameters if not item.get("is_required") and not item.get("is_positional")]
     usage = " ".join([f"ncl {verb.get('command')}", *positional, *required, *(["[options]"] if optional else [])])
-    told = [(_typed(one), f"{one.get('help', '')}{FILLED_IN if one.get('is_filled_in') else ''}") for one in parameters]
+    rows = [
+        (_option(item), f"{item.get('help', '')}{FILLED_IN if item.get('is_filled_in') else ''}") for item in parameters
+    ]
     help_text = f"{verb.get('help', '')}{ACCESS.get(str(verb.get('access')), '')}"
-    width = max((len(typed) for typed, _ in told), default=0)
-    return "\n".join([usage, f"    {help_text}", *(f"      {typed:<{width}}  {text}".rstrip() for typed, text in told)])
+    width = max((len(option) for option, _ in rows), default=0)
+    return "\n".join(
+        [usage, f"    {help_text}", *(f"      {option:<{width}}  {text}".rstrip() for option, text in rows)]
+    )
 
 
-def _positional(parameter: Mapping[str, Any]) -> str:
+def _placeholder(parameter: Mapping[str, Any]) -> str:
     name = f"<{str(parameter.get('name')).replace('_', '-')}>"
     return f"[{name}]" if not parameter.get("is_required") else name
 
 
-def _typed(parameter: Mapping[str, Any]) -> str:
+def _option(parameter: Mapping[str, Any]) -> str:
     flag = f"--{str(parameter.get('name')).replace('_', '-')}"
     return f"{flag} {KINDS.get(str(parameter.get('kind')), 'VALUE')}".rstrip()
 
 
 def _objects(value: object) -> Sequence[Mapping[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

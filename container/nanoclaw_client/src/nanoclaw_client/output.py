@@ -1,4 +1,4 @@
-"""How an answer and an error reach whoever typed: on which stream, in which form, and with which exit code."""
+"""Prints answers and errors: on which stream, in which form, and with which exit code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ USAGE_CODES = frozenset({"unknown-command", "invalid-args", "transport-error"})
 
 
 def print_error(code: str, message: str, *, as_json: bool) -> None:
-    """Print one error: a frame on stdout, or a sentence on stderr."""
+    """Print one error: as a frame on stdout, or as a sentence on stderr."""
     if as_json:
         print_json({"id": "cli", "ok": False, "error": {"code": code, "message": message}})
     else:
@@ -23,25 +23,28 @@ def print_error(code: str, message: str, *, as_json: bool) -> None:
 
 
 def print_progress(text: str) -> None:
-    """Print what a verb that takes long says meanwhile; on stderr, so that the answer stays one value."""
+    """Print a progress line of a slow verb on stderr, so that stdout holds only the answer."""
     print(terminal_safe(text), file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:
-    """Print a JSON value as machines and people can read it."""
+    """Print a value as indented JSON without terminal control characters."""
     print(terminal_safe(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def exit_code_of(code: str) -> int:
-    """Return how `ncl` ends with an error: whether what was asked cannot be done, or was asked wrongly or of nobody."""
+    """Map an error code to `ncl`'s exit status."""
     return USAGE if code in USAGE_CODES else FAILED
 
 
 def describe(error: Exception) -> tuple[str, str, int]:
-    """Return the frame code, the message and the exit code of an error; what is not known here is a defect."""
+    """Return the frame code, the message and the exit code of an error.
+
+    An error of an unknown type is reported as a defect.
+    """
     if isinstance(error, ClientError):
         return error.code, str(error), exit_code_of(error.code)
-    message = f"{type(error).__name__}: {error}. This is a defect; NANOCLAW_DEBUG=1 shows where it happened."
+    message = f"{type(error).__name__}: {error}. This is a defect. NANOCLAW_DEBUG=1 prints the traceback."
     return "handler-error", message, FAILED
 
 
@@ -51,16 +54,15 @@ def report(
     environment: Mapping[str, str],
     describe: Callable[[Exception], tuple[str, str, int]] = describe,
 ) -> int:
-    """Tell about an error, and return the exit code.
+    """Print an error and return the exit code.
 
-    Args:
-        describe: Knows more errors than those of a client.
+    `describe` returns the frame code, the message and the exit code. It may know more types of errors.
     """
     if environment.get("NANOCLAW_DEBUG") == "1":
         import traceback
 
         traceback.print_exception(error)
     code, message, exit_code = describe(error)
-    if exit_code in (FAILED, USAGE):  # any other says that there is nothing to tell
+    if exit_code in (FAILED, USAGE):  # other codes are deliberate exits and need no message
         print_error(code, message, as_json=as_json)
     return exit_code

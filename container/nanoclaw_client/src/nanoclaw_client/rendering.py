@@ -1,4 +1,4 @@
-"""Data as people read it: texts and tables."""
+"""Formats data for people: texts and tables."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Any
 from nanoclaw_client.terminal_text import terminal_safe
 
 GAP = "  "
-NARROWEST = 16  # an id stays whole
+MIN_COLUMN_WIDTH = 16  # an id is never cut
 
 
 def render(data: Any, width: int | None = None) -> str:
-    """Return what a verb's answer looks like on a terminal.
+    """Format a verb's answer for a terminal.
 
-    A text is given as it is, a list of flat records as a table, an empty list as `(no rows)`, null as an empty text,
-    anything else as JSON. Nothing of it steers a terminal (⚠48).
+    A string stays unchanged, a list of flat records becomes a table, an empty list `(no rows)`, null an empty string,
+    and any other value JSON. Terminal control characters are escaped (⚠48).
 
     Args:
-        width: Of the terminal, in characters: wider tables are cut; None cuts nothing.
+        data: The data of the answer frame.
+        width: Terminal width in characters. Wider tables are cut. None cuts nothing.
     """
     if data is None:
         return ""
@@ -33,11 +34,11 @@ def render(data: Any, width: int | None = None) -> str:
 
 
 def table(rows: Sequence[Mapping[str, Any]], width: int | None = None) -> str:
-    """Lay records out in columns, in the order in which their keys first appear; `width` as in `render`."""
+    """Format records as columns, in the order in which their keys first appear; `width` as in `render`."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
     widths = [max(len(column), *(len(line[i]) for line in cells)) for i, column in enumerate(columns)]
-    widths = widths if width is None else _fitted(widths, width)
+    widths = widths if width is None else _fit(widths, width)
     rule = ["─" * width for width in widths]
     return "\n".join(
         GAP.join(_cut(text, width).ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
@@ -45,14 +46,14 @@ def table(rows: Sequence[Mapping[str, Any]], width: int | None = None) -> str:
     )
 
 
-def _fitted(widths: Sequence[int], at_most: int) -> list[int]:
-    """Make the widest columns narrower until a line fits, and none so narrow that it cannot be read."""
+def _fit(widths: Sequence[int], max_width: int) -> list[int]:
+    """Narrow the widest columns until a line fits, but none below `MIN_COLUMN_WIDTH`."""
     fitted = list(widths)
-    excess = sum(fitted) + len(GAP) * (len(fitted) - 1) - at_most
-    while excess > 0 and max(fitted) > NARROWEST:
+    excess = sum(fitted) + len(GAP) * (len(fitted) - 1) - max_width
+    while excess > 0 and max(fitted) > MIN_COLUMN_WIDTH:
         widest = fitted.index(max(fitted))
-        others = max((one for one in fitted if one < fitted[widest]), default=NARROWEST)
-        less = min(excess, fitted[widest] - max(NARROWEST, others - 1))
+        others = max((column for column in fitted if column < fitted[widest]), default=MIN_COLUMN_WIDTH)
+        less = min(excess, fitted[widest] - max(MIN_COLUMN_WIDTH, others - 1))
         fitted[widest] -= less
         excess -= less
     return fitted

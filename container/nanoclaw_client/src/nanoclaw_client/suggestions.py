@@ -1,4 +1,4 @@
-"""What was probably meant by a word that is no known one."""
+"""Suggests a known word for an unknown one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the known word that is most like this one; empty where none is."""
-    from difflib import get_close_matches  # only those who mistyped wait for it
+    """Return the most similar known word, or an empty string if none is similar."""
+    from difflib import get_close_matches  # slow, so only for a mistyped word
 
     return next(iter(get_close_matches(word, list(known), n=1)), "")

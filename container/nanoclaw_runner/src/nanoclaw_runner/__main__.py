@@ -10,7 +10,7 @@ import sys
 
 from nanoclaw_wire.config import read_config
 from nanoclaw_wire.exhaustion import is_exhausted, is_out_of_memory
-from nanoclaw_wire.layout import LEASH_VARIABLE
+from nanoclaw_wire.layout import PARENT_WATCHDOG_VARIABLE
 from nanoclaw_wire.session_files import WrongProtocol
 
 from nanoclaw_runner import logs, plugins
@@ -31,7 +31,7 @@ def main() -> int:
         print(f"nanoclaw_runner: {workspace.files.config} cannot be read: {error}", file=sys.stderr)
         return ExitCode.NO_ROOM if is_exhausted(error) else ExitCode.WRONG_CONFIG
 
-    leash = os.environ.pop(LEASH_VARIABLE, None)
+    leash = os.environ.pop(PARENT_WATCHDOG_VARIABLE, None)
 
     async def serve() -> ExitCode:
         runner = Runner(

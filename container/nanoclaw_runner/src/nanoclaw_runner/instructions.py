@@ -54,7 +54,7 @@ def _cli(config: RunnerConfig) -> str:
 
 
 def _sending(destinations: Sequence[Destination]) -> str:
-    heading = "## Sending messages\n\n"
+    heading = "## DeliveryContext messages\n\n"
     if not destinations:
         return heading + "You have no destinations: nothing you write is delivered to anybody."
     rules = _RULES.format(example=destinations[0].name)

@@ -9,12 +9,12 @@ from importlib import metadata
 from attrs import field, frozen
 from nanoclaw_wire.exhaustion import is_exhausted
 
-from nanoclaw_runner.provider import ProviderOffer, RunnerPart
+from nanoclaw_runner.provider import ProviderOffer, RunnerPlugin
 
 log = logging.getLogger(__name__)
 
 GROUP = "nanoclaw.runner"
-FUNCTION = "nanoclaw_runner_part"
+FUNCTION = "nanoclaw_runner_plugin"
 
 
 class NoProvider(Exception):
@@ -30,7 +30,7 @@ class Parts:
         failed: The names of plugins that could not be loaded, and why.
     """
 
-    loaded: tuple[RunnerPart, ...] = ()
+    loaded: tuple[RunnerPlugin, ...] = ()
     failed: Mapping[str, str] = field(factory=dict)
 
     def offer(self, provider: str) -> ProviderOffer:
@@ -63,7 +63,7 @@ def load(entry_points: Iterable[metadata.EntryPoint]) -> Parts:
     Raises:
         Exception: The machine is exhausted (see `is_exhausted`), which says nothing about the part.
     """
-    loaded: list[RunnerPart] = []
+    loaded: list[RunnerPlugin] = []
     failed: dict[str, str] = {}
     for entry_point in sorted(entry_points, key=lambda found: found.name):
         try:
@@ -76,9 +76,9 @@ def load(entry_points: Iterable[metadata.EntryPoint]) -> Parts:
     return Parts(loaded=tuple(loaded), failed=failed)
 
 
-def _load(entry_point: metadata.EntryPoint) -> RunnerPart:
+def _load(entry_point: metadata.EntryPoint) -> RunnerPlugin:
     make: Callable[[], object] = getattr(entry_point.load(), FUNCTION)
     part = make()
-    if not isinstance(part, RunnerPart):
-        raise TypeError(f"{entry_point.value}.{FUNCTION}() returned {part!r}, not a RunnerPart")
+    if not isinstance(part, RunnerPlugin):
+        raise TypeError(f"{entry_point.value}.{FUNCTION}() returned {part!r}, not a RunnerPlugin")
     return part

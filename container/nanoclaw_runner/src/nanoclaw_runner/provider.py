@@ -1,7 +1,8 @@
 """What a provider's runner half implements, and what a plugin may add inside the sandbox.
 
 A runner plugin is a module named by an entry point of the group `nanoclaw.runner`. It has one function,
-`nanoclaw_runner_part()`, which returns a `RunnerPart` and imports nothing heavy: an SDK is imported inside `connect`.
+`nanoclaw_runner_plugin()`, which returns a `RunnerPlugin`. The module imports nothing heavy: import an SDK inside
+`connect`.
 """
 
 from __future__ import annotations
@@ -150,7 +151,7 @@ class ToolHost(Protocol):
 
 
 @frozen(kw_only=True)
-class RunnerPart:
+class RunnerPlugin:
     """Everything one plugin brings into the sandbox.
 
     Args:

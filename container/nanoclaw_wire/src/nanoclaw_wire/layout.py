@@ -25,7 +25,8 @@ IN_DIR_VARIABLE = "NANOCLAW_IN_DIR"
 OUT_DIR_VARIABLE = "NANOCLAW_OUT_DIR"
 AGENT_DIR_VARIABLE = "NANOCLAW_AGENT_DIR"
 EXTRA_DIR_VARIABLE = "NANOCLAW_EXTRA_DIR"
-LEASH_VARIABLE = "NANOCLAW_LEASH"  # a descriptor that ends when the host is gone; the runner ends itself then
+# A descriptor whose end of file means that the host is gone. The runner stops then.
+PARENT_WATCHDOG_VARIABLE = "NANOCLAW_PARENT_WATCHDOG"
 
 SANDBOX_IN = "/workspace/in"
 SANDBOX_OUT = "/workspace/out"

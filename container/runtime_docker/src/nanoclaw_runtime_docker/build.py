@@ -1,4 +1,4 @@
-"""Building images: the context, the build, and its progress. Blocks; for threads and the command line."""
+"""Image builds: the context, the build and its progress. Every function blocks; call it from a thread or the CLI."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nanoclaw_wire import PROTOCOL
 
 from nanoclaw_core import SandboxFailed
 from nanoclaw_runtime_docker.container import PROTOCOL_LABEL
-from nanoclaw_runtime_docker.distributions import Ingredient, Kind, pack_wheel, source_files
+from nanoclaw_runtime_docker.distributions import DistributionSource, Kind, pack_wheel, source_files
 from nanoclaw_runtime_docker.engine import Engine, explain
 from nanoclaw_runtime_docker.group_recipe import GroupRecipe
 from nanoclaw_runtime_docker.recipe import Recipe
@@ -25,19 +25,19 @@ KEPT_LINES = 20
 SHOWN_CHARACTERS = 100
 _STEP = re.compile(r"step (\d+)/(\d+) ?: (.*)", re.IGNORECASE)
 _NEW_LINE, _COLOUR = re.compile(r"[\r\n]+"), re.compile(r"\x1b\[[0-9;]*m")
-_COMMAND = re.compile(r"\bthe command '.*'", re.IGNORECASE | re.DOTALL)  # the instruction once more, as a shell has it
+_COMMAND = re.compile(r"\bthe command '.*'", re.IGNORECASE | re.DOTALL)  # repeats the instruction as shell words
 _CHATTER = (" ---> ", "Removing intermediate container ")
 
 
 @frozen(kw_only=True)
 class BuildStep:
-    """How far a build is.
+    """The progress of a build.
 
     Args:
-        number: Of the step under way, from 1; 0 before the first.
-        line: What was said last; of a new step, its instruction.
-        is_new: True where a step begins.
-        elapsed_s: Since the build began, in seconds.
+        number: The current step, from 1; 0 before the first.
+        line: The last line of output; the instruction if the step is new.
+        is_new: True if a step begins.
+        elapsed_s: Seconds since the build began.
     """
 
     number: int
@@ -46,17 +46,17 @@ class BuildStep:
     is_new: bool
     elapsed_s: float
 
-    def for_people(self) -> str:
-        """Return a line that says how far it is."""
+    def summary(self) -> str:
+        """Return the progress as one line for people."""
         return f"[{self.elapsed_s:5.0f} s] {self.number}/{self.count} {self.line[:SHOWN_CHARACTERS]}"
 
 
 @frozen(kw_only=True)
-class BuildOrder:
-    """One image to be built.
+class BuildRequest:
+    """An image to build.
 
     Args:
-        context: A tar file with the Dockerfile and all that it copies.
+        context: A tar file with the Dockerfile and all files that it copies.
     """
 
     image: str
@@ -70,7 +70,7 @@ Progress = Callable[[BuildStep], Any]
 
 @define
 class _Log:
-    """The build's words as they come: in pieces, not in lines, and what goes to stderr in colour."""
+    """The build's output. It comes in pieces, not in lines, and stderr comes in colour."""
 
     progress: Progress
     began: float = field(factory=time.monotonic)
@@ -80,95 +80,95 @@ class _Log:
     kept: deque[str] = field(factory=lambda: deque(maxlen=KEPT_LINES))
     unfinished: str = ""
 
-    def follow(self, stream: Iterator[Mapping[str, Any]], image: str) -> None:
+    def read(self, stream: Iterator[Mapping[str, Any]], image: str) -> None:
         for message in stream:
             if "error" in message:
-                self._hear("\n")
+                self._read_piece("\n")
                 raise SandboxFailed(self._failure(image, str(message["error"])))
-            self._hear(str(message.get("stream") or f"{message.get('status') or ''}\n"))
+            self._read_piece(str(message.get("stream") or f"{message.get('status') or ''}\n"))
 
-    def _hear(self, piece: str) -> None:
+    def _read_piece(self, piece: str) -> None:
         *lines, self.unfinished = _NEW_LINE.split(self.unfinished + _COLOUR.sub("", piece))
         for line in filter(str.strip, lines):
-            self._read(line.rstrip())
+            self._read_line(line.rstrip())
 
-    def _read(self, line: str) -> None:
-        if found := _STEP.match(line):
-            self.number, self.count, self.instruction = int(found[1]), int(found[2]), " ".join(found[3].split())
+    def _read_line(self, line: str) -> None:
+        if start := _STEP.match(line):
+            self.number, self.count, self.instruction = int(start[1]), int(start[2]), " ".join(start[3].split())
             self.kept.clear()
         elif not line.startswith(_CHATTER):
             self.kept.append(line)
-        shown = self.instruction if found else line.strip()
+        shown = self.instruction if start else line.strip()
         elapsed_s = time.monotonic() - self.began
         step = BuildStep(
-            number=self.number, count=self.count, line=shown, is_new=found is not None, elapsed_s=elapsed_s
+            number=self.number, count=self.count, line=shown, is_new=start is not None, elapsed_s=elapsed_s
         )
         self.progress(step)
 
     def _failure(self, image: str, error: str) -> str:
-        said = "\n".join(f"    {line}" for line in [*self.kept, _COMMAND.sub("the command", error)])
+        output = "\n".join(f"    {line}" for line in [*self.kept, _COMMAND.sub("the command", error)])
         step = f"step {self.number}/{self.count} failed ({self.instruction[:SHOWN_CHARACTERS]})"
-        return f"{image} was not built: {step}\n{said}"
+        return f"{image} was not built: {step}\n{output}"
 
 
-def agent_order(recipe: Recipe, settings: Settings) -> BuildOrder:
-    """Order the image that all agents have."""
-    return BuildOrder(
+def agent_build(recipe: Recipe, settings: Settings) -> BuildRequest:
+    """Return the request that builds the image of all agents."""
+    return BuildRequest(
         image=recipe.image,
-        context=context(recipe),
+        context=agent_context(recipe),
         arguments=build_arguments({"BASE_IMAGE": recipe.base_image}, settings),
         labels={"nanoclaw.parts": recipe.tag, PROTOCOL_LABEL: str(PROTOCOL)},
     )
 
 
-def group_order(recipe: GroupRecipe, settings: Settings) -> BuildOrder:
-    """Order the image of one agent group."""
-    return BuildOrder(
+def group_build(recipe: GroupRecipe, settings: Settings) -> BuildRequest:
+    """Return the request that builds the image of one agent group."""
+    return BuildRequest(
         image=recipe.image,
-        context=packed(recipe.files),
+        context=pack_files(recipe.files),
         arguments=build_arguments(recipe.arguments, settings),
         labels=recipe.labels,
     )
 
 
-def build_image(engine: Engine, order: BuildOrder, settings: Settings, progress: Progress) -> None:
-    """Build an image under its name, which it gets when all is done; `progress` is called in this thread.
+def build_image(engine: Engine, request: BuildRequest, settings: Settings, progress: Progress) -> None:
+    """Build an image, which gets its name after the last step. Call `progress` in this thread.
 
     Raises:
-        SandboxRefused: There is no engine.
-        SandboxFailed: A step failed; the message has the step and the end of what it said.
+        SandboxRefused: No engine exists.
+        SandboxFailed: A step failed; the message has the step and the end of its output.
     """
     try:
         client = engine.connect(settings.build_timeout_s)
-    except Exception as error:  # the SDK lets errors of three libraries through; each is told in our words
+    except Exception as error:  # the SDK raises errors of three libraries; `explain` maps each to one of ours
         raise explain(error, engine.address) from error
     answers: list[Any] = []
     client.hooks["response"].append(lambda answer, **_options: answers.append(answer))
     try:
         stream = client.build(
-            fileobj=io.BytesIO(order.context),
+            fileobj=io.BytesIO(request.context),
             custom_context=True,
-            tag=order.image,
-            buildargs=dict(order.arguments),
-            labels=dict(order.labels),
+            tag=request.image,
+            buildargs=dict(request.arguments),
+            labels=dict(request.labels),
             network_mode=settings.build_network or None,
             rm=True,
             forcerm=True,
             decode=True,
         )
-        _Log(progress).follow(stream, order.image)
+        _Log(progress).read(stream, request.image)
     except SandboxFailed:
         raise
-    except Exception as error:  # the SDK lets errors of three libraries through; each is told in our words
+    except Exception as error:  # the SDK raises errors of three libraries; `explain` maps each to one of ours
         raise explain(error, engine.address) from error
     finally:
         for answer in answers:
-            answer.close()  # the SDK forgets the stream's connection, and closing the client does not reach it
+            answer.close()  # the SDK loses the stream's connection, so closing the client does not close it
         client.close()
 
 
 def build_arguments(arguments: Mapping[str, str], settings: Settings) -> Mapping[str, str]:
-    """Return a build's own arguments and those of the settings, as far as somebody set them."""
+    """Return a build's own arguments together with the non-empty ones of the settings."""
     chosen = {
         **arguments,
         "PIP_INDEX_URL": settings.pip_index_url,
@@ -179,25 +179,25 @@ def build_arguments(arguments: Mapping[str, str], settings: Settings) -> Mapping
     return {name: value for name, value in chosen.items() if value}
 
 
-def context(recipe: Recipe) -> bytes:
-    """Return the build context, a tar file."""
+def agent_context(recipe: Recipe) -> bytes:
+    """Return the build context of the agent image, a tar file."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as tar:
         _add(tar, "Dockerfile", recipe.dockerfile.encode())
         _add(tar, "apt.txt", _lines(recipe.apt))
         _add(tar, "npm.txt", _lines(recipe.npm))
-        _add(tar, "requirements.txt", _lines([*(one.requirement for one in recipe.ingredients), *recipe.pip]))
-        for name in ("wheels", "sources"):  # COPY wants them to be there, also empty
+        _add(tar, "requirements.txt", _lines([*(source.requirement for source in recipe.distributions), *recipe.pip]))
+        for name in ("wheels", "sources"):  # COPY fails if they are missing; they may be empty
             directory = tarfile.TarInfo(name)
             directory.type, directory.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(directory)
-        for one in recipe.ingredients:
-            _add_ingredient(tar, one)
+        for source in recipe.distributions:
+            _add_distribution(tar, source)
     return content.getvalue()
 
 
-def packed(files: Mapping[str, bytes]) -> bytes:
-    """Return a build context of a few small files."""
+def pack_files(files: Mapping[str, bytes]) -> bytes:
+    """Return a build context, a tar file, of a few small files."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as tar:
         for name, data in files.items():
@@ -205,16 +205,16 @@ def packed(files: Mapping[str, bytes]) -> bytes:
     return content.getvalue()
 
 
-def _add_ingredient(tar: tarfile.TarFile, one: Ingredient) -> None:
-    if one.kind is Kind.PURE:
-        _add(tar, f"wheels/{one.wheel_name}", pack_wheel(one.name))
-    elif one.source is not None:
-        for name, path in source_files(one.source):
-            _add(tar, f"sources/{one.name}/{name}", path.read_bytes())
+def _add_distribution(tar: tarfile.TarFile, source: DistributionSource) -> None:
+    if source.kind is Kind.PURE:
+        _add(tar, f"wheels/{source.wheel_name}", pack_wheel(source.name))
+    elif source.directory is not None:
+        for name, path in source_files(source.directory):
+            _add(tar, f"sources/{source.name}/{name}", path.read_bytes())
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    entry = tarfile.TarInfo(name)  # no times and no owners: the same content is the same layer
+    entry = tarfile.TarInfo(name)  # without times and owners, so that equal content gives an equal layer
     entry.size, entry.mode = len(data), 0o644
     tar.addfile(entry, io.BytesIO(data))
 

@@ -1,4 +1,4 @@
-"""`ncl image`: build the agent image, and say which one is needed and which are there."""
+"""`ncl image`: build the agent image, and list the needed image and the existing ones."""
 
 from __future__ import annotations
 
@@ -20,88 +20,88 @@ if TYPE_CHECKING:
 
 @click.group(short_help="Build the image that agents live in.")
 def image() -> None:
-    """Build the image that agents live in, or look at it."""
+    """Build the image that agents live in, or show its contents."""
 
 
 @image.command(short_help="Build the image.")
 @click.option("--base-image", help="Build on this image instead of the one in the settings.")
 @click.pass_obj
 def build(invocation: Any, base_image: str | None) -> int:
-    """Build the image for the plugins that are installed now, telling of every step."""
-    from nanoclaw_runtime_docker.build import agent_order, build_image
+    """Build the image for the installed plugins, and print each step."""
+    from nanoclaw_runtime_docker.build import agent_build, build_image
     from nanoclaw_runtime_docker.engine import Engine
 
-    settings, recipe = _wanted(invocation, base_image)
+    settings, recipe = _settings_and_recipe(invocation, base_image)
     engine = Engine(settings.docker_host, invocation.environment, settings.engine_timeout_s)
     try:
-        build_image(engine, agent_order(recipe, settings), settings, partial(_show, as_json=invocation.as_json))
+        build_image(engine, agent_build(recipe, settings), settings, partial(_show, as_json=invocation.as_json))
     finally:
         engine.close()
     _print(invocation.as_json, {"image": recipe.image}, f"built {recipe.image}")
     return 0
 
 
-@image.command(short_help="Say which image is needed, and which are there.")
+@image.command(short_help="Show the needed image and the existing ones.")
 @click.pass_obj
 def show(invocation: Any) -> int:
-    """Say which image the installed plugins need, what it is made of, and which ones the engine has."""
+    """Show the image that the installed plugins need, its contents, and the images that the engine has."""
     from nanoclaw_runtime_docker.engine import Engine, EngineFailed, EngineRefused, explain
 
-    settings, recipe = _wanted(invocation, None)
+    settings, recipe = _settings_and_recipe(invocation, None)
     needed = settings.image or recipe.image
     engine = Engine(settings.docker_host, invocation.environment, settings.engine_timeout_s)
-    found: list[str] = []
+    tags: list[str] = []
     groups: list[GroupImage] = []
     trouble = ""
     try:
-        found, groups = _look(engine, needed)
-    except Exception as error:  # the SDK lets errors of three libraries through; each is told in our words
+        tags, groups = _list_images(engine, needed)
+    except Exception as error:  # the SDK raises errors of three libraries; `explain` maps each to one of ours
         known = error if isinstance(error, EngineRefused | EngineFailed) else explain(error, engine.address)
         trouble = str(known)
     finally:
         engine.close()
-    facts = _facts(needed, recipe, found, groups, trouble)
+    facts = _facts(needed, recipe, tags, groups, trouble)
     _print(invocation.as_json, facts, _sentences(facts))
-    return 0 if needed in found else 1
+    return 0 if needed in tags else 1
 
 
-def _wanted(invocation: Any, base_image: str | None) -> tuple[Settings, Recipe]:
-    from nanoclaw_core import installed_sandbox_parts, load_settings
-    from nanoclaw_runtime_docker.recipe import recipe_of
+def _settings_and_recipe(invocation: Any, base_image: str | None) -> tuple[Settings, Recipe]:
+    from nanoclaw_core import installed_sandbox_requirements, load_settings
+    from nanoclaw_runtime_docker.recipe import make_recipe
     from nanoclaw_runtime_docker.settings import Settings
 
     loaded = load_settings(invocation.home, invocation.environment)
     settings = loaded.for_plugin("docker", Settings, invocation.environment) or Settings()
-    return settings, recipe_of(
-        installed_sandbox_parts(loaded, invocation.environment), base_image or settings.base_image
+    return settings, make_recipe(
+        installed_sandbox_requirements(loaded, invocation.environment), base_image or settings.base_image
     )
 
 
-def _look(engine: Engine, needed: str) -> tuple[list[str], list[GroupImage]]:
-    """Return the names of all images of the engine, and those made for agent groups."""
-    from nanoclaw_runtime_docker.engine import LOOK_S
+def _list_images(engine: Engine, needed: str) -> tuple[list[str], list[GroupImage]]:
+    """Return the names of all images of the engine, and the images of agent groups."""
+    from nanoclaw_runtime_docker.engine import QUERY_TIMEOUT_S
     from nanoclaw_runtime_docker.group_image import group_images
 
-    client = engine.client(LOOK_S)
-    tags = [tag for found in client.images() for tag in found.get("RepoTags") or ()]
+    client = engine.client(QUERY_TIMEOUT_S)
+    tags = [tag for image_data in client.images() for tag in image_data.get("RepoTags") or ()]
     return sorted(tags), list(group_images(client, needed))
 
 
 def _facts(
-    needed: str, recipe: Recipe, found: Sequence[str], groups: Sequence[GroupImage], trouble: str
+    needed: str, recipe: Recipe, tags: Sequence[str], groups: Sequence[GroupImage], trouble: str
 ) -> dict[str, Any]:
     from nanoclaw_runtime_docker.recipe import REPOSITORY
 
     return {
         "needed": needed,
-        "is_there": needed in found,
-        "stale": [tag for tag in found if tag.startswith(f"{REPOSITORY}:") and tag != needed],
+        "is_there": needed in tags,
+        "stale": [tag for tag in tags if tag.startswith(f"{REPOSITORY}:") and tag != needed],
         "groups": [
-            {"image": one.name, "group": one.group, "is_stale": one.is_stale, "is_newest": one.is_newest}
-            for one in groups
+            {"image": group.name, "group": group.group, "is_stale": group.is_stale, "is_newest": group.is_newest}
+            for group in groups
         ],
         "base_image": recipe.base_image,
-        "python": [one.requirement for one in recipe.ingredients] + list(recipe.pip),
+        "python": [source.requirement for source in recipe.distributions] + list(recipe.pip),
         "apt": list(recipe.apt),
         "npm": list(recipe.npm),
         "trouble": trouble,
@@ -111,7 +111,7 @@ def _facts(
 def _sentences(facts: Mapping[str, Any]) -> str:
     lines = [f"needed  {facts['needed']} ({'there' if facts['is_there'] else 'missing: ncl image build'})"]
     lines += [f"stale   {tag}" for tag in facts["stale"]]
-    lines += [f"group   {one['image']}{_state(one)}" for one in facts["groups"]]
+    lines += [f"group   {group['image']}{_state(group)}" for group in facts["groups"]]
     lines += [f"base    {facts['base_image']}"]
     lines += [f"{kind:<7} {name}" for kind in ("python", "apt", "npm") for name in facts[kind]]
     return "\n".join([*lines, *([f"engine  {facts['trouble']}"] if facts["trouble"] else [])])
@@ -128,13 +128,13 @@ def _state(group_image: Mapping[str, Any]) -> str:
 
 
 def _show(step: BuildStep, *, as_json: bool) -> None:
-    """Show a step: to people each instruction with its time, to a terminal also the line that was said last."""
+    """Show a step's instruction with its time; on a terminal, also the last line of output."""
     if as_json:
         return
     if sys.stderr.isatty():
-        click.echo(f"\r\x1b[K{step.for_people()}", nl=step.is_new, err=True)
+        click.echo(f"\r\x1b[K{step.summary()}", nl=step.is_new, err=True)
     elif step.is_new:
-        click.echo(step.for_people(), err=True)
+        click.echo(step.summary(), err=True)
 
 
 def _print(as_json: bool, data: Any, text: str) -> None:

@@ -1,7 +1,7 @@
-"""What a sandbox's container is made of: a pure function from its description to the engine's words.
+"""The arguments that create a sandbox's container: pure functions of its description.
 
-Hardening, all of it on by default: an unprivileged user, no capability, no new privileges, a read-only root, limits for
-memory (swap included), processors and processes, no network of its own, an init process, bounded logs.
+All hardening is on by default: an unprivileged user, no capability, no new privileges, a read-only root, limits for
+memory (swap included), processors and processes, no network, an init process, bounded logs.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ LOG_SIZE = "1m"
 
 @frozen
 class User:
-    """Who runs inside.
+    """The user that the container's processes run as.
 
     Args:
-        user_id: Of the image's own user unless it is the host's.
-        namespace: The engine's user namespace mode; empty leaves it alone.
+        user_id: The image's own user, or the host's.
+        namespace: The engine's user namespace mode; empty for the engine's default.
     """
 
     user_id: int
@@ -36,10 +36,10 @@ class User:
 
 
 def choose_user(host_user: int, host_group: int, *, is_rootless: bool, is_podman: bool) -> User:
-    """Say who runs inside, so that what the sandbox writes belongs to the host's user.
+    """Choose the container's user, so that the sandbox's files belong to the host's user.
 
-    Never root on a rootful engine. A rootless engine maps its root to the host's user, so root inside is nobody
-    special there; Podman can keep the number instead.
+    On a rootful engine it is never root. A rootless engine maps its root to the host's user, so root has no more
+    rights than that user there. Podman can keep the number instead.
     """
     if is_rootless and is_podman:
         return User(host_user, host_group, "keep-id")
@@ -48,11 +48,11 @@ def choose_user(host_user: int, host_group: int, *, is_rootless: bool, is_podman
     return User(host_user, host_group) if host_user else User(AGENT_USER, AGENT_USER)
 
 
-def creation(
-    spec: SandboxSpec, image: str, user: User, instance_id: str, part_variables: Mapping[str, str]
+def creation_arguments(
+    spec: SandboxSpec, image: str, user: User, instance_id: str, plugin_variables: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return the arguments of `create_container` but `host_config`, whose arguments are those of `confinement`."""
-    variables = {"HOME": HOME, **part_variables, **spec.environment}
+    """Return the arguments of `create_container`, except `host_config` (see `host_config_arguments`)."""
+    variables = {"HOME": HOME, **plugin_variables, **spec.environment}
     return {
         "image": image,
         "name": spec.name,
@@ -68,8 +68,8 @@ def creation(
     }
 
 
-def confinement(spec: SandboxSpec, user: User, settings: Settings) -> dict[str, Any]:
-    """Return the arguments of `create_host_config`: everything that keeps the sandbox in."""
+def host_config_arguments(spec: SandboxSpec, user: User, settings: Settings) -> dict[str, Any]:
+    """Return the arguments of `create_host_config`: the isolation and the limits."""
     memory_bytes = spec.limits.memory_bytes
     if settings.memory_mb is not None:
         memory_bytes = min(memory_bytes, settings.memory_mb * 2**20)
@@ -86,7 +86,7 @@ def confinement(spec: SandboxSpec, user: User, settings: Settings) -> dict[str, 
         "security_opt": ["no-new-privileges"],
         "init": True,
         "mem_limit": memory_bytes,
-        "memswap_limit": memory_bytes,  # the same number: no swap beside it
+        "memswap_limit": memory_bytes,  # the same number means no swap in addition
         "nano_cpus": int(min(spec.limits.cpus, settings.cpus or spec.limits.cpus) * 1e9),
         "pids_limit": min(spec.limits.pids, settings.pids or spec.limits.pids),
         "log_config": {"type": "json-file", "config": {"max-size": LOG_SIZE, "max-file": "1"}},
@@ -95,7 +95,7 @@ def confinement(spec: SandboxSpec, user: User, settings: Settings) -> dict[str, 
 
 
 def _mounts(mounts: Sequence[Mount]) -> list[dict[str, Any]]:
-    # As "mounts", not "binds": a bind whose source is missing would be made, as root, by the engine.
+    # "mounts", not "binds": the engine creates a missing source of a bind, as root.
     return [
         {
             "Type": "bind",

@@ -1,8 +1,8 @@
-"""Getting an installed distribution of ours into the image as it is here, whether an index knows it or not.
+"""The sources of our distributions for the image: the installed versions, even if no package index has them.
 
-editable    its source directory is copied, and pip in the image builds it
-pure        its installed files are packed into a wheel again
-compiled    it is fetched from the index in the same version, because its files fit this machine only
+editable    copy the source directory; pip builds it in the image
+pure        pack the installed files into a wheel
+compiled    download the same version from the index, because the installed files fit this machine only
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NOT_IN_A_WHEEL = {"INSTALLER", "REQUESTED", "direct_url.json", "RECORD"}
 
 
 class Kind(Enum):
-    """How a distribution gets into the image."""
+    """The way in which a distribution gets into the image."""
 
     EDITABLE = "editable"
     PURE = "pure"
@@ -36,13 +36,13 @@ class Kind(Enum):
 
 
 @frozen(kw_only=True)
-class Ingredient:
-    """One distribution for the image.
+class DistributionSource:
+    """The source of one distribution for the image.
 
     Args:
-        extra: The extra that goes along, or empty.
-        fingerprint: Changes when the content does.
-        source: The project's directory where it is installed in editable mode.
+        extra: The extra to install, or empty.
+        fingerprint: Changes with the content.
+        directory: The project's directory if it is installed in editable mode; otherwise None.
     """
 
     name: str
@@ -50,48 +50,48 @@ class Ingredient:
     extra: str
     kind: Kind
     fingerprint: str
-    source: Path | None = None
+    directory: Path | None = None
 
     @property
     def requirement(self) -> str:
-        """Its line for pip, relative to the build context."""
+        """The line for pip, relative to the build context."""
         extra = f"[{self.extra}]" if self.extra else ""
         if self.kind is Kind.COMPILED:
             return f"{self.name}{extra}=={self.version}"
-        place = f"sources/{self.name}" if self.kind is Kind.EDITABLE else f"wheels/{self.wheel_name}"
-        return f"./{place}{extra}"
+        path = f"sources/{self.name}" if self.kind is Kind.EDITABLE else f"wheels/{self.wheel_name}"
+        return f"./{path}{extra}"
 
     @property
     def wheel_name(self) -> str:
-        """The name of its wheel file."""
+        """The name of the wheel file."""
         return f"{self.name.replace('-', '_')}-{self.version}-py3-none-any.whl"
 
 
-def ingredient(name: str, extra: str) -> Ingredient:
-    """Look at an installed distribution.
+def distribution_source(name: str, extra: str) -> DistributionSource:
+    """Determine how an installed distribution gets into the image.
 
     Raises:
-        SandboxRefused: It is not installed.
+        SandboxRefused: The distribution is not installed.
     """
     try:
-        found = distribution(name)
+        installed = distribution(name)
     except PackageNotFoundError as error:
-        raise SandboxRefused(f"{name} belongs into the agent image but is not installed: pip install {name}") from error
-    source = _editable_source(found)
-    if source is not None:
-        return _ingredient(found, name, extra, Kind.EDITABLE, _hash_of_files(source), source)
-    record = hashlib.sha256((found.read_text("RECORD") or "").encode()).hexdigest()
-    is_pure = "Root-Is-Purelib: true" in (found.read_text("WHEEL") or "")
-    return _ingredient(found, name, extra, Kind.PURE if is_pure else Kind.COMPILED, record)
+        raise SandboxRefused(f"{name} belongs in the agent image but is not installed: pip install {name}") from error
+    directory = _editable_directory(installed)
+    if directory is not None:
+        return _source_of(installed, name, extra, Kind.EDITABLE, _hash_of_files(directory), directory)
+    record = hashlib.sha256((installed.read_text("RECORD") or "").encode()).hexdigest()
+    is_pure = "Root-Is-Purelib: true" in (installed.read_text("WHEEL") or "")
+    return _source_of(installed, name, extra, Kind.PURE if is_pure else Kind.COMPILED, record)
 
 
 def source_files(directory: Path) -> Iterator[tuple[PurePosixPath, Path]]:
-    """Yield a project's files that a build needs, in a stable order; not what is hidden, made or tested."""
+    """Yield the files that building a project needs, in a stable order; no hidden, generated or test files."""
     for parent, names, files in os.walk(directory):
-        here = Path(parent)
-        names[:] = sorted(name for name in names if _is_source(here / name))
+        folder = Path(parent)
+        names[:] = sorted(name for name in names if _is_source(folder / name))
         for name in sorted(files):
-            path = here / name
+            path = folder / name
             if not name.startswith(".") and path.suffix != ".pyc" and path.is_file() and not path.is_symlink():
                 yield PurePosixPath(path.relative_to(directory).as_posix()), path
 
@@ -101,36 +101,36 @@ def pack_wheel(name: str) -> bytes:
 
     https://packaging.python.org/en/latest/specifications/binary-distribution-format/
     """
-    found = distribution(name)
+    installed = distribution(name)
     content, record = io.BytesIO(), []
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as wheel:
-        for file in sorted(found.files or ()):
-            path = Path(str(found.locate_file(file)))
+        for file in sorted(installed.files or ()):
+            path = Path(str(installed.locate_file(file)))
             if ".." in file.parts or file.suffix == ".pyc" or file.name in _NOT_IN_A_WHEEL or not path.is_file():
-                continue  # scripts are made anew where it is installed, and so is what the installer adds
+                continue  # the next installation generates scripts and the installer's own files again
             data = path.read_bytes()
             wheel.writestr(file.as_posix(), data)
             record.append(f"{file.as_posix()},sha256={_digest(data)},{len(data)}")
-        target = f"{_metadata_directory(found)}/RECORD"
+        target = f"{_metadata_directory(installed)}/RECORD"
         wheel.writestr(target, "\n".join([*record, f"{target},,"]) + "\n")
     return content.getvalue()
 
 
-def _ingredient(
-    found: Distribution, name: str, extra: str, kind: Kind, fingerprint: str, source: Path | None = None
-) -> Ingredient:
-    return Ingredient(
+def _source_of(
+    installed: Distribution, name: str, extra: str, kind: Kind, fingerprint: str, directory: Path | None = None
+) -> DistributionSource:
+    return DistributionSource(
         name=name,
-        version=found.version,
+        version=installed.version,
         extra=extra,
         kind=kind,
-        fingerprint=f"{found.version} {fingerprint}",
-        source=source,
+        fingerprint=f"{installed.version} {fingerprint}",
+        directory=directory,
     )
 
 
-def _editable_source(found: Distribution) -> Path | None:
-    origin = json.loads(found.read_text("direct_url.json") or "{}")
+def _editable_directory(installed: Distribution) -> Path | None:
+    origin = json.loads(installed.read_text("direct_url.json") or "{}")
     if not origin.get("dir_info", {}).get("editable"):
         return None
     return Path(unquote(urlsplit(origin["url"]).path))
@@ -150,8 +150,8 @@ def _hash_of_files(directory: Path) -> str:
     return digest.hexdigest()
 
 
-def _metadata_directory(found: Distribution) -> str:
-    return next(file.parts[0] for file in found.files or () if file.name == "METADATA")
+def _metadata_directory(installed: Distribution) -> str:
+    return next(file.parts[0] for file in installed.files or () if file.name == "METADATA")
 
 
 def _digest(data: bytes) -> str:

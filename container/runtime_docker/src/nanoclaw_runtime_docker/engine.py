@@ -1,4 +1,4 @@
-"""The connection to the Docker engine. Whatever waits for it does so in a thread, never on the event loop (⚠26)."""
+"""The connection to the Docker engine. Every call runs in a thread, never on the event loop (⚠26)."""
 
 from __future__ import annotations
 
@@ -13,80 +13,80 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nanoclaw_core import NanoclawError, SandboxFailed, SandboxRefused
-from nanoclaw_runtime_docker.threads import DaemonThreads
+from nanoclaw_runtime_docker.threads import DaemonExecutor
 
 if TYPE_CHECKING:
     from docker import APIClient
 
 log = logging.getLogger("nanoclaw.docker")
 
-THREADS = 8
-SLOW_S = 1.0  # the version takes milliseconds; who waits for a sandbox wants to know by now what for
-LOOK_S = 5.0  # how long a mere question may take; `check` has to answer within 10 s
+MAX_THREADS = 8
+SLOW_S = 1.0  # a query takes milliseconds; after this time the log explains why a sandbox does not start
+QUERY_TIMEOUT_S = 5.0  # the time limit of a query; `check` has to answer within 10 s
 T = TypeVar("T")
 
 
 class Engine:
-    """One engine, by address.
+    """An engine at an address.
 
-    Nothing is imported or opened before the first call: the `docker` package takes a quarter of a second.
+    It imports and opens nothing before the first call: the `docker` package takes a quarter of a second to import.
 
     Args:
-        address: As `DOCKER_HOST` has it; empty looks for the engine in the usual places, see `address_of`.
+        address: In the format of `DOCKER_HOST`; empty to search the usual places, see `address_of`.
         environment: The host's environment, for the address and for TLS.
-        timeout_s: How long one answer may take, in seconds.
+        timeout_s: The time limit of one answer, in seconds.
     """
 
     def __init__(self, address: str, environment: Mapping[str, str], timeout_s: float) -> None:
-        self._wanted, self._environment, self._timeout_s = address, environment, timeout_s
+        self._configured_address, self._environment, self._timeout_s = address, environment, timeout_s
         self._clients: dict[float, APIClient] = {}
         self._lock = threading.Lock()
-        self._threads = DaemonThreads(THREADS)
+        self._executor = DaemonExecutor(MAX_THREADS)
 
     @property
     def address(self) -> str:
-        """Where the engine is looked for."""
-        return self._wanted or address_of(self._environment)
+        """The engine's address."""
+        return self._configured_address or address_of(self._environment)
 
     async def call(self, function: Callable[[APIClient], T]) -> T:
-        """Run a function with the client in a thread and return what it returns.
+        """Run a function with the client in a thread and return its result.
 
         Raises:
-            SandboxRefused: There is no engine, or we may not use it; the message says what to do.
-            SandboxFailed: The engine does not answer, or answered that it failed.
+            SandboxRefused: No engine exists, or this user may not use it; the message says how to fix that.
+            SandboxFailed: The engine does not answer, or reported a failure.
         """
         return await self._call(function, self._timeout_s)
 
-    async def look(self, function: Callable[[APIClient], T]) -> T:
-        """Do the same as `call` for a question that has to be answered soon; the log says so when it is not."""
-        slow = asyncio.get_running_loop().call_later(SLOW_S, self._say_that_it_is_slow)
+    async def query(self, function: Callable[[APIClient], T]) -> T:
+        """Run a short query like `call`, within QUERY_TIMEOUT_S. Log a warning if it takes longer than SLOW_S."""
+        slow = asyncio.get_running_loop().call_later(SLOW_S, self._warn_slow)
         try:
-            return await self._call(function, min(LOOK_S, self._timeout_s))
+            return await self._call(function, min(QUERY_TIMEOUT_S, self._timeout_s))
         finally:
             slow.cancel()
 
     def client(self, timeout_s: float) -> APIClient:
-        """Return the client that waits so long for an answer; blocks while it connects, so only for threads."""
-        knock(self.address)
+        """Return the shared client with this time limit for answers. Blocks while it connects: call it in a thread."""
+        probe_socket(self.address)
         with self._lock:
-            known = self._clients.get(timeout_s)
-        if known is not None:
-            return known
-        made = self.connect(timeout_s)  # not under the lock: an engine that hangs must not hold up other questions
+            cached = self._clients.get(timeout_s)
+        if cached is not None:
+            return cached
+        client = self.connect(timeout_s)  # outside the lock: a hanging engine must not delay other calls
         with self._lock:
-            first = self._clients.setdefault(timeout_s, made)
-        if first is not made:
-            made.close()
+            first = self._clients.setdefault(timeout_s, client)
+        if first is not client:
+            client.close()
         return first
 
     def close(self) -> None:
-        """Let go of the connections. A thread that still waits for an answer ends with its time-out."""
+        """Close the connections. A thread that waits for an answer ends at its time limit."""
         with self._lock:
             for client in self._clients.values():
                 client.close()
             self._clients.clear()
 
-    def _say_that_it_is_slow(self) -> None:
+    def _warn_slow(self) -> None:
         log.warning("waiting for the docker engine", extra={"address": self.address})
 
     async def _call(self, function: Callable[[APIClient], T], timeout_s: float) -> T:
@@ -95,14 +95,14 @@ class Engine:
                 return function(self.client(timeout_s))
             except NanoclawError:
                 raise
-            except Exception as error:  # the SDK lets errors of three libraries through; each is told in our words
+            except Exception as error:  # the SDK raises errors of three libraries; `explain` maps each to one of ours
                 raise explain(error, self.address) from error
 
-        return await self._threads.run(work)
+        return await self._executor.run(work)
 
     def connect(self, timeout_s: float) -> APIClient:
-        """Make a client of one's own; blocks."""
-        knock(self.address)
+        """Return a new client, which the caller closes. Blocks."""
+        probe_socket(self.address)
         from docker import APIClient
         from docker.utils import kwargs_from_env
 
@@ -111,34 +111,33 @@ class Engine:
         return APIClient(version="auto", timeout=timeout_s, **arguments)
 
 
-def knock(address: str) -> None:
-    """Connect to a unix socket and hang up; other addresses are left to the SDK.
+def probe_socket(address: str) -> None:
+    """Check that a unix socket accepts connections; do nothing for other addresses.
 
-    The SDK leaks a socket for every connection that fails, and takes a quarter of a second to load for nothing.
+    The SDK leaks a socket for every connection that fails, and takes a quarter of a second to load.
 
     Raises:
-        OSError: Nobody listens there, or we may not connect.
+        OSError: No process listens there, or this user may not connect.
     """
     if address.startswith("unix://"):
         with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(LOOK_S)
+            probe.settimeout(QUERY_TIMEOUT_S)
             probe.connect(address.removeprefix("unix://"))
 
 
 def address_of(environment: Mapping[str, str]) -> str:
-    """Return where the engine is: $DOCKER_HOST, the current docker context, or the first usual socket that exists."""
+    """Return the address in $DOCKER_HOST, of the current docker context, or of the first usual socket that exists."""
     if environment.get("DOCKER_HOST"):
         return environment["DOCKER_HOST"]
     if _names_a_context(environment):
-        from docker.context import ContextAPI  # with the whole SDK, which takes a quarter of a second
+        from docker.context import ContextAPI  # loads the whole SDK, which takes a quarter of a second
 
         context = ContextAPI.get_current_context()
         if context is not None and context.name != "default" and context.Host:
             return str(context.Host)
     runtime_dir = environment.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
     usual = ["/var/run/docker.sock", f"{runtime_dir}/docker.sock", f"{runtime_dir}/podman/podman.sock"]
-    found = next((path for path in usual if Path(path).exists()), usual[0])
-    return f"unix://{found}"
+    return f"unix://{next((path for path in usual if Path(path).exists()), usual[0])}"
 
 
 def _names_a_context(environment: Mapping[str, str]) -> bool:
@@ -146,27 +145,27 @@ def _names_a_context(environment: Mapping[str, str]) -> bool:
     try:
         return "currentContext" in (Path(folder).expanduser() / "config.json").read_text(encoding="utf-8")
     except (OSError, ValueError):
-        return False  # whoever never chose one has no such file
+        return False  # the file is missing if the user never chose a context
 
 
 class EngineRefused(SandboxRefused):
-    """There is no engine, or we may not use it."""
+    """No engine exists, or this user may not use it."""
 
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(f"{what}. {remedy}")
-        self.what, self.remedy = what, remedy
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}. {remedy}")
+        self.problem, self.remedy = problem, remedy
 
 
 class EngineFailed(SandboxFailed):
-    """The engine does not answer, or not as it should."""
+    """The engine does not answer, or reported a failure."""
 
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(f"{what}. {remedy}")
-        self.what, self.remedy = what, remedy
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}. {remedy}")
+        self.problem, self.remedy = problem, remedy
 
 
 def explain(error: Exception, address: str) -> EngineRefused | EngineFailed:
-    """Turn an error of the SDK into one of ours, with what to do about it."""
+    """Map an error of the SDK to one of ours that names the remedy."""
     number = _system_error(error)
     if number == errno.EACCES:
         return EngineRefused(
@@ -184,29 +183,30 @@ def explain(error: Exception, address: str) -> EngineRefused | EngineFailed:
         )
     if _is_timeout(error):
         return EngineFailed(
-            f"the Docker engine at {address} does not answer in time", "Look whether it is overloaded, or restart it."
+            f"the Docker engine at {address} does not answer in time", "Check whether it is overloaded, or restart it."
         )
-    said = str(getattr(error, "explanation", None) or error).rstrip(".")
-    return EngineFailed(f"the Docker engine at {address} failed: {said}", "The engine's own log may say more.")
+    explanation = str(getattr(error, "explanation", None) or error).rstrip(".")
+    return EngineFailed(f"the Docker engine at {address} failed: {explanation}", "Read the engine's own log.")
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """Return an error with everything it was raised from, and what libraries hide in its arguments."""
-    found: list[BaseException] = []
-    waiting: list[object] = [error]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, BaseException) and one not in found:
-            found.append(one)
-            waiting += [one.__cause__, one.__context__, *one.args]
-        elif isinstance(one, tuple):
-            waiting += one
-    return found
+    """Return an error with its causes, its contexts and the errors that libraries hide in its arguments."""
+    chain: list[BaseException] = []
+    pending: list[object] = [error]
+    while pending:
+        candidate = pending.pop()
+        if isinstance(candidate, BaseException) and candidate not in chain:
+            chain.append(candidate)
+            pending += [candidate.__cause__, candidate.__context__, *candidate.args]
+        elif isinstance(candidate, tuple):
+            pending += candidate
+    return chain
 
 
 def _system_error(error: BaseException) -> int | None:
-    return next((one.errno for one in _chain(error) if isinstance(one, OSError) and isinstance(one.errno, int)), None)
+    numbers = (cause.errno for cause in _chain(error) if isinstance(cause, OSError))
+    return next((number for number in numbers if isinstance(number, int)), None)
 
 
 def _is_timeout(error: BaseException) -> bool:
-    return any("Timeout" in type(one).__name__ or isinstance(one, TimeoutError) for one in _chain(error))
+    return any("Timeout" in type(cause).__name__ or isinstance(cause, TimeoutError) for cause in _chain(error))

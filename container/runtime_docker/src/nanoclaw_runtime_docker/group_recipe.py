@@ -1,7 +1,7 @@
-"""What the image of one agent group is made of: the image that all agents have, and packages on top of it. Pure.
+"""The recipe of an agent group's image: the agent image, and packages on top of it. Pure functions.
 
-The names of packages travel as files of the build context, one a line, and the Dockerfile depends on nothing but which
-kinds of them there are. So no name can add a line, a command or an option to a build that runs as root (⚠50, ⚠52).
+The names of packages are in files of the build context, one a line, and the Dockerfile depends only on the kinds of
+packages. So no name can add a line, a command or an option to a build that runs as root (⚠50, ⚠52).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from nanoclaw_runtime_docker.recipe import REPOSITORY
 
 GROUP_REPOSITORY = f"{REPOSITORY}-group"
 
-# Not the labels of containers: a container has the labels of its image too, and what carries those is reaped.
-MADE_BY_LABEL, MADE_FOR_LABEL = "nanoclaw.image.instance", "nanoclaw.image.group"
-MADE_ON_LABEL = "nanoclaw.image.base"
+# Not the labels of containers: a container inherits the labels of its image, and those labels mark it for reaping.
+BUILDER_LABEL, GROUP_LABEL = "nanoclaw.image.instance", "nanoclaw.image.group"
+BASE_LABEL = "nanoclaw.image.base"
 
 _FILES = {"apt": "apt.txt", "npm": "npm.txt", "pip": "requirements.txt"}
 
 _HEAD = """\
-# The image of an agent group. Its context is put together by `ncl groups restart <group> --rebuild`.
+# The image of an agent group. `ncl groups restart <group> --rebuild` creates its build context.
 ARG BASE_IMAGE
 FROM ${BASE_IMAGE}
 
-# Where packages come from, if not from where they usually do, and who runs in the image that all agents have.
+# The package indexes, if not the default ones, and the user of the agent image.
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_TRUSTED_HOST
@@ -39,7 +39,7 @@ USER root
 """
 
 _LAYERS = {
-    # What apt does not know by name it takes for a pattern ("p.thon3") or for an order to remove ("python3-").
+    # apt reads an unknown name as a pattern ("p.thon3") or as a request to remove a package ("python3-").
     "apt": """
 COPY apt.txt /tmp/nanoclaw/
 RUN set -eu; apt-get update; cd /tmp/nanoclaw; apt-cache pkgnames --all-names > known.txt; \\
@@ -59,7 +59,7 @@ RUN set -eu; cd /tmp/nanoclaw; \\
     xargs -a npm.txt npm install --global --no-fund --no-audit --cache /tmp/nanoclaw/cache; \\
     rm -rf /tmp/nanoclaw
 """,
-    # What is there stays in its version: the runner lives in the same environment.
+    # Installed packages keep their versions, because the runner uses the same environment.
     "pip": """
 COPY requirements.txt /tmp/nanoclaw/
 RUN set -eu; cd /tmp/nanoclaw; python -m pip list --disable-pip-version-check --format=freeze > installed.txt; \\
@@ -77,11 +77,11 @@ USER ${BASE_USER}
 
 @frozen(kw_only=True)
 class BaseImage:
-    """The image that all agents have, as the engine knows it.
+    """The agent image in the engine.
 
     Args:
-        id: Changes with what is in it, also where the name stays.
-        user: Who runs in it; empty where it does not say.
+        id: Changes with the image's content, even if the name stays.
+        user: The user that it runs as; empty if it names none.
     """
 
     name: str
@@ -91,7 +91,7 @@ class BaseImage:
 
 @frozen(kw_only=True)
 class GroupRecipe:
-    """Everything that makes a difference in the image of an agent group."""
+    """Everything that determines an agent group's image."""
 
     base: BaseImage
     instance_id: str
@@ -100,43 +100,45 @@ class GroupRecipe:
 
     @property
     def image(self) -> str:
-        """The image's name; its tag is the group's id and a hash of the rest."""
-        facts = [self.base.name, self.base.id, self.group_id, self.dockerfile, self._wanted()]
+        """The image's name; its tag is the group's id and a hash of the recipe."""
+        facts = [self.base.name, self.base.id, self.group_id, self.dockerfile, self._packages_by_kind()]
         fingerprint = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
         return f"{GROUP_REPOSITORY}:{self.group_id}-{fingerprint}"
 
     @property
     def dockerfile(self) -> str:
-        """Its text: a layer for each kind of packages that is wanted."""
-        return "".join([_HEAD, *(_LAYERS[kind] for kind in self._wanted()), _TAIL])
+        """The Dockerfile's text, with a layer for each kind of package in the recipe."""
+        return "".join([_HEAD, *(_LAYERS[kind] for kind in self._packages_by_kind()), _TAIL])
 
     @property
     def files(self) -> Mapping[str, bytes]:
-        """The build context: the Dockerfile, names of packages, and nothing else."""
-        named = {_FILES[kind]: "".join(f"{name}\n" for name in names) for kind, names in self._wanted().items()}
+        """The build context: only the Dockerfile and the names of packages."""
+        named = {
+            _FILES[kind]: "".join(f"{name}\n" for name in names) for kind, names in self._packages_by_kind().items()
+        }
         return {name: text.encode() for name, text in {"Dockerfile": self.dockerfile, **named}.items()}
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """By which it is found again, and by which it shows that it was made on another image."""
-        return {MADE_BY_LABEL: self.instance_id, MADE_FOR_LABEL: self.group_id, MADE_ON_LABEL: self.base.id}
+        """The image's labels: its builder, its group and the id of its base."""
+        return {BUILDER_LABEL: self.instance_id, GROUP_LABEL: self.group_id, BASE_LABEL: self.base.id}
 
     @property
     def arguments(self) -> Mapping[str, str]:
-        """The build arguments that are not the operator's."""
+        """The build arguments that do not come from the settings."""
         return {"BASE_IMAGE": self.base.name, "BASE_USER": self.base.user or f"{AGENT_USER}:{AGENT_USER}"}
 
-    def _wanted(self) -> Mapping[str, Sequence[str]]:
-        found = {kind: sorted(set(getattr(self.packages, kind))) for kind in _FILES}
-        return {kind: names for kind, names in found.items() if names}
+    def _packages_by_kind(self) -> Mapping[str, Sequence[str]]:
+        by_kind = {kind: sorted(set(getattr(self.packages, kind))) for kind in _FILES}
+        return {kind: names for kind, names in by_kind.items() if names}
 
 
 def group_of(image: str) -> str | None:
-    """Return the agent group that an image was made for, by its name; None where it is no such image."""
+    """Return the agent group in an image's name, or None if it is not a group's image."""
     repository, _, tag = image.rpartition(":")
     return tag.rpartition("-")[0] or None if repository == GROUP_REPOSITORY else None
 
 
 def rebuild_command(group: str) -> str:
-    """Return what makes the image of an agent group anew."""
+    """Return the command that rebuilds an agent group's image."""
     return f"ncl groups restart {group} --rebuild"

@@ -1,6 +1,6 @@
 """Offers the docker runtime.
 
-Without this plugin: sandboxes need another runtime, such as process, and `ncl image` is gone.
+Without this plugin: sandboxes need another runtime, such as process, and `ncl image` does not exist.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from nanoclaw_core import PluginContext, Runtime, SandboxPart, hookimpl
+from nanoclaw_core import PluginContext, Runtime, SandboxRequirements, hookimpl
 from nanoclaw_runtime_docker.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @hookimpl
 def nanoclaw_runtimes() -> Iterable[Runtime]:
-    """Offer `docker`, which is taken for providers that run tools where nobody chose and it is ready."""
+    """Offer `docker`, the default for providers that run tools, if it is ready."""
     yield Runtime(name="docker", connect=_connect, settings=Settings, preference=10)
 
 
-def _connect(settings: Settings, context: PluginContext, parts: Sequence[SandboxPart]) -> DockerRuntime:
-    from nanoclaw_runtime_docker.adapter import DockerRuntime  # asyncio is not paid for by listing plugins
+def _connect(settings: Settings, context: PluginContext, requirements: Sequence[SandboxRequirements]) -> DockerRuntime:
+    from nanoclaw_runtime_docker.adapter import DockerRuntime  # here, so that listing plugins does not load asyncio
 
-    return DockerRuntime(settings, context, parts)
+    return DockerRuntime(settings, context, requirements)

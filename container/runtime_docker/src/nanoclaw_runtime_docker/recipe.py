@@ -1,7 +1,7 @@
-"""What the agent image is made of, and its tag: a hash of what plugins and we put in.
+"""The recipe of the agent image, and the image's tag, a hash of the recipe.
 
-The same set gives the same tag whatever the order of plugins, so a stale image shows by its tag alone. What it is built
-on, and where packages come from, is the operator's choice at the time of the build and no part of the tag.
+The order of plugins does not change the tag, so the tag alone tells whether an image is stale. The tag leaves out the
+base image and the package indexes: the operator chooses them at build time.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 from attrs import frozen
 from nanoclaw_wire import PROTOCOL
 
-from nanoclaw_core import SandboxPart, SandboxRefused
-from nanoclaw_runtime_docker.distributions import Ingredient, ingredient
+from nanoclaw_core import SandboxRefused, SandboxRequirements
+from nanoclaw_runtime_docker.distributions import DistributionSource, distribution_source
 
 REPOSITORY = "nanoclaw-agent"
-ALWAYS = (("nanoclaw-wire", ""), ("nanoclaw-client", ""), ("nanoclaw-runner", ""))
+BASE_DISTRIBUTIONS = (("nanoclaw-wire", ""), ("nanoclaw-client", ""), ("nanoclaw-runner", ""))
 _APT = re.compile(r"[a-z0-9][a-z0-9.+-]*(=[A-Za-z0-9.+~:-]+)?")
 _NPM = re.compile(r"(@[a-z0-9~-][a-z0-9._~-]*/)?[a-z0-9~-][a-z0-9._~-]*(@[A-Za-z0-9.^~<>=*+-]+)?")
 _PIP = re.compile(r"[A-Za-z0-9][^\n\r]*")
@@ -27,16 +27,16 @@ _PIP = re.compile(r"[A-Za-z0-9][^\n\r]*")
 
 @frozen(kw_only=True)
 class Recipe:
-    """Everything that makes a difference in the image; sorted, without doubles.
+    """Everything that determines the agent image, sorted and without duplicates.
 
     Args:
-        ingredients: Our distributions, with fingerprints of their content.
-        dockerfile: Its text.
+        dockerfile: The Dockerfile's text.
+        distributions: Our distributions, with fingerprints of their content.
     """
 
     base_image: str
     dockerfile: str
-    ingredients: Sequence[Ingredient]
+    distributions: Sequence[DistributionSource]
     apt: Sequence[str]
     npm: Sequence[str]
     pip: Sequence[str]
@@ -48,11 +48,11 @@ class Recipe:
 
     @property
     def tag(self) -> str:
-        """12 hex digits."""
+        """The image's tag, 12 hex digits."""
         facts = [
             PROTOCOL,
             self.dockerfile,
-            [[one.name, one.extra, one.fingerprint] for one in self.ingredients],
+            [[source.name, source.extra, source.fingerprint] for source in self.distributions],
             self.apt,
             self.npm,
             self.pip,
@@ -60,21 +60,21 @@ class Recipe:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 
 
-def recipe_of(parts: Iterable[SandboxPart], base_image: str) -> Recipe:
-    """Put the parts of all plugins together, with the runner. Reads the metadata and the files of distributions.
+def make_recipe(requirements: Iterable[SandboxRequirements], base_image: str) -> Recipe:
+    """Combine the requirements of all plugins and the runner. Reads the metadata and the files of distributions.
 
     Raises:
-        SandboxRefused: A part names a distribution that is not installed, or a package by what is no name.
+        SandboxRefused: A plugin requires a distribution that is not installed, or a package with a malformed name.
     """
-    parts = list(parts)
-    wanted = {*ALWAYS, *((part.distribution, "runner") for part in parts if part.distribution)}
+    requirements = list(requirements)
+    names = {*BASE_DISTRIBUTIONS, *((need.distribution, "runner") for need in requirements if need.distribution)}
     return Recipe(
         base_image=base_image,
         dockerfile=dockerfile_text(),
-        ingredients=[ingredient(name, extra) for name, extra in sorted(wanted)],
-        apt=_names("Debian package", _APT, (name for part in parts for name in part.apt)),
-        npm=_names("npm package", _NPM, (name for part in parts for name in part.npm)),
-        pip=_names("Python requirement", _PIP, (name for part in parts for name in part.pip)),
+        distributions=[distribution_source(name, extra) for name, extra in sorted(names)],
+        apt=_valid_names("Debian package", _APT, (name for need in requirements for name in need.apt)),
+        npm=_valid_names("npm package", _NPM, (name for need in requirements for name in need.npm)),
+        pip=_valid_names("Python requirement", _PIP, (name for need in requirements for name in need.pip)),
     )
 
 
@@ -83,11 +83,11 @@ def dockerfile_text() -> str:
     return Path(__file__).with_name("Dockerfile").read_text(encoding="utf-8")
 
 
-def _names(what: str, pattern: re.Pattern[str], names: Iterable[str]) -> list[str]:
-    found = sorted(set(names))
-    for name in found:
+def _valid_names(kind: str, pattern: re.Pattern[str], names: Iterable[str]) -> list[str]:
+    unique = sorted(set(names))
+    for name in unique:
         if not pattern.fullmatch(name):
             raise SandboxRefused(
-                f"a plugin wants the {what} {name!r}, which is no name of one; uninstall or mend the plugin"
+                f"a plugin requires a {kind} with an invalid name, got {name!r}. Update or uninstall it."
             )
-    return found
+    return unique

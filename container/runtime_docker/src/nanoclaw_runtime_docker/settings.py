@@ -10,25 +10,25 @@ DEFAULT_BASE_IMAGE = "python:3.12-slim-bookworm"
 
 @frozen(kw_only=True)
 class Settings:
-    """What an operator may choose.
+    """The operator's settings of the docker runtime.
 
     Args:
-        docker_host: The engine's address; empty takes $DOCKER_HOST, the current docker context, or the usual socket.
-        image: An image to use instead of the one that `ncl image build` makes; its entry point must be Python, with the
-            runner installed.
-        base_image: What the image is built on.
-        memory_mb: No sandbox gets more, in units of 2^20 bytes, whatever its group says.
-        cpus: No sandbox gets more processors' time, likewise.
-        pids: No sandbox gets more processes, likewise.
-        network: The engine's network for agents that are given an open one.
-        temporary_mb: How large the sandbox's /tmp and home may grow, each; they live in its memory.
-        pip_index_url: Where a build gets Python packages; empty leaves it to the base image.
-        pip_extra_index_url: A second such place.
-        pip_trusted_host: A host that pip takes packages from without checking its certificate.
-        npm_registry: Where a build gets npm packages; empty leaves it to the base image.
-        build_network: The engine's network during a build; empty leaves it to the engine.
-        build_timeout_s: A build that says nothing for so many seconds has failed.
-        engine_timeout_s: An engine that does not answer a request within so many seconds is taken for broken.
+        docker_host: The engine's address. Empty: $DOCKER_HOST, the current docker context, or the usual socket.
+        image: An image to use instead of the one that `ncl image build` builds. Its entry point must be Python, and it
+            must have the runner.
+        base_image: The image on which the agent image is built.
+        memory_mb: The most memory that a sandbox gets, in units of 2^20 bytes, even if its group asks for more.
+        cpus: The most processors that a sandbox gets, even if its group asks for more.
+        pids: The most processes that a sandbox gets, even if its group asks for more.
+        network: The engine's network for agents whose network is `open`.
+        temporary_mb: The size limit of the sandbox's /tmp and of its home, each. Both count as its memory.
+        pip_index_url: The index for Python packages during a build. Empty: the base image's default.
+        pip_extra_index_url: A second index for Python packages.
+        pip_trusted_host: A host whose certificate pip does not check.
+        npm_registry: The registry for npm packages during a build. Empty: the base image's default.
+        build_network: The engine's network during a build. Empty: the engine's default.
+        build_timeout_s: Seconds without output after which a build has failed.
+        engine_timeout_s: Seconds without an answer after which a request to the engine has failed.
     """
 
     docker_host: str = ""

@@ -1,7 +1,7 @@
-"""Threads that wait for an engine and for which nobody has to wait.
+"""Daemon threads for calls to the engine.
 
-Python joins the threads of its pools before a process ends, so with an engine that hangs, a host that stopped in order
-would still be there a minute later. These are daemons: the process ends, and what they waited for is the next host's.
+Python joins the threads of its pools before a process ends. With a hanging engine, a stopped host would exit only after
+the calls time out, a minute later. Daemon threads do not delay the exit; the next host reaps their containers.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class DaemonThreads:
-    """Runs functions off the event loop, so many at once."""
+class DaemonExecutor:
+    """Runs functions off the event loop, at most `limit` at the same time."""
 
     def __init__(self, limit: int) -> None:
         self._free = asyncio.Semaphore(limit)
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Return what a function returns, or raise what it raises. Cancelling this does not stop the function."""
+        """Run a function in a thread; return its result or raise its error. Cancelling does not stop the function."""
         await self._free.acquire()
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
 
-        def finish(settle: Callable[[Any], None], value: Any) -> None:
+        def finish(complete: Callable[[Any], None], value: Any) -> None:
             self._free.release()
             if not done.done():
-                settle(value)
+                complete(value)
 
         def work() -> None:
             try:
-                settle: Callable[[Any], None] = done.set_result
+                complete: Callable[[Any], None] = done.set_result
                 value: Any = function()
-            except BaseException as error:  # whatever it is, whoever waits gets it
-                settle, value = done.set_exception, error
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(finish, settle, value)
+            except BaseException as error:  # the caller gets every error
+                complete, value = done.set_exception, error
+            with contextlib.suppress(RuntimeError):  # the loop is closed, so no caller waits any more
+                loop.call_soon_threadsafe(finish, complete, value)
 
         threading.Thread(target=work, name="docker", daemon=True).start()
         return await done

@@ -1,1 +1,1 @@
-"""The process runtime: sandboxes as processes of this machine, isolated by bubblewrap where it is to be had."""
+"""The process runtime: sandboxes as processes of this machine, isolated by bubblewrap if it is available."""

@@ -1,4 +1,4 @@
-"""What of the host's files a sandbox needs to run our Python: found from metadata, without importing any of it."""
+"""The host's files that a sandbox needs to run our Python: found from metadata, without importing them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from pathlib import Path
 from attrs import frozen
 
 RUNNER_GROUP = "nanoclaw.runner"
-ALWAYS = ("nanoclaw_wire", "nanoclaw_client", "nanoclaw_runner")
+BASE_PACKAGES = ("nanoclaw_wire", "nanoclaw_client", "nanoclaw_runner")
 
 
 @frozen(kw_only=True)
 class Interpreter:
-    """A Python that can be run elsewhere when these directories are there.
+    """A Python interpreter, and the directories that it needs in a sandbox.
 
     Args:
-        executable: As this process was started; a link into `prefix` keeps a virtual environment in force.
-        directories: What to show read-only, outermost first and none below another.
+        executable: The path with which this process was started. In a virtual environment it is the link in `prefix`,
+            because Python finds the environment by it.
+        directories: The directories to show read-only, outermost first and none below another.
         packages: The directories of the runner-side packages.
     """
 
@@ -33,12 +34,12 @@ class Interpreter:
     packages: tuple[Path, ...]
 
 
-def this_interpreter() -> Interpreter:
-    """Describe the Python that runs us, with the runner and the runner halves of the installed plugins."""
-    packages = tuple(_package_directories(ALWAYS + tuple(_plugin_packages())))
+def current_interpreter() -> Interpreter:
+    """Return this process's Python, with the runner and the runner halves of the installed plugins."""
+    packages = tuple(_package_directories(BASE_PACKAGES + tuple(_plugin_packages())))
     prefixes = [Path(prefix) for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)]
     return Interpreter(
-        # Called by a path with `..` in it, Python keeps that path, and the sandbox has no such directory to go up from.
+        # Python keeps a `..` in the path that started it, and the sandbox lacks the directory before the `..`.
         executable=Path(os.path.normpath(sys.executable)),
         directories=outermost([*prefixes, *packages]),
         packages=packages,
@@ -46,7 +47,7 @@ def this_interpreter() -> Interpreter:
 
 
 def outermost(directories: Iterable[Path]) -> tuple[Path, ...]:
-    """Drop what lies in another one, or in /usr, which a sandbox has anyway; shortest first."""
+    """Return the directories, shortest first, without those below another or below /usr, which every sandbox has."""
     kept: list[Path] = []
     for directory in sorted(set(directories), key=lambda path: (len(path.parts), path)):
         if not any(directory.is_relative_to(other) for other in (Path("/usr"), *kept)):
@@ -57,7 +58,7 @@ def outermost(directories: Iterable[Path]) -> tuple[Path, ...]:
 def compile_packages(packages: Iterable[Path]) -> None:
     """Write the bytecode of the runner-side packages.
 
-    The host never imports them and a sandbox sees them read-only: otherwise every start would compile them anew.
+    The host never imports them, and a sandbox cannot write them. Without bytecode every start would compile them.
     """
     with contextlib.redirect_stdout(io.StringIO()):
         for package in packages:
@@ -71,6 +72,6 @@ def _plugin_packages() -> Iterator[str]:
 
 def _package_directories(names: Iterable[str]) -> Iterator[Path]:
     for name in dict.fromkeys(names):
-        found = importlib.util.find_spec(name)  # a top-level name: nothing is imported
-        for location in (found.submodule_search_locations or ()) if found else ():
+        spec = importlib.util.find_spec(name)  # imports nothing, because the name is a top-level one
+        for location in (spec.submodule_search_locations or ()) if spec else ():
             yield Path(location)

@@ -1,4 +1,4 @@
-"""Pipes and files in memory that a child inherits, closed with a block."""
+"""Pipes and memory files that a child inherits. An ExitStack closes them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Pipe(NamedTuple):
 
 
 def pipe(files: ExitStack) -> Pipe:
-    """Make a pipe."""
+    """Create a pipe."""
     reader, writer = os.pipe()
     return Pipe(
         files.enter_context(os.fdopen(reader, "rb", buffering=0)),
@@ -24,7 +24,7 @@ def pipe(files: ExitStack) -> Pipe:
 
 
 def memory_file(files: ExitStack, content: str | bytes) -> BinaryIO:
-    """Make a file that is nowhere on disk, to be read from its beginning."""
+    """Create a file in memory, positioned at its beginning."""
     file = files.enter_context(os.fdopen(os.memfd_create("nanoclaw"), "w+b", buffering=0))
     file.write(content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape"))
     file.seek(0)

@@ -1,7 +1,7 @@
-"""Which processes this instance has running, on disk, so that a later host can end what a dead one left.
+"""A list on disk of the processes of this instance, so that a later host can kill those of a dead one.
 
-A process id alone is not believed: the file also holds when that process started, and a number that was given to
-another process since is left alone.
+The system reuses process ids. So each file also holds the start time of its process, and a later process with the same
+id is left alone.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from attrs import asdict, frozen
 
 @frozen(kw_only=True)
 class Entry:
-    """A process of ours.
+    """A recorded process.
 
     Args:
-        identity: Tells it from a later process of the same number, see `identity_of`.
+        identity: Distinguishes the process from a later one with the same id, see `identity_of`.
     """
 
     name: str
@@ -29,30 +29,30 @@ class Entry:
     identity: str
 
 
-class Registry:
-    """One small file per process in a directory. Record a process when it is created, and forget it at its end."""
+class ProcessRegistry:
+    """A directory with one small file per process. Record a process after its creation, and forget it after its end."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._own: set[int] = set()
 
     def record(self, name: str, pid: int) -> None:
-        """Remember a process that was just created."""
+        """Record a process that was just created."""
         self._own.add(pid)
         identity = identity_of(pid)
         if identity is None:
-            return  # it ended already
+            return  # the process has ended already
         self._directory.mkdir(parents=True, exist_ok=True)
         text = json.dumps(asdict(Entry(name=name, pid=pid, identity=identity)))
         self._path(pid).write_text(text, encoding="utf-8")
 
     def forget(self, pid: int) -> None:
-        """Forget a process that ended."""
+        """Forget a process that has ended."""
         self._own.discard(pid)
         self._path(pid).unlink(missing_ok=True)
 
     def end_leftovers(self) -> int:
-        """Kill processes that an earlier host recorded and that still run; return how many sandboxes they were."""
+        """Kill the running processes that an earlier host recorded, and return the number of their sandboxes."""
         ended = set()
         for path, entry in self._entries():
             if entry is not None and entry.pid in self._own:
@@ -70,13 +70,13 @@ class Registry:
             try:
                 yield path, Entry(**json.loads(path.read_text(encoding="utf-8")))
             except (OSError, ValueError, TypeError):
-                yield path, None  # cut short by a crash: whoever it was died with its host
+                yield path, None  # a crash cut the file short; the process died with its host
 
 
 def kill_if_same(entry: Entry) -> bool:
-    """Kill the process if it is still the one that was recorded, and say whether it was."""
+    """Kill the process if it is the recorded one, and return whether it was."""
     try:
-        # The descriptor pins the process, so that its number cannot change hands between the question and the kill.
+        # The descriptor pins the process, so that its id cannot be reused between the check and the kill.
         descriptor = os.pidfd_open(entry.pid) if hasattr(os, "pidfd_open") else None
     except OSError:
         return False
@@ -96,7 +96,7 @@ def kill_if_same(entry: Entry) -> bool:
 
 
 def identity_of(pid: int) -> str | None:
-    """Return what tells a process from a later one of the same number, or None where there is no such process."""
+    """Return a text that a later process with the same id does not share, or None if the process does not exist."""
     if not Path("/proc/self/stat").exists():
         return _started_by_ps(pid)
     try:
@@ -109,5 +109,5 @@ def identity_of(pid: int) -> str | None:
 
 
 def _started_by_ps(pid: int) -> str | None:
-    found = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
+    done = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None

@@ -1,4 +1,4 @@
-"""A running sandbox that is a process of ours: its end, its last words, and how it is asked to leave."""
+"""A running sandbox that is a child process: its exit, the tail of its stderr, and its stop signals."""
 
 from __future__ import annotations
 
@@ -13,75 +13,75 @@ from typing import BinaryIO
 
 from nanoclaw_core import SandboxExit
 
-LAST_WORDS_CHARACTERS = 4_000
-_KEPT_BYTES = 4 * LAST_WORDS_CHARACTERS  # a character has at most four bytes
-_AFTER_THE_END_S = 1.0  # how long a process that escaped its group may hold our end of the error output
+STDERR_TAIL_CHARACTERS = 4_000
+_KEPT_BYTES = 4 * STDERR_TAIL_CHARACTERS  # a character has at most four bytes
+_DRAIN_S = 1.0  # the wait for the end of stderr, which a process that left the group may keep open
 
 
 class ProcessSandbox:
-    """One process and what it says.
+    """A process and its stderr.
 
     Args:
-        process: What we started, without a pipe of asyncio's own: it is gone when the process is, whoever else still
-            holds the other end of its error output.
-        said: Our end of its error output; closed here.
-        pid: The process whose end is the end of all.
-        ask: Sends SIGTERM to the program itself.
-        end: Ends it and everything below it, at once.
-        on_end: Called once, when it is gone.
+        process: The process that we started. It has no pipe of asyncio: then `wait` returns when the process ends, even
+            if another process holds its stderr open.
+        stderr: Our end of its stderr; closed here.
+        pid: The process whose end ends all others.
+        terminate: Sends SIGTERM to the program itself.
+        kill: Kills the process and all its descendants.
+        on_end: Called once, after the process has ended.
     """
 
     def __init__(
         self,
         process: Process,
-        said: BinaryIO,
+        stderr: BinaryIO,
         *,
         pid: int,
-        ask: Callable[[], None],
-        end: Callable[[], None],
+        terminate: Callable[[], None],
+        kill: Callable[[], None],
         on_end: Callable[[], None],
     ) -> None:
         self.pid = pid
-        self._process, self._said = process, said
-        self._ask, self._end, self._on_end = ask, end, on_end
+        self._process, self._stderr = process, stderr
+        self._terminate, self._kill, self._on_end = terminate, kill, on_end
         self._killed = False
         self._tail = bytearray()
         self._ended = asyncio.create_task(self._watch())
 
     async def wait(self) -> SandboxExit:
-        """Wait for its end."""
-        return await asyncio.shield(self._ended)  # one waiter that gives up must not end the watch for the others
+        """Wait for the sandbox's end."""
+        return await asyncio.shield(self._ended)  # cancelling one waiter must not cancel the others
 
     async def stop(self, grace_s: float) -> None:
-        """Send SIGTERM, and SIGKILL after so many seconds."""
+        """Send SIGTERM, and SIGKILL after `grace_s` seconds."""
         if self._ended.done():
             return
-        self._ask()
+        self._terminate()
         await asyncio.wait([self._ended], timeout=grace_s)
         if not self._ended.done():
             self._killed = True
-            self._end()
-            await asyncio.wait([self._ended], timeout=_AFTER_THE_END_S)
-        if not self._ended.done():  # what holds it was stopped (SIGSTOP), and cannot see that all is over
+            self._kill()
+            await asyncio.wait([self._ended], timeout=_DRAIN_S)
+        if not self._ended.done():  # the parent process is stopped (SIGSTOP), so it cannot react to the kill
             self._process.kill()
             await asyncio.wait([self._ended])
 
     async def _watch(self) -> SandboxExit:
         reader = asyncio.StreamReader()
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), self._said
+            lambda: asyncio.StreamReaderProtocol(reader), self._stderr
         )
         drain = asyncio.create_task(self._drain(reader))
         try:
             status = await self._process.wait()
-            await asyncio.wait([drain], timeout=_AFTER_THE_END_S)
+            await asyncio.wait([drain], timeout=_DRAIN_S)
         finally:
             drain.cancel()
             transport.close()
         self._on_end()
-        words = self._tail.decode("utf-8", "replace")[-LAST_WORDS_CHARACTERS:]
+        tail = self._tail.decode("utf-8", "replace")[-STDERR_TAIL_CHARACTERS:]
         code = exit_code(status)
-        return SandboxExit(code=code, reason="killed" if self._killed or code < 0 else "exited", last_words=words)
+        return SandboxExit(code=code, reason="killed" if self._killed or code < 0 else "exited", stderr_tail=tail)
 
     async def _drain(self, reader: asyncio.StreamReader) -> None:
         while chunk := await reader.read(65_536):
@@ -90,14 +90,15 @@ class ProcessSandbox:
 
 
 def exit_code(status: int) -> int:
-    """Turn `128 + signal`, which bubblewrap and the leash report, into the negative number of the signal."""
+    """Turn `128 + signal`, which bubblewrap and the parent watchdog report, into the signal's negative number."""
     return 128 - status if 128 < status <= 128 + signal.NSIG else status
 
 
-def signal_inside(init: int) -> None:
-    """Send SIGTERM to the program whose parent is bubblewrap's init process of that id.
+def terminate_program(init: int) -> None:
+    """Send SIGTERM to the program below bubblewrap's init process `init`.
 
-    To init itself it would mean nothing, and to bubblewrap outside it would kill the inside without its handlers.
+    The init process would ignore the signal. bubblewrap itself would die of it and kill the program without running the
+    program's handlers.
     """
     for child in children_of(init):
         with contextlib.suppress(ProcessLookupError):
@@ -106,11 +107,11 @@ def signal_inside(init: int) -> None:
 
 
 def children_of(parent: int) -> list[int]:
-    """Return the ids of a process's children, oldest first: the program, then orphans it left to init."""
-    found = []
+    """Return the ids of a process's children, oldest first: the program, then the orphans that init adopted."""
+    children = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             after_name = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
             if int(after_name[1]) == parent:
-                found.append((int(after_name[19]), int(path.parent.name)))  # proc_pid_stat(5): starttime, then the id
-    return [pid for _, pid in sorted(found)]
+                children.append((int(after_name[19]), int(path.parent.name)))  # proc_pid_stat(5), field 22: starttime
+    return [pid for _, pid in sorted(children)]

@@ -7,15 +7,15 @@ from attrs import frozen
 
 @frozen(kw_only=True)
 class Settings:
-    """What an operator may choose.
+    """The operator's settings of the process runtime.
 
     Args:
         allow_unsandboxed: True lets providers that run tools work without bubblewrap, with all rights of the host's
-            user. Nothing then stands between the model and this machine.
-        bubblewrap: The program; a bare name is looked for on PATH.
+            user. Nothing protects this machine from the model then.
+        bubblewrap: The program; a bare name is searched on PATH.
         run_as: The number of an unprivileged user of the host that owns nothing. Sandboxes run as this user if the host
-            is root. By default a free number from 200000 on, which is kept.
-        temporary_bytes: How large the sandbox's /tmp and home may grow, each; they live in memory.
+            runs as root. By default a free number from 200000 on, which is stored.
+        temporary_bytes: The size limit of the sandbox's /tmp and of its home, each. Both are in memory.
     """
 
     allow_unsandboxed: bool = False

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from nanoclaw_provider_claude.options import PLACEHOLDER_KEY
-from nanoclaw_provider_claude.runner import ClaudeProvider, nanoclaw_runner_part
+from nanoclaw_provider_claude.runner import ClaudeProvider, nanoclaw_runner_plugin
 from nanoclaw_runner.provider import ProviderContext, Tool, ToolError
 from nanoclaw_wire.config import McpServer
 from nanoclaw_wire.events import Alive, Error, ErrorClass, Init, Progress, Result, TookIn, ToolEnded, ToolStarted, Usage
@@ -44,12 +44,12 @@ def _children() -> list[int]:
 
 def test_the_runner_half_offers_claude_without_loading_its_sdk() -> None:
     code = (
-        "import sys; from nanoclaw_provider_claude.runner import nanoclaw_runner_part as part;"
+        "import sys; from nanoclaw_provider_claude.runner import nanoclaw_runner_plugin as part;"
         " assert [offer.name for offer in part().providers] == ['claude'];"
         " sys.exit(any(name in sys.modules for name in ('claude_agent_sdk', 'mcp', 'nanoclaw_core', 'pluggy')))"
     )
     assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", code]) == 0
-    assert nanoclaw_runner_part().name == "claude"
+    assert nanoclaw_runner_plugin().name == "claude"
 
 
 def test_a_conversation_of_two_turns_in_one_process(talk: Opening) -> None:

@@ -15,7 +15,7 @@ from machine_faults import no_descriptors
 from nanoclaw_provider_claude.options import PLACEHOLDER_KEY
 from nanoclaw_provider_claude.runner import ClaudeProvider
 from nanoclaw_runner.plugins import Parts
-from nanoclaw_runner.provider import ProviderContext, ProviderOffer, RunnerPart, Tool
+from nanoclaw_runner.provider import ProviderContext, ProviderOffer, RunnerPlugin, Tool
 from nanoclaw_runner.runner import ExitCode, Runner
 from nanoclaw_runner.testing import HostSide
 from nanoclaw_wire.events import Error, ErrorClass, Result
@@ -99,7 +99,7 @@ async def _live(directory: Path, steps: list[Step], check: Callable[[HostSide, R
 
         tool = Tool(name="keep", description="Keep", parameters={}, run=_write_to_full_disk)
         offer = ProviderOffer(name="claude", connect=connect)
-        part = RunnerPart(name="claude", providers=[offer], tools=lambda _host: [tool])
+        part = RunnerPlugin(name="claude", providers=[offer], tools=lambda _host: [tool])
         async with HostSide(directory, provider="claude") as host:
             runner = Runner(
                 workspace=host.workspace,

@@ -56,6 +56,6 @@ def test_no_secret_shows_in_settings_upstream_or_options() -> None:
 
 
 def test_the_plugin_offers_a_provider_that_runs_tools_and_its_part_of_the_image() -> None:
-    [provider], [part] = host.nanoclaw_providers(), host.nanoclaw_sandbox_parts()
+    [provider], [part] = host.nanoclaw_providers(), host.nanoclaw_sandbox_requirements()
     assert (provider.name, provider.runs_tools) == ("claude", True)
     assert part.distribution == "nanoclaw-provider-claude"

@@ -8,7 +8,7 @@ import sys
 import pytest
 from nanoclaw_provider_mock.host import Settings, nanoclaw_providers, options
 from nanoclaw_provider_mock.provider import MockProvider
-from nanoclaw_provider_mock.runner import nanoclaw_runner_part
+from nanoclaw_provider_mock.runner import nanoclaw_runner_plugin
 from nanoclaw_provider_mock.script import Script, read_steps
 from nanoclaw_provider_mock.words import listen, wrap
 from nanoclaw_runner.provider import ProviderContext, Tool
@@ -232,7 +232,7 @@ def test_the_host_half_hands_over_the_script(tmp_path):
 
 def test_both_halves_offer_one_name():
     [offer] = nanoclaw_providers()
-    part = nanoclaw_runner_part()
+    part = nanoclaw_runner_plugin()
     assert offer.name == part.name == part.providers[0].name == "mock"
     assert not offer.runs_tools
 

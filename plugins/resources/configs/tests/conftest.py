@@ -1,4 +1,4 @@
-"""A host with one agent group, for tests that ask it as its operator."""
+"""Fixture: a host with one agent group, for tests that send requests as the operator."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Scenario = Callable[[Hosted, str], Awaitable[None]]
 
 @pytest.fixture
 def run(nanoclaw_instance: Instance) -> Callable[[Scenario], None]:
-    """Return what runs a scenario with a host and the id of its agent group."""
+    """Return a function that runs a scenario with a host and the id of its agent group."""
     group = nanoclaw_instance.group()
 
-    def whole(scenario: Scenario) -> None:
+    def run_scenario(scenario: Scenario) -> None:
         async def work() -> None:
             async with hosted(nanoclaw_instance) as host:
                 await scenario(host, group.id)
 
         asyncio.run(work())
 
-    return whole
+    return run_scenario

@@ -1,4 +1,4 @@
-"""No arguments, however odd, break a host or a config."""
+"""Property tests: no arguments break a host or a config."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import re
 from typing import Any
 
+import pytest
 from agents_host import PLUGINS
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,9 +44,9 @@ def requests(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     return verb, draw(st.dictionaries(st.sampled_from(flags), JSON, max_size=4))
 
 
-def test_no_arguments_make_a_handler_error(nanoclaw_instance: Instance) -> None:
+def test_any_arguments_never_cause_a_handler_error(nanoclaw_instance: Instance) -> None:
     group = nanoclaw_instance.group()
-    host = Endpoint(nanoclaw_instance.places.control_socket, "the host", "look into its log")
+    host = Endpoint(nanoclaw_instance.places.control_socket, "the host", "Check its log")
 
     @settings(max_examples=200, deadline=None)
     @given(requests())
@@ -59,11 +60,12 @@ def test_no_arguments_make_a_handler_error(nanoclaw_instance: Instance) -> None:
         assert ask(host, ["groups", "config", "get", group.id], {}, on_progress=print)["ok"]
 
 
+@pytest.mark.defect(number=50)
 @given(st.dictionaries(st.sampled_from(changes.SOURCES), st.lists(JSON | TEXT, max_size=5)))
-def test_warning_50_whatever_is_asked_for_only_names_are_stored(asked: dict[str, list[Any]]) -> None:
+def test_any_package_request_stores_only_valid_names(requested: dict[str, list[Any]]) -> None:
     with contextlib.suppress(InvalidArguments):
-        made = changes.add_packages(EMPTY, asked)
-        stored = [*made.packages_apt, *made.packages_npm, *made.packages_pip]
+        config = changes.add_packages(EMPTY, requested)
+        stored = [*config.packages_apt, *config.packages_npm, *config.packages_pip]
         assert stored
         assert all(isinstance(name, str) and SAFE.fullmatch(name) for name in stored)
-        assert all(set(names) <= set(stored) for names in asked.values())
+        assert all(set(names) <= set(stored) for names in requested.values())

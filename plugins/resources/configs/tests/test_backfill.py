@@ -1,4 +1,4 @@
-"""A config for agent groups that have none, when the host starts."""
+"""Tests of the missing configs that a host creates when it starts."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ WHOLE = {
 
 @pytest.fixture
 def bare(nanoclaw_instance: Instance) -> Instance:
-    """An instance with one agent group, without a config."""
+    """Return an instance with one agent group, which has no config."""
     nanoclaw_instance.group()
     nanoclaw_instance.db.execute("DELETE FROM container_configs")
     return nanoclaw_instance
 
 
 def start(instance: Instance, written: object = None, *, text: str | None = None) -> dict[str, Any]:
-    """Start a host with a container.json in the group's folder, and return the config that it shows."""
+    """Start a host, with a container.json in the group's folder if one is given, and return the group's config."""
     path = instance.places.groups / "agent" / "container.json"
     if written is not None or text is not None:
         path.write_text(text if text is not None else json.dumps(written))
@@ -58,14 +58,14 @@ def start(instance: Instance, written: object = None, *, text: str | None = None
 
 
 def problems(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [one.problem for one in caplog.records if one.message == "part of container.json left out"]
+    return [record.problem for record in caplog.records if record.message == "ignored part of container.json"]
 
 
 def rows(instance: Instance) -> int:
     return int(instance.db.execute("SELECT count(*) FROM container_configs").get)
 
 
-def test_what_container_json_says_becomes_the_config(bare: Instance, tmp_path: Path, caplog) -> None:
+def test_container_json_becomes_the_config(bare: Instance, tmp_path: Path, caplog) -> None:
     (tmp_path / "notes").mkdir()
     core = evolve(bare.settings.core, allowed_mounts=[AllowedMount(path=str(tmp_path), writable=True)])
     bare.settings = evolve(bare.settings, core=core)
@@ -82,7 +82,8 @@ def test_what_container_json_says_becomes_the_config(bare: Instance, tmp_path: P
     assert rows(bare) == 1
 
 
-def test_warning_50_what_no_verb_would_take_is_left_out_and_logged(bare: Instance, caplog) -> None:
+@pytest.mark.defect(number=50)
+def test_invalid_parts_of_the_file_are_ignored_and_logged(bare: Instance, caplog) -> None:
     wrong = {
         "packages": {"apt": ["", "jq; id", "ripgrep"], "gem": ["rails"]},
         "mcpServers": {"nanoclaw": {"command": "x"}, "good": {"command": "y"}, "bad": "z"},
@@ -98,33 +99,33 @@ def test_warning_50_what_no_verb_would_take_is_left_out_and_logged(bare: Instanc
     assert (shown["additional_mounts"], shown["effort"], shown["max_messages_per_prompt"]) == ([], None, None)
     assert (shown["model"], shown["cli_scope"]) == ("opus", "group")
     keys = ["effort", "maxMessagesPerPrompt", "mcpServers", "mcpServers", *["packages"] * 3, *["additionalMounts"] * 2]
-    assert sorted(one.partition(":")[0] for one in problems(caplog) if ":" in one) == sorted(keys)
-    unknown = [one for one in problems(caplog) if "is not known here" in one]
-    assert unknown == ["'cliScope' is not known here", "'cli_scope' is not known here"]
+    assert sorted(problem.partition(":")[0] for problem in problems(caplog) if ":" in problem) == sorted(keys)
+    unknown = [problem for problem in problems(caplog) if "is not a known key" in problem]
+    assert unknown == ["'cliScope' is not a known key", "'cli_scope' is not a known key"]
 
 
-def test_a_config_that_is_there_is_never_touched(nanoclaw_instance: Instance) -> None:
+def test_existing_config_is_never_changed(nanoclaw_instance: Instance) -> None:
     nanoclaw_instance.group()
     before = nanoclaw_instance.db.execute("SELECT * FROM container_configs").fetchall()
     assert start(nanoclaw_instance, WHOLE)["model"] is None
     assert nanoclaw_instance.db.execute("SELECT * FROM container_configs").fetchall() == before
 
 
-def test_a_file_that_an_agent_leaves_later_says_nothing(bare: Instance) -> None:
+def test_file_written_after_the_first_start_is_ignored(bare: Instance) -> None:
     assert start(bare)["model"] is None
     assert rows(bare) == 1
     assert start(bare, WHOLE)["model"] is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", "[" * 100_000, '"\\ud800"', " " * 1_000_001])
-def test_a_file_that_cannot_be_read_makes_a_config_of_defaults(bare: Instance, caplog, text: str) -> None:
+def test_unreadable_file_creates_a_config_of_defaults(bare: Instance, caplog, text: str) -> None:
     assert start(bare, text=text)["packages_apt"] == []
     assert len(problems(caplog)) == 1
     assert rows(bare) == 1
 
 
 @pytest.mark.parametrize("kind", ["pipe", "link"])
-def test_what_is_no_plain_file_is_not_opened(bare: Instance, tmp_path: Path, caplog, kind: str) -> None:
+def test_pipe_or_link_instead_of_the_file_is_not_opened(bare: Instance, tmp_path: Path, caplog, kind: str) -> None:
     path = bare.places.groups / "agent" / "container.json"
     if kind == "pipe":
         os.mkfifo(path)
@@ -132,17 +133,17 @@ def test_what_is_no_plain_file_is_not_opened(bare: Instance, tmp_path: Path, cap
         (tmp_path / "elsewhere.json").write_text(json.dumps(WHOLE))
         path.symlink_to(tmp_path / "elsewhere.json")
     assert start(bare)["model"] is None
-    assert "is no file" in problems(caplog)[0]
+    assert "must be a regular file" in problems(caplog)[0]
 
 
-def test_secrets_of_a_file_do_not_get_into_the_log(bare: Instance, caplog) -> None:
+def test_secrets_of_the_file_are_not_logged(bare: Instance, caplog) -> None:
     caplog.set_level(logging.DEBUG)
     start(bare, {"mcpServers": {"a": {"command": "x", "env": {"KEY": ["hidden-word"]}}}})
-    assert problems(caplog) == ["mcpServers: --env: the value of KEY must be a text"]
+    assert problems(caplog) == ["mcpServers: --env: the value of KEY must be a string"]
     assert "hidden-word" not in caplog.text
 
 
-def test_the_first_message_after_the_start_finds_the_config(bare: Instance) -> None:
+def test_first_message_after_the_start_uses_the_config(bare: Instance) -> None:
     (bare.places.groups / "agent" / "container.json").write_text(json.dumps({"imageTag": "agent:1"}))
     bare.wire()
 
@@ -166,9 +167,9 @@ FILES = st.dictionaries(KEYS | st.text(max_size=5), JSON, max_size=6)
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(written=FILES)
-def test_no_file_makes_a_config_that_cannot_be_stored(nanoclaw_instance: Instance, written: dict[str, Any]) -> None:
+def test_any_file_makes_a_config_that_can_be_stored(nanoclaw_instance: Instance, written: dict[str, Any]) -> None:
     def refuse(_mount: object) -> Any:
-        raise InvalidArguments("no mounts here")
+        raise InvalidArguments("no mounts are allowed")
 
     group = nanoclaw_instance.group()
     config, left_out = config_from(ContainerConfig(agent_group_id=group.id), written, refuse)

@@ -1,4 +1,4 @@
-"""`ncl groups config add-mount`: directories of the host, and what an agent learns of them."""
+"""Tests of `ncl groups config add-mount` and `remove-mount`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nanoclaw_core.testing.instance import Instance
 
 @pytest.fixture
 def allowed(nanoclaw_instance: Instance, tmp_path: Path) -> Path:
-    """Allow a directory for mounts, readable; `writable` below it may also be written."""
+    """Return a directory. Mounts may read its `shared` and write its `written`."""
     for name in ("shared", "shared/notes", "written"):
         (tmp_path / name).mkdir()
     mounts = [AllowedMount(path=str(tmp_path / "shared")), AllowedMount(path=str(tmp_path / "written"), writable=True)]
@@ -24,22 +24,22 @@ def allowed(nanoclaw_instance: Instance, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_mount_is_added_reaches_the_sandbox_and_is_removed(allowed: Path, run) -> None:
+def test_added_mount_reaches_the_sandbox_until_removed(allowed: Path, run) -> None:
     async def scenario(host: Hosted, group_id: str) -> None:
         add = ("groups", "config", "add-mount", group_id)
         await host.ncl.data(*add, path=str(allowed / "shared/notes"))
         (allowed / "link").symlink_to(allowed / "written")
         added = await host.ncl.data(*add, path=str(allowed / "link"), name="drafts", writable=True)
-        assert [(one["path"], one["name"], one["writable"]) for one in added["additional_mounts"]] == [
+        assert [(mount["path"], mount["name"], mount["writable"]) for mount in added["additional_mounts"]] == [
             (str(allowed / "shared/notes"), "notes", False),
             (str(allowed / "written"), "drafts", True),
         ]
         await host.session()
-        mounts = {one.target.rpartition("/")[2]: one for one in host.runtime.specs[-1].mounts}
+        mounts = {mount.target.rpartition("/")[2]: mount for mount in host.runtime.specs[-1].mounts}
         assert (mounts["notes"].writable, mounts["drafts"].writable) == (False, True)
         left = await host.ncl.data("groups", "config", "remove-mount", group_id, name="notes")
-        assert [one["name"] for one in left["additional_mounts"]] == ["drafts"]
-        assert "there is no mount 'notes'" in await refused(host, group_id, "remove-mount", name="notes")
+        assert [mount["name"] for mount in left["additional_mounts"]] == ["drafts"]
+        assert "the config has no mount 'notes'" in await refused(host, group_id, "remove-mount", name="notes")
 
     run(scenario)
 
@@ -54,7 +54,7 @@ def test_mount_exchanged_after_its_approval_is_left_out(allowed: Path, run) -> N
         (allowed / "shared/notes").rename(allowed / "shared/moved")
         (allowed / "shared/notes").symlink_to(allowed / "written")
         await host.session()
-        assert not [one for one in host.runtime.specs[-1].mounts if "/extra/" in one.target]
+        assert not [mount for mount in host.runtime.specs[-1].mounts if "/extra/" in mount.target]
 
     run(scenario)
 
@@ -65,7 +65,7 @@ def test_mount_of_a_directory_twice_is_refused(allowed: Path, run) -> None:
     async def scenario(host: Hosted, group_id: str) -> None:
         await host.ncl.data("groups", "config", "add-mount", group_id, path=str(allowed / "written"))
         message = await refused(host, group_id, "add-mount", path=str(allowed / "written"), name="again")
-        assert message.endswith("is mounted already, as 'written'. Remove that mount first")
+        assert message.endswith("is already mounted as 'written'. Remove that mount first")
 
     run(scenario)
 
@@ -84,7 +84,8 @@ def test_mount_below_what_another_agent_may_write_is_refused(allowed: Path, run)
     run(scenario)
 
 
-def test_warning_59_a_mount_that_no_sandbox_may_have_is_refused_where_it_is_asked_for(allowed: Path, run) -> None:
+@pytest.mark.defect(number=59)
+def test_forbidden_mount_is_refused_when_requested(allowed: Path, run) -> None:
     for name in ("shared/.SSH", "shared/project/.env", "shared/a:b"):
         (allowed / name).mkdir(parents=True)
     wrong = {
@@ -104,15 +105,17 @@ def test_warning_59_a_mount_that_no_sandbox_may_have_is_refused_where_it_is_aske
         for path in ("shared/notes", ""):
             assert "--path must be" in await refused(host, group_id, "add-mount", path=path)
         message = await refused(host, group_id, "add-mount", path=f"{allowed}/shared/notes", writable=True)
-        assert "is allowed for reading alone" in message
+        assert "only for reading" in message
         await host.ncl.data("groups", "config", "add-mount", group_id, path=f"{allowed}/shared/notes")
         message = await refused(host, group_id, "add-mount", path=f"{allowed}/written", name="notes")
-        assert "there is a mount with the name 'notes' already" in message
+        assert "another mount is named 'notes'" in message
 
     run(scenario)
 
 
-def test_an_agent_cannot_feel_for_files_of_the_host_with_mounts(allowed: Path, nanoclaw_instance: Instance) -> None:
+def test_agent_cannot_probe_host_files_with_mounts(allowed: Path, nanoclaw_instance: Instance) -> None:
+    """Existing, missing and forbidden paths get the same answer before the approval."""
+
     async def scenario() -> set[str]:
         async with hosted(nanoclaw_instance) as host:
             session = await host.session()
@@ -126,9 +129,7 @@ def test_an_agent_cannot_feel_for_files_of_the_host_with_mounts(allowed: Path, n
     assert asyncio.run(scenario()) == {"approval-pending"}
 
 
-def test_what_an_agent_asks_to_mount_is_looked_at_once_a_human_says_yes(
-    allowed: Path, nanoclaw_instance: Instance
-) -> None:
+def test_mount_of_an_agent_is_checked_after_its_approval(allowed: Path, nanoclaw_instance: Instance) -> None:
     async def scenario() -> None:
         async with hosted(nanoclaw_instance) as host:
             session = await host.session()
@@ -140,6 +141,6 @@ def test_what_an_agent_asks_to_mount_is_looked_at_once_a_human_says_yes(
             )
             right = await host.approved(session, *ask, path=f"{allowed}/shared/notes")
             assert right["data"]["additional_mounts"] == host.config(session.agent_group_id).additional_mounts
-            assert [one["name"] for one in right["data"]["additional_mounts"]] == ["notes"]
+            assert [mount["name"] for mount in right["data"]["additional_mounts"]] == ["notes"]
 
     asyncio.run(scenario())

@@ -1,4 +1,4 @@
-"""`ncl groups config` as an agent asks for it: its own group, never its scope, and no needless question to a human."""
+"""Tests of `ncl groups config` as an agent: only its own group, never its scope, no needless approval."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from nanoclaw_core.testing.instance import Instance
 SCOPES = ("cli_scope", "cli-scope", "CLI_SCOPE", "-cli-scope")
 
 
+@pytest.mark.defect(number=49)
 @pytest.mark.parametrize("spelling", SCOPES)
-def test_warning_49_an_agent_of_group_scope_cannot_name_its_scope_in_any_spelling(
-    nanoclaw_instance: Instance, spelling: str
-) -> None:
+def test_agent_cannot_set_its_scope_in_any_spelling(nanoclaw_instance: Instance, spelling: str) -> None:
     async def scenario() -> None:
         async with hosted(nanoclaw_instance) as host:
             session = await host.session()
@@ -40,7 +39,8 @@ def test_warning_49_an_agent_of_group_scope_cannot_name_its_scope_in_any_spellin
     asyncio.run(scenario())
 
 
-def test_warning_49_an_agent_of_group_scope_reaches_no_other_config(nanoclaw_instance: Instance) -> None:
+@pytest.mark.defect(number=49)
+def test_agent_of_group_scope_reaches_no_other_config(nanoclaw_instance: Instance) -> None:
     other = nanoclaw_instance.group("other")
 
     async def scenario() -> None:
@@ -51,7 +51,7 @@ def test_warning_49_an_agent_of_group_scope_reaches_no_other_config(nanoclaw_ins
                 ((*ask, other.id), {}),
                 (ask, {"id": other.id}),
                 ((*ask, session.agent_group_id), {"id": other.id}),
-                (ask, {"id": "ag-nobody"}),
+                (ask, {"id": "ag-none"}),
             ):
                 answer = await host.as_agent(session, *words, model="opus", **options)
                 assert answer["error"]["code"] in ("forbidden", "invalid-args"), answer
@@ -62,7 +62,7 @@ def test_warning_49_an_agent_of_group_scope_reaches_no_other_config(nanoclaw_ins
     asyncio.run(scenario())
 
 
-def test_what_cannot_be_is_refused_before_a_human_is_asked(nanoclaw_instance: Instance) -> None:
+def test_invalid_change_is_refused_without_an_approval(nanoclaw_instance: Instance) -> None:
     async def scenario() -> int:
         async with hosted(nanoclaw_instance) as host:
             session = await host.session()

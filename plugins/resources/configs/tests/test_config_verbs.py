@@ -1,4 +1,4 @@
-"""`ncl groups config` on a running host: what each verb changes, and what it refuses."""
+"""Tests of the verbs `ncl groups config …` on a running host."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nanoclaw_wire.config import read_config
 from nanoclaw_core.testing.instance import Instance
 
 
-def test_a_config_shows_its_columns_decoded_and_who_decides_the_rest(run) -> None:
+def test_config_get_shows_values_and_fallbacks(run) -> None:
     async def scenario(host: Hosted, group_id: str) -> None:
         await host.ncl.data("groups", "config", "update", group_id, model="opus", cpus=1.5)
         got = await host.ncl.data("groups", "config", "get", group_id)
@@ -25,20 +25,20 @@ def test_a_config_shows_its_columns_decoded_and_who_decides_the_rest(run) -> Non
     run(scenario)
 
 
-def test_an_id_that_is_no_groups_is_told_in_the_same_words_by_every_verb(run) -> None:
+def test_unknown_group_gets_the_same_error_from_every_verb(run) -> None:
     async def scenario(host: Hosted, _group_id: str) -> None:
         wanted = [("get", {}), ("update", {"model": "m"}), ("add-mcp-server", {"name": "a", "command": "b"})]
         wanted += [("add-package", {"apt": "jq"}), ("set-skills", {"skills": "all"}), ("remove-mount", {"name": "x"})]
         for verb, options in wanted:
-            answer = await host.ncl.refusal("groups", "config", verb, "ag-nobody", **options)
-            assert answer == ("not-found", "groups: there is none with id 'ag-nobody'")
-        assert (await host.ncl.refusal("groups", "restart", "ag-nobody"))[0] == "not-found"
+            answer = await host.ncl.refusal("groups", "config", verb, "ag-none", **options)
+            assert answer == ("not-found", "groups: no agent group has the id 'ag-none'. `ncl groups list` shows them")
+        assert (await host.ncl.refusal("groups", "restart", "ag-none"))[0] == "not-found"
         assert (await host.ncl.refusal("groups", "config", "get", "\ud800"))[0] == "invalid-args"
 
     run(scenario)
 
 
-def test_what_is_chosen_is_stored_and_taken_back_with_null(run) -> None:
+def test_update_stores_settings_and_null_resets_them(run) -> None:
     chosen: dict[str, Any] = {
         "provider": "scripted",
         "model": "claude-opus-4-5[1m]",
@@ -69,25 +69,25 @@ def test_what_is_chosen_is_stored_and_taken_back_with_null(run) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({}, "nothing to change; there are --provider, --model, --effort"),
-        ({"effort": "extreme"}, "--effort must be one of low, medium, high, xhigh, max, not 'extreme'"),
+        ({}, "no setting is given. Give at least one of --provider, --model, --effort"),
+        ({"effort": "extreme"}, "--effort must be one of low, medium, high, xhigh, max, got 'extreme'"),
         ({"cli-scope": "all"}, "--cli-scope must be one of disabled, group, global"),
         ({"network": "host"}, "--network must be one of gateway, open, none"),
-        ({"provider": "../x"}, "there is no provider"),
-        ({"runtime": ""}, "there is no runtime"),
-        ({"model": "-p"}, "--model must be a model's name"),
-        ({"model": "two words"}, "--model must be a model's name"),
+        ({"provider": "../x"}, "--provider must be an installed provider, got '../x'"),
+        ({"runtime": ""}, "--runtime must be an installed runtime, got ''"),
+        ({"model": "-p"}, "--model must be a model name"),
+        ({"model": "two words"}, "--model must be a model name"),
         ({"model": True}, "--model must be a text"),
-        ({"image-tag": "--privileged"}, "--image-tag must be an image's name"),
+        ({"image-tag": "--privileged"}, "--image-tag must be an image name"),
         ({"assistant-name": "a\nb"}, "--assistant-name must be"),
         ({"assistant-name": "\ud800"}, "--assistant-name must be"),
-        ({"max-messages-per-prompt": 0}, "must be a whole number from 1 to 1000, not 0"),
+        ({"max-messages-per-prompt": 0}, "must be an integer from 1 to 1000, got 0"),
         ({"max-messages-per-prompt": "many"}, "must be a whole number, not 'many'"),
-        ({"memory-mb": -1}, "--memory-mb must be a whole number from 64"),
-        ({"memory-mb": 10**30}, "--memory-mb must be a whole number from 64"),
+        ({"memory-mb": -1}, "--memory-mb must be an integer from 64"),
+        ({"memory-mb": 10**30}, "--memory-mb must be an integer from 64"),
         ({"cpus": 0}, "--cpus must be a number from 0.01"),
         ({"cpus": "nan"}, "--cpus must be a number"),
-        ({"pids": 1}, "--pids must be a whole number from 16"),
+        ({"pids": 1}, "--pids must be an integer from 16"),
         ({"limits": "{}"}, "unknown option --limits"),
         ({"mcp-servers": "{}"}, "unknown option --mcp-servers"),
         ({"packages-apt": '["x; rm -rf /"]'}, "unknown option --packages-apt"),
@@ -96,14 +96,14 @@ def test_what_is_chosen_is_stored_and_taken_back_with_null(run) -> None:
         ({"model": "opus", "effort": "extreme"}, "--effort must be one of"),
     ],
 )
-def test_what_a_config_cannot_hold_is_refused_whole(run, options, says) -> None:
+def test_update_with_an_invalid_value_changes_nothing(run, options, says) -> None:
     async def scenario(host: Hosted, group_id: str) -> None:
         assert says in await refused(host, group_id, "update", **options)
 
     run(scenario)
 
 
-def test_an_mcp_server_is_added_replaced_and_removed(run) -> None:
+def test_mcp_server_is_added_replaced_and_removed(run) -> None:
     async def scenario(host: Hosted, group_id: str) -> None:
         server = {"args": '["some-rss-mcp", "-v"]', "env": '{"K": "v"}', "instructions": "Reads feeds."}
         add = ("groups", "config", "add-mcp-server", group_id)
@@ -118,7 +118,7 @@ def test_an_mcp_server_is_added_replaced_and_removed(run) -> None:
         assert second["mcp_servers"] == {"rss": {"command": "uvx", "args": [], "env": {}, "instructions": None}}
         gone = await host.ncl.data("groups", "config", "remove-mcp-server", group_id, name="rss")
         assert gone["mcp_servers"] == {}
-        assert "there is no MCP server 'rss'" in await refused(host, group_id, "remove-mcp-server", name="rss")
+        assert "the config has no MCP server 'rss'" in await refused(host, group_id, "remove-mcp-server", name="rss")
 
     run(scenario)
 
@@ -126,25 +126,25 @@ def test_an_mcp_server_is_added_replaced_and_removed(run) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"name": "nanoclaw"}, "is the server of the agent's own tools"),
+        ({"name": "nanoclaw"}, "is reserved for the agent's own tools"),
         ({"name": "a b"}, "--name must be 1 to 64 letters"),
         ({"command": ""}, "--command must be one line"),
         ({"command": "a\0b"}, "--command must be one line"),
-        ({"args": "[1]"}, "--args must be a text"),
-        ({"args": "not json"}, "--args must be JSON, like"),
+        ({"args": "[1]"}, "--args must be a string"),
+        ({"args": "not json"}, "--args must be JSON like"),
         ({"args": '{"a": "b"}'}, "--args must be a list like"),
         ({"args": ["a"]}, "--args must be a text"),
         ({"args": "[" * 100_000}, "--args must be JSON"),
-        ({"args": '["a\\u0000b"]'}, "--args must be a text"),
-        ({"env": '{"A": "\\u0000"}'}, "--env: the value of A must be a text"),
+        ({"args": '["a\\u0000b"]'}, "--args must be a string"),
+        ({"env": '{"A": "\\u0000"}'}, "--env: the value of A must be a string"),
         ({"env": '["a"]'}, "--env must be an object"),
-        ({"env": '{"A": 1}'}, "--env: the value of A must be a text"),
-        ({"env": '{"A=B": "x"}'}, "--env must be a variable's name"),
-        ({"env": '{"A": "\\ud800"}'}, "--env: the value of A must be a text"),
+        ({"env": '{"A": 1}'}, "--env: the value of A must be a string"),
+        ({"env": '{"A=B": "x"}'}, "--env must be the name of an environment variable"),
+        ({"env": '{"A": "\\ud800"}'}, "--env: the value of A must be a string"),
         ({"instructions": "\ud800"}, "--instructions must be a text"),
     ],
 )
-def test_an_mcp_server_that_does_not_fit_is_refused(run, options, says) -> None:
+def test_invalid_mcp_server_is_refused(run, options, says) -> None:
     async def scenario(host: Hosted, group_id: str) -> None:
         given = {"name": "rss", "command": "npx"} | options
         assert says in await refused(host, group_id, "add-mcp-server", **given)
@@ -163,7 +163,7 @@ def test_packages_are_added_once_and_removed(run) -> None:
         left = await host.ncl.data("groups", "config", "remove-package", group_id, apt="jq")
         assert left["packages_apt"] == ["ripgrep"]
         message = await refused(host, group_id, "remove-package", apt="jq")
-        assert "there is no apt package 'jq' in the config; there are: ripgrep" in message
+        assert "the config has no apt package 'jq'. Known: ripgrep" in message
 
     run(scenario)
 
@@ -171,19 +171,20 @@ def test_packages_are_added_once_and_removed(run) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({}, "give 1 to 20 packages with --apt, --npm, --pip; 0 are given"),
-        ({"apt": None}, "0 are given"),
-        ({"apt": [f"p{n}" for n in range(21)]}, "21 are given"),
-        ({"apt": ["p"] * 10, "npm": ["p"] * 10, "pip": "p"}, "21 are given"),
+        ({}, "must be 1 to 20 in one request, got 0. Name them with --apt, --npm, --pip"),
+        ({"apt": None}, "got 0"),
+        ({"apt": [f"p{n}" for n in range(21)]}, "got 21"),
+        ({"apt": ["p"] * 10, "npm": ["p"] * 10, "pip": "p"}, "got 21"),
     ],
 )
-def test_a_request_names_one_to_twenty_packages(run, options, says) -> None:
+def test_package_request_outside_one_to_twenty_is_refused(run, options, says) -> None:
     async def scenario(host: Hosted, group_id: str) -> None:
         assert says in await refused(host, group_id, "add-package", **options)
 
     run(scenario)
 
 
+@pytest.mark.defect(number=50)
 @pytest.mark.parametrize(
     "options",
     [
@@ -197,15 +198,16 @@ def test_a_request_names_one_to_twenty_packages(run, options, says) -> None:
         {"pip": "x==1 --hash"},
     ],
 )
-def test_warning_50_only_names_get_into_the_image(run, options) -> None:
+def test_package_that_is_not_a_name_is_refused(run, options) -> None:
     async def scenario(host: Hosted, group_id: str) -> None:
         assert "give names alone" in await refused(host, group_id, "add-package", **options)
 
     run(scenario)
 
 
+@pytest.mark.defect(number=52)
 @pytest.mark.parametrize("bad", ["", None, 5, True, ["jq"], {"a": 1}, "jq; touch x"])
-def test_warning_52_one_element_that_is_no_name_refuses_them_all(run, bad) -> None:
+def test_one_invalid_package_name_refuses_all(run, bad) -> None:
     async def scenario(host: Hosted, group_id: str) -> None:
         for names in (["ripgrep", bad], [bad, "ripgrep"], ["", bad]):
             assert "give names alone" in await refused(host, group_id, "add-package", apt=names, npm=["ok"])
@@ -213,7 +215,8 @@ def test_warning_52_one_element_that_is_no_name_refuses_them_all(run, bad) -> No
     run(scenario)
 
 
-def test_warning_43_with_the_last_package_the_image_goes_out_of_use(run) -> None:
+@pytest.mark.defect(number=43)
+def test_removing_the_last_package_resets_the_image(run) -> None:
     async def scenario(host: Hosted, group_id: str) -> None:
         await host.ncl.data("groups", "config", "add-package", group_id, apt="jq", pip="six")
         await host.ncl.data("groups", "config", "update", group_id, **{"image-tag": "agent:1"})
@@ -221,7 +224,7 @@ def test_warning_43_with_the_last_package_the_image_goes_out_of_use(run) -> None
         assert (await host.ncl.data(*remove, apt="jq"))["image_tag"] == "agent:1"
         last = await host.ncl.data(*remove, pip="six")
         assert last["image_tag"] is None
-        assert last["takes_effect"].startswith("With the next start of a sandbox")
+        assert last["takes_effect"].startswith("At the next start of a sandbox")
         assert "--rebuild" not in last["takes_effect"]
 
     run(scenario)
@@ -231,7 +234,7 @@ def test_warning_43_with_the_last_package_the_image_goes_out_of_use(run) -> None
     ("given", "stored"),
     [("all", "all"), ("none", []), ("a,b", ["a", "b"]), (["a", "b", "a"], ["a", "b"]), ("one", ["one"])],
 )
-def test_skills_are_all_or_none_or_some_by_name(run, given, stored) -> None:
+def test_set_skills_stores_all_none_or_names(run, given, stored) -> None:
     async def scenario(host: Hosted, group_id: str) -> None:
         assert (await host.ncl.data("groups", "config", "set-skills", group_id, skills=given))["skills"] == stored
 
@@ -239,26 +242,26 @@ def test_skills_are_all_or_none_or_some_by_name(run, given, stored) -> None:
 
 
 @pytest.mark.parametrize("given", ["", "../x", "a,,b", "all,a", ["none", "a"], [5], [["a"]], []])
-def test_what_is_no_skill_is_refused(run, given) -> None:
+def test_invalid_skills_are_refused(run, given) -> None:
     async def scenario(host: Hosted, group_id: str) -> None:
         assert "--skills" in await refused(host, group_id, "set-skills", skills=given)
 
     run(scenario)
 
 
-def test_a_change_restarts_nothing_and_the_next_sandbox_has_it(run, nanoclaw_instance: Instance) -> None:
+def test_config_change_applies_to_the_next_sandbox_only(run, nanoclaw_instance: Instance) -> None:
     async def scenario(host: Hosted, group_id: str) -> None:
         session = await host.session()
         changed = await host.ncl.data("groups", "config", "update", group_id, model="opus", **{"memory-mb": 128})
         await host.ncl.data("groups", "config", "add-mcp-server", group_id, name="rss", command="npx")
         assert changed["takes_effect"] == (
-            f"With the next start of a sandbox; `ncl groups restart {group_id}` restarts those that run."
+            f"At the next start of a sandbox. `ncl groups restart {group_id}` restarts the running ones."
         )
         await host.running.channel.say("still there?")
         await host.running.channel.texts(2)
         assert len(host.runtime.specs) == 1
         await host.ncl.data("groups", "restart", group_id, message="changed")
-        await host.listening.heard(session.id, "changed")
+        await host.recording.wait_for(session.id, "changed")
         assert host.runtime.specs[1].limits.memory_bytes == 128 * 1024**2
         text = nanoclaw_instance.places.home / "sessions" / session.id / "in" / "config.json"
         config = read_config(text.read_text())
@@ -267,7 +270,7 @@ def test_a_change_restarts_nothing_and_the_next_sandbox_has_it(run, nanoclaw_ins
     run(scenario)
 
 
-def test_a_change_that_is_none_says_so(run) -> None:
+def test_update_without_a_difference_says_nothing_changed(run) -> None:
     async def scenario(host: Hosted, group_id: str) -> None:
         changed = await host.ncl.data("groups", "config", "update", group_id, effort=None)
         assert changed["takes_effect"] == "Nothing changed."
@@ -275,18 +278,19 @@ def test_a_change_that_is_none_says_so(run) -> None:
     run(scenario)
 
 
-def test_the_scope_of_an_agents_ncl_counts_at_once(run) -> None:
+def test_cli_scope_takes_effect_at_once(run) -> None:
     async def scenario(host: Hosted, group_id: str) -> None:
         session = await host.session()
         changed = await host.ncl.data("groups", "config", "update", group_id, **{"cli-scope": "disabled"})
-        assert changed["takes_effect"].endswith("cli_scope counts at once for what the agent asks of ncl.")
+        assert changed["takes_effect"].endswith("cli_scope takes effect at once.")
         assert (await host.as_agent(session, "groups", "config", "get"))["error"]["code"] == "forbidden"
 
     run(scenario)
 
 
-def test_warning_15_the_help_of_groups_config_names_every_parameter(run) -> None:
-    wanted = {
+@pytest.mark.defect(number=15)
+def test_help_lists_every_parameter_of_groups_config(run) -> None:
+    expected = {
         "groups config get": {"id"},
         "groups config add-mcp-server": {"id", "name", "command", "args", "env", "instructions"},
         "groups config remove-mcp-server": {"id", "name"},
@@ -299,10 +303,10 @@ def test_warning_15_the_help_of_groups_config_names_every_parameter(run) -> None
     }
 
     async def scenario(host: Hosted, _group_id: str) -> None:
-        told = {verb["command"]: verb["parameters"] for verb in await host.ncl.data("help", "groups")}
-        names = {command: {one["name"] for one in parameters} for command, parameters in told.items()}
-        assert {command: names[command] for command in wanted} == wanted
+        shown = {verb["command"]: verb["parameters"] for verb in await host.ncl.data("help", "groups")}
+        names = {command: {parameter["name"] for parameter in listed} for command, listed in shown.items()}
+        assert {command: names[command] for command in expected} == expected
         assert names["groups config update"] >= {"cli_scope", "memory_mb", "cpus", "pids", "max_messages_per_prompt"}
-        assert all(one["help"] for command in wanted for one in told[command])
+        assert all(parameter["help"] for command in expected for parameter in shown[command])
 
     run(scenario)

@@ -1,4 +1,4 @@
-"""`ncl groups restart` on a running host, with a runtime of the test's own that makes images."""
+"""Tests of `ncl groups restart` on a running host."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from agents_host import Hosted, Listening, hosted
+from agents_host import Hosted, RecordingScript, hosted
 
 from nanoclaw_core import GroupId, Packages, SandboxFailed, SandboxSpec
 from nanoclaw_core.testing.instance import Instance
@@ -15,52 +15,52 @@ from nanoclaw_core.testing.recorder import WAIT_S
 from nanoclaw_core.testing.scripted import ScriptedRuntime, ScriptedSandbox
 
 
-class Builder(ScriptedRuntime):
-    """A runtime that makes images when it is told to.
+class BuildingRuntime(ScriptedRuntime):
+    """A runtime that builds images.
 
     Args:
-        fails: What a build says; None succeeds.
+        error: The error message of each build. None: builds succeed.
     """
 
-    def __init__(self, fails: str | None = None) -> None:
-        super().__init__(Listening())
-        self.fails = fails
-        self.asked: list[Packages] = []
+    def __init__(self, error: str | None = None) -> None:
+        super().__init__(RecordingScript())
+        self.error = error
+        self.builds: list[Packages] = []
         self.may_end = asyncio.Event()
         self.may_end.set()
         self.has_begun = asyncio.Event()
 
-    async def build_for(self, group_id: GroupId, packages: Packages, tell: Callable[[str], None]) -> str:
-        self.asked.append(packages)
-        tell("step 1 of 1")
+    async def build_for(self, group_id: GroupId, packages: Packages, progress: Callable[[str], None]) -> str:
+        self.builds.append(packages)
+        progress("step 1 of 1")
         self.has_begun.set()
         await asyncio.wait_for(self.may_end.wait(), WAIT_S)
-        if self.fails:
-            raise SandboxFailed(self.fails)
-        return f"image-of-{group_id}:{len(self.asked)}"
+        if self.error:
+            raise SandboxFailed(self.error)
+        return f"image-of-{group_id}:{len(self.builds)}"
 
 
-class Stubborn(ScriptedRuntime):
-    """A runtime whose engine does not end the sandboxes of some sessions."""
+class UnstoppableRuntime(ScriptedRuntime):
+    """A runtime that fails to stop the sandboxes of some sessions."""
 
     def __init__(self) -> None:
-        super().__init__(Listening())
-        self.refusing: set[str] = set()
+        super().__init__(RecordingScript())
+        self.unstoppable: set[str] = set()
 
     async def start(self, spec: SandboxSpec) -> ScriptedSandbox:
         self.specs.append(spec)
-        return StubbornSandbox(spec, self)
+        return UnstoppableSandbox(spec, self)
 
 
-class StubbornSandbox(ScriptedSandbox):
-    """One of its sandboxes."""
+class UnstoppableSandbox(ScriptedSandbox):
+    """A sandbox of `UnstoppableRuntime`."""
 
-    def __init__(self, spec: SandboxSpec, runtime: Stubborn) -> None:
+    def __init__(self, spec: SandboxSpec, runtime: UnstoppableRuntime) -> None:
         super().__init__(spec, runtime.script)
         self._session_id, self._runtime = spec.session_id, runtime
 
     async def stop(self, grace_s: float) -> None:
-        if self._session_id in self._runtime.refusing:
+        if self._session_id in self._runtime.unstoppable:
             raise SandboxFailed("the engine does not answer")
         await super().stop(grace_s)
 
@@ -69,53 +69,55 @@ async def add_package(host: Hosted, group_id: str, **packages: Any) -> None:
     await host.ncl.data("groups", "config", "add-package", group_id, **packages)
 
 
-def test_the_operator_restarts_every_running_session_of_a_group_and_no_other(nanoclaw_instance: Instance) -> None:
+def test_operator_restarts_all_sessions_of_one_group(nanoclaw_instance: Instance) -> None:
     async def scenario() -> None:
         async with hosted(nanoclaw_instance) as host:
             first, second = await host.session("r1"), await host.session("r2")
             other = await host.session("r3", folder="other")
             answer = await host.ncl.data("groups", "restart", first.agent_group_id, message="Config updated.")
             assert answer == {"restarted": sorted([first.id, second.id]), "rebuilt": None}
-            await host.listening.heard(first.id, "Config updated.")
-            await host.listening.heard(second.id, "Config updated.")
-            assert [one for one, _ in host.listening.lives].count(other.id) == 1
+            await host.recording.wait_for(first.id, "Config updated.")
+            await host.recording.wait_for(second.id, "Config updated.")
+            assert [session_id for session_id, _ in host.recording.sandboxes].count(other.id) == 1
 
     asyncio.run(scenario())
 
 
-def test_without_a_message_a_session_stays_ended_until_its_next_message(nanoclaw_instance: Instance) -> None:
+def test_restart_without_message_leaves_sandbox_stopped(nanoclaw_instance: Instance) -> None:
+    """The next message of a person starts the sandbox."""
+
     async def scenario() -> None:
         async with hosted(nanoclaw_instance) as host:
             session = await host.session()
             answer = await host.ncl.data("groups", "restart", session.agent_group_id)
             assert answer["restarted"] == [session.id]
             assert (await host.ncl.data("groups", "restart", session.agent_group_id))["restarted"] == []
-            assert len(host.listening.lives) == 1
+            assert len(host.recording.sandboxes) == 1
             await host.running.channel.say("and now?")
             assert await host.running.channel.texts(2) == ["echo: hello", "echo: and now?"]
-            assert len(host.listening.lives) == 2
+            assert len(host.recording.sandboxes) == 2
 
     asyncio.run(scenario())
 
 
+@pytest.mark.defect(number=14)
 @pytest.mark.parametrize("scope", ["group", "global"])
-def test_warning_14_an_agent_restarts_its_own_session_alone_also_once_it_is_approved(
-    nanoclaw_instance: Instance, scope: str
-) -> None:
+def test_agent_restarts_only_its_own_session(nanoclaw_instance: Instance, scope: str) -> None:
     async def scenario() -> None:
         async with hosted(nanoclaw_instance) as host:
             session, beside = await host.session("r1"), await host.session("r2")
             host.scope(session.agent_group_id, scope)
             done = await host.approved(session, "groups", "restart", message="Look again.")
             assert done["data"] == {"restarted": [session.id], "rebuilt": None}
-            await host.listening.heard(session.id, "Look again.")
-            assert [one for one, _ in host.listening.lives].count(beside.id) == 1
+            await host.recording.wait_for(session.id, "Look again.")
+            assert [session_id for session_id, _ in host.recording.sandboxes].count(beside.id) == 1
 
     asyncio.run(scenario())
 
 
+@pytest.mark.defect(number=14)
 @pytest.mark.parametrize("scope", ["group", "global"])
-def test_warning_14_an_agent_restarts_no_other_whatever_its_scope(nanoclaw_instance: Instance, scope: str) -> None:
+def test_agent_of_any_scope_restarts_no_other_group(nanoclaw_instance: Instance, scope: str) -> None:
     async def scenario() -> None:
         async with hosted(nanoclaw_instance) as host:
             session = await host.session("r1")
@@ -128,19 +130,21 @@ def test_warning_14_an_agent_restarts_no_other_whatever_its_scope(nanoclaw_insta
     asyncio.run(scenario())
 
 
-def test_an_agent_whose_sandbox_has_ended_meanwhile_reads_its_note_in_a_fresh_one(nanoclaw_instance: Instance) -> None:
+def test_note_starts_a_sandbox_that_ended_meanwhile(nanoclaw_instance: Instance) -> None:
+    """The sandbox ended between the request of the agent and its approval."""
+
     async def scenario() -> None:
         async with hosted(nanoclaw_instance) as host:
             session = await host.session()
             await host.ncl.data("groups", "restart", session.agent_group_id)
             done = await host.approved(session, "groups", "restart", message="You were away.")
             assert done["data"]["restarted"] == [session.id]
-            await host.listening.heard(session.id, "You were away.")
+            await host.recording.wait_for(session.id, "You were away.")
 
     asyncio.run(scenario())
 
 
-def test_an_agent_whose_conversation_was_closed_meanwhile_is_left_in_peace(nanoclaw_instance: Instance) -> None:
+def test_session_closed_meanwhile_is_not_restarted(nanoclaw_instance: Instance) -> None:
     async def scenario() -> None:
         async with hosted(nanoclaw_instance) as host:
             session = await host.session()
@@ -148,7 +152,7 @@ def test_an_agent_whose_conversation_was_closed_meanwhile_is_left_in_peace(nanoc
             nanoclaw_instance.db.execute("UPDATE sessions SET status = 'closed'")
             done = await host.approved(session, "groups", "restart", message="Are you there?")
             assert done["data"]["restarted"] == []
-            assert len(host.listening.lives) == 1
+            assert len(host.recording.sandboxes) == 1
 
     asyncio.run(scenario())
 
@@ -158,12 +162,12 @@ def test_an_agent_whose_conversation_was_closed_meanwhile_is_left_in_peace(nanoc
     [
         ({}, "groups restart needs --id"),
         ({"id": "AGENT", "message": "\ud800"}, "--message must be a text"),
-        ({"id": "AGENT", "message": "x" * 20_001}, "--message must be a text of at most 20000"),
+        ({"id": "AGENT", "message": "x" * 20_001}, "--message must be a string of at most 20000"),
         ({"id": "AGENT", "message": True}, "--message must be a text"),
         ({"id": "AGENT", "rebuild": "perhaps"}, "--rebuild must be true or false"),
     ],
 )
-def test_a_restart_that_makes_no_sense_ends_nothing(nanoclaw_instance: Instance, options, says) -> None:
+def test_invalid_restart_stops_no_sandbox(nanoclaw_instance: Instance, options, says) -> None:
     async def scenario() -> None:
         async with hosted(nanoclaw_instance) as host:
             session = await host.session()
@@ -175,9 +179,9 @@ def test_a_restart_that_makes_no_sense_ends_nothing(nanoclaw_instance: Instance,
     asyncio.run(scenario())
 
 
-def test_a_rebuild_makes_the_image_tells_its_steps_and_restarts_with_it(nanoclaw_instance: Instance) -> None:
+def test_rebuild_reports_steps_and_restarts_with_the_image(nanoclaw_instance: Instance) -> None:
     async def scenario() -> None:
-        runtime = Builder()
+        runtime = BuildingRuntime()
         async with hosted(nanoclaw_instance, runtime=runtime) as host:
             session = await host.session()
             group_id = session.agent_group_id
@@ -185,39 +189,41 @@ def test_a_rebuild_makes_the_image_tells_its_steps_and_restarts_with_it(nanoclaw
             frames = await host.ncl.frames("groups", "restart", group_id, rebuild=True, message="New tools.")
             assert [frame["progress"] for frame in frames[:-1]] == ["step 1 of 1"]
             assert frames[-1]["data"] == {"restarted": [session.id], "rebuilt": f"image-of-{group_id}:1"}
-            assert runtime.asked == [Packages(apt=["jq"], pip=["six"])]
-            await host.listening.heard(session.id, "New tools.")
+            assert runtime.builds == [Packages(apt=["jq"], pip=["six"])]
+            await host.recording.wait_for(session.id, "New tools.")
             assert [spec.image for spec in runtime.specs] == [None, f"image-of-{group_id}:1"]
 
     asyncio.run(scenario())
 
 
-def test_an_image_that_cannot_be_made_leaves_the_old_one_and_the_sandboxes(nanoclaw_instance: Instance) -> None:
+def test_failed_build_keeps_the_old_image_and_sandboxes(nanoclaw_instance: Instance) -> None:
     async def scenario() -> None:
-        runtime = Builder(fails="step 2 failed: RUN apt-get install nonsense: Unable to locate package nonsense")
+        runtime = BuildingRuntime(
+            error="step 2 failed: RUN apt-get install nonsense: Unable to locate package nonsense"
+        )
         async with hosted(nanoclaw_instance, runtime=runtime) as host:
             session = await host.session()
             group_id = session.agent_group_id
             await add_package(host, group_id, apt="nonsense")
             await host.ncl.data("groups", "config", "update", group_id, **{"image-tag": "old:1"})
             frames = await host.ncl.frames("groups", "restart", group_id, rebuild=True, message="New tools.")
-            assert frames[-1]["error"]["message"] == runtime.fails
+            assert frames[-1]["error"]["message"] == runtime.error
             assert host.config(group_id).image_tag == "old:1"
             await host.running.channel.say("still there?")
             await host.running.channel.texts(2)
-            assert host.listening.lives == [(session.id, ["hello", "still there?"])]
-            runtime.fails = None
+            assert host.recording.sandboxes == [(session.id, ["hello", "still there?"])]
+            runtime.error = None
             again = await host.ncl.frames("groups", "restart", group_id, rebuild=True)
             assert again[-1]["data"]["rebuilt"] == f"image-of-{group_id}:2"
 
     asyncio.run(scenario())
 
 
-def test_messages_are_answered_while_an_image_is_made_and_a_second_build_is_refused(
+def test_second_build_is_refused_and_messages_are_answered(
     nanoclaw_instance: Instance,
 ) -> None:
     async def scenario() -> None:
-        runtime = Builder()
+        runtime = BuildingRuntime()
         runtime.may_end.clear()
         async with hosted(nanoclaw_instance, runtime=runtime) as host, host.another() as second:
             group_id = (await host.session()).agent_group_id
@@ -227,16 +233,17 @@ def test_messages_are_answered_while_an_image_is_made_and_a_second_build_is_refu
             await host.running.channel.say("are you there?")
             await host.running.channel.texts(2)
             code, message = await second.refusal("groups", "restart", group_id, rebuild=True)
-            assert (code, "is being made already" in message) == ("invalid-args", True)
+            assert (code, "is already being built" in message) == ("invalid-args", True)
             runtime.may_end.set()
             assert (await building)[-1]["data"]["rebuilt"] == f"image-of-{group_id}:1"
 
     asyncio.run(scenario())
 
 
-def test_warning_43_a_rebuild_without_packages_goes_back_to_the_image_of_all(nanoclaw_instance: Instance) -> None:
+@pytest.mark.defect(number=43)
+def test_rebuild_without_packages_resets_the_image(nanoclaw_instance: Instance) -> None:
     async def scenario() -> None:
-        async with hosted(nanoclaw_instance) as host:  # with a runtime that makes no images
+        async with hosted(nanoclaw_instance) as host:  # its runtime builds no images
             session = await host.session()
             await host.ncl.data("groups", "config", "update", session.agent_group_id, **{"image-tag": "stale:1"})
             answer = await host.ncl.data("groups", "restart", session.agent_group_id, rebuild=True)
@@ -246,9 +253,12 @@ def test_warning_43_a_rebuild_without_packages_goes_back_to_the_image_of_all(nan
     asyncio.run(scenario())
 
 
-def test_warning_43_an_image_whose_last_package_went_while_it_was_made_is_not_used(nanoclaw_instance: Instance) -> None:
+@pytest.mark.defect(number=43)
+def test_image_is_unused_if_its_last_package_was_removed(nanoclaw_instance: Instance) -> None:
+    """The package is removed during the build."""
+
     async def scenario() -> None:
-        runtime = Builder()
+        runtime = BuildingRuntime()
         runtime.may_end.clear()
         async with hosted(nanoclaw_instance, runtime=runtime) as host, host.another() as second:
             group_id = nanoclaw_instance.group().id
@@ -259,37 +269,37 @@ def test_warning_43_an_image_whose_last_package_went_while_it_was_made_is_not_us
             runtime.may_end.set()
             frames = await building
             assert frames[-1]["data"]["rebuilt"] is None
-            assert "rebuild again" in frames[-2]["progress"]
+            assert "Rebuild again" in frames[-2]["progress"]
             assert host.config(group_id).image_tag is None
 
     asyncio.run(scenario())
 
 
-def test_without_a_runtime_that_makes_images_packages_are_refused_with_the_remedy(nanoclaw_instance: Instance) -> None:
+def test_rebuild_without_an_image_builder_is_refused(nanoclaw_instance: Instance) -> None:
     async def scenario() -> None:
         async with hosted(nanoclaw_instance) as host:
             session = await host.session()
             await add_package(host, session.agent_group_id, apt="jq")
             code, message = await host.ncl.refusal("groups", "restart", session.agent_group_id, rebuild=True)
-            assert (code, "install nanoclaw-runtime-docker" in message) == ("invalid-args", True)
-            asked = await host.as_agent(session, "groups", "restart", rebuild=True)
-            assert asked["error"]["code"] == "invalid-args"
+            assert (code, "Install nanoclaw-runtime-docker" in message) == ("invalid-args", True)
+            answer = await host.as_agent(session, "groups", "restart", rebuild=True)
+            assert answer["error"]["code"] == "invalid-args"
 
     asyncio.run(scenario())
 
 
-def test_a_session_that_cannot_be_restarted_keeps_no_other_from_it(nanoclaw_instance: Instance) -> None:
+def test_session_failing_to_restart_does_not_stop_others(nanoclaw_instance: Instance) -> None:
     async def scenario() -> None:
-        runtime = Stubborn()
+        runtime = UnstoppableRuntime()
         async with hosted(nanoclaw_instance, runtime=runtime) as host:
             first, second = await host.session("r1"), await host.session("r2")
-            runtime.refusing = {first.id}
+            runtime.unstoppable = {first.id}
             answer = await host.ncl.data("groups", "restart", first.agent_group_id)
             assert answer == {
                 "restarted": [second.id],
                 "rebuilt": None,
                 "failed": {first.id: "the engine does not answer"},
             }
-            runtime.refusing = set()
+            runtime.unstoppable = set()
 
     asyncio.run(scenario())

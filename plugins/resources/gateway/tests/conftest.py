@@ -1,4 +1,4 @@
-"""A gateway with a real socket and a real database, in front of a real HTTP server."""
+"""Fixtures: a gateway with a real socket and a real database, in front of a real HTTP server."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from nanoclaw_resource_gateway.gateway import SessionGateway
 from nanoclaw_resource_gateway.rows import create_calls
 from nanoclaw_resource_gateway.settings import Settings
 
-from nanoclaw_core import Door, GroupId, PluginContext, SessionId, Upstream
+from nanoclaw_core import GatewayEndpoint, GroupId, PluginContext, SessionId, Upstream
 
 SECRET = "sk-ant-api03-the-real-one"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Place:
-    """One gateway with one open door, and a client on the sandbox's side of it."""
+class GatewaySetup:
+    """A gateway, its database and the description of its endpoint."""
 
     def __init__(self, tmp_path: Path, settings: Settings, environment: dict[str, str]) -> None:
         self.database = apsw.Connection(":memory:")
@@ -41,9 +41,9 @@ class Place:
         self.gateway = SessionGateway(settings, self.context)
         self.session_id = SessionId("ses-000000000001")
 
-    def door(self, *upstreams: Upstream) -> Door:
-        """Describe the door."""
-        return Door(
+    def endpoint(self, *upstreams: Upstream) -> GatewayEndpoint:
+        """Return the description of the endpoint."""
+        return GatewayEndpoint(
             session_id=self.session_id,
             agent_group_id=GroupId("ag-000000000001"),
             socket=self.socket,
@@ -51,18 +51,18 @@ class Place:
         )
 
     def calls(self) -> list[dict[str, Any]]:
-        """Return the record, oldest first."""
+        """Return the records of calls, oldest first."""
         cursor = self.database.execute("SELECT * FROM gateway_calls ORDER BY id")
         return [dict(zip([column[0] for column in cursor.getdescription()], row, strict=True)) for row in cursor]
 
     async def close(self) -> None:
-        """Do what the end of `run` does."""
+        """Close the gateway as the end of `run` does."""
         await self.gateway._close()
 
 
 @contextlib.asynccontextmanager
 async def upstream_server(handler: Handler) -> AsyncIterator[str]:
-    """Serve every path by one handler, and give the address."""
+    """Serve every path with one handler, and yield the address."""
     app = web.Application(client_max_size=1024**3)
     app.router.add_route("*", "/{rest:.*}", handler)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
@@ -76,32 +76,35 @@ async def upstream_server(handler: Handler) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Callable[..., contextlib.AbstractAsyncContextManager[tuple[Place, ClientSession]]]:
-    """Return what opens a door to a handler, or to a base address."""
+def opened(tmp_path: Path) -> Callable[..., contextlib.AbstractAsyncContextManager[tuple[GatewaySetup, ClientSession]]]:
+    """Return a function that opens an endpoint for a handler or a base address."""
 
     @contextlib.asynccontextmanager
-    async def open_place(
-        to: Handler | str,
+    async def open_endpoint(
+        upstream_or_url: Handler | str,
         *,
         settings: Settings | None = None,
         environment: dict[str, str] | None = None,
         **upstream: Any,
-    ) -> AsyncIterator[tuple[Place, ClientSession]]:
-        place = Place(tmp_path, settings or Settings(), environment or {})
+    ) -> AsyncIterator[tuple[GatewaySetup, ClientSession]]:
+        setup = GatewaySetup(tmp_path, settings or Settings(), environment or {})
         async with contextlib.AsyncExitStack() as stack:
-            base_url = to if isinstance(to, str) else await stack.enter_async_context(upstream_server(to))
+            if isinstance(upstream_or_url, str):
+                base_url = upstream_or_url
+            else:
+                base_url = await stack.enter_async_context(upstream_server(upstream_or_url))
             described = {"name": "api", "base_url": base_url, "headers": {"x-api-key": SECRET}} | upstream
-            await place.gateway.open_door(place.door(Upstream(**described)))
-            stack.push_async_callback(place.close)
-            client = ClientSession("http://sandbox", connector=UnixConnector(str(place.socket)))
-            yield place, await stack.enter_async_context(client)
+            await setup.gateway.open_endpoint(setup.endpoint(Upstream(**described)))
+            stack.push_async_callback(setup.close)
+            client = ClientSession("http://sandbox", connector=UnixConnector(str(setup.socket)))
+            yield setup, await stack.enter_async_context(client)
 
-    return open_place
+    return open_endpoint
 
 
 @pytest.fixture
 def unused_port() -> int:
-    """Return a port where nobody listens."""
+    """Return a port without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -109,5 +112,5 @@ def unused_port() -> int:
 
 @pytest.fixture
 def serving() -> Callable[[Handler], contextlib.AbstractAsyncContextManager[str]]:
-    """Return what serves every path by one handler."""
+    """Return a function that serves every path with one handler."""
     return upstream_server

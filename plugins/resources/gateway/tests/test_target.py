@@ -1,4 +1,4 @@
-"""Where a request may go, and with which headers. Pure functions, no socket."""
+"""Tests of request targets and headers. Pure functions without a socket."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from nanoclaw_core import Upstream
 API = Upstream(name="api", base_url="https://api.example/base", headers={"X-Api-Key": "secret"})
 
 
-def test_the_first_segment_names_the_upstream_and_the_rest_goes_behind_its_base() -> None:
+def test_first_segment_selects_the_upstream() -> None:
+    """The rest of the path follows the base address of the upstream."""
     target = find_target("/api/v1/messages?beta=true", [API])
     assert target.url == "https://api.example/base/v1/messages?beta=true"
     assert target.path == "/v1/messages"
 
 
-def test_harmless_percent_encoding_stays_as_it_was_written() -> None:
+def test_harmless_percent_encoding_is_kept() -> None:
     assert find_target("/api/files/%C3%A4", [API]).url == "https://api.example/base/files/%C3%A4"
 
 
@@ -57,7 +58,7 @@ def test_harmless_percent_encoding_stays_as_it_was_written() -> None:
         "/ap\u00edv1",
     ],
 )
-def test_a_target_that_could_lead_elsewhere_is_refused(raw: str) -> None:
+def test_target_that_could_lead_elsewhere_is_refused(raw: str) -> None:
     with pytest.raises(NotServed) as caught:
         find_target(raw, [API])
     assert caught.value.status in (400, 404)
@@ -66,23 +67,23 @@ def test_a_target_that_could_lead_elsewhere_is_refused(raw: str) -> None:
 @pytest.mark.parametrize(
     "raw", ["/api/@evil.example", "/api/.evil.example", "/api/:80", "/api/x?//evil.example/..", "/api"]
 )
-def test_nothing_in_a_target_changes_the_host(raw: str) -> None:
+def test_target_cannot_change_the_host(raw: str) -> None:
     assert find_target(raw, [API]).url.startswith("https://api.example/base/")
 
 
-def test_an_unknown_upstream_is_answered_with_the_names_there_are() -> None:
-    with pytest.raises(NotServed, match="there are: api") as caught:
+def test_unknown_upstream_lists_the_declared_ones() -> None:
+    with pytest.raises(NotServed, match="Known: api") as caught:
         find_target("/other/v1", [API])
     assert caught.value.status == 404
 
 
-def test_the_credential_takes_the_place_of_whatever_the_sandbox_sent_for_it() -> None:
+def test_credential_replaces_headers_of_the_sandbox() -> None:
     sent = [("X-API-KEY", "planted"), ("authorization", "Bearer planted"), ("Cookie", "planted"), ("x-kept", "1")]
     headers = request_headers(sent, API)
     assert headers == [("x-kept", "1"), ("x-api-key", "secret"), ("accept-encoding", "identity")]
 
 
-def test_headers_that_could_change_host_or_connection_are_dropped() -> None:
+def test_headers_that_change_host_or_connection_are_dropped() -> None:
     sent = [
         *(
             ("Host", "evil.example"),
@@ -96,7 +97,7 @@ def test_headers_that_could_change_host_or_connection_are_dropped() -> None:
     assert [name for name, _ in request_headers(sent, API)] == ["x-api-key", "accept-encoding"]
 
 
-def test_a_list_header_is_added_to_once() -> None:
+def test_list_header_is_extended_once() -> None:
     upstream = Upstream(name="api", base_url="https://api.example", append={"anthropic-beta": "oauth"})
     first = request_headers([("Anthropic-Beta", "a,b"), ("anthropic-beta", "c")], upstream)
     again = request_headers([("anthropic-beta", "oauth, a")], upstream)
@@ -104,7 +105,7 @@ def test_a_list_header_is_added_to_once() -> None:
     assert dict(again)["anthropic-beta"] == "oauth,a"
 
 
-def test_an_answer_brings_no_cookie_and_no_connection_header() -> None:
+def test_answer_has_no_cookie_and_no_connection_header() -> None:
     got = [("Set-Cookie", "x"), ("Connection", "keep-alive"), ("Transfer-Encoding", "chunked"), ("request-id", "1")]
     assert answer_headers(got) == [("request-id", "1")]
 
@@ -122,9 +123,9 @@ def test_an_answer_brings_no_cookie_and_no_connection_header() -> None:
         ({"HTTPS_PROXY": "http://proxy:3128", "no_proxy": "*"}, None),
     ],
 )
-def test_the_hosts_own_proxy_is_used(environment: dict[str, str], proxy: str | None) -> None:
+def test_proxy_comes_from_the_environment_of_the_host(environment: dict[str, str], proxy: str | None) -> None:
     assert proxy_for("https://api.example/v1", environment) == proxy
 
 
-def test_neither_upstream_nor_target_shows_the_credential() -> None:
+def test_repr_of_upstream_and_target_hides_the_credential() -> None:
     assert "secret" not in repr(API) + repr(find_target("/api/v1", [API]))

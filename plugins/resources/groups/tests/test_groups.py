@@ -1,4 +1,4 @@
-"""`ncl groups` on a running host."""
+"""Tests of `ncl groups` on a running host."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ def counts(instance: Instance) -> tuple[int, int, int]:
     return (*rows, len(list(instance.places.groups.iterdir())))
 
 
-def test_warning_16_a_group_is_made_whole_and_answers_a_message(nanoclaw_instance: Instance) -> None:
+@pytest.mark.defect(number=16)
+def test_created_group_is_complete_and_answers_a_message(nanoclaw_instance: Instance) -> None:
     async def scenario() -> list[str]:
         async with hosted(nanoclaw_instance) as host:
-            made = await host.ncl.data("groups", "create", name="Ada's helper")
-            assert (made["name"], made["folder"]) == ("Ada's helper", "ada-s-helper")
-            assert await host.ncl.data("groups", "get", made["id"]) == made
+            created = await host.ncl.data("groups", "create", name="Ada's helper")
+            assert (created["name"], created["folder"]) == ("Ada's helper", "ada-s-helper")
+            assert await host.ncl.data("groups", "get", created["id"]) == created
             assert counts(nanoclaw_instance) == (1, 1, 1)
             text = (nanoclaw_instance.places.groups / "ada-s-helper" / "CLAUDE.md").read_text()
             assert text.startswith("# Ada's helper\n")
@@ -39,6 +40,7 @@ def test_warning_16_a_group_is_made_whole_and_answers_a_message(nanoclaw_instanc
     assert asyncio.run(scenario()) == ["echo: hi"]
 
 
+@pytest.mark.defect(number=16)
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -49,7 +51,7 @@ def test_warning_16_a_group_is_made_whole_and_answers_a_message(nanoclaw_instanc
         ({"name": "\ud800"}, "--name must be a text"),
         ({"name": "x" * 101}, "--name must be one line of 1 to 100"),
         ({"name": True}, "--name must be a text"),
-        ({"name": "数据"}, "no folder can be made of the name '数据'; give one with --folder"),
+        ({"name": "数据"}, "no Latin letter or digit for a folder name, got '数据'. Choose one with --folder"),
         ({"name": "Global"}, "not `global`"),
         ({"name": "X", "folder": "../x"}, "with the folder '../x'"),
         ({"name": "X", "folder": "/etc"}, "with the folder '/etc'"),
@@ -57,7 +59,7 @@ def test_warning_16_a_group_is_made_whole_and_answers_a_message(nanoclaw_instanc
         ({"name": "X", "id": "ag-1"}, "unknown option --id"),
     ],
 )
-def test_warning_16_a_group_that_cannot_be_is_refused_and_leaves_nothing(
+def test_invalid_group_is_refused_and_leaves_nothing(
     nanoclaw_instance: Instance, options: dict[str, Any], says: str
 ) -> None:
     async def scenario() -> None:
@@ -69,8 +71,9 @@ def test_warning_16_a_group_that_cannot_be_is_refused_and_leaves_nothing(
     asyncio.run(scenario())
 
 
-def test_warning_16_a_folder_that_cannot_be_made_leaves_no_row(nanoclaw_instance: Instance) -> None:
-    (nanoclaw_instance.places.groups / "ada").write_text("a file in its place")
+@pytest.mark.defect(number=16)
+def test_folder_that_cannot_be_created_leaves_no_row(nanoclaw_instance: Instance) -> None:
+    (nanoclaw_instance.places.groups / "ada").write_text("a file instead of the folder")
 
     async def scenario() -> str:
         async with hosted(nanoclaw_instance) as host:
@@ -81,9 +84,7 @@ def test_warning_16_a_folder_that_cannot_be_made_leaves_no_row(nanoclaw_instance
     assert "groups/ada cannot be made: " in asyncio.run(scenario())
 
 
-def test_a_link_that_an_agent_left_in_a_folder_is_not_written_through(
-    nanoclaw_instance: Instance, tmp_path: Path
-) -> None:
+def test_create_does_not_write_through_a_link_in_the_folder(nanoclaw_instance: Instance, tmp_path: Path) -> None:
     folder, outside = nanoclaw_instance.places.groups / "left", tmp_path / "outside"
     folder.mkdir()
     (folder / "CLAUDE.md").symlink_to(outside)
@@ -96,7 +97,7 @@ def test_a_link_that_an_agent_left_in_a_folder_is_not_written_through(
     assert not outside.exists()
 
 
-def test_a_folder_belongs_to_one_group(nanoclaw_instance: Instance) -> None:
+def test_folder_of_another_group_is_refused(nanoclaw_instance: Instance) -> None:
     async def scenario() -> tuple[str, str]:
         async with hosted(nanoclaw_instance) as host:
             await host.ncl.data("groups", "create", name="Ada")
@@ -118,28 +119,28 @@ def test_a_folder_belongs_to_one_group(nanoclaw_instance: Instance) -> None:
         ("Œuvre n° 2", "oeuvre-n-2"),
     ],
 )
-def test_a_folder_keeps_the_latin_letters_of_a_name(name: str, folder: str) -> None:
-    """Letters that Unicode does not take apart are spelled out instead of dropped."""
+def test_folder_keeps_the_latin_letters_of_the_name(name: str, folder: str) -> None:
+    """Letters that Unicode does not decompose are transliterated, not dropped."""
     assert folder_for(name) == folder
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(name=st.text(max_size=120), folder=st.none() | st.text(max_size=70))
-def test_no_name_makes_a_folder_outside_or_half_a_group(
+def test_any_name_creates_a_complete_group_or_nothing(
     nanoclaw_instance: Instance, name: str, folder: str | None
 ) -> None:
     before = counts(nanoclaw_instance)
     try:
         check_name(name)
-        wanted = folder or folder_for(name)
-        create_agent_group(nanoclaw_instance.db, nanoclaw_instance.places, name=name, folder=wanted)
+        chosen = folder or folder_for(name)
+        create_agent_group(nanoclaw_instance.db, nanoclaw_instance.places, name=name, folder=chosen)
     except InvalidArguments:
         assert counts(nanoclaw_instance) == before
     else:
         assert counts(nanoclaw_instance) == tuple(count + 1 for count in before)
 
 
-def test_a_name_changes_and_a_folder_does_not(nanoclaw_instance: Instance) -> None:
+def test_update_changes_the_name_and_not_the_folder(nanoclaw_instance: Instance) -> None:
     group = nanoclaw_instance.group("ada")
 
     async def scenario() -> None:
@@ -156,7 +157,8 @@ def test_a_name_changes_and_a_folder_does_not(nanoclaw_instance: Instance) -> No
     asyncio.run(scenario())
 
 
-def test_warning_17_a_group_goes_with_its_config_and_leaves_its_folder(nanoclaw_instance: Instance) -> None:
+@pytest.mark.defect(number=17)
+def test_delete_removes_the_config_and_keeps_the_folder(nanoclaw_instance: Instance) -> None:
     group = nanoclaw_instance.group("ada")
 
     async def scenario() -> Any:
@@ -169,8 +171,8 @@ def test_warning_17_a_group_goes_with_its_config_and_leaves_its_folder(nanoclaw_
     assert (nanoclaw_instance.places.groups / "ada" / "CLAUDE.md").exists()
 
 
-def test_a_group_takes_its_destination_names_along(nanoclaw_instance: Instance) -> None:
-    """The names mean rooms for this agent alone, so they refer to nothing that somebody else needs."""
+def test_delete_removes_the_destination_names(nanoclaw_instance: Instance) -> None:
+    """Destination names belong to one agent, so they do not block its deletion."""
     group = nanoclaw_instance.group()
     add = "INSERT INTO destinations VALUES (?, 'family', 'channel', 'mg-1', 'auto', ?)"
     nanoclaw_instance.db.execute(add, (group.id, group.created_at))
@@ -183,7 +185,8 @@ def test_a_group_takes_its_destination_names_along(nanoclaw_instance: Instance) 
     assert nanoclaw_instance.db.execute("SELECT count(*) FROM destinations").get == 0
 
 
-def test_warning_17_a_group_that_is_wired_goes_only_with_its_wirings(nanoclaw_instance: Instance) -> None:
+@pytest.mark.defect(number=17)
+def test_delete_of_a_wired_group_needs_cascade(nanoclaw_instance: Instance) -> None:
     group = nanoclaw_instance.group()
     nanoclaw_instance.wire()
 
@@ -194,12 +197,13 @@ def test_warning_17_a_group_that_is_wired_goes_only_with_its_wirings(nanoclaw_in
             await host.ncl.data("groups", "delete", group.id, cascade=True)
             return message
 
-    assert "1 in wirings; give --cascade to take them along" in asyncio.run(scenario())
+    assert "1 in wirings. Add --cascade to delete them too" in asyncio.run(scenario())
     assert counts(nanoclaw_instance) == (0, 0, 1)
     assert nanoclaw_instance.db.execute("SELECT count(*) FROM wirings").get == 0
 
 
-def test_warning_17_a_group_that_had_a_conversation_stays_with_it(nanoclaw_instance: Instance) -> None:
+@pytest.mark.defect(number=17)
+def test_group_with_a_session_cannot_be_deleted(nanoclaw_instance: Instance) -> None:
     async def scenario() -> str:
         async with hosted(nanoclaw_instance) as host:
             session = await host.session()
@@ -210,7 +214,7 @@ def test_warning_17_a_group_that_had_a_conversation_stays_with_it(nanoclaw_insta
     assert counts(nanoclaw_instance) == (1, 1, 1)
 
 
-def test_an_agent_sees_and_renames_its_own_group_and_makes_none(nanoclaw_instance: Instance) -> None:
+def test_agent_sees_and_renames_only_its_own_group(nanoclaw_instance: Instance) -> None:
     other = nanoclaw_instance.group("other")
 
     async def scenario() -> None:
@@ -221,24 +225,24 @@ def test_an_agent_sees_and_renames_its_own_group_and_makes_none(nanoclaw_instanc
             assert [row["id"] for row in listed["data"]] == [own]
             assert (await host.as_agent(session, "groups", "get"))["data"]["id"] == own
             assert (await host.as_agent(session, "groups", "get", other.id))["error"]["code"] == "forbidden"
-            made = await host.as_agent(session, "groups", "create", name="Mine")
-            assert made["error"]["code"] == "forbidden"
+            refused = await host.as_agent(session, "groups", "create", name="Mine")
+            assert refused["error"]["code"] == "forbidden"
             renamed = await host.approved(session, "groups", "update", name="Me")
             assert renamed["data"]["name"] == "Me"
-            told = await host.as_agent(session, "help", "groups")
-            assert "groups create" not in [verb["command"] for verb in told["data"]]
+            shown = await host.as_agent(session, "help", "groups")
+            assert "groups create" not in [verb["command"] for verb in shown["data"]]
 
     asyncio.run(scenario())
 
 
-def test_an_agent_whose_scope_is_global_makes_a_group_once_a_human_says_yes(nanoclaw_instance: Instance) -> None:
+def test_agent_of_global_scope_creates_a_group_if_approved(nanoclaw_instance: Instance) -> None:
     async def scenario() -> None:
         async with hosted(nanoclaw_instance) as host:
             session = await host.session()
             host.scope(session.agent_group_id, "global")
-            wrong = await host.as_agent(session, "groups", "create", name="")
-            assert wrong["error"]["code"] == "invalid-args"
-            made = await host.approved(session, "groups", "create", name="Second")
-            assert made["data"]["folder"] == "second"
+            refused = await host.as_agent(session, "groups", "create", name="")
+            assert refused["error"]["code"] == "invalid-args"
+            approved = await host.approved(session, "groups", "create", name="Second")
+            assert approved["data"]["folder"] == "second"
 
     asyncio.run(scenario())

@@ -1,4 +1,4 @@
-"""A running host with a noun of the test's own, and its control socket."""
+"""A running host with a test resource, and a client of its control socket."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ BOOKS = Resource(
     table="library_books",
     columns=(
         Column(name="id", generate=lambda: "b1"),
-        Column(name="title", is_required=True, is_updatable=True, help="as on the cover"),
+        Column(name="title", is_required=True, is_updatable=True, help="the title on the cover"),
         Column(name="pages", kind=int, default=1, is_updatable=True),
         Column(name="is_lent", kind=bool, default=False, is_updatable=True),
         Column(name="binding", choices=("hard", "soft"), default="hard", is_updatable=True),
         Column(name="note", is_updatable=True),
-        Column(name="order", kind=int, is_updatable=True, help="a word of SQL as a name"),
+        Column(name="order", kind=int, is_updatable=True, help="a column named like an SQL keyword"),
         Column(name="tags", kind=list),
     ),
     operations={**READ, **WRITE},
     check=lambda row: _check(row),
     cascades=True,
     display=("id", "title", "note"),
-    help="what there is to read",
+    help="books of a library",
 )
 LOANS = Resource(
     name="loans",
     table="library_loans",
     columns=(Column(name="reader"), Column(name="book", is_required=True)),
     key=("reader", "book"),
-    operations={**READ, "create": Access.HOLD, "delete": Access.HOLD},
+    operations={**READ, "create": Access.NEEDS_APPROVAL, "delete": Access.NEEDS_APPROVAL},
 )
 
 
 class Library:
-    """A plugin with two nouns."""
+    """A plugin with two resources."""
 
     @hookimpl
     def nanoclaw_resources(self) -> Iterable[Resource]:
@@ -56,7 +56,7 @@ class Library:
 
 
 class Client:
-    """Asks over the control socket."""
+    """A client of the control socket. Keeps the progress lines of the last request."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -83,7 +83,7 @@ class Client:
 
 @asynccontextmanager
 async def client(instance: Instance) -> AsyncIterator[Client]:
-    """Connect to the host that runs on an instance."""
+    """Connect to the host of an instance."""
     reader, writer = await asyncio.open_unix_connection(str(instance.places.control_socket))
     try:
         yield Client(reader, writer)
@@ -101,7 +101,7 @@ async def library(instance: Instance) -> AsyncIterator[Client]:
 
 def _check(row: Any) -> None:
     if row.get("binding") == "soft" and (row.get("pages") or 0) > 1_000:
-        raise InvalidArguments(f"books: {row['pages']} pages do not hold in a soft binding")
+        raise InvalidArguments(f"books: {row['pages']} pages do not fit in a soft binding")
 
 
 def _make_tables(db: apsw.Connection) -> None:

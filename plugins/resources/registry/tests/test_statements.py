@@ -1,4 +1,4 @@
-"""No input makes SQL: whatever is given is bound or refused."""
+"""Property tests: no input becomes SQL. Every value is bound or refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VALUE = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text()
     st.dictionaries(st.sampled_from(sorted(NAMES)) | st.text(), VALUE),
     st.none() | st.text() | st.sampled_from([f"-{name}" for name in NAMES]),
 )
-def test_a_list_is_a_query_that_sqlite_takes_or_a_refusal(filters, sort) -> None:
+def test_any_list_arguments_make_a_valid_query_or_an_error(filters, sort) -> None:
     db = apsw.Connection(":memory:")
     _make_tables(db)
     arguments = {name: value for name, value in filters.items() if name not in ("limit", "offset", "sort")}
@@ -26,8 +26,8 @@ def test_a_list_is_a_query_that_sqlite_takes_or_a_refusal(filters, sort) -> None
         statement = statements.select_list(BOOKS, arguments | {"sort": sort})
     except InvalidArguments:
         return
-    found = db.execute(statement.sql, statement.values).fetchall()
-    assert found == []
+    rows = db.execute(statement.sql, statement.values).fetchall()
+    assert rows == []
     assert db.changes() == 0
     values = [value for name, value in arguments.items() if name in NAMES and isinstance(value, str) and len(value) > 8]
     assert not any(value in statement.sql for value in values)
@@ -36,13 +36,13 @@ def test_a_list_is_a_query_that_sqlite_takes_or_a_refusal(filters, sort) -> None
 @given(
     st.dictionaries(st.sampled_from(["title", "note"]), st.text().map(lambda text: text.replace("\0", "")), min_size=2)
 )
-def test_what_is_written_is_read_back_as_it_was(row) -> None:
+def test_any_inserted_text_is_read_back_unchanged(row) -> None:
     db = apsw.Connection(":memory:")
     _make_tables(db)
-    whole = {"id": "b1", "pages": 1, "is_lent": False, "binding": "hard", **row}
-    made = statements.insert(BOOKS, whole)
-    db.execute(made.sql, made.values)
+    given_row = {"id": "b1", "pages": 1, "is_lent": False, "binding": "hard", **row}
+    insertion = statements.insert(BOOKS, given_row)
+    db.execute(insertion.sql, insertion.values)
     query = statements.select_one(BOOKS, {"id": "b1"})
     [values] = db.execute(query.sql, query.values)
-    shown = dict(zip([column.name for column in BOOKS.columns], values, strict=True))
-    assert {name: shown[name] for name in row} == row
+    stored = dict(zip([column.name for column in BOOKS.columns], values, strict=True))
+    assert {name: stored[name] for name in row} == row

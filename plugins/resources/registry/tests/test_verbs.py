@@ -1,4 +1,4 @@
-"""What the verbs of a noun do, asked of a running host."""
+"""Tests of the generated verbs of a resource on a running host."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Scenario = Callable[[Client], Awaitable[None]]
 
 @pytest.fixture
 def run(nanoclaw_instance: Instance) -> Callable[[Scenario], None]:
-    """Run a scenario with a client of a host that has the library."""
+    """Return a function that runs a scenario with a client of a host that has the library."""
 
-    def run_one(scenario: Scenario) -> None:
-        async def whole() -> None:
+    def run_scenario(scenario: Scenario) -> None:
+        async def connect_and_run() -> None:
             async with library(nanoclaw_instance) as client:
                 await scenario(client)
 
-        asyncio.run(whole())
+        asyncio.run(connect_and_run())
 
-    return run_one
+    return run_scenario
 
 
 def add(nanoclaw_instance: Instance, *books: tuple[Any, ...]) -> None:
@@ -35,38 +35,39 @@ def add(nanoclaw_instance: Instance, *books: tuple[Any, ...]) -> None:
         )
 
 
-def test_what_is_created_has_what_was_given_what_is_generated_and_defaults(run) -> None:
+def test_create_stores_given_generated_and_default_values(run) -> None:
     async def scenario(client: Client) -> None:
-        made = await client.data("books", "create", title="Emma", pages="474")
-        assert made == {
+        created = await client.data("books", "create", title="Emma", pages="474")
+        assert created == {
             **{"id": "b1", "title": "Emma", "pages": 474, "is_lent": False},
             **{"binding": "hard", "note": None, "order": None, "tags": None},
         }
-        assert made["is_lent"] is False  # and not 0, as the table has it
-        assert await client.data("books", "get", "b1") == made
-        assert await client.data("books", "list", columns="all") == [made]
+        assert created["is_lent"] is False  # the table stores 0
+        assert await client.data("books", "get", "b1") == created
+        assert await client.data("books", "list", columns="all") == [created]
 
     run(scenario)
 
 
+@pytest.mark.defect(number=17)
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         ({}, "needs --title"),
         ({"title": "Emma", "pages": "many"}, "--pages must be a whole number, not 'many'"),
         ({"title": "Emma", "pages": "nan"}, "--pages must be a whole number"),
-        ({"title": "Emma", "binding": "glue"}, "--binding must be one of hard, soft, not 'glue'"),
+        ({"title": "Emma", "binding": "glue"}, "--binding must be one of hard, soft, got 'glue'"),
         ({"title": "Emma", "id": "b7"}, "unknown option --id"),
         ({"title": "Emma", "secret": "x"}, "unknown option --secret"),
-        ({"title": "Emma", "pages": 2_000, "binding": "soft"}, "do not hold in a soft binding"),
+        ({"title": "Emma", "pages": 2_000, "binding": "soft"}, "do not fit in a soft binding"),
         ({"title": None}, "needs --title"),
-        ({"title": "Emma", "pages": 10**30}, "a number is too large"),
+        ({"title": "Emma", "pages": 10**30}, "an integer is too large"),
         ({"title": "half \ud83d"}, "--title must be a text"),
         ({"title": True}, "--title must be a text"),
         ({"title": ""}, "--title must not be empty"),
     ],
 )
-def test_warning_17_what_does_not_fit_is_refused_before_anything_is_written(run, options, says) -> None:
+def test_create_with_an_invalid_value_writes_nothing(run, options, says) -> None:
     async def scenario(client: Client) -> None:
         code, message = await client.refusal("books", "create", **options)
         assert code == "invalid-args"
@@ -76,16 +77,17 @@ def test_warning_17_what_does_not_fit_is_refused_before_anything_is_written(run,
     run(scenario)
 
 
-def test_a_second_row_with_what_is_unique_is_refused_in_plain_words(run, nanoclaw_instance: Instance) -> None:
+def test_create_of_a_duplicate_names_the_unique_column(run, nanoclaw_instance: Instance) -> None:
     async def scenario(client: Client) -> None:
         add(nanoclaw_instance, ("b7", "Emma", 1, 0, "hard", None))
         code, message = await client.refusal("books", "create", title="Emma")
-        assert (code, message) == ("invalid-args", "books: there is one already with the same title")
+        assert (code, message) == ("invalid-args", "books: another row has the same title")
 
     run(scenario)
 
 
-def test_warning_17_update_changes_what_is_given_and_null_empties(run) -> None:
+@pytest.mark.defect(number=17)
+def test_update_changes_given_columns_and_null_clears(run) -> None:
     async def scenario(client: Client) -> None:
         await client.data("books", "create", title="Emma", note="mine")
         changed = await client.data("books", "update", "b1", note=None, order=3, **{"is-lent": "yes"})
@@ -97,27 +99,27 @@ def test_warning_17_update_changes_what_is_given_and_null_empties(run) -> None:
 @pytest.mark.parametrize(
     ("key", "options", "code", "says"),
     [
-        ("b1", {}, "invalid-args", "nothing to change; there are --title, --pages"),
+        ("b1", {}, "invalid-args", "no value is given. Give at least one of --title, --pages"),
         ("b1", {"title": None}, "invalid-args", "--title must not be empty"),
         ("b1", {"title": ""}, "invalid-args", "--title must not be empty"),
-        ("b1", {"binding": "glue"}, "invalid-args", "--binding must be one of hard, soft, not 'glue'"),
+        ("b1", {"binding": "glue"}, "invalid-args", "--binding must be one of hard, soft, got 'glue'"),
         ("b1", {"pages": 5_000, "binding": "soft"}, "invalid-args", "soft binding"),
-        ("b9", {"pages": 5}, "not-found", "there is none with id 'b9'"),
+        ("b9", {"pages": 5}, "not-found", "books: none has the id 'b9'. `ncl books list` shows them"),
         ("b1", {"tags": "x"}, "invalid-args", "unknown option --tags"),
     ],
 )
-def test_a_change_that_does_not_fit_leaves_the_row_as_it_was(run, key, options, code, says) -> None:
+def test_invalid_update_leaves_the_row_unchanged(run, key, options, code, says) -> None:
     async def scenario(client: Client) -> None:
         before = await client.data("books", "create", title="Emma")
-        found, message = await client.refusal("books", "update", key, **options)
-        assert found == code
+        actual_code, message = await client.refusal("books", "update", key, **options)
+        assert actual_code == code
         assert says in message
         assert await client.data("books", "get", "b1") == before
 
     run(scenario)
 
 
-def test_a_list_filters_sorts_and_pages(run, nanoclaw_instance: Instance) -> None:
+def test_list_filters_sorts_and_pages(run, nanoclaw_instance: Instance) -> None:
     async def scenario(client: Client) -> None:
         books = [(f"b{number}", f"t{number}", number, 0, "soft", None) for number in range(5)]
         add(nanoclaw_instance, *books, ("b9", "t9", 9, 1, "hard", "x"))
@@ -135,30 +137,32 @@ def test_a_list_filters_sorts_and_pages(run, nanoclaw_instance: Instance) -> Non
     run(scenario)
 
 
-def test_warning_17_two_hundred_rows_are_listed_where_nobody_says_how_many(run, nanoclaw_instance: Instance) -> None:
+@pytest.mark.defect(number=17)
+def test_list_without_a_limit_shows_two_hundred_rows(run, nanoclaw_instance: Instance) -> None:
     async def scenario(client: Client) -> None:
         add(nanoclaw_instance, *((f"b{number}", f"t{number}", 1, 0, "hard", None) for number in range(201)))
         assert len(await client.data("books", "list")) == 200
-        assert client.progress == ["these are the first 200; --limit and --offset show more, where there is more"]
+        assert client.progress == ["showing the first 200 rows; use --limit and --offset for more"]
         assert len(await client.data("books", "list", limit=300)) == 201
         assert client.progress == []
 
     run(scenario)
 
 
+@pytest.mark.defect(number=17)
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         ({"limit": "abc"}, "--limit must be a whole number"),
         ({"limit": 0}, "--limit must be between 1 and 10000"),
-        ({"offset": -1}, "--offset must not be negative"),
-        ({"offset": 10**30}, "--offset must not be negative or huge"),
-        ({"sort": "secret"}, "no column 'secret' to sort by"),
+        ({"offset": -1}, "--offset must be between 0 and 2^63 - 1, got -1"),
+        ({"offset": 10**30}, "--offset must be between 0 and 2^63 - 1"),
+        ({"sort": "secret"}, "--sort: books has no column 'secret'"),
         ({"sort": "id; DROP TABLE library_books"}, "no column"),
         ({"secret": "hidden"}, "unknown option --secret"),
     ],
 )
-def test_warning_17_a_list_that_makes_no_sense_is_refused(run, options, says) -> None:
+def test_list_with_invalid_arguments_is_refused(run, options, says) -> None:
     async def scenario(client: Client) -> None:
         code, message = await client.refusal("books", "list", **options)
         assert (code, says in message) == ("invalid-args", True), message
@@ -166,7 +170,8 @@ def test_warning_17_a_list_that_makes_no_sense_is_refused(run, options, says) ->
     run(scenario)
 
 
-def test_warning_15_an_id_with_hyphens_may_stand_alone(run, nanoclaw_instance: Instance) -> None:
+@pytest.mark.defect(number=15)
+def test_id_with_hyphens_is_accepted_as_a_word(run, nanoclaw_instance: Instance) -> None:
     async def scenario(client: Client) -> None:
         add(nanoclaw_instance, ("b-1-2", "Emma", 1, 0, "hard", None))
         assert (await client.data("books", "get", "b-1-2"))["title"] == "Emma"
@@ -175,20 +180,21 @@ def test_warning_15_an_id_with_hyphens_may_stand_alone(run, nanoclaw_instance: I
     run(scenario)
 
 
-def test_warning_17_what_is_referred_to_is_deleted_only_with_what_refers_to_it(run) -> None:
+@pytest.mark.defect(number=17)
+def test_delete_of_a_referenced_row_needs_cascade(run) -> None:
     async def scenario(client: Client) -> None:
         await client.data("books", "create", title="Emma")
         await client.data("loans", "create", reader="ann", book="b1")
         code, message = await client.refusal("books", "delete", "b1")
         assert code == "forbidden"
-        assert "1 in library_loans; give --cascade" in message
+        assert "1 in library_loans. Add --cascade" in message
         assert (await client.data("books", "delete", "b1", cascade=True))["deleted"]["id"] == "b1"
         assert await client.data("loans", "list") == []
 
     run(scenario)
 
 
-def test_a_key_of_two_columns_is_typed_in_their_order(run) -> None:
+def test_key_of_two_columns_is_given_in_their_order(run) -> None:
     async def scenario(client: Client) -> None:
         await client.data("books", "create", title="Emma")
         await client.data("loans", "create", reader="ann", book="b1")
@@ -198,15 +204,15 @@ def test_a_key_of_two_columns_is_typed_in_their_order(run) -> None:
     run(scenario)
 
 
-def test_what_names_something_that_does_not_exist_is_refused(run) -> None:
+def test_create_with_a_missing_reference_is_refused(run) -> None:
     async def scenario(client: Client) -> None:
         code, message = await client.refusal("loans", "create", reader="ann", book="b7")
-        assert (code, message) == ("invalid-args", "loans: --book 'b7' names none of the library_books")
+        assert (code, message) == ("invalid-args", "loans: --book must name a row of library_books, got 'b7'")
 
     run(scenario)
 
 
-def test_a_noun_has_only_the_verbs_it_declares(run) -> None:
+def test_resource_has_only_its_declared_verbs(run) -> None:
     async def scenario(client: Client) -> None:
         code, _ = await client.refusal("loans", "update", "ann", "b1")
         assert code == "unknown-command"
@@ -214,7 +220,7 @@ def test_a_noun_has_only_the_verbs_it_declares(run) -> None:
     run(scenario)
 
 
-def test_a_list_shows_the_columns_that_are_asked_for(run, nanoclaw_instance) -> None:
+def test_list_shows_only_the_requested_columns(run, nanoclaw_instance) -> None:
     async def scenario(client: Client) -> None:
         add(nanoclaw_instance, ("b1", "Emma", 474, 0, "hard", None))
         assert await client.data("books", "list", columns="title,pages") == [{"title": "Emma", "pages": 474}]
@@ -228,35 +234,35 @@ def test_a_list_shows_the_columns_that_are_asked_for(run, nanoclaw_instance) -> 
 
 
 @pytest.mark.parametrize("columns", ["secret", "title,secret", "", "all,title", 'title" FROM library_books --'])
-def test_a_column_that_there_is_not_is_refused_and_named(run, columns: str) -> None:
+def test_list_of_an_unknown_column_is_refused(run, columns: str) -> None:
     async def scenario(client: Client) -> None:
         code, message = await client.refusal("books", "list", columns=columns)
-        assert (code, "there are: id, title" in message) == ("invalid-args", True)
+        assert (code, "Known: id, title" in message) == ("invalid-args", True)
 
     run(scenario)
 
 
-def test_what_a_row_names_that_is_not_there_is_named_before_anything_is_written(run) -> None:
+def test_create_names_the_missing_reference(run) -> None:
     async def scenario(client: Client) -> None:
         _, message = await client.refusal("loans", "create", reader="ann", book="b9")
-        assert message == "loans: --book 'b9' names none of the library_books"
+        assert message == "loans: --book must name a row of library_books, got 'b9'"
 
     run(scenario)
 
 
-def test_a_filter_that_no_row_can_have_is_refused_with_the_choices(run) -> None:
+def test_filter_outside_the_choices_is_refused(run) -> None:
     async def scenario(client: Client) -> None:
         code, message = await client.refusal("books", "list", binding="leather")
-        assert (code, message) == ("invalid-args", "books: --binding must be one of hard, soft, not 'leather'")
+        assert (code, message) == ("invalid-args", "books: --binding must be one of hard, soft, got 'leather'")
 
     run(scenario)
 
 
-def test_help_says_what_stands_where_nothing_is_given(run) -> None:
+def test_help_of_create_shows_defaults(run) -> None:
     async def scenario(client: Client) -> None:
-        (create,) = [one for one in await client.data("help", "books") if one["command"] == "books create"]
-        told = {one["name"]: one["help"] for one in create["parameters"]}
-        assert told["binding"] == "one of hard, soft; hard where nothing is said"
-        assert (told["pages"], told["is_lent"]) == ("1 where nothing is said", "false where nothing is said")
+        (create,) = [verb for verb in await client.data("help", "books") if verb["command"] == "books create"]
+        texts = {parameter["name"]: parameter["help"] for parameter in create["parameters"]}
+        assert texts["binding"] == "one of hard, soft (default hard)"
+        assert (texts["pages"], texts["is_lent"]) == ("default 1", "default false")
 
     run(scenario)

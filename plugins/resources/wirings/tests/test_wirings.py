@@ -1,4 +1,4 @@
-"""`ncl wirings` on a running host."""
+"""Tests of `ncl wirings` on a running host."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ from registry_host import client
 from nanoclaw_core.testing.hosting import running_host
 from nanoclaw_core.testing.instance import Instance
 
-NOUNS = {"registry": registry, "wirings": wirings, "messaging-groups": messaging_groups}
+PLUGINS = {"registry": registry, "wirings": wirings, "messaging-groups": messaging_groups}
 
 
-def test_warning_17_a_wiring_takes_a_priority_and_its_message_is_answered(nanoclaw_instance: Instance) -> None:
+@pytest.mark.defect(number=17)
+def test_created_wiring_has_its_priority_and_engages(nanoclaw_instance: Instance) -> None:
     group = nanoclaw_instance.group()
 
     async def scenario() -> list[str]:
-        async with running_host(nanoclaw_instance, **NOUNS) as running, client(nanoclaw_instance) as ncl:
+        async with running_host(nanoclaw_instance, **PLUGINS) as running, client(nanoclaw_instance) as ncl:
             chat = await ncl.data("messaging-groups", "create", channel="recorder", room="r1")
-            made = await ncl.data(
+            created = await ncl.data(
                 "wirings",
                 "create",
                 **{"messaging-group-id": chat["id"], "agent-group-id": group.id, "priority": "7"},
                 **{"engage-mode": "pattern", "engage-pattern": "."},
             )
-            assert made["priority"] == 7
+            assert created["priority"] == 7
             await running.channel.say("hello", room="r1")
             return await running.channel.texts(1)
 
     assert asyncio.run(scenario()) == ["echo: hello"]
 
 
+@pytest.mark.defect(number=17)
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -45,11 +47,11 @@ def test_warning_17_a_wiring_takes_a_priority_and_its_message_is_answered(nanocl
         ({"priority": "high"}, "--priority must be a whole number"),
     ],
 )
-def test_warning_17_a_wiring_that_does_not_fit_is_refused_where_it_is_written(nanoclaw_instance, options, says) -> None:
+def test_invalid_wiring_is_refused_when_created(nanoclaw_instance, options, says) -> None:
     group = nanoclaw_instance.group()
 
     async def scenario() -> None:
-        async with running_host(nanoclaw_instance, **NOUNS), client(nanoclaw_instance) as ncl:
+        async with running_host(nanoclaw_instance, **PLUGINS), client(nanoclaw_instance) as ncl:
             chat = await ncl.data("messaging-groups", "create", channel="recorder", room="r1")
             ids = {"messaging-group-id": chat["id"], "agent-group-id": group.id}
             code, message = await ncl.refusal("wirings", "create", **ids, **options)
@@ -59,11 +61,11 @@ def test_warning_17_a_wiring_that_does_not_fit_is_refused_where_it_is_written(na
     asyncio.run(scenario())
 
 
-def test_a_pattern_goes_when_the_mode_does(nanoclaw_instance: Instance) -> None:
+def test_mode_without_a_pattern_needs_the_pattern_cleared(nanoclaw_instance: Instance) -> None:
     wiring = nanoclaw_instance.wire()
 
     async def scenario() -> None:
-        async with running_host(nanoclaw_instance, **NOUNS), client(nanoclaw_instance) as ncl:
+        async with running_host(nanoclaw_instance, **PLUGINS), client(nanoclaw_instance) as ncl:
             code, _ = await ncl.refusal("wirings", "update", wiring.id, **{"engage-mode": "mention"})
             assert code == "invalid-args"
             changed = await ncl.data(
@@ -74,15 +76,15 @@ def test_a_pattern_goes_when_the_mode_does(nanoclaw_instance: Instance) -> None:
     asyncio.run(scenario())
 
 
-def test_a_wiring_whose_pattern_timed_out_is_deleted(nanoclaw_instance: Instance) -> None:
-    """The record of a timeout is part of the wiring: it neither holds the wiring nor needs `--cascade`."""
+def test_wiring_with_a_pattern_timeout_can_be_deleted(nanoclaw_instance: Instance) -> None:
+    """The record of a timeout belongs to the wiring, so the deletion does not need `--cascade`."""
     wiring = nanoclaw_instance.wire()
     nanoclaw_instance.db.execute(
         "INSERT INTO pattern_timeouts SELECT id, engage_pattern, '2026-01-02T03:04:05.678Z' FROM wirings"
     )
 
     async def scenario() -> None:
-        async with running_host(nanoclaw_instance, **NOUNS), client(nanoclaw_instance) as ncl:
+        async with running_host(nanoclaw_instance, **PLUGINS), client(nanoclaw_instance) as ncl:
             await ncl.data("wirings", "delete", wiring.id)
 
     asyncio.run(scenario())

@@ -1,8 +1,8 @@
-# Completion of ncl in bash: what its commands on this machine and the running host know.
+# Completion of ncl in bash: its local commands and the verbs of the running host.
 _ncl() {
     local -a typed=()
     local word text previous=
-    for word in "${COMP_WORDS[@]:1:COMP_CWORD}"; do # readline ends words at = and :, ncl does not
+    for word in "${COMP_WORDS[@]:1:COMP_CWORD}"; do # readline splits words at = and :, ncl does not
         if [[ ${#typed[@]} -gt 0 && ($word == [=:]* || $previous == *[=:]) ]]; then
             typed[${#typed[@]} - 1]+=$word
         else

@@ -1,4 +1,4 @@
-# Completion of ncl in fish: what its commands on this machine and the running host know.
+# Completion of ncl in fish: its local commands and the verbs of the running host.
 function __ncl_complete
     set -l before (commandline -opc)
     set -l current (commandline -ct)

@@ -1,5 +1,5 @@
 #compdef ncl
-# Completion of ncl in zsh: what its commands on this machine and the running host know.
+# Completion of ncl in zsh: its local commands and the verbs of the running host.
 _ncl() {
     local line
     local -a inserted shown
@@ -13,7 +13,7 @@ _ncl() {
     done
     (( $#inserted )) && compadd -l -d shown -a inserted
 }
-if [[ $funcstack[1] == _ncl ]]; then # autoloaded from a file of that name
+if [[ $funcstack[1] == _ncl ]]; then # zsh autoloaded it from a file of that name
     _ncl "$@"
 else
     compdef _ncl ncl

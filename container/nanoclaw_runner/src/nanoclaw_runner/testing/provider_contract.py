@@ -29,7 +29,7 @@ from attrs import evolve, frozen
 from nanoclaw_wire.events import Error, Event, Init, Result, ToolEnded, ToolStarted
 
 from nanoclaw_runner.ledger import new_push_id
-from nanoclaw_runner.provider import LiveQuery, Provider, ProviderContext, RunnerPart, Tool
+from nanoclaw_runner.provider import LiveQuery, Provider, ProviderContext, RunnerPlugin, Tool
 from nanoclaw_runner.testing.host_side import PATIENCE_S
 
 E = TypeVar("E")
@@ -119,9 +119,9 @@ class ProviderContract:
         raise NotImplementedError("override `provider`: it says how the model is scripted")
 
     def test_the_part_is_named_as_its_plugin_and_loads_nothing_heavy(self) -> None:
-        part: RunnerPart = import_module(self.plugin).nanoclaw_runner_part()
+        part: RunnerPlugin = import_module(self.plugin).nanoclaw_runner_plugin()
         assert [offer.name for offer in part.providers] == [part.name]
-        script = f"import sys, {self.plugin} as half; half.nanoclaw_runner_part(); print(*sys.modules)"
+        script = f"import sys, {self.plugin} as half; half.nanoclaw_runner_plugin(); print(*sys.modules)"
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
         assert set(done.stdout.split()) & {*HOST_ONLY, *self.loads_late} == set()
 

@@ -36,7 +36,7 @@ class Settings:
 
 @hookimpl
 def nanoclaw_channels() -> Iterable[Channel]:
-    """Offer ntfy."""
+    """Contribute ntfy."""
     yield Channel(name="ntfy", connect=_connect, settings=Settings)
 
 

@@ -47,7 +47,7 @@ def nanoclaw_migrations() -> Iterable[Migration]:
 
 @hookimpl
 def nanoclaw_resources() -> Iterable[Resource]:
-    """Offer the noun, of which the registry makes list, get, create, update and delete."""
+    """Contribute the noun, of which the registry makes list, get, create, update and delete."""
     yield Resource(
         name="notes",
         table="notes_notes",
@@ -63,11 +63,11 @@ def nanoclaw_resources() -> Iterable[Resource]:
 
 @hookimpl
 def nanoclaw_verbs() -> Iterable[Verb]:
-    """Offer what is more than a row."""
+    """Contribute what is more than a row."""
     yield Verb(
         resource="notes",
         name="count",
-        access=Access.OPEN,
+        access=Access.ALLOWED,
         run=_count,
         parameters=(Parameter(name="agent_group_id", is_required=True, help="the agent"),),
         scope_parameter="agent_group_id",
@@ -76,11 +76,11 @@ def nanoclaw_verbs() -> Iterable[Verb]:
     yield Verb(
         resource="notes",
         name="read-out",
-        access=Access.HOLD,
+        access=Access.NEEDS_APPROVAL,
         run=_read_out,
         check=_check_note,
         parameters=(Parameter(name="id", is_required=True, is_positional=True, help="the note, note-…"),),
-        limits_itself=True,
+        filters_by_scope=True,
         help="give a note to the agent's conversations whose sandboxes run",
     )
 
@@ -96,7 +96,7 @@ async def _count(arguments: Mapping[str, Any], _caller: Caller, context: PluginC
 
 def _note(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> rows.Note:
     """Return the note that is meant; one beyond the caller's limit is answered as one that is not there."""
-    note = rows.find(context.database, arguments["id"], within=caller.limited_to)
+    note = rows.find(context.database, arguments["id"], within=caller.scope_group_id)
     if note is None:
         raise NotFound(f"notes: there is none with id {arguments['id']!r}")
     return note

@@ -20,13 +20,13 @@ USER = UserId(f"{NAME}:{OPERATOR}")
 
 @hookimpl
 def nanoclaw_channels() -> Iterable[Channel]:
-    """Offer the terminal."""
+    """Contribute the terminal."""
     yield Channel(name=NAME, connect=_connect)
 
 
 @hookimpl
 def nanoclaw_migrations() -> Iterable[Migration]:
-    """Offer the tables of what waits for a terminal."""
+    """Contribute the tables of what waits for a terminal."""
     return rows.MIGRATIONS
 
 

@@ -1,6 +1,6 @@
 """Lets agent groups use Claude: declares the Anthropic API as what their sandboxes may reach, and whose key is used.
 
-The key stays on the host; the model gateway attaches it. Taken is the first that is there of
+The key stays on the host; the model gateway attaches it. ImportResult is the first that is there of
 
 1. `api_key`, then `oauth_token` of [plugins.claude];
 2. `ANTHROPIC_API_KEY`, `ANTHROPIC_AUTH_TOKEN`, `CLAUDE_CODE_OAUTH_TOKEN` of the host's environment.
@@ -16,7 +16,7 @@ from enum import Enum
 
 from attrs import field, frozen
 
-from nanoclaw_core import Provider, SandboxPart, Upstream, hookimpl
+from nanoclaw_core import Provider, SandboxRequirements, Upstream, hookimpl
 from nanoclaw_provider_claude.usage import MessagesUsage
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
@@ -70,14 +70,14 @@ def options(settings: Settings, _environment: Mapping[str, str]) -> dict[str, st
 
 @hookimpl
 def nanoclaw_providers() -> Iterator[Provider]:
-    """Offer `claude`."""
+    """Contribute `claude`."""
     yield Provider(name="claude", runs_tools=True, settings=Settings, upstreams=upstreams, options=options)
 
 
 @hookimpl
-def nanoclaw_sandbox_parts() -> Iterator[SandboxPart]:
+def nanoclaw_sandbox_requirements() -> Iterator[SandboxRequirements]:
     """Put the runner half, with the SDK and the program it brings, into the image."""
-    yield SandboxPart(name="claude", distribution="nanoclaw-provider-claude")
+    yield SandboxRequirements(name="claude", distribution="nanoclaw-provider-claude")
 
 
 class _Kind(Enum):

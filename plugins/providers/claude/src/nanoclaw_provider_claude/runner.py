@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nanoclaw_runner.provider import LiveQuery, ProviderContext, ProviderOffer, RunnerPart
+from nanoclaw_runner.provider import LiveQuery, ProviderContext, ProviderOffer, RunnerPlugin
 from nanoclaw_wire.events import Error, ErrorClass
 
 from nanoclaw_provider_claude.query import ClaudeQuery
@@ -34,6 +34,6 @@ class ClaudeProvider:
             await query.abort()
 
 
-def nanoclaw_runner_part() -> RunnerPart:
-    """Offer `claude`."""
-    return RunnerPart(name="claude", providers=[ProviderOffer(name="claude", connect=ClaudeProvider)])
+def nanoclaw_runner_plugin() -> RunnerPlugin:
+    """Contribute `claude`."""
+    return RunnerPlugin(name="claude", providers=[ProviderOffer(name="claude", connect=ClaudeProvider)])

@@ -32,7 +32,7 @@ class Settings:
 
 @hookimpl
 def nanoclaw_providers() -> Iterable[Provider]:
-    """Offer `mock`."""
+    """Contribute `mock`."""
     yield Provider(name="mock", runs_tools=False, settings=Settings, options=options)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from nanoclaw_runner.provider import Provider, ProviderContext, ProviderOffer, RunnerPart
+from nanoclaw_runner.provider import Provider, ProviderContext, ProviderOffer, RunnerPlugin
 
 
-def nanoclaw_runner_part() -> RunnerPart:
-    """Offer `mock`."""
-    return RunnerPart(name="mock", providers=[ProviderOffer(name="mock", connect=connect)])
+def nanoclaw_runner_plugin() -> RunnerPlugin:
+    """Contribute `mock`."""
+    return RunnerPlugin(name="mock", providers=[ProviderOffer(name="mock", connect=connect)])
 
 
 def connect(context: ProviderContext) -> Provider:

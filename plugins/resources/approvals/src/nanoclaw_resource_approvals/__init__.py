@@ -1,1 +1,1 @@
-"""What agents asked for and a human decides: listing, answering, carrying out once, expiring."""
+"""The resource `approvals`: list, answer, execute once and expire requests that need a human."""

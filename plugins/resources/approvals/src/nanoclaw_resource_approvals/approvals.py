@@ -1,4 +1,4 @@
-"""Answering held requests: claimed first, then carried out as the agent that asked (⚠13, ⚠14)."""
+"""Answers pending requests: claims the row first, then executes it as the requesting agent (⚠13, ⚠14)."""
 
 from __future__ import annotations
 
@@ -13,88 +13,94 @@ from nanoclaw_wire.frames import Answer, Code
 
 from nanoclaw_core import ApprovalId, Caller, Forbidden, NanoclawError, NotFound, PluginContext
 from nanoclaw_resource_approvals import rows
-from nanoclaw_resource_approvals.rows import Held
+from nanoclaw_resource_approvals.rows import HeldRequest
 
 log = logging.getLogger("nanoclaw.approvals")
-TOLD_AT_MOST = 4_000  # characters of what came of it; what is longer is asked for again and not read from a note
+MAX_NOTE_CHARACTERS = 4_000  # an agent requests a longer result again instead of reading it from a note
 
 
 @frozen
 class Approvals:
-    """The held requests of one host."""
+    """The pending requests of one host."""
 
     context: PluginContext
 
     async def answer(
-        self, approval_id: ApprovalId, caller: Caller, *, approve: bool, by: str, reason: str = ""
+        self, approval_id: ApprovalId, caller: Caller, *, approve: bool, decided_by: str, reason: str = ""
     ) -> Mapping[str, Any]:
-        """Approve or reject what is held; what is approved is carried out before this returns.
+        """Approve or reject a pending request. An approved request is executed before this returns.
 
         Args:
-            caller: Who answers, and sees how it goes on.
-            by: Their name in the row.
+            approval_id: The request, `apr-…`.
+            caller: The person who answers. Receives the progress lines of the execution.
+            approve: True approves, False rejects.
+            decided_by: The name of that person, as stored in the row.
+            reason: Why the request is rejected, for the agent. May be empty.
 
         Returns:
-            `{id, status, outcome}`; the outcome is an answer frame, None of what was rejected.
+            `{id, status, outcome}`. The outcome is an answer frame, or None if the request was rejected.
 
         Raises:
-            NotFound: There is no such approval.
-            Forbidden: It was answered already, or it expired.
+            NotFound: No approval has this id.
+            Forbidden: The request is already answered or has expired.
         """
         status = "approved" if approve else "rejected"
         now = clock.now_text()
-        was_waiting = rows.decide(self.context.database, approval_id, status=status, by=by, now=now)
-        held = rows.get(self.context.database, approval_id)
-        if held is None:
-            raise NotFound(f"there is no approval {approval_id!r}; `ncl approvals list` shows what waits")
-        if not was_waiting:
-            state = f"is {held.status} already" if held.status != "pending" else "has expired"
-            raise Forbidden(f"{approval_id} {state}; an approval is answered once")
-        log.info("approval answered", extra={"approval": held.id, "step": held.name, "status": status, "by": by})
+        was_pending = rows.decide(self.context.database, approval_id, status=status, decided_by=decided_by, now=now)
+        request = rows.get(self.context.database, approval_id)
+        if request is None:
+            raise NotFound(f"approvals: no approval has the id {approval_id!r}. `ncl approvals list` shows them")
+        if not was_pending:
+            state = f"is already {request.status}" if request.status != "pending" else "has expired"
+            raise Forbidden(f"approvals: {approval_id} {state}. Each approval accepts one answer")
+        extra = {"approval": request.id, "step": request.name, "status": status, "by": decided_by}
+        log.info("approval answered", extra=extra)
         if approve:
-            outcome = await self._carry_out(held, caller)
-            return {"id": held.id, "status": status, "outcome": outcome.as_json_object()}
-        await self._tell(held, f"was rejected{f': {reason}' if reason else ''}.")
-        return {"id": held.id, "status": status, "outcome": None}
+            outcome = await self._execute(request, caller)
+            return {"id": request.id, "status": status, "outcome": outcome.as_json_object()}
+        await self._notify_agent(request, f"was rejected{f': {reason}' if reason else ''}.")
+        return {"id": request.id, "status": status, "outcome": None}
 
     def unfinished(self) -> list[ApprovalId]:
-        """Return what was approved and of which nobody knows what became."""
-        return [held.id for held in rows.unfinished(self.context.database)]
+        """Return the approved requests that have no recorded outcome."""
+        return [request.id for request in rows.unfinished(self.context.database)]
 
-    async def resume(self, left: Set[ApprovalId]) -> None:
-        """Go on with what an earlier host left: what was approved and not begun is carried out, once."""
-        for held in [one for one in rows.unfinished(self.context.database) if one.id in left]:
-            if held.used_at is None:
-                await self._carry_out(held, Caller())
+    async def resume(self, unfinished: Set[ApprovalId]) -> None:
+        """Finish requests of an earlier host. Execute each one that was not begun, and fail the others."""
+        for request in [request for request in rows.unfinished(self.context.database) if request.id in unfinished]:
+            if request.used_at is None:
+                await self._execute(request, Caller())
                 continue
-            why = "the host ended while it was being done; look whether it was"
-            await self._finish(held, Answer(id=held.id, ok=False, code=Code.HANDLER_ERROR, message=why))
+            message = "the host stopped while the request was running. Check whether it took effect"
+            await self._finish(request, Answer(id=request.id, ok=False, code=Code.HANDLER_ERROR, message=message))
 
     async def expire(self) -> None:
-        """End what nobody answered in time."""
-        for held in rows.expire(self.context.database, clock.now_text()):
-            log.info("approval expired", extra={"approval": held.id, "step": held.name})
-            await self._tell(held, "expired: nobody answered in time. Ask again if it is still wanted.")
+        """Expire the requests that got no answer in time, and notify their agents."""
+        for request in rows.expire(self.context.database, clock.now_text()):
+            log.info("approval expired", extra={"approval": request.id, "step": request.name})
+            await self._notify_agent(request, "expired without an answer. Ask again if you still need it.")
 
-    async def _carry_out(self, held: Held, caller: Caller) -> Answer:
-        answer = await self.context.operations.execute_approved(held.id, caller.tell)
-        await self._finish(held, answer)
+    async def _execute(self, request: HeldRequest, caller: Caller) -> Answer:
+        answer = await self.context.operations.execute_approved(request.id, caller.progress)
+        await self._finish(request, answer)
         return answer
 
-    async def _finish(self, held: Held, answer: Answer) -> None:
+    async def _finish(self, request: HeldRequest, answer: Answer) -> None:
         line = answer.as_line().decode()
-        rows.finish(self.context.database, held.id, line)
+        rows.finish(self.context.database, request.id, line)
         frame = json.loads(line)
         if frame["ok"]:
-            await self._tell(held, f"was approved and done: {json.dumps(frame['data'], ensure_ascii=False)}")
+            data = json.dumps(frame["data"], ensure_ascii=False)
+            await self._notify_agent(request, f"was approved and done: {data}")
         else:
-            await self._tell(held, f"was approved, but it failed: {frame['error']['message']}")
+            await self._notify_agent(request, f"was approved, but it failed: {frame['error']['message']}")
 
-    async def _tell(self, held: Held, what: str) -> None:
-        if held.session_id is None:
+    async def _notify_agent(self, request: HeldRequest, result: str) -> None:
+        if request.session_id is None:
             return
-        text = f"Your request `{held.name}` ({held.id}) {what}"
+        text = f"Your request `{request.name}` ({request.id}) {result}"
         try:
-            await self.context.operations.note_to_agent(held.session_id, text[:TOLD_AT_MOST])
+            await self.context.operations.note_to_agent(request.session_id, text[:MAX_NOTE_CHARACTERS])
         except NanoclawError as error:
-            log.warning("outcome not told", extra={"approval": held.id, "reason": str(error)})
+            extra = {"approval": request.id, "reason": str(error)}
+            log.warning("agent not notified of the outcome", extra=extra)

@@ -1,6 +1,6 @@
-"""What agents asked for and a human decides, as a noun: `ncl approvals`.
+"""The resource `approvals`: requests of agents that need a human's approval.
 
-Without this plugin: what needs a human stays held, and nothing that was held is done.
+Without this plugin: such requests stay pending, and none of them is executed.
 """
 
 from __future__ import annotations
@@ -25,95 +25,97 @@ from nanoclaw_core import (
 )
 from nanoclaw_resource_approvals.approvals import Approvals
 
-EVERY_S = 60.0  # how late an approval may be told to have expired; whether it has is looked at when it is answered
+EXPIRY_CHECK_S = 60.0  # delays only the note to the agent: an answer checks the expiry itself
 COLUMNS = (
     Column(name="id"),
     Column(name="status", choices=("pending", "approved", "rejected", "expired")),
     Column(name="kind", choices=("verb", "action")),
-    Column(name="name", help="what is asked for"),
-    Column(name="arguments", kind=dict, help="the whole request, as it will be carried out"),
-    Column(name="agent_group_id", help="the agent that asks"),
-    Column(name="session_id", help="the conversation in which it asks"),
+    Column(name="name", help="the requested verb or action"),
+    Column(name="arguments", kind=dict, help="the complete request, exactly as it will be executed"),
+    Column(name="agent_group_id", help="the requesting agent"),
+    Column(name="session_id", help="the conversation of the request"),
     Column(name="created_at"),
     Column(name="expires_at"),
     Column(name="decided_by"),
     Column(name="decided_at"),
-    Column(name="used_at", help="when it was begun to be carried out"),
-    Column(name="outcome", kind=dict, help="what came of it"),
+    Column(name="used_at", help="when its execution began"),
+    Column(name="outcome", kind=dict, help="the result or the error, as an answer frame"),
 )
 ID = Parameter(name="id", is_required=True, is_positional=True, help="the approval, apr-…")
 
 
 @hookimpl
 def nanoclaw_resources() -> Iterator[Resource]:
-    """Offer the noun."""
+    """Contribute the resource."""
     yield Resource(
         name="approvals",
         table="approvals",
         columns=COLUMNS,
         scope_column="agent_group_id",
         display=("id", "status", "name", "agent_group_id", "created_at", "expires_at", "decided_by"),
-        help="what agents asked for and a human decides",
+        help="requests of agents that need a human's approval",
     )
 
 
 @hookimpl
 def nanoclaw_verbs() -> Iterator[Verb]:
-    """Offer the two answers, for the operator alone."""
-    reason = Parameter(name="reason", help="why not; the agent is told")
+    """Contribute the two answers. Only the operator may use them."""
+    reason = Parameter(name="reason", help="why the request is rejected, for the agent")
     yield Verb(
         resource="approvals",
         name="approve",
-        access=Access.DENY,
+        access=Access.OPERATOR_ONLY,
         run=_approve,
         parameters=(ID,),
-        help="agree to what is held, and have it carried out as the agent that asked",
+        help="approve a request and execute it as the requesting agent",
     )
     yield Verb(
         resource="approvals",
         name="reject",
-        access=Access.DENY,
+        access=Access.OPERATOR_ONLY,
         run=_reject,
         parameters=(ID, reason),
-        help="turn down what is held",
+        help="reject a request",
     )
 
 
 @hookimpl
 def nanoclaw_services() -> Iterator[Service]:
-    """Offer what goes on after a crash, and ends what nobody answers."""
-    yield Service(name="approvals", connect=lambda _settings, context: Keeper.of(Approvals(context)))
+    """Contribute the service that resumes requests after a crash and expires unanswered ones."""
+    yield Service(name="approvals", connect=lambda _settings, context: ApprovalService.create(Approvals(context)))
 
 
 @frozen
-class Keeper:
-    """Looks after what is held while a host runs.
+class ApprovalService:
+    """Resumes and expires requests while a host runs.
 
     Args:
-        left: What an earlier host left unfinished; whatever else is, this host is at it.
+        approvals: The requests of the host.
+        unfinished: Requests that an earlier host left. This host is executing every other unfinished request.
     """
 
     approvals: Approvals
-    left: Set[ApprovalId]
+    unfinished: Set[ApprovalId]
 
     @classmethod
-    def of(cls, approvals: Approvals) -> Keeper:
-        """Make one, before this host does anything that was approved."""
+    def create(cls, approvals: Approvals) -> ApprovalService:
+        """Create the service before this host executes its first approved request."""
         return cls(approvals, frozenset(approvals.unfinished()))
 
     async def run(self) -> None:
-        """Finish what an earlier host left, then look once a minute for what expired."""
-        await self.approvals.resume(self.left)
+        """Resume the requests of an earlier host, then expire requests once a minute."""
+        await self.approvals.resume(self.unfinished)
         while True:
             await self.approvals.expire()
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(EXPIRY_CHECK_S)
 
 
 async def _approve(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> Mapping[str, Any]:
-    return await Approvals(context).answer(ApprovalId(arguments["id"]), caller, approve=True, by="operator")
+    request_id = ApprovalId(arguments["id"])
+    return await Approvals(context).answer(request_id, caller, approve=True, decided_by="operator")
 
 
 async def _reject(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> Mapping[str, Any]:
     reason = arguments.get("reason") or ""
-    held = ApprovalId(arguments["id"])
-    return await Approvals(context).answer(held, caller, approve=False, by="operator", reason=reason)
+    request_id = ApprovalId(arguments["id"])
+    return await Approvals(context).answer(request_id, caller, approve=False, decided_by="operator", reason=reason)

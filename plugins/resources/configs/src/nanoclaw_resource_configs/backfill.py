@@ -1,7 +1,7 @@
-"""Gives a config to agent groups that have none, when the host starts: from their `container.json` where there is one.
+"""Creates missing configs of agent groups when the host starts, from `container.json` if the file exists.
 
-A sandbox can write into its agent's folder. So what a file says counts once, before any sandbox runs, and a group
-without a file gets a row of defaults, so that a file that comes later says nothing.
+A sandbox can write into the folder of its agent. So the host reads the file once, before any sandbox runs. A group
+without the file gets a row of defaults, so that a file that appears later has no effect.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from nanoclaw_resource_configs.container_json import config_from
 
 log = logging.getLogger(__name__)
 FILE_NAME = "container.json"
-FILE_BYTES = 1_000_000
+MAX_FILE_BYTES = 1_000_000
 
 
 @frozen
 class Backfill:
-    """A service that has its work done before it first waits."""
+    """A service that finishes its work before its first await."""
 
     context: PluginContext
 
     async def run(self) -> None:
-        """Give configs to those who have none, and rest."""
+        """Create the missing configs, then wait until cancelled."""
         for group_id, folder in rows.without_row(self.context.database):
             self._fill(group_id, self.context.home / "groups" / folder / FILE_NAME)
         await asyncio.Event().wait()
@@ -42,19 +42,19 @@ class Backfill:
         config, refused = config_from(ContainerConfig(agent_group_id=group_id), raw, check_mount)
         rows.save(self.context.database, config)
         for problem in [*problems, *refused]:
-            log.warning("part of container.json left out", extra={"group": group_id, "problem": problem})
-        log.info("config made", extra={"group": group_id, "source": str(path) if raw else "defaults"})
+            log.warning("ignored part of container.json", extra={"group": group_id, "problem": problem})
+        log.info("config created", extra={"group": group_id, "source": str(path) if raw else "defaults"})
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """Return what a file holds, and what is wrong with it; no file is nothing, and nothing is wrong with that."""
+    """Return the object in a file and the problems of the file. A missing file is empty and no problem."""
     try:
-        found = path.lstat()
-        if not stat.S_ISREG(found.st_mode) or found.st_size > FILE_BYTES:
-            return {}, [f"{path} is no file of at most {FILE_BYTES} bytes"]
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES:
+            return {}, [f"{path} must be a regular file of at most {MAX_FILE_BYTES} bytes"]
         raw = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}, []
     except (OSError, ValueError, RecursionError) as error:
         return {}, [f"{path} cannot be read: {error}"]
-    return (raw, []) if isinstance(raw, dict) else ({}, [f"{path} holds no object"])
+    return (raw, []) if isinstance(raw, dict) else ({}, [f"{path} must hold a JSON object"])

@@ -1,6 +1,6 @@
-"""What the verbs make of a config. Pure: each takes a config and arguments, and returns the config as it would be.
+"""The changes that verbs make to a config. Each function takes a config and arguments, and returns a new config.
 
-Only what a function names is changed, whatever else stands in the arguments. What raises has changed nothing.
+A function changes only the settings that it names and ignores every other argument. All functions are pure.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ SCALARS: Mapping[str, values.Check] = {
 LIMITS: Mapping[str, values.Check] = {
     "memory_mb": within(64, 16_777_216),
     "cpus": within(0.01, 1_024, float),
-    "pids": within(16, 4_194_304),  # what Linux can count
+    "pids": within(16, 4_194_304),  # the largest process id of Linux
 }
 CheckMount = Callable[[Mapping[str, Any]], Mount]
 SOURCES = ("apt", "npm", "pip")
-PACKAGES_AT_MOST = 20  # in one request: a human has to read it
+MAX_PACKAGES = 20  # in one request, because a human must read it
 
 
 def update(config: ContainerConfig, arguments: Mapping[str, Any]) -> ContainerConfig:
-    """Change scalars and limits; None takes one back to where it was before anybody chose.
+    """Change scalars and limits. None resets a setting to its default.
 
     Raises:
-        InvalidArguments: Nothing is given, or a value does not fit.
+        InvalidArguments: No setting is given, or a value is invalid.
     """
     given = {name: arguments[name] for name in (*SCALARS, *LIMITS) if name in arguments}
     if not given:
         flags = ", ".join(map(flag_of, (*SCALARS, *LIMITS)))
-        raise InvalidArguments(f"groups config update: nothing to change; there are {flags}")
+        raise InvalidArguments(f"groups config update: no setting is given. Give at least one of {flags}")
     checked = {name: _checked(name, value) for name, value in given.items()}
     limits = {**config.limits, **{name: value for name, value in checked.items() if name in LIMITS}}
     scalars = {name: value for name, value in checked.items() if name in SCALARS}
@@ -56,13 +56,14 @@ def update(config: ContainerConfig, arguments: Mapping[str, Any]) -> ContainerCo
 
 
 def add_mcp_server(config: ContainerConfig, arguments: Mapping[str, Any]) -> ContainerConfig:
-    """Add an MCP server, in place of one that has the name.
+    """Add an MCP server, or replace the one with this name.
 
     Args:
+        config: The config to change.
         arguments: `name` and `command`; `args` and `env` as JSON, `instructions` as text.
 
     Raises:
-        InvalidArguments: One of them does not fit.
+        InvalidArguments: One of the arguments is invalid.
     """
     server = {
         "command": arguments["command"],
@@ -74,7 +75,7 @@ def add_mcp_server(config: ContainerConfig, arguments: Mapping[str, Any]) -> Con
 
 
 def with_server(config: ContainerConfig, name: Any, server: Mapping[str, Any]) -> ContainerConfig:
-    """Add an MCP server as it would stand in a config; keys that it does not have there are left out."""
+    """Add an MCP server in the shape of a stored config. Unknown keys are ignored."""
     instructions = server.get("instructions")
     checked = McpServer(
         command=values.line("--command", server.get("command")),
@@ -89,121 +90,126 @@ def remove_mcp_server(config: ContainerConfig, arguments: Mapping[str, Any]) -> 
     """Remove an MCP server.
 
     Raises:
-        InvalidArguments: There is none of the name.
+        InvalidArguments: No server has this name.
     """
     name = arguments["name"]
     _require([name], config.mcp_servers, "MCP server")
-    return evolve(config, mcp_servers={other: one for other, one in config.mcp_servers.items() if other != name})
+    servers = {key: server for key, server in config.mcp_servers.items() if key != name}
+    return evolve(config, mcp_servers=servers)
 
 
 def add_packages(config: ContainerConfig, arguments: Mapping[str, Any]) -> ContainerConfig:
-    """Add packages to those of the config. One bad name refuses them all (⚠50, ⚠52).
+    """Add packages to those of the config. One invalid name rejects the whole request (⚠50, ⚠52).
 
     Raises:
-        InvalidArguments: None are given, too many are, or one is no name.
+        InvalidArguments: The request has no package, too many packages, or an invalid name.
     """
-    asked = _packages(arguments)
+    requested = _requested_packages(arguments)
     return evolve(
         config,
-        packages_apt=_joined(config.packages_apt, asked.apt),
-        packages_npm=_joined(config.packages_npm, asked.npm),
-        packages_pip=_joined(config.packages_pip, asked.pip),
+        packages_apt=_joined(config.packages_apt, requested.apt),
+        packages_npm=_joined(config.packages_npm, requested.npm),
+        packages_pip=_joined(config.packages_pip, requested.pip),
     )
 
 
 def remove_packages(config: ContainerConfig, arguments: Mapping[str, Any]) -> ContainerConfig:
-    """Remove packages; with the last one the image that was made for them goes out of use (⚠43).
+    """Remove packages. After the last one, the config no longer uses the image built for them (⚠43).
 
     Raises:
-        InvalidArguments: None are given, or one is not there.
+        InvalidArguments: No package is given, or the config does not have one of them.
     """
-    asked, present = _packages(arguments), packages_of(config)
+    requested, present = _requested_packages(arguments), packages_of(config)
     for source in SOURCES:
-        _require(getattr(asked, source), getattr(present, source), f"{source} package")
-    left = Packages(**{one: _without(getattr(present, one), getattr(asked, one)) for one in SOURCES})
+        _require(getattr(requested, source), getattr(present, source), f"{source} package")
+    remaining = Packages(
+        **{source: _without(getattr(present, source), getattr(requested, source)) for source in SOURCES}
+    )
     return evolve(
         config,
-        packages_apt=list(left.apt),
-        packages_npm=list(left.npm),
-        packages_pip=list(left.pip),
-        image_tag=config.image_tag if left else None,
+        packages_apt=list(remaining.apt),
+        packages_npm=list(remaining.npm),
+        packages_pip=list(remaining.pip),
+        image_tag=config.image_tag if remaining else None,
     )
 
 
 def packages_of(config: ContainerConfig) -> Packages:
-    """Return what an agent group wants installed.
+    """Return the packages of a config.
 
     Raises:
-        InvalidArguments: The row holds what is no name; no verb has written that.
+        InvalidArguments: The row holds an invalid name. No verb writes one.
     """
     return Packages(apt=config.packages_apt, npm=config.packages_npm, pip=config.packages_pip)
 
 
 def add_mount(config: ContainerConfig, arguments: Mapping[str, Any]) -> ContainerConfig:
-    """Add a directory of the host. Whether the operator allows it is not known here.
+    """Add a directory of the host. This does not check whether the operator allows it.
 
     Raises:
-        InvalidArguments: The path is not absolute, the name cannot be used, or the name or the directory is taken.
+        InvalidArguments: The path is not absolute, the name is invalid, or another mount has the name or directory.
     """
     path = values.path("--path", arguments["path"])
     given = arguments.get("name")
     name = values.safe_name("--name", PurePath(path).name if given is None else given)
     if name in map(mount_name, config.additional_mounts):
-        raise InvalidArguments(f"there is a mount with the name {name!r} already; remove it, or give another --name")
+        raise InvalidArguments(f"--name: another mount is named {name!r}. Remove that mount or choose another name")
     mount = {"path": path, "name": name, "writable": arguments.get("writable") is True}
     identity = arguments.get("identity")
     if identity is not None:
-        same = next((one for one in config.additional_mounts if one.get("identity") == identity), None)
+        same = next((mount for mount in config.additional_mounts if mount.get("identity") == identity), None)
         if same is not None:
-            taken = f"--path: {path} is mounted already, as {mount_name(same)!r}. Remove that mount first"
-            raise InvalidArguments(taken)
+            problem = f"--path: {path} is already mounted as {mount_name(same)!r}. Remove that mount first"
+            raise InvalidArguments(problem)
         mount["identity"] = identity
     return evolve(config, additional_mounts=[*config.additional_mounts, mount])
 
 
 def resolved_mount(arguments: Mapping[str, Any], check_mount: CheckMount) -> Mapping[str, Any]:
-    """Return the arguments of `add_mount` with the directory that the path leads to, and its identity.
+    """Return the arguments of `add_mount` with the path resolved, and with the identity of its directory.
 
-    The sandbox gets that directory or nothing, wherever the path leads later.
+    The sandbox gets exactly this directory. If the path leads elsewhere later, the sandbox gets no mount.
 
     Args:
-        check_mount: Raises InvalidArguments where the operator allows no such mount.
+        arguments: `path`; `name` and `writable` are optional.
+        check_mount: Raises InvalidArguments if the operator does not allow the mount.
     """
     values.path("--path", arguments.get("path"))
     mount = check_mount(arguments)
     name = mount.target.rpartition("/")[2]
-    found = {"path": str(mount.source), "name": name, "writable": mount.writable}
-    return {**arguments, **found, "identity": mount.identity.to_text() if mount.identity else None}
+    resolved = {"path": str(mount.source), "name": name, "writable": mount.writable}
+    return {**arguments, **resolved, "identity": mount.identity.to_text() if mount.identity else None}
 
 
 def remove_mount(config: ContainerConfig, arguments: Mapping[str, Any]) -> ContainerConfig:
     """Remove a mount by its name.
 
     Raises:
-        InvalidArguments: There is none of the name.
+        InvalidArguments: No mount has this name.
     """
     name = arguments["name"]
-    _require([name], [mount_name(one) for one in config.additional_mounts], "mount")
-    return evolve(config, additional_mounts=[one for one in config.additional_mounts if mount_name(one) != name])
+    _require([name], [mount_name(mount) for mount in config.additional_mounts], "mount")
+    return evolve(config, additional_mounts=[mount for mount in config.additional_mounts if mount_name(mount) != name])
 
 
 def mount_name(mount: Mapping[str, Any]) -> str:
-    """Return what a mount is called in the sandbox."""
+    """Return the name of a mount in the sandbox."""
     return str(mount.get("name") or PurePath(str(mount.get("path"))).name)
 
 
 def set_skills(config: ContainerConfig, arguments: Mapping[str, Any]) -> ContainerConfig:
-    """Choose the skills: all of them, none, or some by name.
+    """Choose the skills: all, none, or some by name.
 
     Raises:
-        InvalidArguments: A name cannot be one, or `all` or `none` is one of several.
+        InvalidArguments: A name is invalid, or `all` or `none` stands beside other names.
     """
     given = arguments["skills"]
     if given in (["all"], ["none"]):
         return evolve(config, skills="all" if given == ["all"] else [])
     names = [values.safe_name("--skills", name) for text in given for name in _split(text)]
     if not names or {"all", "none"} & set(names):
-        raise InvalidArguments("--skills is `all`, `none`, or names with commas between")
+        expected = "`all`, `none`, or names separated by commas"
+        raise InvalidArguments(f"--skills must be {expected}, got {values.shortened(given)}")
     return evolve(config, skills=list(dict.fromkeys(names)))
 
 
@@ -211,28 +217,30 @@ def _checked(name: str, value: Any) -> Any:
     return None if value is None else {**SCALARS, **LIMITS}[name](flag_of(name), value)
 
 
-def _packages(arguments: Mapping[str, Any]) -> Packages:
-    asked = {source: arguments.get(source) or [] for source in SOURCES}
-    count = sum(map(len, asked.values()))
-    if not 1 <= count <= PACKAGES_AT_MOST:
+def _requested_packages(arguments: Mapping[str, Any]) -> Packages:
+    requested = {source: arguments.get(source) or [] for source in SOURCES}
+    count = sum(map(len, requested.values()))
+    if not 1 <= count <= MAX_PACKAGES:
         flags = ", ".join(map(flag_of, SOURCES))
-        raise InvalidArguments(f"give 1 to {PACKAGES_AT_MOST} packages with {flags}; {count} are given")
-    return Packages(**asked)
+        raise InvalidArguments(
+            f"packages: must be 1 to {MAX_PACKAGES} in one request, got {count}. Name them with {flags}"
+        )
+    return Packages(**requested)
 
 
-def _require(names: Sequence[str], present: Sequence[str] | Mapping[str, Any], what: str) -> None:
+def _require(names: Sequence[str], present: Sequence[str] | Mapping[str, Any], kind: str) -> None:
     for name in names:
         if name not in present:
-            there = ", ".join(present) or "none"
-            raise InvalidArguments(f"there is no {what} {name!r} in the config; there are: {there}")
+            known = ", ".join(present) or "none"
+            raise InvalidArguments(f"the config has no {kind} {name!r}. Known: {known}")
 
 
-def _joined(present: Sequence[str], more: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys((*present, *more)))
+def _joined(present: Sequence[str], added: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys((*present, *added)))
 
 
-def _without(present: Sequence[str], gone: Sequence[str]) -> list[str]:
-    return [name for name in present if name not in gone]
+def _without(present: Sequence[str], removed: Sequence[str]) -> list[str]:
+    return [name for name in present if name not in removed]
 
 
 def _split(text: Any) -> Sequence[Any]:

@@ -1,4 +1,4 @@
-"""Reading the `container.json` of a NanoClaw in TypeScript into a config. Pure but for the look at mounts."""
+"""Converts the `container.json` of NanoClaw in TypeScript to a config. Pure, except for the check of mounts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nanoclaw_core import ContainerConfig, InvalidArguments, Packages, flag_of
 from nanoclaw_resource_configs import changes
 from nanoclaw_resource_configs.changes import SCALARS, CheckMount
 
-NAMES = {  # its keys, and the columns they become
+NAMES = {  # keys of the file, and the columns for them
     "provider": "provider",
     "model": "model",
     "effort": "effort",
@@ -20,30 +20,32 @@ NAMES = {  # its keys, and the columns they become
     "assistantName": "assistant_name",
     "maxMessagesPerPrompt": "max_messages_per_prompt",
 }
-OF_THE_GROUP = ("groupName", "agentGroupId")  # written there for the reader; the row has its own
+GROUP_KEYS = ("groupName", "agentGroupId")  # only for readers of the file; the database has its own values
 CONTAINER_PREFIX = "/workspace/extra/"
-Step = Callable[[ContainerConfig], ContainerConfig]
+Change = Callable[[ContainerConfig], ContainerConfig]
 
 
 def config_from(
     empty: ContainerConfig, raw: Mapping[str, Any], check_mount: CheckMount
 ) -> tuple[ContainerConfig, list[str]]:
-    """Return what a file says as a config, and what of it was left out and why.
+    """Return the config that a file describes, and the problems of its ignored parts.
 
     Args:
-        check_mount: Raises InvalidArguments where the operator allows no such mount.
+        empty: A config of defaults for the agent group.
+        raw: The decoded file.
+        check_mount: Raises InvalidArguments if the operator does not allow the mount.
     """
     config, problems = empty, []
-    for key, step in _steps(raw, check_mount):
+    for key, change in _changes(raw, check_mount):
         try:
-            config = step(config)
+            config = change(config)
         except InvalidArguments as error:
             problems.append(f"{key}: {error}")
-    known = {*NAMES, *OF_THE_GROUP, "mcpServers", "packages", "additionalMounts", "skills"}
-    return config, problems + [f"{key[:100]!r} is not known here" for key in raw if key not in known]
+    known = {*NAMES, *GROUP_KEYS, "mcpServers", "packages", "additionalMounts", "skills"}
+    return config, problems + [f"{key[:100]!r} is not a known key" for key in raw if key not in known]
 
 
-def _steps(raw: Mapping[str, Any], check_mount: CheckMount) -> Iterator[tuple[str, Step]]:
+def _changes(raw: Mapping[str, Any], check_mount: CheckMount) -> Iterator[tuple[str, Change]]:
     for key, column in NAMES.items():
         if raw.get(key) is not None:
             yield key, partial(_with_scalar, column=column, value=raw[key])
@@ -69,24 +71,24 @@ def _with_scalar(config: ContainerConfig, *, column: str, value: Any) -> Contain
 
 def _with_server(config: ContainerConfig, *, name: str, server: Any) -> ContainerConfig:
     if not isinstance(server, Mapping):
-        raise InvalidArguments(f"a server is an object with a command, not {server!r}")
+        raise InvalidArguments(f"a server must be an object with `command`, got {server!r}")
     return changes.with_server(config, name, server)
 
 
 def _with_package(config: ContainerConfig, *, source: str, package: Any) -> ContainerConfig:
     if source not in changes.SOURCES:
-        raise InvalidArguments(f"packages come from {', '.join(changes.SOURCES)}, not from {source!r}")
+        raise InvalidArguments(f"a package source must be one of {', '.join(changes.SOURCES)}, got {source!r}")
     Packages(**{source: [package]})
     return changes.add_packages(config, {source: [package]})
 
 
 def _with_mount(config: ContainerConfig, *, mount: Any, check_mount: CheckMount) -> ContainerConfig:
     if not isinstance(mount, Mapping):
-        raise InvalidArguments(f"a mount is an object with a hostPath, not {mount!r}")
-    given = mount.get("containerPath")
-    name = given.removeprefix(CONTAINER_PREFIX) if isinstance(given, str) else given
-    ours = {"path": mount.get("hostPath"), "name": name, "writable": mount.get("readonly") is False}
-    return changes.add_mount(config, changes.resolved_mount(ours, check_mount))
+        raise InvalidArguments(f"a mount must be an object with `hostPath`, got {mount!r}")
+    target = mount.get("containerPath")
+    name = target.removeprefix(CONTAINER_PREFIX) if isinstance(target, str) else target
+    arguments = {"path": mount.get("hostPath"), "name": name, "writable": mount.get("readonly") is False}
+    return changes.add_mount(config, changes.resolved_mount(arguments, check_mount))
 
 
 def _with_skills(config: ContainerConfig, *, skills: Any) -> ContainerConfig:

@@ -1,6 +1,6 @@
-"""How an agent group's sandboxes are made: `ncl groups config …` and `ncl groups restart`.
+"""The configuration of an agent group's sandboxes: `ncl groups config …` and `ncl groups restart`.
 
-Without this plugin: sandboxes are made as the configs say that are there; nobody can change them from `ncl`.
+Without this plugin: existing configs still apply, but `ncl` cannot change them.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from nanoclaw_resource_configs.verbs import config_verbs
 
 @hookimpl
 def nanoclaw_verbs() -> Iterator[Verb]:
-    """Offer the verbs."""
+    """Contribute the config verbs and `groups restart`."""
     yield from config_verbs()
     yield Restarts().verb()
 
 
 @hookimpl
 def nanoclaw_services() -> Iterator[Service]:
-    """Offer what gives a config to agent groups that have none."""
+    """Contribute the service that creates missing configs."""
     yield Service(name="configs", connect=lambda _settings, context: Backfill(context))

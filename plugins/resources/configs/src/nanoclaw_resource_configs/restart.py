@@ -1,4 +1,4 @@
-"""`ncl groups restart`: fresh sandboxes for what runs, and first the agent's own image where that is asked for."""
+"""`ncl groups restart`: restarts the sandboxes of an agent group, and rebuilds its image first if requested."""
 
 from __future__ import annotations
 
@@ -25,16 +25,19 @@ from nanoclaw_resource_configs import rows, values
 from nanoclaw_resource_configs.changes import packages_of
 
 log = logging.getLogger(__name__)
-NOBODY_RAN = "no sandbox of it runs, so nobody was told anything; the next message starts one as the config is now"
+NONE_RUNNING = (
+    "no sandbox of this agent group is running, so nothing was restarted or delivered;"
+    " the next message starts a sandbox with the current config"
+)
 PARAMETERS = (
-    Parameter(name="id", is_positional=True, help="the agent group, ag-…; an agent restarts itself"),
-    Parameter(name="rebuild", kind=bool, help="make the image with the agent's packages first"),
-    Parameter(name="message", help="a note for the fresh agents, which then start at once"),
+    Parameter(name="id", is_positional=True, help="the agent group, ag-…; an agent can restart only itself"),
+    Parameter(name="rebuild", kind=bool, help="build the image with the agent's packages first"),
+    Parameter(name="message", help="a note for the restarted agents; they start at once to read it"),
 )
 
 
 class Restarts:
-    """The restarts of one host. One image is made at a time for each agent group."""
+    """The restarts of one host. Each agent group builds one image at a time."""
 
     def __init__(self) -> None:
         self._building: set[GroupId] = set()
@@ -44,11 +47,11 @@ class Restarts:
         return Verb(
             resource="groups",
             name="restart",
-            access=Access.HOLD,
+            access=Access.NEEDS_APPROVAL,
             run=self._run,
             check=self._check,
             parameters=PARAMETERS,
-            help="end the sandboxes of an agent group, so that fresh ones start as its config says",
+            help="restart the sandboxes of an agent group with its current config",
             scope_parameter="id",
         )
 
@@ -58,87 +61,94 @@ class Restarts:
         if arguments.get("message") is not None:
             values.text("--message", arguments["message"])
         if arguments.get("rebuild"):
-            self._refuse_rebuild(config, context)
+            self._require_rebuildable(config, context)
 
     async def _run(self, arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> dict[str, Any]:
         group_id, note = _group(arguments, caller), arguments.get("message")
         rebuilt = await self._rebuild(group_id, caller, context) if arguments.get("rebuild") else None
-        asked = _sessions(group_id, caller, context, has_note=note is not None)
-        failed = await _restart(asked, note, context)
-        restarted = [session_id for session_id in asked if session_id not in failed]
-        told = {"failed": failed} if failed else {}
-        return {"restarted": restarted, "rebuilt": rebuilt} | told | ({} if asked else {"note": NOBODY_RAN})
+        sessions = _sessions(group_id, caller, context, has_note=note is not None)
+        failed = await _restart(sessions, note, context)
+        restarted = [session_id for session_id in sessions if session_id not in failed]
+        failures = {"failed": failed} if failed else {}
+        return {"restarted": restarted, "rebuilt": rebuilt} | failures | ({} if sessions else {"note": NONE_RUNNING})
 
-    def _refuse_rebuild(self, config: ContainerConfig, context: PluginContext) -> None:
+    def _require_rebuildable(self, config: ContainerConfig, context: PluginContext) -> None:
         if packages_of(config) and context.operations.image_builder() is None:
-            remedy = "install nanoclaw-runtime-docker, and restart the host"
-            raise InvalidArguments(f"no runtime here makes images for packages; {remedy}, or remove the packages")
+            remedy = "Install nanoclaw-runtime-docker and restart the host, or remove the packages"
+            raise InvalidArguments(f"--rebuild: no installed runtime builds images with packages. {remedy}")
         if config.agent_group_id in self._building:
-            raise InvalidArguments(f"the image of {config.agent_group_id} is being made already; ask again after that")
+            problem = f"--rebuild: the image of {config.agent_group_id} is already being built"
+            raise InvalidArguments(f"{problem}. Try again after the build")
 
     async def _rebuild(self, group_id: GroupId, caller: Caller, context: PluginContext) -> str | None:
-        """Make the image of an agent group and have its sandboxes use it; return its name.
+        """Build the image of an agent group, store it in the config, and return its name.
 
-        None where there are no packages: then its sandboxes use the image that all have (⚠43).
+        Returns:
+            None if the config has no packages. Its sandboxes then use the image that all agents share (⚠43).
 
         Raises:
-            InvalidArguments: No runtime makes images, or one is being made for the group.
-            SandboxRefused, SandboxFailed: As the runtime says. The old image stays in use.
+            InvalidArguments: No runtime builds images, or the group's image is already being built.
+            SandboxRefused: The runtime refused the build. The old image stays in use.
+            SandboxFailed: The build failed. The old image stays in use.
         """
         config = rows.read(context.database, group_id)
-        self._refuse_rebuild(config, context)
+        self._require_rebuildable(config, context)
         builder, packages = context.operations.image_builder(), packages_of(config)
         if not packages or builder is None:
-            rows.change(context.database, group_id, lambda found: evolve(found, image_tag=None))
+            rows.change(context.database, group_id, lambda config: evolve(config, image_tag=None))
             return None
         self._building.add(group_id)
         try:
-            image = await builder.build_for(group_id, packages, caller.tell)
+            image = await builder.build_for(group_id, packages, caller.progress)
         finally:
             self._building.discard(group_id)
-        _, after = rows.change(context.database, group_id, lambda found: _with_image(found, image))
+        _, after = rows.change(context.database, group_id, lambda config: _with_image(config, image))
         if packages_of(after) != packages:
-            caller.tell("The packages were changed meanwhile; rebuild again for those.")
+            caller.progress("The packages changed during the build. Rebuild again to install them.")
         return after.image_tag
 
 
 def _with_image(config: ContainerConfig, image: str) -> ContainerConfig:
-    """Return a config with a new image, unless its last package was removed while the image was made (⚠43)."""
+    """Return a config with a new image, or without one if its last package was removed during the build (⚠43)."""
     return evolve(config, image_tag=image if packages_of(config) else None)
 
 
 def _group(arguments: Mapping[str, Any], caller: Caller) -> GroupId:
-    """Return the group that is meant; an agent, whatever its scope, restarts itself alone (⚠14).
+    """Return the requested agent group. An agent of any scope can restart only its own group (⚠14).
 
     Raises:
-        InvalidArguments: The operator names none.
-        Forbidden: An agent names another's.
+        InvalidArguments: The operator names no group.
+        Forbidden: An agent names another group.
     """
-    given = arguments.get("id") or caller.agent_group_id
-    if given is None:
+    group_id = arguments.get("id") or caller.agent_group_id
+    if group_id is None:
         raise InvalidArguments("groups restart needs --id: the agent group, ag-…")
-    if not caller.operator and given != caller.agent_group_id:
-        raise Forbidden(f"an agent restarts itself, and not {given!r}; the operator can restart others")
-    return GroupId(given)
+    if not caller.operator and group_id != caller.agent_group_id:
+        raise Forbidden(f"--id: an agent can restart only itself, got {group_id!r}. Ask the operator to restart others")
+    return GroupId(group_id)
 
 
 def _sessions(group_id: GroupId, caller: Caller, context: PluginContext, *, has_note: bool) -> Sequence[SessionId]:
-    """Return whom to restart: of the operator all that run, of an agent its own session.
+    """Return the sessions to restart: all running ones for the operator, its own session for an agent.
 
-    An agent whose sandbox has ended since it asked still gets its note, in a fresh one.
+    An agent gets its note in a new sandbox if its sandbox ended after the request.
     """
     running = context.operations.running(group_id)
     if caller.session_id is None:
         return running
-    goes_on = caller.session_id in running or (has_note and rows.is_active(context.database, caller.session_id))
-    return [caller.session_id] if goes_on else []
+    is_restartable = caller.session_id in running or (has_note and rows.is_active(context.database, caller.session_id))
+    return [caller.session_id] if is_restartable else []
 
 
-async def _restart(asked: Sequence[SessionId], note: str | None, context: PluginContext) -> dict[SessionId, str]:
-    """Restart sessions side by side; return why those failed that did."""
-    work = [context.operations.restart(session_id, note) for session_id in asked]
-    results = await asyncio.gather(*work, return_exceptions=True)  # one session's trouble is its own
-    failed = {one: str(result) for one, result in zip(asked, results, strict=True) if isinstance(result, BaseException)}
+async def _restart(sessions: Sequence[SessionId], note: str | None, context: PluginContext) -> dict[SessionId, str]:
+    """Restart sessions concurrently, and return the reason of each failure by session."""
+    work = [context.operations.restart(session_id, note) for session_id in sessions]
+    results = await asyncio.gather(*work, return_exceptions=True)  # one failure must not stop the others
+    failed = {
+        session_id: str(result)
+        for session_id, result in zip(sessions, results, strict=True)
+        if isinstance(result, BaseException)
+    }
     for session_id, reason in failed.items():
-        log.warning("session could not be restarted", extra={"session": session_id, "reason": reason})
+        log.warning("session not restarted", extra={"session": session_id, "reason": reason})
     return failed

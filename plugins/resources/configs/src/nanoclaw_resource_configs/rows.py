@@ -1,4 +1,4 @@
-"""Reading and changing config rows in the central database."""
+"""Reads and changes config rows in the central database."""
 
 from __future__ import annotations
 
@@ -12,53 +12,53 @@ from nanoclaw_core import ContainerConfig, GroupId, NotFound, SessionId, config_
 
 
 def read(db: apsw.Connection, group_id: str) -> ContainerConfig:
-    """Return an agent group's config; all defaults where it has no row.
+    """Return the config of an agent group, or a config of defaults if it has no row.
 
     Raises:
-        NotFound: There is no such agent group.
+        NotFound: No agent group has this id.
     """
     known = "SELECT 1 FROM agent_groups WHERE id = ?"
     if not group_id.isprintable() or db.execute(known, (group_id,)).get is None:
-        raise NotFound(f"groups: there is none with id {group_id!r}")
+        raise NotFound(f"groups: no agent group has the id {group_id!r}. `ncl groups list` shows them")
     return config_of(db, GroupId(group_id))
 
 
 def change(
-    db: apsw.Connection, group_id: str, changed: Callable[[ContainerConfig], ContainerConfig]
+    db: apsw.Connection, group_id: str, update: Callable[[ContainerConfig], ContainerConfig]
 ) -> tuple[ContainerConfig, ContainerConfig]:
-    """Change a config in one transaction; return it as it was and as it is.
+    """Change a config in one transaction, and return it before and after the change.
 
     Raises:
-        NotFound: There is no such agent group.
-        Whatever `changed` raises; nothing was changed then.
+        NotFound: No agent group has this id.
+        Exception: Any that `update` raises. The stored config stays unchanged.
     """
     with db:
         before = read(db, group_id)
-        after = changed(before)
+        after = update(before)
         if after != before:
             save_config(db, after)
     return before, read(db, group_id)
 
 
 def without_row(db: apsw.Connection) -> list[tuple[GroupId, str]]:
-    """Return the agent groups that have no config row, with their folders, oldest first."""
-    lacking = "id NOT IN (SELECT agent_group_id FROM container_configs)"
-    found = db.execute(f"SELECT id, folder FROM agent_groups WHERE {lacking} ORDER BY created_at, id")
-    return [(GroupId(group_id), folder) for group_id, folder in found]
+    """Return the id and folder of each agent group without a config row, oldest first."""
+    no_row = "id NOT IN (SELECT agent_group_id FROM container_configs)"
+    groups = db.execute(f"SELECT id, folder FROM agent_groups WHERE {no_row} ORDER BY created_at, id")
+    return [(GroupId(group_id), folder) for group_id, folder in groups]
 
 
 def save(db: apsw.Connection, config: ContainerConfig) -> None:
-    """Write a whole config row."""
+    """Write a complete config row."""
     with db:
         save_config(db, config)
 
 
 def is_active(db: apsw.Connection, session_id: SessionId) -> bool:
-    """Say whether a session goes on."""
+    """Return whether a session exists and is active."""
     return db.execute("SELECT 1 FROM sessions WHERE id = ? AND status = 'active'", (session_id,)).get is not None
 
 
 def shown(config: ContainerConfig) -> dict[str, Any]:
-    """Return a config as people and machines see it."""
+    """Return a config as a dict for answers of verbs."""
     values: Mapping[str, Any] = asdict(config, recurse=False)
     return dict(values)

@@ -1,4 +1,4 @@
-"""The verbs `ncl groups config …`: what each takes, and the one way in which all of them change a config."""
+"""The verbs `ncl groups config …`: their parameters, and the function by which all of them change a config."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ Change = Callable[[ContainerConfig, Mapping[str, Any]], ContainerConfig]
 Resolve = Callable[[Mapping[str, Any], PluginContext], Mapping[str, Any]]
 
 GROUP = Parameter(name="id", is_positional=True, is_required=True, help="the agent group, ag-…")
-NAME = Parameter(name="name", is_required=True, help="what it is called")
+NAME = Parameter(name="name", is_required=True, help="the name of the server or mount")
 UPDATE = (
-    Parameter(name="provider", help="what runs the model loop: claude, mock, …"),
-    Parameter(name="model", help="an alias or a full name; the provider knows them"),
+    Parameter(name="provider", help="the program that runs the model loop: claude, mock, …"),
+    Parameter(name="model", help="an alias or a full name that the provider knows"),
     Parameter(name="effort", help="low, medium, high, xhigh or max"),
-    Parameter(name="image_tag", help="the image of the sandboxes; --rebuild writes it"),
-    Parameter(name="assistant_name", help="what the agent calls itself"),
-    Parameter(name="max_messages_per_prompt", kind=int, help="how many messages one prompt takes at most"),
-    Parameter(name="network", help="gateway (the model alone), open or none"),
-    Parameter(name="runtime", help="what makes the sandboxes: docker, process, …"),
-    Parameter(name="memory_mb", kind=int, help="memory of a sandbox, in units of 2^20 bytes"),
-    Parameter(name="cpus", kind=float, help="how many processors' time a sandbox may use"),
-    Parameter(name="pids", kind=int, help="how many processes a sandbox may have"),
-    Parameter(name="cli_scope", help="what the agent's own ncl reaches: disabled, group or global"),
+    Parameter(name="image_tag", help="the image of the sandboxes; `groups restart --rebuild` sets it"),
+    Parameter(name="assistant_name", help="the name that the agent uses for itself"),
+    Parameter(name="max_messages_per_prompt", kind=int, help="the maximum number of messages in one prompt"),
+    Parameter(name="network", help="gateway (only the model), open or none"),
+    Parameter(name="runtime", help="the runtime of the sandboxes: docker, process, …"),
+    Parameter(name="memory_mb", kind=int, help="the memory of a sandbox, in MiB"),
+    Parameter(name="cpus", kind=float, help="the number of processors that a sandbox may use"),
+    Parameter(name="pids", kind=int, help="the maximum number of processes in a sandbox"),
+    Parameter(name="cli_scope", help="the reach of the agent's own ncl: disabled, group or global"),
 )
 SERVER = (
     NAME,
-    Parameter(name="command", is_required=True, help="the program, started in the sandbox"),
-    Parameter(name="args", help="its arguments, a JSON array of texts"),
-    Parameter(name="env", help="its environment, a JSON object of texts"),
-    Parameter(name="instructions", help="what the agent should know of it"),
+    Parameter(name="command", is_required=True, help="the program, which runs in the sandbox"),
+    Parameter(name="args", help="the arguments, a JSON array of strings"),
+    Parameter(name="env", help="the environment, a JSON object of strings"),
+    Parameter(name="instructions", help="instructions for the agent on using it"),
 )
 PACKAGES = (
     Parameter(name="apt", kind=list, help="a Debian package; may be repeated"),
@@ -41,25 +41,27 @@ PACKAGES = (
     Parameter(name="pip", kind=list, help="a Python package; may be repeated"),
 )
 MOUNT = (
-    Parameter(name="path", is_required=True, help="a directory of the host, below core.allowed_mounts"),
-    Parameter(name="name", help="what it is called in the sandbox; its own name where nothing is said"),
-    Parameter(name="writable", kind=bool, help="the agent may write there, where the operator allows that"),
+    Parameter(name="path", is_required=True, help="a directory of the host under core.allowed_mounts"),
+    Parameter(name="name", help="the name in the sandbox (default: the name of the directory)"),
+    Parameter(name="writable", kind=bool, help="let the agent write to it, if the operator allows that"),
 )
-SKILLS = (Parameter(name="skills", kind=list, is_required=True, help="all, none, or names with commas between"),)
+SKILLS = (Parameter(name="skills", kind=list, is_required=True, help="all, none, or names separated by commas"),)
 
 
 def config_verbs() -> Iterator[Verb]:
-    """Offer all of them."""
-    get = partial(Verb, resource="groups", name="config get", access=Access.OPEN, run=_get, scope_parameter="id")
-    yield get(parameters=(GROUP,), help="show how the sandboxes of an agent group are made")
-    update = "choose how sandboxes are made; --model=null leaves it open"
-    yield _changing("update", changes.update, UPDATE, update, _insist_on_installed)
-    yield _changing("add-mcp-server", changes.add_mcp_server, SERVER, "add an MCP server, or replace one")
+    """Contribute the config verbs."""
+    get = partial(Verb, resource="groups", name="config get", access=Access.ALLOWED, run=_get, scope_parameter="id")
+    yield get(parameters=(GROUP,), help="show the sandbox configuration of an agent group")
+    update = "change the sandbox configuration; --model=null resets a setting"
+    yield _changing("update", changes.update, UPDATE, update, _require_installed)
+    yield _changing("add-mcp-server", changes.add_mcp_server, SERVER, "add or replace an MCP server")
     yield _changing("remove-mcp-server", changes.remove_mcp_server, (NAME,), "remove an MCP server")
-    yield _changing("add-package", changes.add_packages, PACKAGES, "have packages installed in the agent's own image")
-    yield _changing("remove-package", changes.remove_packages, PACKAGES, "leave packages out of the agent's own image")
-    yield _changing("add-mount", changes.add_mount, MOUNT, "give the agent a directory of the host", _resolve_mount)
-    yield _changing("remove-mount", changes.remove_mount, (NAME,), "take a directory of the host away")
+    yield _changing("add-package", changes.add_packages, PACKAGES, "add packages to the agent's own image")
+    yield _changing("remove-package", changes.remove_packages, PACKAGES, "remove packages from the agent's own image")
+    yield _changing(
+        "add-mount", changes.add_mount, MOUNT, "mount a directory of the host in the sandboxes", _resolve_mount
+    )
+    yield _changing("remove-mount", changes.remove_mount, (NAME,), "remove a mounted directory")
     yield _changing("set-skills", changes.set_skills, SKILLS, "choose the agent's skills")
 
 
@@ -72,50 +74,56 @@ def _changing(
     name: str,
     change: Change,
     parameters: Sequence[Parameter],
-    told: str,
+    help_text: str,
     resolve: Resolve = lambda arguments, _context: arguments,
 ) -> Verb:
-    """Make a verb that changes a config.
+    """Return a verb that changes a config.
 
     Args:
-        resolve: Looks at the host for what the change needs. An agent does not hear what it finds before a human said
-            yes: it would be a way to feel for files.
+        name: The name after `config`.
+        change: Returns the changed config.
+        parameters: The parameters of the change, without the agent group.
+        help_text: One line for the help.
+        resolve: Adds facts of the host to the arguments. For an agent it runs only after a human approved, because
+            its errors would let an agent probe for files of the host.
     """
 
     def check(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> None:
-        found = resolve(arguments, context) if caller.operator else arguments
-        change(rows.read(context.database, arguments["id"]), found)
+        resolved = resolve(arguments, context) if caller.operator else arguments
+        change(rows.read(context.database, arguments["id"]), resolved)
 
     async def run(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
-        found = resolve(arguments, context)
-        before, after = rows.change(context.database, arguments["id"], lambda config: change(config, found))
+        resolved = resolve(arguments, context)
+        before, after = rows.change(context.database, arguments["id"], lambda config: change(config, resolved))
         return rows.shown(after) | {"takes_effect": effects.takes_effect(before, after)}
 
     return Verb(
         resource="groups",
         name=f"config {name}",
-        access=Access.HOLD,
+        access=Access.NEEDS_APPROVAL,
         run=run,
         check=check,
         parameters=(GROUP, *parameters),
-        help=told,
+        help=help_text,
         scope_parameter="id",
     )
 
 
-def _insist_on_installed(arguments: Mapping[str, Any], context: PluginContext) -> Mapping[str, Any]:
-    """Return the arguments; a provider or a runtime that is not there would leave people without answers."""
+def _require_installed(arguments: Mapping[str, Any], context: PluginContext) -> Mapping[str, Any]:
+    """Return the arguments if their provider and runtime are installed. With a missing one the agent cannot answer."""
     for kind, names in context.operations.installed().items():
         chosen = arguments.get(kind)
         if chosen is not None and chosen not in names:
             known = ", ".join(names) or "none"
-            raise InvalidArguments(f"--{kind}: there is no {kind} {chosen!r} here; installed are: {known}")
+            raise InvalidArguments(f"--{kind} must be an installed {kind}, got {chosen!r}. Installed: {known}")
     return arguments
 
 
 def _resolve_mount(arguments: Mapping[str, Any], context: PluginContext) -> Mapping[str, Any]:
-    """Return the arguments with the directory that the path leads to: that one is approved, not a link to it."""
-    found = changes.resolved_mount(arguments, context.operations.check_mount)
-    if arguments.get("writable") and not found["writable"]:
-        raise InvalidArguments(f"{arguments['path']} is allowed for reading alone; leave --writable out")
-    return found
+    """Return the arguments with the path resolved, so that a human approves the directory and not a link to it."""
+    resolved = changes.resolved_mount(arguments, context.operations.check_mount)
+    if arguments.get("writable") and not resolved["writable"]:
+        raise InvalidArguments(
+            f"--writable: nanoclaw.toml allows {arguments['path']} only for reading. Omit --writable"
+        )
+    return resolved

@@ -50,7 +50,7 @@ MAX_RETRIED = 1_000  # with one request: the host does nothing else meanwhile
 
 @hookimpl
 def nanoclaw_resources() -> Iterator[Resource]:
-    """Offer the noun."""
+    """Contribute the noun."""
     yield Resource(
         name="deliveries",
         table="deliveries",
@@ -62,11 +62,11 @@ def nanoclaw_resources() -> Iterator[Resource]:
 
 @hookimpl
 def nanoclaw_verbs() -> Iterator[Verb]:
-    """Offer what is more than a row."""
+    """Contribute what is more than a row."""
     yield Verb(
         resource="deliveries",
         name="retry",
-        access=Access.HOLD,
+        access=Access.NEEDS_APPROVAL,
         run=_retry,
         check=_check_failed,
         parameters=(ANY, ALL),
@@ -75,7 +75,7 @@ def nanoclaw_verbs() -> Iterator[Verb]:
     yield Verb(
         resource="deliveries",
         name="discard",
-        access=Access.HOLD,
+        access=Access.NEEDS_APPROVAL,
         run=_discard,
         check=_check_waiting,
         parameters=(ID,),

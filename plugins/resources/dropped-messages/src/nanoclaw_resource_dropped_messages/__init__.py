@@ -1,1 +1,1 @@
-"""Messages that were turned down, as a noun of `ncl`."""
+"""The resource `dropped-messages`: refused messages."""

@@ -1,6 +1,6 @@
-"""What was turned down, and why, as a noun: `ncl dropped-messages`.
+"""The resource `dropped-messages`: refused messages and the reasons.
 
-Without this plugin: what is turned down is recorded as ever; nobody can list it.
+Without this plugin: nanoclaw still records refused messages, but `ncl` cannot list them.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from nanoclaw_core import Access, Column, Resource, hookimpl
 
 COLUMNS = (
     Column(name="channel"),
-    Column(name="room", help="the platform's own id of the chat"),
-    Column(name="sender", help="the platform's id; empty where it cannot say"),
+    Column(name="room", help="the platform's id of the chat"),
+    Column(name="sender", help="the platform's id of the sender; empty if unknown"),
     Column(name="sender_name"),
     Column(name="reason"),
-    Column(name="agent_group_id", help="the agent it was meant for; empty where there was none"),
+    Column(name="agent_group_id", help="the addressed agent; empty if none"),
     Column(name="count", kind=int),
     Column(name="first_at"),
     Column(name="last_at"),
@@ -24,12 +24,12 @@ COLUMNS = (
 
 @hookimpl
 def nanoclaw_resources() -> Iterator[Resource]:
-    """Offer the noun."""
+    """Contribute the resource."""
     yield Resource(
         name="dropped-messages",
         table="dropped_messages",
         columns=COLUMNS,
         key=("channel", "room", "sender", "reason", "agent_group_id"),
-        operations={"list": Access.OPEN},
-        help="messages that were turned down, one row for each chat, sender and reason",
+        operations={"list": Access.ALLOWED},
+        help="refused messages; one row per chat, sender, reason and agent",
     )

@@ -1,1 +1,1 @@
-"""The model gateway's host half; it has no other."""
+"""The model gateway. It has only a host half."""

@@ -1,4 +1,4 @@
-"""One call: the request up, the answer down, both as they come, and the tokens read on the way."""
+"""Forwards one call: streams the request up and the answer down, and reads the token usage on the way."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ log = logging.getLogger("nanoclaw.gateway")
 
 
 class Forwarding:
-    """Carries one call. At no time more than a few hundred KiB of it are in memory: who reads slowly is waited for.
+    """Forwards one call. Back-pressure keeps at most a few hundred KiB of it in memory.
 
     Args:
-        environment: The host's, for its proxy.
+        request: The request of the sandbox.
+        target: The permitted target of the request.
+        client: The HTTP client for the upstreams.
+        settings: The limits of a session.
+        environment: The environment of the host, for its proxy.
     """
 
     def __init__(
@@ -34,21 +38,21 @@ class Forwarding:
     ) -> None:
         self._request, self._target, self._client = request, target, client
         self._settings, self._environment = settings, environment
-        self._refusal: NotServed | None = None  # met while the body went up, where no exception gets through
+        self._refusal: NotServed | None = None  # raised while the body is sent, where aiohttp replaces exceptions
         self._reply: web.StreamResponse | None = None
         self._usage: UsageReader | None = None
         self.status: int | None = None
         self.error: str | None = None
 
     def count(self) -> TokenCount:
-        """Say what the answer reported."""
+        """Return the token usage that the answer reported so far."""
         return TokenCount() if self._usage is None else self._usage.count()
 
     async def run(self) -> web.StreamResponse:
-        """Carry the call.
+        """Forward the call, and return the reply that was sent.
 
         Raises:
-            NotServed: It failed before anything of an answer went down.
+            NotServed: The call failed before the reply began.
         """
         try:
             async with self._client.request(
@@ -56,21 +60,21 @@ class Forwarding:
                 URL(self._target.url, encoded=True),
                 headers=CIMultiDict(request_headers(self._request.headers.items(), self._target.upstream)),
                 data=self._body() if self._request.can_read_body else None,
-                allow_redirects=False,  # a redirect could lead anywhere, and would take the key along
+                allow_redirects=False,  # a redirect could lead anywhere and would carry the key
                 proxy=proxy_for(self._target.url, self._environment),
             ) as answer:
-                return await self._pass_down(answer)
+                return await self._stream_reply(answer)
         except (ClientError, TimeoutError, OSError, ValueError) as error:
             if self._refusal is not None:
                 raise self._refusal from None
             if self._reply is not None:
                 return self._break_off(self._reply, error)
-            raise self._unreachable(error) from None  # its text may hold the address, and what is in that
+            raise self._unreachable(error) from None  # the text of the error may contain the address with its secrets
 
     async def _body(self) -> AsyncIterator[bytes]:
         if self._request.headers.get("expect", "").lower() == "100-continue":
             await self._request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self._request.writer.output_size = 0  # that was no part of the answer
+            self._request.writer.output_size = 0  # the interim response does not count as output
         size_bytes = 0
         async for chunk in self._request.content.iter_any():
             size_bytes += len(chunk)
@@ -79,14 +83,15 @@ class Forwarding:
                 raise ValueError(self._refusal.record)
             yield chunk
 
-    async def _pass_down(self, answer: ClientResponse) -> web.StreamResponse:
+    async def _stream_reply(self, answer: ClientResponse) -> web.StreamResponse:
         if 300 <= answer.status < 400 and answer.status != 304:
-            message = f"{self._target.upstream.name} answered with a redirect ({answer.status}), which is not followed"
+            message = (
+                f"{self._target.upstream.name} answered with a redirect ({answer.status}). Redirects are not followed"
+            )
             raise NotServed(502, "api_error", message, record="redirect")
         headers = CIMultiDict(answer_headers(answer.headers.items()))
         if answer.status in (401, 403):
-            # The credential is ours: a client that asks again, as Anthropic's does five times, cannot get another
-            # answer.
+            # The credential is the host's, so a retry gets the same answer. Anthropic's client would retry five times.
             headers.setdefault("x-should-retry", "false")
         reply = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
         self.status = answer.status
@@ -107,7 +112,7 @@ class Forwarding:
         return make(answer.headers.get("content-type", "")) if make is not None and is_plain else None
 
     def _break_off(self, reply: web.StreamResponse, error: Exception) -> web.StreamResponse:
-        """Cut the connection, so that nobody takes half an answer for a whole one."""
+        """Abort the connection, so that the client does not mistake a partial answer for a complete one."""
         transport = self._request.transport
         if transport is None or transport.is_closing():
             self.error = "client gone"
@@ -117,7 +122,7 @@ class Forwarding:
         return reply
 
     def _unreachable(self, error: Exception) -> NotServed:
-        """Say that the upstream does not answer; the log gets the kind of error, never its text."""
+        """Return the error for an unreachable upstream. Log the kind of the error, but never its text."""
         name, kind = self._target.upstream.name, type(error).__name__
         log.warning("upstream not reached", extra={"upstream": name, "error": kind})
         if isinstance(error, TimeoutError):

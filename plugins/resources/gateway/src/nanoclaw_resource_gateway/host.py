@@ -1,7 +1,7 @@
-"""Gives sandboxes a way to their models, and to nothing else, without giving them a key.
+"""Lets sandboxes reach their models, and nothing else, without a key.
 
-Without this plugin: sandboxes have no way to a model; providers that need one say so, and nothing falls back to an open
-network.
+Without this plugin: sandboxes cannot reach a model. Providers that need one report that. No sandbox falls back to an
+open network.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from nanoclaw_resource_gateway.settings import Settings
 
 @hookimpl
 def nanoclaw_services() -> Iterator[Service]:
-    """Offer the gateway."""
+    """Contribute the gateway."""
     yield Service(name="gateway", connect=SessionGateway, settings=Settings, is_gateway=True)
 
 
 @hookimpl
 def nanoclaw_migrations() -> Iterator[Migration]:
-    """Make the record of calls."""
+    """Contribute the table of call records."""
     yield Migration(name="calls", apply=create_calls)
 
 
 @hookimpl
 def nanoclaw_sweeps() -> Iterator[Sweep]:
-    """Forget old calls, once an hour."""
+    """Contribute the hourly deletion of old call records."""
     yield Sweep(name="gateway", every_s=3_600.0, run=prune)

@@ -1,4 +1,4 @@
-"""The record of calls: who called what, when, with which outcome. No query, no header and no body is in it."""
+"""The records of calls: session, upstream, time and outcome. They contain no query, header or body."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ CREATE TABLE gateway_calls (
     at TEXT NOT NULL CHECK (at GLOB '????-??-??T??:??:??.???Z'),    -- when the call began
     agent_group_id TEXT NOT NULL,
     session_id TEXT NOT NULL,
-    upstream TEXT NOT NULL,                                         -- as asked for, even where there is no such
+    upstream TEXT NOT NULL,                                         -- as requested, even if it is not declared
     method TEXT NOT NULL,
     path TEXT NOT NULL,                                             -- at the upstream, without query
-    status INTEGER CHECK (status BETWEEN 100 AND 599),              -- what the sandbox got; NULL where it got nothing
+    status INTEGER CHECK (status BETWEEN 100 AND 599),              -- status sent to the sandbox; NULL if none was
     duration_ms INTEGER NOT NULL CHECK (duration_ms >= 0),
-    model TEXT,                                                     -- this and the tokens as the answer reports them
-    input_tokens INTEGER CHECK (input_tokens >= 0),                 -- those read from and written to a cache included
+    model TEXT,                                                     -- model and tokens as the answer reports them
+    input_tokens INTEGER CHECK (input_tokens >= 0),                 -- includes cache reads and writes
     output_tokens INTEGER CHECK (output_tokens >= 0),
-    error TEXT                                                      -- why it did not end well, in a few fixed words
+    error TEXT                                                      -- reason of a failure, in a few fixed words
 ) STRICT;
 CREATE INDEX gateway_calls_at ON gateway_calls (at);
 CREATE INDEX gateway_calls_session ON gateway_calls (session_id, id);
 """
-# Both from the sandbox, which could make them as long as it likes.
+# The sandbox chooses both, so their length must be limited.
 MAX_NAME_CHARACTERS, MAX_PATH_CHARACTERS = 80, 500
 
 
@@ -53,12 +53,12 @@ class Call:
 
 
 def create_calls(db: apsw.Connection) -> None:
-    """Make the table."""
+    """Create the table."""
     db.execute(SCHEMA)
 
 
 def insert_call(db: apsw.Connection, call: Call) -> None:
-    """Add one call."""
+    """Insert the record of a call."""
     row = asdict(call) | {"upstream": call.upstream[:MAX_NAME_CHARACTERS], "path": call.path[:MAX_PATH_CHARACTERS]}
     db.execute(
         "INSERT INTO gateway_calls (at, agent_group_id, session_id, upstream, method, path, status, duration_ms, model,"
@@ -69,7 +69,7 @@ def insert_call(db: apsw.Connection, call: Call) -> None:
 
 
 async def prune(context: PluginContext) -> None:
-    """Forget the calls that are older than `keep_days`."""
+    """Delete the records that are older than `keep_days`."""
     settings = context.settings or Settings()
     oldest = clock.to_text(clock.now() - timedelta(days=settings.keep_days))
     context.database.execute("DELETE FROM gateway_calls WHERE at < ?", (oldest,))

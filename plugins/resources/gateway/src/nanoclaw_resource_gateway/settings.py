@@ -1,4 +1,4 @@
-"""[plugins.gateway] in nanoclaw.toml."""
+"""The settings of the gateway."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ class Settings:
     """[plugins.gateway] in nanoclaw.toml.
 
     Args:
-        connect_timeout_s: To reach an upstream, name look-up and TLS included.
-        idle_timeout_s: Without a byte in either direction; a model may think for minutes.
-        max_request_mib: Of one request's body.
-        max_calls: Of one session at once; more are told to come again.
-        keep_days: How long the record of calls is kept.
+        connect_timeout_s: Time to connect to an upstream, including DNS and TLS.
+        idle_timeout_s: Time without a byte in either direction. A model may think for minutes.
+        max_request_mib: Maximum size of a request body.
+        max_calls: Maximum number of concurrent calls per session. Others get a retry error.
+        keep_days: Retention of call records.
     """
 
     connect_timeout_s: float = 10.0
@@ -25,5 +25,5 @@ class Settings:
 
     @property
     def max_request_bytes(self) -> int:
-        """The limit in bytes."""
+        """The maximum size of a request body, in bytes."""
         return int(self.max_request_mib * 1024**2)

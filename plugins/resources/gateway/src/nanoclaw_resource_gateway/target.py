@@ -1,4 +1,4 @@
-"""Where a request goes, decided from its target alone. Nothing that a sandbox writes can change host or path prefix."""
+"""Decides where a request goes. Nothing that a sandbox sends can change the host or the path prefix."""
 
 from __future__ import annotations
 
@@ -23,19 +23,22 @@ HOP_BY_HOP = frozenset(
 _NOT_FORWARDED = HOP_BY_HOP | {
     *("host", "expect", "accept-encoding", "cookie"),
     *("forwarded", "via", "x-real-ip", "x-host", "x-original-url", "x-rewrite-url", "x-original-host"),
-    *("x-http-method-override", "x-method-override"),  # what some servers would let change the request after our checks
+    *(
+        "x-http-method-override",
+        "x-method-override",
+    ),  # some servers would change the request because of these, after our checks
 }
 _NOT_RETURNED = HOP_BY_HOP | {"set-cookie", "alt-svc", "location"}
 
 
 class NotServed(Exception):
-    """The request goes nowhere.
+    """The request is not forwarded.
 
     Args:
-        status: The HTTP status that says so.
-        kind: An error type in the words of the Messages API.
-        message: Why, for the client.
-        record: The same in a few fixed words.
+        status: The HTTP status of the reply.
+        kind: An error type of the Messages API.
+        message: The reason, for the client.
+        record: The reason in a few fixed words, for the record.
     """
 
     def __init__(self, status: int, kind: str, message: str, *, record: str) -> None:
@@ -45,11 +48,12 @@ class NotServed(Exception):
 
 @frozen(kw_only=True)
 class Target:
-    """Where a request goes.
+    """The target of a request.
 
     Args:
-        url: Complete, percent-encoding as the client wrote it.
-        path: After the upstream's base address, without query.
+        upstream: The declared upstream.
+        url: The complete address, with the percent-encoding of the client.
+        path: The path after the base address of the upstream, without query.
     """
 
     upstream: Upstream
@@ -58,39 +62,40 @@ class Target:
 
 
 def find_target(raw: str, upstreams: Sequence[Upstream]) -> Target:
-    """Return where a request target leads.
+    """Return the target of a request.
 
     Args:
-        raw: As it stood in the request line.
+        raw: The target as written in the request line.
+        upstreams: The declared upstreams of the session.
 
     Raises:
-        NotServed: It leads nowhere that is declared.
+        NotServed: The target is invalid or names no declared upstream.
     """
     if not _PRINTABLE.fullmatch(raw) or "#" in raw:
-        raise _bad("the request target has to be a path: /<upstream>/<path>")
+        raise _bad("the request target must be a path: /<upstream>/<path>")
     path, mark, query = raw.partition("?")
     name, _, rest = path[1:].partition("/")
     upstream = next((upstream for upstream in upstreams if upstream.name == name), None)
     if upstream is None:
         known = ", ".join(sorted(upstream.name for upstream in upstreams)) or "none"
-        message = f"no upstream of that name is declared; there are: {known}"
+        message = f"the first segment of the path must name a declared upstream. Known: {known}"
         raise NotServed(404, "not_found_error", message, record="unknown upstream")
     _check_segments(rest)
     return Target(upstream=upstream, url=f"{upstream.base_url.rstrip('/')}/{rest}{mark}{query}", path=f"/{rest}")
 
 
 def _check_segments(path: str) -> None:
-    """Refuse every path that some server might read as another one."""
+    """Refuse a path that some server might interpret as another one."""
     *inner, last = path.split("/")
     if "" in inner:
         raise _bad("the path has an empty segment")
     for segment in (*inner, last):
         if _is_unsafe(segment):
-            raise _bad("the path has a segment that may not be in it")
+            raise _bad("the path has a forbidden segment")
 
 
 def _is_unsafe(segment: str) -> bool:
-    """Look at a segment as it is and decoded as often as it can be, because servers differ in how often they do."""
+    """Check a segment raw and after each decoding, because servers differ in how often they decode."""
     for _ in range(MAX_DECODINGS):
         if segment in (".", "..") or segment.startswith(("..;", ".;")) or _UNSAFE.search(segment):
             return True
@@ -110,7 +115,7 @@ def _is_text(segment: str) -> bool:
 
 
 def too_large(limit_mib: float) -> NotServed:
-    """Return the refusal of a body that is over the limit."""
+    """Return the error for a request body over the limit."""
     message = f"the request body is larger than {limit_mib:g} MiB"
     return NotServed(413, "request_too_large", message, record="request too large")
 
@@ -120,7 +125,7 @@ def _bad(message: str) -> NotServed:
 
 
 def request_headers(sent: Iterable[tuple[str, str]], upstream: Upstream) -> list[tuple[str, str]]:
-    """Return the headers for the upstream: what the sandbox sent and may send, then the credential."""
+    """Return the headers for the upstream: the permitted ones of the sandbox, then the credential."""
     sent = list(sent)
     named = {token for name, value in sent if name.lower() == "connection" for token in _tokens(value.lower())}
     ours = {name.lower(): value for name, value in upstream.headers.items()}
@@ -131,21 +136,26 @@ def request_headers(sent: Iterable[tuple[str, str]], upstream: Upstream) -> list
         for name, value in sent
         if (lower := name.lower()) not in dropped and lower not in lists and not lower.startswith("x-forwarded")
     ]
-    longer = [(name, _with(sent, name, value)) for name, value in lists.items()]
-    return [*kept, *longer, *ours.items(), ("accept-encoding", "identity")]  # or usage could not be read
+    extended = [(name, _extended(sent, name, value)) for name, value in lists.items()]
+    return [
+        *kept,
+        *extended,
+        *ours.items(),
+        ("accept-encoding", "identity"),
+    ]  # a compressed answer would hide the usage
 
 
 def answer_headers(got: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the headers for the sandbox."""
+    """Return the headers of an answer that the sandbox may receive."""
     got = list(got)
     named = {token for name, value in got if name.lower() == "connection" for token in _tokens(value.lower())}
     return [(name, value) for name, value in got if name.lower() not in _NOT_RETURNED | named]
 
 
-def _with(sent: Sequence[tuple[str, str]], name: str, value: str) -> str:
-    """Add to a list header what is not in it yet."""
-    already = [token for other, text in sent if other.lower() == name for token in _tokens(text)]
-    return ",".join(dict.fromkeys([*already, *_tokens(value)]))
+def _extended(sent: Sequence[tuple[str, str]], name: str, value: str) -> str:
+    """Return the value of a list header with the missing tokens appended."""
+    present = [token for other, text in sent if other.lower() == name for token in _tokens(text)]
+    return ",".join(dict.fromkeys([*present, *_tokens(value)]))
 
 
 def _tokens(value: str) -> list[str]:
@@ -153,7 +163,7 @@ def _tokens(value: str) -> list[str]:
 
 
 def proxy_for(url: str, environment: Mapping[str, str]) -> str | None:
-    """Return the proxy that the host's environment asks for, or None."""
+    """Return the proxy that the host's environment sets for an address, or None."""
     parts = urlsplit(url)
     names = (f"{parts.scheme}_proxy", "all_proxy")
     proxy = next((environment[key] for name in names for key in (name, name.upper()) if environment.get(key)), None)

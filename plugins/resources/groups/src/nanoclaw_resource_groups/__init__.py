@@ -1,1 +1,1 @@
-"""Agent groups, as a noun of `ncl`."""
+"""The resource `groups`: agent groups."""

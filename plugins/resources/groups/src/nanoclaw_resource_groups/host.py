@@ -1,6 +1,6 @@
-"""Agent groups, as a noun: `ncl groups`.
+"""The resource `groups`: agent groups.
 
-Without this plugin: the agents that exist work as ever; nobody can list, make, rename or remove them.
+Without this plugin: existing agents keep working, but `ncl` cannot list, create, rename or delete them.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from nanoclaw_resource_groups.names import check_name, folder_for
 
 COLUMNS = (
     Column(name="id", help="the agent group, ag-…"),
-    Column(name="name", is_updatable=True, help="what people call the agent"),
-    Column(name="folder", help="its directory below groups/; never changes, and stays when the agent is removed"),
+    Column(name="name", is_updatable=True, help="the name of the agent"),
+    Column(name="folder", help="the directory under groups/; it never changes and outlives the agent"),
     Column(name="created_at"),
 )
 
 
 @hookimpl
 def nanoclaw_resources() -> Iterator[Resource]:
-    """Offer the noun."""
+    """Contribute the resource."""
     yield Resource(
         name="groups",
         table="agent_groups",
@@ -32,24 +32,24 @@ def nanoclaw_resources() -> Iterator[Resource]:
         check=lambda row: check_name(row["name"]),
         cascades=True,
         owns=("container_configs", "destinations", "accepted_messages"),
-        help="agent groups: an agent each, with its folder",
+        help="agent groups; each is an agent with its folder",
     )
 
 
 @hookimpl
 def nanoclaw_verbs() -> Iterator[Verb]:
-    """Offer what makes one; it is more than a row."""
+    """Contribute `groups create`, which also creates files."""
     yield Verb(
         resource="groups",
         name="create",
-        access=Access.HOLD,
+        access=Access.NEEDS_APPROVAL,
         run=_create,
         check=_check,
         parameters=(
-            Parameter(name="name", is_required=True, is_positional=True, help="what people call the agent"),
-            Parameter(name="folder", help="its directory below groups/; made of the name where nothing is said"),
+            Parameter(name="name", is_required=True, is_positional=True, help="the name of the agent"),
+            Parameter(name="folder", help="the directory under groups/ (default: derived from the name)"),
         ),
-        help="make an agent group with its folder, instructions file and config, or nothing",
+        help="create an agent group with its folder, instructions file and config",
     )
 
 
@@ -59,8 +59,8 @@ def _check(arguments: Mapping[str, Any], _caller: Caller, _context: PluginContex
 
 
 async def _create(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
-    made = context.operations.create_agent_group(arguments["name"].strip(), _folder(arguments))
-    return rows.read(context.database, made, [column.name for column in COLUMNS])
+    group_id = context.operations.create_agent_group(arguments["name"].strip(), _folder(arguments))
+    return rows.read(context.database, group_id, [column.name for column in COLUMNS])
 
 
 def _folder(arguments: Mapping[str, Any]) -> str:

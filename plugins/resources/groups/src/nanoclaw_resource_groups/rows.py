@@ -1,4 +1,4 @@
-"""Reading the row of an agent group that was just made."""
+"""Reads the row of an agent group."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from nanoclaw_core import GroupId
 
 
 def read(db: apsw.Connection, group_id: GroupId, columns: Sequence[str]) -> dict[str, Any]:
-    """Return an agent group that is there, by these columns."""
-    found = db.execute(f"SELECT {', '.join(columns)} FROM agent_groups WHERE id = ?", (group_id,))
-    return dict(zip(columns, found.fetchall()[0], strict=True))
+    """Return these columns of an existing agent group."""
+    cursor = db.execute(f"SELECT {', '.join(columns)} FROM agent_groups WHERE id = ?", (group_id,))
+    return dict(zip(columns, cursor.fetchall()[0], strict=True))

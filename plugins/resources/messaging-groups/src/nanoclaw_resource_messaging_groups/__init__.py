@@ -1,1 +1,1 @@
-"""Chats on platforms, as a noun of `ncl`."""
+"""The resource `messaging-groups`: chats on platforms."""

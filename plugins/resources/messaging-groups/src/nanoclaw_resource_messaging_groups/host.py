@@ -1,6 +1,6 @@
-"""The chats that nanoclaw knows, as a noun: `ncl messaging-groups`.
+"""The resource `messaging-groups`: the chats that nanoclaw knows.
 
-Without this plugin: chats become known when a bot is mentioned in them, as ever; nobody can list or remove them.
+Without this plugin: nanoclaw still records a chat when its bot is mentioned there, but `ncl` cannot list or delete it.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from nanoclaw_core import READ, WRITE, Column, Resource, hookimpl, new_id
 
 COLUMNS = (
     Column(name="id", generate=partial(new_id, "mg")),
-    Column(name="channel", is_required=True, help="the platform, as its channel is called"),
-    Column(name="room", is_required=True, help="the platform's own id of the chat"),
-    Column(name="name", is_updatable=True, help="what people call it; the platform's word replaces it"),
-    Column(name="is_group", kind=bool, default=False, is_updatable=True, help="whether more than one person is in it"),
+    Column(name="channel", is_required=True, help="the name of the platform's channel"),
+    Column(name="room", is_required=True, help="the platform's id of the chat"),
+    Column(name="name", is_updatable=True, help="the name of the chat; the platform's own name replaces it"),
+    Column(name="is_group", kind=bool, default=False, is_updatable=True, help="whether several people are in the chat"),
     Column(name="created_at", generate=clock.now_text),
 )
 
 
 @hookimpl
 def nanoclaw_resources() -> Iterator[Resource]:
-    """Offer the noun."""
+    """Contribute the resource."""
     yield Resource(
         name="messaging-groups",
         table="messaging_groups",

@@ -1,1 +1,1 @@
-"""Turns the nouns that plugins offer into `ncl` verbs."""
+"""Generates `ncl` verbs for the resources of plugins."""

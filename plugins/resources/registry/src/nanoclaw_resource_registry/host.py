@@ -1,6 +1,6 @@
-"""Makes the verbs list, get, create, update and delete of every noun that a plugin offers.
+"""Generates the verbs list, get, create, update and delete for every resource of a plugin.
 
-Without this plugin: nouns have no verbs of their own; verbs that plugins write themselves, `status` and `help` work.
+Without this plugin: resources have no generated verbs. `status`, `help` and the verbs that plugins define still work.
 """
 
 from __future__ import annotations
@@ -13,6 +13,6 @@ from nanoclaw_resource_registry.verbs import verbs_of
 
 @hookimpl
 def nanoclaw_verbs(resources: Sequence[Resource]) -> Iterator[Verb]:
-    """Offer the verbs of all nouns."""
+    """Contribute the generated verbs of all resources."""
     for resource in resources:
         yield from verbs_of(resource)

@@ -1,4 +1,4 @@
-"""Who refers to a row: asked of the database's own foreign keys, so that a table of any plugin counts."""
+"""Finds the rows that refer to a row. Reads the foreign keys of the database, so that tables of all plugins count."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ class Reference:
     """Rows of one table that refer to a row.
 
     Args:
-        cascades: True where the table says that they go with it.
+        table: The referring table.
+        count: The number of referring rows.
+        cascades: True if the database deletes these rows together with the row.
     """
 
     table: str
@@ -30,12 +32,12 @@ class Reference:
 
 
 def references_to(db: apsw.Connection, table: str, row: Mapping[str, Any]) -> list[Reference]:
-    """Return which tables hold rows that refer to a row of a table, in name order."""
-    found = []
+    """Return the references to a row of a table, in the order of table names."""
+    references = []
     keys: list[Any] = db.execute(_KEYS, (table,)).fetchall()
     for referring, column, target, on_delete in keys:
         query = f"SELECT count(*) FROM {quoted(referring)} WHERE {quoted(column)} = ?"
         count = db.execute(query, (row.get(target or "id"),)).get
         if count:
-            found.append(Reference(table=referring, count=count, cascades=on_delete == "CASCADE"))
-    return found
+            references.append(Reference(table=referring, count=count, cascades=on_delete == "CASCADE"))
+    return references

@@ -1,4 +1,4 @@
-"""Between typed arguments and rows: what `create` and `update` write, and what people are shown. Pure."""
+"""Converts typed arguments to rows, and rows to answers. Pure functions."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ DECODED: Mapping[type, Callable[[Any], Any]] = {bool: bool, dict: json.loads, li
 
 
 def key_of(resource: Resource, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the key among the arguments."""
+    """Return the key columns of a row among the arguments."""
     return {name: arguments[name] for name in resource.key}
 
 
 def new_row(resource: Resource, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row that `create` writes: what is given, what is generated, and defaults.
+    """Return the row that `create` writes, from given values, generated values and defaults.
 
     Raises:
-        InvalidArguments: A value is missing or not one of the choices, or the values do not fit together.
+        InvalidArguments: A value is missing or not one of the choices, or the values contradict each other.
     """
     row = {}
     for column in resource.columns:
@@ -36,30 +36,30 @@ def new_row(resource: Resource, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def changes_of(resource: Resource, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `update` is to change.
+    """Return the values that `update` writes.
 
     Raises:
-        InvalidArguments: Nothing is given, or a value is missing or not one of the choices.
+        InvalidArguments: No value is given, or a value is missing or not one of the choices.
     """
     updatable = [column.name for column in resource.columns if column.is_updatable]
     changes = {name: arguments[name] for name in updatable if name in arguments}
     if not changes:
         flags = ", ".join(map(flag_of, updatable))
-        raise InvalidArguments(f"{resource.name} update: nothing to change; there are {flags}")
+        raise InvalidArguments(f"{resource.name} update: no value is given. Give at least one of {flags}")
     _check_values(resource, changes)
     return changes
 
 
-def shown(columns: Sequence[Column], found: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
-    """Return rows as people and machines see them: JSON decoded, yes and no as such."""
+def shown(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
+    """Return rows as dicts for answers, with JSON and booleans decoded."""
     names = [column.name for column in columns]
-    shown = [dict(zip(names, values, strict=True)) for values in found]
+    dicts = [dict(zip(names, values, strict=True)) for values in rows]
     for column in columns:
-        if column.kind in DECODED:  # of hundreds of rows most have nothing to decode
+        if column.kind in DECODED:  # saves a pass over the rows if no column needs decoding
             decode = DECODED[column.kind]
-            for row in shown:
+            for row in dicts:
                 row[column.name] = None if row[column.name] is None else decode(row[column.name])
-    return shown
+    return dicts
 
 
 def _check_values(resource: Resource, values: Mapping[str, Any]) -> None:
@@ -71,13 +71,13 @@ def _check_values(resource: Resource, values: Mapping[str, Any]) -> None:
 
 
 def check_choices(resource: Resource, values: Mapping[str, Any]) -> None:
-    """Insist that each value is one of its column's choices, or None.
+    """Require that each value is None or one of the choices of its column.
 
     Raises:
-        InvalidArguments: One is not.
+        InvalidArguments: A value is not one of the choices.
     """
     for column in resource.columns:
         value = values.get(column.name)
         if column.choices and value is not None and value not in column.choices:
-            said = f"{flag_of(column.name)} must be one of {', '.join(column.choices)}"
-            raise InvalidArguments(f"{resource.name}: {said}, not {value!r}")
+            expected = f"{flag_of(column.name)} must be one of {', '.join(column.choices)}"
+            raise InvalidArguments(f"{resource.name}: {expected}, got {value!r}")

@@ -1,4 +1,4 @@
-"""SQL out of a resource and typed arguments. Pure; every name comes from the resource, every value is bound."""
+"""Builds SQL from a resource and typed arguments. Pure: names come only from the resource, values are always bound."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from attrs import frozen
 
 from nanoclaw_core import Column, InvalidArguments, Resource
 
-LIMIT = 200
-LIMIT_AT_MOST = 10_000
+DEFAULT_LIMIT = 200
+MAX_LIMIT = 10_000
 
 
 @frozen
 class Statement:
-    """One SQL statement and what is bound to its marks, in order."""
+    """A SQL statement and the values of its placeholders, in order."""
 
     sql: str
     values: tuple[Any, ...] = ()
@@ -25,10 +25,11 @@ def select_list(resource: Resource, arguments: Mapping[str, Any]) -> Statement:
     """Return the query of `list`.
 
     Args:
+        resource: The resource to list.
         arguments: Filters by column name (None finds rows without a value), and `limit`, `offset`, `sort`, `columns`.
 
     Raises:
-        InvalidArguments: A limit, an offset or a sort that makes no sense.
+        InvalidArguments: The limit, offset, sort column or a listed column is invalid.
     """
     filters = {name: arguments[name] for name in _names(resource) if name in arguments}
     where, values = _where(filters)
@@ -42,7 +43,7 @@ def listed(resource: Resource, arguments: Mapping[str, Any]) -> Sequence[str]:
     """Return the names of the columns that a list shows.
 
     Raises:
-        InvalidArguments: One is named that there is not.
+        InvalidArguments: A column does not exist.
     """
     given = arguments.get("columns")
     if not given:
@@ -50,27 +51,26 @@ def listed(resource: Resource, arguments: Mapping[str, Any]) -> Sequence[str]:
     named = [name.strip().replace("-", "_") for text in given for name in str(text).split(",")]
     unknown = [name for name in named if name not in _names(resource) and named != ["all"]]
     if unknown:
-        raise InvalidArguments(
-            f"{resource.name} have no column {unknown[0]!r}; there are: {', '.join(_names(resource))}"
-        )
+        known = ", ".join(_names(resource))
+        raise InvalidArguments(f"--columns: {resource.name} has no column {unknown[0]!r}. Known: {known}")
     return _names(resource) if named == ["all"] else list(dict.fromkeys(named))
 
 
 def select_one(resource: Resource, key: Mapping[str, Any]) -> Statement:
-    """Return the query of one row by its key."""
+    """Return the query for the row with this key."""
     where, values = _where(key)
     return Statement(f"SELECT {_listed(_names(resource))} FROM {quoted(resource.table)}{where}", values)
 
 
 def insert(resource: Resource, row: Mapping[str, Any]) -> Statement:
-    """Return the statement that makes a row."""
-    marks = ", ".join("?" * len(row))
-    sql = f"INSERT INTO {quoted(resource.table)} ({_listed(row)}) VALUES ({marks})"
+    """Return the statement that inserts a row."""
+    placeholders = ", ".join("?" * len(row))
+    sql = f"INSERT INTO {quoted(resource.table)} ({_listed(row)}) VALUES ({placeholders})"
     return Statement(sql, tuple(map(_bindable, row.values())))
 
 
 def update(resource: Resource, key: Mapping[str, Any], changes: Mapping[str, Any]) -> Statement:
-    """Return the statement that changes a row."""
+    """Return the statement that updates the row with this key."""
     where, values = _where(key)
     assignments = ", ".join(f"{quoted(name)} = ?" for name in changes)
     sql = f"UPDATE {quoted(resource.table)} SET {assignments}{where}"
@@ -78,18 +78,18 @@ def update(resource: Resource, key: Mapping[str, Any], changes: Mapping[str, Any
 
 
 def delete(resource: Resource, key: Mapping[str, Any]) -> Statement:
-    """Return the statement that removes a row."""
+    """Return the statement that deletes the row with this key."""
     where, values = _where(key)
     return Statement(f"DELETE FROM {quoted(resource.table)}{where}", values)
 
 
 def column_of(resource: Resource, name: str) -> Column:
-    """Return a column by its name; the name is one of the resource's."""
+    """Return the column with this name, which must exist."""
     return next(column for column in resource.columns if column.name == name)
 
 
 def quoted(name: str) -> str:
-    """Return a name as SQL takes it, whatever it is."""
+    """Return a name quoted for SQL. Any string is safe."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -111,31 +111,31 @@ def _order(resource: Resource, sort: str | None) -> str:
     name = given.replace("-", "_")
     if sort and name not in _names(resource):
         known = ", ".join(_names(resource))
-        raise InvalidArguments(f"{resource.name} have no column {given!r} to sort by; there are: {known}")
+        raise InvalidArguments(f"--sort: {resource.name} has no column {given!r}. Known: {known}")
     direction = " DESC" if sort and sort.startswith("-") else ""
     names = [f"{quoted(name)}{direction}"] if sort else []
-    usual = ["created_at"] if not sort and "created_at" in _names(resource) else []
-    keys = [quoted(key) for key in [*usual, *resource.key] if key != name]
+    default = ["created_at"] if not sort and "created_at" in _names(resource) else []
+    keys = [quoted(key) for key in [*default, *resource.key] if key != name]
     return " ORDER BY " + ", ".join([*names, *keys] or ["rowid"])
 
 
 def limit_of(arguments: Mapping[str, Any]) -> int:
-    """Return how many rows a list has at most.
+    """Return the maximum number of rows of a list.
 
     Raises:
-        InvalidArguments: A limit that makes no sense.
+        InvalidArguments: The limit is out of range.
     """
     limit: int | None = arguments.get("limit")
     if limit is None:
-        return LIMIT
-    if not 1 <= limit <= LIMIT_AT_MOST:
-        raise InvalidArguments(f"--limit must be between 1 and {LIMIT_AT_MOST}, not {limit}")
+        return DEFAULT_LIMIT
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidArguments(f"--limit must be between 1 and {MAX_LIMIT}, got {limit}")
     return limit
 
 
 def _offset(offset: int | None) -> int:
     if offset is not None and not 0 <= offset < 2**63:
-        raise InvalidArguments(f"--offset must not be negative or huge, and is {offset}")
+        raise InvalidArguments(f"--offset must be between 0 and 2^63 - 1, got {offset}")
     return offset or 0
 
 
@@ -144,13 +144,13 @@ def _listed(names: Sequence[str] | Mapping[str, Any]) -> str:
 
 
 def _bindable(value: Any) -> Any:
-    """Return a value as SQLite takes it.
+    """Return a value in a form that SQLite can store.
 
     Raises:
-        InvalidArguments: It takes none like this: a number beyond 64 bits, or half a character.
+        InvalidArguments: SQLite cannot store an integer beyond 64 bits or invalid Unicode.
     """
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise InvalidArguments("a number is too large: 64 bits hold it, or it is none that a row can have")
+        raise InvalidArguments("an integer is too large. Give one that fits in 64 bits")
     if isinstance(value, str) and value.encode("utf-8", "replace").decode("utf-8") != value:
-        raise InvalidArguments(f"{value!r} is no valid Unicode")
+        raise InvalidArguments(f"{value!r} is not valid Unicode. Remove the broken characters")
     return int(value) if isinstance(value, bool) else value

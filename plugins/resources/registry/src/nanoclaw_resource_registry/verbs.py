@@ -1,4 +1,4 @@
-"""The verbs of one noun: typed parameters out of its columns, and what each verb does."""
+"""Generates the verbs of one resource. Derives their typed parameters from its columns."""
 
 from __future__ import annotations
 
@@ -28,83 +28,87 @@ from nanoclaw_resource_registry.statements import quoted
 
 Run = Callable[[Mapping[str, Any], Caller, PluginContext], Awaitable[Any]]
 Check = Callable[[Mapping[str, Any], Caller, PluginContext], None]
-JSON_KINDS = (dict, list)  # such columns are no filters, and shown decoded
+JSON_KINDS = (dict, list)  # columns of these kinds cannot be filtered; answers show them decoded
 
 
-class Referred(NanoclawError):
-    """A row is still referred to; nothing was removed."""
+class StillReferenced(NanoclawError):
+    """Other rows still refer to a row. Nothing was deleted."""
 
     code = "forbidden"
 
 
 @frozen(kw_only=True)
-class _Made:
-    """One verb of a noun, but for its name.
+class _Operation:
+    """A generated verb without its name.
 
     Args:
-        limits_itself: True where it finds only what a limited caller may see.
+        parameters: Its parameters.
+        run: Executes it.
+        help: One line for the help.
+        check: Validates the arguments before an approval is requested.
+        filters_by_scope: True if it finds only rows within the caller's scope.
     """
 
     parameters: Sequence[Parameter]
     run: Run
     help: str
     check: Check = lambda *_: None
-    limits_itself: bool = True
+    filters_by_scope: bool = True
 
 
 def verbs_of(resource: Resource) -> Iterator[Verb]:
-    """Make the verbs that a noun declares."""
-    makers = {"list": _list, "get": _get, "create": _create, "update": _update, "delete": _delete}
+    """Yield the verbs that a resource declares."""
+    factories = {"list": _list, "get": _get, "create": _create, "update": _update, "delete": _delete}
     for name, access in resource.operations.items():
-        made = makers[name](resource)
+        operation = factories[name](resource)
         yield Verb(
             resource=resource.name,
             name=name,
             access=access,
-            run=made.run,
-            check=made.check,
-            parameters=made.parameters,
-            help=made.help,
+            run=operation.run,
+            check=operation.check,
+            parameters=operation.parameters,
+            help=operation.help,
             scope_parameter=resource.scope_column,
-            limits_itself=made.limits_itself and resource.scope_column is not None,
+            filters_by_scope=operation.filters_by_scope and resource.scope_column is not None,
         )
 
 
-def _list(resource: Resource) -> _Made:
+def _list(resource: Resource) -> _Operation:
     async def run(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> list[dict[str, Any]]:
-        statement = statements.select_list(resource, {**arguments, **_limit_of(resource, caller)})
-        shown = [statements.column_of(resource, name) for name in statements.listed(resource, arguments)]
-        found = context.database.execute(statement.sql, statement.values).fetchall()
-        if len(found) == statements.limit_of(arguments):
-            caller.tell(f"these are the first {len(found)}; --limit and --offset show more, where there is more")
-        return rows.shown(shown, found)
+        statement = statements.select_list(resource, {**arguments, **_scope_filter(resource, caller)})
+        columns = [statements.column_of(resource, name) for name in statements.listed(resource, arguments)]
+        listed = context.database.execute(statement.sql, statement.values).fetchall()
+        if len(listed) == statements.limit_of(arguments):
+            caller.progress(f"showing the first {len(listed)} rows; use --limit and --offset for more")
+        return rows.shown(columns, listed)
 
     def check(arguments: Mapping[str, Any], _caller: Caller, _context: PluginContext) -> None:
         rows.check_choices(resource, arguments)
 
     filters = [_parameter(column) for column in resource.columns if column.kind not in JSON_KINDS]
     paging = [
-        Parameter(name="limit", kind=int, help=f"at most so many rows, {statements.LIMIT} where nothing is said"),
-        Parameter(name="offset", kind=int, help="leave out so many rows first"),
+        Parameter(name="limit", kind=int, help=f"the maximum number of rows (default {statements.DEFAULT_LIMIT})"),
+        Parameter(name="offset", kind=int, help="the number of rows to skip"),
         Parameter(name="columns", kind=list, help=_columns_help(resource)),
-        Parameter(name="sort", help="a column, with - in front for the highest first"),
+        Parameter(name="sort", help="the column to sort by; a leading - reverses the order"),
     ]
-    told = f"list {resource.name}; every column is also a filter"
-    return _Made(parameters=[*filters, *paging], run=run, check=check, help=told)
+    help_text = f"list {resource.name}; every column is also a filter"
+    return _Operation(parameters=[*filters, *paging], run=run, check=check, help=help_text)
 
 
-def _get(resource: Resource) -> _Made:
+def _get(resource: Resource) -> _Operation:
     async def run(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> dict[str, Any]:
         return _row(context.database, resource, rows.key_of(resource, arguments), caller)
 
-    return _Made(parameters=_key_parameters(resource), run=run, help=f"show one of the {resource.name}")
+    return _Operation(parameters=_key_parameters(resource), run=run, help=f"show one of the {resource.name}")
 
 
-def _create(resource: Resource) -> _Made:
+def _create(resource: Resource) -> _Operation:
     def check(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> None:
         row = rows.new_row(resource, arguments)
-        statements.insert(resource, row)  # refuses what cannot be bound
-        _refuse_nobody(context.database, resource, row)
+        statements.insert(resource, row)  # raises if a value cannot be stored
+        _require_references(context.database, resource, row)
 
     async def run(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> dict[str, Any]:
         row = rows.new_row(resource, arguments)
@@ -114,15 +118,15 @@ def _create(resource: Resource) -> _Made:
 
     given = [column for column in resource.columns if column.generate is None and column.kind not in JSON_KINDS]
     parameters = [_with_default(column, _parameter(column, is_required=column.is_required)) for column in given]
-    told = f"make one of the {resource.name}"
-    return _Made(parameters=parameters, run=run, check=check, help=told, limits_itself=False)
+    help_text = f"create a new entry in {resource.name}"
+    return _Operation(parameters=parameters, run=run, check=check, help=help_text, filters_by_scope=False)
 
 
-def _update(resource: Resource) -> _Made:
+def _update(resource: Resource) -> _Operation:
     def check(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> None:
         key, changes = rows.key_of(resource, arguments), rows.changes_of(resource, arguments)
         resource.check(_row(context.database, resource, key, caller) | changes)
-        statements.update(resource, key, changes)  # refuses what cannot be bound
+        statements.update(resource, key, changes)  # raises if a value cannot be stored
 
     async def run(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> dict[str, Any]:
         key, changes = rows.key_of(resource, arguments), rows.changes_of(resource, arguments)
@@ -130,14 +134,14 @@ def _update(resource: Resource) -> _Made:
         return _row(context.database, resource, key | {name: changes[name] for name in key if name in changes}, caller)
 
     updatable = [_parameter(column) for column in resource.columns if column.is_updatable]
-    told = f"change one of the {resource.name}; =null as a value leaves it empty"
-    return _Made(parameters=[*_key_parameters(resource), *updatable], run=run, check=check, help=told)
+    help_text = f"change one of the {resource.name}; the value null clears a column"
+    return _Operation(parameters=[*_key_parameters(resource), *updatable], run=run, check=check, help=help_text)
 
 
-def _delete(resource: Resource) -> _Made:
+def _delete(resource: Resource) -> _Operation:
     def check(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> None:
         row = _row(context.database, resource, rows.key_of(resource, arguments), caller)
-        _refuse_referred(context.database, resource, row, may_cascade=bool(arguments.get("cascade")))
+        _require_unreferenced(context.database, resource, row, may_cascade=bool(arguments.get("cascade")))
 
     async def run(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> dict[str, Any]:
         key = rows.key_of(resource, arguments)
@@ -145,79 +149,91 @@ def _delete(resource: Resource) -> _Made:
         _change(context.database, resource, statements.delete(resource, key))
         return {"deleted": row}
 
-    cascade = [Parameter(name="cascade", kind=bool, help="take along what refers to it")] if resource.cascades else []
-    told = f"remove one of the {resource.name}"
-    return _Made(parameters=[*_key_parameters(resource), *cascade], run=run, check=check, help=told)
+    cascade = (
+        [Parameter(name="cascade", kind=bool, help="also delete the rows that refer to it")]
+        if resource.cascades
+        else []
+    )
+    help_text = f"delete one of the {resource.name}"
+    return _Operation(parameters=[*_key_parameters(resource), *cascade], run=run, check=check, help=help_text)
 
 
 def _columns_help(resource: Resource) -> str:
-    usual = f"; {', '.join(resource.display)} where nothing is said" if resource.display else ""
-    return f"which columns, with commas between, or `all`{usual}"
+    default = f" (default {', '.join(resource.display)})" if resource.display else ""
+    return f"the columns to show, separated by commas, or `all`{default}"
 
 
-def _limit_of(resource: Resource, caller: Caller) -> dict[str, Any]:
-    """Return the filter that keeps a limited caller to its own rows: in the query itself, so nothing else is told."""
-    if caller.limited_to is None:
+def _scope_filter(resource: Resource, caller: Caller) -> dict[str, Any]:
+    """Return the filter for the caller's own rows. As part of the query it hides even the existence of other rows."""
+    if caller.scope_group_id is None:
         return {}
     if resource.scope_column is None:
-        raise Forbidden(f"{resource.name} belong to no agent group")
-    return {resource.scope_column: caller.limited_to}
+        raise Forbidden(
+            f"{resource.name}: an agent of scope `group` cannot use this resource, which belongs to no agent group"
+        )
+    return {resource.scope_column: caller.scope_group_id}
 
 
 def _row(db: apsw.Connection, resource: Resource, key: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
-    statement = statements.select_one(resource, {**key, **_limit_of(resource, caller)})
-    found = rows.shown(resource.columns, db.execute(statement.sql, statement.values).fetchall())
-    if not found:
-        listed = f"`ncl {resource.name} list` shows which there are"
-        raise NotFound(f"{resource.name}: there is none with {_said(key)}; {listed}")
-    return found[0]
+    statement = statements.select_one(resource, {**key, **_scope_filter(resource, caller)})
+    matching = rows.shown(resource.columns, db.execute(statement.sql, statement.values).fetchall())
+    if not matching:
+        remedy = f"`ncl {resource.name} list` shows them"
+        raise NotFound(f"{resource.name}: none has the {_key_text(key)}. {remedy}")
+    return matching[0]
 
 
 def _change(db: apsw.Connection, resource: Resource, statement: statements.Statement) -> None:
-    """Run a statement that changes something; what the table refuses is said in plain words.
+    """Run a statement that changes a table, and report a violated constraint in plain words.
 
     Raises:
-        InvalidArguments: The table refuses it. Nothing was changed.
+        InvalidArguments: The change violates a constraint of the table. Nothing was changed.
     """
     try:
         with db:
             db.execute(statement.sql, statement.values)
     except apsw.ConstraintError as error:
-        raise InvalidArguments(f"{resource.name}: {_refusal(str(error))}") from error
+        raise InvalidArguments(f"{resource.name}: {_constraint_message(str(error))}") from error
 
 
-def _refuse_nobody(db: apsw.Connection, resource: Resource, row: Mapping[str, Any]) -> None:
-    """Insist that what a row refers to is there, and name what is not: the table itself would not say which."""
+def _require_references(db: apsw.Connection, resource: Resource, row: Mapping[str, Any]) -> None:
+    """Require that every row that a new row refers to exists. The error of SQLite would not name the missing one."""
     query = 'SELECT "from", "table", coalesce("to", \'id\') FROM pragma_foreign_key_list(?)'
     for column, table, target in db.execute(query, (resource.table,)).fetchall():
         value = row.get(column)
-        found = f"SELECT 1 FROM {quoted(table)} WHERE {quoted(target)} = ?"
-        if value is not None and db.execute(found, (value,)).fetchone() is None:
-            raise InvalidArguments(f"{resource.name}: {flag_of(column)} {value!r} names none of the {table}")
+        exists = f"SELECT 1 FROM {quoted(table)} WHERE {quoted(target)} = ?"
+        if value is not None and db.execute(exists, (value,)).fetchone() is None:
+            raise InvalidArguments(f"{resource.name}: {flag_of(column)} must name a row of {table}, got {value!r}")
 
 
-def _refusal(text: str) -> str:
+def _constraint_message(text: str) -> str:
     kind, _, detail = text.partition(" constraint failed")
-    what = ", ".join(part.rpartition(".")[2] for part in detail.removeprefix(": ").split(", "))
-    said = {
-        "UNIQUE": f"there is one already with the same {what}",
-        "NOT NULL": f"{flag_of(what)} must not be empty",
-        "FOREIGN KEY": "it names something that does not exist",
-        "CHECK": f"the values do not fit: {what}",
+    columns = ", ".join(part.rpartition(".")[2] for part in detail.removeprefix(": ").split(", "))
+    messages = {
+        "UNIQUE": f"another row has the same {columns}",
+        "NOT NULL": f"{flag_of(columns)} must not be empty",
+        "FOREIGN KEY": "a value refers to a row that does not exist",
+        "CHECK": f"the values violate a rule of the table: {columns}",
     }
-    return said.get(kind, text)
+    return messages.get(kind, text)
 
 
-def _refuse_referred(db: apsw.Connection, resource: Resource, row: Mapping[str, Any], *, may_cascade: bool) -> None:
-    found = references_to(db, resource.table, row)
-    held = [one for one in found if not (one.cascades and (may_cascade or one.table in resource.owns))]
-    if not held:
+def _require_unreferenced(
+    db: apsw.Connection, resource: Resource, row: Mapping[str, Any], *, may_cascade: bool
+) -> None:
+    references = references_to(db, resource.table, row)
+    blocking = [
+        reference
+        for reference in references
+        if not (reference.cascades and (may_cascade or reference.table in resource.owns))
+    ]
+    if not blocking:
         return
-    names = ", ".join(f"{one.count} in {one.table}" for one in held)
-    can_go = resource.cascades and all(one.cascades for one in held)
-    remedy = "give --cascade to take them along" if can_go else "remove those first"
-    said = _said(rows.key_of(resource, row))
-    raise Referred(f"{resource.name}: something still refers to {said}: {names}; {remedy}")
+    counts = ", ".join(f"{reference.count} in {reference.table}" for reference in blocking)
+    can_cascade = resource.cascades and all(reference.cascades for reference in blocking)
+    remedy = "Add --cascade to delete them too" if can_cascade else "Delete those rows first"
+    key = _key_text(rows.key_of(resource, row))
+    raise StillReferenced(f"{resource.name}: other rows still refer to the {key}: {counts}. {remedy}")
 
 
 def _key_parameters(resource: Resource) -> list[Parameter]:
@@ -240,8 +256,8 @@ def _with_default(column: Column, parameter: Parameter) -> Parameter:
     if column.default is None:
         return parameter
     default = json.dumps(column.default) if isinstance(column.default, bool) else column.default
-    return evolve(parameter, help=f"{parameter.help}{'; ' if parameter.help else ''}{default} where nothing is said")
+    return evolve(parameter, help=f"{parameter.help} (default {default})" if parameter.help else f"default {default}")
 
 
-def _said(key: Mapping[str, Any]) -> str:
+def _key_text(key: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value!r}" for name, value in key.items())

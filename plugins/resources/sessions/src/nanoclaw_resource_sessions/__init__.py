@@ -1,1 +1,1 @@
-"""Conversations, as a noun of `ncl`."""
+"""The resource `sessions`: conversations."""

@@ -1,4 +1,4 @@
-"""What was said in a conversation: what came in from the host's own file, what went out from its deliveries."""
+"""Reads the messages of a conversation: incoming ones from the session's inbox, outgoing ones from its deliveries."""
 
 from __future__ import annotations
 
@@ -16,65 +16,66 @@ from nanoclaw_wire.inbound import InboundMessage, Kind
 from nanoclaw_core import NanoclawError, SessionId
 from nanoclaw_resource_sessions import rows
 
-TEXT_SHOWN = 10_000  # characters; a message may be a megabyte
+MAX_TEXT_CHARACTERS = 10_000  # a message may be a megabyte
 
 
 def messages(db: apsw.Connection, home: Path, session_id: SessionId, limit: int) -> Sequence[dict[str, Any]]:
     """Return the latest messages of a session, oldest first.
 
     Returns:
-        `{at, number, direction, who, text, status}` each; the numbers are those that the agent sees.
+        Dicts with `at`, `number`, `direction`, `who`, `text` and `status`. The agent sees the same numbers.
 
     Raises:
-        NanoclawError: The session's file cannot be read.
+        NanoclawError: The inbox of the session cannot be read.
     """
-    came, went = _came_in(home, session_id, limit), _went_out(db, session_id, limit)
+    incoming, outgoing = _incoming(home, session_id, limit), _outgoing(db, session_id, limit)
     answered = rows.answered(db, session_id)
-    for one in came:  # what a runner says is done is copied into its row some time later
-        if one.pop("correlation_id") in answered and one["status"] == "pending":
-            one["status"] = "answered"
-    return sorted([*came, *went], key=lambda one: (one["at"], one["number"]))[-limit:]
+    for message in incoming:  # the host copies the runner's acknowledgement into the row some time later
+        if message.pop("correlation_id") in answered and message["status"] == "pending":
+            message["status"] = "answered"
+    return sorted([*incoming, *outgoing], key=lambda message: (message["at"], message["number"]))[-limit:]
 
 
-def _came_in(home: Path, session_id: SessionId, limit: int) -> list[dict[str, Any]]:
+def _incoming(home: Path, session_id: SessionId, limit: int) -> list[dict[str, Any]]:
     path = home / "sessions" / session_id / "in" / layout.INBOUND_DB
     try:
-        # The system's own VFS: closing a second descriptor of the file would drop the locks of the host's writer.
+        # Use the default VFS: it shares one descriptor per file. Closing a second descriptor of the file would drop the
+        # locks of the host's writer.
         with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as db:
             db.set_busy_timeout(session_files.BUSY_TIMEOUT_MS)
-            found = inbound.latest(db, limit)
+            latest = inbound.latest(db, limit)
     except apsw.Error as error:
-        raise NanoclawError(f"the messages of {session_id} cannot be read: {error}") from error
-    return [_as_seen(one) for one in found if one.kind is not Kind.SYSTEM]
+        raise NanoclawError(f"sessions: the messages of {session_id} cannot be read: {error}") from error
+    return [_as_dict(message) for message in latest if message.kind is not Kind.SYSTEM]
 
 
-def _as_seen(message: InboundMessage) -> dict[str, Any]:
-    content = json.loads(message.content)  # the host wrote it
+def _as_dict(message: InboundMessage) -> dict[str, Any]:
+    content = json.loads(message.content)  # valid, because the host wrote it
     return {
         "at": message.at,
         "number": message.seq,
         "direction": "in",
         "who": content.get("sender") or content.get("sender_id") or "",
-        "text": str(content.get("text") or "")[:TEXT_SHOWN],
+        "text": str(content.get("text") or "")[:MAX_TEXT_CHARACTERS],
         "status": message.status.value,
         "correlation_id": message.correlation_id,
     }
 
 
-def _went_out(db: apsw.Connection, session_id: SessionId, limit: int) -> list[dict[str, Any]]:
+def _outgoing(db: apsw.Connection, session_id: SessionId, limit: int) -> list[dict[str, Any]]:
     return [
-        {"at": at, "number": seq, "direction": "out", "who": "agent", "text": _said(kind, content), "status": status}
+        {"at": at, "number": seq, "direction": "out", "who": "agent", "text": _text_of(kind, content), "status": status}
         for at, seq, kind, content, status in rows.sent(db, session_id, limit)
     ]
 
 
-def _said(kind: str, content: str) -> str:
-    """Return the text of what an agent wrote; a sandbox wrote it, so it may be anything."""
+def _text_of(kind: str, content: str) -> str:
+    """Return the text of an agent's message. Its content comes from a sandbox, so it may be invalid."""
     try:
         message = read_message(kind, content)
     except Malformed as error:
         return f"({error})"
     if message.card is not None:
-        return f"{message.card.title} {message.card.text}".strip()[:TEXT_SHOWN]
+        return f"{message.card.title} {message.card.text}".strip()[:MAX_TEXT_CHARACTERS]
     files = "".join(f" [{name}]" for name in message.file_names)
-    return f"{message.text or message.emoji or ''}{files}"[:TEXT_SHOWN]
+    return f"{message.text or message.emoji or ''}{files}"[:MAX_TEXT_CHARACTERS]

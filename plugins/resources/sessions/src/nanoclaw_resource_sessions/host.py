@@ -1,6 +1,6 @@
-"""Conversations, as a noun: `ncl sessions`.
+"""The resource `sessions`: conversations.
 
-Without this plugin: conversations go on as ever; nobody can list them, look into one or end one.
+Without this plugin: conversations keep working, but `ncl` cannot list, read, close or delete them.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from nanoclaw_resource_sessions import rows
 COLUMNS = (
     Column(name="id"),
     Column(name="agent_group_id", help="the agent"),
-    Column(name="messaging_group_id", help="the chat; empty where the conversation has none of its own"),
-    Column(name="thread", help="set where one thread is one conversation"),
-    Column(name="provider", help="overrides the agent group's"),
+    Column(name="messaging_group_id", help="the chat; empty if the session has no chat of its own"),
+    Column(name="thread", help="the thread, if each thread is its own session"),
+    Column(name="provider", help="overrides the provider of the agent group"),
     Column(name="status", choices=("active", "closed")),
-    Column(name="due_at", help="when it next needs a sandbox, 0001-01-01 is at once; empty where nothing waits"),
+    Column(name="due_at", help="when it next needs a sandbox; 0001-01-01 means at once, empty means never"),
     Column(name="created_at"),
 )
 ID = Parameter(name="id", is_required=True, is_positional=True, help="the session, ses-…")
-SHOWN, SHOWN_AT_MOST = 50, 1_000
+DEFAULT_MESSAGES, MAX_MESSAGES = 50, 1_000
 
 
 @hookimpl
 def nanoclaw_resources() -> Iterator[Resource]:
-    """Offer the noun."""
+    """Contribute the resource."""
     yield Resource(
         name="sessions", table="sessions", columns=COLUMNS, scope_column="agent_group_id", help="conversations"
     )
@@ -49,50 +49,55 @@ def nanoclaw_resources() -> Iterator[Resource]:
 
 @hookimpl
 def nanoclaw_verbs() -> Iterator[Verb]:
-    """Offer what is more than a row."""
+    """Contribute the verbs that the registry cannot generate."""
     yield Verb(
         resource="sessions",
         name="close",
-        access=Access.HOLD,
+        access=Access.NEEDS_APPROVAL,
         run=_close,
         check=_find,
-        parameters=(ID, Parameter(name="force", kind=bool, help="also where a message waits; it gets no answer then")),
-        limits_itself=True,
-        help="end a conversation and its sandbox; the next message starts a new one",
+        parameters=(
+            ID,
+            Parameter(name="force", kind=bool, help="close even if a message waits; it then gets no answer"),
+        ),
+        filters_by_scope=True,
+        help="close a conversation and stop its sandbox; the next message starts a new one",
     )
     yield Verb(
         resource="sessions",
         name="delete",
-        access=Access.HOLD,
+        access=Access.NEEDS_APPROVAL,
         run=_delete,
         check=_check_closed,
         parameters=(ID,),
-        limits_itself=True,
-        help="remove a closed conversation with its files, for good",
+        filters_by_scope=True,
+        help="delete a closed conversation and its files permanently",
     )
     yield Verb(
         resource="sessions",
         name="messages",
-        access=Access.DENY,  # people in one chat have not agreed to be read from another
+        access=Access.OPERATOR_ONLY,  # people in one chat did not agree that another chat reads them
         run=_messages,
         check=_check_messages,
         parameters=(
             ID,
-            Parameter(name="limit", kind=int, help=f"so many of the latest, {SHOWN} where nothing is said"),
+            Parameter(
+                name="limit", kind=int, help=f"the number of latest messages to show (default {DEFAULT_MESSAGES})"
+            ),
         ),
-        help="what was said in a conversation, oldest first",
+        help="show the messages of a conversation, oldest first",
     )
 
 
 def _find(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> None:
-    if not rows.is_there(context.database, arguments["id"], caller.limited_to):
-        raise NotFound(f"sessions: there is none with id {arguments['id']!r}")
+    if not rows.exists(context.database, arguments["id"], caller.scope_group_id):
+        raise NotFound(f"sessions: none has the id {arguments['id']!r}. `ncl sessions list` shows them")
 
 
 def _check_messages(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> None:
     limit = arguments.get("limit")
-    if limit is not None and not 1 <= limit <= SHOWN_AT_MOST:
-        raise InvalidArguments(f"--limit must be between 1 and {SHOWN_AT_MOST}, not {limit}")
+    if limit is not None and not 1 <= limit <= MAX_MESSAGES:
+        raise InvalidArguments(f"--limit must be between 1 and {MAX_MESSAGES}, got {limit}")
     _find(arguments, caller, context)
 
 
@@ -104,20 +109,22 @@ async def _close(arguments: Mapping[str, Any], _caller: Caller, context: PluginC
 def _check_closed(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> None:
     _find(arguments, caller, context)
     if not rows.is_closed(context.database, arguments["id"]):
-        raise Forbidden(f"sessions: {arguments['id']} is active; `ncl sessions close {arguments['id']}` comes first")
+        remedy = f"Run `ncl sessions close {arguments['id']}` first"
+        raise Forbidden(f"sessions: {arguments['id']} is still active. {remedy}")
     if rows.is_sending(context.database, arguments["id"]):
-        raise Forbidden(f"sessions: {arguments['id']} has messages that wait to be sent; `ncl deliveries` shows them")
+        remedy = "`ncl deliveries list` shows them"
+        raise Forbidden(f"sessions: {arguments['id']} still has messages to send. {remedy}")
 
 
 async def _delete(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
-    """The row first: files without a row are nobody's, a row without files would be a conversation that is broken."""
+    # Delete the row first: files without a row are harmless, but a row without files would be a broken session.
     rows.delete(context.database, arguments["id"])
-    shutil.rmtree(context.home / "sessions" / arguments["id"], ignore_errors=True)  # follows no link
+    shutil.rmtree(context.home / "sessions" / arguments["id"], ignore_errors=True)  # does not follow links
     return {"deleted": arguments["id"]}
 
 
 async def _messages(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> Any:
-    from nanoclaw_resource_sessions.conversation import messages  # no start of a host pays for it
+    from nanoclaw_resource_sessions.conversation import messages  # keeps the start of the host fast
 
-    limit = arguments.get("limit") or SHOWN
+    limit = arguments.get("limit") or DEFAULT_MESSAGES
     return messages(context.database, context.home, SessionId(arguments["id"]), limit)

@@ -1,4 +1,4 @@
-"""The rows of sessions, and of what their agents sent."""
+"""Reads and deletes rows of sessions, and reads their deliveries."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ import apsw
 from nanoclaw_core import GroupId, SessionId
 
 
-def is_there(db: apsw.Connection, session_id: str, within: GroupId | None) -> bool:
-    """Say whether there is a session, of one agent group where `within` names it."""
+def exists(db: apsw.Connection, session_id: str, group_id: GroupId | None) -> bool:
+    """Return whether a session exists, and belongs to the agent group unless that is None."""
     query = "SELECT 1 FROM sessions WHERE id = ? AND agent_group_id = coalesce(?, agent_group_id)"
-    return db.execute(query, (session_id, within)).get is not None
+    return db.execute(query, (session_id, group_id)).get is not None
 
 
 def sent(db: apsw.Connection, session_id: SessionId, limit: int) -> list[Any]:
-    """Return `(at, number, kind, content, status)` of what was sent, the latest first."""
+    """Return `(at, number, kind, content, status)` of each delivery, latest first."""
     query = "SELECT created_at, message_seq, kind, content, status FROM deliveries WHERE session_id = ?"
     return db.execute(f"{query} ORDER BY message_seq DESC LIMIT ?", (session_id, limit)).fetchall()
 
 
 def answered(db: apsw.Connection, session_id: SessionId) -> set[str]:
-    """Return the correlation ids of the messages that something was written about."""
+    """Return the correlation ids of the messages that have a delivery."""
     query = "SELECT DISTINCT correlation_id FROM deliveries WHERE session_id = ? AND correlation_id IS NOT NULL"
-    return {found for (found,) in db.execute(query, (session_id,))}
+    return {correlation_id for (correlation_id,) in db.execute(query, (session_id,))}
 
 
 def is_closed(db: apsw.Connection, session_id: str) -> bool:
-    """Say whether a session is closed."""
+    """Return whether a session is closed."""
     return db.execute("SELECT status FROM sessions WHERE id = ?", (session_id,)).get == "closed"
 
 
 def is_sending(db: apsw.Connection, session_id: str) -> bool:
-    """Say whether something that a session wrote, with its files, still has to go out."""
+    """Return whether a message of the session still has to be sent. Its files may be needed for that."""
     query = "SELECT 1 FROM deliveries WHERE session_id = ? AND status IN ('queued', 'sending') LIMIT 1"
     return db.execute(query, (session_id,)).get is not None
 
 
 def delete(db: apsw.Connection, session_id: str) -> None:
-    """Remove a closed session; what was delivered from it and asked in it is kept without it."""
+    """Delete a closed session. Its deliveries and approvals stay, without a session."""
     with db:
         db.execute("UPDATE deliveries SET session_id = NULL WHERE session_id = ?", (session_id,))
         db.execute("UPDATE approvals SET session_id = NULL WHERE session_id = ?", (session_id,))

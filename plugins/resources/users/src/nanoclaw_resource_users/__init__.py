@@ -1,1 +1,1 @@
-"""People, as a noun of `ncl`."""
+"""The resource `users`: people who have written to nanoclaw."""

@@ -1,6 +1,6 @@
-"""The people that nanoclaw has met, as a noun: `ncl users`.
+"""The resource `users`: people who have written to nanoclaw.
 
-Without this plugin: people are remembered as ever; nobody can list them.
+Without this plugin: nanoclaw still records users, but `ncl` cannot list or change them.
 """
 
 from __future__ import annotations
@@ -13,27 +13,29 @@ from nanoclaw_wire import clock
 from nanoclaw_core import READ, WRITE, Column, InvalidArguments, Resource, hookimpl
 
 COLUMNS = (
-    Column(name="id", is_required=True, help="the channel and the platform's id: slack:U012"),
-    Column(name="channel", is_required=True, help="the platform, as its channel is called"),
-    Column(name="display_name", is_updatable=True, help="the platform's word replaces it"),
+    Column(name="id", is_required=True, help="the channel and the platform's id, such as slack:U012"),
+    Column(name="channel", is_required=True, help="the name of the platform's channel"),
+    Column(name="display_name", is_updatable=True, help="the name of the user; the platform's own name replaces it"),
     Column(name="created_at", generate=clock.now_text),
 )
 
 
 @hookimpl
 def nanoclaw_resources() -> Iterator[Resource]:
-    """Offer the noun."""
+    """Contribute the resource."""
     yield Resource(
         name="users",
         table="users",
         columns=COLUMNS,
         operations={**READ, **WRITE},
         check=_check,
-        help="the people that nanoclaw has met",
+        help="people who have written to nanoclaw",
     )
 
 
 def _check(row: Mapping[str, Any]) -> None:
     prefix = f"{row['channel']}:"
     if not row["id"].startswith(prefix) or row["id"] == prefix:
-        raise InvalidArguments(f"users: the id {row['id']!r} must begin with the channel: {prefix}…")
+        raise InvalidArguments(
+            f"users: --id must begin with {prefix!r} and continue with the platform's id, got {row['id']!r}"
+        )

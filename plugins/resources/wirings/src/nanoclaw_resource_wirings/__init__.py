@@ -1,1 +1,1 @@
-"""Wirings, as a noun of `ncl`."""
+"""The resource `wirings`: which agent answers in which chat."""

@@ -1,6 +1,6 @@
-"""Which agent answers in which chat, and when, as a noun: `ncl wirings`.
+"""The resource `wirings`: which agent answers in which chat, and when.
 
-Without this plugin: the wirings that exist go on working; nobody can list, make or change them.
+Without this plugin: existing wirings keep working, but `ncl` cannot list, create or change them.
 """
 
 from __future__ import annotations
@@ -26,30 +26,36 @@ COLUMNS = (
     Column(
         name="engage_pattern",
         is_updatable=True,
-        help="a regular expression of at most 500 characters, with mode pattern; . is everything",
+        help="a regular expression of at most 500 characters, for mode pattern; . matches every message",
     ),
     Column(
         name="ignored_policy",
         choices=("drop", "accumulate"),
         default="drop",
         is_updatable=True,
-        help="what becomes of messages that it does not answer",
+        help="the treatment of messages that the agent does not answer",
     ),
     Column(
         name="session_mode",
         choices=("shared", "per-thread", "agent-shared"),
         default="shared",
         is_updatable=True,
-        help="which messages share a conversation",
+        help="which messages share a session",
     ),
-    Column(name="priority", kind=int, default=0, is_updatable=True, help="the higher one is served first"),
+    Column(
+        name="priority",
+        kind=int,
+        default=0,
+        is_updatable=True,
+        help="the order of agents in one chat; higher ones first",
+    ),
     Column(name="created_at", generate=clock.now_text),
 )
 
 
 @hookimpl
 def nanoclaw_resources() -> Iterator[Resource]:
-    """Offer the noun."""
+    """Contribute the resource."""
     yield Resource(
         name="wirings",
         table="wirings",

@@ -1,4 +1,4 @@
-"""One record as people read it: single values first, then each list or table under its name."""
+"""Formats one record for people: single values first, then each list or table under its name."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from nanoclaw_client.rendering import render
 
 
-def lay_out(data: Mapping[str, Any]) -> str:
-    """Return a nested answer as lines; what is empty is left out."""
+def format_record(data: Mapping[str, Any]) -> str:
+    """Format a nested answer as lines. Empty lists and records are left out."""
     single = dict(_line(key, value) for key, value in data.items() if not isinstance(value, list | dict))
     width = max(map(len, single), default=0)
     parts = ["\n".join(f"{name:<{width}}  {text}".rstrip() for name, text in single.items())]
@@ -28,12 +28,12 @@ def _indented(value: Any) -> str:
 
 
 def _line(key: str, value: Any) -> tuple[str, str]:
-    """Name a single value as people read it, with its unit where the key ends in one."""
+    """Return the label and the text of a single value, with the unit that its key ends in."""
     unit = " s" if key.endswith("_s") else ""
-    return key.removesuffix("_s").replace("_", " "), _plain(value) + unit
+    return key.removesuffix("_s").replace("_", " "), _scalar(value) + unit
 
 
-def _plain(value: Any) -> str:
+def _scalar(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""A way to a Docker engine that a test can close, or on which it can lose an answer."""
+"""A proxy of a Docker engine that a test can close, or that loses an answer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import threading
 from nanoclaw_core.testing.hosting import until
 
 
-class Road:
-    """Listens at a socket of its own and passes everything on to the engine.
+class EngineProxy:
+    """Listens on its own socket and forwards everything to the engine.
 
-    While it is closed, every connection breaks and new ones are hung up on.
+    While it is closed, it breaks every connection and refuses new ones.
     """
 
     def __init__(self, address: str) -> None:
@@ -23,12 +23,12 @@ class Road:
         self._connections: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._requests: list[bytes] = []
-        self._loses, self._hangs_up = b"", True
+        self._losing, self._hangs_up = b"", True
         self._replaced, self._replacement = b"", b""
         self._is_open = True
-        self.address = f"unix://{self._directory.name}/road.sock"
+        self.address = f"unix://{self._directory.name}/engine_proxy.sock"
 
-    def __enter__(self) -> Road:
+    def __enter__(self) -> EngineProxy:
         self._server.bind(self.address.removeprefix("unix://"))
         self._server.listen(64)
         self._run(self._accept)
@@ -53,59 +53,58 @@ class Road:
     def open(self) -> None:
         self._is_open = True
 
-    def lose_the_answer_to(self, what: bytes, *, hang_up: bool = True) -> None:
-        """Let the engine do the next thing whose request has this in it, and keep its answer back.
+    def lose_answer_to(self, request_part: bytes, *, hang_up: bool = True) -> None:
+        """Forward the next request that contains some bytes, and drop its answer.
 
-        Args:
-            hang_up: True closes the road then, as an engine does that dies; False leaves whoever asked waiting.
+        Then close the proxy, like an engine that dies; leave the client waiting if `hang_up` is False.
         """
-        self._loses, self._hangs_up = what, hang_up
+        self._losing, self._hangs_up = request_part, hang_up
 
     def replace(self, replaced: bytes, replacement: bytes) -> None:
-        """Change requests on their way: the engine reads other bytes, of the same number, than were sent."""
-        assert len(replaced) == len(replacement), "a request says how long it is"
+        """Replace bytes in later requests by others of the same length."""
+        assert len(replaced) == len(replacement), "a request states its length"
         self._replaced, self._replacement = replaced, replacement
 
-    async def has_passed(self, what: bytes) -> None:
-        """Wait until a request with this in it went to the engine."""
-        await until(lambda: any(what in request for request in self._requests))
+    async def wait_for_request(self, request_part: bytes) -> None:
+        """Wait until the proxy has forwarded a request that contains some bytes."""
+        await until(lambda: any(request_part in request for request in self._requests))
 
     def _accept(self) -> None:
         while True:
             try:
-                near, _ = self._server.accept()
+                client, _ = self._server.accept()
             except OSError:
                 return
             if not self._is_open:
-                near.close()
+                client.close()
                 continue
-            far = socket.socket(socket.AF_UNIX)
-            far.connect(self._target)
-            self._connections += [near, far]
+            engine = socket.socket(socket.AF_UNIX)
+            engine.connect(self._target)
+            self._connections += [client, engine]
             lost = threading.Event()
-            self._run(self._pass_on, near, far, lost)
-            self._run(self._bring_back, far, near, lost)
+            self._run(self._forward_requests, client, engine, lost)
+            self._run(self._forward_answers, engine, client, lost)
 
-    def _pass_on(self, near: socket.socket, far: socket.socket, lost: threading.Event) -> None:
+    def _forward_requests(self, client: socket.socket, engine: socket.socket, lost: threading.Event) -> None:
         with contextlib.suppress(OSError):
-            while data := near.recv(65_536):
+            while data := client.recv(65_536):
                 self._requests.append(data)
-                if self._loses and self._loses in data:
-                    self._loses = b""
+                if self._losing and self._losing in data:
+                    self._losing = b""
                     lost.set()
-                far.sendall(data.replace(self._replaced, self._replacement) if self._replaced else data)
-            far.shutdown(socket.SHUT_RDWR)
+                engine.sendall(data.replace(self._replaced, self._replacement) if self._replaced else data)
+            engine.shutdown(socket.SHUT_RDWR)
 
-    def _bring_back(self, far: socket.socket, near: socket.socket, lost: threading.Event) -> None:
+    def _forward_answers(self, engine: socket.socket, client: socket.socket, lost: threading.Event) -> None:
         with contextlib.suppress(OSError):
-            while data := far.recv(65_536):
+            while data := engine.recv(65_536):
                 if not lost.is_set():
-                    near.sendall(data)
+                    client.sendall(data)
                 elif self._hangs_up:
                     self.close()
             if self._hangs_up or not lost.is_set():
-                _hang_up(near)
-                _hang_up(far)
+                _hang_up(client)
+                _hang_up(engine)
 
     def _run(self, function, *arguments: object) -> None:  # type: ignore[no-untyped-def]  # any function
         thread = threading.Thread(target=function, args=arguments)

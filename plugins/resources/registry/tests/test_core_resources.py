@@ -1,4 +1,4 @@
-"""The nouns over the core's tables: each fits its table, and can be listed and got."""
+"""Tests of the resources over the tables of the core."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from registry_host import client
 from nanoclaw_core.testing.hosting import running_host
 from nanoclaw_core.testing.instance import Instance
 
-NOUNS = ("deliveries", "dropped-messages", "messaging-groups", "sessions", "users", "wirings")
+RESOURCES = ("deliveries", "dropped-messages", "messaging-groups", "sessions", "users", "wirings")
 
 
-@pytest.mark.parametrize("noun", NOUNS)
-def test_a_noun_names_only_columns_that_its_table_has(nanoclaw_instance: Instance, noun: str) -> None:
-    [resource] = import_module(f"nanoclaw_resource_{noun.replace('-', '_')}.host").nanoclaw_resources()
+@pytest.mark.parametrize("name", RESOURCES)
+def test_resource_names_only_columns_of_its_table(nanoclaw_instance: Instance, name: str) -> None:
+    [resource] = import_module(f"nanoclaw_resource_{name.replace('-', '_')}.host").nanoclaw_resources()
     table = {row[1]: row[2] for row in nanoclaw_instance.db.execute(f"PRAGMA table_info({resource.table})")}
     kinds = {"TEXT": str, "INTEGER": int}
     for column in resource.columns:
@@ -25,9 +25,9 @@ def test_a_noun_names_only_columns_that_its_table_has(nanoclaw_instance: Instanc
     assert set(resource.key) <= table.keys()
 
 
-def test_what_a_conversation_leaves_behind_can_be_looked_at(nanoclaw_instance: Instance) -> None:
+def test_rows_of_a_conversation_can_be_listed_and_shown(nanoclaw_instance: Instance) -> None:
     nanoclaw_instance.wire()
-    modules = {noun: import_module(f"nanoclaw_resource_{noun.replace('-', '_')}.host") for noun in NOUNS}
+    modules = {name: import_module(f"nanoclaw_resource_{name.replace('-', '_')}.host") for name in RESOURCES}
 
     async def scenario() -> None:
         async with (
@@ -36,12 +36,12 @@ def test_what_a_conversation_leaves_behind_can_be_looked_at(nanoclaw_instance: I
         ):
             await running.channel.say("hello", sender="U1", sender_name="Ann")
             await running.channel.texts(1)
-            await running.channel.say("hey", room="nobody's", is_mention=True)
-            for noun in NOUNS:
-                rows = await ncl.data(noun, "list", columns="all")
-                [row] = [row for row in rows if row.get("room") != "nobody's" or noun[0] == "d"]
-                if noun != "dropped-messages":
-                    assert await ncl.data(noun, "get", row["id"]) == row
+            await running.channel.say("hey", room="unwired", is_mention=True)
+            for name in RESOURCES:
+                rows = await ncl.data(name, "list", columns="all")
+                [row] = [row for row in rows if row.get("room") != "unwired" or name[0] == "d"]
+                if name != "dropped-messages":
+                    assert await ncl.data(name, "get", row["id"]) == row
 
     asyncio.run(scenario())
 
@@ -49,7 +49,7 @@ def test_what_a_conversation_leaves_behind_can_be_looked_at(nanoclaw_instance: I
 @pytest.mark.parametrize(
     ("channel", "user"), [("slack", "slack:"), ("slack", "discord:U1"), ("slack", "U1"), ("", ":U1")]
 )
-def test_a_person_is_named_by_a_channel_and_an_id_there(nanoclaw_instance: Instance, channel: str, user: str) -> None:
+def test_user_id_without_its_channel_is_refused(nanoclaw_instance: Instance, channel: str, user: str) -> None:
     modules = {"registry": registry, "users": import_module("nanoclaw_resource_users.host")}
 
     async def scenario() -> str:

@@ -1,4 +1,4 @@
-"""Plain processes: no isolation. What can be kept of a description without one, as pure functions."""
+"""Processes without isolation: pure functions that apply a sandbox's description as far as possible."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from pathlib import Path, PurePosixPath
 
 from nanoclaw_core import Mount, SandboxSpec
 
-LEASH = Path(__file__).with_name("leash.py")
+PARENT_WATCHDOG = Path(__file__).with_name("parent_watchdog.py")
 
 
 def command(spec: SandboxSpec) -> list[str]:
-    """Return the command line: our Python under a leash that ends it with the host."""
-    return [sys.executable, "-I", "-S", str(LEASH), sys.executable, *spec.arguments]
+    """Return the command line: our Python under the parent watchdog."""
+    return [sys.executable, "-I", "-S", str(PARENT_WATCHDOG), sys.executable, *spec.arguments]
 
 
 def environment(spec: SandboxSpec, defaults: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables, with paths of the sandbox turned into those of the host.
+    """Return the variables, with the sandbox's paths replaced by the host's.
 
-    Nothing is mounted, so a value that equals a mount's target, or lies below it, becomes the place it stands for.
+    Nothing is mounted. So a value that is a mount's target, or a path below it, becomes the path below its source.
     """
     return {name: host_path(value, spec.mounts) for name, value in {**defaults, **spec.environment}.items()}
 
 
 def host_path(value: str, mounts: Sequence[Mount]) -> str:
-    """Return the host's path for a path of the sandbox; any other text as it is."""
+    """Return the host's path for a path of the sandbox, or any other value unchanged."""
     if not value.startswith("/"):
         return value
     path = PurePosixPath(value)

@@ -1,4 +1,4 @@
-"""One session's door: a unix socket, the calls that are under way behind it, and their record."""
+"""The endpoint of one session: a unix socket, its running calls and their records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiohttp import ClientSession, web
 from nanoclaw_wire import clock
 from nanoclaw_wire.socket_path import short_path
 
-from nanoclaw_core import Door, PluginContext, TokenCount
+from nanoclaw_core import GatewayEndpoint, PluginContext, TokenCount
 from nanoclaw_resource_gateway.forward import Forwarding
 from nanoclaw_resource_gateway.rows import Call, insert_call
 from nanoclaw_resource_gateway.settings import Settings
@@ -22,36 +22,40 @@ from nanoclaw_resource_gateway.target import NotServed, Target, find_target, too
 log = logging.getLogger("nanoclaw.gateway")
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-CONNECTIONS_PER_CALL = 4  # idle ones included; beyond that somebody plays with the host's descriptors
+CONNECTIONS_PER_CALL = 4  # idle ones included; more would only waste file descriptors of the host
 CLOSE_S = 1.0
 
 
-class OpenDoor:
-    """Serves one session.
+class EndpointServer:
+    """Serves the endpoint of one session.
 
     Args:
-        door: Where to listen, and what is served there.
-        client: To the upstreams.
+        endpoint: The socket and the upstreams.
+        client: The HTTP client for the upstreams.
+        settings: The limits of a session.
+        context: The host, which stores the records.
     """
 
-    def __init__(self, door: Door, client: ClientSession, settings: Settings, context: PluginContext) -> None:
-        self._door, self._client, self._settings, self._context = door, client, settings, context
+    def __init__(
+        self, endpoint: GatewayEndpoint, client: ClientSession, settings: Settings, context: PluginContext
+    ) -> None:
+        self._endpoint, self._client, self._settings, self._context = endpoint, client, settings, context
         self._calls: set[asyncio.Task[object]] = set()
         server = _BoundedServer(self._serve, settings.max_calls * CONNECTIONS_PER_CALL)
         self._runner = web.ServerRunner(server, access_log=None, shutdown_timeout=CLOSE_S)
 
     async def listen(self) -> None:
-        """Listen at the door's socket; one that a dead host left there is replaced."""
+        """Listen at the socket of the endpoint. Replace a socket that a dead host left."""
         await self._runner.setup()
         try:
-            await web.SockSite(self._runner, _bound(self._door.socket)).start()
+            await web.SockSite(self._runner, _bound(self._endpoint.socket)).start()
         except BaseException:
             await self._runner.cleanup()
             raise
 
     async def close(self) -> None:
-        """Stop listening, and end what is under way."""
-        self._door.socket.unlink(missing_ok=True)
+        """Stop listening and cancel the running calls."""
+        self._endpoint.socket.unlink(missing_ok=True)
         for call in list(self._calls):
             call.cancel()
         await self._runner.cleanup()
@@ -60,7 +64,7 @@ class OpenDoor:
         task = asyncio.current_task()
         assert task is not None  # a coroutine runs in a task
         self._calls.add(task)
-        record = _Record(request)
+        record = _CallRecord(request)
         try:
             return await self._answer(request, record)
         except asyncio.CancelledError:
@@ -68,11 +72,11 @@ class OpenDoor:
             raise
         finally:
             self._calls.discard(task)
-            self._keep(record)
+            self._store(record)
 
-    async def _answer(self, request: web.BaseRequest, record: _Record) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, record: _CallRecord) -> web.StreamResponse:
         try:
-            target = self._permitted(request, record)
+            target = self._require_permitted(request, record)
             forwarding = Forwarding(request, target, self._client, self._settings, self._context.environment)
             try:
                 return await forwarding.run()
@@ -80,39 +84,39 @@ class OpenDoor:
                 record.status, record.error, record.count = forwarding.status, forwarding.error, forwarding.count()
         except NotServed as refusal:
             record.status, record.error = refusal.status, refusal.record
-            return _refuse(request, refusal)
+            return _error_reply(request, refusal)
 
-    def _permitted(self, request: web.BaseRequest, record: _Record) -> Target:
-        """Return where the request may go.
+    def _require_permitted(self, request: web.BaseRequest, record: _CallRecord) -> Target:
+        """Return the target of the request.
 
         Raises:
-            NotServed: Nowhere.
+            NotServed: The request has no permitted target or exceeds a limit.
         """
         if request.method not in METHODS or "upgrade" in request.headers:
             raise NotServed(405, "invalid_request_error", "only plain HTTP requests are served", record="bad method")
-        target = find_target(request.raw_path, self._door.upstreams)
+        target = find_target(request.raw_path, self._endpoint.upstreams)
         record.path = target.path
         if target.upstream.missing is not None:
             raise NotServed(401, "authentication_error", target.upstream.missing, record="no credential")
         if (request.content_length or 0) > self._settings.max_request_bytes:
             raise too_large(self._settings.max_request_mib)
         if len(self._calls) > self._settings.max_calls:
-            message = f"more than {self._settings.max_calls} calls at once"
+            message = f"too many concurrent calls, at most {self._settings.max_calls} are allowed. Retry later"
             raise NotServed(429, "rate_limit_error", message, record="too many calls")
         return target
 
-    def _keep(self, record: _Record) -> None:
-        call = record.as_call(self._door)
+    def _store(self, record: _CallRecord) -> None:
+        call = record.as_call(self._endpoint)
         try:
             insert_call(self._context.database, call)
-        except apsw.Error as error:  # the answer went out; a missing row is the smaller harm, and the log says so
+        except apsw.Error as error:  # the answer is already sent, so a logged gap in the records is the smaller harm
             log.error("call not recorded", extra={"session": call.session_id, "error": str(error)})
         extra = {"session": call.session_id, "upstream": call.upstream, "status": call.status, "reason": call.error}
         log.debug("model call", extra=extra)
 
 
-class _Record:
-    """What is kept of a call, as it becomes known."""
+class _CallRecord:
+    """The facts of a call, collected while it runs."""
 
     def __init__(self, request: web.BaseRequest) -> None:
         self._at, self._began_s = clock.now_text(), time.monotonic()
@@ -123,12 +127,12 @@ class _Record:
         self.error: str | None = None
         self.count = TokenCount()
 
-    def as_call(self, door: Door) -> Call:
-        """Return the row."""
+    def as_call(self, endpoint: GatewayEndpoint) -> Call:
+        """Return the row for the database."""
         return Call(
             at=self._at,
-            agent_group_id=door.agent_group_id,
-            session_id=door.session_id,
+            agent_group_id=endpoint.agent_group_id,
+            session_id=endpoint.session_id,
             upstream=_storable(self.upstream),
             method=_storable(self.method),
             path=_storable(self.path),
@@ -142,42 +146,42 @@ class _Record:
 
 
 class _BoundedServer(web.Server):
-    """Hangs up on more connections than a door may have."""
+    """A server that aborts connections beyond a limit."""
 
     def __init__(self, handler: web.RequestHandler | object, limit: int) -> None:
         super().__init__(handler, handler_cancellation=True, access_log=None)  # type: ignore[arg-type]  # a coroutine function
         self._limit = limit
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Count, and hang up where it is one too many."""
+        """Accept a connection, or abort it if the limit is reached."""
         super().connection_made(handler, transport)
         if len(self.connections) > self._limit:
             transport.abort()
 
 
-def _refuse(request: web.BaseRequest, refusal: NotServed) -> web.StreamResponse:
+def _error_reply(request: web.BaseRequest, refusal: NotServed) -> web.StreamResponse:
     headers = {"x-should-retry": "false"} if refusal.status in (400, 401, 404, 405, 413) else {"retry-after": "1"}
     body = {"type": "error", "error": {"type": refusal.kind, "message": refusal.message}}
     reply = web.json_response(body, status=refusal.status, headers=headers)
-    if request.can_read_body:  # what is left of the body is not read just to keep the connection
+    if request.can_read_body:  # do not read the rest of the body only to reuse the connection
         reply.force_close()
     return reply
 
 
 def _bound(path: Path) -> socket.socket:
     path.unlink(missing_ok=True)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with short_path(path) as name:
-            listening.bind(name)
-        path.chmod(0o666)  # the sandbox's user is another one; the directories above are the fence
-        listening.setblocking(False)
+            listener.bind(name)
+        path.chmod(0o666)  # another user runs the sandbox; the directories above restrict the access
+        listener.setblocking(False)
     except BaseException:
-        listening.close()
+        listener.close()
         raise
-    return listening
+    return listener
 
 
 def _storable(text: str) -> str:
-    """Return text that SQLite takes: raw bytes of a request line arrive as lone surrogates."""
+    """Return text that SQLite can store. Raw bytes of a request line arrive as lone surrogates."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""The walls that bubblewrap raises, tried from inside, and the user that sandboxes of a root host run as (C1, S9)."""
+"""The isolation that bubblewrap raises, tried from inside, and the user that sandboxes of a root host run as (C1, S9)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from nanoclaw_runtime_process.bubblewrap import stage
-from nanoclaw_runtime_process.confined import STAGE
-from nanoclaw_runtime_process.sandbox_user import GREATEST, LEAST, NoUser, choose_user, keep_user, sandbox_user
+from nanoclaw_runtime_process.bubblewrap_command import staging_directory
+from nanoclaw_runtime_process.bubblewrap_sandbox import LAUNCHER
+from nanoclaw_runtime_process.sandbox_user import MAX_USER_ID, MIN_USER_ID, NoUser, choose_user, keep_user, sandbox_user
 
 from nanoclaw_core import DirectoryIdentity, Mount, Readiness, SandboxFailed, SandboxRefused
 from nanoclaw_core.testing.runtime_place import Place, new_place
@@ -88,7 +88,7 @@ def test_sandbox_of_a_root_host_is_an_unprivileged_user(place: Place) -> None:
     (place.incoming / "secret").chmod(0o600)
     run(place, "answer(os.access('/workspace/in/secret', os.R_OK))")
     written = (place.outgoing / "answer.json").stat()
-    assert LEAST <= written.st_uid <= GREATEST
+    assert MIN_USER_ID <= written.st_uid <= MAX_USER_ID
     assert written.st_gid == written.st_uid
     assert place.answer() is False
 
@@ -162,19 +162,19 @@ def test_sandbox_user_is_kept_before_files_are_given(place: Place) -> None:
 def test_sandbox_user_that_was_kept_wrongly_is_replaced(tmp_path: Path, text: str) -> None:
     """A damaged file never makes a sandbox root."""
     (tmp_path / "run_as").write_text(text)
-    assert LEAST <= (sandbox_user(None, tmp_path / "run_as", "abc") or 0) <= GREATEST
+    assert MIN_USER_ID <= (sandbox_user(None, tmp_path / "run_as", "abc") or 0) <= MAX_USER_ID
 
 
 def test_sandbox_user_goes_round_taken_numbers() -> None:
     """Numbers that rootless containers of other users may have are left to them."""
-    assert choose_user(GREATEST, EVERYONE, [range(GREATEST, GREATEST + 1), range(LEAST, 300_000)]) == 300_000
+    assert choose_user(MAX_USER_ID, EVERYONE, [range(MAX_USER_ID, MAX_USER_ID + 1), range(MIN_USER_ID, 300_000)]) == 300_000
 
 
 @pytest.mark.parametrize(("mapped", "taken"), [([range(65_536)], []), (EVERYONE, [range(2**31)])])
 def test_sandbox_user_on_a_full_machine_is_refused(mapped: list[range], taken: list[range]) -> None:
     """A host in a container may have few numbers; it says what to do."""
     with pytest.raises(NoUser, match=r"run_as: no user .* Set it under \[plugins.process\]"):
-        choose_user(LEAST, mapped, taken)
+        choose_user(MIN_USER_ID, mapped, taken)
 
 
 @pytest.mark.bubblewrap
@@ -253,7 +253,7 @@ class exchanging:  # noqa: N801  # a context manager
 @pytest.mark.bubblewrap
 def test_instance_below_the_stage_works() -> None:
     """Disks of people are mounted below /mnt, which the start of a sandbox covers."""
-    with tempfile.TemporaryDirectory(dir=stage()) as directory:
+    with tempfile.TemporaryDirectory(dir=staging_directory()) as directory:
         place = new_place(Path(directory), PLUGIN, {})
         run(place, "answer('started')")
         assert place.answer() == "started"
@@ -288,11 +288,11 @@ def test_stage_follows_no_link(tmp_path: Path) -> None:
 
 
 def staged(directories: list[tuple[str, int]]) -> subprocess.CompletedProcess[str]:
-    """Run stage.py with a command that succeeds."""
+    """Run bubblewrap_launcher.py with a command that succeeds."""
     plan, (request, asks), (gate, release), (answers, answer) = os.memfd_create("plan"), os.pipe(), os.pipe(), os.pipe()
     text = {
         "user_id": None if os.getuid() else 234_567,
-        "stage": stage(),
+        "staging_directory": staging_directory(),
         "directories": directories,
         "gate": [request, release, answer],
         "limits": [],
@@ -302,7 +302,7 @@ def staged(directories: list[tuple[str, int]]) -> subprocess.CompletedProcess[st
     os.write(plan, marshal.dumps(text))
     os.lseek(plan, 0, os.SEEK_SET)
     inherited = [plan, request, release, answer, *(held for _, held in directories)]
-    command = [sys.executable, "-I", "-S", str(STAGE), str(plan)]
+    command = [sys.executable, "-I", "-S", str(LAUNCHER), str(plan)]
     try:
         return subprocess.run(command, pass_fds=inherited, capture_output=True, text=True, check=False)
     finally:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from nanoclaw_runtime_process.plain import LEASH, host_path
+from nanoclaw_runtime_process.unconfined import PARENT_WATCHDOG, host_path
 
 from nanoclaw_core import Mount
 from nanoclaw_core.testing.runtime_place import new_place
@@ -78,7 +78,7 @@ def test_a_program_that_a_signal_ended_is_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_program_that_does_not_exist_is_named() -> None:
-    command = [sys.executable, "-I", "-S", str(LEASH), "/no/such/program"]
+    command = [sys.executable, "-I", "-S", str(PARENT_WATCHDOG), "/no/such/program"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as leashed:
         assert leashed.stderr is not None
         assert b"/no/such/program" in leashed.stderr.read()
@@ -87,7 +87,7 @@ def test_a_program_that_does_not_exist_is_named() -> None:
 
 @contextlib.contextmanager
 def _leashed(program: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-I", "-S", str(LEASH), sys.executable, "-c", program]
+    command = [sys.executable, "-I", "-S", str(PARENT_WATCHDOG), sys.executable, "-c", program]
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=dict(os.environ)) as leashed:
         try:
             yield leashed

@@ -1,9 +1,9 @@
-"""The bubblewrap command line of a sandbox: a pure function from its description.
+"""The bubblewrap command line of a sandbox: a pure function of its description.
 
-1. Nothing of the host is shown but /usr, what `/etc` needs for certificates and libraries, our Python, and the mounts
-   of the description. `/etc/ssl` as a whole is not: it holds private keys.
-2. /proc is read-only as a whole: its files ask for the host's user, and some of them change the machine (/proc/sys).
-3. Values travel through a descriptor (`--args`), never through the argument list that every user of the machine sees.
+1. The sandbox sees only /usr, the parts of /etc for certificates and libraries, our Python, and the mounts of the
+   description. It does not see all of /etc/ssl, which holds private keys.
+2. All of /proc is read-only: its files check the host's user, and some of them change the machine (/proc/sys).
+3. Values go through a descriptor (`--args`), never through the argument list, which every user of the machine sees.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from nanoclaw_core import Mount, Network, SandboxSpec
 from nanoclaw_runtime_process.interpreter import Interpreter
 
 USER_ID = 1000
-STAGES = ("/mnt", "/media", "/srv", "/tmp")  # one of them exists; stage.py covers it, and only bubblewrap sees that
+# The first that exists is covered by bubblewrap_launcher.py; only bubblewrap sees the cover.
+STAGING_DIRECTORIES = ("/mnt", "/media", "/srv", "/tmp")
 HOME = "/home/agent"
 SYSTEM_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 SYSTEM_FILES = (
@@ -33,7 +34,7 @@ SYSTEM_FILES = (
     "/etc/localtime",
 )
 NETWORK_FILES = ("/etc/resolv.conf", "/etc/gai.conf")
-MADE_UP_FILES = {
+GENERATED_FILES = {
     "/etc/passwd": f"agent:x:{USER_ID}:{USER_ID}:agent:{HOME}:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
     "/etc/group": f"agent:x:{USER_ID}:\nnogroup:x:65534:\n",
     "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
@@ -43,13 +44,13 @@ DEFAULT_ENVIRONMENT = {"HOME": HOME, "PATH": "/usr/local/bin:/usr/bin:/bin"}
 
 
 @frozen(kw_only=True)
-class Walls:
-    """What holds for all sandboxes of a runtime.
+class Isolation:
+    """The isolation that all sandboxes of a runtime share.
 
     Args:
-        temporary_bytes: How large /tmp, /dev/shm and the home may grow, each.
+        temporary_bytes: The size limit of /tmp, /dev/shm and the home, each.
         forbids_namespaces: False for a bubblewrap before 0.8, which cannot forbid user namespaces inside.
-        user_id: The user of the host that sandboxes run as; None for the host's own.
+        user_id: The host's user that sandboxes run as; None for the user of the host process.
     """
 
     temporary_bytes: int
@@ -59,15 +60,15 @@ class Walls:
 
 @frozen(kw_only=True)
 class Descriptors:
-    """Open files that bubblewrap inherits, by number.
+    """Descriptors of open files that bubblewrap inherits.
 
     Args:
-        made_up: Holds the content of each path of MADE_UP_FILES.
-        info: Where it writes the process id of the inside.
-        release: It waits here until there is something to read.
+        generated: The content of each path in GENERATED_FILES.
+        info: bubblewrap writes the id of the sandbox's first process here.
+        release: bubblewrap waits until a byte can be read here.
     """
 
-    made_up: Mapping[str, int]
+    generated: Mapping[str, int]
     info: int
     release: int
 
@@ -76,17 +77,16 @@ def command(
     spec: SandboxSpec,
     interpreter: Interpreter,
     descriptors: Descriptors,
-    walls: Walls,
+    isolation: Isolation,
     names: Mapping[Path, str],
 ) -> list[str]:
-    """Return everything after `bwrap`.
+    """Return the arguments of `bwrap`.
 
-    Args:
-        names: Where bubblewrap finds each directory of the interpreter and each mount's source.
+    `names` maps each directory of the interpreter and each mount's source to the path where bubblewrap finds it.
     """
     return [
-        *_walls(spec.network, forbids_namespaces=walls.forbids_namespaces),
-        *_root(descriptors.made_up, walls.temporary_bytes),
+        *_namespaces(spec.network, forbids_namespaces=isolation.forbids_namespaces),
+        *_root(descriptors.generated, isolation.temporary_bytes),
         *_directories(interpreter.directories, names),
         *_network_files(spec.network),
         *_mounts(spec.mounts, names),
@@ -99,14 +99,14 @@ def command(
     ]  # fmt: skip
 
 
-def _walls(network: Network, *, forbids_namespaces: bool) -> list[str]:
+def _namespaces(network: Network, *, forbids_namespaces: bool) -> list[str]:
     shared = ["--share-net"] if network is Network.OPEN else []
     shared += ["--disable-userns"] if forbids_namespaces else []
     user = ["--unshare-user", "--uid", str(USER_ID), "--gid", str(USER_ID), "--hostname", "sandbox"]
     return ["--unshare-all", *shared, *user, "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
 
 
-def _root(made_up: Mapping[str, int], temporary_bytes: int) -> list[str]:
+def _root(generated: Mapping[str, int], temporary_bytes: int) -> list[str]:
     size = str(temporary_bytes)
     arguments = [
         "--proc",
@@ -128,7 +128,7 @@ def _root(made_up: Mapping[str, int], temporary_bytes: int) -> list[str]:
         arguments += _system_directory(Path("/", name))
     for path in SYSTEM_FILES:
         arguments += ["--ro-bind-try", path, path]
-    for path, descriptor in made_up.items():
+    for path, descriptor in generated.items():
         arguments += ["--perms", "0444", "--ro-bind-data", str(descriptor), path]
     return arguments
 
@@ -150,9 +150,8 @@ def _network_files(network: Network) -> list[str]:
 
 
 def _mounts(mounts: Sequence[Mount], names: Mapping[Path, str]) -> Iterable[str]:
-    for mount in sorted(
-        mounts, key=lambda mount: len(Path(mount.target).parts)
-    ):  # an outer one never hides an inner one
+    outer_first = sorted(mounts, key=lambda mount: len(Path(mount.target).parts))  # so that no mount hides another
+    for mount in outer_first:
         yield from ("--bind" if mount.writable else "--ro-bind", names[mount.source], mount.target)
 
 
@@ -161,22 +160,22 @@ def _variables(environment: Mapping[str, str]) -> Iterable[str]:
         yield from ("--setenv", name, value)
 
 
-def stage() -> str:
-    """Return the directory that stage.py covers with one of its own."""
-    return next(path for path in STAGES if Path(path).is_dir())
+def staging_directory() -> str:
+    """Return the directory that bubblewrap_launcher.py covers with its own file system."""
+    return next(path for path in STAGING_DIRECTORIES if Path(path).is_dir())
 
 
 def shown_directories(interpreter: Interpreter) -> list[Path]:
-    """Return the directories of the host that every sandbox sees beside its mounts."""
+    """Return the host's directories that every sandbox sees in addition to its mounts."""
     system = (Path("/", name) for name in SYSTEM_LINKS)
     files = (Path(path) for path in SYSTEM_FILES)
     return [Path("/usr"), *interpreter.directories, *(path for path in (*system, *files) if path.is_dir())]
 
 
 def counts_processes_per_sandbox(release: str | None = None) -> bool:
-    """Say whether the kernel counts processes per user namespace (5.14 and later).
+    """Return whether the kernel counts processes per user namespace (5.14 and later).
 
-    Before, the limit counted all processes of the host's user, and a busy desktop would keep a sandbox from starting.
+    Older kernels apply the limit to all processes of the host's user, so no sandbox could start on a busy desktop.
     """
-    found = re.match(r"(\d+)\.(\d+)", platform.release() if release is None else release)
-    return found is not None and (int(found[1]), int(found[2])) >= (5, 14)
+    version = re.match(r"(\d+)\.(\d+)", platform.release() if release is None else release)
+    return version is not None and (int(version[1]), int(version[2])) >= (5, 14)

@@ -1,7 +1,7 @@
-"""A Docker engine that a test kills and starts again, with its containers in it.
+"""A Docker engine that a test kills and restarts while its containers keep running.
 
-containerd and dockerd are two processes, as a distribution's packages run them: each can die alone, and neither takes
-the containers with it.
+containerd and dockerd are two processes, as in a distribution's packages: each can die alone, and the containers
+survive both.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ PROGRAMS = ("containerd", "dockerd")
 ENDS_WITHIN_S = 60.0
 
 
-class MortalEngine:
+class RestartableEngine:
     """An engine with its own data, sockets and pid files in a directory; containers have no network.
 
     Attributes:
-        keeps_containers: Of the next start: True lets containers run on (dockerd's `live-restore`), False ends them.
+        keeps_containers: Applies to the next start. True keeps containers running (dockerd's `live-restore`), False
+            ends them.
     """
 
     def __init__(self, home: Path) -> None:
@@ -43,21 +44,21 @@ class MortalEngine:
         (home / "containerd.toml").write_text(CONTAINERD.format(home=home))
 
     def start(self) -> None:
-        """Start what does not run, and wait until it listens."""
+        """Start the daemons that do not run, and wait until they listen."""
         for name in PROGRAMS:
             if name not in self._processes:
                 self._start(name)
 
     def kill(self, name: str) -> None:
-        """Kill `containerd` or `dockerd` as kill -9 does."""
+        """Kill `containerd` or `dockerd` with SIGKILL."""
         self._end(name, signal.SIGKILL)
 
     def stop(self) -> None:
-        """Stop dockerd in order, as for an upgrade."""
+        """Stop dockerd with SIGTERM, as for an upgrade."""
         self._end("dockerd", signal.SIGTERM)
 
     def close(self) -> None:
-        """End everything, containers too."""
+        """Remove all containers and stop both daemons."""
         self.start()
         self._remove_containers()
         for name in reversed(PROGRAMS):
@@ -73,10 +74,10 @@ class MortalEngine:
             self._home / f"{name}.log",
             self._home / ("docker.sock" if name == "dockerd" else f"{name}.sock"),
         )
-        listens_at.unlink(missing_ok=True)  # what a killed one left: somebody would seem to be there and answer nothing
+        listens_at.unlink(missing_ok=True)  # the stale socket of a killed daemon would look like a running one
         with log.open("ab") as file:
             command = [program, *self._arguments(name)]
-            # A session of its own: an interrupt at the keyboard is for the tests, which then end the engine in order.
+            # Its own session: Ctrl-C reaches only the tests, which then stop the engine cleanly.
             process = subprocess.Popen(
                 command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, start_new_session=True
             )
@@ -104,7 +105,7 @@ class MortalEngine:
             process.wait()
 
     def _end_forgotten(self) -> None:
-        """End containers that the engine knows nothing of: killed at the wrong moment, it forgets what it started."""
+        """Kill containers that the engine does not know; a killed engine may forget a container that it started."""
         processes = dict(_processes())
         address = f"{self._home}/containerd.sock".encode()
         shims = {pid for pid, (_, command) in processes.items() if address in command}
@@ -128,22 +129,22 @@ class MortalEngine:
 def _processes() -> Iterator[tuple[int, tuple[int, bytes]]]:
     """Yield the id of every process with its parent's and its command line."""
     for path in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has just ended
+        with contextlib.suppress(OSError):  # the process has just ended
             parent = int((path / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
             yield int(path.name), (parent, (path / "cmdline").read_bytes())
 
 
 @contextlib.contextmanager
-def mortal_engine() -> Iterator[MortalEngine]:
-    """Start one; it ends with the block.
+def restartable_engine() -> Iterator[RestartableEngine]:
+    """Start an engine, and stop it after the block.
 
     Raises:
-        NoEngine: None can be started here.
+        NoEngine: No engine can be started here.
     """
     if os.geteuid() != 0:
-        raise NoEngine("an engine that is to be killed has to be our own, and starting one takes root")
+        raise NoEngine("tests kill only their own engine, and starting one needs root")
     home = Path(tempfile.mkdtemp(prefix="nc-engine-"))
-    engine = MortalEngine(home)
+    engine = RestartableEngine(home)
     try:
         engine.start()
         try:

@@ -1,7 +1,7 @@
-"""Run a command, and end it when whoever started us is gone. Run as a script: `python -I -S leash.py COMMAND…`.
+"""Runs a command, and kills it when the host dies. Run it as a script: `python -I -S parent_watchdog.py COMMAND…`.
 
-Standard input is the leash: its other end closes when the host dies, however it dies, on every Unix. The command runs
-in a session of its own, so that its children are ended with it. SIGTERM is passed on to it.
+The host holds the other end of standard input. It closes when the host dies, for any reason, on every Unix. The command
+runs in its own session, so that its children are killed too. SIGTERM is forwarded to the command.
 """
 
 import contextlib
@@ -12,13 +12,13 @@ import sys
 
 
 def main(command: list[str]) -> int:
-    """Run it and return its exit status, 128 and the number for a signal."""
+    """Run a command and return its exit status, or 128 plus the number of the signal that ended it."""
     ended_read, ended_write = os.pipe()
     for descriptor in (ended_read, ended_write):
         os.set_blocking(descriptor, False)
     signal.set_wakeup_fd(ended_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # one that comes now waits for the handler below
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # until the handler below is installed
     child = start(command)
     signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
@@ -31,13 +31,13 @@ def main(command: list[str]) -> int:
             return 128 + signal.SIGKILL
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
-            end_group(child)  # what it left running goes with it
+            end_group(child)  # kills the children that it left running
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
 
 
 def start(command: list[str]) -> int:
-    """Start the command in a session of its own, with nothing to read, and return its process id."""
+    """Start the command in its own session, with empty standard input, and return its process id."""
     child = os.fork()
     if child:
         return child
@@ -54,8 +54,8 @@ def start(command: list[str]) -> int:
 
 
 def end_group(child: int) -> None:
-    """Kill everything in the command's session that is still in its group."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a group of zombies
+    """Kill all processes of the command's session that have not left its group."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS raises the latter for a group of zombies
         os.killpg(child, signal.SIGKILL)
 
 
