@@ -117,10 +117,7 @@ def explain(documented: object) -> Explained:
     """Take a docstring of Google's style apart."""
     doc, _, version = (inspect.getdoc(documented) or "").partition(".. versionadded:: ")
     parts = re.split(r"^(Args|Attributes|Returns|Raises|Example):\n", doc, flags=re.MULTILINE)
-    sections = {
-        name: textwrap.dedent(text).strip("\n")
-        for name, text in zip(parts[1::2], parts[2::2], strict=True)
-    }
+    sections = {name: textwrap.dedent(text).strip("\n") for name, text in zip(parts[1::2], parts[2::2], strict=True)}
     entries: dict[str, str] = {}
     for name in ("Args", "Attributes"):
         for entry in re.split(r"\n(?=\S)", sections.get(name, "")):
@@ -165,9 +162,7 @@ def hooks_page() -> str:
         parts.append(f"## {kind.capitalize()}\n")
         parts += [hook_text(hook) for hook in hooks if f"({kind})" in (hook.__doc__ or "")]
     parts.append("## Descriptors\n")
-    parts.append(
-        "What hooks return, and what they are told. `from nanoclaw_core import …` gives each of them.\n"
-    )
+    parts.append("What hooks return, and what they are told. `from nanoclaw_core import …` gives each of them.\n")
     parts += [class_text(kind) for kind in descriptor_classes()]
     return "\n".join(parts)
 

@@ -34,7 +34,7 @@ from nanoclaw_core.testing.instance import make_instance
 from nanoclaw_core.testing.recorder import RecorderChannel
 
 ROOT = Path(__file__).resolve().parent.parent
-LEFT_OUT = ("testing/", "message_path.py", "untrusted_files.py", "careful_files.py", "clock.py")
+LEFT_OUT = ("testing/", "message_path.py", "untrusted_files.py", "untrusted_files.py", "clock.py")
 
 
 @frozen
@@ -80,7 +80,7 @@ class InProcessRuntime:
         config = read_config(files.config.read_text(encoding="utf-8"))
         workspace = Workspace(files=files, agent=places[SANDBOX_AGENT], extra=Path(SANDBOX_EXTRA))
         return InProcessSandbox(
-            Runner(workspace=workspace, config=config, parts=load_installed(), environment=spec.environment)
+            Runner(workspace=workspace, config=config, plugins=load_installed(), environment=spec.environment)
         )
 
     async def reap(self) -> int:

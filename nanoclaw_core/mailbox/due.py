@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import apsw
-from nanoclaw_wire.inbound import EVER
+from nanoclaw_wire.inbound import BEGINNING_OF_TIME
 
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.store import sessions
@@ -31,7 +31,7 @@ class DueIndex:
         self._writing[session_id] += 1
         try:
             if session_id not in self._marked:
-                self._set(session_id, EVER)
+                self._set(session_id, BEGINNING_OF_TIME)
             yield
         finally:
             self._writing[session_id] -= 1

@@ -19,10 +19,10 @@ from pathlib import Path
 import apsw
 from attrs import frozen
 from nanoclaw_wire import outbound, session_files
-from nanoclaw_wire.careful_files import open_plain
 from nanoclaw_wire.exhaustion import is_exhausted
 from nanoclaw_wire.layout import is_safe_name
 from nanoclaw_wire.outbound import Acknowledgement, OutboundMessage, RunnerState
+from nanoclaw_wire.untrusted_files import open_regular_file
 
 from nanoclaw_core.descriptors.messages import OutboundFile
 from nanoclaw_core.ids import SessionId
@@ -219,7 +219,7 @@ def _read(folder: int, name: object, limit: int) -> OutboundFile:
     if not isinstance(name, str) or not is_safe_name(name):
         raise OutboxRefused(f"{name!r} is no safe file name")
     try:
-        descriptor = open_plain(folder, name)
+        descriptor = open_regular_file(folder, name)
     except OSError as error:
         if is_exhausted(error):
             raise

@@ -14,7 +14,7 @@ from pathlib import Path
 import apsw
 from attrs import asdict, evolve, frozen
 from nanoclaw_wire import clock, inbound, session_files
-from nanoclaw_wire.inbound import AGENT_CHANNEL, EVER, InboundMessage, NewInbound, Routing, Status
+from nanoclaw_wire.inbound import AGENT_CHANNEL, BEGINNING_OF_TIME, InboundMessage, NewInbound, Routing, Status
 from nanoclaw_wire.layout import INBOX
 
 from nanoclaw_core.descriptors.messages import Address
@@ -80,7 +80,7 @@ class SessionQuarantine:
         kept, given_up = await self._carry_over(fresh, kept)
         with self.db:
             sessions.close(self.db, session.id)
-            sessions.add(self.db, evolve(fresh, due_at=EVER) if kept.waiting else fresh)
+            sessions.add(self.db, evolve(fresh, due_at=BEGINNING_OF_TIME) if kept.waiting else fresh)
             if kept.waiting is None:  # who offers them again gets them answered
                 accepted.forget_unanswered(self.db, session.agent_group_id, session.id)
             self._tell(session, kept, given_up)

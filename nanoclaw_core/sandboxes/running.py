@@ -6,7 +6,7 @@ from datetime import datetime
 
 from attrs import define, field
 from nanoclaw_wire import clock
-from nanoclaw_wire.doorbell import Bell
+from nanoclaw_wire.doorbell import DoorbellServer
 from nanoclaw_wire.exhaustion import EXIT_NO_ROOM
 
 from nanoclaw_core.descriptors.sandboxes import Sandbox
@@ -25,7 +25,7 @@ class Running:
     """
 
     sandbox: Sandbox
-    bell: Bell
+    bell: DoorbellServer
     runtime: str
     provider: str
     started_at: datetime = field(factory=clock.now)

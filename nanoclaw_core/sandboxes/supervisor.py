@@ -18,7 +18,7 @@ from functools import partial
 import apsw
 from attrs import define, field
 from nanoclaw_wire import clock
-from nanoclaw_wire.doorbell import Bell
+from nanoclaw_wire.doorbell import DoorbellServer
 from nanoclaw_wire.exhaustion import EXIT_NO_ROOM, is_exhausted
 from nanoclaw_wire.inbound import NewInbound
 
@@ -308,7 +308,7 @@ class Supervisor:
         files = self.mailbox.directories.reopen(session.id)
         plan = await self.planner.plan(session, files)
         write_runner_config(files.config, plan.config)
-        bell = Bell(files.bell, on_ring=partial(self.outbox_poller.notify, session.id))
+        bell = DoorbellServer(files.bell, on_ring=partial(self.outbox_poller.notify, session.id))
         try:
             await bell.open()
             if plan.upstreams and self.gateway is not None:
@@ -325,7 +325,7 @@ class Supervisor:
         log.info("sandbox started", extra=extra)
         return Running(sandbox=sandbox, bell=bell, runtime=plan.runtime, provider=plan.provider)
 
-    async def _poll_until_belled(self, session_id: SessionId, bell: Bell) -> None:
+    async def _poll_until_belled(self, session_id: SessionId, bell: DoorbellServer) -> None:
         """Look by the clock as long as no runner could reach the bell (file sharing of virtual machines)."""
         while not bell.connected:
             await self.sleep(UNBELLED_POLL_S)
@@ -337,7 +337,7 @@ class Supervisor:
         current.is_drained = await self.outbox_poller.drain(session_id)
         self.outbox_poller.forget(session_id)
 
-    async def _hang_up(self, session_id: SessionId, bell: Bell) -> None:
+    async def _hang_up(self, session_id: SessionId, bell: DoorbellServer) -> None:
         await bell.close()
         if self.gateway is None:
             return

@@ -15,7 +15,7 @@ from typing import Any
 import apsw
 from attrs import define, field
 from nanoclaw_wire import clock, inbound, layout, outbound, session_files
-from nanoclaw_wire.doorbell import BellClient
+from nanoclaw_wire.doorbell import DoorbellClient
 from nanoclaw_wire.inbound import InboundMessage
 from nanoclaw_wire.layout import Layout
 from nanoclaw_wire.outbound import AckStatus, Activity, NewOutbound, OutKind, RunnerState
@@ -46,7 +46,7 @@ class FakeRunner:
 
     spec: SandboxSpec
     files: Layout
-    bell: BellClient
+    bell: DoorbellClient
     received: apsw.Connection
     written: apsw.Connection
     is_fresh: bool = True
@@ -200,7 +200,7 @@ class ScriptedSandbox:
 
 async def _run(spec: SandboxSpec, script: Script) -> int:
     files = Layout(incoming=_source(spec, layout.SANDBOX_IN), outgoing=_source(spec, layout.SANDBOX_OUT))
-    bell = BellClient(files.bell)
+    bell = DoorbellClient(files.bell)
     with contextlib.ExitStack() as opened:
         written = session_files.open_writable(files.outbound_db)
         opened.callback(written.close)

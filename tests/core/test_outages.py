@@ -27,7 +27,7 @@ pytestmark = pytest.mark.invariant(number=4)
 
 @pytest.fixture
 def instance(instance: Instance) -> Instance:
-    """Return the instance with the patience of a real one, and no pauses."""
+    """Return the instance with the timeouts of a real one, and no pauses."""
     return patient(instance, 0.0)
 
 

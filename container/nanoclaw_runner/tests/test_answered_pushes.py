@@ -4,17 +4,17 @@ import asyncio
 import contextlib
 import json
 
-from nanoclaw_runner.ledger import Silence
-from nanoclaw_runner.patience import Patience
-from nanoclaw_runner.plugins import Parts
+from nanoclaw_runner.pending_prompts import SilenceTimeouts
+from nanoclaw_runner.plugins import RunnerPlugins
 from nanoclaw_runner.provider import ProviderOffer, RunnerPlugin
 from nanoclaw_runner.testing import HostSide, said
+from nanoclaw_runner.timeouts import Timeouts
 from nanoclaw_wire.events import Init, Result, TookIn, ToolEnded, ToolStarted
 from nanoclaw_wire.outbound import AckStatus
 
 TOOL = {"name": "Bash", "delay_s": 0.5}
-NEVER = Silence(idle_s=600, stirred_s=600)  # so that nothing is settled by silence
-QUICK = Patience(silence=NEVER, retry_delays_s=(0.01, 0.01, 0.01))
+NEVER = SilenceTimeouts(idle_s=600, stirred_s=600)  # so that nothing is settled by silence
+QUICK = Timeouts(silence=NEVER, retry_delays_s=(0.01, 0.01, 0.01))
 
 
 def script(*steps):
@@ -54,7 +54,7 @@ def test_later_failed_turn_retries_its_own_message(tmp_path):
     async def run():
         failure = {"match": "third", "error": {"message": "529", "retryable": True, "kind": "overloaded"}}
         steps = ({"tools": [TOOL], "reply": "both"}, failure, {"reply": "{text}", "times": None})
-        async with HostSide(tmp_path, options=script(*steps)) as host, host.running(patience=QUICK):
+        async with HostSide(tmp_path, options=script(*steps)) as host, host.running(timeouts=QUICK):
             await say_two_that_join(host)
             assert await host.settled(host.say("third")) == [AckStatus.COMPLETED]
             assert [said(reply) for reply in host.sent()] == ["both", "third"]
@@ -68,7 +68,7 @@ def test_later_final_error_is_said_in_reply_to_its_message(tmp_path):
     async def run():
         failure = {"match": "third", "error": {"message": "400", "retryable": False, "kind": "refused"}}
         steps = ({"tools": [TOOL], "reply": "both"}, failure, {"reply": "{text}", "times": None})
-        async with HostSide(tmp_path, options=script(*steps)) as host, host.running(patience=QUICK):
+        async with HostSide(tmp_path, options=script(*steps)) as host, host.running(timeouts=QUICK):
             first, second = await say_two_that_join(host)
             third = host.say("third", thread="t3")
             assert await host.settled(first, second, third) == [
@@ -88,7 +88,7 @@ def test_failed_turn_retries_all_that_joined_it(tmp_path):
     async def run():
         failure = {"tools": [TOOL], "error": {"message": "529", "retryable": True, "kind": "overloaded"}}
         steps = (failure, {"reply": "{prompt}"})
-        async with HostSide(tmp_path, options=script(*steps)) as host, host.running(patience=QUICK):
+        async with HostSide(tmp_path, options=script(*steps)) as host, host.running(timeouts=QUICK):
             first, second = await say_two_that_join(host)
             assert await host.settled(first, second) == [AckStatus.COMPLETED, AckStatus.COMPLETED]
             [reply] = host.sent()
@@ -102,7 +102,7 @@ def test_each_answer_goes_to_its_thread_after_a_joined_message(tmp_path):
 
     async def run():
         steps = ({"tools": [TOOL], "reply": "both"}, {"reply": "{text}", "times": None})
-        async with HostSide(tmp_path, options=script(*steps)) as host, host.running(patience=QUICK):
+        async with HostSide(tmp_path, options=script(*steps)) as host, host.running(timeouts=QUICK):
             _first, second = await say_two_that_join(host, thread="t2")
             third = host.say("third", thread="t3")
             await host.settled(third)
@@ -141,7 +141,7 @@ def test_correction_answers_all_that_joined(tmp_path):
             {"tools": [TOOL], "text": "bare"},
             {"match": "^<system>", "text": '<message to="family">both</message>'},
         )
-        async with HostSide(tmp_path, options=script(*steps)) as host, host.running(patience=QUICK):
+        async with HostSide(tmp_path, options=script(*steps)) as host, host.running(timeouts=QUICK):
             first, second = await say_two_that_join(host, thread="t2")
             assert host.acknowledged() == {first: AckStatus.COMPLETED, second: AckStatus.COMPLETED}
             assert [(said(reply), reply.in_reply_to) for reply in host.sent()] == [("both", second)]
@@ -191,12 +191,12 @@ class Model:
 
 
 @contextlib.asynccontextmanager
-async def at_work(tmp_path, model, **patience):
+async def at_work(tmp_path, model, **timeouts):
     """Run a runner whose model was told two messages, one after the other, of one room and two threads."""
     part = RunnerPlugin(name="x", providers=[ProviderOffer(name="model", connect=model.connect)])
-    patience = Patience(silence=NEVER, **patience)
+    timeouts = Timeouts(silence=NEVER, **timeouts)
     host = HostSide(tmp_path, provider="model")
-    async with host, host.running(parts=Parts(loaded=(part,)), patience=patience):
+    async with host, host.running(plugins=RunnerPlugins(loaded=(part,)), timeouts=timeouts):
         first = host.say("first", thread="t1")
         await host.until(lambda: len(model.pushes) == 1)
         second = host.say("second", thread="t2")
@@ -204,11 +204,11 @@ async def at_work(tmp_path, model, **patience):
         yield host, (first, second)
 
 
-def in_doubt(tmp_path, model, **patience):
+def in_doubt(tmp_path, model, **timeouts):
     """Stop the runner after a result that names nothing; return how far the two messages are."""
 
     async def run():
-        async with at_work(tmp_path, model, **patience) as (host, (first, _second)):
+        async with at_work(tmp_path, model, **timeouts) as (host, (first, _second)):
             model.reports(Init(continuation="c"), Result(text='<message to="family">1</message>'))
             await host.settled(first)
         return list(host.acknowledged().values())

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from machine_faults import full_disk, no_descriptors
-from nanoclaw_runner.patience import Patience
-from nanoclaw_runner.plugins import Parts
+from nanoclaw_runner.plugins import RunnerPlugins
 from nanoclaw_runner.provider import ProviderOffer, RunnerPlugin, Tool, ToolError
 from nanoclaw_runner.runner import ExitCode, Runner
 from nanoclaw_runner.testing import HostSide, said
+from nanoclaw_runner.timeouts import Timeouts
 from nanoclaw_wire.events import Init, Result
 from nanoclaw_wire.exhaustion import is_out_of_memory
 from nanoclaw_wire.outbound import AckStatus
@@ -110,9 +110,9 @@ def acting_runner(host, action, tools=()):
     return Runner(
         workspace=host.workspace,
         config=host.config,
-        parts=Parts(loaded=(RunnerPlugin(name="acting", providers=[offer], tools=lambda _host: tools),)),
+        plugins=RunnerPlugins(loaded=(RunnerPlugin(name="acting", providers=[offer], tools=lambda _host: tools),)),
         environment=host.environment(),
-        patience=Patience(),
+        timeouts=Timeouts(),
     )
 
 

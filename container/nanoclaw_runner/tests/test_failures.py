@@ -4,14 +4,14 @@ import asyncio
 import json
 
 import pytest
-from nanoclaw_runner.patience import Patience
-from nanoclaw_runner.plugins import Parts
+from nanoclaw_runner.plugins import RunnerPlugins
 from nanoclaw_runner.provider import ProviderOffer, RunnerPlugin
 from nanoclaw_runner.testing import HostSide, said
+from nanoclaw_runner.timeouts import Timeouts
 from nanoclaw_wire.events import ErrorClass, Progress, Result
 from nanoclaw_wire.outbound import AckStatus
 
-QUICK = Patience(retry_delays_s=(0.01, 0.01, 0.01))
+QUICK = Timeouts(retry_delays_s=(0.01, 0.01, 0.01))
 
 
 def script(*steps):
@@ -43,7 +43,7 @@ def fails(retryable, times=1, kind="overloaded"):
 def test_warning_12_what_may_work_later_is_tried_again_and_people_read_nothing(tmp_path):
     async def run():
         options = script(fails(True, times=3), {"reply": "at last"})
-        async with HostSide(tmp_path, options=options) as host, host.running(patience=QUICK):
+        async with HostSide(tmp_path, options=options) as host, host.running(timeouts=QUICK):
             message = host.say("x")
             assert await host.settled(message) == [AckStatus.COMPLETED]
             assert [said(reply) for reply in host.sent()] == ["at last"]
@@ -53,7 +53,7 @@ def test_warning_12_what_may_work_later_is_tried_again_and_people_read_nothing(t
 
 def test_warning_12_after_the_last_try_people_read_plain_words_and_the_message_failed(tmp_path):
     async def run():
-        async with HostSide(tmp_path, options=script(fails(True, times=None))) as host, host.running(patience=QUICK):
+        async with HostSide(tmp_path, options=script(fails(True, times=None))) as host, host.running(timeouts=QUICK):
             message = host.say("x", thread="t1", correlation_id="corr-7")
             assert await host.settled(message) == [AckStatus.FAILED]
             [apology] = host.sent()
@@ -67,9 +67,9 @@ def test_warning_12_after_the_last_try_people_read_plain_words_and_the_message_f
 
 def test_trouble_that_lasts_is_told_once_before_the_answer_and_the_failure_after_it(tmp_path):
     async def run():
-        patience = Patience(retry_delays_s=(0.01, 0.01, 0.01), trouble_s=0)
+        timeouts = Timeouts(retry_delays_s=(0.01, 0.01, 0.01), trouble_s=0)
         options = script(fails(True, times=2, kind="connection"), {"reply": "at last"}, fails(False, times=None))
-        async with HostSide(tmp_path, options=options) as host, host.running(patience=patience):
+        async with HostSide(tmp_path, options=options) as host, host.running(timeouts=timeouts):
             await host.settled(host.say("x", correlation_id="corr-7"))
             trouble, answer = host.sent()
             assert (
@@ -104,11 +104,11 @@ def test_trouble_that_a_provider_gets_over_inside_of_its_turn_is_told_when_it_la
             pass
 
     async def run():
-        patience = Patience(trouble_s=0.05)
+        timeouts = Timeouts(trouble_s=0.05)
         async with HostSide(tmp_path, provider="struggling") as host:
             provider = provider_of(lambda _prompt: Struggling(host.sent))
             part = RunnerPlugin(name="x", providers=[ProviderOffer(name="struggling", connect=lambda _: provider)])
-            async with host.running(patience=patience, parts=Parts(loaded=(part,))):
+            async with host.running(timeouts=timeouts, plugins=RunnerPlugins(loaded=(part,))):
                 await host.settled(host.say("x"))
                 assert [said(message)[:30] for message in host.sent()] == ["I can't reach my language mode", "at last"]
 
@@ -117,9 +117,9 @@ def test_trouble_that_a_provider_gets_over_inside_of_its_turn_is_told_when_it_la
 
 def test_trouble_of_another_agents_message_is_told_to_nobody(tmp_path):
     async def run():
-        patience = Patience(retry_delays_s=(0.01,), trouble_s=0)
+        timeouts = Timeouts(retry_delays_s=(0.01,), trouble_s=0)
         options = script(fails(True), {"text": "<internal>fine</internal>"})
-        async with HostSide(tmp_path, options=options) as host, host.running(patience=patience):
+        async with HostSide(tmp_path, options=options) as host, host.running(timeouts=timeouts):
             await host.settled(host.say("x", channel="agent", room="ag-peer"))
             assert host.sent() == []
 
@@ -128,9 +128,9 @@ def test_trouble_of_another_agents_message_is_told_to_nobody(tmp_path):
 
 def test_warning_42_what_cannot_work_fails_at_once_and_people_are_told(tmp_path):
     async def run():
-        never = Patience(retry_delays_s=(600,))
+        never = Timeouts(retry_delays_s=(600,))
         options = script(fails(False, kind="authentication"), {"reply": "works"})
-        async with HostSide(tmp_path, options=options) as host, host.running(patience=never):
+        async with HostSide(tmp_path, options=options) as host, host.running(timeouts=never):
             assert await host.settled(host.say("x")) == [AckStatus.FAILED]
             assert "model key" in said(host.sent()[0])
             await host.settled(host.say("y"))
@@ -141,7 +141,7 @@ def test_warning_42_what_cannot_work_fails_at_once_and_people_are_told(tmp_path)
 
 def test_warning_47_another_agent_never_reads_of_an_error(tmp_path):
     async def run():
-        async with HostSide(tmp_path, options=script(fails(False, times=None))) as host, host.running(patience=QUICK):
+        async with HostSide(tmp_path, options=script(fails(False, times=None))) as host, host.running(timeouts=QUICK):
             from_agent = host.say("x", channel="agent", room="ag-peer")
             note = host.say("host note", channel=None, room=None)
             assert await host.settled(from_agent, note) == [AckStatus.FAILED, AckStatus.FAILED]
@@ -156,8 +156,8 @@ def test_invariant_12_two_agents_that_fail_do_not_answer_each_other(tmp_path):
         async with (
             HostSide(tmp_path / "a", options=failing) as one,
             HostSide(tmp_path / "b", options=failing) as other,
-            one.running(patience=QUICK),
-            other.running(patience=QUICK),
+            one.running(timeouts=QUICK),
+            other.running(timeouts=QUICK),
         ):
             await one.settled(one.say("start", channel="agent", room="ag-peer"))
             await other.settled(other.say("start", channel="agent", room="ag-peer"))
@@ -168,8 +168,8 @@ def test_invariant_12_two_agents_that_fail_do_not_answer_each_other(tmp_path):
 
 def test_a_claim_stays_while_a_further_try_waits_and_stop_ends_the_waiting(tmp_path):
     async def run():
-        patience = Patience(retry_delays_s=(600,))
-        async with HostSide(tmp_path, options=script(fails(True))) as host, host.running(patience=patience):
+        timeouts = Timeouts(retry_delays_s=(600,))
+        async with HostSide(tmp_path, options=script(fails(True))) as host, host.running(timeouts=timeouts):
             message = host.say("x")
             await host.until(lambda: host.acknowledged().get(message))
             assert host.acknowledged()[message] is AckStatus.PROCESSING
@@ -184,7 +184,7 @@ def test_a_claim_stays_while_a_further_try_waits_and_stop_ends_the_waiting(tmp_p
 @pytest.mark.parametrize("step", [{"raises": "bug in the SDK"}, {"ends": True, "times": None}])
 def test_a_provider_that_misbehaves_fails_its_turn_and_not_the_runner(tmp_path, step):
     async def run():
-        async with HostSide(tmp_path, options=script(step)) as host, host.running(patience=QUICK):
+        async with HostSide(tmp_path, options=script(step)) as host, host.running(timeouts=QUICK):
             assert await host.settled(host.say("x")) == [AckStatus.FAILED]
             assert "bug" not in said(host.sent()[0])
 
@@ -194,7 +194,7 @@ def test_a_provider_that_misbehaves_fails_its_turn_and_not_the_runner(tmp_path, 
 def test_a_failed_turn_does_not_take_a_later_message_with_it(tmp_path):
     async def run():
         steps = ({**fails(False), "match": "first", "delay_s": 0.3}, {"match": "second", "reply": "two"})
-        async with HostSide(tmp_path, options=script(*steps)) as host, host.running(patience=QUICK):
+        async with HostSide(tmp_path, options=script(*steps)) as host, host.running(timeouts=QUICK):
             first = host.say("first")
             await host.until(lambda: first in host.acknowledged())
             second = host.say("second")
@@ -227,7 +227,7 @@ def test_a_provider_whose_push_raises_fails_its_turn_and_the_message_is_tried_ag
         )
         async with (
             HostSide(tmp_path, provider="deaf") as host,
-            host.running(patience=QUICK, parts=Parts(loaded=(part,))),
+            host.running(timeouts=QUICK, plugins=RunnerPlugins(loaded=(part,))),
         ):
             for text in ("one", "two"):
                 assert await host.settled(host.say(text)) == [AckStatus.COMPLETED]
@@ -246,7 +246,7 @@ def test_a_provider_that_cannot_open_a_query_is_told_to_people(tmp_path):
         )
         async with (
             HostSide(tmp_path, provider="broken") as host,
-            host.running(patience=QUICK, parts=Parts(loaded=(part,))),
+            host.running(timeouts=QUICK, plugins=RunnerPlugins(loaded=(part,))),
         ):
             assert await host.settled(host.say("x")) == [AckStatus.FAILED]
             assert "Something went wrong" in said(host.sent()[0])

@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 from attrs import frozen
+from nanoclaw_runner.activity import ActivityTracker
 from nanoclaw_runner.inbox import Inbox
 from nanoclaw_runner.ncl import REQUESTS, frame_of
-from nanoclaw_runner.occupation import Occupation
 from nanoclaw_runner.outbox import Outbox
-from nanoclaw_runner.patience import Patience
-from nanoclaw_runner.plugins import Parts, load_installed
+from nanoclaw_runner.plugins import RunnerPlugins, load_installed
 from nanoclaw_runner.provider import ProviderOffer, RunnerPlugin
 from nanoclaw_runner.testing import HostSide
 from nanoclaw_runner.testing.host_side import PATIENCE_S
+from nanoclaw_runner.timeouts import Timeouts
 from nanoclaw_wire import inbound
 from nanoclaw_wire.frame_server import LINE_BYTES
 from nanoclaw_wire.inbound import Kind
@@ -45,7 +45,7 @@ class Sandbox:
         self._connections: list[Connection] = []
 
     @property
-    def parts(self) -> Parts:
+    def plugins(self) -> RunnerPlugins:
         """The mock provider under another name, which notes its environment."""
         mock = load_installed().offer("mock")
 
@@ -53,11 +53,13 @@ class Sandbox:
             self.environment = context.environment
             return mock.connect(context)
 
-        return Parts(loaded=(RunnerPlugin(name="noting", providers=[ProviderOffer(name="mock", connect=connect)]),))
+        return RunnerPlugins(
+            loaded=(RunnerPlugin(name="noting", providers=[ProviderOffer(name="mock", connect=connect)]),)
+        )
 
     @asynccontextmanager
-    async def running(self, **patience: float) -> AsyncIterator[Sandbox]:
-        async with self.host.running(parts=self.parts, patience=Patience(**patience)):
+    async def running(self, **timeouts: float) -> AsyncIterator[Sandbox]:
+        async with self.host.running(plugins=self.plugins, timeouts=Timeouts(**timeouts)):
             await self.host.until(lambda: self.environment)
             yield self
             for connection in self._connections:
@@ -355,7 +357,7 @@ def test_invariant_08_without_a_scope_there_is_neither_program_nor_socket_nor_va
 def test_an_answer_that_came_but_was_not_read_is_settled_when_nobody_waits_any_longer(tmp_path):
     async def scenario(sandbox):
         host = sandbox.host
-        outbox = Outbox(host.files.outbound_db, ring=lambda: None, occupation=Occupation())
+        outbox = Outbox(host.files.outbound_db, ring=lambda: None, activity=ActivityTracker())
         inbox = Inbox(host.files.inbound_db, outbox, keep_open=lambda: True, keep=10)
         outbox.take_over()
         inbox.expect_answer("req-1")

@@ -11,11 +11,11 @@ import apsw
 import pytest
 from machine_faults import no_descriptors
 from nanoclaw_runner import plugins
-from nanoclaw_runner.patience import Patience
-from nanoclaw_runner.plugins import Parts
+from nanoclaw_runner.plugins import RunnerPlugins
 from nanoclaw_runner.provider import ProviderOffer, RunnerPlugin
 from nanoclaw_runner.runner import ExitCode, Runner
 from nanoclaw_runner.testing import HostSide
+from nanoclaw_runner.timeouts import Timeouts
 from nanoclaw_wire.events import Result
 from nanoclaw_wire.exhaustion import is_exhausted, is_out_of_memory
 from nanoclaw_wire.outbound import AckStatus
@@ -89,9 +89,9 @@ def failing_runner(host, fail, *, opens):
     return Runner(
         workspace=host.workspace,
         config=host.config,
-        parts=Parts(loaded=(RunnerPlugin(name="x", providers=[offer]),)),
+        plugins=RunnerPlugins(loaded=(RunnerPlugin(name="x", providers=[offer]),)),
         environment=host.environment(),
-        patience=Patience(retry_delays_s=(0.01,)),
+        timeouts=Timeouts(retry_delays_s=(0.01,)),
     )
 
 
@@ -134,7 +134,7 @@ def test_other_error_of_the_system_fails_the_turn(tmp_path):
     async def run():
         async with HostSide(tmp_path, provider="broken") as host:
             offer = ProviderOffer(name="broken", connect=lambda _context: Provider(missing, opens=True))
-            async with host.running(parts=Parts(loaded=(RunnerPlugin(name="x", providers=[offer]),))):
+            async with host.running(plugins=RunnerPlugins(loaded=(RunnerPlugin(name="x", providers=[offer]),))):
                 assert await host.settled(host.say("x")) == [AckStatus.FAILED]
 
     asyncio.run(run())
@@ -184,7 +184,9 @@ def test_tools_on_full_disk_end_the_runner(tmp_path):
             host.say("x")
             offer = ProviderOffer(name="full", connect=lambda _context: Provider(run_out_of_memory, opens=True))
             part = RunnerPlugin(name="x", providers=[offer], tools=lambda _host: write_to_full_disk())
-            runner = Runner(workspace=host.workspace, config=host.config, parts=Parts(loaded=(part,)), environment={})
+            runner = Runner(
+                workspace=host.workspace, config=host.config, plugins=RunnerPlugins(loaded=(part,)), environment={}
+            )
             with pytest.raises(OSError, match="No space left"):
                 await runner.run()
             assert (host.acknowledged(), host.sent()) == ({}, [])
@@ -234,7 +236,7 @@ def answering_runner(host, fault, text):
     return Runner(
         workspace=host.workspace,
         config=host.config,
-        parts=Parts(loaded=(RunnerPlugin(name="x", providers=[offer]),)),
+        plugins=RunnerPlugins(loaded=(RunnerPlugin(name="x", providers=[offer]),)),
         environment=host.environment(),
     )
 

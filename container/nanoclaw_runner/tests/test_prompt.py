@@ -2,13 +2,13 @@ import json
 from pathlib import Path
 
 import pytest
-from nanoclaw_runner.prompt import Surroundings, write_prompt
+from nanoclaw_runner.prompt import PromptContext, write_prompt
 from nanoclaw_runner.testing import FAMILY, PEER
 from nanoclaw_wire.inbound import Kind
 
-UTC = Surroundings(timezone="UTC", incoming=Path("/workspace/in"), destinations=[FAMILY, PEER])
+UTC = PromptContext(timezone="UTC", incoming=Path("/workspace/in"), destinations=[FAMILY, PEER])
 HEADER = '<context timezone="UTC" />\n'
-NEW_YORK = Surroundings(timezone="America/New_York", incoming=Path("/workspace/in"))
+NEW_YORK = PromptContext(timezone="America/New_York", incoming=Path("/workspace/in"))
 
 
 def with_content(make_row, **content):
@@ -42,7 +42,7 @@ def test_warning_09_a_time_without_a_zone_is_utc_for_tasks_too(make_row):
 
 @pytest.mark.parametrize("name", ["PST", "+03:00", "Nowhere/Land"])
 def test_warning_62_a_zone_that_is_none_everywhere_counts_as_utc(make_row, name):
-    around = Surroundings(timezone=name, incoming=Path("/workspace/in"))
+    around = PromptContext(timezone=name, incoming=Path("/workspace/in"))
     assert 'time="Jan 5, 2026, 3:04 PM"' in write_prompt([make_row()], around)
 
 

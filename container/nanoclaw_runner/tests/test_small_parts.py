@@ -5,11 +5,11 @@ import logging
 import pytest
 from attrs import evolve
 from nanoclaw_runner import recovery
-from nanoclaw_runner.apology import words_for
+from nanoclaw_runner.activity import ActivityTracker
+from nanoclaw_runner.error_messages import words_for
 from nanoclaw_runner.instructions import write_instructions
 from nanoclaw_runner.logs import JsonLines
-from nanoclaw_runner.occupation import Occupation
-from nanoclaw_runner.post import human_conversations
+from nanoclaw_runner.outbound_builder import human_conversations
 from nanoclaw_runner.recovery import Retry, Verdict
 from nanoclaw_runner.testing import FAMILY, WORK
 from nanoclaw_wire.config import McpServer, RunnerConfig
@@ -21,22 +21,22 @@ ERROR = Error(message="boom", retryable=True)
 
 
 def test_the_longest_of_parallel_tools_is_told():
-    occupation = Occupation()
-    occupation.tool_started("Read", 5, "t1")
-    occupation.tool_started("Bash", 600, "t2")
-    occupation.tool_started("Grep", None, "t3")
-    state = occupation.change("t4")
+    activity = ActivityTracker()
+    activity.tool_started("Read", 5, "t1")
+    activity.tool_started("Bash", 600, "t2")
+    activity.tool_started("Grep", None, "t3")
+    state = activity.change("t4")
     assert (state.tool, state.tool_timeout_s, state.tool_started_at) == ("Bash", 600, "t2")
-    occupation.tool_ended("Bash")
-    assert occupation.change("t5").tool == "Read"
+    activity.tool_ended("Bash")
+    assert activity.change("t5").tool == "Read"
 
 
 def test_a_state_is_given_out_only_when_it_changed():
-    occupation = Occupation()
-    assert Activity.IDLE is occupation.change("t1").activity
-    assert occupation.change("t2") is None
-    occupation.set_busy(True)
-    assert Activity.BUSY is occupation.change("t3").activity
+    activity = ActivityTracker()
+    assert Activity.IDLE is activity.change("t1").activity
+    assert activity.change("t2") is None
+    activity.set_busy(True)
+    assert Activity.BUSY is activity.change("t3").activity
 
 
 def test_what_may_work_later_is_tried_again_after_growing_pauses():

@@ -227,12 +227,12 @@ def test_runner_ends_when_its_host_is_gone(tmp_path):
     """A runner that outlived its host would work on a session beside the next host's runner."""
 
     async def run():
-        leash, end = os.pipe()
+        watchdog, end = os.pipe()
         async with HostSide(tmp_path, options=SLOW) as host:
-            await host.start(inherited=[leash], NANOCLAW_PARENT_WATCHDOG=str(leash))
+            await host.start(inherited=[watchdog], NANOCLAW_PARENT_WATCHDOG=str(watchdog))
             slow = host.say("slow")
             await host.until(lambda: host.acknowledged() == {slow: AckStatus.PROCESSING})
-            os.close(leash)
+            os.close(watchdog)
             os.close(end)
             assert await host.exit_code() == 1
 
@@ -333,7 +333,7 @@ def test_a_broken_part_is_left_out_and_named_where_its_provider_is_wanted():
 def test_two_plugins_with_one_provider_are_both_named():
     [part] = plugins.load([EntryPoint(name="mock", value="nanoclaw_provider_mock.runner", group=plugins.GROUP)]).loaded
     with pytest.raises(NoProvider, match="'mock' and 'mock'"):
-        plugins.Parts(loaded=(part, part)).offer("mock")
+        plugins.RunnerPlugins(loaded=(part, part)).offer("mock")
 
 
 def test_session_files_of_a_runner_are_never_wal(tmp_path):

@@ -3,7 +3,7 @@
 import asyncio
 import json
 
-from nanoclaw_runner.plugins import Parts, load_installed
+from nanoclaw_runner.plugins import RunnerPlugins, load_installed
 from nanoclaw_runner.provider import RunnerPlugin, Tool
 from nanoclaw_runner.testing import FAMILY, HostSide, said
 from nanoclaw_wire import inbound
@@ -113,8 +113,8 @@ def test_warning_36_messages_of_parallel_tools_get_numbers_of_their_own(tmp_path
                 Tool(name="burst", description="", parameters={}, run=lambda arguments: run_tool(arguments, host))
             ],
         )
-        parts = Parts(loaded=(*load_installed().loaded, part))
-        async with HostSide(tmp_path, options=calls(("burst", {}))) as host, host.running(parts=parts):
+        plugins = RunnerPlugins(loaded=(*load_installed().loaded, part))
+        async with HostSide(tmp_path, options=calls(("burst", {}))) as host, host.running(plugins=plugins):
             await host.settled(host.say("x"))
             numbers = [message.seq for message in host.sent()]
             assert len(set(numbers)) == 21
@@ -131,12 +131,12 @@ def asking(timeout_s):
 
         return [Tool(name="ask", description="", parameters={}, run=run)]
 
-    return Parts(loaded=(*load_installed().loaded, RunnerPlugin(name="asking", tools=tools)))
+    return RunnerPlugins(loaded=(*load_installed().loaded, RunnerPlugin(name="asking", tools=tools)))
 
 
 def test_a_tool_waits_for_the_hosts_answer_and_acknowledges_it(tmp_path):
     async def run():
-        async with HostSide(tmp_path, options=calls(("ask", {}))) as host, host.running(parts=asking(30)):
+        async with HostSide(tmp_path, options=calls(("ask", {}))) as host, host.running(plugins=asking(30)):
             host.say("x")
             [action] = await host.replies(1)
             asked = json.loads(action.content)
@@ -151,7 +151,7 @@ def test_a_tool_waits_for_the_hosts_answer_and_acknowledges_it(tmp_path):
 
 def test_warning_28_an_answer_that_comes_too_late_is_settled_and_starts_no_turn(tmp_path):
     async def run():
-        async with HostSide(tmp_path, options=calls(("ask", {}))) as host, host.running(parts=asking(0.05)):
+        async with HostSide(tmp_path, options=calls(("ask", {}))) as host, host.running(plugins=asking(0.05)):
             await host.settled(host.say("x"))
             assert "No answer came" in said(host.sent()[-1])
             late = host.put('{"type": "answer", "request_id": "req-gone"}', kind=Kind.SYSTEM, channel=None, room=None)

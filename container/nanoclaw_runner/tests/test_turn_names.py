@@ -7,8 +7,8 @@ import unicodedata
 import pytest
 from attrs import evolve
 from nanoclaw_runner.destinations import find
-from nanoclaw_runner.ledger import Ledger, Push
-from nanoclaw_runner.plugins import Parts
+from nanoclaw_runner.pending_prompts import PendingPrompts, Prompt
+from nanoclaw_runner.plugins import RunnerPlugins
 from nanoclaw_runner.provider import ProviderOffer, RunnerPlugin
 from nanoclaw_runner.testing import FAMILY, WORK, HostSide, said
 from nanoclaw_wire import inbound
@@ -64,7 +64,7 @@ async def at_work(tmp_path, destinations=(FAMILY, WORK)):
     model = Model()
     part = RunnerPlugin(name="x", providers=[ProviderOffer(name="model", connect=model.connect)])
     host = HostSide(tmp_path, provider="model", destinations=destinations)
-    async with host, host.running(parts=Parts(loaded=(part,))):
+    async with host, host.running(plugins=RunnerPlugins(loaded=(part,))):
         host.say("what is my balance?")
         await host.until(lambda: model.prompts)
         yield host, model
@@ -165,10 +165,10 @@ def test_a_correction_names_the_destinations_of_now(tmp_path):
 
 def test_the_answered_prompt_comes_before_later_ones(make_row):
     """A second prompt joins a running turn: names mean what the prompt that is answered says."""
-    ledger = Ledger()
-    ledger.pushed(Push(rows=(make_row(),), destinations=(FAMILY,)), 0.0)
-    ledger.pushed(Push(rows=(make_row(),), destinations=(*MOVED,)), 1.0)
-    assert {one.name: one.room for one in ledger.destinations(ledger.answering)} == {"family": "r1", "work": "r1"}
+    pending = PendingPrompts()
+    pending.pushed(Prompt(rows=(make_row(),), destinations=(FAMILY,)), 0.0)
+    pending.pushed(Prompt(rows=(make_row(),), destinations=(*MOVED,)), 1.0)
+    assert {one.name: one.room for one in pending.destinations(pending.answering)} == {"family": "r1", "work": "r1"}
 
 
 @pytest.mark.parametrize("written", ["café-straße", "CAFÉ-Straße", unicodedata.normalize("NFD", "Café-straße")])

@@ -4,9 +4,9 @@ import asyncio
 import json
 from typing import Any
 
-from nanoclaw_runner.ledger import Silence
-from nanoclaw_runner.patience import Patience
+from nanoclaw_runner.pending_prompts import SilenceTimeouts
 from nanoclaw_runner.testing import FAMILY, HostSide, said
+from nanoclaw_runner.timeouts import Timeouts
 from nanoclaw_wire import inbound
 from nanoclaw_wire.inbound import Destination, Kind
 from nanoclaw_wire.outbound import AckStatus, Activity
@@ -240,10 +240,10 @@ def test_warning_06_a_message_pushed_into_a_running_turn_survives_a_crash(tmp_pa
 def test_warning_06_a_message_that_joins_a_turn_with_a_tool_is_completed(tmp_path):
     async def run():
         tool = {"name": "Bash", "delay_s": 0.5, "timeout_s": 30}
-        patience = Patience(silence=Silence(idle_s=0.1))
+        timeouts = Timeouts(silence=SilenceTimeouts(idle_s=0.1))
         async with (
             HostSide(tmp_path, options=script({"tools": [tool], "reply": "{prompt}"})) as host,
-            host.running(patience=patience),
+            host.running(timeouts=timeouts),
         ):
             first = host.say("first")
             await host.until(lambda: host.doing("tool") == "Bash")

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from nanoclaw_wire.doorbell import MAX_CONNECTIONS, Bell, BellClient
+from nanoclaw_wire.doorbell import MAX_CONNECTIONS, DoorbellClient, DoorbellServer
 
 WAIT_S = 30.0
 
@@ -31,9 +31,9 @@ class Rings:
 
 
 @asynccontextmanager
-async def a_bell(path: Path) -> AsyncIterator[tuple[Bell, Rings]]:
+async def a_bell(path: Path) -> AsyncIterator[tuple[DoorbellServer, Rings]]:
     rings = Rings()
-    bell = Bell(path, rings)
+    bell = DoorbellServer(path, rings)
     await bell.open()
     try:
         yield bell, rings
@@ -42,8 +42,8 @@ async def a_bell(path: Path) -> AsyncIterator[tuple[Bell, Rings]]:
 
 
 @asynccontextmanager
-async def a_client(path: Path) -> AsyncIterator[BellClient]:
-    client = BellClient(path)
+async def a_client(path: Path) -> AsyncIterator[DoorbellClient]:
+    client = DoorbellClient(path)
     await client.open()
     try:
         yield client

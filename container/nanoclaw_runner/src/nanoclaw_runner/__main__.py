@@ -31,16 +31,16 @@ def main() -> int:
         print(f"nanoclaw_runner: {workspace.files.config} cannot be read: {error}", file=sys.stderr)
         return ExitCode.NO_ROOM if is_exhausted(error) else ExitCode.WRONG_CONFIG
 
-    leash = os.environ.pop(PARENT_WATCHDOG_VARIABLE, None)
+    watchdog = os.environ.pop(PARENT_WATCHDOG_VARIABLE, None)
 
     async def serve() -> ExitCode:
         runner = Runner(
-            workspace=workspace, config=config, parts=plugins.load_installed(), environment=dict(os.environ)
+            workspace=workspace, config=config, plugins=plugins.load_installed(), environment=dict(os.environ)
         )
         level = os.environ.get("NANOCLAW_LOG_LEVEL", "INFO")
         logs.configure(runner.correlation_id, workspace.files.runner_log, level)
         _stop_on_signals(runner)
-        _end_with_host(leash)
+        _end_with_host(watchdog)
         return await runner.run()
 
     try:
@@ -67,11 +67,11 @@ def _stop_on_signals(runner: Runner) -> None:
         loop.add_signal_handler(number, stop)
 
 
-def _end_with_host(leash: str | None) -> None:
+def _end_with_host(watchdog: str | None) -> None:
     """End this process when the host is gone: its successor gives the session to another runner."""
-    if leash is None:
+    if watchdog is None:
         return
-    descriptor = int(leash)
+    descriptor = int(watchdog)
     os.set_inheritable(descriptor, False)
 
     def look() -> None:

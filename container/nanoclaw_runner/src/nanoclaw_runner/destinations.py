@@ -11,18 +11,18 @@ from nanoclaw_wire.inbound import AGENT_CHANNEL, Destination, InboundMessage
 
 
 @frozen(kw_only=True)
-class Place:
+class Address:
     """A channel and a room; `agent` and a group id for another agent."""
 
     channel: str
     room: str
 
 
-def place_of(destination: Destination) -> Place:
+def place_of(destination: Destination) -> Address:
     """Return where a destination is."""
     if destination.kind == "agent":
-        return Place(channel=AGENT_CHANNEL, room=destination.agent_group_id or "")
-    return Place(channel=destination.channel or "", room=destination.room or "")
+        return Address(channel=AGENT_CHANNEL, room=destination.agent_group_id or "")
+    return Address(channel=destination.channel or "", room=destination.room or "")
 
 
 def find(destinations: Sequence[Destination], name: str) -> Destination | None:
@@ -39,7 +39,7 @@ def origin(destinations: Sequence[Destination], row: InboundMessage) -> str | No
     """Name where a row came from: a destination, `unknown:<channel>:<room>`, or None where it has no address."""
     if row.channel is None and row.room is None:
         return None
-    here = Place(channel=row.channel or "", room=row.room or "")
+    here = Address(channel=row.channel or "", room=row.room or "")
     named = next((destination.name for destination in destinations if place_of(destination) == here), None)
     return named or f"unknown:{here.channel}:{here.room}"
 

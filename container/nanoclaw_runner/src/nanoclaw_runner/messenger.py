@@ -15,11 +15,11 @@ from nanoclaw_wire.inbound import Destination, InboundMessage
 from nanoclaw_wire.outbound import NewOutbound, OutboundMessage
 
 from nanoclaw_runner import content
-from nanoclaw_runner.destinations import Place, find, names, place_of
+from nanoclaw_runner.destinations import Address, find, names, place_of
 from nanoclaw_runner.inbox import Inbox, answer_content
-from nanoclaw_runner.ledger import Ledger
+from nanoclaw_runner.outbound_builder import OutboundBuilder, Target, action, chat, new_message_id
 from nanoclaw_runner.outbox import Outbox
-from nanoclaw_runner.post import Post, Target, action, chat, new_message_id
+from nanoclaw_runner.pending_prompts import PendingPrompts
 from nanoclaw_runner.provider import ToolError
 from nanoclaw_runner.workspace import Workspace
 
@@ -29,15 +29,17 @@ COPY_BYTES = 1_048_576
 class Messenger:
     """Sends for the model while a turn runs. Everything is durable when a call returns."""
 
-    def __init__(self, *, workspace: Workspace, inbox: Inbox, outbox: Outbox, ledger: Ledger, post: Post) -> None:
+    def __init__(
+        self, *, workspace: Workspace, inbox: Inbox, outbox: Outbox, pending: PendingPrompts, outbound: OutboundBuilder
+    ) -> None:
         self._workspace, self._inbox, self._outbox = workspace, inbox, outbox
-        self._ledger, self._post = ledger, post
+        self._pending, self._outbound = pending, outbound
 
     async def send_message(self, text: str, to: str | None) -> int:
         """Write a message; see `ToolHost`."""
         if not text.strip():
             raise ToolError("The text is empty. Say what should be sent.")
-        return self._send(self._post.to_place(self.resolve(to), {"text": content.sendable(text)}))
+        return self._send(self._outbound.to_place(self.resolve(to), {"text": content.sendable(text)}))
 
     async def send_file(self, path: str, to: str | None, text: str, name: str | None) -> int:
         """Copy a file to where the host takes it, and write the message that carries it.
@@ -66,7 +68,7 @@ class Messenger:
                 raise
             raise ToolError(f"The file {path!r} could not be copied: {error.strerror}.") from error
         values = {"text": content.sendable(text), "files": [shown]}
-        return self._send(self._post.to_place(place, values, message_id))
+        return self._send(self._outbound.to_place(place, values, message_id))
 
     async def operate(self, seq: int, values: Mapping[str, Any]) -> None:
         """Write an operation on a message that was sent or received: `{operation, …}`.
@@ -85,7 +87,7 @@ class Messenger:
         """Write an action row; see `ToolHost`."""
         request_id = f"req-{secrets.token_hex(8)}"
         self._inbox.expect_answer(request_id)
-        row = action(action_name, request_id, dict(arguments), self._post.in_reply_to())
+        row = action(action_name, request_id, dict(arguments), self._outbound.in_reply_to())
         self._outbox.send(row, highest_inbound=self._inbox.highest())
         return request_id
 
@@ -103,7 +105,7 @@ class Messenger:
             self._inbox.forget_answer(request_id)
         return answer_content(row)
 
-    def resolve(self, to: str | None) -> Place:
+    def resolve(self, to: str | None) -> Address:
         """Return the room a name means; None means where the current turn came from.
 
         Raises:
@@ -115,7 +117,7 @@ class Messenger:
             if found is None:
                 raise ToolError(f"There is no destination {to!r}. {_choices(destinations)}")
             return place_of(found)
-        home = self._post.home()
+        home = self._outbound.home()
         if home is not None:
             return home
         if len(destinations) != 1:
@@ -132,11 +134,11 @@ class Messenger:
 
     def _known(self) -> Sequence[Destination]:
         """Return the names that the current turn may use; those that are in the file if no prompt was written yet."""
-        return self._ledger.destinations(self._ledger.answering) or self._inbox.destinations()
+        return self._pending.destinations(self._pending.answering) or self._inbox.destinations()
 
     def _send(self, message: NewOutbound) -> int:
         number = self._outbox.send(message, highest_inbound=self._inbox.highest())
-        self._ledger.has_spoken = True
+        self._pending.has_spoken = True
         return number
 
 

@@ -10,7 +10,7 @@ import apsw
 from nanoclaw_wire import clock, outbound, session_files
 from nanoclaw_wire.outbound import AckStatus, NewOutbound, OutboundMessage
 
-from nanoclaw_runner.occupation import Occupation
+from nanoclaw_runner.activity import ActivityTracker
 
 
 class Outbox:
@@ -21,16 +21,16 @@ class Outbox:
 
     Args:
         ring: Tells the host to look.
-        occupation: What the runner does; a change goes out with the next write.
+        activity: What the runner does; a change goes out with the next write.
 
     Raises:
         nanoclaw_wire.session_files.WrongProtocol: The file is of another version.
         apsw.Error: It is missing or damaged.
     """
 
-    def __init__(self, path: Path, *, ring: Callable[[], None], occupation: Occupation) -> None:
+    def __init__(self, path: Path, *, ring: Callable[[], None], activity: ActivityTracker) -> None:
         self._db: apsw.Connection = session_files.open_writable(path)
-        self._ring, self._occupation = ring, occupation
+        self._ring, self._activity = ring, activity
         self._runner = secrets.token_hex(8)
 
     def take_over(self) -> int:
@@ -60,9 +60,9 @@ class Outbox:
         """Store one message and return its number."""
         return self._write([message], (), highest_inbound)[0]
 
-    def tell_occupation(self) -> None:
+    def write_activity(self) -> None:
         """Write what the runner does, where that changed."""
-        state = self._occupation.change(clock.now_text())
+        state = self._activity.change(clock.now_text())
         if state is not None:
             with outbound.immediate(self._db, self._runner):
                 outbound.set_runner_state(self._db, state)
@@ -103,7 +103,7 @@ class Outbox:
             highest_inbound=highest_inbound,
             messages=messages,
             acknowledge=acknowledge,
-            now_state=self._occupation.change(now),
+            now_state=self._activity.change(now),
             runner=self._runner,
         )
         self._ring()

@@ -22,7 +22,7 @@ class NoProvider(Exception):
 
 
 @frozen(kw_only=True)
-class Parts:
+class RunnerPlugins:
     """What was found.
 
     Args:
@@ -52,12 +52,12 @@ class Parts:
         raise NoProvider(f"there is no provider {provider!r} in this sandbox; there is: {known}")
 
 
-def load_installed() -> Parts:
+def load_installed() -> RunnerPlugins:
     """Load every installed part; they are light by contract, an SDK is imported when its provider is made."""
     return load(metadata.entry_points(group=GROUP))
 
 
-def load(entry_points: Iterable[metadata.EntryPoint]) -> Parts:
+def load(entry_points: Iterable[metadata.EntryPoint]) -> RunnerPlugins:
     """Load parts in name order. A broken one is logged and left out.
 
     Raises:
@@ -73,7 +73,7 @@ def load(entry_points: Iterable[metadata.EntryPoint]) -> Parts:
                 raise
             failed[entry_point.name] = f"{type(error).__name__}: {error}"
             log.exception("runner part not loaded", extra={"plugin": entry_point.name})
-    return Parts(loaded=tuple(loaded), failed=failed)
+    return RunnerPlugins(loaded=tuple(loaded), failed=failed)
 
 
 def _load(entry_point: metadata.EntryPoint) -> RunnerPlugin:

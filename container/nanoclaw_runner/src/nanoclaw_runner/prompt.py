@@ -14,7 +14,7 @@ from nanoclaw_runner import content, destinations
 
 
 @frozen(kw_only=True)
-class Surroundings:
+class PromptContext:
     """What formatting needs beside the rows.
 
     Args:
@@ -27,7 +27,7 @@ class Surroundings:
     destinations: Sequence[Destination] = ()
 
 
-def write_prompt(rows: Sequence[InboundMessage], around: Surroundings, *, left_out: int = 0) -> str:
+def write_prompt(rows: Sequence[InboundMessage], around: PromptContext, *, left_out: int = 0) -> str:
     """Return a prompt: the header with the time zone, then chats, tasks, webhooks and system answers.
 
     Args:
@@ -44,10 +44,10 @@ def escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
 
 
-def _blocks(rows: Sequence[InboundMessage], around: Surroundings) -> list[str]:
+def _blocks(rows: Sequence[InboundMessage], around: PromptContext) -> list[str]:
     chats = [_chat(row, around) for row in rows if row.kind is Kind.CHAT]
     block = "<messages>\n" + "\n".join(chats) + "\n</messages>" if len(chats) > 1 else "".join(chats)
-    others: tuple[tuple[Kind, Callable[[InboundMessage, Surroundings], str]], ...] = (
+    others: tuple[tuple[Kind, Callable[[InboundMessage, PromptContext], str]], ...] = (
         (Kind.TASK, _task),
         (Kind.WEBHOOK, _webhook),
         (Kind.SYSTEM, _system),
@@ -55,7 +55,7 @@ def _blocks(rows: Sequence[InboundMessage], around: Surroundings) -> list[str]:
     return [block, *(write(row, around) for kind, write in others for row in rows if row.kind is kind)]
 
 
-def _chat(row: InboundMessage, around: Surroundings) -> str:
+def _chat(row: InboundMessage, around: PromptContext) -> str:
     said = content.read(row.content) or {}
     quote = content.quote(said)
     attributes = _attributes(
@@ -80,7 +80,7 @@ def _file(file: content.File, incoming: Path) -> str:
     return f"[{label} ({escape(file.url)})]" if file.url else f"[{label}]"
 
 
-def _task(row: InboundMessage, around: Surroundings) -> str:
+def _task(row: InboundMessage, around: PromptContext) -> str:
     task = content.read(row.content) or {}
     output = ""
     if task.get("script_output") is not None:
@@ -89,7 +89,7 @@ def _task(row: InboundMessage, around: Surroundings) -> str:
     return f"<task{attributes}>\n{output}Instructions:\n{content.as_text(task.get('prompt'))}\n</task>"
 
 
-def _webhook(row: InboundMessage, around: Surroundings) -> str:
+def _webhook(row: InboundMessage, around: PromptContext) -> str:
     hook = content.read(row.content) or {}
     attributes = _attributes(
         **{"from": destinations.origin(around.destinations, row)},
@@ -100,7 +100,7 @@ def _webhook(row: InboundMessage, around: Surroundings) -> str:
     return f"<webhook{attributes}>\n{escape(_pretty(payload))}\n</webhook>"
 
 
-def _system(row: InboundMessage, around: Surroundings) -> str:
+def _system(row: InboundMessage, around: PromptContext) -> str:
     answer = content.read(row.content) or {}
     attributes = _attributes(
         **{"from": destinations.origin(around.destinations, row)},
@@ -114,7 +114,7 @@ def _attributes(**values: str | None) -> str:
     return "".join(f' {name}="{escape(value)}"' for name, value in values.items() if value is not None)
 
 
-def _time(row: InboundMessage, around: Surroundings) -> str | None:
+def _time(row: InboundMessage, around: PromptContext) -> str | None:
     try:
         return clock.for_people(clock.from_text(row.at), around.timezone)
     except ValueError:

@@ -8,7 +8,7 @@ from enum import Enum
 from attrs import frozen
 from nanoclaw_wire.events import Error
 
-RETRY_DELAYS_S = (2.0, 8.0, 30.0)  # 40 s in all: longer than most hiccups of a model, shorter than people's patience
+RETRY_DELAYS_S = (2.0, 8.0, 30.0)  # 40 s in all: longer than most hiccups of a model, shorter than people's timeouts
 
 
 @frozen

@@ -9,28 +9,28 @@ from collections.abc import AsyncIterator, Mapping
 from enum import IntEnum
 
 from nanoclaw_wire.config import RunnerConfig
-from nanoclaw_wire.doorbell import BellClient
+from nanoclaw_wire.doorbell import DoorbellClient
 from nanoclaw_wire.exhaustion import EXIT_NO_ROOM, is_exhausted, is_out_of_memory
 
-from nanoclaw_runner.apology import words_without_provider
+from nanoclaw_runner.activity import ActivityTracker
 from nanoclaw_runner.continuation import Continuation
+from nanoclaw_runner.error_messages import words_without_provider
 from nanoclaw_runner.forwarder import Forwarder
 from nanoclaw_runner.heartbeat import Heartbeat
 from nanoclaw_runner.inbox import Inbox
-from nanoclaw_runner.ledger import Ledger, rows_of
-from nanoclaw_runner.loop import Loop
 from nanoclaw_runner.messenger import Messenger
 from nanoclaw_runner.ncl import offer_ncl
-from nanoclaw_runner.occupation import Occupation
+from nanoclaw_runner.outage_notice import OutageNotice
+from nanoclaw_runner.outbound_builder import OutboundBuilder, failure
 from nanoclaw_runner.outbox import Outbox
-from nanoclaw_runner.patience import Patience
-from nanoclaw_runner.plugins import NoProvider, Parts
-from nanoclaw_runner.post import Post, failure
+from nanoclaw_runner.pending_prompts import PendingPrompts, rows_of
+from nanoclaw_runner.plugins import NoProvider, RunnerPlugins
 from nanoclaw_runner.provider import Provider, ProviderContext, Tool
 from nanoclaw_runner.session import Session
 from nanoclaw_runner.shortage import Shortage
+from nanoclaw_runner.timeouts import Timeouts
 from nanoclaw_runner.tools import message_tools
-from nanoclaw_runner.trouble import Trouble
+from nanoclaw_runner.turn_loop import TurnLoop
 from nanoclaw_runner.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Runner:
     """One session's runner. It logs through `logging` and touches no signal: the program around it does.
 
     Args:
-        parts: What plugins bring.
+        plugins: What plugins bring.
         environment: The sandbox's; providers get it.
     """
 
@@ -60,16 +60,16 @@ class Runner:
         *,
         workspace: Workspace,
         config: RunnerConfig,
-        parts: Parts,
+        plugins: RunnerPlugins,
         environment: Mapping[str, str],
-        patience: Patience | None = None,
+        timeouts: Timeouts | None = None,
     ) -> None:
-        self._workspace, self._config, self._parts = workspace, config, parts
-        self._environment, self._patience = environment, patience or Patience()
-        self._ledger = Ledger(self._patience.silence)
+        self._workspace, self._config, self._plugins = workspace, config, plugins
+        self._environment, self._timeouts = environment, timeouts or Timeouts()
+        self._pending = PendingPrompts(self._timeouts.silence)
         self._stopping = asyncio.Event()
         self._shortage = Shortage()
-        self._bell = BellClient(workspace.files.bell)
+        self._bell = DoorbellClient(workspace.files.bell)
 
     def stop(self) -> None:
         """Take nothing new, stop the running turn, and let `run` return. Claims stay for the successor to release."""
@@ -78,7 +78,7 @@ class Runner:
 
     def correlation_id(self) -> str | None:
         """Return the id of what is being answered now, for the log."""
-        answering = self._ledger.answering
+        answering = self._pending.answering
         return answering[0].correlation_id if answering else None
 
     async def run(self) -> ExitCode:
@@ -102,7 +102,7 @@ class Runner:
 
     def _connect(self, context: ProviderContext) -> Provider | None:
         try:
-            return self._parts.offer(self._config.provider).connect(context)
+            return self._plugins.offer(self._config.provider).connect(context)
         except NoProvider as error:
             log.error("no provider", extra={"reason": str(error)})
         except Exception as error:  # a provider may raise anything when it is made, an SDK that is missing foremost
@@ -112,11 +112,11 @@ class Runner:
         return None
 
     async def _serve(self, session: Session, provider: Provider) -> ExitCode:
-        fragments = [fragment for part in self._parts.loaded for fragment in part.instructions]
+        fragments = [fragment for part in self._plugins.loaded for fragment in part.instructions]
         continuation = Continuation(session.outbox, self._config.provider)
         log.info("runner ready", extra={"session": self._config.session_id, "provider": self._config.provider})
         try:
-            await Loop(session, provider, continuation, fragments).run()
+            await TurnLoop(session, provider, continuation, fragments).run()
         except Exception as error:  # whatever a turn met: only the want of room is told by the exit code
             if not is_exhausted(error) or is_out_of_memory(error):
                 raise  # a prompt that does not fit into memory never will: that counts as a failed try
@@ -129,36 +129,36 @@ class Runner:
 
     async def _close(self, provider: Provider) -> None:
         try:
-            async with asyncio.timeout(self._patience.abort_s):
+            async with asyncio.timeout(self._timeouts.abort_s):
                 await provider.close()
         except Exception:  # the process ends in any case
             log.warning("provider did not close cleanly", exc_info=True)
 
     @contextlib.asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:
-        files, occupation = self._workspace.files, Occupation()
+        files, activity = self._workspace.files, ActivityTracker()
         # First of all: opening it repairs what a killed runner left, and the host must never do that.
-        outbox = Outbox(files.outbound_db, ring=self._bell.ring, occupation=occupation)
+        outbox = Outbox(files.outbound_db, ring=self._bell.ring, activity=activity)
         keep = self._config.max_messages_per_prompt
         inbox = Inbox(files.inbound_db, outbox, keep_open=lambda: self._bell.connected, keep=keep)
         try:
             inbox.highest()  # asks for the protocol before anything is changed
             released = outbox.take_over()
             log.info("claims of a former runner released", extra={"count": released})
-            outbox.tell_occupation()
+            outbox.write_activity()
             await self._bell.open()
             yield Session(
                 config=self._config,
                 workspace=self._workspace,
-                patience=self._patience,
+                timeouts=self._timeouts,
                 bell=self._bell,
                 inbox=inbox,
                 outbox=outbox,
-                occupation=occupation,
-                ledger=self._ledger,
-                trouble=Trouble(self._patience.trouble_s),
+                activity=activity,
+                pending=self._pending,
+                outage_notice=OutageNotice(self._timeouts.trouble_s),
                 shortage=self._shortage,
-                post=Post(inbox, lambda: rows_of(self._ledger.answering)),
+                outbound=OutboundBuilder(inbox, lambda: rows_of(self._pending.answering)),
                 heartbeat=Heartbeat(files.heartbeat),
                 stopping=self._stopping,
             )
@@ -184,7 +184,7 @@ class Runner:
         if not self._config.has_cli:
             yield self._environment
             return
-        answer_s = self._patience.ncl_answer_s
+        answer_s = self._timeouts.ncl_answer_s
         async with offer_ncl(messenger, self._environment, answer_s=answer_s, shortage=self._shortage) as environment:
             yield environment
 
@@ -213,13 +213,13 @@ class Runner:
             workspace=self._workspace,
             inbox=session.inbox,
             outbox=session.outbox,
-            ledger=self._ledger,
-            post=session.post,
+            pending=self._pending,
+            outbound=session.outbound,
         )
 
     def _tools(self, messenger: Messenger) -> list[Tool]:
         tools = list(message_tools(messenger))
-        for part in self._parts.loaded:
+        for part in self._plugins.loaded:
             try:
                 tools += part.tools(messenger)
             except Exception as error:  # a plugin may raise anything; the others' tools are still there

@@ -7,23 +7,23 @@ import asyncio
 from attrs import evolve, frozen
 from nanoclaw_wire import clock
 from nanoclaw_wire.config import RunnerConfig
-from nanoclaw_wire.doorbell import BellClient
+from nanoclaw_wire.doorbell import DoorbellClient
 from nanoclaw_wire.events import ErrorClass
 from nanoclaw_wire.inbound import InboundMessage
 
-from nanoclaw_runner.apology import words_meanwhile
+from nanoclaw_runner.activity import ActivityTracker
 from nanoclaw_runner.batch import Batch, next_batch
 from nanoclaw_runner.commands import Command, command_of, text_of
+from nanoclaw_runner.error_messages import words_meanwhile
 from nanoclaw_runner.heartbeat import Heartbeat
 from nanoclaw_runner.inbox import Inbox
-from nanoclaw_runner.ledger import Ledger, Push, new_push_id
-from nanoclaw_runner.occupation import Occupation
+from nanoclaw_runner.outage_notice import OutageNotice
+from nanoclaw_runner.outbound_builder import OutboundBuilder, failure, target_of, words
 from nanoclaw_runner.outbox import Outbox
-from nanoclaw_runner.patience import Patience
-from nanoclaw_runner.post import Post, failure, target_of, words
-from nanoclaw_runner.prompt import Surroundings, write_prompt
+from nanoclaw_runner.pending_prompts import PendingPrompts, Prompt, new_push_id
+from nanoclaw_runner.prompt import PromptContext, write_prompt
 from nanoclaw_runner.shortage import Shortage
-from nanoclaw_runner.trouble import Trouble
+from nanoclaw_runner.timeouts import Timeouts
 from nanoclaw_runner.workspace import Workspace
 
 
@@ -37,15 +37,15 @@ class Session:
 
     config: RunnerConfig
     workspace: Workspace
-    patience: Patience
-    bell: BellClient
+    timeouts: Timeouts
+    bell: DoorbellClient
     inbox: Inbox
     outbox: Outbox
-    occupation: Occupation
-    ledger: Ledger
-    trouble: Trouble
+    activity: ActivityTracker
+    pending: PendingPrompts
+    outage_notice: OutageNotice
     shortage: Shortage
-    post: Post
+    outbound: OutboundBuilder
     heartbeat: Heartbeat
     stopping: asyncio.Event
 
@@ -59,26 +59,26 @@ class Session:
         limit = self.config.max_messages_per_prompt
         return next_batch(others, limit=limit, raw_commands=raw_commands), stops
 
-    def take(self, batch: Batch) -> Push:
+    def take(self, batch: Batch) -> Prompt:
         """Claim a batch."""
         is_raw = batch.command is Command.RAW
         left_out = () if is_raw else (*self.inbox.passed_over(), *batch.left_out)
-        push = Push(rows=batch.rows, left_out=left_out, is_raw=is_raw)
-        self.occupation.set_busy(True)
+        push = Prompt(rows=batch.rows, left_out=left_out, is_raw=is_raw)
+        self.activity.set_busy(True)
         self.outbox.claim(push.message_ids)
         self.inbox.take((*left_out, *batch.rows))
         self.heartbeat.touch()
         return push
 
-    def with_names(self, push: Push) -> Push:
+    def with_names(self, push: Prompt) -> Prompt:
         """Return a push as it is told now: with an id of its own, and the destinations to write its prompt with."""
         return evolve(push, id=new_push_id(), destinations=tuple(self.inbox.destinations()))
 
-    def prompt(self, push: Push) -> str:
+    def prompt(self, push: Prompt) -> str:
         """Write what the model is told."""
         if push.is_raw:
             return text_of(push.rows[0])
-        around = Surroundings(
+        around = PromptContext(
             timezone=self.config.timezone,
             incoming=self.workspace.files.incoming,
             destinations=push.destinations,
@@ -91,24 +91,24 @@ class Session:
         reply = words(target_of(row), text)
         self.outbox.settle([row.id], messages=[reply], highest_inbound=self.inbox.highest())
 
-    def met_trouble(self, push: Push, kind: ErrorClass, *, again_in_s: float = 0.0) -> None:
+    def met_trouble(self, push: Prompt, kind: ErrorClass, *, again_in_s: float = 0.0) -> None:
         """Tell people that no answer came so far and that it is tried again, where this lasts."""
         now = asyncio.get_running_loop().time()
-        if self.trouble.met(push, now=now, lasts_until=now + again_in_s):
+        if self.outage_notice.met(push, now=now, lasts_until=now + again_in_s):
             for message in failure(push.rows, words_meanwhile(kind, push.correlation_id)):
                 self.outbox.send(message, highest_inbound=self.inbox.highest())
 
     def poll_s(self, usual_s: float) -> float:
         """Return how long to wait for a ring at most."""
         is_told = self.bell.connected and not self.inbox.is_failing
-        return self.patience.bell_poll_s if is_told else usual_s
+        return self.timeouts.bell_poll_s if is_told else usual_s
 
     def tool_started(self, name: str, timeout_s: float | None) -> None:
         """Say that a tool runs."""
-        self.occupation.tool_started(name, timeout_s, clock.now_text())
-        self.outbox.tell_occupation()
+        self.activity.tool_started(name, timeout_s, clock.now_text())
+        self.outbox.write_activity()
 
     def tool_ended(self, name: str) -> None:
         """Say that a tool ended."""
-        self.occupation.tool_ended(name)
-        self.outbox.tell_occupation()
+        self.activity.tool_ended(name)
+        self.outbox.write_activity()

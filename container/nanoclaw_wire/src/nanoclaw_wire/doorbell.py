@@ -20,7 +20,7 @@ RINGS_A_SECOND = 500  # of one connection; what is rung beyond that is heard as 
 RECONNECT_S = 1.0
 
 
-class Bell:
+class DoorbellServer:
     """The host's side of one session's doorbell.
 
     Args:
@@ -89,7 +89,7 @@ class Bell:
                 since, rings = loop.time(), 0
 
 
-class BellClient:
+class DoorbellClient:
     """The runner's side: ring the host, and wait for its ring.
 
     It connects by itself and again after a loss (the host restarted), without raising.

@@ -14,7 +14,7 @@ from attrs import asdict, frozen
 from nanoclaw_wire.sequence import next_even
 
 AGENT_CHANNEL = "agent"
-EVER = "0001-01-01T00:00:00.000Z"
+BEGINNING_OF_TIME = "0001-01-01T00:00:00.000Z"
 """The channel of what another agent wrote; its rooms are ids of agent groups."""
 
 
@@ -222,7 +222,7 @@ def next_due(db: apsw.Connection) -> str | None:
     What has no date wants one since ever, not since it came: the clock may have been set back in between.
     """
     query = f"SELECT min(coalesce(process_after, ?)) FROM messages_in WHERE {_WAKES}"
-    at: str | None = db.execute(query, (EVER,)).get
+    at: str | None = db.execute(query, (BEGINNING_OF_TIME,)).get
     return at
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import apsw
 
-from nanoclaw_wire import PROTOCOL, careful_files
+from nanoclaw_wire import PROTOCOL, untrusted_files
 from nanoclaw_wire.exhaustion import explain_cannot_open
 
 BUSY_TIMEOUT_MS = 5_000
@@ -145,7 +145,7 @@ def open_readable(
     if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
         raise NotARegularFile(f"{path} is not a regular file with one name")
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW
-    db = apsw.Connection(str(path), flags=flags, vfs=careful_files.vfs_name())
+    db = apsw.Connection(str(path), flags=flags, vfs=untrusted_files.vfs_name())
     db.set_busy_timeout(busy_timeout_ms)
     prepare(db)
     for option in (

@@ -1,8 +1,8 @@
-"""A local stand-in for an ntfy server: it keeps what is published, and refuses what ntfy refuses.
+"""A fake ntfy server that stores published messages and returns the errors of ntfy.
 
-The refusals are those of https://docs.ntfy.sh/publish/ and https://docs.ntfy.sh/subscribe/api/: a name that is no topic
-(404), a `since` that says nothing (400), a topic that needs a token (401, 403), a text over 4 096 bytes where no files
-are taken (400), a file that is too large (413), and too many requests (429).
+The errors follow https://docs.ntfy.sh/publish/ and https://docs.ntfy.sh/subscribe/api/: an invalid topic name (404), an
+invalid `since` (400), a missing or wrong token (403, 401), a text over 4 096 bytes if the server accepts no files
+(400), a file that is too large (413), and too many requests (429).
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-TEXT_BYTES = 4_096
+MAX_TEXT_BYTES = 4_096
 TOPIC = re.compile(r"/([-_A-Za-z0-9]{1,64})")
 SINCE = re.compile(r"all|none|latest|\d+[smhd]?|[A-Za-z0-9]{12}")
 
 
 class Refused(Exception):
-    """What ntfy says no to: an HTTP status, its own code, and its words."""
+    """An error of ntfy: the HTTP status, its own code and its message."""
 
-    def __init__(self, status: int, code: int, words: str) -> None:
-        super().__init__(words)
-        self.status, self.body = status, {"code": code, "http": status, "error": words}
+    def __init__(self, status: int, code: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.body = status, {"code": code, "http": status, "error": message}
 
 
 class FakeNtfy:
-    """The server; listens on the loopback while the `with` lasts.
+    """The server. It listens on the loopback interface inside a `with` block.
 
     Args:
-        token: What a request needs to be let in; empty lets everybody in.
-        is_writable: False refuses whatever is published over HTTP.
-        file_bytes: How large a file may be; None takes no files.
+        token: The required access token. Empty: no token is required.
+        is_writable: False refuses messages that are published over HTTP.
+        file_bytes: The maximum size of a file. None refuses all files.
     """
 
     def __init__(self, *, token: str = "", is_writable: bool = True, file_bytes: int | None = None) -> None:
@@ -50,7 +50,7 @@ class FakeNtfy:
 
     @property
     def url(self) -> str:
-        """Its address, without a slash at the end."""
+        """The address of the server, without a slash at the end."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
@@ -63,39 +63,39 @@ class FakeNtfy:
         self._server.server_close()
 
     def say(self, topic: str, text: str) -> str:
-        """Let somebody publish with the app; return the message's id."""
-        return str(self._keep({"topic": topic, "message": text})["id"])
+        """Publish a message as a person with the app, and return its id."""
+        return str(self._store({"topic": topic, "message": text})["id"])
 
     def answers(self, count: int, timeout_s: float = 60.0) -> list[dict[str, Any]]:
-        """Wait for so many messages of the agent; return all there are.
+        """Wait for at least `count` messages of the agent, and return all of them.
 
         Raises:
-            TimeoutError: They did not come.
+            TimeoutError: Fewer messages arrived in time.
         """
 
-        def found() -> list[dict[str, Any]]:
+        def received() -> list[dict[str, Any]]:
             return [message for message in self._messages if "nanoclaw" in message.get("tags", ())]
 
         with self._changed:
-            if not self._changed.wait_for(lambda: len(found()) >= count, timeout_s):
-                raise TimeoutError(f"{len(found())} of {count} answers came: {found()}")
-            return found()
+            if not self._changed.wait_for(lambda: len(received()) >= count, timeout_s):
+                raise TimeoutError(f"{len(received())} of {count} answers arrived: {received()}")
+            return received()
 
     def read(self, topic: str, since: str) -> str:
-        """Return what was published after a point, one JSON object a line."""
+        """Return the messages published after `since`, one JSON object per line."""
         if not SINCE.fullmatch(since):
             raise Refused(400, 40008, "invalid since parameter")
         with self._changed:
-            kept = [message for message in self._messages if message["topic"] == topic]
+            messages = [message for message in self._messages if message["topic"] == topic]
         if since.isdigit():
-            kept = [message for message in kept if message["time"] >= int(since)]
-        ids = [message["id"] for message in kept]
-        if since in ids:  # of an id that it does not know ntfy returns everything
-            kept = kept[ids.index(since) + 1 :]
-        return "".join(json.dumps(message) + "\n" for message in kept)
+            messages = [message for message in messages if message["time"] >= int(since)]
+        ids = [message["id"] for message in messages]
+        if since in ids:  # for an unknown id, ntfy returns all messages
+            messages = messages[ids.index(since) + 1 :]
+        return "".join(json.dumps(message) + "\n" for message in messages)
 
     def publish(self, topic: str, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
-        """Take a message, or refuse it."""
+        """Store a message that is published over HTTP, or refuse it."""
         self.attempts += 1
         if not self.is_writable:
             raise Refused(403, 40301, "forbidden")
@@ -103,12 +103,12 @@ class FakeNtfy:
             self.busy_for -= 1
             raise Refused(429, 42901, "limit reached: too many requests, please be nice")
         message: dict[str, Any] = {"topic": topic, "tags": [tag for tag in headers.get("Tags", "").split(",") if tag]}
-        if "Filename" in headers or len(body) > TEXT_BYTES:
-            return self._keep(message | self._attached(unquote(headers.get("Filename", "attachment.txt")), body))
-        return self._keep(message | {"message": body.decode() or "triggered"})
+        if "Filename" in headers or len(body) > MAX_TEXT_BYTES:
+            return self._store(message | self._attached(unquote(headers.get("Filename", "attachment.txt")), body))
+        return self._store(message | {"message": body.decode() or "triggered"})
 
     def check(self, authorization: str) -> None:
-        """Let a request in, or refuse it."""
+        """Raise an error if the token of a request is missing or wrong."""
         if self.token and not authorization:
             raise Refused(403, 40301, "forbidden")
         if self.token and authorization != f"Bearer {self.token}":
@@ -121,24 +121,24 @@ class FakeNtfy:
             raise Refused(413, 41301, "attachment too large, or bandwidth limit reached")
         return {"message": f"You received a file: {name}", "attachment": {"name": name, "size": len(body)}}
 
-    def _keep(self, message: dict[str, Any]) -> dict[str, Any]:
-        kept = {"id": secrets.token_hex(6), "time": int(time.time()), "event": "message", **message}
+    def _store(self, message: dict[str, Any]) -> dict[str, Any]:
+        stored = {"id": secrets.token_hex(6), "time": int(time.time()), "event": "message", **message}
         with self._changed:
-            self._messages.append(kept)
+            self._messages.append(stored)
             self._changed.notify_all()
-        return kept
+        return stored
 
 
 def _handler_for(fake: FakeNtfy) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # the library's names
+        def do_GET(self) -> None:  # the name is required by the library
             self._answer(self._read)
 
         def do_POST(self) -> None:
             self._answer(self._publish)
 
         def log_message(self, *_: object) -> None:
-            """Keep the output of tests free of requests."""
+            """Log nothing, to keep the output of tests short."""
 
         def _read(self) -> str:
             target = urlsplit(self.path)
@@ -163,7 +163,7 @@ def _handler_for(fake: FakeNtfy) -> type[BaseHTTPRequestHandler]:
 
 
 def _topic(path: str) -> str:
-    found = TOPIC.fullmatch(path)
-    if found is None:
+    match = TOPIC.fullmatch(path)
+    if match is None:
         raise Refused(404, 40401, "page not found")
-    return found[1]
+    return match[1]

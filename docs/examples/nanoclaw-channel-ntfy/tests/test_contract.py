@@ -1,4 +1,4 @@
-"""The channel contract on ntfy."""
+"""The contract of channels, on ntfy."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Ntfy(Platform):
         self.server.say("kitchen", text)
 
     async def shown(self, count: int) -> Sequence[Shown]:
-        found = await asyncio.to_thread(self.server.answers, count)
-        return [_shown(message) for message in found]
+        answers = await asyncio.to_thread(self.server.answers, count)
+        return [_shown(message) for message in answers]
 
 
 def _shown(message: Mapping[str, Any]) -> Shown:
@@ -34,7 +34,7 @@ def _shown(message: Mapping[str, Any]) -> Shown:
 
 
 class TestNtfy(ChannelContract):
-    """Every promise but that a repeated attempt shows nothing twice: ntfy knows no such key."""
+    """The whole contract except the deduplication of a repeated attempt, because ntfy has no key for it."""
 
     plugin = "nanoclaw_channel_ntfy.host"
     room = "kitchen"

@@ -2,7 +2,7 @@ from fake_ntfy import FakeNtfy
 from nanoclaw_channel_ntfy import host
 
 
-def test_what_is_published_is_answered(nanoclaw_instance, nanoclaw_host):
+def test_published_message_is_answered(nanoclaw_instance, nanoclaw_host):
     with FakeNtfy() as server:
         nanoclaw_instance.wire(channel="ntfy", room="kitchen")
         nanoclaw_instance.configure("ntfy", topic="kitchen", server=server.url, poll_s=0.1)

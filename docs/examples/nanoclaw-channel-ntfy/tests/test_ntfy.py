@@ -1,4 +1,4 @@
-"""The ntfy channel in a running host, against a local server, with an agent that the test plays."""
+"""Tests of the ntfy channel in a running host, with a fake server and a scripted agent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fake_ntfy import FakeNtfy
 from hypothesis import given
 from hypothesis import strategies as st
 from nanoclaw_channel_ntfy import host as ntfy
-from nanoclaw_channel_ntfy.adapter import pieces, words_of
+from nanoclaw_channel_ntfy.adapter import split_text, text_of
 
 from nanoclaw_core import Card, CardOption, Host, Outbound
 from nanoclaw_core.testing.instance import Instance, make_instance
@@ -25,26 +25,26 @@ TOPIC = "kitchen"
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[Instance]:
-    """An instance whose agent is wired to the topic."""
-    made = make_instance(tmp_path)
-    made.wire(channel="ntfy", room=TOPIC)
-    yield made
-    made.db.close()
+    """Return an instance with an agent that is wired to the topic."""
+    instance = make_instance(tmp_path)
+    instance.wire(channel="ntfy", room=TOPIC)
+    yield instance
+    instance.db.close()
 
 
 @asynccontextmanager
 async def running(instance: Instance, server: FakeNtfy, script: Any = echo, **settings: Any) -> AsyncIterator[None]:
-    """Run a host with the channel and an agent that follows a script."""
+    """Run a host with the channel and a scripted agent, and publish a first message."""
     table = {"topic": TOPIC, "server": server.url, "poll_s": 0.02, **settings}
     plugins = {"ntfy": ntfy, "scripted": ScriptedRuntime(script)}
-    chosen = evolve(instance.settings, plugins={"ntfy": table})
-    async with Host(chosen, plugins=plugins, environment={}, use_installed_plugins=False):
+    host_settings = evolve(instance.settings, plugins={"ntfy": table})
+    async with Host(host_settings, plugins=plugins, environment={}, use_installed_plugins=False):
         await asyncio.to_thread(server.say, TOPIC, "hello")
         yield
 
 
 def answers(instance: Instance, server: FakeNtfy, count: int, script: Any = echo, **settings: Any) -> list[str]:
-    """Say hello, and return what the agent published."""
+    """Publish `hello`, and return the answers of the agent."""
 
     async def scenario() -> list[str]:
         async with running(instance, server, script, **settings):
@@ -54,7 +54,7 @@ def answers(instance: Instance, server: FakeNtfy, count: int, script: Any = echo
 
 
 def saying(content: dict[str, Any], files: dict[str, bytes] | None = None) -> Any:
-    """Make a script that answers once, with a content of its own and files beside it."""
+    """Return a script that answers once, with this content and these files."""
 
     async def script(runner: FakeRunner) -> int:
         messages = await runner.take()
@@ -71,25 +71,25 @@ def saying(content: dict[str, Any], files: dict[str, bytes] | None = None) -> An
 
 
 def failures(instance: Instance) -> list[str]:
-    """Return why messages were given up."""
+    """Return the last error of each failed message."""
     rows = instance.db.execute("SELECT last_error FROM deliveries WHERE status = 'failed'")
     return [reason for (reason,) in rows]
 
 
 async def until_failed(instance: Instance) -> list[str]:
-    """Wait until a message was given up; return why."""
+    """Wait until a message has failed, and return the errors."""
     async with asyncio.timeout(30):
-        while not (found := failures(instance)):  # noqa: ASYNC110  # the table announces nothing to a test
+        while not (errors := failures(instance)):  # noqa: ASYNC110  # the table has no notification
             await asyncio.sleep(0.01)
-    return found
+    return errors
 
 
-def test_what_is_published_is_answered_on_the_topic(instance: Instance) -> None:
+def test_published_message_is_answered_on_the_topic(instance: Instance) -> None:
     with FakeNtfy() as server:
         assert answers(instance, server, 1) == ["echo: hello"]
 
 
-def test_the_channels_own_messages_are_not_read_back(instance: Instance) -> None:
+def test_own_messages_are_ignored(instance: Instance) -> None:
     async def scenario(server: FakeNtfy) -> list[str]:
         async with running(instance, server):
             await asyncio.to_thread(server.answers, 1)
@@ -100,33 +100,33 @@ def test_the_channels_own_messages_are_not_read_back(instance: Instance) -> None
         assert asyncio.run(scenario(server)) == ["echo: hello", "echo: again"]
 
 
-def test_what_was_published_while_no_host_ran_is_answered_by_the_next(instance: Instance) -> None:
+def test_message_of_a_stopped_host_is_answered_by_the_next(instance: Instance) -> None:
     with FakeNtfy() as server:
         answers(instance, server, 1)
-        server.say(TOPIC, "is anybody there?")
+        server.say(TOPIC, "are you there?")
         said = answers(instance, server, 2)
-        assert "is anybody there?" in " ".join(said[1:])
+        assert "are you there?" in " ".join(said[1:])
 
 
-def test_a_long_answer_comes_in_pieces_in_their_order(instance: Instance) -> None:
+def test_long_answer_arrives_in_ordered_pieces(instance: Instance) -> None:
     text = " ".join(str(number) for number in range(2_000))
     with FakeNtfy() as server:
         assert "".join(answers(instance, server, 3, saying({"text": text}))) == text
 
 
-def test_files_come_behind_the_text_with_their_names(instance: Instance) -> None:
+def test_files_follow_the_text_with_their_names(instance: Instance) -> None:
     content = {"text": "here", "files": ["menu für heute.txt"]}
     with FakeNtfy(file_bytes=1_000) as server:
         said = answers(instance, server, 2, saying(content, {"menu für heute.txt": b"soup"}))
         assert said == ["here", "You received a file: menu für heute.txt"]
 
 
-def test_a_topic_that_needs_a_token_is_given_it(instance: Instance) -> None:
+def test_token_is_sent_to_a_protected_topic(instance: Instance) -> None:
     with FakeNtfy(token="tk_secret") as server:
         assert answers(instance, server, 1, token="tk_secret") == ["echo: hello"]
 
 
-def test_a_server_that_is_busy_is_asked_again(instance: Instance) -> None:
+def test_busy_server_is_tried_again(instance: Instance) -> None:
     with FakeNtfy() as server:
         server.busy_for = 2
         assert answers(instance, server, 1) == ["echo: hello"]
@@ -141,7 +141,7 @@ def test_a_server_that_is_busy_is_asked_again(instance: Instance) -> None:
         ({"file_bytes": 3}, {"files": ["menu.txt"]}, {"menu.txt": b"soup"}, "413 Request Entity Too Large"),
     ],
 )
-def test_what_ntfy_refuses_is_not_tried_again(
+def test_message_that_ntfy_refuses_is_not_retried(
     instance: Instance, options: dict[str, Any], content: dict[str, Any], files: dict[str, bytes], reason: str
 ) -> None:
     async def scenario(server: FakeNtfy) -> list[str]:
@@ -149,17 +149,17 @@ def test_what_ntfy_refuses_is_not_tried_again(
             return await until_failed(instance)
 
     with FakeNtfy(**options) as server:
-        assert asyncio.run(scenario(server)) == [f"ntfy refused it: {reason}"]
+        assert asyncio.run(scenario(server)) == [f"ntfy refused the message: {reason}"]
         assert server.attempts == 1
 
 
-def test_an_edit_is_refused_without_asking_the_server(instance: Instance) -> None:
+def test_edit_is_refused_without_a_request(instance: Instance) -> None:
     async def script(runner: FakeRunner) -> int:
         messages = await runner.take()
         runner.answer(messages, "first")
-        where = {"channel": messages[-1].channel, "room": messages[-1].room}
+        address = {"channel": messages[-1].channel, "room": messages[-1].room}
         seq = runner.written.execute("SELECT max(seq) FROM messages_out").get
-        runner.write({"operation": "edit", "seq": seq, "text": "second"}, **where)
+        runner.write({"operation": "edit", "seq": seq, "text": "second"}, **address)
         await runner.take()
         return 0
 
@@ -168,18 +168,18 @@ def test_an_edit_is_refused_without_asking_the_server(instance: Instance) -> Non
             return await until_failed(instance)
 
     with FakeNtfy() as server:
-        assert asyncio.run(scenario(server)) == ["ntfy can neither change a message nor react to one"]
+        assert asyncio.run(scenario(server)) == ["ntfy cannot edit messages or react to them"]
         assert server.attempts == 1
 
 
-def test_a_card_becomes_a_text_with_its_choices() -> None:
+def test_card_becomes_a_text_with_its_options() -> None:
     options = [CardOption(label="Soup", value="soup"), CardOption(label="Salad", value="salad")]
     card = Card(id="q1", title="Lunch", text="What shall it be?", options=options)
-    assert words_of(Outbound(idempotency_key="k", card=card)) == "Lunch\nWhat shall it be?\n· Soup\n· Salad"
+    assert text_of(Outbound(idempotency_key="k", card=card)) == "Lunch\nWhat shall it be?\n· Soup\n· Salad"
 
 
 @given(st.text(max_size=200), st.integers(min_value=4, max_value=40))
-def test_pieces_are_the_text_and_none_is_too_long(text: str, limit_bytes: int) -> None:
-    found = list(pieces(text, limit_bytes))
-    assert "".join(found) == text
-    assert all(0 < len(piece.encode()) <= limit_bytes for piece in found)
+def test_split_text_keeps_the_text_and_the_limit(text: str, limit_bytes: int) -> None:
+    pieces = list(split_text(text, limit_bytes))
+    assert "".join(pieces) == text
+    assert all(0 < len(piece.encode()) <= limit_bytes for piece in pieces)

@@ -1,4 +1,4 @@
-"""The plugin in a running host, asked by the operator and by an agent whose scope is its own group."""
+"""Tests of the plugin in a running host, with the operator and an agent of scope `group`."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
 
 
 @frozen(kw_only=True)
-class Kitchen:
-    """A host with an agent that was spoken to, and another agent."""
+class NotesHost:
+    """A running host with the plugin, an agent with a session, and another agent."""
 
     running: Running
     agent: Caller
     other: str
 
     async def note(self, group_id: str, text: str = "closed on Monday") -> str:
-        """Leave a note as the operator, and return its id."""
-        made = await self.running.ask("notes", "create", agent_group_id=group_id, text=text)
-        assert made["ok"], made
-        return str(made["data"]["id"])
+        """Create a note as the operator, and return its id."""
+        answer = await self.running.ask("notes", "create", agent_group_id=group_id, text=text)
+        assert answer["ok"], answer
+        return str(answer["data"]["id"])
 
     async def refusal(self, *words: str, **options: Any) -> str:
-        """Ask as the agent for what it does not get, and return the code."""
+        """Send a request as the agent that fails, and return the error code."""
         answer = await self.running.ask(*words, caller=self.agent, **options)
         return str(answer["error"]["code"])
 
 
 async def repeat(runner: FakeRunner) -> int:
-    """Say every message into the room, also what the host says, which comes from nowhere."""
+    """Repeat every message into the room, including notes of the host, which have no room of their own."""
     while True:
         messages = await runner.take()
-        words = [json.loads(message.content)["text"] for message in messages]
-        runner.answer(messages, "; ".join(words), channel="recorder", room="room")
+        texts = [json.loads(message.content)["text"] for message in messages]
+        runner.answer(messages, "; ".join(texts), channel="recorder", room="room")
 
 
 @asynccontextmanager
-async def kitchen(instance: Instance) -> AsyncIterator[Kitchen]:
+async def notes_host(instance: Instance) -> AsyncIterator[NotesHost]:
     instance.wire()
     other = instance.group("other").id
     runtime = ScriptedRuntime(repeat)
@@ -57,48 +57,48 @@ async def kitchen(instance: Instance) -> AsyncIterator[Kitchen]:
         await running.channel.texts(1)
         session = instance.sessions()[0]
         agent = Caller(session_id=session.id, agent_group_id=session.agent_group_id)
-        yield Kitchen(running=running, agent=agent, other=other)
+        yield NotesHost(running=running, agent=agent, other=other)
 
 
-def test_an_agent_sees_its_own_notes_alone(nanoclaw_instance: Instance) -> None:
+def test_agent_sees_only_its_own_notes(nanoclaw_instance: Instance) -> None:
     async def scenario() -> None:
-        async with kitchen(nanoclaw_instance) as here:
-            own = await here.note(str(here.agent.agent_group_id))
-            foreign = await here.note(here.other)
-            listed = await here.running.ask("notes", "list", caller=here.agent)
+        async with notes_host(nanoclaw_instance) as host:
+            own = await host.note(str(host.agent.agent_group_id))
+            foreign = await host.note(host.other)
+            listed = await host.running.ask("notes", "list", caller=host.agent)
             assert listed["data"] == [{"id": own, "urgency": "low", "text": "closed on Monday"}]
-            counted = await here.running.ask("notes", "count", caller=here.agent)
+            counted = await host.running.ask("notes", "count", caller=host.agent)
             assert counted["data"] == {"count": 1}
             for verb in ("get", "read-out", "delete"):
-                assert await here.refusal("notes", verb, foreign) == await here.refusal("notes", verb, "note-none")
-            assert await here.refusal("notes", "count", agent_group_id=here.other) == "forbidden"
+                assert await host.refusal("notes", verb, foreign) == await host.refusal("notes", verb, "note-none")
+            assert await host.refusal("notes", "count", agent_group_id=host.other) == "forbidden"
 
     asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("text", ["  ", "x" * 2_001])
-def test_a_human_is_asked_only_about_what_can_be_right(nanoclaw_instance: Instance, text: str) -> None:
+def test_invalid_request_is_refused_without_an_approval(nanoclaw_instance: Instance, text: str) -> None:
     async def scenario() -> None:
-        async with kitchen(nanoclaw_instance) as here:
-            assert await here.refusal("notes", "create", text=text) == "invalid-args"
-            assert await here.refusal("notes", "create", text="closed") == "approval-pending"
-            assert await here.refusal("notes", "read-out", "note-none") == "not-found"
+        async with notes_host(nanoclaw_instance) as host:
+            assert await host.refusal("notes", "create", text=text) == "invalid-args"
+            assert await host.refusal("notes", "create", text="closed") == "approval-pending"
+            assert await host.refusal("notes", "read-out", "note-none") == "not-found"
 
     asyncio.run(scenario())
 
 
-def test_what_is_read_out_reaches_the_conversation_and_its_reading_goes_with_the_note(
+def test_note_is_read_out_and_deleted_with_its_readings(
     nanoclaw_instance: Instance,
 ) -> None:
     async def scenario() -> None:
-        async with kitchen(nanoclaw_instance) as here:
-            note_id = await here.note(str(here.agent.agent_group_id))
-            read = await here.running.ask("notes", "read-out", note_id)
-            assert read["data"] == {"read_out_to": [here.agent.session_id]}
-            assert (await here.running.channel.texts(2))[1] == "A note for you: closed on Monday"
+        async with notes_host(nanoclaw_instance) as host:
+            note_id = await host.note(str(host.agent.agent_group_id))
+            answer = await host.running.ask("notes", "read-out", note_id)
+            assert answer["data"] == {"read_out_to": [host.agent.session_id]}
+            assert (await host.running.channel.texts(2))[1] == "A note for you: closed on Monday"
             readings = "SELECT count(*) FROM notes_readings"
             assert nanoclaw_instance.db.execute(readings).get == 1
-            assert (await here.running.ask("notes", "delete", note_id))["ok"]
+            assert (await host.running.ask("notes", "delete", note_id))["ok"]
             assert nanoclaw_instance.db.execute(readings).get == 0
 
     asyncio.run(scenario())

@@ -11,7 +11,7 @@ import pytest
 from attrs import evolve
 from nanoclaw_provider_claude.options import PLACEHOLDER_KEY
 from nanoclaw_provider_claude.runner import ClaudeProvider
-from nanoclaw_runner.ledger import new_push_id
+from nanoclaw_runner.pending_prompts import new_push_id
 from nanoclaw_runner.provider import LiveQuery, ProviderContext
 from nanoclaw_runner.testing import provider_contract
 

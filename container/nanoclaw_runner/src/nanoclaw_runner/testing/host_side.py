@@ -23,15 +23,14 @@ import apsw
 from attrs import evolve
 from nanoclaw_wire import clock, inbound, layout, outbound, session_files
 from nanoclaw_wire.config import RunnerConfig, write_config
-from nanoclaw_wire.doorbell import Bell
+from nanoclaw_wire.doorbell import DoorbellServer
 from nanoclaw_wire.inbound import Destination, Kind, NewInbound, Routing, Status
 from nanoclaw_wire.layout import Layout
 from nanoclaw_wire.outbound import AckStatus, OutboundMessage
 
-from nanoclaw_runner import plugins
-from nanoclaw_runner.patience import Patience
-from nanoclaw_runner.plugins import Parts
+from nanoclaw_runner.plugins import RunnerPlugins, load_installed
 from nanoclaw_runner.runner import Runner
+from nanoclaw_runner.timeouts import Timeouts
 from nanoclaw_runner.workspace import Workspace
 
 FAMILY = Destination(name="family", kind="channel", channel="chat", room="r1", display_name="Family Chat")
@@ -87,7 +86,7 @@ class HostSide:
         inbound.set_destinations(self.inbound, destinations)
         inbound.set_routing(self.inbound, Routing(channel="chat", room="r1"))
         self.configure()
-        self.bell = Bell(self.files.bell, self._rung) if with_bell else None
+        self.bell = DoorbellServer(self.files.bell, self._rung) if with_bell else None
         self.process: asyncio.subprocess.Process | None = None
         self.stderr = b""
         self._reading: asyncio.Task[None] | None = None
@@ -140,14 +139,16 @@ class HostSide:
         return self.process
 
     @contextlib.asynccontextmanager
-    async def running(self, *, patience: Patience | None = None, parts: Parts | None = None) -> AsyncIterator[Runner]:
-        """Run a runner in this process, with its own patience or parts; it is stopped at the end."""
+    async def running(
+        self, *, timeouts: Timeouts | None = None, plugins: RunnerPlugins | None = None
+    ) -> AsyncIterator[Runner]:
+        """Run a runner in this process, with its own timeouts or parts; it is stopped at the end."""
         runner = Runner(
             workspace=self.workspace,
             config=self.config,
-            parts=parts or plugins.load_installed(),
+            plugins=plugins or load_installed(),
             environment=self.environment(),
-            patience=patience,
+            timeouts=timeouts,
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(runner.run())

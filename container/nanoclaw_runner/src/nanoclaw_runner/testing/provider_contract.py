@@ -28,7 +28,7 @@ from typing import Any, ClassVar, TypeVar
 from attrs import evolve, frozen
 from nanoclaw_wire.events import Error, Event, Init, Result, ToolEnded, ToolStarted
 
-from nanoclaw_runner.ledger import new_push_id
+from nanoclaw_runner.pending_prompts import new_push_id
 from nanoclaw_runner.provider import LiveQuery, Provider, ProviderContext, RunnerPlugin, Tool
 from nanoclaw_runner.testing.host_side import PATIENCE_S
 

@@ -1,1 +1,1 @@
-"""The ntfy channel's host half; it has no other."""
+"""The ntfy channel. It has only a host half."""

@@ -1,4 +1,4 @@
-"""The running half: polls the topic and publishes to it (https://docs.ntfy.sh/subscribe/api/)."""
+"""The adapter: polls the topic and publishes to it (https://docs.ntfy.sh/subscribe/api/)."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from nanoclaw_channel_ntfy.host import Settings
     from nanoclaw_core import Address, Outbound, PluginContext, Receive
 
-TAG = "nanoclaw"  # marks our own posts, which come back like everybody's
-PIECE_BYTES = 4_096  # ntfy makes a file of what is longer, or refuses it
-FOR_EVER = frozenset({400, 401, 403, 404, 413})  # trying again would not help
+TAG = "nanoclaw"  # marks our own messages, which the poll also returns
+MAX_TEXT_BYTES = 4_096  # ntfy turns a longer text into a file or refuses it
+PERMANENT_ERRORS = frozenset({400, 401, 403, 404, 413})  # a retry would not help
 TIMEOUT_S = 10.0
 
 
@@ -35,10 +35,10 @@ class NtfyAdapter:
     context: PluginContext
 
     async def listen(self, receive: Receive) -> None:
-        """Pass on what is published until cancelled; on the first start ever, from now on."""
+        """Pass on published messages until cancelled. The first start ever begins with new messages."""
         topic, db = self.settings.topic, self.context.database
         since = position(db, topic)
-        if since is None:  # kept at once: what comes now is fetched again too, if the host cannot store it
+        if since is None:  # stored at once, so that a message is fetched again if the host cannot store it
             since = str(int(time.time()))
             set_position(db, topic, since)
         while True:
@@ -47,15 +47,15 @@ class NtfyAdapter:
                 if event["event"] == "message" and TAG not in event.get("tags", ()):
                     await receive(_inbound(event))
                 since = event["id"]
-                set_position(db, topic, since)  # only now: what the host has not stored is fetched again
+                set_position(db, topic, since)  # only now, because an unstored message must be fetched again
             await asyncio.sleep(self.settings.poll_s)
 
     async def deliver(self, address: Address, message: Outbound) -> str | None:
-        """Publish a text in pieces, then its files; return the id of the last."""
+        """Publish the text in pieces, then the files. Return the id of the last message."""
         if message.edit_of or message.reaction_to:
-            raise DeliveryRefused("ntfy can neither change a message nor react to one")
+            raise DeliveryRefused("ntfy cannot edit messages or react to them")
         message_id: str | None = None
-        for piece in pieces(words_of(message), PIECE_BYTES):
+        for piece in split_text(text_of(message), MAX_TEXT_BYTES):
             message_id = await self._publish(address.room, piece.encode(), {})
         for file in message.files:
             message_id = await self._publish(address.room, file.content, {"Filename": quote(file.name)})
@@ -65,8 +65,8 @@ class NtfyAdapter:
         try:
             published = json.loads(await self._call(topic, body, {"Tags": TAG, **headers}))
         except HTTPError as error:
-            if error.code in FOR_EVER:
-                raise DeliveryRefused(f"ntfy refused it: {error.code} {error.reason}") from error
+            if error.code in PERMANENT_ERRORS:
+                raise DeliveryRefused(f"ntfy refused the message: {error.code} {error.reason}") from error
             raise
         return str(published["id"])
 
@@ -77,19 +77,21 @@ class NtfyAdapter:
         return await asyncio.to_thread(_fetch, request)
 
 
-def words_of(message: Outbound) -> str:
-    """Return what a message says; a card becomes a text with its choices below."""
+def text_of(message: Outbound) -> str:
+    """Return the text of a message. A card becomes a text with its options below."""
     if message.card is None:
         return message.text
     card = message.card
-    return "\n".join(part for part in (card.title, card.text, *(f"· {one.label}" for one in card.options)) if part)
+    return "\n".join(
+        part for part in (card.title, card.text, *(f"· {option.label}" for option in card.options)) if part
+    )
 
 
-def pieces(text: str, limit_bytes: int) -> Iterator[str]:
-    """Cut a text into pieces of at most so many bytes, behind a line break or a blank where there is one."""
+def split_text(text: str, limit_bytes: int) -> Iterator[str]:
+    """Split a text into pieces of at most `limit_bytes`, after a line break or a space if possible."""
     while len(text.encode()) > limit_bytes:
-        most = text.encode()[:limit_bytes].decode(errors="ignore")
-        cut = max(most.rfind("\n"), most.rfind(" ")) + 1 or len(most)
+        longest = text.encode()[:limit_bytes].decode(errors="ignore")
+        cut = max(longest.rfind("\n"), longest.rfind(" ")) + 1 or len(longest)
         yield text[:cut]
         text = text[cut:]
     if text:
@@ -100,9 +102,9 @@ def _inbound(event: Mapping[str, Any]) -> Inbound:
     return Inbound(
         room=event["topic"],
         text=event["message"],
-        sender=None,  # a topic is a shared secret: ntfy cannot say who wrote
-        message_id=event["id"],  # the same one twice is stored once
-        is_mention=True,  # nobody else is there to be spoken to
+        sender=None,  # a topic is a shared secret, so ntfy does not know the sender
+        message_id=event["id"],  # lets the host recognise a repeated message
+        is_mention=True,  # every message in the topic addresses the agent
         at=datetime.fromtimestamp(event["time"], UTC),
     )
 

@@ -1,6 +1,6 @@
-"""An ntfy topic as a room: what is published there reaches the agent, and the agent's answers are published.
+"""An ntfy topic as a room: published messages reach the agent, and the agent's answers are published.
 
-Without this plugin: nobody is heard or answered on ntfy; other channels go on as before.
+Without this plugin: messages on ntfy are neither received nor answered. Other channels keep working.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ class Settings:
     """[plugins.ntfy] in nanoclaw.toml.
 
     Args:
-        topic: Who knows it may write to the agent and read its answers.
-        token: An access token, best written as `env:NAME`; empty for a topic that is open to everybody.
-        poll_s: The pause between two looks, in seconds.
+        topic: The topic. Everyone who knows it may write to the agent and read its answers.
+        server: The address of the server, without a slash at the end.
+        token: An access token, preferably as `env:NAME`. Empty for a public topic.
+        poll_s: The pause between two polls, in seconds.
     """
 
     topic: str = field(validator=validators.matches_re(r"[-_A-Za-z0-9]{1,64}"))
@@ -36,23 +37,23 @@ class Settings:
 
 @hookimpl
 def nanoclaw_channels() -> Iterable[Channel]:
-    """Contribute ntfy."""
+    """Contribute the channel."""
     yield Channel(name="ntfy", connect=_connect, settings=Settings)
 
 
 @hookimpl
 def nanoclaw_migrations() -> Iterable[Migration]:
-    """Make the table that says how far a topic was read."""
+    """Contribute the table of read positions."""
     yield Migration(name="positions", apply=create_positions)
 
 
 @hookimpl
 def nanoclaw_admit_message(admission: Admission) -> Verdict | None:
-    """Let in who knows the topic; of other channels this plugin knows nothing."""
-    return Verdict(Vote.ALLOW, "knows the topic") if admission.address.channel == "ntfy" else None
+    """Admit every message of the topic. Abstain for other channels."""
+    return Verdict(Vote.ALLOW, "the sender knows the topic") if admission.address.channel == "ntfy" else None
 
 
 def _connect(settings: Settings, context: PluginContext) -> NtfyAdapter:
-    from nanoclaw_channel_ntfy.adapter import NtfyAdapter  # http is not paid for by listing plugins
+    from nanoclaw_channel_ntfy.adapter import NtfyAdapter  # keeps the listing of plugins fast
 
     return NtfyAdapter(settings, context)

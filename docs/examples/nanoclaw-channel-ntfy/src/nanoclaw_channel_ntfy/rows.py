@@ -1,4 +1,4 @@
-"""The plugin's table: how far each topic was read, so that nothing is missed while no host runs."""
+"""The table of the plugin: the read position of each topic, so that no message is missed while no host runs."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ if TYPE_CHECKING:
 _SCHEMA = """
 CREATE TABLE ntfy_positions (
     topic TEXT PRIMARY KEY,
-    message_id TEXT NOT NULL        -- the last one that the host has stored
+    message_id TEXT NOT NULL        -- the last message that the host has stored
 ) STRICT
 """
 
 
 def create_positions(db: apsw.Connection) -> None:
-    """Make the table."""
+    """Create the table."""
     db.execute(_SCHEMA)
 
 
 def position(db: apsw.Connection, topic: str) -> str | None:
     """Return the id of the last message that was passed on, or None."""
-    found: str | None = db.execute("SELECT message_id FROM ntfy_positions WHERE topic = ?", (topic,)).get
-    return found
+    message_id: str | None = db.execute("SELECT message_id FROM ntfy_positions WHERE topic = ?", (topic,)).get
+    return message_id
 
 
 def set_position(db: apsw.Connection, topic: str, message_id: str) -> None:
-    """Note that everything up to a message was passed on."""
+    """Record that all messages up to this one were passed on."""
     db.execute(
         "INSERT INTO ntfy_positions (topic, message_id) VALUES (?, ?)"
         " ON CONFLICT (topic) DO UPDATE SET message_id = excluded.message_id",

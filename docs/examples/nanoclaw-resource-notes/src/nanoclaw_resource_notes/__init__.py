@@ -1,1 +1,1 @@
-"""Notes that people leave for an agent, as a noun of `ncl`."""
+"""The resource `notes`: notes that people leave for an agent."""

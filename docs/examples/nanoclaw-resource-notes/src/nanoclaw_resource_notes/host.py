@@ -1,6 +1,6 @@
-"""Notes that people leave for an agent, as a noun: `ncl notes`.
+"""The resource `notes`: notes that people leave for an agent.
 
-Without this plugin: nobody can leave, list or read out notes; what was read out stays in the conversations.
+Without this plugin: people cannot leave, list or read out notes. Conversations keep the notes they received.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from nanoclaw_core import (
 )
 from nanoclaw_resource_notes import rows
 
-TEXT_AT_MOST = 2_000  # characters; it is read in one go
+MAX_TEXT_CHARACTERS = 2_000  # the agent reads a note in one prompt
 COLUMNS = (
     Column(name="id", generate=partial(new_id, "note")),
-    Column(name="agent_group_id", is_required=True, help="the agent that it is for"),
-    Column(name="text", is_required=True, is_updatable=True, help="what it says"),
+    Column(name="agent_group_id", is_required=True, help="the agent that gets the note"),
+    Column(name="text", is_required=True, is_updatable=True, help="the text of the note"),
     Column(name="urgency", choices=("low", "high"), default="low", is_updatable=True),
     Column(name="created_at", generate=clock.now_text),
 )
@@ -41,13 +41,13 @@ COLUMNS = (
 
 @hookimpl
 def nanoclaw_migrations() -> Iterable[Migration]:
-    """Make the tables."""
+    """Contribute the tables."""
     yield Migration(name="tables", apply=rows.create_tables)
 
 
 @hookimpl
 def nanoclaw_resources() -> Iterable[Resource]:
-    """Contribute the noun, of which the registry makes list, get, create, update and delete."""
+    """Contribute the resource. The registry generates list, get, create, update and delete for it."""
     yield Resource(
         name="notes",
         table="notes_notes",
@@ -57,13 +57,13 @@ def nanoclaw_resources() -> Iterable[Resource]:
         check=_check_row,
         owns=("notes_readings",),
         display=("id", "urgency", "text"),
-        help="what people leave for an agent to read",
+        help="notes that people leave for an agent",
     )
 
 
 @hookimpl
 def nanoclaw_verbs() -> Iterable[Verb]:
-    """Contribute what is more than a row."""
+    """Contribute the verbs that the registry cannot generate."""
     yield Verb(
         resource="notes",
         name="count",
@@ -71,7 +71,7 @@ def nanoclaw_verbs() -> Iterable[Verb]:
         run=_count,
         parameters=(Parameter(name="agent_group_id", is_required=True, help="the agent"),),
         scope_parameter="agent_group_id",
-        help="how many notes an agent has",
+        help="count the notes of an agent",
     )
     yield Verb(
         resource="notes",
@@ -81,13 +81,13 @@ def nanoclaw_verbs() -> Iterable[Verb]:
         check=_check_note,
         parameters=(Parameter(name="id", is_required=True, is_positional=True, help="the note, note-…"),),
         filters_by_scope=True,
-        help="give a note to the agent's conversations whose sandboxes run",
+        help="send a note to the running conversations of its agent",
     )
 
 
 def _check_row(row: Mapping[str, Any]) -> None:
-    if not row["text"].strip() or len(row["text"]) > TEXT_AT_MOST:
-        raise InvalidArguments(f"notes: --text must be 1 to {TEXT_AT_MOST} characters; write less, or several notes")
+    if not row["text"].strip() or len(row["text"]) > MAX_TEXT_CHARACTERS:
+        raise InvalidArguments(f"notes: --text must be 1 to {MAX_TEXT_CHARACTERS} characters. Write several notes")
 
 
 async def _count(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, int]:
@@ -95,10 +95,10 @@ async def _count(arguments: Mapping[str, Any], _caller: Caller, context: PluginC
 
 
 def _note(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> rows.Note:
-    """Return the note that is meant; one beyond the caller's limit is answered as one that is not there."""
-    note = rows.find(context.database, arguments["id"], within=caller.scope_group_id)
+    """Return the requested note. A note outside the caller's scope raises the same error as a missing one."""
+    note = rows.find(context.database, arguments["id"], group_id=caller.scope_group_id)
     if note is None:
-        raise NotFound(f"notes: there is none with id {arguments['id']!r}")
+        raise NotFound(f"notes: none has the id {arguments['id']!r}. `ncl notes list` shows them")
     return note
 
 
@@ -108,8 +108,8 @@ def _check_note(arguments: Mapping[str, Any], caller: Caller, context: PluginCon
 
 async def _read_out(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> dict[str, Any]:
     note = _note(arguments, caller, context)
-    readers = context.operations.running(note.agent_group_id)
-    for session_id in readers:
+    session_ids = context.operations.running(note.agent_group_id)
+    for session_id in session_ids:
         await context.operations.note_to_agent(session_id, f"A note for you: {note.text}")
         rows.add_reading(context.database, note.id, session_id, clock.now_text())
-    return {"read_out_to": readers}
+    return {"read_out_to": session_ids}

@@ -1,4 +1,4 @@
-"""The plugin's tables: notes, and who was given which."""
+"""The tables of the plugin: notes, and the sessions that received them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CREATE TABLE notes_notes (
 _READINGS = """
 CREATE TABLE notes_readings (
     note_id TEXT NOT NULL REFERENCES notes_notes (id) ON DELETE CASCADE,
-    session_id TEXT NOT NULL,       -- without a reference: conversations are none of this plugin's
+    session_id TEXT NOT NULL,       -- no foreign key: sessions belong to the core
     at TEXT NOT NULL
 ) STRICT
 """
@@ -27,7 +27,7 @@ CREATE TABLE notes_readings (
 
 @frozen
 class Note:
-    """What somebody left for an agent."""
+    """A note for an agent."""
 
     id: str
     agent_group_id: GroupId
@@ -35,24 +35,24 @@ class Note:
 
 
 def create_tables(db: apsw.Connection) -> None:
-    """Make them."""
+    """Create the tables."""
     db.execute(_NOTES)
     db.execute(_READINGS)
 
 
-def find(db: apsw.Connection, note_id: str, *, within: GroupId | None) -> Note | None:
-    """Return a note, of one agent group where `within` names it, or None."""
+def find(db: apsw.Connection, note_id: str, *, group_id: GroupId | None) -> Note | None:
+    """Return the note with this id, or None. A note of another group than `group_id` counts as missing."""
     query = "SELECT id, agent_group_id, text FROM notes_notes WHERE id = ?"
-    found = db.execute(f"{query} AND agent_group_id = coalesce(?, agent_group_id)", (note_id, within))
-    return next((Note(*values) for values in found), None)
+    rows = db.execute(f"{query} AND agent_group_id = coalesce(?, agent_group_id)", (note_id, group_id))
+    return next((Note(*values) for values in rows), None)
 
 
 def count(db: apsw.Connection, group_id: str) -> int:
-    """Return how many notes an agent has."""
-    found: int = db.execute("SELECT count(*) FROM notes_notes WHERE agent_group_id = ?", (group_id,)).get
-    return found
+    """Return the number of notes of an agent."""
+    number: int = db.execute("SELECT count(*) FROM notes_notes WHERE agent_group_id = ?", (group_id,)).get
+    return number
 
 
 def add_reading(db: apsw.Connection, note_id: str, session_id: SessionId, at: str) -> None:
-    """Note that a conversation was given a note."""
+    """Record that a session received a note."""
     db.execute("INSERT INTO notes_readings (note_id, session_id, at) VALUES (?, ?, ?)", (note_id, session_id, at))

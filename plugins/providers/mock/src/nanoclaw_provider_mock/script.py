@@ -18,7 +18,7 @@ class ToolCall:
     """A tool the mock calls.
 
     Args:
-        timeout_s: What the call says it may take, for the host's patience.
+        timeout_s: What the call says it may take, for the host's timeouts.
         delay_s: How long the tool works before it does anything, in seconds.
     """
 

@@ -13,7 +13,7 @@ from nanoclaw_wire.inbound import AGENT_CHANNEL, Destination, InboundMessage, Ki
 from nanoclaw_wire.outbound import NewOutbound, OutKind
 
 from nanoclaw_runner import content
-from nanoclaw_runner.destinations import Place, place_of
+from nanoclaw_runner.destinations import Address, place_of
 from nanoclaw_runner.inbox import Inbox
 
 
@@ -27,7 +27,7 @@ class Target:
     in_reply_to: str | None
 
 
-class Post:
+class OutboundBuilder:
     """Makes outbound messages.
 
     Args:
@@ -45,15 +45,15 @@ class Post:
         """
         return words(self._target(place_of(destination), answered), text)
 
-    def home(self) -> Place | None:
+    def home(self) -> Address | None:
         """Return where a message goes that names nobody: the current turn's room, else the session's own."""
         row = next((row for row in reversed(self._answering()) if row.channel and row.room), None)
         if row is not None:
-            return Place(channel=row.channel or "", room=row.room or "")
+            return Address(channel=row.channel or "", room=row.room or "")
         routing = self._inbox.routing()
-        return Place(channel=routing.channel, room=routing.room) if routing.channel and routing.room else None
+        return Address(channel=routing.channel, room=routing.room) if routing.channel and routing.room else None
 
-    def to_place(self, place: Place, values: dict[str, Any], message_id: str | None = None) -> NewOutbound:
+    def to_place(self, place: Address, values: dict[str, Any], message_id: str | None = None) -> NewOutbound:
         """Address a message to a room, from within the current turn."""
         return chat(self._target(place, self._answering()), values, message_id)
 
@@ -62,7 +62,7 @@ class Post:
         rows = self._answering()
         return rows[-1].id if rows else None
 
-    def _target(self, place: Place, answered: Sequence[InboundMessage]) -> Target:
+    def _target(self, place: Address, answered: Sequence[InboundMessage]) -> Target:
         """Take thread and in_reply_to from the turn's newest row of that room, else from the room's most recent row."""
         own = (row for row in reversed(answered) if (row.channel, row.room) == (place.channel, place.room))
         row = next(own, None)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from attrs import field, frozen
 
-from nanoclaw_runner.ledger import Silence
+from nanoclaw_runner.pending_prompts import SilenceTimeouts
 from nanoclaw_runner.recovery import RETRY_DELAYS_S
 
 
 @frozen(kw_only=True)
-class Patience:
+class Timeouts:
     """All waiting times, in seconds.
 
     Args:
@@ -41,4 +41,4 @@ class Patience:
     end_s: float = 1.0
     abort_s: float = 0.4
     ncl_answer_s: float = 30.0
-    silence: Silence = field(factory=Silence)
+    silence: SilenceTimeouts = field(factory=SilenceTimeouts)

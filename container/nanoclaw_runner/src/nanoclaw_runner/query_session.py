@@ -28,8 +28,8 @@ from nanoclaw_wire.outbound import NewOutbound
 from nanoclaw_runner import content
 from nanoclaw_runner.batch import Batch
 from nanoclaw_runner.continuation import Continuation
-from nanoclaw_runner.ledger import Push, merge, rows_of
-from nanoclaw_runner.post import target_of, words
+from nanoclaw_runner.outbound_builder import target_of, words
+from nanoclaw_runner.pending_prompts import Prompt, merge, rows_of
 from nanoclaw_runner.provider import LiveQuery
 from nanoclaw_runner.replies import Parsed, correction, needs_correction, parse
 from nanoclaw_runner.session import Session
@@ -46,10 +46,10 @@ class Failure:
     """
 
     error: Error
-    push: Push | None
+    push: Prompt | None
 
 
-class Conversation:
+class QuerySession:
     """Runs one query from its first prompt to its end.
 
     Args:
@@ -69,7 +69,7 @@ class Conversation:
     async def run(self) -> Failure | None:
         """Work until the query ends; None where it ended because it should.
 
-        Returns with the query over and the ledger closed; rows that were not settled are shown again in the next look,
+        Returns with the query over and the pending closed; rows that were not settled are shown again in the next look,
         those of the failed turn excepted.
         """
         failure: Failure | None = None
@@ -96,8 +96,8 @@ class Conversation:
                 if failure is not None:
                     return failure
         if self._is_leaving:
-            self._settle(self._session.ledger.close(), [])
-        if self._is_ending or self._session.stopping.is_set() or self._session.ledger.is_settled:
+            self._settle(self._session.pending.close(), [])
+        if self._is_ending or self._session.stopping.is_set() or self._session.pending.is_settled:
             return None
         return self._failure(Error(message="the query ended in the middle of a turn", retryable=True))
 
@@ -108,21 +108,21 @@ class Conversation:
         So it would keep the host from ending a sandbox whose provider hangs. Only the runner can know that, and fails
         the turn.
         """
-        session, patience = self._session, self._session.patience
+        session, timeouts = self._session, self._session.timeouts
         while True:
             if not self._is_turn_open:
                 self._stirred.clear()
                 await self._stirred.wait()
                 continue
             silent_s = self._loop.time() - self._heard_at
-            if silent_s >= max(patience.provider_silence_s, session.occupation.tool_timeout_s):
+            if silent_s >= max(timeouts.provider_silence_s, session.activity.tool_timeout_s):
                 return self._failure(Error(message=f"no event of the provider for {silent_s:.0f} s", retryable=True))
             session.heartbeat.touch()
-            await asyncio.sleep(patience.heartbeat_s)
+            await asyncio.sleep(timeouts.heartbeat_s)
 
     @property
     def _is_turn_open(self) -> bool:
-        return self._session.ledger.is_running or not self._session.ledger.is_settled
+        return self._session.pending.is_running or not self._session.pending.is_settled
 
     async def _events(self) -> AsyncGenerator[Event, None]:
         try:
@@ -143,12 +143,12 @@ class Conversation:
         self._stirred.set()
         begins_turn = isinstance(event, Init | TookIn | ToolStarted | ToolEnded)
         if begins_turn or not isinstance(event, Usage | Progress | Result):
-            self._session.ledger.heard(self._active_at, begins_turn=begins_turn)
+            self._session.pending.heard(self._active_at, begins_turn=begins_turn)
         match event:
             case Init():
                 self._continuation.keep(event.continuation)
             case TookIn():
-                self._session.ledger.took_in(event.pushes)
+                self._session.pending.took_in(event.pushes)
             case Result():
                 await self._end_turn(event)
             case Error(kind=ErrorClass.EXHAUSTED):
@@ -158,7 +158,7 @@ class Conversation:
             case ToolStarted():
                 self._session.tool_started(event.tool, event.timeout_s)
             case ToolEnded():
-                self._session.ledger.tool_ended()
+                self._session.pending.tool_ended()
                 self._session.tool_ended(event.tool)
             case Usage():
                 log.info("turn used", extra=asdict(event))
@@ -168,15 +168,15 @@ class Conversation:
 
     def _note_progress(self, event: Progress) -> None:
         log.info("provider progress", extra={"progress": event.message})
-        answering = self._session.ledger.answering
+        answering = self._session.pending.answering
         if event.trouble is not None and answering:
             self._session.met_trouble(merge(answering), event.trouble)
 
     async def _end_turn(self, result: Result) -> None:
-        session, ledger = self._session, self._session.ledger
-        has_spoken = ledger.has_spoken
-        answered = ledger.ended(self._loop.time(), result.answers)
-        destinations = ledger.destinations(answered)
+        session, pending = self._session, self._session.pending
+        has_spoken = pending.has_spoken
+        answered = pending.ended(self._loop.time(), result.answers)
+        destinations = pending.destinations(answered)
         parsed = parse(content.clean(result.text or ""), destinations)
         replies = self._replies(parsed, rows_of(answered))
         raw = next((push for push in answered if push.is_raw), None)
@@ -198,12 +198,12 @@ class Conversation:
     def _replies(self, parsed: Parsed, answered: Sequence[InboundMessage]) -> list[NewOutbound]:
         for name in parsed.unknown:
             log.warning("message to an unknown destination dropped", extra={"destination": name})
-        return [self._session.post.to(block.to, block.body, answered) for block in parsed.blocks]
+        return [self._session.outbound.to(block.to, block.body, answered) for block in parsed.blocks]
 
-    def _settle(self, pushes: list[Push], replies: list[NewOutbound]) -> None:
+    def _settle(self, pushes: list[Prompt], replies: list[NewOutbound]) -> None:
         session = self._session
-        session.occupation.turn_ended()
-        session.occupation.set_busy(not session.ledger.is_settled)
+        session.activity.turn_ended()
+        session.activity.set_busy(not session.pending.is_settled)
         message_ids = [message_id for push in pushes for message_id in push.message_ids]
         highest = session.inbox.highest() if replies else None
         session.outbox.settle(message_ids, messages=replies, highest_inbound=highest)
@@ -219,7 +219,7 @@ class Conversation:
             for row in stops:
                 await self._stop(row)
             self._settle_by_silence()
-            if batch is None or (batch.command is not None and not session.ledger.is_settled):
+            if batch is None or (batch.command is not None and not session.pending.is_settled):
                 if self._has_idled():
                     break
                 await session.bell.wait(self._patience_s())
@@ -235,40 +235,40 @@ class Conversation:
         log.info("message pushed", extra={"messages": len(push.rows)})
         await self._push(push, self._session.prompt(push))
 
-    async def _push(self, push: Push, text: str) -> None:
+    async def _push(self, push: Prompt, text: str) -> None:
         self._active_at = self._loop.time()
         if not self._is_turn_open:
             self._heard_at = self._active_at  # a turn begins; what joins one must not excuse a provider that hangs
-        self._session.ledger.pushed(push, self._active_at)
+        self._session.pending.pushed(push, self._active_at)
         self._stirred.set()
         await self._ask(self._query.push(text, push.id))
 
     async def _stop(self, row: InboundMessage) -> None:
         runs = self._is_turn_open
         if runs:
-            self._session.ledger.interrupted()
+            self._session.pending.interrupted()
             await self._ask(self._query.interrupt())
         self._session.answer_command(row, "Stopped." if runs else "Nothing is running.")
 
     def _settle_by_silence(self) -> None:
-        doubtful = self._session.ledger.settle_by_silence(self._loop.time())
+        doubtful = self._session.pending.settle_by_silence(self._loop.time())
         if doubtful:
             self._settle(doubtful, [])
 
     def _has_idled(self) -> bool:
         idle_stop_s = self._session.config.idle_stop_s
-        if idle_stop_s is None or not self._session.ledger.is_settled or self._session.ledger.is_running:
+        if idle_stop_s is None or not self._session.pending.is_settled or self._session.pending.is_running:
             return False
         self.is_idle_too_long = self._loop.time() - self._active_at >= idle_stop_s
         return self.is_idle_too_long
 
     def _patience_s(self) -> float:
         now, session = self._loop.time(), self._session
-        ends = [now + session.poll_s(session.patience.open_poll_s)]
-        silence_ends_at = session.ledger.silence_ends_at()
+        ends = [now + session.poll_s(session.timeouts.open_poll_s)]
+        silence_ends_at = session.pending.silence_ends_at()
         if silence_ends_at is not None:
             ends.append(silence_ends_at)
-        if session.config.idle_stop_s is not None and session.ledger.is_settled and not session.ledger.is_running:
+        if session.config.idle_stop_s is not None and session.pending.is_settled and not session.pending.is_running:
             ends.append(self._active_at + session.config.idle_stop_s)
         return max(0.001, min(ends) - now)
 
@@ -282,10 +282,10 @@ class Conversation:
         No turn of a push in doubt may have begun. If the provider has nothing left to do, it ends without another turn,
         which proves that the push was answered. Otherwise the push stays pending.
         """
-        if self._session.ledger.is_in_doubt:
+        if self._session.pending.is_in_doubt:
             self._is_leaving = True
             await self._end()
-            await asyncio.sleep(self._session.patience.end_s)  # cancelled when the events end
+            await asyncio.sleep(self._session.timeouts.end_s)  # cancelled when the events end
         await self._abort()
 
     async def _ask(self, call: Awaitable[None]) -> None:
@@ -300,17 +300,17 @@ class Conversation:
     async def _abort(self) -> None:
         self._is_leaving = False  # events that end from now on prove nothing
         try:
-            async with asyncio.timeout(self._session.patience.abort_s):
+            async with asyncio.timeout(self._session.timeouts.abort_s):
                 await self._query.abort()
         except Exception:  # the query is over either way; whatever it says about that is for the log
             log.warning("query did not stop cleanly", exc_info=True)
 
     def _failure(self, error: Error) -> Failure:
-        return Failure(error=error, push=self._session.ledger.failed(error.answers))
+        return Failure(error=error, push=self._session.pending.failed(error.answers))
 
     def _give_back(self, failure: Failure | None) -> None:
         failed = set(failure.push.message_ids) if failure is not None and failure.push is not None else set()
-        for push in self._session.ledger.close():
+        for push in self._session.pending.close():
             if failed.isdisjoint(push.message_ids):
                 self._session.inbox.give_back(push.rows)
                 self._session.inbox.give_back(push.left_out)

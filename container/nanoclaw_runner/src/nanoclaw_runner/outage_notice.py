@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from nanoclaw_runner.ledger import Push
+from nanoclaw_runner.pending_prompts import Prompt
 
 
-class Trouble:
+class OutageNotice:
     """The trouble that the answer to one batch of messages is in. All times are seconds on one monotonic clock.
 
     Args:
-        patience_s: Trouble that is over sooner is nobody's business.
+        patience_s: OutageNotice that is over sooner is nobody's business.
     """
 
     def __init__(self, patience_s: float) -> None:
@@ -18,7 +18,7 @@ class Trouble:
         self._since = 0.0
         self._is_told = False
 
-    def met(self, push: Push, *, now: float, lasts_until: float) -> bool:
+    def met(self, push: Prompt, *, now: float, lasts_until: float) -> bool:
         """Note that something failed and will be tried again; return True where people should hear of it, once.
 
         Args:

@@ -15,7 +15,7 @@ class RunningTool:
     started_at: str
 
 
-class Occupation:
+class ActivityTracker:
     """Gathers what is going on, and gives it out only when it differs from what was written last."""
 
     def __init__(self) -> None:

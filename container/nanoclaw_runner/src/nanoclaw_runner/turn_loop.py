@@ -11,22 +11,22 @@ from nanoclaw_wire.events import Error, ErrorClass
 from nanoclaw_wire.exhaustion import is_exhausted
 
 from nanoclaw_runner import recovery
-from nanoclaw_runner.apology import words_for
 from nanoclaw_runner.batch import Batch
 from nanoclaw_runner.commands import Command
 from nanoclaw_runner.continuation import Continuation
-from nanoclaw_runner.conversation import Conversation, Failure
+from nanoclaw_runner.error_messages import words_for
 from nanoclaw_runner.instructions import write_instructions
-from nanoclaw_runner.ledger import Push
-from nanoclaw_runner.post import failure
+from nanoclaw_runner.outbound_builder import failure
+from nanoclaw_runner.pending_prompts import Prompt
 from nanoclaw_runner.provider import Provider
+from nanoclaw_runner.query_session import Failure, QuerySession
 from nanoclaw_runner.recovery import Retry, Verdict
 from nanoclaw_runner.session import Session
 
 log = logging.getLogger(__name__)
 
 
-class Loop:
+class TurnLoop:
     """Serves one session with one provider until it is told to stop or has idled long enough.
 
     Args:
@@ -60,7 +60,7 @@ class Loop:
                 session.answer_command(row, "Nothing is running.")
             if batch is not None:
                 return batch
-            patience_s = session.poll_s(session.patience.idle_poll_s)
+            patience_s = session.poll_s(session.timeouts.idle_poll_s)
             if idle_stop_s is not None:
                 patience_s = min(patience_s, since + idle_stop_s - self._clock.time())
             if patience_s <= 0:
@@ -75,7 +75,7 @@ class Loop:
 
     async def _serve(self, batch: Batch) -> None:
         """Answer a batch, and whatever is pushed meanwhile; try again what may work later."""
-        push: Push | None = self._session.take(batch)
+        push: Prompt | None = self._session.take(batch)
         while push is not None and not self._session.stopping.is_set():
             is_resumed = self._continuation.value is not None
             failure = await self._converse(push)
@@ -83,11 +83,11 @@ class Loop:
                 return
             push = await self._recover(failure, is_resumed=is_resumed)
 
-    async def _converse(self, push: Push) -> Failure | None:
+    async def _converse(self, push: Prompt) -> Failure | None:
         """Open a query with a push as its first prompt, and run it to its end."""
         session = self._session
         push = session.with_names(push)
-        session.ledger.pushed(push, self._clock.time())
+        session.pending.pushed(push, self._clock.time())
         try:
             query = await self._provider.query(
                 session.prompt(push),
@@ -99,14 +99,14 @@ class Loop:
             if is_exhausted(error):
                 raise
             log.exception("provider could not open a query")
-            session.ledger.close()
+            session.pending.close()
             return Failure(error=Error(message=f"{type(error).__name__}: {error}", retryable=False), push=push)
-        conversation = Conversation(session, query, self._continuation, raw_commands=self._provider.has_slash_commands)
+        conversation = QuerySession(session, query, self._continuation, raw_commands=self._provider.has_slash_commands)
         failure = await conversation.run()
         self._is_leaving = conversation.is_idle_too_long
         return failure
 
-    async def _recover(self, failure: Failure, *, is_resumed: bool) -> Push | None:
+    async def _recover(self, failure: Failure, *, is_resumed: bool) -> Prompt | None:
         """Return what to try again, or None where nothing is left to try."""
         push, error = failure.push, failure.error
         correlation_id = push.correlation_id if push else None
@@ -115,7 +115,7 @@ class Loop:
         if push is None:
             return None
         is_stale = is_resumed and not push.is_anew and self._provider.is_stale(error)
-        delays_s = self._session.patience.retry_delays_s
+        delays_s = self._session.timeouts.retry_delays_s
         match recovery.after(error, failures=push.failures, can_start_anew=is_stale, delays_s=delays_s):
             case Verdict.START_ANEW:
                 log.warning("conversation cannot be resumed, starting a new one")
@@ -140,15 +140,15 @@ class Loop:
                 session.answer_command(row, "Stopped.")
             if stops:
                 return False
-            poll_s = min(session.poll_s(session.patience.open_poll_s), session.patience.heartbeat_s)
+            poll_s = min(session.poll_s(session.timeouts.open_poll_s), session.timeouts.heartbeat_s)
             await session.bell.wait(min(left_s, poll_s))
         return True
 
-    def _finish(self, push: Push, *, kind: ErrorClass | None) -> None:
+    def _finish(self, push: Prompt, *, kind: ErrorClass | None) -> None:
         """Settle rows that got no answer: completed where a person stopped them, else failed, and people are told."""
         session = self._session
         replies = failure(push.rows, words_for(kind, push.correlation_id)) if kind is not None else []
-        session.occupation.set_busy(False)
+        session.activity.set_busy(False)
         session.outbox.settle(
             push.message_ids, messages=replies, highest_inbound=session.inbox.highest(), failed=kind is not None
         )

@@ -37,7 +37,7 @@ def vfs_name() -> str | None:
     return NAME if sys.platform == "linux" and _registered() else None
 
 
-def open_plain(folder: int, name: str) -> int:
+def open_regular_file(folder: int, name: str) -> int:
     """Open a file for reading, by the descriptor of its folder: a plain file that has this name and no other.
 
     Raises:
@@ -45,7 +45,7 @@ def open_plain(folder: int, name: str) -> int:
     """
     descriptor = os.open(name, _OPEN, dir_fd=folder)
     try:
-        if has_only_this_name(descriptor, folder, name):
+        if is_single_link(descriptor, folder, name):
             return descriptor
         raise OSError(errno.EPERM, "it is not a plain file with one name")
     except OSError:
@@ -53,7 +53,7 @@ def open_plain(folder: int, name: str) -> int:
         raise
 
 
-def has_only_this_name(descriptor: int, folder: int, name: str) -> bool:
+def is_single_link(descriptor: int, folder: int, name: str) -> bool:
     """Say whether an open file is a plain one whose only name is the one it was opened by.
 
     Counting names is not enough: whoever opens a file of somebody else's by a second name that is removed before the
@@ -74,11 +74,11 @@ def has_only_this_name(descriptor: int, folder: int, name: str) -> bool:
 
 
 @cache
-def _registered() -> _CarefulVfs:
-    return _CarefulVfs()  # kept by the cache: SQLite itself holds only a pointer
+def _registered() -> ReadOnlyVfs:
+    return ReadOnlyVfs()  # kept by the cache: SQLite itself holds only a pointer
 
 
-class _CarefulVfs(apsw.VFS):
+class ReadOnlyVfs(apsw.VFS):
     def __init__(self) -> None:
         super().__init__(NAME, base="")
 
@@ -104,7 +104,7 @@ class _CarefulFile:
         try:
             folder = os.open(Path(path).parent, _FOLDER)
             try:
-                self._descriptor = open_plain(folder, Path(path).name)
+                self._descriptor = open_regular_file(folder, Path(path).name)
             finally:
                 os.close(folder)
         except OSError as error:

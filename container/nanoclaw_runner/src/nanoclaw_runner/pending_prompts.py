@@ -1,7 +1,7 @@
 """Knows which rows the open conversation still owes an answer, and decides when they are done (⚠6).
 
-The runner gives each push an id. A result names the pushes that its turn took in, and the ledger settles exactly these.
-A provider that cannot know names none. The ledger then guesses:
+The runner gives each push an id. A result names the pushes that its turn took in, and exactly these are settled.
+A provider that cannot know names none. Then `PendingPrompts` guesses:
 
 1. Pushes are taken up in the order they were made, and a turn takes up at least the oldest that waits when it begins.
    So a result settles the oldest push, if that was made before its turn began. (A provider may begin a turn of its own
@@ -33,7 +33,7 @@ def new_push_id() -> str:
 
 
 @frozen(kw_only=True, eq=False)
-class Push:
+class Prompt:
     """Something the model was told.
 
     Args:
@@ -66,21 +66,21 @@ class Push:
         """Follows the turn through the log: that of the first message, or its id."""
         return self.rows[0].correlation_id or self.rows[0].id
 
-    def as_correction(self) -> Push:
+    def as_correction(self) -> Prompt:
         """Return the push that tells the model about its missing block; it answers for the same rows."""
         return evolve(self, is_correction=True)
 
 
-def rows_of(pushes: Iterable[Push]) -> list[InboundMessage]:
+def rows_of(pushes: Iterable[Prompt]) -> list[InboundMessage]:
     """Return the rows that these pushes told, oldest first."""
     return sorted((row for push in pushes for row in push.rows), key=lambda row: row.seq)
 
 
-def merge(pushes: Sequence[Push]) -> Push:
+def merge(pushes: Sequence[Prompt]) -> Prompt:
     """Return one push over the rows of all; there is at least one."""
     if len(pushes) == 1:
         return pushes[0]
-    return Push(
+    return Prompt(
         rows=tuple(rows_of(pushes)),
         left_out=tuple(row for push in pushes for row in push.left_out),
         is_correction=all(push.is_correction for push in pushes),
@@ -91,19 +91,19 @@ def merge(pushes: Sequence[Push]) -> Push:
 
 
 @frozen(kw_only=True)
-class Silence:
+class SilenceTimeouts:
     """How long a provider may be silent before what is in doubt counts as done, in seconds."""
 
     idle_s: float = field(default=SILENCE_S)
     stirred_s: float = field(default=LONG_SILENCE_S)
 
 
-class Ledger:
+class PendingPrompts:
     """The pushes of the open conversation, oldest first. All times are those of one monotonic clock, in seconds."""
 
-    def __init__(self, silence: Silence | None = None) -> None:
-        self._silence = silence or Silence()
-        self._waiting: list[Push] = []
+    def __init__(self, silence: SilenceTimeouts | None = None) -> None:
+        self._silence = silence or SilenceTimeouts()
+        self._waiting: list[Prompt] = []
         self._eligible: int | None = None  # how many waited when the running turn began; None while none is known
         self._named: frozenset[str] = frozenset()  # the pushes of the running turn, if the provider said so
         self._joined: frozenset[str] = frozenset()  # the pushes that a tool's end brought into the turn: a guess
@@ -114,7 +114,7 @@ class Ledger:
         self.has_spoken = False  # a tool sent something in the running turn
 
     @property
-    def answering(self) -> list[Push]:
+    def answering(self) -> list[Prompt]:
         """The pushes that the running turn has taken in so far, oldest first, as far as is known."""
         if self._named:
             return self._with_ids(self._named)
@@ -136,7 +136,7 @@ class Ledger:
         """True while no turn runs and pushes wait of which the provider cannot say whether it answered them."""
         return bool(self._waiting) and self._is_guessed and not self.is_running
 
-    def destinations(self, pushes: Iterable[Push]) -> list[Destination]:
+    def destinations(self, pushes: Iterable[Prompt]) -> list[Destination]:
         """Return the names that a turn over these pushes may use: those of its own prompts before those of all others.
 
         A turn that a provider begins by itself has no prompt. It means the names that were told last.
@@ -144,7 +144,7 @@ class Ledger:
         own = {one.name: one for push in pushes for one in push.destinations}
         return list((self._told | own).values())
 
-    def pushed(self, push: Push, now: float) -> None:
+    def pushed(self, push: Prompt, now: float) -> None:
         """Note that the model was told something."""
         self._waiting.append(push)
         self._told |= {one.name: one for one in push.destinations}
@@ -175,11 +175,11 @@ class Ledger:
         """Note that the running turn was told to stop."""
         self._is_interrupted = self.is_running
 
-    def ended(self, now: float, answers: Sequence[str] | None) -> list[Push]:
+    def ended(self, now: float, answers: Sequence[str] | None) -> list[Prompt]:
         """Note a result; take out and return the pushes that it answered, oldest first.
 
         Args:
-            answers: The ids that the result names; None makes the ledger guess.
+            answers: The ids that the result names; None makes the pending guess.
         """
         # A turn that nothing announced can only be that of a push in doubt: a push while none runs announces its own.
         settled = self.answering if answers is None else self._with_ids(answers)
@@ -189,7 +189,7 @@ class Ledger:
         self._heard_at = now
         return settled
 
-    def failed(self, answers: Sequence[str] | None) -> Push | None:
+    def failed(self, answers: Sequence[str] | None) -> Prompt | None:
         """Return what a failed turn was about, as one push; None if it was nobody's. Nothing is taken out.
 
         A guess names the oldest push alone: the others are told again and lose nothing by it. A raw command cannot be
@@ -206,19 +206,19 @@ class Ledger:
             return None
         return self._heard_at + (self._silence.stirred_s if self._is_stirred else self._silence.idle_s)
 
-    def settle_by_silence(self, now: float) -> list[Push]:
+    def settle_by_silence(self, now: float) -> list[Prompt]:
         """Take out and return what was in doubt, where the silence lasted long enough."""
         ends_at = self.silence_ends_at()
         return self.close() if ends_at is not None and now >= ends_at else []
 
-    def close(self) -> list[Push]:
+    def close(self) -> list[Prompt]:
         """Forget the conversation, and return what was never settled, oldest first."""
         unsettled, self._waiting = self._waiting, []
         self._is_guessed = False
         self._forget_turn()
         return unsettled
 
-    def _with_ids(self, push_ids: Iterable[str]) -> list[Push]:
+    def _with_ids(self, push_ids: Iterable[str]) -> list[Prompt]:
         wanted = set(push_ids)
         return [push for push in self._waiting if push.id in wanted]
 
