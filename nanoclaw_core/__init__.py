@@ -37,7 +37,7 @@ _HOMES = {
     "logs": "log_values",
     "parts": "installed_sandbox_requirements",
     "plugins": "Plugins",
-    "sandboxes.held_mounts": "HeldMount hand_over hold_mounts require_mounted",
+    "sandboxes.held_mounts": "HeldMount change_owner hold_mounts require_mounted",
     "store.agents": "ContainerConfig config_of save_config",
     "store.messaging": "check_pattern",
     "settings": "CoreSettings Settings load_settings",

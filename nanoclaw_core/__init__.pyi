@@ -73,7 +73,7 @@ from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, MessagingGroupId,
 from nanoclaw_core.instance import initialise, is_instance
 from nanoclaw_core.logs import log_values
 from nanoclaw_core.plugins import Plugins
-from nanoclaw_core.sandboxes.held_mounts import HeldMount, hand_over, hold_mounts, require_mounted
+from nanoclaw_core.sandboxes.held_mounts import HeldMount, change_owner, hold_mounts, require_mounted
 from nanoclaw_core.settings import CoreSettings, Settings, load_settings
 from nanoclaw_core.store.agents import ContainerConfig, config_of, save_config
 from nanoclaw_core.store.messaging import check_pattern
@@ -164,10 +164,10 @@ __all__ = [
     "Verdict",
     "Vote",
     "WiringId",
+    "change_owner",
     "check_pattern",
     "config_of",
     "flag_of",
-    "hand_over",
     "hold_mounts",
     "hookimpl",
     "initialise",

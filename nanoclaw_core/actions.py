@@ -21,6 +21,7 @@ from nanoclaw_core.guard import Guard, permission_request
 from nanoclaw_core.ids import ApprovalId, new_id
 from nanoclaw_core.mailbox.inbox import InboxWriter
 from nanoclaw_core.plugins import Contribution
+from nanoclaw_core.sandboxes.supervisor import Supervisor
 
 
 @frozen(kw_only=True)
@@ -29,9 +30,9 @@ class Actions:
 
     offers: Mapping[str, Contribution[Action]]
     guard: Guard
-    inboxes: InboxWriter
+    inbox: InboxWriter
     plugin_context: Callable[[str], PluginContext]
-    ring: Callable[[str], None]
+    supervisor: Supervisor
 
     async def carry_out(self, request: ActionRequest, caller: Caller) -> None:
         """Do what was asked, or not, and answer the runner."""
@@ -70,5 +71,5 @@ class Actions:
             content=content.response(request.request_id, answer),
             trigger=False,
         )
-        await self.inboxes.append(caller.session_id, [row])
-        self.ring(caller.session_id)
+        await self.inbox.append(caller.session_id, [row])
+        self.supervisor.ring(caller.session_id)

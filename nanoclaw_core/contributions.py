@@ -23,7 +23,7 @@ from nanoclaw_core.errors import MigrationError, PluginError, SettingsError
 from nanoclaw_core.instance import InstancePaths
 from nanoclaw_core.plugins import Contribution, NeedsSettings, Plugins
 from nanoclaw_core.settings import Settings
-from nanoclaw_core.store.migrations import migrate_plugin, refuse_nested_prefixes, table_prefix
+from nanoclaw_core.store.migrations import migrate_plugin, require_separate_prefixes, table_prefix
 from nanoclaw_core.store.schema import core_tables
 
 
@@ -35,7 +35,7 @@ class Contributions:
     providers: Mapping[str, Contribution[Provider]]
     runtimes: Mapping[str, Contribution[Runtime]]
     services: Mapping[str, Contribution[Service]]
-    sandbox_parts: Mapping[str, Contribution[SandboxRequirements]]
+    sandbox_requirements: Mapping[str, Contribution[SandboxRequirements]]
     resources: Mapping[str, Contribution[Resource]]
     verbs: Mapping[str, Contribution[Verb]]
     actions: Mapping[str, Contribution[Action]]
@@ -46,10 +46,10 @@ class Contributions:
 
     def for_sandboxes(self) -> Sequence[SandboxRequirements]:
         """Return what all plugins want inside the sandbox."""
-        return tuple(contribution.value for contribution in self.sandbox_parts.values())
+        return tuple(contribution.value for contribution in self.sandbox_requirements.values())
 
 
-def collect(plugins: Plugins) -> Contributions:
+def collect_contributions(plugins: Plugins) -> Contributions:
     """Ask every collect hook.
 
     Raises:
@@ -62,7 +62,7 @@ def collect(plugins: Plugins) -> Contributions:
         providers=plugins.collect("nanoclaw_providers", Provider),
         runtimes=plugins.collect("nanoclaw_runtimes", Runtime),
         services=plugins.collect("nanoclaw_services", Service),
-        sandbox_parts=plugins.collect("nanoclaw_sandbox_requirements", SandboxRequirements),
+        sandbox_requirements=plugins.collect("nanoclaw_sandbox_requirements", SandboxRequirements),
         resources=resources,
         verbs=plugins.collect("nanoclaw_verbs", Verb, key=full_name, resources=nouns),
         actions=plugins.collect("nanoclaw_actions", Action),
@@ -80,10 +80,10 @@ def installed_sandbox_requirements(settings: Settings, environment: Mapping[str,
     """
     plugins = Plugins()
     plugins.load_installed(frozenset(settings.core.disabled_plugins))
-    return with_settings(collect(plugins), plugins, settings, environment).for_sandboxes()
+    return apply_settings(collect_contributions(plugins), plugins, settings, environment).for_sandboxes()
 
 
-def with_settings(
+def apply_settings(
     contributions: Contributions, plugins: Plugins, settings: Settings, environment: Mapping[str, str]
 ) -> Contributions:
     """Give each plugin its settings; one whose settings are absent or do not fit is recorded with why and left out."""
@@ -93,7 +93,7 @@ def with_settings(
         for contribution in offers.values():
             shape: type | None = contribution.value.settings
             try:
-                _refuse_absence(shape, contribution.plugin, settings.plugins.get(contribution.plugin, {}))
+                _require_present(shape, contribution.plugin, settings.plugins.get(contribution.plugin, {}))
                 found = settings.for_plugin(contribution.plugin, shape, environment)
             except SettingsError as error:
                 plugins.record_failure(contribution.plugin, error)
@@ -104,7 +104,7 @@ def with_settings(
     return _without(evolve(contributions, plugin_settings=structured), failed)
 
 
-def tables_of_nobody(settings: Settings, plugins: Sequence[str]) -> Mapping[str, str]:
+def unknown_plugin_tables(settings: Settings, plugins: Sequence[str]) -> Mapping[str, str]:
     """Return the [plugins.<name>] tables that are for no plugin here, each with what to do about it."""
     found = {}
     for table in settings.plugins:
@@ -122,7 +122,7 @@ def migrate(contributions: Contributions, plugins: Plugins, db: apsw.Connection)
     """
     sets = plugins.collect_all("nanoclaw_migrations", Migration)
     ours = [name for name in core_tables(db) if not name.startswith(tuple(map(table_prefix, sets)))]
-    refuse_nested_prefixes(sets, ours)
+    require_separate_prefixes(sets, ours)
     failed: set[str] = set()
     for plugin, steps in sets.items():
         try:
@@ -172,7 +172,7 @@ def contexts(
     )
 
 
-def _refuse_absence(shape: type | None, plugin: str, table: Mapping[str, Any]) -> None:
+def _require_present(shape: type | None, plugin: str, table: Mapping[str, Any]) -> None:
     known = fields_dict(shape) if shape is not None and has(shape) else {}
     absent = [name for name, one in known.items() if one.default is NOTHING and name not in table]
     if absent and table.keys() <= known.keys():  # of a key that is misspelt, the misspelling is what to say

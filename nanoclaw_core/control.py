@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nanoclaw_wire.frame_server import FrameServer, Tell
+from nanoclaw_wire.frame_server import FrameServer, Progress
 from nanoclaw_wire.frames import Request
 
 from nanoclaw_core.descriptors.votes import Caller
@@ -16,7 +16,7 @@ IDLE_S = 300.0
 def control_server(path: Path, dispatch: Dispatch) -> FrameServer:
     """Return what listens at `run/ncl.sock`."""
 
-    async def answer(request: Request, tell: Tell) -> bytes:
-        return (await dispatch.answer(request, Caller(operator=True, progress=tell))).as_line()
+    async def answer(request: Request, progress: Progress) -> bytes:
+        return (await dispatch.answer(request, Caller(operator=True, progress=progress))).as_line()
 
     return FrameServer(path, answer, idle_s=IDLE_S)

@@ -22,7 +22,7 @@ from nanoclaw_core.scope import Scope, narrowed, own_arguments, refuse_beyond
 from nanoclaw_core.settings import KIND_WORDS, as_number
 
 log = logging.getLogger(__name__)
-WORDS_AT_MOST = 6  # of a verb with its noun; a longer one is never found
+MAX_WORDS = 6  # of a verb with its noun; a longer one is never found
 _TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
 
 
@@ -75,7 +75,7 @@ class Dispatch:
         return await verb.run(arguments, caller, context)
 
     def _find(self, words: Sequence[str]) -> tuple[Contribution[Verb], Sequence[str]]:
-        for length in range(min(len(words), WORDS_AT_MOST), 0, -1):
+        for length in range(min(len(words), MAX_WORDS), 0, -1):
             contribution = self.offers.get(" ".join(words[:length]))
             if contribution is not None:
                 return contribution, words[length:]

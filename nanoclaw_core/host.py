@@ -18,15 +18,15 @@ import apsw
 from nanoclaw_wire import PROTOCOL, clock
 from nanoclaw_wire.frame_server import FrameServer
 
-from nanoclaw_core.components import Components, HostContext
+from nanoclaw_core.components import Components
 from nanoclaw_core.contributions import (
     Contributions,
-    collect,
+    apply_settings,
+    collect_contributions,
     contexts,
     gateway_of,
     migrate,
-    tables_of_nobody,
-    with_settings,
+    unknown_plugin_tables,
 )
 from nanoclaw_core.control import control_server
 from nanoclaw_core.descriptors.administration import Sweep, Verb
@@ -164,10 +164,12 @@ class Host:
     async def _start(self) -> None:
         self._db = db = open_database(self._places)
         self._load_plugins()
-        contributions = with_settings(collect(self.plugins), self.plugins, self.settings, self._environment)
+        contributions = apply_settings(
+            collect_contributions(self.plugins), self.plugins, self.settings, self._environment
+        )
         contributions = migrate(contributions, self.plugins, db)
         names = [report.name for report in self.plugins.reports()]
-        for table, remedy in tables_of_nobody(self.settings, names).items():
+        for table, remedy in unknown_plugin_tables(self.settings, names).items():
             log.warning("settings of no plugin", extra={"table": table, "remedy": remedy})
         for problem in engage_patterns.problems(db):
             about = {"wiring": problem.wiring_id, "pattern": problem.pattern, "reason": problem.reason}
@@ -182,7 +184,7 @@ class Host:
             running=lambda: HostOperations(self.components),
         )
         self._connect(contributions, plugin_context)
-        self._components = components = Components(self._materials(db, contributions, plugin_context))
+        self._components = components = self._build(db, contributions, plugin_context)
         self._control = control_server(self._places.control_socket, components.dispatch)
         await self._control.open()
         components.queues.start()
@@ -227,9 +229,9 @@ class Host:
             self.plugins.record_failure(contribution.plugin, error)
             return None
 
-    def _materials(self, db: apsw.Connection, contributions: Contributions, plugin_context: ContextOf) -> HostContext:
+    def _build(self, db: apsw.Connection, contributions: Contributions, plugin_context: ContextOf) -> Components:
         gateway = next((one for one in self._services.values() if isinstance(one, Gateway)), None)
-        return HostContext(
+        return Components(
             db=db,
             settings=self.settings,
             environment=self._environment,
@@ -284,7 +286,7 @@ class Host:
         await asyncio.gather(*(self._reap(name, runtime) for name, runtime in self._runtimes.items()))
         components.ready.set()
         await components.sweeper.once()
-        await components.recovery.look_through(components.mailbox.due.waiting(clock.now_text()))
+        await components.recovery.diagnose_all(components.mailbox.due.waiting(clock.now_text()))
 
     async def _reap(self, name: str, runtime: RuntimeAdapter) -> None:
         slow = partial(log.warning, "no sandbox starts before this runtime has answered", extra={"runtime": name})

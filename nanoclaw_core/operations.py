@@ -30,25 +30,23 @@ class HostOperations(Operations):
     components: Components
 
     def create_agent_group(self, name: str, folder: str) -> GroupId:
-        places = InstancePaths(home=self.components.context.settings.home)
-        return create_agent_group(self.components.context.db, places, name=name, folder=folder).id
+        places = InstancePaths(home=self.components.settings.home)
+        return create_agent_group(self.components.db, places, name=name, folder=folder).id
 
     def check_mount(self, mount: Mapping[str, Any]) -> Mount:
-        return mount_policy(self.components.context.db, self.components.context.settings).check(mount)
+        return mount_policy(self.components.db, self.components.settings).check(mount)
 
     def image_builder(self) -> BuildsImages | None:
-        return next((one for one in self.components.context.runtimes.values() if isinstance(one, BuildsImages)), None)
+        return next((one for one in self.components.runtimes.values() if isinstance(one, BuildsImages)), None)
 
     def installed(self) -> Mapping[str, Sequence[str]]:
         return {
-            "provider": sorted(self.components.context.contributions.providers),
-            "runtime": sorted(self.components.context.runtimes),
+            "provider": sorted(self.components.contributions.providers),
+            "runtime": sorted(self.components.runtimes),
         }
 
     def running(self, group_id: GroupId) -> Sequence[SessionId]:
-        found = (
-            sessions.get(self.components.context.db, session_id) for session_id in self.components.supervisor.running
-        )
+        found = (sessions.get(self.components.db, session_id) for session_id in self.components.supervisor.running)
         return sorted(session.id for session in found if session and session.agent_group_id == group_id)
 
     async def restart(self, session_id: SessionId, note: str | None) -> None:
@@ -61,40 +59,40 @@ class HostOperations(Operations):
         supervisor, mailbox = self.components.supervisor, self.components.mailbox
         if self._active(session_id) is None:
             raise NotFound(f"there is no active session {session_id!r}")
-        await supervisor.retire(session_id, "the session is closed")
-        mailbox.mark(session_id)
+        await supervisor.stop_session(session_id, "the session is closed")
+        mailbox.update_due(session_id)
         found = self._active(session_id)  # a message that is routed from here on belongs to the next session
         if found is not None and found.due_at is not None and not force:
             supervisor.wake(session_id, for_people=False)
             raise Forbidden(f"a message waits for an answer in {session_id}; close it after that, or with --force")
-        sessions.close(self.components.context.db, session_id)
+        sessions.close(self.components.db, session_id)
         mailbox.release(session_id)
 
     async def execute_approved(self, approval_id: ApprovalId, progress: Callable[[str], None] | None = None) -> Answer:
         return await answer_errors(approval_id, self._execute_approved(approval_id, progress), approval_id)
 
     def refresh_delivery(self, delivery_id: DeliveryId) -> None:
-        found = deliveries.get(self.components.context.db, delivery_id)
+        found = deliveries.get(self.components.db, delivery_id)
         if found is not None:
-            self.components.queues.look_again(found)
+            self.components.queues.refresh(found)
 
     def _active(self, session_id: SessionId) -> sessions.Session | None:
-        found = sessions.get(self.components.context.db, session_id)
+        found = sessions.get(self.components.db, session_id)
         return found if found is not None and found.status == "active" else None
 
     async def _execute_approved(self, approval_id: ApprovalId, progress: Callable[[str], None] | None) -> Any:
-        asked = approvals.get(self.components.context.db, approval_id)
+        asked = approvals.get(self.components.db, approval_id)
         if asked is None:
             raise NotFound(f"there is no approval {approval_id!r}")
         caller = Caller(session_id=asked.session_id, agent_group_id=asked.agent_group_id)
         if progress is not None:
             caller = evolve(caller, progress=progress)
         arguments, kind = json.loads(asked.arguments), RequestKind(asked.kind)
-        handler = self.components.context.contributions.approval_handlers.get(asked.name)
+        handler = self.components.contributions.approval_handlers.get(asked.name)
         if handler is None:
             redo = self.components.dispatch.redo if kind is RequestKind.VERB else self.components.actions.run
             return await redo(asked.name, arguments, caller, asked.id)
         self.components.guard.check(
             permission_request(kind, asked.name, Access.NEEDS_APPROVAL, caller, arguments, asked.id)
         )
-        return await handler.value.run(arguments, caller, self.components.context.plugin_context(handler.plugin))
+        return await handler.value.run(arguments, caller, self.components.plugin_context(handler.plugin))

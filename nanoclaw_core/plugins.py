@@ -119,7 +119,7 @@ class Plugins:
             if found.name in disabled:
                 self._reports[found.name] = Report(name=found.name, source=found.source, state=State.DISABLED)
                 continue
-            self._refuse_second(found.name, found.source)
+            self._require_unique(found.name, found.source)
             try:
                 self.add(found.entry_point.load(), name=found.name, source=found.source)
             except PLUGIN_ERRORS as error:  # a plugin may raise anything at import: the load fence
@@ -131,7 +131,7 @@ class Plugins:
         Raises:
             PluginError: The name is taken or no name, a hook does not match its specification, or it is a class.
         """
-        self._refuse_second(name, source)
+        self._require_unique(name, source)
         try:
             _check_plugin(plugin, name)
             self._manager.register(plugin, name=name)
@@ -251,7 +251,7 @@ class Plugins:
         caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
         return sorted(caller.get_hookimpls(), key=lambda implementation: implementation.plugin_name)
 
-    def _refuse_second(self, name: str, source: str) -> None:
+    def _require_unique(self, name: str, source: str) -> None:
         if name in self._reports:
             first = self._reports[name].source
             raise PluginError(f"the plugin name {name!r} is in both {first} and {source}; uninstall or disable one")

@@ -146,7 +146,7 @@ def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
         raise SettingsError(
             f"{path} cannot be read: {error}. Mend the file, or move it away to start with defaults."
         ) from error
-    _refuse_unknown(raw, ("core", "plugins"), str(path))
+    _require_known_keys(raw, ("core", "plugins"), str(path))
     core = _structure(_resolve(raw.get("core", {}), environment, home, "[core]"), CoreSettings, f"{path} [core]")
     if core.timezone and not clock.is_zone(core.timezone):
         raise SettingsError(f"{path} [core]: timezone {core.timezone!r} is no IANA name; write it like Europe/Berlin")
@@ -193,7 +193,7 @@ def _structure(raw: Any, shape: type[T], where: str) -> T:
     if not isinstance(raw, Mapping):
         raise SettingsError(f"{where} must be a table")
     if attrs.has(shape):
-        _refuse_unknown(raw, tuple(attrs.fields_dict(shape)), where)
+        _require_known_keys(raw, tuple(attrs.fields_dict(shape)), where)
     converter = cattrs.Converter(forbid_extra_keys=True)
     for kind in KIND_WORDS:
         converter.register_structure_hook(kind, partial(_value, kind))
@@ -258,7 +258,7 @@ def _list_hook(kind: Any, converter: cattrs.Converter) -> Any:
     return structure_list
 
 
-def _refuse_unknown(raw: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+def _require_known_keys(raw: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
     for key in raw:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)

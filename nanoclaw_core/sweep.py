@@ -15,7 +15,7 @@ from nanoclaw_core import logs
 from nanoclaw_core.delivery.outbox_poller import UNREADABLE, OutboxPoller
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.mailbox import Mailbox
-from nanoclaw_core.sandboxes.health import HealthSignals, why_stuck
+from nanoclaw_core.sandboxes.health import HealthSignals, stuck_reason
 from nanoclaw_core.sandboxes.running import Running
 from nanoclaw_core.sandboxes.supervisor import Supervisor
 from nanoclaw_core.store import accepted, deliveries
@@ -58,21 +58,21 @@ class Sweeper:
 
     async def _look_after(self, session_id: SessionId, running: Running) -> None:
         self.outbox_poller.poll(session_id)
-        reason = why_stuck(self._signs(session_id, running))
+        reason = stuck_reason(self._signs(session_id, running))
         if reason:
             log.warning("sandbox is stuck", extra={"reason": reason})
-            await self.supervisor.stop(session_id, reason, blames_messages=True)
+            await self.supervisor.stop(session_id, reason, counts_as_failure=True)
             return
         try:
-            await self.mailbox.settle(session_id)
+            await self.mailbox.sync_acknowledgements(session_id)
         except UNREADABLE as error:
             log.warning("session cannot be settled", extra={"error": str(error)})
 
     def _signs(self, session_id: SessionId, running: Running) -> HealthSignals:
-        now, beat = clock.now(), self.mailbox.outboxes.heartbeat_at(session_id)
+        now, beat = clock.now(), self.mailbox.outbox.heartbeat_at(session_id)
         try:
-            claims = self.mailbox.outboxes.claims(session_id)
-            state = self.mailbox.outboxes.state(session_id)
+            claims = self.mailbox.outbox.claims(session_id)
+            state = self.mailbox.outbox.state(session_id)
             waiting = self.mailbox.waiting(session_id)
         except UNREADABLE:
             claims, state, waiting = [], None, frozenset()  # nothing can be read: the heartbeat alone decides

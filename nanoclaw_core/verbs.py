@@ -25,7 +25,7 @@ def core_verbs(
     """Return the verbs `status`, `plugins list` and `help`."""
 
     listed, asked = "installed plugins and their state", "what can be asked"
-    resource = Parameter(name="resource", is_positional=True, help="a noun, to see its verbs alone")
+    resource = Parameter(name="resource", is_positional=True, help="the resource to show the verbs of")
     return [
         Verb(resource="", name="status", access=Access.ALLOWED, run=_saying(lambda *_: status()), help="what runs"),
         Verb(

@@ -1,6 +1,6 @@
-"""`./nanoclaw bench`: run `tests/benchmarks`.
+"""`./nanoclaw bench`: runs `tests/benchmarks`.
 
-The launcher starts Python isolated (`-I`), so this script adds the one directory that the benchmarks are imported from.
+The launcher starts Python isolated (`-I`), so this script adds the directory that holds the package `benchmarks`.
 """
 
 from __future__ import annotations

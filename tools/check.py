@@ -1,7 +1,7 @@
-"""`./nanoclaw test`: every check of this checkout, one after the other; with arguments only pytest, with these.
+"""`./nanoclaw test`: runs all checks of this checkout. With arguments it runs only pytest, with these arguments.
 
-`./nanoclaw test --long` adds the tests that take many minutes; `./nanoclaw test --long PATH` runs those of a path.
-Each check runs even where one before it failed; the end says which did.
+`./nanoclaw test --long` also runs the tests that take many minutes; `./nanoclaw test --long PATH` runs those of a path.
+A failed check does not stop the others. The last line names the failed checks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CHECKS = {
 
 
 def main(pytest_arguments: list[str]) -> int:
-    """Run the checks and return the exit code: 0 where all passed."""
+    """Run the checks and return the exit code, 0 if all passed."""
     is_whole = set(pytest_arguments) <= {LONG}
     checks = dict(CHECKS) if is_whole else {}
     checks["tests"] = ["pytest", *pytest_arguments]
@@ -34,10 +34,10 @@ def main(pytest_arguments: list[str]) -> int:
 
 
 def passes(name: str, command: list[str]) -> bool:
-    """Run one check, with its output as it comes, and say whether it passed."""
+    """Run one check, print its output, and return whether it passed."""
     print(f"── {name}", flush=True)
     began = time.monotonic()
-    # The environment's own tools come first on the path: tests start `ncl` and others by name.
+    # The environment's own tools come first on the path, because tests start `ncl` and others by name.
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
     status = subprocess.run([BIN / command[0], *command[1:]], cwd=ROOT, env=environment, check=False).returncode
     print(

@@ -1,7 +1,7 @@
-"""Makes the environment that `./nanoclaw` runs in: `.nanoclaw-env` beside it, with all of this checkout, editable.
+"""Creates the environment of `./nanoclaw`: `.nanoclaw-env` next to it, with all of this checkout in editable mode.
 
-Only the standard library, because it runs before anything is installed. What was made is written down last, so that an
-interrupted run is taken up again, and a lock on the checkout keeps two runs apart; it ends with the process.
+It uses only the standard library, because it runs before any installation. It writes its stamp files last, so that the
+next run continues an interrupted one. A lock on the checkout, which ends with the process, excludes parallel runs.
 
     python3 -I tools/environment.py run|test CHECKSUM
 """
@@ -25,9 +25,9 @@ PYTHON = ENVIRONMENT / "bin" / "python"
 LOG = ENVIRONMENT / "install.log"
 PURPOSES = ("run", "test")
 EXTRAS = ("default", "host", "runner")
-# uv obeys a `uv.toml` of the project it works for, by default of the current directory, and that names an index.
+# uv reads a `uv.toml` of its project, by default of the current directory, which could name another index.
 UV_OPTIONS = ("--project", ROOT)
-# What people set for pip holds for uv as well; it reads neither pip's variables nor pip's files.
+# uv reads neither pip's variables nor pip's files, so pip's variables are passed to it under its own names.
 UV_NAMES = {
     "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
     "PIP_EXTRA_INDEX_URL": "UV_INDEX",
@@ -38,11 +38,11 @@ UV_NAMES = {
 
 
 class CannotMake(Exception):
-    """The environment cannot be made; the message says why and what to do."""
+    """The environment cannot be created; the message has the reason and the remedy."""
 
 
 def main(purpose: str, declared: str) -> int:
-    """Make the environment for a purpose, unless another run has just done so; return the exit code."""
+    """Create or update the environment if it is outdated for a purpose, and return the exit code."""
     try:
         with locked(ROOT):
             if not is_made(purpose, declared):
@@ -56,47 +56,47 @@ def main(purpose: str, declared: str) -> int:
         )
         return 1
     except KeyboardInterrupt:
-        print("\nnanoclaw: interrupted; the next run takes it up again", file=sys.stderr)
+        print("\nnanoclaw: interrupted; the next run continues", file=sys.stderr)
         return 130
     return 0
 
 
 def make(purpose: str, declared: str) -> None:
-    """Make or mend the environment and write down for what it was made.
+    """Create, update or repair the environment, and record the purposes that it fits.
 
     Raises:
-        CannotMake: Something is missing; the next run tries again.
+        CannotMake: A requirement is missing; the next run tries again.
     """
     began = time.monotonic()
-    stamps = [ENVIRONMENT / f"made-for-{each}" for each in PURPOSES]
-    is_there, was_complete = works(), any(stamp.exists() for stamp in stamps)
-    for each in stamps:
-        each.unlink(missing_ok=True)
-    doing = "updating {}" if is_there and was_complete else "setting up {} (once; it takes a minute or two)"
-    print(f"nanoclaw: {doing.format(ENVIRONMENT)}", file=sys.stderr)
-    if not is_there:
+    stamps = [ENVIRONMENT / f"made-for-{name}" for name in PURPOSES]
+    is_working, was_complete = works(), any(stamp.exists() for stamp in stamps)
+    for stamp in stamps:
+        stamp.unlink(missing_ok=True)
+    progress = "updating {}" if is_working and was_complete else "setting up {} (once; it takes a minute or two)"
+    print(f"nanoclaw: {progress.format(ENVIRONMENT)}", file=sys.stderr)
+    if not is_working:
         create()
     requirements = needed(purpose)
     uv = find_uv()
     if uv is None or not install_with_uv(uv, requirements):
         install_with_pip(requirements)
     made_for = f"{declared} {ROOT} {os.path.realpath(PYTHON)}"
-    for each in stamps[: PURPOSES.index(purpose) + 1]:  # what fits the tests fits everything
-        each.write_text(made_for + "\n")
+    for stamp in stamps[: PURPOSES.index(purpose) + 1]:  # an environment for tests fits all purposes
+        stamp.write_text(made_for + "\n")
     print(f"nanoclaw: ready after {time.monotonic() - began:.0f} s", file=sys.stderr)
 
 
 def is_made(purpose: str, declared: str) -> bool:
-    """Say whether the environment fits already."""
+    """Return whether the environment is up to date for a purpose."""
     try:
-        found = (ENVIRONMENT / f"made-for-{purpose}").read_text()
+        stamp = (ENVIRONMENT / f"made-for-{purpose}").read_text()
     except FileNotFoundError:
         return False
-    return found == f"{declared} {ROOT} {os.path.realpath(PYTHON)}\n" and works()
+    return stamp == f"{declared} {ROOT} {os.path.realpath(PYTHON)}\n" and works()
 
 
 def works() -> bool:
-    """Say whether there is an environment whose Python runs."""
+    """Return whether the environment's Python runs."""
     try:
         done = subprocess.run(
             [PYTHON, "-I", "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True, check=False
@@ -107,13 +107,13 @@ def works() -> bool:
 
 
 def create() -> None:
-    """Make an empty environment in place of what is there.
+    """Create an empty environment in place of the existing one.
 
     Raises:
-        CannotMake: This Python has no venv, and there is no uv either.
+        CannotMake: This Python has no venv, and uv is missing too.
     """
     shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-    ENVIRONMENT.mkdir(exist_ok=True)  # where that is not allowed, the reason is not that venv is missing
+    ENVIRONMENT.mkdir(exist_ok=True)  # first, so that missing permission is not reported as a missing venv
     done = subprocess.run(
         [sys.executable, "-I", "-m", "venv", ENVIRONMENT], capture_output=True, text=True, check=False
     )
@@ -128,20 +128,20 @@ def create() -> None:
     shutil.rmtree(ENVIRONMENT, ignore_errors=True)
     reason = " ".join((done.stdout + done.stderr).split())[:300]
     raise CannotMake(
-        f"{sys.executable} cannot make an environment: {reason}\n"
+        f"{sys.executable} cannot create an environment: {reason}\n"
         "Install its venv module (Debian, Ubuntu: apt install python3-venv), or uv (https://docs.astral.sh/uv/)."
     )
 
 
 def needed(purpose: str) -> list[str]:
-    """Return the arguments that name everything to install: the checkout's distributions, and for tests their tools."""
+    """Return the arguments that name the checkout's distributions, and for tests also the test tools."""
     arguments: list[str] = []
     for path in (ROOT, ROOT / "cli", *sorted(ROOT.glob("container/*")), *sorted(ROOT.glob("plugins/*/*"))):
         if not (path / "pyproject.toml").exists():
             continue
         declared = tomllib.loads((path / "pyproject.toml").read_text(encoding="utf-8"))
-        wanted = EXTRAS if purpose == "run" else (*EXTRAS, "testing")
-        extras = [name for name in declared["project"].get("optional-dependencies", {}) if name in wanted]
+        selected = EXTRAS if purpose == "run" else (*EXTRAS, "testing")
+        extras = [name for name in declared["project"].get("optional-dependencies", {}) if name in selected]
         arguments += ["-e", f"{path}[{','.join(extras)}]" if extras else str(path)]
         if path == ROOT and purpose == "test":
             arguments += declared["dependency-groups"]["test"]
@@ -149,7 +149,7 @@ def needed(purpose: str) -> list[str]:
 
 
 def find_uv() -> str | None:
-    """Return a uv: the one on the path, or one that pip puts into the environment; None where neither can be had."""
+    """Return the path of uv: from PATH, or installed by pip into the environment. None if neither works."""
     on_path = shutil.which("uv")
     if on_path is not None:
         return on_path
@@ -160,11 +160,11 @@ def find_uv() -> str | None:
 
 
 def install_with_uv(uv: str, requirements: Sequence[str]) -> bool:
-    """Install everything with uv; False where it could not."""
+    """Install everything with uv, and return whether that worked."""
     command = [uv, *UV_OPTIONS, "pip", "install", "--python", PYTHON, *requirements]
     if run("installing", command, uv_environment()) == 0:
         return True
-    print("nanoclaw: uv could not install everything; going on with pip", file=sys.stderr)
+    print("nanoclaw: uv could not install everything; trying pip", file=sys.stderr)
     return False
 
 
@@ -172,23 +172,23 @@ def install_with_pip(requirements: Sequence[str]) -> None:
     """Install everything with pip.
 
     Raises:
-        CannotMake: pip could not; the message ends with its last words.
+        CannotMake: pip failed; the message ends with the last lines of its output.
     """
     pip = [PYTHON, "-I", "-m", "pip", "install", "--progress-bar=off", "--no-input"]
-    # One build backend for all of them, instead of a fresh environment with the same one for each.
+    # One build backend for all distributions, instead of a new build environment for each.
     for command in ([*pip, "hatchling>=1.27", "editables"], [*pip, "--no-build-isolation", *requirements]):
         if run("installing", command, dict(os.environ)) != 0:
-            said = LOG.read_text(errors="replace").splitlines()
-            last = "\n".join([line for line in said if not line.startswith("WARNING: Retrying")][-12:])
+            output = LOG.read_text(errors="replace").splitlines()
+            last = "\n".join([line for line in output if not line.startswith("WARNING: Retrying")][-12:])
             raise CannotMake(f"pip could not install everything; can it reach an index? {LOG} ends with:\n{last}")
 
 
 def uv_environment() -> dict[str, str]:
-    """Return the environment for uv, with what is set for pip, and without a cache where none can be written."""
+    """Return the environment for uv, with pip's settings, and without a cache if its directory is not writable."""
     environment = dict(os.environ)
-    for ours, theirs in UV_NAMES.items():
-        if ours in environment:
-            environment.setdefault(theirs, environment[ours])
+    for pip_name, uv_name in UV_NAMES.items():
+        if pip_name in environment:
+            environment.setdefault(uv_name, environment[pip_name])
     cache = environment.get("UV_CACHE_DIR") or f"{environment.get('XDG_CACHE_HOME') or '~/.cache'}/uv"
     try:
         Path(cache).expanduser().mkdir(parents=True, exist_ok=True)
@@ -197,8 +197,8 @@ def uv_environment() -> dict[str, str]:
     return environment
 
 
-def run(what: str, command: Sequence[str | Path], environment: dict[str, str]) -> int:
-    """Run a command into the log, showing its last line on a terminal, and return its status."""
+def run(activity: str, command: Sequence[str | Path], environment: dict[str, str]) -> int:
+    """Run a command, append its output to the log, show the last line on a terminal, and return its status."""
     shows = sys.stderr.isatty()
     with (
         LOG.open("ab") as log,
@@ -211,7 +211,7 @@ def run(what: str, command: Sequence[str | Path], environment: dict[str, str]) -
             log.write(line)
             if shows:
                 width = shutil.get_terminal_size().columns - 1
-                text = f"nanoclaw: {what}: {line.decode(errors='replace').strip()}"[:width]
+                text = f"nanoclaw: {activity}: {line.decode(errors='replace').strip()}"[:width]
                 print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
     if shows:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
@@ -220,7 +220,7 @@ def run(what: str, command: Sequence[str | Path], environment: dict[str, str]) -
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Be the only one at work in a directory; says so where another one is, and waits for it."""
+    """Hold an exclusive lock on a directory. If another process holds it, print that and wait."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         try:

@@ -1,10 +1,9 @@
-"""Writes what documents say of hooks, tables, verbs and settings, from the code itself.
+"""Generates the documentation of hooks, tables, verbs and settings from the code.
 
     python tools/generate_docs.py            # docs/hooks.md, schema.md, verbs.md and the settings in operations.md
-    python tools/generate_docs.py --check    # writes nothing; exits 1 and names what is out of date
+    python tools/generate_docs.py --check    # writes nothing; exits 1 and names the outdated documents
 
-It reads the distributions of this checkout, not what else is installed. A setting that its class does not explain is
-an error.
+It reads only the distributions of this checkout. A setting without an explanation in its class is an error.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ import attrs
 from nanoclaw_wire import session_files
 
 from nanoclaw_core import descriptors, hookspecs
-from nanoclaw_core.contributions import collect
+from nanoclaw_core.contributions import collect_contributions
 from nanoclaw_core.descriptors.administration import Migration, Verb
 from nanoclaw_core.descriptors.votes import Access, Caller
 from nanoclaw_core.dispatch import full_name
@@ -49,22 +48,23 @@ ACCESS = {Access.ALLOWED: "allowed", Access.NEEDS_APPROVAL: "a human must approv
 VERBS_HEAD = """\
 # Verbs
 
-What `ncl NOUN VERB` asks of a running host, with all plugins of this checkout; `ncl help NOUN` says it of yours.
-Whoever sits at the host's terminal may ask for everything. Of an agent, `cli_scope` decides: with `disabled` it may ask
-for nothing, with `global` for all that is open or can be approved, with `group` for its own group alone.
+The verbs `ncl RESOURCE VERB` of a running host with all plugins of this checkout. `ncl help RESOURCE` shows those of
+your host. The operator at the host's terminal may use every verb. An agent's setting `cli_scope` limits the agent: with
+`disabled` it may use no verb, with `global` every verb that is allowed or can be approved, and with `group` the same
+verbs for its own group only.
 
-Options are written `--name value` or `--name=value`, lists by giving an option again, and `--name=null` is no value at
-all. Types are those of Python.
+Write options as `--name value` or `--name=value`. Repeat an option for a list. `--name=null` means no value. Types are
+those of Python.
 """
 
 
 class Explained(NamedTuple):
-    """A docstring taken apart.
+    """The parts of a docstring.
 
     Args:
-        text: What comes before the first section.
-        version: Since when it is there; empty where it does not say.
-        sections: By name (`Args`, `Returns`, `Raises`, `Example`), as they stand, without indentation.
+        text: The text before the first section.
+        version: The version that added the documented thing, or empty.
+        sections: The text of each section (`Args`, `Returns`, `Raises`, `Example`) without its indentation, by name.
         entries: The entries of `Args` and `Attributes`, by name, each on one line.
     """
 
@@ -75,7 +75,7 @@ class Explained(NamedTuple):
 
 
 def main(arguments: list[str]) -> int:
-    """Write the documents, or say which are out of date; return the exit code."""
+    """Write the documents, or with --check name the outdated ones; return the exit code."""
     stale = [path for path, text in documents().items() if not path.exists() or path.read_text("utf-8") != text]
     if "--check" not in arguments:
         for path in stale:
@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> int:
 
 
 def documents() -> dict[Path, str]:
-    """Return the text of every document that is written here, or of which a part is."""
+    """Return the new text of each document that is generated, wholly or in part."""
     operations = DOCS / "operations.md"
     before, _, rest = operations.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
@@ -101,7 +101,7 @@ def documents() -> dict[Path, str]:
 
 
 def first_party() -> Plugins:
-    """Load the plugins of this checkout, whatever else is installed."""
+    """Load the plugins of this checkout, and no other installed ones."""
     members = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["uv"]["sources"]
     plugins = Plugins()
     for member in sorted(members):
@@ -114,7 +114,7 @@ def first_party() -> Plugins:
 
 
 def explain(documented: object) -> Explained:
-    """Take a docstring of Google's style apart."""
+    """Parse a docstring in Google's style."""
     doc, _, version = (inspect.getdoc(documented) or "").partition(".. versionadded:: ")
     parts = re.split(r"^(Args|Attributes|Returns|Raises|Example):\n", doc, flags=re.MULTILINE)
     sections = {name: textwrap.dedent(text).strip("\n") for name, text in zip(parts[1::2], parts[2::2], strict=True)}
@@ -133,7 +133,7 @@ def row(*cells: str) -> str:
 
 
 def _in_a_cell(text: str) -> str:
-    """Mask what would end a cell, and outside of code what would be taken for a tag."""
+    """Escape the characters that would end a cell, and outside of code those that would begin a tag."""
     parts = text.replace("|", "\\|").split("`")
     parts[::2] = [part.replace("<", "&lt;") for part in parts[::2]]
     return "`".join(parts)
@@ -153,16 +153,17 @@ def hooks_page() -> str:
     parts = [
         GENERATED,
         "# Hooks and descriptors\n",
-        "Everything a plugin can contribution, as `nanoclaw_core/hookspecs.py` and `nanoclaw_core/descriptors/` say it."
-        " How to write a plugin is in [writing-a-plugin.md](writing-a-plugin.md).\n",
+        "All contributions of a plugin, from `nanoclaw_core/hookspecs.py` and `nanoclaw_core/descriptors/`."
+        " [writing-a-plugin.md](writing-a-plugin.md) explains how to write a plugin.\n",
         f"```\n{inspect.getdoc(hookspecs)}\n```\n",
     ]
-    hooks = [one for name, one in vars(hookspecs).items() if name.startswith("nanoclaw_") and inspect.isfunction(one)]
+    functions = [function for function in vars(hookspecs).values() if inspect.isfunction(function)]
+    hooks = [function for function in functions if function.__name__.startswith("nanoclaw_")]
     for kind in KINDS:
         parts.append(f"## {kind.capitalize()}\n")
         parts += [hook_text(hook) for hook in hooks if f"({kind})" in (hook.__doc__ or "")]
     parts.append("## Descriptors\n")
-    parts.append("What hooks return, and what they are told. `from nanoclaw_core import …` gives each of them.\n")
+    parts.append("The classes of the values that hooks return and receive. Import each from `nanoclaw_core`.\n")
     parts += [class_text(kind) for kind in descriptor_classes()]
     return "\n".join(parts)
 
@@ -183,13 +184,13 @@ def hook_text(hook: Callable[..., Any]) -> str:
 
 
 def signature(function: Callable[..., Any], name: str | None = None) -> str:
-    """Return how a function is called, with types."""
+    """Return a function's signature with types."""
     prefix = "async def" if inspect.iscoroutinefunction(function) else "def"
     return f"{prefix} {name or function.__name__}{str(inspect.signature(function)).replace(chr(39), '')}"
 
 
 def descriptor_classes() -> Iterator[type]:
-    """Yield the public classes of the descriptors, module by module, in the order they are written."""
+    """Yield the public classes of the descriptors, module by module, in the order of their definition."""
     for module in pkgutil.iter_modules(descriptors.__path__, descriptors.__name__ + "."):
         loaded = importlib.import_module(module.name)
         for name, kind in vars(loaded).items():
@@ -205,8 +206,8 @@ def class_text(kind: type) -> str:
         lines.append(", ".join(f"`{kind.__name__}.{member.name}`" for member in kind) + "\n")
     elif attrs.has(kind):
         rows = [
-            (f"`{one.name}`", f"`{one.type}`", _default(one), explained.entries.get(one.name, ""))
-            for one in attrs.fields(kind)
+            (f"`{field.name}`", f"`{field.type}`", _default(field), explained.entries.get(field.name, ""))
+            for field in attrs.fields(kind)
         ]
         lines.append(table(("field", "type", "default", "meaning"), rows) + "\n")
     elif not is_typeddict(kind):
@@ -240,7 +241,7 @@ def schema_page() -> str:
     parts = [
         GENERATED,
         "# Tables\n",
-        "The tables as migrations and code make them. What the session files mean is in [wire.md](wire.md).\n",
+        "The tables after all migrations. [wire.md](wire.md) explains the session files.\n",
         "## data/nanoclaw.db\n",
         "One per instance, written by the host. A plugin's tables start with the plugin's name.\n",
     ]
@@ -261,9 +262,9 @@ def schema_page() -> str:
 
 
 def _statements(db: apsw.Connection, known: set[str]) -> str:
-    """Return what is new in a schema as one block, and remember it in `known`."""
-    found = db.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid")
-    new = [(name, sql) for name, sql in found if name not in known]
+    """Return the new statements of the schema as one block, and add their names to `known`."""
+    rows = db.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid")
+    new = [(name, sql) for name, sql in rows if name not in known]
     known |= {name for name, _ in new}
     return "```sql\n" + "\n\n".join(f"{sql.strip()};" for _, sql in new) + "\n```\n"
 
@@ -273,43 +274,43 @@ def _statements(db: apsw.Connection, known: set[str]) -> str:
 
 def verbs_page() -> str:
     """Return docs/verbs.md."""
-    contributions = collect(first_party())
+    contributions = collect_contributions(first_party())
     own = core_verbs(status=dict, plugins=list, verbs=list)
-    by_noun: dict[str, list[Verb]] = {}
+    by_resource: dict[str, list[Verb]] = {}
     for verb in sorted([*(contribution.value for contribution in contributions.verbs.values()), *own], key=full_name):
-        by_noun.setdefault(verb.resource, []).append(verb)
+        by_resource.setdefault(verb.resource, []).append(verb)
     pages = [GENERATED, VERBS_HEAD]
-    for noun, verbs in by_noun.items():
-        about = contributions.resources[noun].value.help if noun in contributions.resources else ""
-        rows = [(f"`{full_name(one)}`", one.help, ACCESS[one.access], _within_group(one)) for one in verbs]
-        pages.append(f"## {noun or 'Without a noun'}\n")
+    for resource, verbs in by_resource.items():
+        about = contributions.resources[resource].value.help if resource in contributions.resources else ""
+        rows = [(f"`{full_name(verb)}`", verb.help, ACCESS[verb.access], _within_group(verb)) for verb in verbs]
+        pages.append(f"## {resource or 'Without a resource'}\n")
         pages += [f"{about[:1].upper()}{about[1:]}.\n"] if about else []
-        pages.append(table(("verb", "what it does", "agents", "scope `group`"), rows) + "\n")
+        pages.append(table(("verb", "effect", "agents", "scope `group`"), rows) + "\n")
         pages += [text for verb in verbs if (text := _verb_text(verb))]
     return "\n".join(pages)
 
 
 def _within_group(verb: Verb) -> str:
-    """Say what an agent whose ncl reaches its own group alone gets of a verb."""
+    """Return the access of an agent of scope `group` to a verb."""
     agent = Caller(agent_group_id=GroupId("own"), scope_group_id=GroupId("own"))
     if not is_visible(verb, agent):
         return "no"
     filled = ", ".join(f"`--{name.replace('_', '-')}`" for name in own_arguments(verb, agent))
-    return f"yes, {filled} is its own group" if filled else "yes, what is its own"
+    return f"yes, {filled} is its own group" if filled else "yes, only its own rows"
 
 
 def _verb_text(verb: Verb) -> str:
-    """Return the parameters of a verb; empty where it has none."""
+    """Return the table of a verb's parameters, or an empty string if it has none."""
     if not verb.parameters:
         return ""
     rows = [
         (
-            f"`--{one.name.replace('_', '-')}`" + (" (a word alone, too)" if one.is_positional else ""),
-            f"`{one.kind.__name__}`",
-            "yes" if one.is_required else "",
-            one.help,
+            f"`--{parameter.name.replace('_', '-')}`" + (" (or as a word)" if parameter.is_positional else ""),
+            f"`{parameter.kind.__name__}`",
+            "yes" if parameter.is_required else "",
+            parameter.help,
         )
-        for one in verb.parameters
+        for parameter in verb.parameters
     ]
     return f"### {full_name(verb)}\n\n{table(('parameter', 'type', 'required', 'meaning'), rows)}\n"
 
@@ -319,10 +320,11 @@ def _verb_text(verb: Verb) -> str:
 
 def settings_tables() -> str:
     """Return a table for `[core]`, its nested tables, and each plugin of this checkout that takes settings."""
-    contributions = collect(first_party())
+    contributions = collect_contributions(first_party())
     shapes = {"[core]": CoreSettings, "[[core.allowed_mounts]]": AllowedMount}
-    for offers in (contributions.channels, contributions.providers, contributions.runtimes, contributions.services):
-        for contribution in offers.values():
+    by_kind = (contributions.channels, contributions.providers, contributions.runtimes, contributions.services)
+    for named in by_kind:
+        for contribution in named.values():
             item: Any = contribution.value
             if item.settings is not None:
                 shapes[f"[plugins.{contribution.plugin}]"] = item.settings
@@ -332,11 +334,11 @@ def settings_tables() -> str:
 
 def _settings(shape: type) -> Iterator[tuple[str, str, str, str]]:
     explained = explain(shape)
-    for one in attrs.fields(shape):
-        meaning = explained.entries.get(one.name)
+    for field in attrs.fields(shape):
+        meaning = explained.entries.get(field.name)
         if meaning is None:
-            raise ValueError(f"{shape.__module__}.{shape.__name__} does not say what {one.name!r} means")
-        yield f"`{one.name}`", f"`{_kind(one.type)}`", _as_toml(one), meaning
+            raise ValueError(f"{shape.__module__}.{shape.__name__}: Args does not explain {field.name!r}. Add it.")
+        yield f"`{field.name}`", f"`{_kind(field.type)}`", _as_toml(field), meaning
 
 
 def _kind(kind: Any) -> str:

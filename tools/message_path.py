@@ -1,11 +1,11 @@
-"""Print the way of a warm message: the functions that it passes, and how often it changes files.
+"""Prints the path of a warm message: the functions that it calls, and how often it changes between files.
 
     python tools/message_path.py [--steps]
 
 A host with a recording channel and the real runner with the mock provider run in one process, so that one trace shows
 both sides. The first message starts everything. The second one is traced from the channel adapter to the platform and
-back to rest. Calls of the test kit, of the clock and of SQLite's file layer are left out, and so are repeated calls in
-the same file.
+to the end of its turn. The trace leaves out calls of the test kit, of the clock and of SQLite's file layer, and
+repeated calls of the same function.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from nanoclaw_core.testing.instance import make_instance
 from nanoclaw_core.testing.recorder import RecorderChannel
 
 ROOT = Path(__file__).resolve().parent.parent
-LEFT_OUT = ("testing/", "message_path.py", "untrusted_files.py", "untrusted_files.py", "clock.py")
+LEFT_OUT = ("testing/", "message_path.py", "untrusted_files.py", "clock.py")
 
 
 @frozen
@@ -62,7 +62,7 @@ class InProcessSandbox:
 
 
 class InProcessRuntime:
-    """A runtime whose sandboxes run the real runner in this process."""
+    """A runtime that runs the real runner in this process."""
 
     @hookimpl
     def nanoclaw_runtimes(self) -> Iterable[Runtime]:
@@ -94,7 +94,7 @@ class InProcessRuntime:
 
 
 class Trace:
-    """Collects the calls of this project's functions while it is switched on."""
+    """Records the calls of this project's functions within a block."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -124,7 +124,7 @@ def file_changes(calls: Sequence[Call]) -> int:
 
 
 def entries(calls: Sequence[Call]) -> Counter[str]:
-    """Count how often each file is entered from another one."""
+    """Count how often the calls enter each file from another one."""
     before = [None, *(call.file for call in calls)]
     return Counter(call.file for call, last in zip(calls, before, strict=False) if call.file != last)
 
@@ -139,7 +139,7 @@ async def traced(home: Path) -> list[Call]:
     async with Host(instance.settings, plugins=own, environment={}, use_installed_plugins=False):
         await channel.say("one")
         await channel.texts(1)
-        await asyncio.sleep(1)  # the first turn comes to rest: its acknowledgements are copied
+        await asyncio.sleep(1)  # until the acknowledgements of the first turn are copied
         with trace:
             await channel.say("two")
             await channel.texts(2)
@@ -149,13 +149,13 @@ async def traced(home: Path) -> list[Call]:
 
 
 def main() -> int:
-    """Print the figures, and the steps if asked."""
+    """Print the figures, and with --steps each call."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--steps", action="store_true", help="print each call in its order")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         calls = asyncio.run(traced(Path(scratch) / "home"))
-    if asked.steps:
+    if options.steps:
         file = ""
         for call in calls:
             if call.file != file:

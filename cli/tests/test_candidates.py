@@ -77,11 +77,11 @@ def test_next_words_after_two_dashes_are_unknown():
     ("text", "expected"),
     [
         ("one of pattern, mention, mention-sticky", ["pattern", "mention", "mention-sticky"]),
-        ("when it answers; one of pattern, mention", ["pattern", "mention"]),
+        ("when it answers; one of pattern, mention (default mention)", ["pattern", "mention"]),
         ("its reach: disabled, group or global", ["disabled", "group", "global"]),
         ("gateway (the model alone), open or none", ["gateway", "open", "none"]),
         ("the runner of the model: claude, mock, …", []),
-        ("all, none, or names with commas between", []),
+        ("all, none, or names separated by commas", []),
         ("a note", []),
         ("", []),
     ],

@@ -234,8 +234,8 @@ def test_toggle_changes_only_the_list_in_any_notation(tmp_path, text):
     disabled.append("mock")
     assert toggle(path, "mock", on=False)
     assert tomllib.loads(path.read_bytes().decode()) == expected
-    kept = [line for line in text.splitlines() if not line.startswith(("core =", "disabled_plugins"))]
-    assert [line.partition(" #")[0] for line in kept if line.partition(" #")[0] not in path.read_text()] == []
+    unchanged = [line for line in text.splitlines() if not line.startswith(("core =", "disabled_plugins"))]
+    assert [line.partition(" #")[0] for line in unchanged if line.partition(" #")[0] not in path.read_text()] == []
     assert toggle(path, "mock", on=True)
     disabled.remove("mock")
     assert tomllib.loads(path.read_bytes().decode()) == expected

@@ -1,1 +1,1 @@
-"""From outbound.db to a platform: taken over once, sent in order, every state durable."""
+"""Delivery from outbound.db to a platform: imported once, sent in order, with durable states."""

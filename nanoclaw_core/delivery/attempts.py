@@ -1,16 +1,16 @@
-"""Trying to send one message until it is sent or failed for good.
+"""Attempts to send one message, until it is sent or has failed for good.
 
 I4: an attempt is recorded before it is made, and every attempt carries the same idempotency key.
 
-Only a refusal is final. A platform that does not work says nothing about a message, so the message waits, with pauses
-that grow, for a day.
+Only a refusal is final. The failure of a platform says nothing about the message, so the message is retried for a day
+with growing pauses.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -22,13 +22,14 @@ from nanoclaw_wire.content import Malformed
 from nanoclaw_core import logs
 from nanoclaw_core.delivery.backlog import Backlog, Entry
 from nanoclaw_core.delivery.dates import age_s, seconds_until
-from nanoclaw_core.delivery.delays import Delays, Tell
+from nanoclaw_core.delivery.delays import Delays
+from nanoclaw_core.delivery.message_builder import MessageBuilder
 from nanoclaw_core.delivery.recording import Recording
 from nanoclaw_core.descriptors.channels import ChannelAdapter
-from nanoclaw_core.descriptors.messages import Outbound
 from nanoclaw_core.errors import PLUGIN_ERRORS, DeliveryRefused
+from nanoclaw_core.events import HostEvents
 from nanoclaw_core.ids import DeliveryId
-from nanoclaw_core.mailbox.outbox import OutboxRefused
+from nanoclaw_core.mailbox.outbox import InvalidOutboxFile
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.store import deliveries
 from nanoclaw_core.store.deliveries import Delivery, DeliveryStatus
@@ -40,27 +41,20 @@ SEND_TIMEOUT_S = 120.0
 
 @frozen(kw_only=True)
 class DeliveryContext:
-    """What the lanes work with.
+    """Dependencies of the delivery queues.
 
     Args:
-        adapter: The running adapter of a channel, or None.
-        build: Makes the message for the platform from the stored one; raises what makes it impossible.
-        failed: Told when a message failed for good, before the next one is sent.
-        sent: Told when a platform took a message.
-        delayed: Queues the notice for a thread in which messages came late.
-        pauses_s: How long to wait before each further attempt; the last one repeats.
-        max_age_s: Seconds during which delivery is tried again. Every pause is used once in each life of a host.
-        outage: Logs that the central database takes no writes; shared by all parts of a host.
-        sleep: Waits so many seconds; tests give their own.
+        pauses_s: Seconds before each further attempt; the last one repeats.
+        max_age_s: Seconds during which delivery is retried. Each host uses every pause at least once.
+        outage: Logs that the central database refuses writes; shared by all components of a host.
+        sleep: Waits for a number of seconds; tests replace it.
     """
 
     db: apsw.Connection
     plugins: Plugins
-    adapter: Callable[[str], ChannelAdapter | None]
-    build: Callable[[Delivery], Outbound]
-    failed: Callable[[Delivery, str], Awaitable[None]]
-    sent: Callable[[Delivery], None]
-    delayed: Tell
+    adapters: Mapping[str, ChannelAdapter]
+    builder: MessageBuilder
+    events: HostEvents
     pauses_s: Sequence[float]
     max_age_s: float
     outage: DatabaseOutage = field(factory=DatabaseOutage)
@@ -81,7 +75,7 @@ class _Failure:
 
 @define(eq=False)
 class Attempts:
-    """Sends messages, one of each room at a time."""
+    """Sends messages, one at a time in each room."""
 
     _sending: DeliveryContext
     _recording: Recording
@@ -90,7 +84,7 @@ class Attempts:
     _pauses: dict[DeliveryId, _Pause] = field(factory=dict, init=False)
 
     def resume(self, delivery: Delivery) -> bool:
-        """End the pause of a delivery, which the operator changed; return False if it is in none."""
+        """End the pause of a delivery that the operator changed; return False if it is not paused."""
         if (pause := self._pauses.get(delivery.id)) is None:
             return False
         pause.entry.delivery = evolve(pause.entry.delivery, retried_at=delivery.retried_at)
@@ -98,13 +92,13 @@ class Attempts:
         return True
 
     async def finish(self, entry: Entry) -> None:
-        """Try until the message is sent or failed for good, or was discarded."""
+        """Try until the message is sent, has failed for good or is discarded."""
         first = entry.delivery
         with logs.context(correlation=first.correlation_id or first.id):
-            # The counts of attempts of earlier hosts say nothing here: the clock may have jumped between them.
+            # Attempts of earlier hosts do not count: the clock may have jumped between them.
             failures, began = 0, clock.now()
             if first.status is DeliveryStatus.QUEUED and first.attempts:
-                # Never longer than any pause: the clock may have been set back since.
+                # Never wait longer than the longest pause: the clock may have been set back.
                 longest_s = max(self._sending.pauses_s, default=0.0)
                 await self._pause(entry, min(max(0.0, seconds_until(first.next_try_at)), longest_s))
             while (failure := await self._attempt(entry)) is not None:
@@ -112,22 +106,22 @@ class Attempts:
                 if failure.is_final or self._is_too_old(entry.delivery, failures, began):
                     await self.fail(entry.delivery, failure.problem)
                     return
-                self._backlog.stop(entry.lane)
+                self._backlog.stop(entry.queue_key)
                 await self._wait(entry, pause_after(failures, self._sending.pauses_s), failure.problem)
 
     async def fail(self, delivery: Delivery, problem: str) -> None:
-        """Mark a message as failed for good and report it, unless it is finished already."""
+        """Mark a message as failed for good and report it, unless it is already finished."""
         problem = _storable(problem)
         if not await self._recording.write(partial(deliveries.mark_failed, self._sending.db, delivery.id, problem)):
             return
         log.error("delivery failed", extra={"delivery": delivery.id, "channel": delivery.channel, "error": problem})
-        await self._sending.failed(delivery, problem)
+        await self._sending.events.delivery_failed(delivery, problem)
         self._sending.plugins.notify(
             "nanoclaw_delivery_failed", address=delivery.address, delivery_id=delivery.id, reason=problem
         )
 
     def _is_too_old(self, delivery: Delivery, failures: int, began: datetime) -> bool:
-        """Return True after the last attempt. The clock may have jumped, so every pause is used at least once."""
+        """Return True after the last attempt. Every pause is used at least once, because the clock may jump."""
         return failures > len(self._sending.pauses_s) and age_s(delivery, began) > self._sending.max_age_s
 
     async def _wait(self, entry: Entry, pause_s: float, problem: str) -> None:
@@ -153,30 +147,30 @@ class Attempts:
         delivery = entry.delivery
         if not await self._recording.write(partial(deliveries.mark_sending, self._sending.db, delivery.id)):
             return None
-        adapter = self._sending.adapter(delivery.channel)
-        assert adapter is not None  # the lane looked, and adapters stay as long as the host
+        adapter = self._sending.adapters.get(delivery.channel)
+        assert adapter is not None  # the queue checked it, and adapters live as long as the host
         try:
-            message = self._sending.build(delivery)
+            message = self._sending.builder.build(delivery)
             async with asyncio.timeout(SEND_TIMEOUT_S):
                 platform_id = await adapter.deliver(delivery.address, message)
-        except (DeliveryRefused, OutboxRefused, Malformed) as error:
+        except (DeliveryRefused, InvalidOutboxFile, Malformed) as error:
             return _Failure(str(error), is_final=True)
         except TimeoutError:
             return _Failure(f"the platform did not answer within {SEND_TIMEOUT_S:.0f} s")
-        except PLUGIN_ERRORS as error:  # the call fence: an adapter may raise anything
+        except PLUGIN_ERRORS as error:  # error boundary: an adapter may raise anything
             return _Failure(f"{type(error).__name__}: {error}")
         await self._sent(entry, _storable(platform_id) if isinstance(platform_id, str) else None)
         return None
 
     async def _sent(self, entry: Entry, platform_id: str | None) -> None:
         delivery, is_late = entry.delivery, self._delays.is_late(entry)
-        self._backlog.resume(entry.lane)
+        self._backlog.resume(entry.queue_key)
         mark = partial(deliveries.mark_sent, self._sending.db, delivery.id, platform_id, owes_notice=is_late)
         await self._recording.write(mark)
         log.info("message delivered", extra={"delivery": delivery.id})
         if is_late:
-            self._delays.note(entry.lane)
-        self._sending.sent(delivery)
+            self._delays.note(entry.queue_key)
+        self._sending.events.delivery_sent(delivery)
         self._sending.plugins.notify(
             "nanoclaw_message_delivered",
             address=delivery.address,
@@ -191,5 +185,5 @@ def pause_after(attempts: int, pauses_s: Sequence[float]) -> float:
 
 
 def _storable(text: str) -> str:
-    """Escape half characters, which no database takes: names of files in errors have some."""
+    """Escape lone surrogates, which SQLite rejects; file names in error messages can contain them."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -1,14 +1,15 @@
-"""Counting the messages that are not finished: those that move, and those that wait.
+"""Counts of unfinished messages: moving messages and waiting messages.
 
-I14  A message moves if its room works. Too many of a session stop the import from the session, so that it writes no
-     faster than its platforms take. A message waits for a room that does not work, or for its own date. These have a
-     limit per session and room, and do not stop the import: one room must never delay another.
+I14  A message moves if its room works. If a session has too many moving messages, the import from it stops, so that
+     the session cannot write faster than its platforms accept. A message waits if its room does not work, or for its
+     own date. Waiting messages are limited per session and room and do not stop the import: one room must never delay
+     another.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Container
 from enum import Enum, auto
 from typing import TypeVar
 
@@ -19,19 +20,19 @@ from nanoclaw_core.ids import SessionId
 from nanoclaw_core.store.deliveries import Delivery
 
 MAX_WAITING = 2_000  # messages of one session for one room
-LaneKey = tuple[str, str]
+QueueKey = tuple[str, str]
 Key = TypeVar("Key")
 
 
 class Stage(Enum):
-    """How an unfinished message is counted."""
+    """State under which an unfinished message is counted."""
 
     MOVING = auto()
     WAITING = auto()
     DATED = auto()
 
 
-CountKey = tuple[Stage, SessionId | None, LaneKey]
+CountKey = tuple[Stage, SessionId | None, QueueKey]
 
 
 @define(eq=False)
@@ -39,74 +40,74 @@ class Entry:
     """A queued delivery.
 
     Args:
-        stage: It stays WAITING once its room has stopped, also when the room works again.
+        stage: Stays WAITING once the room has stopped, even if the room works again.
     """
 
     delivery: Delivery
     stage: Stage
 
     @property
-    def lane(self) -> LaneKey:
-        return lane_of(self.delivery)
+    def queue_key(self) -> QueueKey:
+        return queue_key(self.delivery)
 
 
 class Backlog:
     """The unfinished messages of a host.
 
     Args:
-        is_absent: True for a channel without a running adapter.
+        adapters: Names of the channels that run.
     """
 
-    def __init__(self, is_absent: Callable[[str], bool]) -> None:
-        self._is_absent = is_absent
+    def __init__(self, adapters: Container[str]) -> None:
+        self._adapters = adapters
         self._counts: Counter[CountKey] = Counter()
         self._moving: Counter[SessionId | None] = Counter()
-        self._moving_in: dict[LaneKey, set[Entry]] = {}
-        self._stopped: set[LaneKey] = set()
+        self._moving_in: dict[QueueKey, set[Entry]] = {}
+        self._stopped: set[QueueKey] = set()
 
     def moving(self, session_id: SessionId) -> int:
-        """Return how many messages of a session move."""
+        """Return the number of moving messages of a session."""
         return self._moving[session_id]
 
     def unfinished(self, session_id: SessionId) -> int:
-        """Return how many messages of a session are not finished."""
+        """Return the number of unfinished messages of a session."""
         return sum(count for (_, owner, _), count in self._counts.items() if owner == session_id)
 
     def enter(self, delivery: Delivery) -> Entry:
-        """Count a delivery; one with an own date that is not over is DATED until `fall_due`."""
+        """Count a delivery. If its own date is in the future, it is DATED until `fall_due`."""
         entry = Entry(delivery, Stage.DATED if seconds_to_own_date(delivery) > 0 else self._stage_now(delivery))
         self._count(entry, 1)
         return entry
 
     def fall_due(self, entry: Entry) -> None:
-        """Count a dated delivery by the state of its room."""
+        """Count a dated delivery according to the state of its room."""
         self._move_to(entry, self._stage_now(entry.delivery))
 
     def leave(self, entry: Entry) -> None:
         """Stop counting a delivery."""
         self._count(entry, -1)
 
-    def stop(self, lane: LaneKey) -> None:
-        """Note that a room does not work: its messages wait."""
-        self._stopped.add(lane)
-        for entry in list(self._moving_in.get(lane, ())):
+    def stop(self, key: QueueKey) -> None:
+        """Note that a room does not work, so that its messages wait."""
+        self._stopped.add(key)
+        for entry in list(self._moving_in.get(key, ())):
             self._move_to(entry, Stage.WAITING)
 
-    def resume(self, lane: LaneKey) -> None:
-        """Note that a room works: new messages for it move."""
-        self._stopped.discard(lane)
+    def resume(self, key: QueueKey) -> None:
+        """Note that a room works, so that new messages for it move."""
+        self._stopped.discard(key)
 
     def refusal(self, delivery: Delivery, more: Counter[CountKey]) -> str | None:
         """Return the reason why a new message cannot wait, or None if it may be queued.
 
         Args:
-            more: The messages that are accepted but not counted yet. The delivery is added if it may wait.
+            more: Accepted messages that are not counted yet. The delivery is added if it may wait.
         """
-        owner, lane = delivery.session_id, lane_of(delivery)
+        owner, key = delivery.session_id, queue_key(delivery)
         is_dated, stage_now = seconds_to_own_date(delivery) > 0, self._stage_now(delivery)
-        waiting, dated = (Stage.WAITING, owner, lane), (Stage.DATED, owner, lane)
+        waiting, dated = (Stage.WAITING, owner, key), (Stage.DATED, owner, key)
         count = self._counts[waiting] + more[waiting]
-        # Messages with a date become messages that wait, so both together keep to the limit.
+        # Dated messages become waiting messages later, so the limit applies to both together.
         if is_dated:
             count += self._counts[dated] + more[dated]
         if count >= MAX_WAITING:
@@ -116,7 +117,7 @@ class Backlog:
         return None
 
     def _stage_now(self, delivery: Delivery) -> Stage:
-        has_stopped = lane_of(delivery) in self._stopped or self._is_absent(delivery.channel)
+        has_stopped = queue_key(delivery) in self._stopped or delivery.channel not in self._adapters
         return Stage.WAITING if has_stopped or delivery.last_error is not None else Stage.MOVING
 
     def _move_to(self, entry: Entry, stage: Stage) -> None:
@@ -125,21 +126,21 @@ class Backlog:
         self._count(entry, 1)
 
     def _count(self, entry: Entry, by: int) -> None:
-        owner, lane = entry.delivery.session_id, entry.lane
-        _add(self._counts, (entry.stage, owner, lane), by)
+        owner, key = entry.delivery.session_id, entry.queue_key
+        _add(self._counts, (entry.stage, owner, key), by)
         if entry.stage is not Stage.MOVING:
             return
         _add(self._moving, owner, by)
         if by > 0:
-            self._moving_in.setdefault(lane, set()).add(entry)
+            self._moving_in.setdefault(key, set()).add(entry)
         else:
-            self._moving_in[lane].discard(entry)
-            if not self._moving_in[lane]:
-                del self._moving_in[lane]
+            self._moving_in[key].discard(entry)
+            if not self._moving_in[key]:
+                del self._moving_in[key]
 
 
-def lane_of(delivery: Delivery) -> LaneKey:
-    """Return the queue of a delivery: its channel and its room."""
+def queue_key(delivery: Delivery) -> QueueKey:
+    """Return the key of a delivery's queue: its channel and its room."""
     return (delivery.channel, delivery.room)
 
 
@@ -150,6 +151,6 @@ def _add(counts: Counter[Key], key: Key, by: int) -> None:
 
 
 def _too_many(delivery: Delivery, *, is_dated: bool) -> str:
-    where = f"the room {delivery.room!r} of the channel {delivery.channel!r}"
-    goal = f"their dates or for {where}" if is_dated else f"{where}, whose platform did not take them yet"
-    return f"{MAX_WAITING} of your messages wait for {goal}, and no more are kept. Write it again when they are sent."
+    room = f"the room {delivery.room!r} of the channel {delivery.channel!r}"
+    goal = f"their dates or for {room}" if is_dated else f"{room}, because its platform did not accept them yet"
+    return f"{MAX_WAITING} of your messages wait for {goal}. This is the limit. Write it again when they are sent."

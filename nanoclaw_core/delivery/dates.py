@@ -1,4 +1,4 @@
-"""The dates of a stored delivery. One that cannot be read counts as now, so that a bad row cannot stop its room."""
+"""Dates of a stored delivery. An unreadable date counts as now, so that a bad row cannot stop its room."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from nanoclaw_core.store.deliveries import Delivery
 
 
 def seconds_until(text: str | None) -> float:
-    """Return how long until a date; 0 without one, negative if it is over."""
+    """Return the seconds until a date: 0 without a date, negative if it is over."""
     at = _read(text)
     return (at - clock.now()).total_seconds() if at else 0.0
 
 
 def seconds_to_own_date(delivery: Delivery) -> float:
-    """Return how long a message that was never tried waits for its own date; 0 if it is due."""
+    """Return the seconds until the own date of an untried message; 0 if it is due."""
     return max(0.0, seconds_until(delivery.next_try_at)) if delivery.attempts == 0 else 0.0
 
 
 def first_due(delivery: Delivery) -> datetime:
-    """Return when people could first have had the message: when it was written, or its own date."""
+    """Return the first possible delivery time: the creation time, or the message's own date."""
     return _latest(delivery.created_at, delivery.deliver_after) or clock.now()
 
 
 def age_s(delivery: Delivery, otherwise: datetime) -> float:
-    """Return for how long delivery was possible, in seconds. A retry by the operator starts it again.
+    """Return the seconds since delivery became possible. A retry by the operator restarts the count.
 
     Args:
-        otherwise: Counts if no stored date can be read.
+        otherwise: The start if no stored date can be read.
     """
     since = _latest(delivery.created_at, delivery.deliver_after, delivery.retried_at)
     return (clock.now() - (since or otherwise)).total_seconds()

@@ -1,4 +1,4 @@
-"""Making the message for the platform out of a stored one: files read, numbers of messages turned into platform ids."""
+"""Builds the message for a platform from a stored one: reads files, converts message numbers to platform ids."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class MessageBuilder:
     mailbox: Mailbox
 
     def build(self, delivery: Delivery) -> Outbound:
-        """Return what the platform is to get.
+        """Return the message for the platform.
 
         Raises:
-            Malformed: It cannot be sent as it is; the message says why.
-            OutboxRefused: A file cannot be had.
+            Malformed: The stored message cannot be sent; the error says why.
+            InvalidOutboxFile: A file cannot be read.
         """
         message = content.read_message(delivery.kind, delivery.content)
         files = []
         if message.file_names:
             if delivery.session_id is None or delivery.message_id is None:
-                raise Malformed("a message without a session has no files")
-            files = self.mailbox.outboxes.files(delivery.session_id, delivery.message_id, message.file_names)
+                raise Malformed("a message without a session cannot have files")
+            files = self.mailbox.outbox.files(delivery.session_id, delivery.message_id, message.file_names)
         return Outbound(
             idempotency_key=delivery.id,
             text=message.text,
@@ -50,30 +50,30 @@ class MessageBuilder:
     def clear(self, delivery: Delivery) -> None:
         """Remove the files of a message that was sent."""
         if delivery.session_id is not None and delivery.message_id is not None:
-            self.mailbox.outboxes.clear(delivery.session_id, delivery.message_id)
+            self.mailbox.outbox.clear(delivery.session_id, delivery.message_id)
 
     def _received_id(self, session_id: SessionId, seq: int) -> str | None:
         try:
-            received = self.mailbox.inboxes.by_seq(session_id, seq)
+            received = self.mailbox.inbox.by_seq(session_id, seq)
         except (apsw.CorruptError, apsw.NotADBError, WrongProtocol) as error:
-            raise Malformed(f"message {seq} cannot be read any more: {error}") from error
+            raise Malformed(f"message {seq} can no longer be read: {error}") from error
         except (apsw.CantOpenError, OSError) as error:
             if self.mailbox.directories.layout(session_id).inbound_db.exists():
-                raise  # not now, for want of descriptors perhaps
-            raise Malformed(f"message {seq} is of a conversation that is gone") from error
+                raise  # temporary: too few file descriptors, for example
+            raise Malformed(f"message {seq} belongs to a conversation that no longer exists") from error
         return received.platform_message_id if received else None
 
     def _platform_id(self, delivery: Delivery, seq: int | None) -> str | None:
-        """Turn a number into the platform's id: even ones are messages that came in, odd ones that went out (I2)."""
+        """Convert a message number to the platform's id. Inbound numbers are even, outbound numbers are odd (I2)."""
         if seq is None:
             return None
         if delivery.session_id is None:
-            raise Malformed("a message without a session names no other message")
+            raise Malformed("a message without a session cannot refer to another message")
         if seq % 2 == 0:
-            found = self._received_id(delivery.session_id, seq)
+            platform_id = self._received_id(delivery.session_id, seq)
         else:
             sent = deliveries.of_message(self.db, delivery.session_id, seq)
-            found = sent.platform_message_id if sent else None
-        if found is None:
+            platform_id = sent.platform_message_id if sent else None
+        if platform_id is None:
             raise Malformed(f"message {seq} is unknown, not delivered yet, or has no id on its platform")
-        return found
+        return platform_id

@@ -1,4 +1,4 @@
-"""What the host itself says: to people, through the same lanes as everybody, and to agents, in their inbox."""
+"""The host's own messages: to people through the delivery queues, and to agents through their inbox."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ log = logging.getLogger(__name__)
 
 @frozen(kw_only=True)
 class Notifier:
-    """Speaks for the host."""
+    """Sends the host's own messages."""
 
     db: apsw.Connection
     queues: DeliveryQueues
-    inboxes: InboxWriter
+    inbox: InboxWriter
 
     def send_failure(self, address: Address, text: str, correlation_id: str, *, dedup_key: str | None = None) -> None:
-        """Tell people what went wrong. Never another agent: an error that travels as chat comes back (I12, ⚠47).
+        """Send people a failure message. Send none to agents: an error in a chat of agents loops (I12, ⚠47).
 
         Args:
-            dedup_key: A name for what is said, under which it is said only once, whatever crash comes in between.
+            dedup_key: The message is sent once per key, even after a crash.
 
         Raises:
-            CentralDatabaseFailed: Nothing was said.
+            CentralDatabaseFailed: Nothing was queued.
         """
         if address.channel == AGENT_CHANNEL:
-            log.warning("nothing said to an agent", extra={"room": address.room})
+            log.warning("failure message not sent to an agent", extra={"room": address.room})
             return
         delivery_id = DeliveryId(f"dlv-{dedup_key}" if dedup_key else new_id("dlv"))
         now = clock.now_text()
@@ -63,25 +63,25 @@ class Notifier:
         self.queues.put([delivery])
 
     def reply_failure(self, message: InboundMessage, text: str, *, dedup_key: str | None = None) -> None:
-        """Tell the people of the conversation that a message belongs to; nobody where it came from no chat."""
+        """Send a failure message to the chat of a message; do nothing if it came from no chat."""
         if message.channel and message.room:
             address = Address(message.channel, message.room, message.thread)
             self.send_failure(address, text, message.correlation_id or message.id, dedup_key=dedup_key)
 
     async def note_to_agent(self, session_id: SessionId, text: str) -> None:
-        """Leave a note for the agent. It wakes nobody and is read with the next message, so it cannot loop."""
+        """Leave a note for the agent. The agent reads it with the next message, so it cannot cause a loop."""
         try:
-            await self.inboxes.append(session_id, [note_row(text, wakes=False)])
+            await self.inbox.append(session_id, [note_row(text, wakes=False)])
         except NanoclawError as error:
             log.warning("note not stored", extra={"session": session_id, "error": str(error)})
 
 
 def note_row(text: str, *, wakes: bool, on_wake: bool = False) -> NewInbound:
-    """Return what the host itself says to an agent, as a row of its inbox.
+    """Return a note of the host to an agent, as a row of its inbox.
 
     Args:
-        wakes: True where the agent is to read it now.
-        on_wake: True where it is for a fresh runner (I5).
+        wakes: True if the agent must read it now.
+        on_wake: True if only a fresh runner may read it (I5).
     """
     return NewInbound(
         id=new_id("note"),

@@ -1,14 +1,14 @@
-"""Taking over what a runner wrote: each row once, into the central database, in one transaction with the mark.
+"""Import of a runner's rows into the central database: each row once, in one transaction with the cursor.
 
-Every row is judged here: its shape, and whether this session may write to that address (I6, I8). Errors of the central
-database have a class of their own, because they are no sign of a damaged session.
+The importer checks each row: its shape, and whether the session may write to its address (I6, I8). Errors of the
+central database have their own class, because they do not mean that the session is damaged.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import apsw
 from attrs import evolve, frozen
@@ -17,9 +17,11 @@ from nanoclaw_wire.content import ActionRequest, Malformed
 from nanoclaw_wire.outbound import Activity, OutboundMessage, OutKind
 
 from nanoclaw_core.delivery.backlog import CountKey
+from nanoclaw_core.delivery.queues import DeliveryQueues
 from nanoclaw_core.descriptors.messages import Address
 from nanoclaw_core.descriptors.votes import DeliveryRequest
 from nanoclaw_core.errors import Forbidden
+from nanoclaw_core.guard import Guard
 from nanoclaw_core.ids import DeliveryId, SessionId
 from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.store import deliveries, messaging, sessions
@@ -28,20 +30,20 @@ from nanoclaw_core.store.deliveries import Delivery, DeliveryStatus
 from nanoclaw_core.store.sessions import Session
 
 log = logging.getLogger(__name__)
-REFUSALS_TOLD = 5  # of one look, one by one; the rest as a number
+MAX_REPORTED_REFUSALS = 5  # of one poll; the rest is reported as a number
 
 
 @frozen(kw_only=True)
 class ImportResult:
-    """What one look brought.
+    """The result of one import.
 
     Args:
-        queued: Stored and ready to send, in order.
-        refused: Why others were stored as failed; the agent is to be told.
-        requests: Actions that the runner asks for. ImportResult over at most once: the mark is written before they run.
-        is_idle: True where the runner says that it has no turn open, and nothing more waits.
-        has_more: True where another look will bring more.
-        is_blocked: True if nothing can be taken over now, because the host has too much to do or cannot store it.
+        queued: Messages that are stored and ready to send, in order.
+        refused: The reason for each message that was stored as failed; the agent receives it as a note.
+        requests: Actions that the runner requests. They run at most once: the cursor is written before they run.
+        is_idle: True if the runner reports no open turn and no more rows wait.
+        has_more: True if more rows wait.
+        is_blocked: True if nothing can be imported now, because the host is too busy or cannot store rows.
     """
 
     queued: Sequence[Delivery] = ()
@@ -54,50 +56,44 @@ class ImportResult:
 
 @frozen(kw_only=True)
 class OutboxImporter:
-    """Takes over the outbound rows of sessions.
-
-    Args:
-        check_delivery: The guard; raises Forbidden where a session may not write to a room that is not its own.
-        refusal: Returns the reason why a message cannot wait for its room or date, or None. It adds a message that may
-            wait to the counter, because the lanes count it only when it is stored.
-    """
+    """Imports the outbound rows of sessions."""
 
     db: apsw.Connection
-    check_delivery: Callable[[DeliveryRequest], None]
-    refusal: Callable[[Delivery, Counter[CountKey]], str | None]
+    guard: Guard
+    queues: DeliveryQueues
     mailbox: Mailbox
 
-    def look(self, session_id: SessionId) -> ImportResult:
-        """Take over what is new of a session, as much as one look takes.
+    def import_next(self, session_id: SessionId) -> ImportResult:
+        """Import the next batch of a session's new rows.
 
         Raises:
-            NeedsItsRunner, apsw.Error, NotARegularFile, WrongProtocol, ValueError: The file cannot be read now; nothing
-                was taken.
-            CentralDatabaseFailed: Nothing can be stored now; nothing was taken.
+            NeedsRecovery, apsw.Error, NotARegularFile, WrongProtocol, ValueError: The file cannot be read now; nothing
+                was imported.
+            CentralDatabaseFailed: The rows cannot be stored now; nothing was imported.
         """
         with central():
             session = sessions.get(self.db, session_id)
         if session is None:
             return ImportResult()
-        news = self.mailbox.outboxes.news(session_id, session.outbound_seq)
+        snapshot = self.mailbox.outbox.read_new(session_id, session.outbound_seq)
         accepted: Counter[CountKey] = Counter()
-        taken = [self._within_limits(self._judged(session, message), accepted) for message in news.messages]
-        if news.messages:
+        rows = [self._within_limits(self._checked(session, message), accepted) for message in snapshot.messages]
+        if snapshot.messages:
             with central(), self.db:
-                taken = [self._stored(one) for one in taken]
-                sessions.taken_over(self.db, session_id, news.messages[-1].seq)
-        _log_refusals(session_id, taken)
-        stored = [one for one in taken if isinstance(one, Delivery)]
+                rows = [self._stored(row) for row in rows]
+                sessions.set_outbound_cursor(self.db, session_id, snapshot.messages[-1].seq)
+        _log_refusals(session_id, rows)
+        stored = [row for row in rows if isinstance(row, Delivery)]
         return ImportResult(
-            queued=[one for one in stored if one.last_error is None],
-            refused=[one.last_error for one in stored if one.last_error is not None],
-            requests=[one for one in taken if isinstance(one, ActionRequest)],
-            is_idle=news.state is not None and news.state.activity is Activity.IDLE and not news.has_more,
-            has_more=news.has_more,
+            queued=[delivery for delivery in stored if delivery.last_error is None],
+            refused=[delivery.last_error for delivery in stored if delivery.last_error is not None],
+            requests=[row for row in rows if isinstance(row, ActionRequest)],
+            is_idle=snapshot.state is not None and snapshot.state.activity is Activity.IDLE and not snapshot.has_more,
+            has_more=snapshot.has_more,
         )
 
-    def _judged(self, session: Session, message: OutboundMessage) -> Delivery | ActionRequest | Malformed:
-        """Judge one row, without storing it; an action that cannot be read is nothing."""
+    def _checked(self, session: Session, message: OutboundMessage) -> Delivery | ActionRequest | Malformed:
+        """Check one row without storing it; return the error of an unreadable action."""
         if message.kind is not OutKind.ACTION:
             return self._delivery(session, message, self._problem(session, message))
         try:
@@ -107,48 +103,48 @@ class OutboxImporter:
             return error
 
     def _within_limits(
-        self, judged: Delivery | ActionRequest | Malformed, accepted: Counter[CountKey]
+        self, row: Delivery | ActionRequest | Malformed, accepted: Counter[CountKey]
     ) -> Delivery | ActionRequest | Malformed:
-        """Fail a message that is one too many for a room that does not work, or for later (I14)."""
-        if not isinstance(judged, Delivery) or judged.last_error is not None:
-            return judged
-        problem = self.refusal(judged, accepted)
-        return evolve(judged, status=DeliveryStatus.FAILED, last_error=problem) if problem else judged
+        """Fail a message beyond the limit of waiting messages for its room or date (I14)."""
+        if not isinstance(row, Delivery) or row.last_error is not None:
+            return row
+        problem = self.queues.refusal(row, accepted)
+        return evolve(row, status=DeliveryStatus.FAILED, last_error=problem) if problem else row
 
-    def _stored(self, judged: Delivery | ActionRequest | Malformed) -> Delivery | ActionRequest | Malformed:
-        """Store a delivery behind the others, and return it with its position; actions are not stored."""
-        if not isinstance(judged, Delivery):
-            return judged
-        delivery = evolve(judged, position=deliveries.next_position(self.db))
+    def _stored(self, row: Delivery | ActionRequest | Malformed) -> Delivery | ActionRequest | Malformed:
+        """Store a delivery and return it with its position; return an action unchanged."""
+        if not isinstance(row, Delivery):
+            return row
+        delivery = evolve(row, position=deliveries.next_position(self.db))
         deliveries.add(self.db, [delivery])
         return delivery
 
     def _problem(self, session: Session, message: OutboundMessage) -> str | None:
-        """Say why a message cannot be sent; None where it can."""
+        """Return the reason why a message cannot be sent, or None."""
         try:
             content.read_message(message.kind.value, message.content)
-            self._check_target(session, message)
+            self._require_permitted_target(session, message)
             _check_time(message.deliver_after)
         except (Malformed, Forbidden) as error:
             return str(error)
         return None
 
-    def _check_target(self, session: Session, message: OutboundMessage) -> None:
-        """Insist that the session may write there: its own conversation, or a room that the vote permits.
+    def _require_permitted_target(self, session: Session, message: OutboundMessage) -> None:
+        """Check that the target is the session's own conversation, or a room that the vote permits.
 
         Raises:
-            Malformed: The row names no room.
-            Forbidden: The room is unknown, or nobody allowed it.
+            Malformed: The row has no room.
+            Forbidden: The room is unknown, or the vote does not permit it.
         """
         if not message.channel or not message.room:
-            raise Malformed("the message names no room to go to")
+            raise Malformed("the message has no target room")
         address = Address(message.channel, message.room, message.thread)
         if self._is_own(session, address):
             return
         with central():
             if messaging.find(self.db, address.channel, address.room) is None:
-                raise Forbidden("the room is not one that this host knows")
-            self.check_delivery(
+                raise Forbidden("this host does not know the room")
+            self.guard.check_delivery(
                 DeliveryRequest(session_id=session.id, agent_group_id=session.agent_group_id, address=address)
             )
 
@@ -158,15 +154,15 @@ class OutboxImporter:
                 own = messaging.get(self.db, session.messaging_group_id)
             if own is not None and (own.channel, own.room) == (address.channel, address.room):
                 return True
-        # An agent-shared session answers wherever it was spoken to; the host alone wrote those rows.
-        return inbound.latest_from(self.mailbox.inboxes.read(session.id), address.channel, address.room) is not None
+        # An agent-shared session may answer in each room that wrote to it. Only the host writes those inbound rows.
+        return inbound.latest_from(self.mailbox.inbox.read(session.id), address.channel, address.room) is not None
 
     def _delivery(self, session: Session, message: OutboundMessage, problem: str | None) -> Delivery:
         in_reply_to, correlation_id = self._answered(session, message)
         now = clock.now_text()
         return Delivery(
             id=DeliveryId(f"dlv-{session.id}-{message.seq}"),
-            position=0,  # set when it is stored
+            position=0,  # `_stored` sets it
             session_id=session.id,
             message_id=message.id,
             message_seq=message.seq,
@@ -186,25 +182,23 @@ class OutboxImporter:
         )
 
     def _answered(self, session: Session, message: OutboundMessage) -> tuple[str | None, str | None]:
-        """Return the platform id and the correlation id of the message this one answers, as far as they are known."""
-        found = (
-            inbound.by_id(self.mailbox.inboxes.read(session.id), message.in_reply_to) if message.in_reply_to else None
-        )
-        return (found.platform_message_id, found.correlation_id) if found else (None, None)
+        """Return the platform id and the correlation id of the answered message; each is None if it is unknown."""
+        asked = inbound.by_id(self.mailbox.inbox.read(session.id), message.in_reply_to) if message.in_reply_to else None
+        return (asked.platform_message_id, asked.correlation_id) if asked else (None, None)
 
 
-def _log_refusals(session_id: SessionId, taken: Sequence[Delivery | ActionRequest | Malformed]) -> None:
-    """Log the first few refusals of a look, and how many more there are: a sandbox must not fill the log."""
+def _log_refusals(session_id: SessionId, rows: Sequence[Delivery | ActionRequest | Malformed]) -> None:
+    """Log the first refusals of a poll and the number of the others, because a sandbox must not fill the log."""
     lines: list[dict[str, object]] = []
-    for one in taken:
-        if isinstance(one, Malformed):
-            lines.append({"reason": str(one), "what": "action"})
-        elif isinstance(one, Delivery) and one.last_error is not None:
-            lines.append({"reason": one.last_error, "what": "message", "correlation": one.correlation_id})
-    for values in lines[:REFUSALS_TOLD]:
+    for row in rows:
+        if isinstance(row, Malformed):
+            lines.append({"reason": str(row), "what": "action"})
+        elif isinstance(row, Delivery) and row.last_error is not None:
+            lines.append({"reason": row.last_error, "what": "message", "correlation": row.correlation_id})
+    for values in lines[:MAX_REPORTED_REFUSALS]:
         log.warning("outbound row refused", extra={"session": session_id} | values)
-    if len(lines) > REFUSALS_TOLD:
-        log.warning("more was refused", extra={"session": session_id, "count": len(lines) - REFUSALS_TOLD})
+    if len(lines) > MAX_REPORTED_REFUSALS:
+        log.warning("more rows refused", extra={"session": session_id, "count": len(lines) - MAX_REPORTED_REFUSALS})
 
 
 def _check_time(text: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Showing that an agent is at work, while it is: at once, then every 4 s."""
+"""Typing indicator: shown at once, then every 4 s while the agent works."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nanoclaw_core.descriptors.channels import ShowsTyping
 from nanoclaw_core.descriptors.messages import Address
 from nanoclaw_core.ids import SessionId
 
-# A turn that shows no life for longer than these is not worth telling people about.
+# The indicator ends if the heartbeat is older than ALIVE_S after the first GRACE_S seconds.
 REFRESH_S = 4.0
 GRACE_S = 15.0
 ALIVE_S = 6.0
@@ -20,12 +20,12 @@ PAUSE_S = 10.0
 
 
 class TypingIndicator:
-    """One refreshing task per session that works.
+    """One refresh task per working session.
 
     Args:
-        adapter: The running adapter of a channel, or None.
-        heartbeat_at: When a session's runner last showed life, epoch seconds, or None.
-        sleep: Waits so many seconds, by the same clock as `now`; tests give their own.
+        adapter: Returns the running adapter of a channel, or None.
+        heartbeat_at: Returns the time of the last heartbeat of a session's runner in epoch seconds, or None.
+        sleep: Waits for a number of seconds on the same clock as `now`; tests replace both.
     """
 
     def __init__(
@@ -40,30 +40,30 @@ class TypingIndicator:
         self._paused_until: dict[SessionId, float] = {}
 
     def start(self, session_id: SessionId, address: Address) -> None:
-        """Show it now and keep showing it; a call for the same session starts its time anew."""
+        """Show the indicator now and keep refreshing it; a second call restarts its grace period."""
         self._paused_until.pop(session_id, None)
         self.stop(session_id)
         if _shows_typing(self._adapter(address.channel)):
             self._tasks[session_id] = asyncio.create_task(self._refresh(session_id, address))
 
     def is_shown(self, session_id: SessionId) -> bool:
-        """Say whether it is kept up for a session, paused or not."""
+        """Return True if the indicator is active for a session, even if it is paused."""
         return session_id in self._tasks
 
     def pause(self, session_id: SessionId) -> None:
-        """Be quiet for a while: people just got a message."""
+        """Pause the indicator for `PAUSE_S`, because people just got a message."""
         if session_id in self._tasks:
             self._paused_until[session_id] = self._now() + PAUSE_S
 
     def stop(self, session_id: SessionId) -> None:
-        """The session is at rest."""
+        """End the indicator of a session."""
         self._paused_until.pop(session_id, None)
         task = self._tasks.pop(session_id, None)
         if task is not None:
             task.cancel()
 
     async def close(self) -> None:
-        """Stop all."""
+        """End all indicators."""
         tasks = list(self._tasks.values())
         for session_id in list(self._tasks):
             self.stop(session_id)
@@ -74,7 +74,7 @@ class TypingIndicator:
         while self._now() - started < GRACE_S or self._is_alive(session_id):
             adapter = self._adapter(address.channel)
             if _shows_typing(adapter) and self._now() >= self._paused_until.get(session_id, 0.0):
-                with contextlib.suppress(Exception):  # a hint to people; nothing depends on it
+                with contextlib.suppress(Exception):  # only a hint to people; nothing depends on it
                     await adapter.show_typing(address)
             await self._sleep(REFRESH_S)
         self._tasks.pop(session_id, None)
@@ -85,5 +85,5 @@ class TypingIndicator:
 
 
 def _shows_typing(adapter: object | None) -> TypeGuard[ShowsTyping]:
-    """Ask as `isinstance` would, which takes longer for a protocol than a query of the database (Python 3.11)."""
+    """Check for `show_typing`; `isinstance` with a protocol takes longer than a database query (Python 3.11)."""
     return callable(getattr(adapter, "show_typing", None))

@@ -34,7 +34,7 @@ class DirectoryIdentity:
     inode: int
     boot: str = ""
 
-    def is_same(self, other: DirectoryIdentity) -> bool:
+    def matches_approved(self, other: DirectoryIdentity) -> bool:
         """Compare two identities; those of two boots by their inode alone."""
         return self.inode == other.inode and (self.device == other.device or self.boot != other.boot)
 

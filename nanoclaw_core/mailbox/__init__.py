@@ -1,1 +1,1 @@
-"""The host's side of the session files: writing inbound.db, reading outbound.db, attachments and outgoing files."""
+"""The host's side of the session files: inbound.db, outbound.db, attachments and outgoing files."""

@@ -1,7 +1,7 @@
-"""Storing what came with a message below `in/inbox/`, where the sandbox can only read.
+"""Storage of inbound attachments below `in/inbox/`, which the sandbox can only read.
 
-One attachment that cannot be stored loses itself, never the message (⚠54). If the machine has no room or does not work,
-the message is refused instead, and the platform offers it again.
+An attachment that cannot be stored is dropped without its message (⚠54). If the machine has no room or its disk does
+not work, the whole message is refused instead, and the platform offers it again.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ _EXTENSION_OF_KIND = {
 def store(
     incoming: Path, message_id: str, attachments: Sequence[Attachment], *, limit_bytes: int
 ) -> list[dict[str, Any]]:
-    """Store the bytes of attachments and return what the message says of each.
+    """Store the bytes of attachments and return their descriptions for the message.
 
     Returns:
-        One object per attachment: `name`, `type`, and `mime_type`, `size_bytes`, `path` (below `in/`), `url` and
-        `problem` (why there is no file) where they apply.
+        One object per attachment: `name` and `type`; if they apply also `mime_type`, `size_bytes`, `path` (below
+        `in/`), `url` and `problem` (the reason for a missing file).
 
     Raises:
-        OSError: The machine has no room, descriptors or memory, or its disk does not work. Files that were stored
-            before are whole, and storing the message again keeps them.
+        OSError: The machine has no room, descriptors or memory, or its disk does not work. Earlier files of the message
+            are complete, and storing the message again keeps them.
     """
     described = []
     taken: set[str] = set()
@@ -64,7 +64,7 @@ def store(
 
 
 def file_name(attachment: Attachment, position: int) -> str:
-    """Choose a safe name: the platform's where it is one, else `attachment-<n>` with a fitting extension."""
+    """Choose a safe name: the platform's name if it is safe, else `attachment-<n>` with a fitting extension."""
     if is_safe_name(attachment.name):
         return _shortened(attachment.name)
     mime_type = (attachment.mime_type or "").partition(";")[0].strip().lower()
@@ -89,12 +89,12 @@ def _write(inbox: Path, folder: str, name: str, content: bytes) -> None:
     if not is_safe_name(folder):
         raise OSError(f"the message id {folder!r} cannot be a folder")
     with _directory(inbox) as outer:
-        with contextlib.suppress(FileExistsError):  # also a link of that name, which opening then refuses
+        with contextlib.suppress(FileExistsError):  # opening refuses a link of that name
             os.mkdir(folder, 0o755, dir_fd=outer)
         with _directory(folder, dir_fd=outer) as inner:
             os.fchmod(inner, 0o755)
             if _exists(name, inner):
-                return  # the same message again: the first copy stands, and no link is followed
+                return  # the same message again: keep the first copy, follow no link
             _write_part(outer, content)
             # Renaming replaces a link and does not follow it.
             os.rename(PART, name, src_dir_fd=outer, dst_dir_fd=inner)
@@ -103,12 +103,12 @@ def _write(inbox: Path, folder: str, name: str, content: bytes) -> None:
 
 
 def _write_part(inbox: int, content: bytes) -> None:
-    """Write a whole file beside its folder and onto the disk (I3); some disks say only then that they are full."""
-    with contextlib.suppress(FileNotFoundError):  # of a host that was killed
+    """Write the complete file beside its folder and sync it (I3); some disks report only then that they are full."""
+    with contextlib.suppress(FileNotFoundError):  # a killed host may have left one
         os.unlink(PART, dir_fd=inbox)
     try:
         with open(os.open(PART, _NEW_FILE, 0o644, dir_fd=inbox), "wb") as file:
-            os.fchmod(file.fileno(), 0o644)  # for the sandbox's user, whatever the umask
+            os.fchmod(file.fileno(), 0o644)  # readable for the sandbox's user under any umask
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

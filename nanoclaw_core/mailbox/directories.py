@@ -1,6 +1,6 @@
-"""Session directories: made whole, by trust (I6).
+"""Session directories, separated by trust (I6).
 
-`sessions/` is closed to other users of the machine; below it `in/` belongs to the host and `out/` to the sandbox.
+Other users of the machine cannot enter `sessions/`. Below it `in/` belongs to the host and `out/` to the sandbox.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ class SessionDirectories:
     root: Path
 
     def layout(self, session_id: SessionId) -> Layout:
-        """Return where a session's files are, whether or not they exist.
+        """Return the paths of a session's files, which need not exist.
 
         Raises:
-            InvalidArguments: The id is no safe name.
+            InvalidArguments: The id is not a safe name.
         """
         if not is_safe_name(session_id):
-            raise InvalidArguments(f"no session id: {session_id!r}")
+            raise InvalidArguments(f"session id: must be a safe file name, got {session_id!r}")
         return Layout(incoming=self.root / session_id / "in", outgoing=self.root / session_id / "out")
 
     def create(self, session_id: SessionId) -> Layout:
-        """Make a new session's directories and both files; durable when it returns."""
+        """Create a new session's directories and both databases; they are durable when this returns."""
         layout = self.layout(session_id)
         _make_directories(layout)
         session_files.create_inbound(layout.inbound_db)
         session_files.create_outbound(layout.outbound_db)
-        layout.inbound_db.chmod(0o644)  # for the sandbox's user, whatever the umask
+        layout.inbound_db.chmod(0o644)  # readable for the sandbox's user under any umask
         for directory in (layout.incoming, layout.outgoing, layout.incoming.parent, self.root):
             session_files.sync_directory(directory)
         return layout
 
     def reopen(self, session_id: SessionId) -> Layout:
-        """Return a session's files for a sandbox to work with. What is missing of the files is not made anew.
+        """Return the paths of an existing session's files for a sandbox.
 
-        A file that was made anew would count from the start, and what it said would be taken for what is known.
+        Never recreate a missing file: its sequence numbers would restart at 1 and collide with imported rows.
 
         Raises:
-            apsw.Error, WrongProtocol, OSError: It is not whole.
+            apsw.Error, WrongProtocol, OSError: A file is missing or cannot be opened.
         """
         layout = self.layout(session_id)
         session_files.open_writable(layout.inbound_db).close()
@@ -60,13 +60,13 @@ class SessionDirectories:
 def _make_directories(layout: Layout) -> None:
     for directory in (layout.incoming / INBOX, layout.outgoing / OUTBOX, layout.outgoing / STATE):
         directory.mkdir(parents=True, exist_ok=True)
-    # The sandbox's user is another one and has to read these, whatever the umask; `sessions/` is the fence.
+    # The sandbox runs as another user, who must read these under any umask; the mode of `sessions/` protects them.
     for directory in (layout.incoming, layout.inbox):
         directory.chmod(0o755)
 
 
 def open_root(home: Path) -> SessionDirectories:
-    """Make `sessions/` where it is missing, closed to everybody else, and return it."""
+    """Create `sessions/` if it is missing, close it to other users, and return it."""
     root = home / "sessions"
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     root.chmod(0o700)

@@ -1,6 +1,6 @@
-"""Which sessions have something to do: a mark in the central database, set before the message is written (I4).
+"""Index of the sessions with waiting work: a due time in the central database, set before a message is written (I4).
 
-With it a start finds the work that a crash left without looking into every session there ever was (⚠27).
+After a crash the host finds the unfinished work without opening the files of every session (⚠27).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nanoclaw_core.store.connection import central
 
 
 class DueIndex:
-    """The marks of one host; what is marked already costs nothing to mark again."""
+    """The due times of the sessions of one host. Marking a marked session again costs nothing."""
 
     def __init__(self, db: apsw.Connection) -> None:
         self._db = db
@@ -38,13 +38,13 @@ class DueIndex:
             if not self._writing[session_id]:
                 del self._writing[session_id]
 
-    def settle(self, session_id: SessionId, due_at: str | None) -> None:
-        """Set the mark to what inbound.db says, unless a message is just being written into it."""
+    def update(self, session_id: SessionId, due_at: str | None) -> None:
+        """Set the due time from inbound.db, unless a message is being written into it."""
         if session_id not in self._writing and self._marked.get(session_id, "unknown") != due_at:
             self._set(session_id, due_at)
 
     def waiting(self, now: str) -> list[SessionId]:
-        """Return the sessions that are due."""
+        """Return the sessions that are due at `now`, the earliest first."""
         return sessions.due(self._db, now)
 
     def _set(self, session_id: SessionId, due_at: str | None) -> None:

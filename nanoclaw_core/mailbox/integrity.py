@@ -1,7 +1,7 @@
-"""Telling a damaged session from one that merely cannot be read now.
+"""Checks that distinguish a damaged session from one that only cannot be read now.
 
-The judgement is made on connections of its own and on nothing but the session's files, so that trouble elsewhere (the
-central database, a runtime, a full disk) is never taken for theirs.
+The checks open their own connections and read only the session's files, so that a fault elsewhere (the central
+database, a runtime, a full disk) never counts as damage of the session.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from nanoclaw_core.mailbox.outbox import open_outbound
 from nanoclaw_core.store import integrity
 from nanoclaw_core.store.sessions import Session
 
-CHECK_CPU_S = 5.0  # for the pages of one outbound.db; a larger one is believed as far as it was looked at
-MAX_PROTOCOL = 999  # a number beyond that was never a version: the header is damaged
+CHECK_CPU_S = 5.0  # for the pages of one outbound.db; the check of a larger file ends there without damage
+MAX_PROTOCOL = 999  # a larger number was never a version, so the header is damaged
 _MANGLED = (
     *(apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.SchemaChangeError, apsw.RangeError),
-    UnicodeDecodeError,  # of a message of SQLite's that quotes the damaged text
+    UnicodeDecodeError,  # SQLite's error message quotes the damaged text
 )
 
 
-def find_damage(layout: Layout, session: Session) -> str:
-    """Look through a session's files; return what is damaged, empty where nothing is or it cannot be said now.
+def check_integrity(layout: Layout, session: Session) -> str:
+    """Check a session's files; return the first damage, or an empty text if none is found.
 
-    Reads whole files: call it in a thread, and only where something went wrong.
+    Reads whole files: call it in a thread, and only after an error. A file that cannot be checked now counts as whole.
     """
     return _of_inbound(layout.inbound_db) or _of_directories(layout) or _of_outbound(layout.outbound_db, session)
 
 
 def _of_inbound(path: Path) -> str:
     if not path.exists():
-        return f"{path.name} is gone"
+        return f"{path.name} is missing"
     try:
-        # The system's own VFS, also for a look: closing a second descriptor of the file would drop our writer's locks.
-        # Writable: SQLite ignores each CHECK of a file that is opened read-only, and would miss rows that break one.
+        # Use the system's own VFS: closing a second descriptor of the file would drop our writer's locks.
+        # Open it writable: SQLite ignores every CHECK of a read-only file and would miss rows that break one.
         with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as db:
             db.set_busy_timeout(session_files.BUSY_TIMEOUT_MS)
             if db.pragma("user_version") != PROTOCOL:
@@ -54,16 +54,16 @@ def _of_inbound(path: Path) -> str:
 
 
 def _of_header(db: apsw.Connection, path: Path) -> str:
-    """Tell a file of another version, which is whole, from one that is empty or has a damaged header."""
+    """Return the damage of an empty file or a damaged header; a file of another version is whole."""
     found = db.pragma("user_version")
-    if 0 < found <= MAX_PROTOCOL and db.pragma("application_id") == 0:  # no version of ours has an application id
+    if 0 < found <= MAX_PROTOCOL and db.pragma("application_id") == 0:  # no version of nanoclaw sets the id
         return ""
     return f"{path.name} has the protocol {found}" if found else f"{path.name} is empty"
 
 
 def _of_directories(layout: Layout) -> str:
     for path in (layout.outgoing, layout.outgoing / OUTBOX, layout.outgoing / STATE):
-        with contextlib.suppress(FileNotFoundError):  # made anew
+        with contextlib.suppress(FileNotFoundError):  # the next start creates it
             if not stat.S_ISDIR(path.lstat().st_mode):
                 return f"out/{path.name} is not a directory"
     return ""
@@ -71,7 +71,7 @@ def _of_directories(layout: Layout) -> str:
 
 def _of_outbound(path: Path, session: Session) -> str:
     if not os.path.lexists(path):
-        return f"{path.name} is gone"
+        return f"{path.name} is missing"
     try:
         with contextlib.closing(open_outbound(path)) as bounded:
             if changed := _of_schema(bounded, path, session_files.OUTBOUND_SCHEMA):

@@ -1,7 +1,7 @@
-"""The mailbox: the files of all sessions as the host works with them, and bringing inbound.db up to date.
+"""The mailbox: the files of all sessions, and the copy of acknowledgements into inbound.db.
 
-What runners acknowledged is not copied message by message: a runner knows what it has done, so this costs one commit
-for many messages, when a sandbox ends, when the sweep comes by, and when a burst has piled up.
+Acknowledgements are copied in batches, because a runner already knows which messages it has answered. One commit covers
+many messages: at the end of a sandbox, in each sweep, and during a burst.
 """
 
 from __future__ import annotations
@@ -20,90 +20,96 @@ from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.directories import SessionDirectories
 from nanoclaw_core.mailbox.due import DueIndex
 from nanoclaw_core.mailbox.inbox import InboxWriter
-from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE, OutboxReader
+from nanoclaw_core.mailbox.outbox import ROW_BATCH, OutboxReader
 from nanoclaw_core.store import sessions
 from nanoclaw_core.store.connection import central
 
 log = logging.getLogger(__name__)
-LOOKS_AT_MOST = 100  # at one time: a sandbox can write on for ever, and an honest one has less
+MAX_ACK_BATCHES = 100  # per call: a hostile sandbox can write without end, an honest one needs fewer
 _STATUS = {AckStatus.COMPLETED: Status.COMPLETED, AckStatus.FAILED: Status.FAILED}
 
 
 @frozen(kw_only=True)
 class Mailbox:
-    """All sessions' files, and the marks in the central database that belong to them."""
+    """The files of all sessions, and their cursors and due times in the central database."""
 
     db: apsw.Connection
     directories: SessionDirectories
-    inboxes: InboxWriter
-    outboxes: OutboxReader
+    inbox: InboxWriter
+    outbox: OutboxReader
     due: DueIndex
 
     @classmethod
-    def of(cls, db: apsw.Connection, directories: SessionDirectories, *, file_bytes: int) -> Mailbox:
-        """Return the mailbox of a host; `file_bytes` bounds the files of one outgoing message together."""
+    def create(cls, db: apsw.Connection, directories: SessionDirectories, *, file_bytes: int) -> Mailbox:
+        """Create the mailbox of a host; `file_bytes` limits the total size of one outgoing message's files."""
         return cls(
             db=db,
             directories=directories,
-            inboxes=InboxWriter(directories),
-            outboxes=OutboxReader(directories, file_bytes=file_bytes),
+            inbox=InboxWriter(directories),
+            outbox=OutboxReader(directories, file_bytes=file_bytes),
             due=DueIndex(db),
         )
 
     def release(self, session_id: SessionId) -> None:
-        """Close a session's files; what is needed again is opened again."""
-        self.inboxes.release(session_id)
-        self.outboxes.release(session_id)
+        """Close a session's files; the next use opens them again."""
+        self.inbox.release(session_id)
+        self.outbox.release(session_id)
 
     def close(self) -> None:
         """Close all files."""
-        self.inboxes.close()
-        self.outboxes.close()
+        self.inbox.close()
+        self.outbox.close()
 
-    async def settle(self, session_id: SessionId) -> str | None:
-        """Copy new acknowledgements, and return when the session next needs a sandbox (None: nothing waits).
+    async def sync_acknowledgements(self, session_id: SessionId) -> str | None:
+        """Copy new acknowledgements into inbound.db, and return the session's next due time.
+
+        Returns:
+            Clock text form; None if no message waits.
 
         Raises:
-            NeedsItsRunner, apsw.Error, NotARegularFile, WrongProtocol, ValueError: outbound.db cannot be read now;
-                what was copied before stands.
-            CentralDatabaseFailed: How far it was copied could not be noted; copying it again changes nothing.
+            NeedsRecovery, apsw.Error, NotARegularFile, WrongProtocol, ValueError: outbound.db cannot be read now;
+                earlier batches stay copied.
+            CentralDatabaseFailed: The cursor could not be stored; copying the same batch again changes nothing.
         """
         with central():
             session = sessions.get(self.db, session_id)
         if session is None:
             return None
         revision = session.acknowledged_revision
-        for _ in range(LOOKS_AT_MOST):
-            found = self.outboxes.acknowledgements(session_id, revision)
-            if not found:
+        for _ in range(MAX_ACK_BATCHES):
+            batch = self.outbox.acknowledgements(session_id, revision)
+            if not batch:
                 break
-            changes = [(ack.message_id, _STATUS[ack.status]) for ack in found if ack.status in _STATUS]
+            changes = [(ack.message_id, _STATUS[ack.status]) for ack in batch if ack.status in _STATUS]
             if changes:
-                self._tell_failures(session_id, changes)
-                await self.inboxes.set_status(session_id, changes)
-            revision = found[-1].revision
+                self._log_failures(session_id, changes)
+                await self.inbox.set_status(session_id, changes)
+            revision = batch[-1].revision
             with central():
-                sessions.settled(self.db, session_id, revision)
-            if len(found) < ROWS_AT_ONCE:
+                sessions.set_ack_cursor(self.db, session_id, revision)
+            if len(batch) < ROW_BATCH:
                 break
-            await asyncio.sleep(0)  # others have their turns
-        return self.mark(session_id)
+            await asyncio.sleep(0)  # let other sessions run
+        return self.update_due(session_id)
 
-    def _tell_failures(self, session_id: SessionId, changes: Iterable[tuple[str, Status]]) -> None:
-        """Log what failed and where the reason is: in the runner's own log, which the host does not read (I6, I12)."""
+    def _log_failures(self, session_id: SessionId, changes: Iterable[tuple[str, Status]]) -> None:
+        """Log failed messages with the path of the runner's log, which has the reason (I6, I12)."""
         for message_id, status in changes:
-            message = inbound.by_id(self.inboxes.read(session_id), message_id) if status is Status.FAILED else None
+            message = inbound.by_id(self.inbox.read(session_id), message_id) if status is Status.FAILED else None
             if message is not None and message.status is Status.PENDING:
                 extra = {"session": session_id, "row": message_id, "correlation": message.correlation_id}
-                log.warning("message failed", extra=extra | {"details": self.outboxes.runner_log(session_id)})
+                log.warning("message failed", extra=extra | {"details": self.outbox.runner_log(session_id)})
 
     def waiting(self, session_id: SessionId) -> frozenset[str]:
-        """Return the due messages that the runner is not done with. Reads only; raises as `settle` does."""
-        due = [m.id for m in inbound.waiting(self.inboxes.read(session_id), clock.now_text())]
-        return frozenset(due) - self.outboxes.settled(session_id, due)
+        """Return the ids of the due messages that the runner has not finished.
 
-    def mark(self, session_id: SessionId) -> str | None:
-        """Set the session's due mark to what its inbound.db says, and return it."""
-        due_at = inbound.next_due(self.inboxes.read(session_id))
-        self.due.settle(session_id, due_at)
+        Reads only. Raises as `sync_acknowledgements` does.
+        """
+        due = [m.id for m in inbound.waiting(self.inbox.read(session_id), clock.now_text())]
+        return frozenset(due) - self.outbox.finished(session_id, due)
+
+    def update_due(self, session_id: SessionId) -> str | None:
+        """Set the session's due time from its inbound.db, and return it."""
+        due_at = inbound.next_due(self.inbox.read(session_id))
+        self.due.update(session_id, due_at)
         return due_at

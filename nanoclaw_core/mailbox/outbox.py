@@ -1,8 +1,8 @@
-"""Reading what a sandbox wrote, trusting none of it (I6).
+"""Reads of a sandbox's output, without trust in it (I6).
 
-outbound.db is only ever opened read-only: a hot journal is left for the next runner to roll back, because rolling back
-follows a file name that the sandbox could have written (`docs/decisions/0002`). Files are reached through directory
-descriptors without following links, and are bounded in size.
+outbound.db is only opened read-only. A hot journal is left for the next runner to roll back, because a rollback follows
+a file name that the sandbox could have written (`docs/decisions/0002`). Files are opened through directory descriptors
+without following links, and their size is limited.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ from nanoclaw_core.descriptors.messages import OutboundFile
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.directories import SessionDirectories
 
-BUSY_TIMEOUT_MS = 50  # a runner's commit takes one or two; a sandbox that locks longer must not stop the host
-ROWS_AT_ONCE = 100  # a look at so many takes a hundredth of a second, and nobody else has a turn meanwhile
-ROW_BYTES_AT_MOST = 8_000_000  # a million characters of text, escaped, and some room
-LOOK_BYTES_AT_MOST = 32_000_000  # of one look, which always takes one row
-LOOK_CPU_S = 0.5  # honest files take a hundredth; a schema of the sandbox's own can make any row cost anything
+BUSY_TIMEOUT_MS = 50  # a runner's commit takes 1 to 2 ms; a sandbox with a longer lock must not stop the host
+ROW_BATCH = 100  # reading a batch blocks the event loop for 0.01 s
+MAX_ROW_BYTES = 8_000_000  # a million escaped characters of text, and some room
+MAX_READ_BYTES = 32_000_000  # of one batch, which always has at least one row
+READ_CPU_S = 0.5  # an honest file takes 0.005 s; a hostile schema can make any row arbitrarily slow
 _STEPS_BETWEEN = 100
-FILES_AT_MOST = 50
-CLOCKS_APART_S = 10.0  # a virtual machine's clock and ours
+MAX_FILES = 50
+CLOCK_SKEW_S = 10.0  # between a virtual machine's clock and ours
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class OutboxRefused(Exception):
-    """A file that a message names is not there, is no plain file, or is too large. The message says which."""
+class InvalidOutboxFile(Exception):
+    """A file of a message is missing, is not a regular file or is too large. The error names it."""
 
 
-class NeedsItsRunner(Exception):
-    """outbound.db waits for a runner to repair it: one was killed in the middle of a write."""
+class NeedsRecovery(Exception):
+    """outbound.db has a hot journal of a killed runner; the next runner repairs it."""
 
 
 @frozen(kw_only=True)
 class OutboxSnapshot:
-    """What came since the last look.
+    """New rows of an outbound.db.
 
     Args:
-        state: What the runner is doing; None where none ever ran.
-        has_more: True where another look will bring more.
+        state: The runner's reported state; None if no runner ever ran.
+        has_more: True if more rows wait.
     """
 
     messages: Sequence[OutboundMessage]
@@ -62,55 +62,56 @@ class OutboxSnapshot:
 
 
 class OutboxReader:
-    """All outbound sides of a host; the files of running sessions stay open."""
+    """All outbound.db files of a host; the files of running sessions stay open."""
 
     def __init__(self, directories: SessionDirectories, *, file_bytes: int) -> None:
         self._directories, self._file_bytes = directories, file_bytes
         self._open: dict[SessionId, apsw.Connection] = {}
 
-    def news(self, session_id: SessionId, after_seq: int) -> OutboxSnapshot:
-        """Read the next messages, at most `ROWS_AT_ONCE`, and the runner's state.
+    def read_new(self, session_id: SessionId, after_seq: int) -> OutboxSnapshot:
+        """Read the next messages, at most `ROW_BATCH`, and the runner's state.
 
         Raises:
-            NeedsItsRunner: A runner has to repair the file first.
-            apsw.Error, NotARegularFile, WrongProtocol, ValueError: It is damaged, locked or not what it should be.
+            NeedsRecovery: A runner must repair the file first.
+            apsw.Error, NotARegularFile, WrongProtocol, ValueError: The file is damaged, locked or of the wrong type.
         """
         with self._database(session_id) as db:
-            found = outbound.messages_after(db, after_seq, limit=ROWS_AT_ONCE, bytes_at_most=LOOK_BYTES_AT_MOST)
+            found = outbound.messages_after(db, after_seq, limit=ROW_BATCH, bytes_at_most=MAX_READ_BYTES)
             has_more = bool(found) and outbound.has_messages_after(db, found[-1].seq)
             return OutboxSnapshot(messages=found, state=outbound.runner_state(db), has_more=has_more)
 
     def acknowledgements(self, session_id: SessionId, after_revision: int) -> list[Acknowledgement]:
-        """Read what the runner acknowledged since a revision, at most `ROWS_AT_ONCE`. Raises as `news` does."""
+        """Read the acknowledgements after a revision, at most `ROW_BATCH`. Raises as `read_new` does."""
         with self._database(session_id) as db:
-            return outbound.acknowledgements_after(db, after_revision, limit=ROWS_AT_ONCE)
+            return outbound.acknowledgements_after(db, after_revision, limit=ROW_BATCH)
 
     def claims(self, session_id: SessionId) -> list[Acknowledgement]:
-        """Read what the runner was working on. Raises as `news` does."""
+        """Read the messages that the runner works on. Raises as `read_new` does."""
         with self._database(session_id) as db:
             return outbound.claims(db)
 
-    def settled(self, session_id: SessionId, message_ids: Sequence[str]) -> set[str]:
-        """Say which messages the runner is done with. Raises as `news` does."""
+    def finished(self, session_id: SessionId, message_ids: Sequence[str]) -> set[str]:
+        """Return those of the messages that the runner has finished. Raises as `read_new` does."""
         with self._database(session_id) as db:
             return outbound.settled(db, message_ids)
 
     def state(self, session_id: SessionId) -> RunnerState | None:
-        """Read what the runner says of itself. Raises as `news` does."""
+        """Read the runner's reported state. Raises as `read_new` does."""
         with self._database(session_id) as db:
             return outbound.runner_state(db)
 
     def files(self, session_id: SessionId, message_id: str, names: Sequence[object]) -> list[OutboundFile]:
-        """Read the files that a message names.
+        """Read the files of a message.
 
         Raises:
-            OutboxRefused: One cannot be had; none is returned.
+            InvalidOutboxFile: A file cannot be read.
+            OSError: The machine has no room, descriptors or memory.
         """
         if not names:
             return []
-        if len(names) > FILES_AT_MOST or not is_safe_name(message_id):
-            raise OutboxRefused(
-                f"{len(names)} files in folder {message_id!r}; at most {FILES_AT_MOST} in a safe folder"
+        if len(names) > MAX_FILES or not is_safe_name(message_id):
+            raise InvalidOutboxFile(
+                f"{len(names)} files in folder {message_id!r}; at most {MAX_FILES} in a safe folder"
             )
         try:
             with (
@@ -119,38 +120,39 @@ class OutboxReader:
             ):
                 return _read_all(folder, names, self._file_bytes)
         except OSError as error:
-            if is_exhausted(error):  # says nothing about the message: it waits
+            if is_exhausted(error):  # not a fault of the message, so it waits
                 raise
-            raise OutboxRefused(f"the folder outbox/{message_id} cannot be opened: {error.strerror}") from error
+            raise InvalidOutboxFile(f"the folder outbox/{message_id} cannot be opened: {error.strerror}") from error
 
     def clear(self, session_id: SessionId, message_id: str) -> None:
-        """Remove a message's folder; best effort, because failing here must not send the message again.
+        """Remove a message's folder if possible. Errors are ignored, because they must not send the message again.
 
-        One with more in it than a message has is left: it is the sandbox's own room that fills up.
+        A folder with more than `MAX_FILES` files stays; it only fills the sandbox's own disk space.
         """
         if not is_safe_name(message_id):
             return
         with contextlib.suppress(OSError), _directory(self._directories.layout(session_id).outbox) as outer:
             with _directory(message_id, outer) as folder, os.scandir(folder) as entries:
-                for entry in islice(entries, FILES_AT_MOST):
+                for entry in islice(entries, MAX_FILES):
                     os.unlink(entry.name, dir_fd=folder)
             os.rmdir(message_id, dir_fd=outer)
 
     def heartbeat_at(self, session_id: SessionId) -> float | None:
-        """Return when the runner last showed life, epoch seconds; None where it did not, or where nobody can know.
+        """Return the time of the runner's last heartbeat in epoch seconds, or None if it is unknown.
 
-        A time ahead of the clock says nothing: the clock was set back, or the sandbox made it up. Never in the future.
+        The time is never in the future. A file time ahead of the clock counts as unknown: the clock was set back, or
+        the sandbox forged it.
         """
         try:
             found = self._directories.layout(session_id).heartbeat.lstat()
         except OSError:
             return None
         now = time.time()
-        is_known = stat.S_ISREG(found.st_mode) and found.st_mtime <= now + CLOCKS_APART_S
+        is_known = stat.S_ISREG(found.st_mode) and found.st_mtime <= now + CLOCK_SKEW_S
         return min(found.st_mtime, now) if is_known else None
 
     def runner_log(self, session_id: SessionId) -> Path:
-        """Return where the runner keeps its log, for people to look into; the host itself never reads it."""
+        """Return the path of the runner's log for people; the host itself never reads it."""
         return self._directories.layout(session_id).runner_log
 
     def release(self, session_id: SessionId) -> None:
@@ -171,29 +173,29 @@ class OutboxReader:
                 path = self._directories.layout(session_id).outbound_db
                 self._open[session_id] = open_outbound(path)
             else:
-                _allow(self._open[session_id], LOOK_CPU_S)
+                _allow(self._open[session_id], READ_CPU_S)
             yield self._open[session_id]
         except apsw.BusyError:
-            raise  # the connection is fine; the caller looks again
+            raise  # the connection is usable; the caller retries
         except (apsw.ReadOnlyError, apsw.CantOpenError) as error:
             self.release(session_id)
-            raise NeedsItsRunner(str(error)) from error
-        except Exception:  # any other trouble: open afresh next time, the file may have been replaced
+            raise NeedsRecovery(str(error)) from error
+        except Exception:  # any other error: reopen the file next time, because it may have been replaced
             self.release(session_id)
             raise
 
 
-def open_outbound(path: Path, *, cpu_s: float = LOOK_CPU_S) -> apsw.Connection:
-    """Open an outbound.db for reading; what makes the host work longer is interrupted. Raises as `open_readable`."""
+def open_outbound(path: Path, *, cpu_s: float = READ_CPU_S) -> apsw.Connection:
+    """Open an outbound.db for reading with a limit of processor time. Raises as `open_readable` does."""
     db = session_files.open_readable(
         path, busy_timeout_ms=BUSY_TIMEOUT_MS, prepare=lambda opened: _allow(opened, cpu_s)
     )
-    db.limit(apsw.SQLITE_LIMIT_LENGTH, ROW_BYTES_AT_MOST)
+    db.limit(apsw.SQLITE_LIMIT_LENGTH, MAX_ROW_BYTES)
     return db
 
 
 def _allow(db: apsw.Connection, cpu_s: float) -> None:
-    """Let a connection use so much of this thread's time from now on. Waiting and a busy machine do not count."""
+    """Limit a connection's processor time in this thread from now on; time spent waiting does not count."""
     until = time.thread_time() + cpu_s
     db.set_progress_handler(lambda: time.thread_time() > until, _STEPS_BETWEEN)
 
@@ -208,24 +210,24 @@ def _directory(name: str | Path, inside: int | None = None) -> Iterator[int]:
 
 
 def _read_all(folder: int, names: Sequence[object], limit: int) -> list[OutboundFile]:
-    found: list[OutboundFile] = []
+    files: list[OutboundFile] = []
     for name in names:
-        found.append(_read(folder, name, limit))
-        limit -= len(found[-1].content)
-    return found
+        files.append(_read(folder, name, limit))
+        limit -= len(files[-1].content)
+    return files
 
 
 def _read(folder: int, name: object, limit: int) -> OutboundFile:
     if not isinstance(name, str) or not is_safe_name(name):
-        raise OutboxRefused(f"{name!r} is no safe file name")
+        raise InvalidOutboxFile(f"{name!r} is not a safe file name")
     try:
         descriptor = open_regular_file(folder, name)
     except OSError as error:
         if is_exhausted(error):
             raise
-        raise OutboxRefused(f"the file {name!r} cannot be opened: {error.strerror}") from error
+        raise InvalidOutboxFile(f"the file {name!r} cannot be opened: {error.strerror}") from error
     with open(descriptor, "rb") as file:
         content = file.read(limit + 1)
     if len(content) > limit:
-        raise OutboxRefused(f"{name!r} makes the message larger than {limit} bytes")
+        raise InvalidOutboxFile(f"{name!r} makes the message larger than {limit} bytes")
     return OutboundFile(name=name, content=content)

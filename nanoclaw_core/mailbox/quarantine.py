@@ -1,6 +1,6 @@
-"""Setting a damaged session aside: its files are kept under another name, and the conversation goes on in a fresh one.
+"""Quarantine of damaged sessions: the files get another name, and the conversation continues in a fresh session.
 
-What still waits for an answer goes along, as far as it can be read; what breaks its session each time is given up.
+Unanswered messages move to the fresh session if they can be read. A message that has damaged five sessions is dropped.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from nanoclaw_core.store import accepted, deliveries, messaging, sessions
 from nanoclaw_core.store.sessions import Session
 
 log = logging.getLogger(__name__)
-MARK = ".broken-"
-TRIES_AT_MOST = 5  # a message that broke so many sessions is what breaks them
-MAX_ROOMS_TOLD = 32  # rooms that hear of one damaged session; each is a message to a platform
-RECENT_ROWS = 1_000  # a chat whose message is further back is not told: a look at so many takes milliseconds
-_BESIDE = ("seq", "status", "tries", "process_after")  # what a row gets anew
+QUARANTINE_SUFFIX = ".broken-"
+MAX_TRIES = 5  # a message that damaged this many sessions is the cause of the damage
+MAX_NOTICE_ROOMS = 32  # rooms that get a notice of one damaged session; each costs a message to a platform
+RECENT_ROWS = 1_000  # chats with older messages get no notice; reading these rows takes milliseconds
+_RESET_COLUMNS = ("seq", "status", "tries", "process_after")
 
 
 @frozen(kw_only=True)
-class Kept:
-    """What could be read of a damaged session.
+class SalvagedState:
+    """The readable rest of a damaged session.
 
     Args:
-        waiting: Messages that nobody answered, oldest first; None where inbound.db itself is damaged.
+        waiting: Unanswered messages, oldest first; None if inbound.db itself is damaged.
         writers: The addresses that wrote lately, the most recent first.
     """
 
@@ -49,127 +49,126 @@ class Kept:
 
 @frozen(kw_only=True)
 class SessionQuarantine:
-    """Sets sessions aside. Nothing of ours may work on one meanwhile.
-
-    Args:
-        say: Sends a text of the host's own to an address.
-    """
+    """Quarantines sessions. No other component may use a session meanwhile."""
 
     db: apsw.Connection
     mailbox: Mailbox
-    say: Callable[[Address, str, str], None]
+    send_failure: Callable[[Address, str, str], None]
 
-    async def set_aside(self, session: Session, reason: str) -> Session:
-        """Put the files away, and return the fresh session with what still waits.
+    async def quarantine(self, session: Session, reason: str) -> Session:
+        """Rename the files, and return a fresh session with the unanswered messages.
 
-        The central database changes last and in one transaction, with the notices to people. After a crash or an error
-        before that the session is in use without its files: the next look finds that, and people are told then.
+        The central database changes last, in one transaction with the notices to people. After a crash or an error
+        before that, the session is still in use without its files. The next diagnosis finds this and sends the notices.
 
         Raises:
-            NanoclawError, apsw.Error, OSError: It cannot be done now. The session is as it was, or its files are away.
+            NanoclawError, apsw.Error, OSError: The quarantine failed. The session is unchanged, or its files are
+                already renamed.
         """
         self.mailbox.release(session.id)
-        kept = self._kept(session)
-        directory = _put_away(self.mailbox.directories.root, session.id)
+        salvaged = self._salvage(session)
+        directory = _rename_files(self.mailbox.directories.root, session.id)
         same = ("agent_group_id", "messaging_group_id", "thread", "conversation", "provider")
         fresh = Session(**{name: getattr(session, name) for name in same})
         extra = {"session": session.id, "reason": reason, "files": str(directory or ""), "fresh": fresh.id}
-        log.error("session set aside", extra=extra)
+        log.error("session quarantined", extra=extra)
         self.mailbox.directories.create(fresh.id)
-        self._move_attachments(directory, fresh, kept)
-        kept, given_up = await self._carry_over(fresh, kept)
+        self._move_attachments(directory, fresh, salvaged)
+        salvaged, given_up = await self._carry_over(fresh, salvaged)
         with self.db:
             sessions.close(self.db, session.id)
-            sessions.add(self.db, evolve(fresh, due_at=BEGINNING_OF_TIME) if kept.waiting else fresh)
-            if kept.waiting is None:  # who offers them again gets them answered
+            sessions.add(self.db, evolve(fresh, due_at=BEGINNING_OF_TIME) if salvaged.waiting else fresh)
+            if salvaged.waiting is None:  # a platform that offers these messages again then gets an answer
                 accepted.forget_unanswered(self.db, session.agent_group_id, session.id)
-            self._tell(session, kept, given_up)
-        self.mailbox.due.settle(session.id, None)
+            self._notify_rooms(session, salvaged, given_up)
+        self.mailbox.due.update(session.id, None)
         return fresh
 
-    def _kept(self, session: Session) -> Kept:
+    def _salvage(self, session: Session) -> SalvagedState:
         layout = self.mailbox.directories.layout(session.id)
         try:
             with contextlib.closing(session_files.open_writable(layout.inbound_db)) as db:
                 addresses = Addresses(inbound.routing(db), inbound.destinations(db))
                 pending = inbound.unfinished(db)
-                wrote = inbound.recent_addresses(db, rows=RECENT_ROWS, limit=MAX_ROOMS_TOLD)
+                recent = inbound.recent_addresses(db, rows=RECENT_ROWS, limit=MAX_NOTICE_ROOMS)
         except (apsw.Error, session_files.WrongProtocol, ValueError):
-            return self._kept_elsewhere(session)
+            return self._salvage_from_database(session)
         answered = deliveries.answered(self.db, session.id, [m.correlation_id for m in pending if m.correlation_id])
-        # A prompt may have held several messages, and its answer names the last; all before that one were in it, too.
+        # A prompt can hold several messages, and its answer names the last one, so all earlier ones were in it too.
         up_to = max((m.seq for m in pending if m.correlation_id in answered), default=0)
         waiting = [m for m in pending if m.seq > up_to or (m.tries and m.correlation_id not in answered)]
-        return Kept(addresses=addresses, waiting=waiting, writers=[Address(*found) for found in wrote])
+        return SalvagedState(addresses=addresses, waiting=waiting, writers=[Address(*values) for values in recent])
 
-    def _kept_elsewhere(self, session: Session) -> Kept:
-        """Return what the central database knows of a session whose inbound.db cannot be read."""
-        group_id, limit = session.agent_group_id, MAX_ROOMS_TOLD
+    def _salvage_from_database(self, session: Session) -> SalvagedState:
+        """Salvage from the central database, because the session's inbound.db cannot be read."""
+        group_id, limit = session.agent_group_id, MAX_NOTICE_ROOMS
         writers = accepted.recent_addresses(self.db, group_id, session.id, limit)
         writers += deliveries.recent_addresses(self.db, session.id, limit)
         room = messaging.get(self.db, session.messaging_group_id) if session.messaging_group_id else None
         if room is not None:
             routing = Routing(channel=room.channel, room=room.room, thread=session.thread)
-        else:  # each room that shares the session may have lost a message that nothing else recorded
-            known = {(one.channel, one.room) for one in writers}
+        else:  # each room that shares the session may have lost a message that has no other record
+            known = {(address.channel, address.room) for address in writers}
             shared = messaging.rooms_sharing(self.db, group_id, limit)
-            writers += [Address(one.channel, one.room) for one in shared if (one.channel, one.room) not in known]
-            last = next((one for one in writers if one.channel != AGENT_CHANNEL), None)
+            writers += [Address(room.channel, room.room) for room in shared if (room.channel, room.room) not in known]
+            last = next((address for address in writers if address.channel != AGENT_CHANNEL), None)
             routing = Routing(channel=last.channel, room=last.room, thread=last.thread) if last else Routing()
-        return Kept(addresses=Addresses(routing), waiting=None, writers=writers)
+        return SalvagedState(addresses=Addresses(routing), waiting=None, writers=writers)
 
-    def _move_attachments(self, directory: Path | None, fresh: Session, kept: Kept) -> None:
-        """Take along what came with messages that go along; only the host ever wrote there."""
+    def _move_attachments(self, directory: Path | None, fresh: Session, salvaged: SalvagedState) -> None:
+        """Move the attachments of the unanswered messages; only the host ever wrote there."""
         if directory is None:
             return
         inbox = self.mailbox.directories.layout(fresh.id).inbox
-        for message in kept.waiting or ():
+        for message in salvaged.waiting or ():
             folder = directory / "in" / INBOX / message.id
             if folder.is_dir():
                 folder.rename(inbox / message.id)
 
-    async def _carry_over(self, fresh: Session, kept: Kept) -> tuple[Kept, list[InboundMessage]]:
-        """Write what waits into the fresh session; return what is kept, and what is given up instead.
+    async def _carry_over(self, fresh: Session, salvaged: SalvagedState) -> tuple[SalvagedState, list[InboundMessage]]:
+        """Write the unanswered messages into the fresh session; return the result and the dropped messages.
 
-        If a row cannot be stored, because the damaged file mangled it, nothing of the session waits any more.
+        If a row cannot be stored, because the damaged file mangled it, all messages of the session are dropped.
         """
-        waiting = kept.waiting or ()
-        given_up = [message for message in waiting if message.tries >= TRIES_AT_MOST]
-        carried = [message for message in waiting if message.tries < TRIES_AT_MOST]
+        waiting = salvaged.waiting or ()
+        given_up = [message for message in waiting if message.tries >= MAX_TRIES]
+        carried = [message for message in waiting if message.tries < MAX_TRIES]
         try:
-            await self._write_again(fresh, carried, kept.addresses)
+            await self._write_again(fresh, carried, salvaged.addresses)
         except NanoclawError:
             log.exception("waiting messages could not be carried over", extra={"session": fresh.id})
-            return evolve(kept, waiting=None), []
-        return kept, given_up
+            return evolve(salvaged, waiting=None), []
+        return salvaged, given_up
 
     async def _write_again(self, fresh: Session, carried: Sequence[InboundMessage], addresses: Addresses) -> None:
         if not carried:
             return
-        await self.mailbox.inboxes.append(fresh.id, [_again(message) for message in carried], addresses)
+        await self.mailbox.inbox.append(fresh.id, [_again(message) for message in carried], addresses)
         now = clock.now_text()
         for message in carried:
             if message.status is Status.PENDING and message.trigger:
                 at = max(message.process_after or now, now)
-                await self.mailbox.inboxes.postpone(fresh.id, message.id, tries=message.tries + 1, process_after=at)
+                await self.mailbox.inbox.postpone(fresh.id, message.id, tries=message.tries + 1, process_after=at)
 
-    def _tell(self, session: Session, kept: Kept, given_up: Sequence[InboundMessage]) -> None:
-        """Tell the people of each chat that wrote lately, in plain words (I12)."""
-        for address in _chats(kept):
-            waiting = [one for one in kept.waiting or () if one.trigger and one.status is Status.PENDING]
+    def _notify_rooms(self, session: Session, salvaged: SalvagedState, given_up: Sequence[InboundMessage]) -> None:
+        """Send a notice in plain words to each chat that wrote lately (I12)."""
+        for address in _chats(salvaged):
+            waiting = [row for row in salvaged.waiting or () if row.trigger and row.status is Status.PENDING]
             text, references = _notice(session, _of(waiting, address), _of(given_up, address))
-            self.say(address, f"{text}The operator finds the reason under this reference: {references}.", session.id)
+            self.send_failure(
+                address, f"{text}The operator finds the reason under this reference: {references}.", session.id
+            )
 
 
-def _chats(kept: Kept) -> list[Address]:
-    """Return the addresses to tell: those that wrote, and the conversation's own if its room is not among them."""
-    found = list(dict.fromkeys(one for one in kept.writers if one.channel != AGENT_CHANNEL))
-    routing = kept.addresses.routing
+def _chats(salvaged: SalvagedState) -> list[Address]:
+    """Return the addresses for notices: the writers, and the conversation's own if its room is not among them."""
+    chats = list(dict.fromkeys(address for address in salvaged.writers if address.channel != AGENT_CHANNEL))
+    routing = salvaged.addresses.routing
     if routing.channel and routing.room and routing.channel != AGENT_CHANNEL:
         own = Address(routing.channel, routing.room, routing.thread)
-        if all((one.channel, one.room) != (own.channel, own.room) for one in found):
-            found.insert(0, own)
-    return found[:MAX_ROOMS_TOLD]
+        if all((chat.channel, chat.room) != (own.channel, own.room) for chat in chats):
+            chats.insert(0, own)
+    return chats[:MAX_NOTICE_ROOMS]
 
 
 def _of(messages: Sequence[InboundMessage], address: Address) -> list[InboundMessage]:
@@ -178,16 +177,16 @@ def _of(messages: Sequence[InboundMessage], address: Address) -> list[InboundMes
 
 
 def _notice(session: Session, waiting: Sequence[InboundMessage], given_up: Sequence[InboundMessage]) -> tuple[str, str]:
-    """Return what one chat reads of its own messages, and the references."""
+    """Return the notice for one chat, and the references for the operator."""
     text = (
-        "The files of this conversation were damaged. I have set them aside and start afresh, "
-        "without what was said before. "
+        "The files of this conversation were damaged. I have set them aside and start again, "
+        "without the earlier conversation. "
     )
     if given_up:
-        text += f"I could not answer {_counted(len(given_up))}; please put it in other words. "
+        text += f"I could not answer {_counted(len(given_up))}; please use other words. "
     elif waiting:
-        text += "What you said last goes along and is answered. "
-    else:  # also where inbound.db can be read: a row that says another room, or wakes nobody, may be mangled
+        text += "I will still answer your last message. "
+    else:  # even if inbound.db can be read: a mangled row may name another room or wake no agent
         text += "If your last message was not answered, please send it again. "
     return text, ", ".join((session.id, *(message.correlation_id or message.id for message in given_up)))
 
@@ -196,9 +195,9 @@ def _counted(messages: int) -> str:
     return "your last message" if messages == 1 else f"{messages} of your messages"
 
 
-def _put_away(root: Path, session_id: SessionId) -> Path | None:
-    """Rename a session's directory; None where there is none."""
-    name = f"{session_id}{MARK}{_stamp(clock.now())}"
+def _rename_files(root: Path, session_id: SessionId) -> Path | None:
+    """Rename a session's directory and return its new path; None if it does not exist."""
+    name = f"{session_id}{QUARANTINE_SUFFIX}{_stamp(clock.now())}"
     try:
         (root / session_id).rename(root / name)
     except FileNotFoundError:
@@ -211,4 +210,5 @@ def _stamp(at: datetime) -> str:
 
 
 def _again(message: InboundMessage) -> NewInbound:
-    return NewInbound(**{name: value for name, value in asdict(message, recurse=False).items() if name not in _BESIDE})
+    values = asdict(message, recurse=False)
+    return NewInbound(**{name: value for name, value in values.items() if name not in _RESET_COLUMNS})

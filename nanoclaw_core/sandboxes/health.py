@@ -9,10 +9,10 @@ from attrs import frozen
 from nanoclaw_wire import clock
 from nanoclaw_wire.outbound import Acknowledgement, Activity, RunnerState
 
-CEILING_S = 30 * 60.0
+MAX_SILENCE_S = 30 * 60.0
 CLAIM_TOLERANCE_S = 60.0
 CLOCK_TOLERANCE_S = 1.0  # a kernel's time for files is a tick old (10 ms), and some file systems count whole seconds
-TRIES_AT_MOST = 5
+MAX_TRIES = 5
 
 
 @frozen(kw_only=True)
@@ -36,7 +36,7 @@ class HealthSignals:
     ignored_since: datetime | None = None
 
 
-def why_stuck(signs: HealthSignals) -> str:
+def stuck_reason(signs: HealthSignals) -> str:
     """Say why a sandbox must be ended; empty where it need not.
 
     `absolute-ceiling`: nothing was heard for half an hour, counted from its start where it never spoke (⚠28).
@@ -51,7 +51,7 @@ def why_stuck(signs: HealthSignals) -> str:
         ignored_s = (signs.now - (signs.ignored_since or signs.now)).total_seconds()
         return "not-listening" if ignored_s > CLAIM_TOLERANCE_S else ""
     last_sign = max(signs.heartbeat_at or signs.started_at, signs.started_at)
-    if (signs.now - last_sign).total_seconds() > max(CEILING_S, allowed_s):
+    if (signs.now - last_sign).total_seconds() > max(MAX_SILENCE_S, allowed_s):
         return "absolute-ceiling"
     for claim in signs.claims:
         claimed_at = _time_or_none(claim.changed_at)
@@ -64,7 +64,7 @@ def why_stuck(signs: HealthSignals) -> str:
 
 def pause_before_retry(tries: int, first_pause_s: float) -> float | None:
     """Return how long a message waits after its sandbox died over it: doubling with each try, None: no more tries."""
-    return None if tries >= TRIES_AT_MOST else first_pause_s * 2.0**tries
+    return None if tries >= MAX_TRIES else first_pause_s * 2.0**tries
 
 
 def pause_before_start(failures: int, pauses_s: Sequence[float]) -> float:

@@ -68,7 +68,7 @@ def require_mounted(held: Iterable[HeldMount], root: Path) -> None:
             raise SandboxRefused(f"{one.mount.source}: another directory took its place while the sandbox started")
 
 
-def hand_over(held: Iterable[HeldMount], user_id: int, group_id: int) -> None:
+def change_owner(held: Iterable[HeldMount], user_id: int, group_id: int) -> None:
     """Give writable mounts, and the content that the host made in them, to the sandbox's user (⚠35).
 
     Of a session's own directories everything changes hands: an earlier runtime may have used another user. Of the other
@@ -84,10 +84,10 @@ def hand_over(held: Iterable[HeldMount], user_id: int, group_id: int) -> None:
         if not one.mount.writable:
             continue
         is_own = one.mount.identity is None
-        receiver = _Receiver(user_id=user_id, group_id=group_id, from_anyone=is_own, insists=is_own)
+        new_owner = _NewOwner(user_id=user_id, group_id=group_id, takes_all=is_own, must_succeed=is_own)
         try:
             with _closing(os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=one.descriptor)) as directory:
-                _give_tree(directory, receiver)
+                _give_tree(directory, new_owner)
         except OSError as error:
             raise SandboxRefused(f"{one.path} cannot be given to user {user_id}: {error.strerror}") from error
 
@@ -145,7 +145,7 @@ def _open(mount: Mount) -> tuple[Path, int]:
         descriptor, identities = open_directory(path)
     except OSError as error:
         raise SandboxRefused(f"{mount.source}, for {mount.target} in the sandbox: {error.strerror}") from error
-    if mount.identity is None or identities[-1].is_same(mount.identity):
+    if mount.identity is None or identities[-1].matches_approved(mount.identity):
         return path, descriptor
     os.close(descriptor)
     raise SandboxRefused(
@@ -153,12 +153,12 @@ def _open(mount: Mount) -> tuple[Path, int]:
     )
 
 
-def _give_tree(directory: int, receiver: _Receiver, depth: int = 0) -> None:
-    receiver.take(directory)
+def _give_tree(directory: int, new_owner: _NewOwner, depth: int = 0) -> None:
+    new_owner.apply(directory)
     if depth == MAX_DEPTH:
         return  # what lies deeper was made by a sandbox, or by people who keep it
     with os.scandir(directory) as entries:
-        names = [entry.name for entry in entries if receiver.wants(entry.stat(follow_symlinks=False))]
+        names = [entry.name for entry in entries if new_owner.concerns(entry.stat(follow_symlinks=False))]
     for name in names:
         try:
             # A pipe must not make the host wait. A link or a socket cannot be opened like this, and keeps its owner.
@@ -167,37 +167,37 @@ def _give_tree(directory: int, receiver: _Receiver, depth: int = 0) -> None:
             continue  # it was removed or exchanged since it was listed
         with _closing(below):
             if stat.S_ISDIR(os.fstat(below).st_mode):
-                _give_tree(below, receiver, depth + 1)
+                _give_tree(below, new_owner, depth + 1)
             else:
-                receiver.take(below)
+                new_owner.apply(below)
 
 
 @frozen(kw_only=True)
-class _Receiver:
+class _NewOwner:
     user_id: int
     group_id: int
-    from_anyone: bool
-    insists: bool
+    takes_all: bool
+    must_succeed: bool
 
-    def wants(self, found: os.stat_result) -> bool:
+    def concerns(self, found: os.stat_result) -> bool:
         """Say whether a file is to change hands; every directory may hold such files."""
         if stat.S_ISDIR(found.st_mode):
             return True
         has_one_name = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
-        return has_one_name and self._is_anothers(found)
+        return has_one_name and self._is_foreign(found)
 
-    def take(self, descriptor: int) -> None:
+    def apply(self, descriptor: int) -> None:
         found = os.fstat(descriptor)  # again: the name may mean another file since it was listed
-        if self.wants(found) and self._is_anothers(found):
+        if self.concerns(found) and self._is_foreign(found):
             try:
                 os.fchown(descriptor, self.user_id, self.group_id)
             except OSError:
-                if self.insists:
+                if self.must_succeed:
                     raise
 
-    def _is_anothers(self, found: os.stat_result) -> bool:
+    def _is_foreign(self, found: os.stat_result) -> bool:
         is_given = (found.st_uid, found.st_gid) == (self.user_id, self.group_id)
-        return not is_given and (self.from_anyone or found.st_uid == os.getuid())
+        return not is_given and (self.takes_all or found.st_uid == os.getuid())
 
 
 @contextlib.contextmanager

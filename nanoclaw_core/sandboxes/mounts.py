@@ -77,12 +77,12 @@ class MountPolicy:
         lineage = _lineage(source)
         if keys := _keys_in(source):
             raise MountRefused(f"{raw['path']} contains {keys}, a place for keys; mount a directory below it instead")
-        if exposed := why_exposed(lineage, self.home):
+        if exposed := exposure_of(lineage, self.home):
             raise MountRefused(f"{raw['path']} {exposed}; no sandbox may see that")
         is_writable = raw.get("writable") is True and root.writable
         self._require_apart(raw["path"], lineage, is_writable=is_writable)
         approved = _approved(raw)
-        if approved is not None and not lineage[-1].is_same(approved):
+        if approved is not None and not lineage[-1].matches_approved(approved):
             raise MountRefused(
                 f"{raw['path']} is not the directory that was approved. Remove the mount, and add it again"
             )
@@ -124,7 +124,7 @@ def is_nested(one: Sequence[DirectoryIdentity], other: Sequence[DirectoryIdentit
     return one[-1] != other[-1] and (one[-1] in other or other[-1] in one)
 
 
-def why_exposed(lineage: Sequence[DirectoryIdentity], home: Path) -> str:
+def exposure_of(lineage: Sequence[DirectoryIdentity], home: Path) -> str:
     """Say how a directory would show the instance directory; empty if it does not.
 
     Args:
@@ -163,7 +163,7 @@ def require_unexposed(shown: Iterable[Path], own: Iterable[Path], home: Path) ->
         if directory in allowed:
             continue
         try:
-            exposed = why_exposed(lineage_of(directory), home)
+            exposed = exposure_of(lineage_of(directory), home)
         except (FileNotFoundError, NotADirectoryError):
             continue  # a directory that does not exist shows nothing; a runtime that needs it says so
         except OSError as error:

@@ -1,4 +1,4 @@
-"""What people are told while no sandbox answers them.
+"""What people are sent while no sandbox answers them.
 
 I12  They read plain words and a reference. The log has the reason under the reference.
 """
@@ -18,14 +18,16 @@ from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.mailbox import Mailbox
 
 log = logging.getLogger(__name__)
-KEPT = "Your message is kept, and answered when that is fixed."  # what people expect of a message that was taken (I3)
-NOT_NOW = f"The agent cannot be started right now. {KEPT} I keep trying."
+MESSAGE_KEPT = (
+    "Your message is kept, and answered when that is fixed."  # what people expect of a message that was taken (I3)
+)
+NOT_NOW = f"The agent cannot be started right now. {MESSAGE_KEPT} I keep trying."
 ALL_BUSY = "All agents are busy with other conversations. Your message is kept, and answered when one of them is free."
-WHERE = "The operator finds the reason with `ncl doctor`, or in the log under the reference"
+REFERENCE_HINT = "The operator finds the reason with `ncl doctor`, or in the log under the reference"
 
 
 @define
-class _Told:
+class _SentNotice:
     """Record the last text of a session, and the newest message of each room and thread that has read it."""
 
     text: str
@@ -39,14 +41,14 @@ class Notices:
 
     mailbox: Mailbox
     notifier: Notifier
-    _told: dict[SessionId, _Told] = field(factory=dict, init=False)
+    _sent: dict[SessionId, _SentNotice] = field(factory=dict, init=False)
 
     def repeat(self, session_id: SessionId) -> None:
-        """Note that a person wrote again: the same text is told once more where that was."""
-        if session_id in self._told:
-            self._told[session_id].is_current = False
+        """Note that a person wrote again: the same text is sent once more where that was."""
+        if session_id in self._sent:
+            self._sent[session_id].is_current = False
 
-    def tell(self, session_id: SessionId, text: str, *, reason: str = "") -> bool:
+    def send(self, session_id: SessionId, text: str, *, reason: str = "") -> bool:
         """Tell a text in every room and thread whose messages wait.
 
         Args:
@@ -54,33 +56,33 @@ class Notices:
                 reference.
 
         Returns:
-            False if the text could not be told everywhere; telling it later is up to the caller.
+            False if the text could not be sent everywhere; telling it later is up to the caller.
         """
-        told = self._told.get(session_id)
-        if told is None or told.text != text:
-            told = _Told(text, is_current=False)
-        if told.is_current:
+        sent = self._sent.get(session_id)
+        if sent is None or sent.text != text:
+            sent = _SentNotice(text, is_current=False)
+        if sent.is_current:
             return True
         try:
-            waiting = inbound.waiting(self.mailbox.inboxes.read(session_id), clock.now_text())
+            waiting = inbound.waiting(self.mailbox.inbox.read(session_id), clock.now_text())
             for place, message in {(one.channel, one.room, one.thread): one for one in waiting}.items():
-                if message.seq > told.newest.get(place, 0):
+                if message.seq > sent.newest.get(place, 0):
                     self.notifier.reply_failure(
                         message, f"{text} {_reference(session_id, message, reason)}" if reason else text
                     )
-                    told.newest[place] = message.seq
+                    sent.newest[place] = message.seq
         except (apsw.Error, NanoclawError, OSError) as error:
-            log.error("people could not be told", extra={"session": session_id, "error": str(error)})
+            log.error("people could not be sent", extra={"session": session_id, "error": str(error)})
             return False
-        told.is_current = True
-        self._told[session_id] = told
+        sent.is_current = True
+        self._sent[session_id] = sent
         return True
 
-    def give_up(self, session_id: SessionId, message: InboundMessage) -> None:
+    def send_given_up(self, session_id: SessionId, message: InboundMessage) -> None:
         """Tell the people of a message that it is not tried any more.
 
         Raises:
-            CentralDatabaseFailed: They could not be told.
+            CentralDatabaseFailed: They could not be sent.
         """
         log.error("message given up", extra={"row": message.id, "tries": message.tries})
         reference = message.correlation_id or message.id
@@ -95,4 +97,4 @@ class Notices:
 def _reference(session_id: SessionId, message: InboundMessage, reason: str) -> str:
     reference = message.correlation_id or message.id
     log.warning("message waits", extra={"session": session_id, "correlation": reference, "reason": reason})
-    return f"{WHERE} {reference}."
+    return f"{REFERENCE_HINT} {reference}."

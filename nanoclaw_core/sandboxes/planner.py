@@ -21,7 +21,7 @@ from nanoclaw_core.errors import PLUGIN_ERRORS, SandboxRefused
 from nanoclaw_core.ids import new_id
 from nanoclaw_core.plugins import Contribution
 from nanoclaw_core.sandboxes.mounts import MountRefused, mount_policy, require_unexposed
-from nanoclaw_core.sandboxes.selection import Candidate, choose_provider, choose_runtime, why_missing
+from nanoclaw_core.sandboxes.selection import Candidate, choose_provider, choose_runtime, missing_reason
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.store import agents
 from nanoclaw_core.store.agents import AgentGroup, ContainerConfig
@@ -81,7 +81,7 @@ class SandboxPlanner:
         provider, upstreams = self._provider(session, config)
         runtime = await self._runtime(config, provider)
         network = Network(config.network or self.settings.core.network)
-        self._refuse_without_gateway(provider, upstreams, network)
+        self._require_gateway(provider, upstreams, network)
         spec = self._spec(session, group, config, provider, network, files)
         await self._require_unexposed(spec, self.runtimes[runtime])
         return SandboxPlan(
@@ -97,7 +97,7 @@ class SandboxPlanner:
         """Return what a provider's sandboxes may reach, and why the provider cannot be used; empty where it can."""
         try:
             found = tuple(contribution.value.upstreams(self.plugin_settings.get(contribution.plugin), self.environment))
-            return found, why_missing(found)
+            return found, missing_reason(found)
         except PLUGIN_ERRORS as error:  # the call fence: one that fails to say keeps nobody from taking another
             reason = f"its plugin failed: {type(error).__name__}: {error}"
             log.warning("provider could not be asked", extra={"provider": name, "reason": reason})
@@ -135,7 +135,7 @@ class SandboxPlanner:
             return 'Take "gateway" out of disabled_plugins in nanoclaw.toml, and restart the host.'
         return "Install it with `pip install nanoclaw-resource-gateway`; `ncl doctor` says more."
 
-    def _refuse_without_gateway(self, provider: Provider, upstreams: Sequence[Upstream], network: Network) -> None:
+    def _require_gateway(self, provider: Provider, upstreams: Sequence[Upstream], network: Network) -> None:
         if upstreams and network is not Network.NONE and not self.has_gateway:
             raise SandboxRefused(
                 f"The provider {provider.name!r} needs the model gateway, and no gateway is running. "

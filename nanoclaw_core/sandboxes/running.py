@@ -18,7 +18,7 @@ class Running:
 
     Args:
         ending: Why the host ends it; empty while it does not.
-        blames_messages: True where its end counts as a failed try of what it was working on.
+        counts_as_failure: True where its end counts as a failed try of what it was working on.
         is_drained: False where the last look at what it wrote failed.
         ignored: Messages it had not taken at the last sweep, with the time of the first one that found them so.
         idle_since: When its runner said that it has nothing to do, by the event loop's clock; None while it works.
@@ -30,11 +30,11 @@ class Running:
     provider: str
     started_at: datetime = field(factory=clock.now)
     ending: str = ""
-    blames_messages: bool = True
+    counts_as_failure: bool = True
     is_drained: bool = True
     ignored: dict[str, datetime] = field(factory=dict)
     idle_since: float | None = None
 
     def is_failed_try(self, exit_code: int) -> bool:
         """Return True if its end is a failed try of what it worked on; a machine without room is no fault of that."""
-        return self.blames_messages if self.ending else exit_code not in (0, EXIT_NO_ROOM)
+        return self.counts_as_failure if self.ending else exit_code not in (0, EXIT_NO_ROOM)

@@ -62,7 +62,7 @@ def choose_provider(
     return ChosenProvider(name=name)
 
 
-def why_missing(upstreams: Sequence[Upstream]) -> str:
+def missing_reason(upstreams: Sequence[Upstream]) -> str:
     """Say why none of a provider's upstreams can be used; empty where one can, or where it needs none."""
     reasons = [upstream.missing for upstream in upstreams]
     return "; ".join(reason for reason in reasons if reason) if upstreams and all(reasons) else ""

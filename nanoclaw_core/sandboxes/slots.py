@@ -10,7 +10,7 @@ from typing import Any
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.sandboxes.running import Running
 
-WAIT_TOLD_S = 10.0  # an idle sandbox gives its slot up within a few seconds, and people need not hear of that
+WAIT_NOTICE_S = 10.0  # an idle sandbox gives its slot up within a few seconds, and people need not hear of that
 
 
 class Slots:

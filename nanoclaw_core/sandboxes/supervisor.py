@@ -3,7 +3,7 @@
 Invariants kept here:
 I5   A restart respawns from the exit of the old sandbox, never before.
 I12  What goes wrong is told to people in plain words, with the details in the log.
-Wakes of one session join; spawns wait for a free slot in the order they came; one session's trouble is its own (⚠25).
+Wakes of one session join; spawns wait for a free slot in the order they came; one session's damage is its own (⚠25).
 """
 
 from __future__ import annotations
@@ -28,28 +28,29 @@ from nanoclaw_core.delivery.outbox_poller import UNREADABLE, OutboxPoller
 from nanoclaw_core.descriptors.sandboxes import SandboxExit
 from nanoclaw_core.descriptors.services import Gateway, GatewayEndpoint
 from nanoclaw_core.errors import PLUGIN_ERRORS, SandboxRefused
+from nanoclaw_core.events import HostEvents
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.mailbox import Mailbox
-from nanoclaw_core.mailbox.outbox import NeedsItsRunner
+from nanoclaw_core.mailbox.outbox import NeedsRecovery
 from nanoclaw_core.sandboxes.health import pause_before_start
-from nanoclaw_core.sandboxes.notices import ALL_BUSY, KEPT, NOT_NOW, Notices
+from nanoclaw_core.sandboxes.notices import ALL_BUSY, MESSAGE_KEPT, NOT_NOW, Notices
 from nanoclaw_core.sandboxes.planner import SandboxPlanner, write_runner_config
 from nanoclaw_core.sandboxes.running import Running
-from nanoclaw_core.sandboxes.slots import WAIT_TOLD_S, Slots, idle_to_end
+from nanoclaw_core.sandboxes.slots import WAIT_NOTICE_S, Slots, idle_to_end
 from nanoclaw_core.sandboxes.tries import Tries
 from nanoclaw_core.settings import CoreSettings
 from nanoclaw_core.store import sessions
-from nanoclaw_core.store.connection import STORE_AGAIN_S, CentralDatabaseFailed
+from nanoclaw_core.store.connection import STORE_RETRY_S, CentralDatabaseFailed
 from nanoclaw_core.store.outage import DatabaseOutage
 from nanoclaw_core.store.sessions import Session
 
 log = logging.getLogger(__name__)
 STOP_GRACE_S = 3.0
 CLOSE_S = 4.5  # for all sandboxes together: a host stops within 10 s, whatever an engine does
-CLOSE_DOOR_S = 1.0
-UNBELLED_POLL_S = 1.0
-UNREADABLE_LIVES = 3  # so many runners had the chance to repair their file
-NO_ROOM_PATIENCE_S = 86_400.0  # an agent may fill its own disk each time, so a message waits for room for a day
+CLOSE_ENDPOINT_S = 1.0
+FALLBACK_POLL_S = 1.0
+MAX_UNREADABLE_RUNS = 3  # so many runners had the chance to repair their file
+NO_ROOM_WAIT_S = 86_400.0  # an agent may fill its own disk each time, so a message waits for room for a day
 SOON_S = 120.0  # a message due within this time gets a timer; what is later is found by the sweep
 
 
@@ -58,9 +59,6 @@ class Supervisor:
     """Starts, watches and ends sandboxes.
 
     Args:
-        status: Tells the people of a session what is being waited for; an empty text: nothing any more.
-        ended: Told when a session's sandbox is gone.
-        damaged: Replaces a session whose files are damaged; with a reason, also one whose files look whole.
         ready: Set when the sandboxes of an earlier host are gone; until then none is started.
     """
 
@@ -72,22 +70,20 @@ class Supervisor:
     notifier: Notifier
     core: CoreSettings
     outage: DatabaseOutage
-    status: Callable[[SessionId, str], None]
-    ended: Callable[[SessionId], None]
-    damaged: Callable[[SessionId, str], Awaitable[bool]]
+    events: HostEvents
     ready: asyncio.Event
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     running: dict[SessionId, Running] = field(factory=dict, init=False)
     slots: Slots = field(init=False)
     _tasks: dict[SessionId, asyncio.Task[None]] = field(factory=dict, init=False)
-    _again: set[SessionId] = field(factory=set, init=False)
+    _to_repeat: set[SessionId] = field(factory=set, init=False)
     _notices: Notices = field(init=False)
     _tries: Tries = field(init=False)
     _failed_starts: Counter[SessionId] = field(factory=Counter, init=False)
-    _unreadable_lives: Counter[SessionId] = field(factory=Counter, init=False)
-    _leaving: set[SessionId] = field(factory=set, init=False)
-    _suspects: dict[SessionId, str] = field(factory=dict, init=False)
-    _retired: set[SessionId] = field(factory=set, init=False)
+    _unreadable_runs: Counter[SessionId] = field(factory=Counter, init=False)
+    _draining: set[SessionId] = field(factory=set, init=False)
+    _suspected_damage: dict[SessionId, str] = field(factory=dict, init=False)
+    _stopped_sessions: set[SessionId] = field(factory=set, init=False)
     _endings: set[asyncio.Task[None]] = field(factory=set, init=False)
     _is_closing: bool = field(default=False, init=False)
 
@@ -112,7 +108,7 @@ class Supervisor:
             current.bell.ring()
         if session_id not in self._tasks:
             # In a context of its own: the log values of whoever woke it are not those of the sandbox's whole life.
-            task = asyncio.create_task(self._keep(session_id), name=f"session {session_id}", context=Context())
+            task = asyncio.create_task(self._supervise(session_id), name=f"session {session_id}", context=Context())
             self._tasks[session_id] = task
 
     def note_idle(self, session_id: SessionId) -> None:
@@ -128,16 +124,16 @@ class Supervisor:
         if current is not None:
             current.bell.ring()
 
-    async def stop(self, session_id: SessionId, reason: str, *, blames_messages: bool = False) -> None:
+    async def stop(self, session_id: SessionId, reason: str, *, counts_as_failure: bool = False) -> None:
         """End a session's sandbox, if one runs, and wait until it is gone.
 
         Args:
-            blames_messages: True where it was stuck: what it worked on has failed once more.
+            counts_as_failure: True where it was stuck: what it worked on has failed once more.
         """
         current = self.running.get(session_id)
         if current is None:
             return
-        current.ending, current.blames_messages = reason, blames_messages
+        current.ending, current.counts_as_failure = reason, counts_as_failure
         log.info("sandbox is being ended", extra={"session": session_id, "reason": reason})
         try:
             await current.sandbox.stop(STOP_GRACE_S)
@@ -145,11 +141,11 @@ class Supervisor:
             current.ending = ""  # it runs on, and is ended another time
             raise
 
-    async def retire(self, session_id: SessionId, reason: str) -> None:
+    async def stop_session(self, session_id: SessionId, reason: str) -> None:
         """End a session's sandbox and whatever else is done for it here; returns when nothing is."""
         if (task := self._tasks.get(session_id)) is None:
             return
-        self._retired.add(session_id)
+        self._stopped_sessions.add(session_id)
         await asyncio.sleep(0)  # a task that is cancelled before its first step never comes to its `finally`
         if session_id in self.running:
             await self.stop(session_id, reason)
@@ -164,7 +160,7 @@ class Supervisor:
             note: None leaves it at the end: what is written next starts a fresh one.
         """
         if note is not None:
-            await self._leave_note(session_id, note_row(note, wakes=True, on_wake=True))
+            await self._append_note(session_id, note_row(note, wakes=True, on_wake=True))
         await self.stop(session_id, "restart")
         if note is not None:
             self.wake(session_id)
@@ -173,12 +169,12 @@ class Supervisor:
         """Leave a note for a session's agent and see that it reads it; a closed session has nobody who could."""
         session = sessions.get(self.db, session_id)
         if session is not None and session.status == "active":
-            await self._leave_note(session_id, note_row(text, wakes=True))
+            await self._append_note(session_id, note_row(text, wakes=True))
             self.wake(session_id)
 
-    async def _leave_note(self, session_id: SessionId, note: NewInbound) -> None:
+    async def _append_note(self, session_id: SessionId, note: NewInbound) -> None:
         with self.mailbox.due.writing(session_id):
-            await self.mailbox.inboxes.append(session_id, [note])
+            await self.mailbox.inbox.append(session_id, [note])
 
     async def close(self) -> None:
         """End all sandboxes, side by side. Unanswered messages stay pending for the next host.
@@ -203,105 +199,105 @@ class Supervisor:
         except PLUGIN_ERRORS:  # the call fence: failing to end one sandbox must not keep the others running
             log.exception("sandbox could not be ended", extra={"session": session_id})
 
-    async def _keep(self, session_id: SessionId) -> None:
+    async def _supervise(self, session_id: SessionId) -> None:
         """Keep a sandbox running as long as the session has something to do."""
         with logs.context(session=session_id):
             try:
                 if not self.ready.is_set():
-                    self.status(session_id, "clearing away what an earlier host left")
+                    self.events.sandbox_status(session_id, "clearing away what an earlier host left")
                 await self.ready.wait()
                 while not self._is_closing:
-                    pause_s = await self._fenced_life(session_id)
-                    if pause_s is None or session_id in self._retired:
+                    pause_s = await self._run_guarded(session_id)
+                    if pause_s is None or session_id in self._stopped_sessions:
                         break
                     await self.sleep(pause_s)
             finally:
                 self._tasks.pop(session_id, None)
-                self._retired.discard(session_id)
-                self.ended(session_id)
+                self._stopped_sessions.discard(session_id)
+                self.events.sandbox_ended(session_id)
 
-    async def _fenced_life(self, session_id: SessionId) -> float | None:
+    async def _run_guarded(self, session_id: SessionId) -> float | None:
         """Live once; whatever fails on the way, the session's task goes on (⚠25)."""
         try:
-            return await self._one_life_or_pause(session_id)
+            return await self._run_or_back_off(session_id)
         except PLUGIN_ERRORS:  # the run fence: seeing to a failure may fail, too, on a full disk most of all
             log.exception("session could not be looked after")
             return self._failure_pause(session_id)
 
-    async def _one_life_or_pause(self, session_id: SessionId) -> float | None:
+    async def _run_or_back_off(self, session_id: SessionId) -> float | None:
         """Live once; return how long to wait before the next life, None where none is needed now."""
         try:
-            async with self.slots.held(session_id, partial(self._say_that_it_waits, session_id)):
+            async with self.slots.held(session_id, partial(self._announce_wait, session_id)):
                 try:
-                    lived = await self._live(session_id)
+                    has_run = await self._run_sandbox(session_id)
                 finally:
-                    self._leaving.discard(session_id)
-            return await self._after_life(session_id) if lived else None
+                    self._draining.discard(session_id)
+            return await self._next_delay(session_id) if has_run else None
         except SandboxRefused as refusal:
             log.error("sandbox refused", extra={"reason": str(refusal)})
-            self._notices.tell(session_id, f"{refusal.for_people} {KEPT}", reason=str(refusal))
+            self._notices.send(session_id, f"{refusal.for_people} {MESSAGE_KEPT}", reason=str(refusal))
             return None  # the messages stay; the next wake or sweep tries again
-        except PLUGIN_ERRORS as error:  # one session's trouble must not be another's (⚠25): the run fence
-            if await self.damaged(session_id, ""):
+        except PLUGIN_ERRORS as error:  # one session's damage must not be another's (⚠25): the run fence
+            if await self.events.is_damaged(session_id, ""):
                 return None
             return await self._start_failed(session_id, error)
 
-    async def _say_that_it_waits(self, session_id: SessionId) -> None:
-        self.status(session_id, "waiting for a free slot")
-        await self.sleep(WAIT_TOLD_S)
+    async def _announce_wait(self, session_id: SessionId) -> None:
+        self.events.sandbox_status(session_id, "waiting for a free slot")
+        await self.sleep(WAIT_NOTICE_S)
         log.warning("no slot is free", extra={"waiting": len(self.slots.waiting), "slots": self.core.max_sandboxes})
         while True:  # people who write meanwhile are told, too
-            self._notices.tell(session_id, ALL_BUSY)
-            await self.sleep(WAIT_TOLD_S)
+            self._notices.send(session_id, ALL_BUSY)
+            await self.sleep(WAIT_NOTICE_S)
 
     def _make_room(self) -> None:
         """End idle sandboxes for conversations that wait: a slot is for a sandbox that works."""
-        for session_id in idle_to_end(self.running, len(self.slots.waiting) - len(self._leaving)):
+        for session_id in idle_to_end(self.running, len(self.slots.waiting) - len(self._draining)):
             ending = asyncio.create_task(self._end(session_id, "another conversation needs its slot"))
             self._endings.add(ending)
             ending.add_done_callback(self._endings.discard)
 
-    async def _after_life(self, session_id: SessionId) -> float | None:
+    async def _next_delay(self, session_id: SessionId) -> float | None:
         """Return how long to wait before the next life, None where none is needed."""
-        trouble = self._suspects.pop(session_id, None)
-        if self._is_closing or session_id in self._retired:
+        damage = self._suspected_damage.pop(session_id, None)
+        if self._is_closing or session_id in self._stopped_sessions:
             return None
-        if session_id not in self._again:
+        if session_id not in self._to_repeat:
             self._failed_starts.pop(session_id, None)
-            self._unreadable_lives.pop(session_id, None)
-        is_hopeless = self._unreadable_lives[session_id] >= UNREADABLE_LIVES
-        if trouble is not None and await self.damaged(session_id, trouble if is_hopeless else ""):
+            self._unreadable_runs.pop(session_id, None)
+        is_unrepairable = self._unreadable_runs[session_id] >= MAX_UNREADABLE_RUNS
+        if damage is not None and await self.events.is_damaged(session_id, damage if is_unrepairable else ""):
             return None
-        due_at = self.mailbox.mark(session_id)
-        if session_id in self._again:
-            self._again.discard(session_id)
-            if self._failed_starts[session_id] > UNREADABLE_LIVES:  # killed each time: that is no damage
-                self._notices.tell(session_id, NOT_NOW, reason="its sandboxes ended before they could work")
+        due_at = self.mailbox.update_due(session_id)
+        if session_id in self._to_repeat:
+            self._to_repeat.discard(session_id)
+            if self._failed_starts[session_id] > MAX_UNREADABLE_RUNS:  # killed each time: that is no damage
+                self._notices.send(session_id, NOT_NOW, reason="its sandboxes ended before they could work")
             return self._failure_pause(session_id)
         if due_at is None:
             return None
         wait_s = (clock.from_text(due_at) - clock.now()).total_seconds()
         return max(0.0, wait_s) if wait_s <= SOON_S else None
 
-    async def _live(self, session_id: SessionId) -> bool:
+    async def _run_sandbox(self, session_id: SessionId) -> bool:
         """Start a sandbox and wait for its end; False where the session was closed, and its files may be gone."""
         session = sessions.get(self.db, session_id)
         if session is None or session.status != "active":
-            self.mailbox.due.settle(session_id, None)
+            self.mailbox.due.update(session_id, None)
             return False
-        self.status(session_id, "starting a sandbox")
+        self.events.sandbox_status(session_id, "starting a sandbox")
         current = await self._start(session)
         self.running[session_id] = current
-        self.status(session_id, "the agent is at work")
-        poll = asyncio.create_task(self._poll_until_belled(session_id, current.bell))
+        self.events.sandbox_status(session_id, "the agent is at work")
+        poll = asyncio.create_task(self._poll_until_connected(session_id, current.bell))
         try:
             ended = await current.sandbox.wait()
         finally:
             poll.cancel()
             del self.running[session_id]
-            self._leaving.add(session_id)
-            await self._leave(session_id, current)
-        await self._after(session_id, current, ended)
+            self._draining.add(session_id)
+            await self._drain(session_id, current)
+        await self._finish_run(session_id, current, ended)
         return True
 
     async def _start(self, session: Session) -> Running:
@@ -319,64 +315,64 @@ class Supervisor:
                 await self.gateway.open_endpoint(door)
             sandbox = await plan.adapter.start(plan.spec)
         except BaseException:
-            await self._hang_up(session.id, bell)
+            await self._close_session_io(session.id, bell)
             raise
         extra = {"runtime": plan.runtime, "provider": plan.provider, "sandbox": plan.spec.name}
         log.info("sandbox started", extra=extra)
         return Running(sandbox=sandbox, bell=bell, runtime=plan.runtime, provider=plan.provider)
 
-    async def _poll_until_belled(self, session_id: SessionId, bell: DoorbellServer) -> None:
+    async def _poll_until_connected(self, session_id: SessionId, bell: DoorbellServer) -> None:
         """Look by the clock as long as no runner could reach the bell (file sharing of virtual machines)."""
         while not bell.connected:
-            await self.sleep(UNBELLED_POLL_S)
+            await self.sleep(FALLBACK_POLL_S)
             self.outbox_poller.poll(session_id)
 
-    async def _leave(self, session_id: SessionId, current: Running) -> None:
-        await self._hang_up(session_id, current.bell)
+    async def _drain(self, session_id: SessionId, current: Running) -> None:
+        await self._close_session_io(session_id, current.bell)
         # What it wrote last is delivered now, not at the next sweep (⚠24).
         current.is_drained = await self.outbox_poller.drain(session_id)
         self.outbox_poller.forget(session_id)
 
-    async def _hang_up(self, session_id: SessionId, bell: DoorbellServer) -> None:
+    async def _close_session_io(self, session_id: SessionId, bell: DoorbellServer) -> None:
         await bell.close()
         if self.gateway is None:
             return
         try:
-            async with asyncio.timeout(CLOSE_DOOR_S):
+            async with asyncio.timeout(CLOSE_ENDPOINT_S):
                 await self.gateway.close_endpoint(session_id)
         except PLUGIN_ERRORS:  # the call fence: what was written last is delivered all the same
             log.exception("door could not be closed", extra={"session": session_id})
 
-    async def _after(self, session_id: SessionId, current: Running, ended: SandboxExit) -> None:
+    async def _finish_run(self, session_id: SessionId, current: Running, ended: SandboxExit) -> None:
         """Settle what the sandbox did, and count a try against what it died over."""
         died = ended.code != 0 and not current.ending
         if died:
-            self._suspects[session_id] = ""
+            self._suspected_damage[session_id] = ""
         stderr_tail = {"stderr_tail": ended.stderr_tail[-1_000:]} if died else {}
         extra = {"code": ended.code, "reason": current.ending or ended.reason} | stderr_tail
         log.log(logging.WARNING if died else logging.INFO, "sandbox ended", extra=extra)
         is_to_repeat = has_no_room = died and ended.code == EXIT_NO_ROOM
         try:
             if not current.is_drained:  # what it says is done may rest on what nobody could read
-                raise NeedsItsRunner("what it wrote last cannot be read")
-            await self._recorded(self.mailbox.settle, session_id)
+                raise NeedsRecovery("what it wrote last cannot be read")
+            await self._record_with_retry(self.mailbox.sync_acknowledgements, session_id)
             if has_no_room or current.is_failed_try(ended.code):
-                waited_s = NO_ROOM_PATIENCE_S if has_no_room else 0.0
-                await self._recorded(partial(self._tries.count, waited_s=waited_s), session_id)
+                waited_s = NO_ROOM_WAIT_S if has_no_room else 0.0
+                await self._record_with_retry(partial(self._tries.count, waited_s=waited_s), session_id)
         except UNREADABLE as error:
             log.warning("session files cannot be settled", extra={"error": str(error)})
             # One that was killed may not have come to its repair, and says nothing of what the next one can do.
             had_its_chance = ended.code >= 0 and not has_no_room and not is_exhausted(error)
-            self._unreadable_lives[session_id] += had_its_chance
-            self._suspects[session_id] = f"no runner could repair it: {error}" if had_its_chance else ""
+            self._unreadable_runs[session_id] += had_its_chance
+            self._suspected_damage[session_id] = f"no runner could repair it: {error}" if had_its_chance else ""
             is_to_repeat = True  # a fresh runner repairs its file (⚠25)
         finally:
-            self.mailbox.outboxes.release(session_id)
+            self.mailbox.outbox.release(session_id)
         if is_to_repeat:
             self._failed_starts[session_id] += 1
-            self._again.add(session_id)
+            self._to_repeat.add(session_id)
 
-    async def _recorded(self, record: Callable[[SessionId], Awaitable[object]], session_id: SessionId) -> None:
+    async def _record_with_retry(self, record: Callable[[SessionId], Awaitable[object]], session_id: SessionId) -> None:
         """Record what a sandbox did. Wait while the central database takes nothing: no life may begin without it.
 
         A host that stops leaves it to the next one, which finds the same in the session's files.
@@ -388,14 +384,14 @@ class Supervisor:
             except CentralDatabaseFailed as error:
                 if self._is_closing:
                     return
-                self.outage.note_refusal("settle sandboxes", error, again_in_s=STORE_AGAIN_S)
-                await self.sleep(STORE_AGAIN_S)
+                self.outage.note_refusal("settle sandboxes", error, again_in_s=STORE_RETRY_S)
+                await self.sleep(STORE_RETRY_S)
 
     async def _start_failed(self, session_id: SessionId, error: BaseException) -> float:
         log.error("sandbox could not be started", exc_info=error)
         self._failed_starts[session_id] += 1
         if self._failed_starts[session_id] >= 2:  # once may be a hiccup; people hear of the second
-            self._notices.tell(session_id, NOT_NOW, reason=f"{type(error).__name__}: {error}")
+            self._notices.send(session_id, NOT_NOW, reason=f"{type(error).__name__}: {error}")
         return self._failure_pause(session_id)
 
     def _failure_pause(self, session_id: SessionId) -> float:

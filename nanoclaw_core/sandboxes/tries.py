@@ -36,8 +36,8 @@ class Tries:
             CentralDatabaseFailed: People could not be told; the message stays as it was.
             apsw.Error, OSError: The session's files cannot be read or written.
         """
-        claimed = {claim.message_id for claim in self.mailbox.outboxes.claims(session_id)}
-        waiting = inbound.waiting(self.mailbox.inboxes.read(session_id), clock.now_text())
+        claimed = {claim.message_id for claim in self.mailbox.outbox.claims(session_id)}
+        waiting = inbound.waiting(self.mailbox.inbox.read(session_id), clock.now_text())
         for message in [message for message in waiting if message.id in claimed] or waiting:
             if (clock.now() - clock.from_text(message.at)).total_seconds() < waited_s:
                 continue
@@ -46,11 +46,11 @@ class Tries:
                 await self._give_up(session_id, message)
             else:
                 again_at = clock.to_text(clock.now() + timedelta(seconds=pause_s))
-                await self.mailbox.inboxes.postpone(
+                await self.mailbox.inbox.postpone(
                     session_id, message.id, tries=message.tries + 1, process_after=again_at
                 )
 
     async def _give_up(self, session_id: SessionId, message: InboundMessage) -> None:
-        self.notices.give_up(session_id, message)
+        self.notices.send_given_up(session_id, message)
         # People are told first: a crash in between must not leave the message both failed and unmentioned (I4).
-        await self.mailbox.inboxes.set_status(session_id, [(message.id, Status.FAILED)])
+        await self.mailbox.inbox.set_status(session_id, [(message.id, Status.FAILED)])

@@ -18,7 +18,7 @@ BUSY_TIMEOUT_MS = 5_000
 T = TypeVar("T")
 Bindings = Mapping[str, Any] | Sequence[Any]
 _CAUSED_BY_ROWS = (apsw.ConstraintError, apsw.TooBigError, apsw.MismatchError, apsw.SQLError, apsw.RangeError)
-STORE_AGAIN_S = 5.0  # a full disk is not emptied sooner
+STORE_RETRY_S = 5.0  # a full disk is not emptied sooner
 
 
 class CentralDatabaseFailed(NanoclawError):

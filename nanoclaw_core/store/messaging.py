@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from enum import Enum
 
 import apsw
@@ -12,6 +13,8 @@ from nanoclaw_core import patterns
 from nanoclaw_core.errors import InvalidArguments
 from nanoclaw_core.ids import GroupId, MessagingGroupId, UserId, WiringId, new_id
 from nanoclaw_core.store.connection import insert, row, rows
+
+log = logging.getLogger(__name__)
 
 
 class EngageMode(str, Enum):
@@ -183,7 +186,8 @@ def upsert_user(db: apsw.Connection, user: UserId, channel: str, display_name: s
 
 
 def record_drop(db: apsw.Connection, drop: DroppedMessage) -> None:
-    """Count a message that was turned down, under its own reason and sender (⚠19)."""
+    """Count a refused message under its reason and sender (⚠19)."""
+    log.info("message dropped", extra={"reason": drop.reason, "group": drop.agent_group_id})
     now = clock.now_text()
     db.execute(
         "INSERT INTO dropped_messages (channel, room, sender, sender_name, reason, agent_group_id, first_at, last_at)"

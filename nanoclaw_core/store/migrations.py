@@ -46,7 +46,7 @@ def migrate_plugin(db: apsw.Connection, plugin: str, steps: Sequence[Migration])
     return [step.name for step in _missing(db, plugin, steps) if _apply(db, plugin, step, fenced=True)]
 
 
-def refuse_nested_prefixes(plugins: Iterable[str], core_tables: Iterable[str]) -> None:
+def require_separate_prefixes(plugins: Iterable[str], core_tables: Iterable[str]) -> None:
     """Insist that no plugin's table prefix covers another's tables or the core's.
 
     Raises:

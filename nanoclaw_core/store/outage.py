@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 log = logging.getLogger(__name__)
-SAID_AGAIN_S = 60.0
+LOG_REPEAT_S = 60.0
 
 
 class DatabaseOutage:
@@ -35,7 +35,7 @@ class DatabaseOutage:
         """
         self._refused += 1
         now = self._now()
-        if self._said_at is not None and now - self._said_at < SAID_AGAIN_S:
+        if self._said_at is not None and now - self._said_at < LOG_REPEAT_S:
             return
         self._said_at, self._is_said = now, True
         extra = {"work": work, "error": str(error), "refused": self._refused, "again_in_s": again_in_s}

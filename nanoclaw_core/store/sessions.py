@@ -70,12 +70,12 @@ def set_due(db: apsw.Connection, session_id: SessionId, due_at: str | None) -> N
     db.execute("UPDATE sessions SET due_at = ? WHERE id = ?", (due_at, session_id))
 
 
-def taken_over(db: apsw.Connection, session_id: SessionId, outbound_seq: int) -> None:
+def set_outbound_cursor(db: apsw.Connection, session_id: SessionId, outbound_seq: int) -> None:
     """Note how far a session's outbound messages were taken over; in the transaction that takes them over."""
     db.execute("UPDATE sessions SET outbound_seq = ? WHERE id = ?", (outbound_seq, session_id))
 
 
-def settled(db: apsw.Connection, session_id: SessionId, revision: int) -> None:
+def set_ack_cursor(db: apsw.Connection, session_id: SessionId, revision: int) -> None:
     """Note up to which acknowledgement inbound.db was brought."""
     db.execute("UPDATE sessions SET acknowledged_revision = ? WHERE id = ?", (revision, session_id))
 

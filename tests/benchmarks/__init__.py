@@ -1,1 +1,1 @@
-"""How fast it is: `./nanoclaw bench` prints our figures beside the targets and what others reach, and writes JSON."""
+"""`./nanoclaw bench`: prints our figures next to the targets and the figures of other systems, and writes JSON."""

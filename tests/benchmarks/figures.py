@@ -1,4 +1,4 @@
-"""What is measured, what is aimed at, and how it is printed. Pure."""
+"""Metrics, measured figures and the table that shows them. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from attrs import asdict, frozen
 
 
 @frozen(kw_only=True)
-class Goal:
-    """One row of the table.
+class Metric:
+    """A metric and its target: one row of the table.
 
     Args:
-        name: What is measured.
+        name: The measured quantity.
         unit: ms, s, MB, /s, lines, packages.
-        target: What we want to reach.
-        field: What others reach, as they publish it or as it was measured on the same kind of machine.
+        target: The value that we want to reach.
+        field: The figures of other systems, as published or as measured on a similar machine.
         more_is_better: True for rates.
     """
 
@@ -28,36 +28,36 @@ class Goal:
 
 @frozen(kw_only=True)
 class Figure:
-    """A goal and what was measured; `value` is a median unless the name says otherwise."""
+    """A metric and its measured value, a median unless the metric's name says otherwise."""
 
-    goal: Goal
+    metric: Metric
     value: float
 
     @property
     def is_reached(self) -> bool:
-        if self.goal.more_is_better:
-            return self.value >= self.goal.target
-        return self.value <= self.goal.target
+        if self.metric.more_is_better:
+            return self.value >= self.metric.target
+        return self.value <= self.metric.target
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """Return the value below which so large a share of the values lies; the nearest one that was measured."""
+    """Return the measured value that is nearest to a quantile; `share` is from 0 to 1."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """Return the table as people read it."""
+    """Return the table for people."""
     rows = [("what", "here", "target", "field", "")]
     for figure in figures:
-        goal = figure.goal
-        sign = "≥" if goal.more_is_better else "≤"
+        metric = figure.metric
+        sign = "≥" if metric.more_is_better else "≤"
         rows.append(
             (
-                goal.name,
-                _number(figure.value, goal.unit),
-                f"{sign} {_number(goal.target, goal.unit)}",
-                goal.field,
+                metric.name,
+                _number(figure.value, metric.unit),
+                f"{sign} {_number(metric.target, metric.unit)}",
+                metric.field,
                 "" if figure.is_reached else "missed",
             )
         )
@@ -69,7 +69,7 @@ def table(figures: Sequence[Figure]) -> str:
 
 def as_json(figures: Sequence[Figure]) -> list[dict[str, object]]:
     """Return the figures as JSON values."""
-    return [{**asdict(one.goal), "value": one.value, "is_reached": one.is_reached} for one in figures]
+    return [{**asdict(figure.metric), "value": figure.value, "is_reached": figure.is_reached} for figure in figures]
 
 
 def _number(value: float, unit: str) -> str:

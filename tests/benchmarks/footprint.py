@@ -1,4 +1,4 @@
-"""How much there is: lines of the core, what installing it brings, and what plugins cost that nobody uses."""
+"""The size of the core and of its installation, and the cost of installed plugins that are not used."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 
 from nanoclaw_cli.init import create
 
-from . import goals
+from . import targets
 from .figures import Figure
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = 20
-DESCRIPTION = "What this plugin is for, and how it is set up.\n" * 100  # as long as descriptions are
-PLUGIN = '''"""A plugin that nobody uses."""
+DESCRIPTION = "The purpose of this plugin, and its set-up.\n" * 100  # as long as real descriptions
+PLUGIN = '''"""An unused plugin."""
 
 from nanoclaw_core import Access, Verb, hookimpl
 
@@ -46,26 +46,26 @@ asyncio.run(main())
 
 
 def size(home: Path) -> Iterator[Figure]:
-    """The core's lines of code, and what a fresh environment with nothing else holds."""
+    """Count the core's lines of code, and measure a new environment with only the core."""
     files = [p for p in (ROOT / "nanoclaw_core").rglob("*.py") if "testing" not in p.parts]
-    yield Figure(goal=goals.CORE_LINES, value=sum(map(_code_lines, files)))
+    yield Figure(metric=targets.CORE_LINES, value=sum(map(_code_lines, files)))
     packages = _installed(home / "environment")
-    yield Figure(goal=goals.INSTALL_PACKAGES, value=len(list(packages.glob("*.dist-info"))))
-    bytes_there = sum(path.stat().st_size for path in packages.rglob("*") if path.is_file())
-    yield Figure(goal=goals.INSTALL_MB, value=bytes_there / 1_000_000)
+    yield Figure(metric=targets.INSTALL_PACKAGES, value=len(list(packages.glob("*.dist-info"))))
+    size_bytes = sum(path.stat().st_size for path in packages.rglob("*") if path.is_file())
+    yield Figure(metric=targets.INSTALL_MB, value=size_bytes / 1_000_000)
 
 
 def plugin_cost(home: Path, rounds: int) -> Iterator[Figure]:
-    """What a plugin that is installed and not used adds to the start of a host, with and without taking turns."""
-    plain = {**os.environ, "NANOCLAW_HOME": str(home / "instance")}
-    create(home / "instance", plain)
-    many = with_plugins(plain, home / "plugins")
+    """Measure the time that an unused plugin adds to the start of a host. Alternate starts with and without plugins."""
+    environment = {**os.environ, "NANOCLAW_HOME": str(home / "instance")}
+    create(home / "instance", environment)
+    many = with_plugins(environment, home / "plugins")
     added = []
     for _ in range(rounds):
-        (without, fewer), (with_all, more) = _started(plain), _started(many)
-        assert more == fewer + PLUGINS, "not all plugins were loaded"
-        added.append((with_all - without) / PLUGINS)
-    yield Figure(goal=goals.PLUGIN_START, value=statistics.median(added))
+        (without_ms, few_plugins), (with_ms, all_plugins) = _started(environment), _started(many)
+        assert all_plugins == few_plugins + PLUGINS, "not all plugins were loaded"
+        added.append((with_ms - without_ms) / PLUGINS)
+    yield Figure(metric=targets.PLUGIN_START, value=statistics.median(added))
 
 
 def with_plugins(environment: dict[str, str], directory: Path) -> dict[str, str]:
@@ -79,14 +79,14 @@ def with_plugins(environment: dict[str, str], directory: Path) -> dict[str, str]
         (metadata / "entry_points.txt").write_text(f"[nanoclaw]\n{name} = nanoclaw_resource_{name}.host\n")
         package = directory / f"nanoclaw_resource_{name}"
         package.mkdir()
-        (package / "__init__.py").write_text('"""A plugin that nobody uses."""\n')
+        (package / "__init__.py").write_text('"""An unused plugin."""\n')
         (package / "host.py").write_text(PLUGIN.replace("{name}", name))
     path = os.pathsep.join(filter(None, [str(directory), environment.get("PYTHONPATH")]))
     return {**environment, "PYTHONPATH": path}
 
 
 def _started(environment: dict[str, str]) -> tuple[float, int]:
-    """Start a host in a process of its own; return the milliseconds it took and how many plugins it has."""
+    """Start a host in its own process; return the milliseconds of its start and the number of its plugins."""
     done = subprocess.run(
         [sys.executable, "-P", "-c", HOST_START], env=environment, capture_output=True, text=True, check=True
     )
@@ -95,7 +95,7 @@ def _started(environment: dict[str, str]) -> tuple[float, int]:
 
 
 def _installed(environment: Path) -> Path:
-    """Install the core into an environment of its own, and return where its packages are."""
+    """Install the core into a new environment, and return the directory of its packages."""
     venv.create(environment, with_pip=False)
     python = environment / "bin" / "python"
     sources = [str(ROOT), str(ROOT / "container" / "nanoclaw_wire")]

@@ -1,4 +1,4 @@
-"""How often one message makes the disk sync: the whole way, host and runner, counted by strace."""
+"""The number of disk syncs that one message causes in host and runner, counted by strace."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import goals
+from . import targets
 from .figures import Figure
-from .message_way import with_mock
+from .message_path import with_mock
 
 FEW, MANY = 5, 25
 
 
 def warm_message(home: Path) -> Iterator[Figure]:
-    """Count in two runs of different length: what differs is what the messages between cost."""
+    """Count the syncs of two runs of different length. The difference is the cost of the additional messages."""
     if shutil.which("strace") is None:
-        print("syncs are not counted: strace is not installed", file=sys.stderr)
+        print("skipping syncs: strace is not installed", file=sys.stderr)
         return
     few, many = (_syncs(home / str(count), count) for count in (FEW, MANY))
-    yield Figure(goal=goals.SYNCS, value=(many - few) / (MANY - FEW))
+    yield Figure(metric=targets.SYNCS, value=(many - few) / (MANY - FEW))
 
 
 def _syncs(home: Path, count: int) -> int:
@@ -47,7 +47,7 @@ async def _answer(home: Path, count: int) -> None:
     async with with_mock(home) as channel:
         for number in range(count):
             await channel.say("hello")
-            await channel.reached(number + 1)
+            await channel.wait_for(number + 1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What this checkout consists of, as its own files say."""
+"""The distributions of this checkout, from its own files."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Distribution:
     """One distribution of the checkout.
 
     Args:
-        folder: Where its pyproject.toml is.
-        name: What the folder says that it must be called.
-        plugin: The plugin's name; None where it is none.
+        folder: The directory of its pyproject.toml.
+        name: The name that the folder requires.
+        plugin: The plugin's name, or None if it is not a plugin.
     """
 
     folder: Path
@@ -44,15 +44,15 @@ class Distribution:
 
 
 def _members() -> list[Distribution]:
-    found = [Distribution(ROOT / "cli", "nanoclaw-cli", None)]
+    members = [Distribution(ROOT / "cli", "nanoclaw-cli", None)]
     for folder in sorted(path.parent for path in ROOT.glob("container/*/pyproject.toml")):
         kind, _, name = folder.name.partition("_")
         is_plugin = kind == "runtime"
         name = f"nanoclaw-runtime-{name}" if is_plugin else folder.name.replace("_", "-")
-        found.append(Distribution(folder, name, folder.name.partition("_")[2] if is_plugin else None))
+        members.append(Distribution(folder, name, folder.name.partition("_")[2] if is_plugin else None))
     for folder in sorted(path for path in ROOT.glob("plugins/*/*") if path.is_dir()):
-        found.append(Distribution(folder, f"nanoclaw-{KINDS[folder.parent.name]}-{folder.name}", folder.name))
-    return found
+        members.append(Distribution(folder, f"nanoclaw-{KINDS[folder.parent.name]}-{folder.name}", folder.name))
+    return members
 
 
 CORE = Distribution(ROOT, "nanoclaw-core", None)

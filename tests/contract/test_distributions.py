@@ -1,4 +1,4 @@
-"""Each folder of the workspace is the distribution that it looks like, and the root knows it."""
+"""Each folder of the workspace is a complete distribution that the root lists."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ DISTRIBUTIONS_OF = packages_distributions()
 
 
 def needed_by(distribution: Distribution) -> list[str]:
-    """Return the requirements of a distribution, those of its extras too."""
+    """Return the requirements of a distribution and of its extras."""
     project = distribution.declared["project"]
     extras = project.get("optional-dependencies", {})
-    return [*project["dependencies"], *(one for extra in extras.values() for one in extra)]
+    return [*project["dependencies"], *(requirement for extra in extras.values() for requirement in extra)]
 
 
 def homes_of(package: str) -> set[str]:
-    """Return the distributions that a package may come from; ours may be installed in a way that does not say so."""
+    """Return the distributions that may contain a package. The metadata of our editable ones may not list it."""
     return {package.replace("_", "-"), *DISTRIBUTIONS_OF.get(package, ())}
 
 
 def imports_of(node: ast.AST) -> Iterator[str]:
-    """Yield what is imported when the code runs, and not only when its types are checked."""
+    """Yield the modules that code imports when it runs, without those only for type checking."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom) and node.module:
@@ -39,31 +39,31 @@ def imports_of(node: ast.AST) -> Iterator[str]:
             yield from imports_of(child)
 
 
-def test_the_workspace_has_plugins_of_every_kind():
+def test_workspace_has_plugins_of_every_kind():
     assert {plugin.folder.parent.name for plugin in PLUGINS} == {"container", "channels", "providers", "resources"}
 
 
 @members
-def test_a_distribution_is_called_as_its_folder_says(member: Distribution):
+def test_distribution_is_named_after_its_folder(member: Distribution):
     assert member.declared["project"]["name"] == member.name
 
 
 @members
-def test_a_distribution_has_a_typed_package_of_its_name(member: Distribution):
+def test_distribution_has_a_typed_package_of_its_name(member: Distribution):
     assert (member.package_folder / "__init__.py").is_file()
     assert (member.package_folder / "py.typed").is_file()
     assert member.declared["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == [f"src/{member.package}"]
 
 
 @members
-def test_a_distribution_says_what_it_is(member: Distribution):
+def test_distribution_has_a_readme(member: Distribution):
     readme = (member.folder / "README.md").read_text(encoding="utf-8")
     assert readme.startswith(f"# {member.name}\n")
     assert len(readme.splitlines()) > 2
 
 
 @members
-def test_a_distribution_has_the_versions_and_python_of_the_core(member: Distribution):
+def test_distribution_has_version_and_python_of_the_core(member: Distribution):
     ours, core = member.declared["project"], SETTINGS["project"]
     assert [ours[key] for key in ("version", "requires-python", "license")] == [
         core[key] for key in ("version", "requires-python", "license")
@@ -71,34 +71,34 @@ def test_a_distribution_has_the_versions_and_python_of_the_core(member: Distribu
 
 
 @members
-def test_a_distribution_pins_those_of_ours_it_needs_to_their_minor_version(member: Distribution):
+def test_distribution_pins_our_distributions_to_a_minor_version(member: Distribution):
     ours = [requirement for requirement in needed_by(member) if requirement.startswith("nanoclaw")]
     assert [requirement for requirement in ours if not requirement.endswith(">=0.1,<0.2")] == []
 
 
-@pytest.mark.parametrize("distribution", ALL, ids=lambda one: one.name)
-def test_a_distribution_requires_what_it_imports(distribution: Distribution):
-    required = {re.split(r"[^\w.-]", one)[0] for one in needed_by(distribution)} | {distribution.name}
+@pytest.mark.parametrize("distribution", ALL, ids=lambda distribution: distribution.name)
+def test_distribution_requires_its_imports(distribution: Distribution):
+    required = {re.split(r"[^\w.-]", text)[0] for text in needed_by(distribution)} | {distribution.name}
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in distribution.package_folder.rglob("*.py")]
     packages = {name.partition(".")[0] for tree in trees for name in imports_of(tree)} - sys.stdlib_module_names
     assert [name for name in sorted(packages) if not required & homes_of(name)] == []
 
 
 @members
-def test_the_root_finds_a_distribution_in_the_workspace(member: Distribution):
+def test_root_lists_the_distribution_in_its_workspace(member: Distribution):
     assert SETTINGS["tool"]["uv"]["sources"][member.name] == {"workspace": True}
     patterns = SETTINGS["tool"]["uv"]["workspace"]["members"]
     assert any(member.folder.relative_to(ROOT).match(pattern) for pattern in patterns)
 
 
 @members
-def test_the_default_extra_brings_a_distribution(member: Distribution):
+def test_default_extra_contains_the_distribution(member: Distribution):
     default = SETTINGS["project"]["optional-dependencies"]["default"] + SETTINGS["project"]["dependencies"]
-    assert [one for one in default if one.startswith((f"{member.name}>", f"{member.name}["))] != []
+    assert any(requirement.startswith((f"{member.name}>", f"{member.name}[")) for requirement in default)
 
 
 @plugins
-def test_a_plugins_package_loads_nothing_by_itself(plugin: Distribution):
+def test_plugin_package_imports_nothing(plugin: Distribution):
     body = ast.parse((plugin.package_folder / "__init__.py").read_text(encoding="utf-8")).body
     assert len(body) == 1
     assert isinstance(body[0], ast.Expr)
@@ -106,31 +106,31 @@ def test_a_plugins_package_loads_nothing_by_itself(plugin: Distribution):
 
 
 @plugins
-def test_a_plugin_is_found_by_its_one_name(plugin: Distribution):
+def test_plugin_has_one_entry_point_with_its_name(plugin: Distribution):
     assert plugin.entry_points["nanoclaw"] == {plugin.plugin: f"{plugin.package}.host"}
     assert (plugin.package_folder / "host.py").is_file()
 
 
 @plugins
-def test_a_runner_half_has_the_name_of_its_plugin(plugin: Distribution):
+def test_runner_half_has_the_name_of_its_plugin(plugin: Distribution):
     runner = plugin.entry_points.get("nanoclaw.runner")
     assert runner is None or runner == {plugin.plugin: f"{plugin.package}.runner"}
     assert (runner is not None) == (plugin.folder.parent.name == "providers")
 
 
 @plugins
-def test_a_plugin_says_what_is_missing_without_it(plugin: Distribution):
+def test_plugin_documents_its_absence(plugin: Distribution):
     tree = ast.parse((plugin.package_folder / "host.py").read_text(encoding="utf-8"))
     assert (ast.get_docstring(tree) or "").split("\n\n")[-1].startswith("Without this plugin: ")
 
 
-@pytest.mark.parametrize("distribution", ALL, ids=lambda one: one.name)
-def test_the_import_contracts_know_a_distribution(distribution: Distribution):
+@pytest.mark.parametrize("distribution", ALL, ids=lambda distribution: distribution.name)
+def test_import_contracts_list_the_distribution(distribution: Distribution):
     assert distribution.package in SETTINGS["tool"]["importlinter"]["root_packages"]
 
 
 @plugins
-def test_the_import_contracts_fence_a_plugin(plugin: Distribution):
+def test_import_contracts_isolate_the_plugin(plugin: Distribution):
     contracts = SETTINGS["tool"]["importlinter"]["contracts"]
     layers = next(contract for contract in contracts if contract["type"] == "layers")["layers"]
     public = next(contract for contract in contracts if contract["name"].startswith("Plugins use only"))
@@ -140,6 +140,6 @@ def test_the_import_contracts_fence_a_plugin(plugin: Distribution):
     assert (plugin.package in docker["source_modules"]) == (plugin.plugin != "docker")
 
 
-def test_the_core_depends_on_no_plugin():
+def test_core_depends_on_no_plugin():
     names = {plugin.name for plugin in PLUGINS}
     assert [needed for needed in CORE.declared["project"]["dependencies"] if needed.split(">")[0] in names] == []

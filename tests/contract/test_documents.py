@@ -1,4 +1,4 @@
-"""The documents say what the code says: generated parts are current, examples run, and what is named exists."""
+"""The documents match the code: generated parts are current, examples run, and named things exist."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 OF_PARTS = ("cli/README.md", "container/*/README.md", "plugins/*/*/README.md", "tests/*/README.md")
 READMES = [path for pattern in OF_PARTS for path in ROOT.glob(pattern)]
-WIDTH = 120  # as the code
+WIDTH = 120  # the width of the code
 WRITTEN = [page for page in PAGES if page.name not in ("hooks.md", "schema.md", "verbs.md")]
 EXAMPLES = sorted((DOCS / "examples").iterdir())
 SHOWN = [path for path in (DOCS / "examples").glob("*/src/*/*.py") if path.name != "__init__.py"]
@@ -46,33 +46,33 @@ def blocks(page: Path, language: str = "python") -> list[str]:
 
 
 def code_words(page: Path) -> Iterator[str]:
-    """Yield what stands in backticks within a line of prose."""
+    """Yield the texts in backticks within the prose."""
     prose = re.sub(r"^```.*?^```$", "", text_of(page), flags=re.DOTALL | re.MULTILINE)
     yield from re.findall(r"`([^`\n]+)`", prose)
 
 
-def test_hooks_tables_verbs_and_settings_are_those_of_the_code():
+def test_generated_documents_are_current():
     command = [sys.executable, ROOT / "tools" / "generate_docs.py", "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pages
-def test_a_link_leads_somewhere(page: Path):
+def test_page_links_exist(page: Path):
     links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text_of(page))]
     local = [link for link in links if link and not link.startswith(("http://", "https://"))]
     assert [link for link in local if not (page.parent / link).exists()] == []
 
 
 @written
-def test_a_file_that_is_named_exists(page: Path):
+def test_page_names_existing_files(page: Path):
     places = (ROOT, page.parent, DOCS, *EXAMPLES)
     named = [word for word in code_words(page) if re.fullmatch(r"[\w./-]+/[\w.-]+\.(py|md|toml)", word)]
     assert [name for name in named if not any((place / name).exists() for place in places)] == []
 
 
 @written
-def test_a_test_that_is_named_exists(page: Path):
+def test_page_names_existing_tests(page: Path):
     named = {word for word in code_words(page) if re.fullmatch(r"test_\w+", word)}
     assert sorted(name for name in named if f"def {name}(" not in TESTS) == []
 
@@ -83,30 +83,30 @@ def test_prose_is_no_wider_than_code(page: Path):
     assert [line for line in prose.splitlines() if len(line) > WIDTH and not line.startswith("|")] == []
 
 
-def test_the_readme_leads_to_every_page():
+def test_readme_links_every_page():
     readme = text_of(ROOT / "README.md")
     assert [page.name for page in sorted(DOCS.glob("*.md")) if f"(docs/{page.name})" not in readme] == []
 
 
-def test_the_embedding_example_is_shown_as_it_is_run():
+def test_embedding_example_is_shown_as_it_is_run():
     assert text_of(ROOT / "tests" / "core" / "embedding_example.py") in blocks(DOCS / "embedding.md")
 
 
 @pytest.mark.parametrize("path", SHOWN, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_an_example_plugin_is_shown_as_it_is_run(path: Path):
+def test_example_plugin_is_shown_as_it_is_run(path: Path):
     page = DOCS / "writing-a-plugin.md"
     assert text_of(path) in blocks(page) + blocks(page, "toml")
 
 
 @frozen
 class Stub:
-    """Stands for what an example leaves out."""
+    """Stands for a class that an example leaves out."""
 
     api_key: str = ""
 
 
 def as_plugin(source: str) -> ModuleType:
-    """Run an example as the module of a plugin."""
+    """Execute an example as a plugin's module."""
     module = ModuleType("example")
     vars(module).update({name: getattr(nanoclaw_core, name) for name in nanoclaw_core.__all__})
     names: dict[str, Any] = {"Any": Any, "Iterable": Iterable, "Mapping": Mapping, "Sequence": Sequence}
@@ -131,7 +131,7 @@ COLLECTED = {
 
 
 @pytest.mark.parametrize("source", [block for block in SNIPPETS if block not in map(text_of, SHOWN)])
-def test_an_example_of_a_hook_offers_what_the_hook_is_for(source: str):
+def test_hook_example_contributes_to_its_hook(source: str):
     plugins = Plugins()
     plugins.add(as_plugin(source), name="example")
     hooks = re.findall(r"def (nanoclaw_\w+)\(", source)
@@ -140,7 +140,7 @@ def test_an_example_of_a_hook_offers_what_the_hook_is_for(source: str):
     assert [report.reason for report in plugins.reports()] == [""]
 
 
-def test_the_example_of_a_provider_names_its_upstream_and_what_is_missing():
+def test_provider_example_names_its_upstream_and_missing_key():
     (source,) = [block for block in SNIPPETS if "def upstreams" in block]
     module = as_plugin(source)
     (without,), (with_key,) = module.upstreams(Stub(), {}), module.upstreams(Stub("k"), {})
@@ -149,7 +149,7 @@ def test_the_example_of_a_provider_names_its_upstream_and_what_is_missing():
 
 
 @pytest.mark.parametrize("schema", [session_files.INBOUND_SCHEMA, session_files.OUTBOUND_SCHEMA])
-def test_the_wire_explains_every_column_of_the_session_files(schema: str):
+def test_wire_page_explains_every_session_file_column(schema: str):
     page = text_of(DOCS / "wire.md")
     db = apsw.Connection(":memory:")
     db.execute(schema)
@@ -158,11 +158,11 @@ def test_the_wire_explains_every_column_of_the_session_files(schema: str):
         assert [name for name in (*columns, table) if not re.search(rf"[`*]{name}[`*]", page)] == []
 
 
-def test_the_wire_explains_every_key_of_the_runners_config():
+def test_wire_page_explains_every_key_of_the_runner_config():
     page = text_of(DOCS / "wire.md").partition("## config.json")[2]
-    assert [one.name for one in fields(RunnerConfig) if f"`{one.name}`" not in page] == []
+    assert [field.name for field in fields(RunnerConfig) if f"`{field.name}`" not in page] == []
 
 
-def test_the_wire_names_every_code_of_a_frame():
+def test_wire_page_names_every_frame_error_code():
     page = text_of(DOCS / "wire.md").partition("## Frames")[2]
     assert [code.value for code in Code if f"`{code.value}`" not in page] == []

@@ -1,4 +1,4 @@
-"""The plugin of docs/writing-a-plugin.md: its wheel, installed into an environment, carries a conversation."""
+"""The example plugin of docs/writing-a-plugin.md: its wheel works in a new environment."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ initialise(Path(sys.argv[1]), environment={"NTFY_TOKEN": "-"}, room=("ntfy", "ki
 
 @frozen
 class Installed:
-    """An environment with the example's wheel, and everything it needs from the one that runs the tests."""
+    """An environment with the example's wheel; its dependencies come from the tests' environment."""
 
     wheel: Path
     python: Path
@@ -57,7 +57,7 @@ class Installed:
         return [str(self.python), "-m", "nanoclaw_cli.main", "--home", str(self.home), *arguments]
 
     def environment(self) -> dict[str, str]:
-        """Return this process's environment, without what would let Python find the checkout's example."""
+        """Return this process's environment without the variables by which Python would find the checkout."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
         return clean | {"NTFY_TOKEN": TOKEN, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
@@ -79,9 +79,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", place / "environment"], check=True)
     python = place / "environment" / "bin" / "python"
     (packages,) = (place / "environment").glob("lib/python*/site-packages")
-    beneath = f"import site; site.addsitedir({sysconfig.get_paths()['purelib']!r})\n"
-    (packages / "beneath.pth").write_text(beneath, encoding="utf-8")
-    # Without an index: what the wheel needs has to be there already.
+    parent = f"import site; site.addsitedir({sysconfig.get_paths()['purelib']!r})\n"
+    (packages / "parent.pth").write_text(parent, encoding="utf-8")
+    # Without an index, because all dependencies of the wheel are installed in the tests' environment.
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-index", wheel]
     done = subprocess.run(pip, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -90,7 +90,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
 
 @pytest.fixture
 def server(installed: Installed) -> Iterator[FakeNtfy]:
-    """An ntfy server, and an instance whose agent is wired to a topic of it."""
+    """An ntfy server, and an instance with an agent that is wired to one of its topics."""
     with FakeNtfy(token=TOKEN) as fake:
         installed.home.mkdir(exist_ok=True)
         (installed.home / "nanoclaw.toml").write_text(SETTINGS.format(server=fake.url), encoding="utf-8")
@@ -99,25 +99,25 @@ def server(installed: Installed) -> Iterator[FakeNtfy]:
         yield fake
 
 
-def test_the_wheel_has_the_package_with_its_types_and_nothing_else(installed: Installed):
+def test_example_wheel_holds_only_its_typed_package(installed: Installed):
     names = {name for name in zipfile.ZipFile(installed.wheel).namelist() if ".dist-info/" not in name}
     assert names == {f"nanoclaw_channel_ntfy/{name}" for name in FILES}
 
 
-def test_what_is_imported_is_what_was_installed(installed: Installed):
+def test_imports_come_from_the_installed_wheels(installed: Installed):
     script = "import nanoclaw_channel_ntfy.host as host; print(host.__file__)"
     done = installed.run(str(installed.python), "-c", script)
     assert done.stdout.startswith(str(installed.python.parents[1])), done.stderr
 
 
-def test_the_installed_plugin_is_listed(installed: Installed, server: FakeNtfy):
+def test_installed_example_is_listed(installed: Installed, server: FakeNtfy):
     done = installed.run(*installed.command("plugins"))
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("ntfy")]
     assert line.split() == ["ntfy", "active", "nanoclaw-channel-ntfy", "0.1.0"]
 
 
-def test_a_conversation_goes_through_the_installed_plugin(installed: Installed, server: FakeNtfy):
+def test_installed_example_carries_a_conversation(installed: Installed, server: FakeNtfy):
     with subprocess.Popen(
         installed.command("serve"),
         cwd=installed.home.parent,

@@ -1,4 +1,4 @@
-"""The import contracts hold, and each of them has been seen to fail."""
+"""The import contracts hold, and each detects a violation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ VIOLATIONS = [
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The packages of the checkout beside each other, with its settings."""
+    """A directory with the packages of the checkout and its pyproject.toml."""
     for distribution in ALL:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(distribution.package_folder, tmp_path / distribution.package, ignore=ignored)
@@ -43,7 +43,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def lint(copy: Path) -> tuple[int, str]:
-    """Check a copy; return the status and what was said."""
+    """Check a copy; return the exit status and the output."""
     done = subprocess.run(
         [Path(sys.executable).parent / "lint-imports", "--no-cache"],
         cwd=copy,
@@ -55,21 +55,21 @@ def lint(copy: Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_every_contract_is_broken_once_here():
+def test_every_contract_has_a_violation_here():
     assert {name for _, _, name in VIOLATIONS} == {
         contract["name"] for contract in SETTINGS["tool"]["importlinter"]["contracts"]
     }
 
 
-def test_the_contracts_hold(copy: Path):
-    status, said = lint(copy)
-    assert status == 0, said
+def test_contracts_hold(copy: Path):
+    status, output = lint(copy)
+    assert status == 0, output
 
 
 @pytest.mark.parametrize(("path", "imported", "contract"), VIOLATIONS)
-def test_an_import_that_breaks_a_contract_is_reported_also_inside_a_function(copy, path, imported, contract):
+def test_forbidden_import_in_a_function_is_reported(copy, path, imported, contract):
     with (copy / path).open("a", encoding="utf-8") as file:
         file.write(f"\n\ndef _planted() -> None:\n    import {imported}\n")
-    status, said = lint(copy)
+    status, output = lint(copy)
     assert status == 1
-    assert f"{contract} BROKEN" in said
+    assert f"{contract} BROKEN" in output

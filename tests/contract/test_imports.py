@@ -1,4 +1,4 @@
-"""What an import brings with it."""
+"""The modules that an import or a command loads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEAVY = ("click", "attr", "cattrs", "apsw", "asyncio", "pluggy", "importlib.meta
 
 
 def loaded(statement: str) -> set[str]:
-    """Return the modules that a fresh interpreter has after a statement."""
+    """Return the modules that a new interpreter has loaded after a statement."""
     script = f"import sys\n{statement}\nprint(*sys.modules, file=sys.__stderr__)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd="/")
     return set(done.stderr.split())
@@ -27,22 +27,22 @@ def loaded(statement: str) -> set[str]:
 def runner_modules() -> list[str]:
     """Return the modules of the runner, and the runner halves of the providers."""
     source = ROOT / "container" / "nanoclaw_runner" / "src"
-    found = [".".join(path.relative_to(source).with_suffix("").parts) for path in source.rglob("*.py")]
+    names = [".".join(path.relative_to(source).with_suffix("").parts) for path in source.rglob("*.py")]
     halves = [f"{plugin.package}.runner" for plugin in PLUGINS if "nanoclaw.runner" in plugin.entry_points]
-    return sorted(name.removesuffix(".__init__") for name in found if not name.endswith("__main__")) + halves
+    return sorted(name.removesuffix(".__init__") for name in names if not name.endswith("__main__")) + halves
 
 
-def test_the_runner_loads_nothing_of_the_host():
+def test_runner_loads_nothing_of_the_host():
     modules = loaded("import " + ", ".join(runner_modules()))
     assert [name for name in HOST_ONLY if name in modules] == []
 
 
-def test_the_thin_client_loads_nothing_heavy_for_its_version():
+def test_client_loads_nothing_heavy_for_its_version():
     modules = loaded("from nanoclaw_cli.main import main\nmain(['--version'], {})")
     assert [name for name in (*HEAVY, "json", "socket", "pathlib") if name in modules] == []
 
 
-def test_the_thin_client_loads_nothing_heavy_to_ask_a_host(tmp_path: Path):
+def test_client_loads_nothing_heavy_for_a_request(tmp_path: Path):
     modules = loaded(
         "from nanoclaw_cli import client\nfrom nanoclaw_cli.main import main\n"
         f"sys.stderr = open('/dev/null', 'w')\nmain(['--home', {str(tmp_path)!r}, 'groups', 'list'], {{}})"
@@ -50,7 +50,7 @@ def test_the_thin_client_loads_nothing_heavy_to_ask_a_host(tmp_path: Path):
     assert [name for name in HEAVY if name in modules] == []
 
 
-def test_the_client_of_a_sandbox_loads_the_standard_library_and_the_wire_alone(tmp_path: Path):
+def test_sandbox_client_loads_only_the_wire_and_the_stdlib(tmp_path: Path):
     modules = loaded(
         "from nanoclaw_client.__main__ import main\n"
         f"sys.stderr = open('/dev/null', 'w')\nmain(['groups', 'list'], {{'NANOCLAW_NCL_SOCKET': {str(tmp_path)!r}}})"
@@ -60,17 +60,17 @@ def test_the_client_of_a_sandbox_loads_the_standard_library_and_the_wire_alone(t
     assert [name for name in (*HEAVY, "pathlib") if name in modules] == []
 
 
-def test_the_list_of_commands_loads_nothing_heavy_but_click(tmp_path: Path):
+def test_help_loads_nothing_heavy_except_click(tmp_path: Path):
     modules = loaded(f"from nanoclaw_cli.main import main\nmain(['--home', {str(tmp_path)!r}, 'help'], {{}})")
     assert [name for name in HEAVY if name in modules] == ["click"]
 
 
-def test_listing_the_plugins_of_a_host_loads_no_docker():
+def test_loading_plugins_does_not_load_docker():
     modules = loaded("from nanoclaw_core import Plugins\nPlugins().load_installed()")
     assert "docker" not in modules
 
 
-def test_every_public_name_is_there_and_listed_once():
+def test_every_public_name_exists_and_is_typed():
     source = ast.parse(Path(nanoclaw_core.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
     typed = [
         alias.asname or alias.name
@@ -83,7 +83,7 @@ def test_every_public_name_is_there_and_listed_once():
 
 
 @pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.name)
-def test_importing_a_package_of_two_halves_loads_neither(plugin):
+def test_plugin_package_import_loads_neither_half(plugin):
     importlib.import_module(plugin.package)
     modules = loaded(f"import {plugin.package}")
     assert sorted(name for name in modules if name.startswith(f"{plugin.package}.")) == []

@@ -1,4 +1,4 @@
-"""The launcher and the tools start every Python without the current directory: agents may have named files there."""
+"""The launcher and the tools start every Python without the current directory, where agents may leave modules."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from checkout import ROOT
 SHELL = [ROOT / "nanoclaw", ROOT / ".ci" / "run"]
 FOLDERS = ("tools", "tests/benchmarks", "tests/engine")
 PYTHON = [path for folder in FOLDERS for path in sorted(ROOT.glob(f"{folder}/*.py"))]
-# An interpreter and the word after it, where that is an option or a path. `-I` is isolated; `-P` only leaves the
-# current directory out, for programs that need a PYTHONPATH of their own. `--version` runs nothing.
+# An interpreter and the next word, if that is an option or a path. `-I` isolates; `-P` leaves out only the current
+# directory, for programs that need their own PYTHONPATH. `--version` runs no code.
 IN_SHELL = re.compile(r"""(?:python3?|"\$(?:candidate|maker|1)"|/python")[ \t]+(?!-I |--version)(?=[-"/$]).*""")
 IN_PYTHON = re.compile(r"""(?<!"--python", )(?:sys\.executable|PYTHON|\bpython), (?!"-[IP]")(?=["\w*]).*""")
 
 
 def test_shell_starts_python_isolated():
     """The launcher and `.ci/run` pass -I."""
-    assert [found for path in SHELL for found in IN_SHELL.findall(path.read_text(encoding="utf-8"))] == []
+    assert [match for path in SHELL for match in IN_SHELL.findall(path.read_text(encoding="utf-8"))] == []
 
 
 def test_tools_start_python_isolated():
     """The tools, the benchmarks and the tests' engine pass -I or -P."""
-    assert [found for path in PYTHON for found in IN_PYTHON.findall(path.read_text(encoding="utf-8"))] == []
+    assert [match for path in PYTHON for match in IN_PYTHON.findall(path.read_text(encoding="utf-8"))] == []
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_tools_start_python_isolated():
     ],
 )
 def test_check_of_shell_finds_an_unisolated_python(line: str):
-    """Each line is one that the launcher or `.ci/run` had."""
+    """Each line was once in the launcher or in `.ci/run`."""
     assert IN_SHELL.search(line)
 
 
@@ -51,5 +51,5 @@ def test_check_of_shell_finds_an_unisolated_python(line: str):
     ],
 )
 def test_check_of_tools_finds_an_unisolated_python(line: str):
-    """Each line is one that a tool had, or could have."""
+    """Each line was once in a tool, or could be."""
     assert IN_PYTHON.search(line)

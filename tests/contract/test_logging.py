@@ -1,6 +1,6 @@
-"""Every log call of ours: a constant phrase, and values under names that a LogRecord does not have already.
+"""Every log call has a constant phrase, and no value has the name of an attribute of LogRecord.
 
-A reserved name in `extra` raises where the line is written, which is usually where something else went wrong.
+Such a name in `extra` raises when the line is written, which is usually while another error is handled.
 """
 
 import ast
@@ -30,30 +30,31 @@ def log_calls(tree: ast.AST) -> Iterator[ast.Call]:
 
 
 def names_of(call: ast.Call) -> list[object]:
-    """Return the names that are written down in `extra`, also where it is put together from several parts."""
+    """Return the literal names in `extra`, also if it combines several dictionaries."""
     extra = [keyword.value for keyword in call.keywords if keyword.arg == "extra"]
-    tables = [node for one in extra for node in ast.walk(one) if isinstance(node, ast.Dict)]
+    tables = [node for value in extra for node in ast.walk(value) if isinstance(node, ast.Dict)]
     return [key.value for table in tables for key in table.keys if isinstance(key, ast.Constant)]
 
 
 def calls() -> list[tuple[str, ast.Call]]:
-    found = []
+    """Return all log calls with their files and lines."""
+    located = []
     for path in sources():
         for call in log_calls(ast.parse(path.read_text(encoding="utf-8"))):
-            found.append((f"{path.relative_to(ROOT)}:{call.lineno}", call))
-    return found
+            located.append((f"{path.relative_to(ROOT)}:{call.lineno}", call))
+    return located
 
 
-def test_there_are_log_calls_to_look_at() -> None:
+def test_log_calls_are_found() -> None:
     assert len(calls()) > 30
 
 
-def test_no_value_has_a_name_that_log_records_reserve() -> None:
+def test_log_values_have_no_reserved_names() -> None:
     wrong = [f"{where}: {name}" for where, call in calls() for name in names_of(call) if name in RESERVED]
     assert wrong == []
 
 
-def test_every_phrase_is_constant_and_lower_case() -> None:
+def test_log_phrases_are_constant_and_lower_case() -> None:
     wrong = []
     for where, call in calls():
         phrase = call.args[1 if getattr(call.func, "attr", "") == "log" else 0]
@@ -63,6 +64,6 @@ def test_every_phrase_is_constant_and_lower_case() -> None:
 
 
 @pytest.mark.parametrize("name", ["message", "name", "module", "args", "created"])
-def test_a_reserved_name_really_raises(name: str) -> None:
+def test_reserved_log_name_raises(name: str) -> None:
     with pytest.raises(KeyError):
         logging.getLogger("nanoclaw.test").error("event", extra={name: "x"})

@@ -1,4 +1,4 @@
-"""Sizes: the core, each file and each function stay small enough to be read."""
+"""Limits for the sizes of the core, of each file and of each function."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from checkout import ROOT
 BUDGET_LINES = 6_500
 FILE_LINES = 400
 FUNCTION_LINES = 50
-# The test kit ships with the core and is no part of what runs.
+# Without the test kit, which ships with the core but does not run in a host.
 CORE = sorted(path for path in (ROOT / "nanoclaw_core").rglob("*.py") if "testing" not in path.parts)
 SHIPPED = sorted(
     path

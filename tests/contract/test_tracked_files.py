@@ -1,4 +1,4 @@
-"""What must not be in the repository."""
+"""Files that must not be in the repository."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ def tracked() -> list[str]:
         pytest.skip("needs git")
     done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        pytest.skip("this is no git checkout")
+        pytest.skip("needs a git checkout")
     return done.stdout.split("\0")
 
 
-def test_no_lock_file_is_tracked_because_it_writes_down_the_address_of_an_index():
+def test_no_lock_file_is_tracked():
+    """A lock file contains the address of an index."""
     assert [name for name in tracked() if name.endswith("uv.lock")] == []
 
 
-def test_nothing_that_is_built_is_tracked():
+def test_no_build_output_is_tracked():
     built = ("__pycache__/", ".egg-info/", ".nanoclaw-env/", ".pyc", ".whl")
     assert [name for name in tracked() if any(part in name for part in built)] == []

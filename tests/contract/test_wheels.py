@@ -1,4 +1,4 @@
-"""All wheels install with plain pip into an empty environment and work there, far away from the checkout."""
+"""All wheels install with pip into a new environment, and work there without the checkout."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Installed:
     elsewhere: Path
 
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a program of the environment, with nothing of this one."""
+        """Run a program of the environment, without the variables of this one."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
         return subprocess.run(
             [self.environment / "bin" / program, *arguments],
@@ -40,14 +40,14 @@ class Installed:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
-    """Build all wheels, and install them; dependencies come from the usual index."""
+    """Build and install all wheels; dependencies come from the usual index."""
     place = tmp_path_factory.mktemp("wheels")
     for distribution in ALL:
         build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(place / "wheels")]
         subprocess.run(build, cwd=distribution.folder, check=True, capture_output=True)
     wheels = tuple(sorted((place / "wheels").iterdir()))
     subprocess.run([sys.executable, "-m", "venv", place / "environment"], check=True)
-    # By path, all of them: a name would let an index decide what our own distributions are.
+    # All by path, because an index could supply another distribution for a name.
     core = next(wheel for wheel in wheels if wheel.name.startswith("nanoclaw_core-"))
     others = [str(wheel) for wheel in wheels if wheel != core]
     pip = [place / "environment" / "bin" / "python", "-m", "pip", "install", "-q", f"{core}[default]", *others]
@@ -55,10 +55,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
     assert done.returncode == 0, done.stderr
     (place / "elsewhere").mkdir()
     yield Installed(wheels, place / "environment", place / "elsewhere")
-    shutil.rmtree(place / "environment")  # half a gigabyte, which pytest would keep for a while
+    shutil.rmtree(place / "environment")  # half a gigabyte, which pytest would keep for three runs
 
 
-def test_every_distribution_has_a_wheel_with_its_package_and_its_types(installed: Installed):
+def test_every_distribution_has_a_typed_wheel(installed: Installed):
     for distribution in ALL:
         (wheel,) = [path for path in installed.wheels if path.name.startswith(f"{distribution.package}-")]
         names = zipfile.ZipFile(wheel).namelist()
@@ -66,7 +66,7 @@ def test_every_distribution_has_a_wheel_with_its_package_and_its_types(installed
         assert {name.split("/")[0].split("-")[0] for name in names} == {distribution.package}
 
 
-def test_what_is_imported_is_what_was_installed(installed: Installed):
+def test_imports_come_from_the_installed_wheels(installed: Installed):
     packages = [distribution.package for distribution in ALL]
     hosts = [f"{plugin.package}.host" for plugin in PLUGINS]
     script = f"import {', '.join(packages + hosts)}\nprint(*({'.__file__, '.join(packages)}.__file__,), sep='\\n')"
@@ -75,13 +75,13 @@ def test_what_is_imported_is_what_was_installed(installed: Installed):
     assert all(line.startswith(str(installed.environment)) for line in done.stdout.splitlines())
 
 
-def test_ncl_works(installed: Installed):
+def test_ncl_runs_from_wheels(installed: Installed):
     version = installed.run("ncl", "--version")
     assert (version.returncode, version.stdout, version.stderr) == (0, "nanoclaw 0.1.0\n", "")
     assert installed.run("ncl", "help").returncode == 0
 
 
-def test_every_plugin_works(installed: Installed):
+def test_every_plugin_is_active_from_wheels(installed: Installed):
     listed = installed.run("ncl", "plugins", "list")
     assert listed.returncode == 0
     assert sorted(line.split()[:2] for line in listed.stdout.splitlines()[2:]) == sorted(
@@ -89,7 +89,7 @@ def test_every_plugin_works(installed: Installed):
     )
 
 
-def test_a_question_is_answered(installed: Installed):
+def test_chat_answers_from_wheels(installed: Installed):
     done = installed.run("ncl", "chat", "--timeout", "120", "hello")
     assert done.returncode == 0, done.stderr
     assert "said: hello" in done.stdout

@@ -86,7 +86,7 @@ def test_offered_again_after_close_and_restart_accepted_once(instance: Instance)
 
 @pytest.mark.invariant(number=3)
 @pytest.mark.parametrize("name", ["in/inbound.db", "out/outbound.db"])
-def test_offered_again_after_set_aside_is_accepted_once(instance: Instance, name: str) -> None:
+def test_offered_again_after_quarantine_is_accepted_once(instance: Instance, name: str) -> None:
     """One side of the session is damaged after the answer; the platform offers the answered message again."""
 
     async def first() -> None:
@@ -204,7 +204,7 @@ def test_stored_but_unrecorded_message_is_stored_once(instance: Instance) -> Non
     assert rows_stored(instance) == 2
 
 
-def test_sweep_forgets_what_was_accepted_long_ago(instance: Instance) -> None:
+def test_sweep_forgets_old_accepted_messages(instance: Instance) -> None:
     """What no platform offers any more does not stay in the central database."""
 
     async def scenario() -> None:
@@ -219,7 +219,7 @@ def test_sweep_forgets_what_was_accepted_long_ago(instance: Instance) -> None:
     assert instance.db.execute("SELECT count(*) FROM accepted_messages").get == 1
 
 
-def test_forgetting_accepted_messages_has_a_limit(instance: Instance) -> None:
+def test_prune_of_accepted_messages_has_a_limit(instance: Instance) -> None:
     """A host that was off for long forgets in portions and does not stop for it."""
     row = {"agent_group_id": instance.group().id, "session_id": "ses-1", "channel": "recorder", "room": "room"}
     for number in range(3):

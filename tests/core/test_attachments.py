@@ -58,7 +58,7 @@ def everything_below(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*")}
 
 
-def test_09_an_attachment_lands_in_the_inbox_under_its_name(incoming: Path) -> None:
+def test_attachment_is_stored_in_the_inbox_under_its_name(incoming: Path) -> None:
     (entry,) = stored(incoming, Attachment(name="a.txt", content=b"hello", mime_type="text/plain"))
     assert entry == {
         "name": "a.txt",
@@ -70,7 +70,7 @@ def test_09_an_attachment_lands_in_the_inbox_under_its_name(incoming: Path) -> N
     assert (incoming / "inbox" / "in-1" / "a.txt").read_bytes() == b"hello"
 
 
-def test_06_a_link_in_the_place_of_the_folder_is_not_followed(incoming: Path, tmp_path: Path) -> None:
+def test_link_instead_of_message_folder_is_not_followed(incoming: Path, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (incoming / "inbox" / "in-1").symlink_to(tmp_path / "outside")
     (entry,) = stored(incoming, Attachment(name="a.txt", content=b"hello"))
@@ -78,7 +78,7 @@ def test_06_a_link_in_the_place_of_the_folder_is_not_followed(incoming: Path, tm
     assert everything_below(tmp_path / "outside") == set()
 
 
-def test_07_a_link_in_the_place_of_the_file_is_not_followed(incoming: Path, tmp_path: Path) -> None:
+def test_link_instead_of_attachment_file_is_not_followed(incoming: Path, tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.write_text("untouched")
     (incoming / "inbox" / "in-1").mkdir()
@@ -87,7 +87,8 @@ def test_07_a_link_in_the_place_of_the_file_is_not_followed(incoming: Path, tmp_
     assert target.read_text() == "untouched"
 
 
-def test_warning_29_a_link_in_the_place_of_the_whole_inbox_is_not_followed(incoming: Path, tmp_path: Path) -> None:
+@pytest.mark.defect(number=29)
+def test_link_instead_of_inbox_is_not_followed(incoming: Path, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (incoming / "inbox").rmdir()
     (incoming / "inbox").symlink_to(tmp_path / "outside")
@@ -96,14 +97,15 @@ def test_warning_29_a_link_in_the_place_of_the_whole_inbox_is_not_followed(incom
     assert everything_below(tmp_path / "outside") == set()
 
 
-def test_warning_54_a_dangling_link_loses_the_attachment_and_not_the_message(incoming: Path, tmp_path: Path) -> None:
+@pytest.mark.defect(number=54)
+def test_dangling_link_loses_only_the_attachment(incoming: Path, tmp_path: Path) -> None:
     (incoming / "inbox" / "in-1").symlink_to(tmp_path / "nowhere")
     (entry,) = stored(incoming, Attachment(name="a.txt", content=b"hello"))
     assert entry == {"name": "a.txt", "type": "file", "size_bytes": 5, "problem": "could not be stored"}
 
 
 @pytest.mark.parametrize("message_id", ["../evil", "..", ".", "a/b", "/tmp/x", "", "a\0b"])
-def test_08_for_an_unsafe_message_id_nothing_is_made(incoming: Path, tmp_path: Path, message_id: str) -> None:
+def test_unsafe_message_id_creates_no_file(incoming: Path, tmp_path: Path, message_id: str) -> None:
     before = everything_below(tmp_path)
     (entry,) = stored(incoming, Attachment(name="a.txt", content=b"hello"), message_id=message_id)
     assert "problem" in entry
@@ -111,7 +113,8 @@ def test_08_for_an_unsafe_message_id_nothing_is_made(incoming: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["../../evil.txt", "/etc/passwd", "..", "", "a/b.txt", "a\\b.txt", "a\0.txt"])
-def test_15_an_unsafe_name_is_replaced_and_the_bytes_are_stored_once(incoming: Path, tmp_path: Path, name: str) -> None:
+def test_unsafe_attachment_name_is_replaced(incoming: Path, tmp_path: Path, name: str) -> None:
+    """The bytes are stored once, under the generated name."""
     (entry,) = stored(incoming, Attachment(name=name, content=b"hello", mime_type="text/plain"))
     assert entry["path"] == "inbox/in-1/attachment-1.txt"
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -129,12 +132,14 @@ def test_15_an_unsafe_name_is_replaced_and_the_bytes_are_stored_once(incoming: P
         ("file", "text/html", "attachment-3"),
     ],
 )
-def test_a_name_is_made_from_what_is_known(kind: str, mime_type: str | None, name: str) -> None:
+def test_missing_name_is_made_from_kind_and_mime_type(kind: str, mime_type: str | None, name: str) -> None:
     assert file_name(Attachment(kind=kind, mime_type=mime_type), 3) == name
 
 
+@pytest.mark.defect(number=63)
 @pytest.mark.parametrize("reserved", ["constructor", "__proto__", "toString", "__class__", "keys", "get"])
-def test_warning_63_a_kind_named_like_a_part_of_the_language_is_only_a_kind(reserved: str) -> None:
+def test_reserved_word_as_kind_adds_no_extension(reserved: str) -> None:
+    """The name of a built-in property of an object does not get into the file name."""
     assert file_name(Attachment(kind=reserved, mime_type=reserved), 1) == "attachment-1"
 
 
@@ -145,19 +150,21 @@ def test_two_attachments_of_one_name_are_both_stored(incoming: Path) -> None:
     assert [(incoming / entry["path"]).read_bytes() for entry in entries] == [b"1", b"2", b"3"]
 
 
-def test_the_same_message_again_keeps_the_first_copy(incoming: Path) -> None:
+def test_repeated_message_keeps_the_first_copy(incoming: Path) -> None:
     first = stored(incoming, Attachment(name="a.txt", content=b"first"))
     stored(incoming, Attachment(name="a.txt", content=b"again"))
     assert (incoming / first[0]["path"]).read_bytes() == b"first"
 
 
-def test_warning_54_a_name_too_long_for_a_file_is_shortened_and_keeps_its_extension(incoming: Path) -> None:
+@pytest.mark.defect(number=54)
+def test_long_attachment_name_keeps_its_extension(incoming: Path) -> None:
+    """A name that is too long for a file is shortened."""
     (entry,) = stored(incoming, Attachment(name="ä" * 125 + ".pdf", content=b"hello"))
     assert entry["name"].endswith("ä.pdf")
     assert (incoming / entry["path"]).read_bytes() == b"hello"
 
 
-def test_one_attachment_that_is_too_large_loses_only_itself(incoming: Path) -> None:
+def test_large_attachment_loses_only_itself(incoming: Path) -> None:
     large, small = stored(
         incoming, Attachment(name="large", content=b"x" * 11), Attachment(name="small", content=b"x" * 10), limit=10
     )
@@ -166,13 +173,13 @@ def test_one_attachment_that_is_too_large_loses_only_itself(incoming: Path) -> N
     assert not (incoming / "inbox" / "in-1" / "large").exists()
 
 
-def test_an_attachment_without_bytes_is_described(incoming: Path) -> None:
+def test_attachment_without_bytes_is_described(incoming: Path) -> None:
     (entry,) = stored(incoming, Attachment(name="a.txt", url="https://files.test/a.txt"))
     assert entry == {"name": "a.txt", "type": "file", "url": "https://files.test/a.txt"}
     assert everything_below(incoming / "inbox") == set()
 
 
-def test_the_sandboxes_user_can_read_what_was_stored(incoming: Path) -> None:
+def test_stored_attachment_is_readable_by_the_sandbox(incoming: Path) -> None:
     (entry,) = stored(incoming, Attachment(name="a.txt", content=b"hello"))
     path = incoming / entry["path"]
     assert path.stat().st_mode & 0o004 or os.umask(0o022) != 0o022
@@ -180,21 +187,21 @@ def test_the_sandboxes_user_can_read_what_was_stored(incoming: Path) -> None:
 
 
 @given(st.lists(st.builds(Attachment, name=st.text(), kind=st.text(), mime_type=st.none() | st.text()), max_size=6))
-def test_every_name_is_safe_short_and_used_once(attachments: list[Attachment]) -> None:
+def test_attachment_names_are_safe_and_unique(attachments: list[Attachment]) -> None:
     entries = store(Path("/nowhere"), "in-1", attachments, limit_bytes=0)
     names = [entry["name"] for entry in entries]
     assert len(set(names)) == len(names)
     assert all(is_safe_name(name) for name in names)
 
 
-def test_a_shortened_name_stays_within_what_file_systems_take() -> None:
+def test_shortened_name_is_below_255_bytes() -> None:
     for extension in ("", ".pdf", "." + "ä" * 10, "." + "x" * 100):
         name = file_name(Attachment(name="日" * (85 - len(extension.encode()) // 3) + extension), 1)
         assert len(name.encode()) < 255
         assert is_safe_name(name)
 
 
-def test_attachment_that_does_not_fit_leaves_no_cut_file(incoming: Path) -> None:
+def test_attachment_beyond_free_space_leaves_no_partial_file(incoming: Path) -> None:
     """A file that is cut short never stands under its final name, and is whole when it is stored again."""
     message = Attachment(name="a.txt", content=b"x" * 8_192)
     with file_size_limit(4_096):
@@ -204,7 +211,7 @@ def test_attachment_that_does_not_fit_leaves_no_cut_file(incoming: Path) -> None
     assert (incoming / entry["path"]).read_bytes() == b"x" * 8_192
 
 
-def test_rest_of_a_killed_host_is_replaced(incoming: Path) -> None:
+def test_partial_file_of_a_killed_host_is_replaced(incoming: Path) -> None:
     """A host that was killed while it wrote a file leaves a part, which the next file replaces."""
     (incoming / "inbox" / PART).write_bytes(b"half")
     (entry,) = stored(incoming, Attachment(name="a.txt", content=b"hello"))
@@ -212,7 +219,7 @@ def test_rest_of_a_killed_host_is_replaced(incoming: Path) -> None:
     assert everything_below(incoming / "inbox") == {"in-1", "in-1/a.txt"}
 
 
-def test_link_in_the_place_of_the_part_is_not_followed(incoming: Path, tmp_path: Path) -> None:
+def test_link_instead_of_partial_file_is_not_followed(incoming: Path, tmp_path: Path) -> None:
     """The name under which a file is written first is no way out of the inbox."""
     (tmp_path / "target").write_text("untouched")
     (incoming / "inbox" / PART).symlink_to(tmp_path / "target")
@@ -221,7 +228,7 @@ def test_link_in_the_place_of_the_part_is_not_followed(incoming: Path, tmp_path:
     assert (tmp_path / "target").read_text() == "untouched"
 
 
-def test_too_many_open_files_refuse_the_message(incoming: Path) -> None:
+def test_too_many_open_files_reject_the_message(incoming: Path) -> None:
     """EMFILE says nothing about the file: the caller must not acknowledge the message."""
     with no_descriptors(), pytest.raises(OSError, match="Too many open files"):
         stored(incoming, Attachment(name="a.txt", content=b"hello"))

@@ -57,14 +57,14 @@ def look(home: Path) -> dict[tuple[str, str], Finding]:
     return {(finding.area, finding.name): finding for finding in asyncio.run(run_checks(home, {}))}
 
 
-def test_a_directory_that_does_not_exist_is_named_with_the_remedy_and_not_made(tmp_path: Path) -> None:
+def test_doctor_missing_directory_is_reported_not_created(tmp_path: Path) -> None:
     found = look(tmp_path / "home")
     assert found["instance", "home"].remedy == f"Run `ncl --home {tmp_path / 'home'} init`."
     assert found["instance", "database"].state is Health.WARNING
     assert not (tmp_path / "home").exists()
 
 
-def test_without_any_plugin_it_says_how_to_get_them(tmp_path: Path) -> None:
+def test_doctor_without_plugins_explains_installation(tmp_path: Path) -> None:
     found = look(tmp_path)
     assert "pip install" in found["plugins", "all"].remedy
     assert found["runtimes", "isolation"].state is Health.WARNING
@@ -72,7 +72,7 @@ def test_without_any_plugin_it_says_how_to_get_them(tmp_path: Path) -> None:
     assert found["services", "gateway"].state is Health.PROBLEM
 
 
-def test_where_nobody_can_talk_to_the_agents_it_says_how_they_can(tmp_path: Path, site: Path) -> None:
+def test_doctor_without_channel_explains_installation(tmp_path: Path, site: Path) -> None:
     warning = look(tmp_path)["channels", "all"]
     assert (warning.state, warning.detail) == (Health.WARNING, "no channel works: the agents get no messages")
     assert "pip install nanoclaw-channel-terminal" in warning.remedy
@@ -80,7 +80,7 @@ def test_where_nobody_can_talk_to_the_agents_it_says_how_they_can(tmp_path: Path
     assert ("channels", "all") not in look(tmp_path)
 
 
-def test_an_instance_that_is_well_is_reported_so(tmp_path: Path) -> None:
+def test_doctor_healthy_instance_is_ok(tmp_path: Path) -> None:
     create(tmp_path, {})
     found = look(tmp_path)
     for name in ("home", "settings", "database"):
@@ -88,7 +88,7 @@ def test_an_instance_that_is_well_is_reported_so(tmp_path: Path) -> None:
     assert found["instance", "database"].detail == "1 agent group"
 
 
-def test_a_running_host_is_seen(bare_instance: Instance) -> None:
+def test_doctor_finds_a_running_host(bare_instance: Instance) -> None:
     async def scenario() -> list[Finding]:
         async with Host(bare_instance.settings, environment={}, use_installed_plugins=False):
             return await run_checks(bare_instance.settings.home, {})
@@ -98,7 +98,7 @@ def test_a_running_host_is_seen(bare_instance: Instance) -> None:
     assert host.detail.startswith("process ")
 
 
-def test_broken_settings_are_reported_and_everything_else_is_looked_at(tmp_path: Path) -> None:
+def test_doctor_broken_settings_do_not_stop_other_checks(tmp_path: Path) -> None:
     (tmp_path / "nanoclaw.toml").write_text("[core]\nprovidr = 'x'")
     found = look(tmp_path)
     assert "did you mean 'provider'" in found["instance", "settings"].detail
@@ -106,7 +106,7 @@ def test_broken_settings_are_reported_and_everything_else_is_looked_at(tmp_path:
 
 
 @pytest.mark.parametrize("content", [b"garbage" * 200, b"SQLite format 3\0" + b"\xff" * 5000, b""])
-def test_a_broken_database_is_reported(tmp_path: Path, content: bytes) -> None:
+def test_doctor_reports_a_broken_database(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "nanoclaw.db").write_bytes(content)
     found = look(tmp_path)
@@ -115,7 +115,7 @@ def test_a_broken_database_is_reported(tmp_path: Path, content: bytes) -> None:
     assert ("services", "gateway") in found
 
 
-def test_database_with_a_damaged_page_is_reported(tmp_path: Path) -> None:
+def test_doctor_reports_a_damaged_database_page(tmp_path: Path) -> None:
     """The database opens and answers; only a check of its pages finds the damage."""
     places = InstancePaths(home=tmp_path)
     places.make()
@@ -132,25 +132,25 @@ def test_database_with_a_damaged_page_is_reported(tmp_path: Path) -> None:
     assert "backup" in finding.remedy
 
 
-def test_a_file_in_the_place_of_the_directory_is_reported(tmp_path: Path) -> None:
+def test_doctor_reports_a_file_instead_of_the_directory(tmp_path: Path) -> None:
     (tmp_path / "home").touch()
     assert look(tmp_path / "home")["instance", "settings"].state is Health.PROBLEM
 
 
-def test_the_usual_directory_is_not_named_in_a_remedy(tmp_path: Path) -> None:
+def test_doctor_remedy_omits_the_default_directory(tmp_path: Path) -> None:
     findings = asyncio.run(run_checks(tmp_path, {"NANOCLAW_HOME": str(tmp_path)}))
     assert next(finding for finding in findings if finding.name == "host").remedy == "Start one with `ncl serve`."
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may look everywhere")
-def test_a_directory_that_may_not_be_looked_into_is_reported(tmp_path: Path) -> None:
+def test_doctor_reports_an_unreadable_directory(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir(mode=0)
     found = look(tmp_path / "theirs" / "home")
     assert found["instance", "home"].detail.endswith("Permission denied")
     assert ("services", "gateway") in found
 
 
-def test_a_plugin_with_a_wrong_setting_is_not_called_missing(tmp_path: Path, site: Path) -> None:
+def test_doctor_plugin_with_wrong_setting_is_not_missing(tmp_path: Path, site: Path) -> None:
     settings = "from attrs import frozen\n@frozen\nclass Own:\n    key: str = ''\n"
     provider = PROVIDER.format(upstreams="return []").replace(
         "upstreams=upstreams", "upstreams=upstreams, settings=Own"
@@ -163,21 +163,21 @@ def test_a_plugin_with_a_wrong_setting_is_not_called_missing(tmp_path: Path, sit
     assert "pip install" not in found["providers", "claude"].remedy
 
 
-def test_a_broken_plugin_is_reported_with_its_distribution_and_the_reason(tmp_path: Path, site: Path) -> None:
+def test_doctor_broken_plugin_names_distribution_and_reason(tmp_path: Path, site: Path) -> None:
     install(site, "acme-bad", "acme_bad", "1 / 0", plugin="bad")
     found = look(tmp_path)["plugins", "bad"]
     assert found.state is Health.PROBLEM
     assert found.detail == "acme-bad 1.2: ZeroDivisionError: division by zero"
 
 
-def test_two_plugins_of_one_name_are_reported(tmp_path: Path, site: Path) -> None:
+def test_doctor_reports_two_plugins_of_one_name(tmp_path: Path, site: Path) -> None:
     install(site, "acme-one", "acme_one", "", plugin="chat")
     install(site, "acme-two", "acme_two", "", plugin="chat")
     assert "acme-one 1.2 and acme-two 1.2" in look(tmp_path)["plugins", "all"].detail
 
 
 @pytest.mark.parametrize("disabled", ["", "disabled_plugins = ['acme']"])
-def test_a_required_plugin_that_is_absent_or_disabled_is_a_problem(tmp_path: Path, site: Path, disabled: str) -> None:
+def test_doctor_unavailable_required_plugin_is_a_problem(tmp_path: Path, site: Path, disabled: str) -> None:
     if disabled:
         install(site, "acme-chat", "acme", "")
     (tmp_path / "nanoclaw.toml").write_text(f"[core]\nrequired_plugins = ['acme']\n{disabled}")
@@ -186,7 +186,7 @@ def test_a_required_plugin_that_is_absent_or_disabled_is_a_problem(tmp_path: Pat
 
 
 @pytest.mark.parametrize(("name", "remedy"), [("acmee", "Did you mean 'acme'?"), ("xyz", "Remove it from")])
-def test_a_disabled_plugin_that_is_not_installed_is_named(tmp_path: Path, site: Path, name: str, remedy: str) -> None:
+def test_doctor_reports_an_unknown_disabled_plugin(tmp_path: Path, site: Path, name: str, remedy: str) -> None:
     install(site, "acme-chat", "acme", "")
     (tmp_path / "nanoclaw.toml").write_text(f"[core]\ndisabled_plugins = ['{name}']")
     found = look(tmp_path)["plugins", name]
@@ -198,41 +198,39 @@ def test_a_disabled_plugin_that_is_not_installed_is_named(tmp_path: Path, site: 
     ("name", "remedy"),
     [("acmee", "Did you mean 'acme'?"), ("xyz", "Fix the spelling of 'xyz', or install its plugin.")],
 )
-def test_a_chosen_runtime_that_is_not_installed_is_named(tmp_path: Path, site: Path, name: str, remedy: str) -> None:
+def test_doctor_reports_a_runtime_that_is_not_installed(tmp_path: Path, site: Path, name: str, remedy: str) -> None:
     install(site, "acme-runtime", "acme", RUNTIME.format(check="return None", shown=[]))
     (tmp_path / "nanoclaw.toml").write_text(f"[core]\nruntime = '{name}'")
     found = look(tmp_path)["runtimes", name]
     assert (found.state, found.remedy) == (Health.PROBLEM, remedy)
 
 
-def test_a_chosen_runtime_whose_plugin_is_disabled_is_answered_with_how_to_enable_it(
-    tmp_path: Path, site: Path
-) -> None:
+def test_doctor_runtime_of_disabled_plugin_has_a_remedy(tmp_path: Path, site: Path) -> None:
     install(site, "acme-runtime", "acme", RUNTIME.format(check="return None", shown=[]))
     (tmp_path / "nanoclaw.toml").write_text("[core]\nruntime = 'acme'\ndisabled_plugins = ['acme']")
     assert look(tmp_path)["runtimes", "acme"].remedy == "Remove it from core.disabled_plugins."
 
 
-def test_a_chosen_provider_that_is_mistyped_is_answered_with_the_nearest(tmp_path: Path, site: Path) -> None:
+def test_doctor_mistyped_provider_suggests_the_nearest(tmp_path: Path, site: Path) -> None:
     install(site, "acme-provider", "acme", PROVIDER.format(upstreams="return []"))
     (tmp_path / "nanoclaw.toml").write_text("[core]\nprovider = 'claud'")
     assert look(tmp_path)["providers", "claud"].remedy == "Did you mean 'claude'?"
 
 
 @pytest.mark.parametrize("check", ["1 / 0", "return None"])
-def test_a_runtime_that_fails_to_answer_is_reported(tmp_path: Path, site: Path, check: str) -> None:
+def test_doctor_reports_a_runtime_whose_check_fails(tmp_path: Path, site: Path, check: str) -> None:
     install(site, "acme-runtime", "acme", RUNTIME.format(check=check, shown=[]))
     assert look(tmp_path)["runtimes", "acme"].state is Health.PROBLEM
 
 
-def test_a_runtime_says_how_it_is_and_what_to_do(tmp_path: Path, site: Path) -> None:
+def test_doctor_shows_detail_and_remedy_of_a_runtime(tmp_path: Path, site: Path) -> None:
     check = "return Readiness(ready=False, isolates=False, detail='no engine', remedy='Start it.')"
     install(site, "acme-runtime", "acme", RUNTIME.format(check=check, shown=[]))
     found = look(tmp_path)["runtimes", "acme"]
     assert (found.state, found.detail, found.remedy) == (Health.WARNING, "no engine", "Start it.")
 
 
-def test_runtime_without_a_protection_is_a_warning(tmp_path: Path, site: Path) -> None:
+def test_doctor_missing_protection_is_a_warning(tmp_path: Path, site: Path) -> None:
     """A wall that does not hold is reported although the rest isolates."""
     check = (
         "return Readiness(ready=True, isolates=True, detail='walls', missing_protections=['a wall is open; close it'])"
@@ -246,7 +244,7 @@ def test_runtime_without_a_protection_is_a_warning(tmp_path: Path, site: Path) -
 
 
 @pytest.mark.invariant(number=6)
-def test_runtime_that_would_show_the_instance_is_a_problem(tmp_path: Path, site: Path) -> None:
+def test_doctor_runtime_showing_the_instance_is_a_problem(tmp_path: Path, site: Path) -> None:
     """An instance in the virtual environment could be seen and controlled by every sandbox (audit C4)."""
     check = "return Readiness(ready=True, isolates=True, detail='walls')"
     shown = f"[__import__('pathlib').Path({str(tmp_path)!r})]"
@@ -257,7 +255,7 @@ def test_runtime_that_would_show_the_instance_is_a_problem(tmp_path: Path, site:
     assert found.detail.endswith(f"holds the instance directory {tmp_path / 'instance'}. {MOVE}")
 
 
-def test_mount_that_no_sandbox_gets_is_named(instance: Instance, tmp_path: Path) -> None:
+def test_doctor_reports_a_refused_mount(instance: Instance, tmp_path: Path) -> None:
     """The agent lacks a directory, and only the log would say so."""
     (tmp_path / "shared").mkdir()
     mount = {"path": str(tmp_path / "shared"), "name": "shared", "writable": False}
@@ -276,7 +274,7 @@ def test_mount_that_no_sandbox_gets_is_named(instance: Instance, tmp_path: Path)
         ("acme", "2030-01-05T15:04:00.000Z", None),
     ],
 )
-def test_messages_that_wait_are_counted_by_channel(
+def test_doctor_counts_waiting_messages_by_channel(
     instance: Instance, site: Path, channel: str, age: str, remedy: str | None
 ) -> None:
     """Messages wait for a channel that is missing, and for a platform that is away; a short wait is nothing."""
@@ -293,7 +291,7 @@ def test_messages_that_wait_are_counted_by_channel(
         assert found.remedy.startswith(remedy)
 
 
-def test_a_provider_without_its_key_says_so(tmp_path: Path, site: Path) -> None:
+def test_doctor_reports_a_provider_without_key(tmp_path: Path, site: Path) -> None:
     answer = "return [Upstream(name='a', base_url='https://model.test', missing='no model key: set KEY')]"
     install(site, "acme-provider", "acme", PROVIDER.format(upstreams=answer))
     found = look(tmp_path)["providers", "claude"]
@@ -301,12 +299,12 @@ def test_a_provider_without_its_key_says_so(tmp_path: Path, site: Path) -> None:
 
 
 @pytest.mark.parametrize("answer", ["1 / 0", "return 7", "return [7]"])
-def test_a_provider_that_fails_to_answer_is_reported(tmp_path: Path, site: Path, answer: str) -> None:
+def test_doctor_reports_a_provider_whose_check_fails(tmp_path: Path, site: Path, answer: str) -> None:
     install(site, "acme-provider", "acme", PROVIDER.format(upstreams=answer))
     assert look(tmp_path)["providers", "claude"].state is Health.PROBLEM
 
 
-def test_with_everything_broken_at_once_everything_is_reported(tmp_path: Path, site: Path) -> None:
+def test_doctor_reports_all_problems_at_once(tmp_path: Path, site: Path) -> None:
     install(site, "acme-bad", "acme_bad", "1 / 0", plugin="bad")
     install(site, "acme-runtime", "acme_runtime", RUNTIME.format(check="1 / 0", shown=[]), plugin="runtime")
     install(site, "acme-provider", "acme_provider", PROVIDER.format(upstreams="1 / 0"), plugin="provider")
@@ -326,7 +324,7 @@ def test_with_everything_broken_at_once_everything_is_reported(tmp_path: Path, s
     assert all(finding.remedy for key, finding in found.items() if key in broken)
 
 
-def test_sessions_that_were_set_aside_are_named(tmp_path: Path) -> None:
+def test_doctor_reports_quarantined_sessions(tmp_path: Path) -> None:
     create(tmp_path, {})
     assert ("instance", "sessions") not in look(tmp_path)
     (tmp_path / "sessions" / "ses-1.broken-20260105T120000Z").mkdir(parents=True)

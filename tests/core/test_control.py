@@ -65,7 +65,7 @@ def request(**more: object) -> bytes:
     return json.dumps({"id": "1", "words": ["status"], "options": {}} | more).encode() + b"\n"
 
 
-def test_a_host_without_plugins_starts_answers_and_stops(bare_instance: Instance) -> None:
+def test_host_without_plugins_starts_answers_and_stops(bare_instance: Instance) -> None:
     async def scenario() -> tuple[Any, Any, Any]:
         async with connected(bare_instance) as connection:
             return await connection.ask("help"), await connection.ask("status"), await connection.ask("plugins", "list")
@@ -79,7 +79,7 @@ def test_a_host_without_plugins_starts_answers_and_stops(bare_instance: Instance
     assert bare_instance.db.execute("SELECT count(*) FROM migrations").get > 0
 
 
-def test_several_requests_go_over_one_connection(bare_instance: Instance) -> None:
+def test_connection_carries_several_requests(bare_instance: Instance) -> None:
     answers = exchange(bare_instance, request(id="a"), request(id="b", words=["nonsense"]), request(id="c"))
     assert [(answer["id"], answer["ok"]) for answer in answers] == [("a", True), ("b", False), ("c", True)]
 
@@ -97,21 +97,22 @@ def test_several_requests_go_over_one_connection(bare_instance: Instance) -> Non
         b'{"id": 1, "words": 7, "options": {}}\n',
     ],
 )
-def test_a_bad_frame_is_answered_and_the_connection_goes_on(bare_instance: Instance, line: bytes) -> None:
+def test_bad_frame_is_answered_and_connection_stays_open(bare_instance: Instance, line: bytes) -> None:
     bad, good = exchange(bare_instance, line, request())
     assert (bad["id"], bad["ok"], bad["error"]["code"]) == ("unknown", False, "transport-error")
     assert bad["error"]["message"].startswith("bad frame: ")
     assert good["ok"]
 
 
+@pytest.mark.invariant(number=7)
 @pytest.mark.parametrize("key", ["caller", "operator", "session_id", "agent_group_id"])
-def test_invariant_07_a_frame_that_says_who_asks_is_refused(bare_instance: Instance, key: str) -> None:
+def test_frame_that_names_its_caller_is_refused(bare_instance: Instance, key: str) -> None:
     (answer,) = exchange(bare_instance, request(**{key: True}))
     assert answer["error"]["code"] == "transport-error"
     assert key in answer["error"]["message"]
 
 
-def test_a_line_that_is_too_long_is_answered_and_hung_up_on(bare_instance: Instance) -> None:
+def test_long_line_is_answered_and_connection_closed(bare_instance: Instance) -> None:
     async def scenario() -> tuple[Any, bytes]:
         async with connected(bare_instance) as connection:
             connection.writer.write(b"x" * (LINE_BYTES + 100_000))
@@ -126,7 +127,7 @@ def test_a_line_that_is_too_long_is_answered_and_hung_up_on(bare_instance: Insta
     assert rest == b""
 
 
-def test_a_client_that_goes_away_in_the_middle_of_a_line_harms_nobody(bare_instance: Instance) -> None:
+def test_client_that_disconnects_mid_line_affects_no_other(bare_instance: Instance) -> None:
     async def scenario() -> Any:
         async with connected(bare_instance) as connection:
             _, writer = await asyncio.open_unix_connection(bare_instance.places.control_socket)
@@ -139,7 +140,7 @@ def test_a_client_that_goes_away_in_the_middle_of_a_line_harms_nobody(bare_insta
     assert asyncio.run(scenario())["ok"]
 
 
-def test_a_host_stops_while_clients_are_connected(bare_instance: Instance) -> None:
+def test_host_stops_with_connected_clients(bare_instance: Instance) -> None:
     async def scenario() -> bytes:
         async with Host(bare_instance.settings, environment={}, use_installed_plugins=False):
             reader, writer = await asyncio.open_unix_connection(bare_instance.places.control_socket)
@@ -153,7 +154,8 @@ def test_a_host_stops_while_clients_are_connected(bare_instance: Instance) -> No
     assert asyncio.run(scenario()) == b""
 
 
-def test_invariant_07_only_its_owner_can_reach_the_socket(bare_instance: Instance) -> None:
+@pytest.mark.invariant(number=7)
+def test_control_socket_is_for_its_owner_only(bare_instance: Instance) -> None:
     async def scenario() -> int:
         async with connected(bare_instance):
             return stat.S_IMODE(bare_instance.places.control_socket.stat().st_mode)
@@ -162,14 +164,14 @@ def test_invariant_07_only_its_owner_can_reach_the_socket(bare_instance: Instanc
     assert stat.S_IMODE(bare_instance.places.run.stat().st_mode) == 0o700
 
 
-def test_a_socket_that_a_dead_host_left_is_replaced(bare_instance: Instance) -> None:
+def test_stale_control_socket_is_replaced(bare_instance: Instance) -> None:
     left = socket.socket(socket.AF_UNIX)
     left.bind(str(bare_instance.places.control_socket))
     left.close()
     assert exchange(bare_instance, request())[0]["ok"]
 
 
-def test_an_instance_with_a_very_long_path_can_be_asked(tmp_path: Path) -> None:
+def test_control_socket_works_below_a_long_path(tmp_path: Path) -> None:
     instance = make_instance(tmp_path / ("d" * 100) / ("e" * 50))
 
     async def scenario() -> bool:

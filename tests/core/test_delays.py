@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 
 import pytest
+from delivery_doubles import KeyBuilder, QuietEvents, adapters_of
 from nanoclaw_wire import clock
 
 from nanoclaw_core import Address, DeliveryRefused, Outbound
@@ -65,7 +67,7 @@ def owing(instance: Instance) -> list[str]:
     return [one for (one,) in instance.db.execute("SELECT id FROM deliveries WHERE owes_notice = 1 ORDER BY position")]
 
 
-def test_delay_is_told_in_each_thread(instance: Instance) -> None:
+def test_delay_notice_is_sent_in_each_thread(instance: Instance) -> None:
     """Also in a thread whose messages only waited behind the one that failed."""
     messages = [
         queued(1, thread="a", error="down"),
@@ -81,7 +83,7 @@ def test_delay_is_told_in_each_thread(instance: Instance) -> None:
     assert owing(instance) == []
 
 
-def test_delay_is_told_by_the_next_host(instance: Instance) -> None:
+def test_delay_notice_is_sent_by_the_next_host(instance: Instance) -> None:
     """A host that died after the last late message has left the notice to the next one, which tells it once."""
     deliveries.add(instance.db, [queued(1, thread="a")])
     deliveries.mark_sent(instance.db, DeliveryId("dlv-1"), "p-1", owes_notice=True)
@@ -89,7 +91,7 @@ def test_delay_is_told_by_the_next_host(instance: Instance) -> None:
     assert delivered(instance, 0) == []
 
 
-def test_delay_is_told_once_after_a_crash(instance: Instance) -> None:
+def test_delay_notice_is_sent_once_after_a_crash(instance: Instance) -> None:
     """A host that died between the notice and its mark leaves both to the next host, which does not repeat it."""
     deliveries.add(instance.db, [queued(1, thread="a")])
     deliveries.mark_sent(instance.db, DeliveryId("dlv-1"), "p-1", owes_notice=True)
@@ -99,7 +101,7 @@ def test_delay_is_told_once_after_a_crash(instance: Instance) -> None:
     assert owing(instance) == []
 
 
-def test_rest_of_a_delayed_queue_is_told_late(instance: Instance) -> None:
+def test_delay_notice_covers_the_rest_of_the_queue(instance: Instance) -> None:
     """A host died after the first late message; those behind it never failed, and their thread is told all the same."""
     deliveries.add(instance.db, [queued(1, thread="a"), queued(2, thread="b"), queued(3, thread="a")])
     deliveries.mark_sent(instance.db, DeliveryId("dlv-1"), "p-1", owes_notice=True)
@@ -119,14 +121,14 @@ class Flapping(RecorderChannel):
         return await super().deliver(address, message)
 
 
-def test_platform_that_fails_again_is_told_of_once(instance: Instance) -> None:
+def test_delay_notice_of_a_flapping_platform_is_sent_once(instance: Instance) -> None:
     """The notice waits until the queue is empty, whatever happens between its messages."""
     deliveries.add(instance.db, [queued(number, error="down" if number == 1 else None) for number in range(1, 4)])
     found = delivered(instance, 4, channel=Flapping())
     assert [text for _, text in found] == ["1", "2", "3", since("Jan 5, 2020")]
 
 
-def test_late_message_that_is_refused_is_not_told(instance: Instance) -> None:
+def test_delay_notice_is_not_sent_for_a_refused_message(instance: Instance) -> None:
     """Nothing was sent, so nothing came late."""
     channel = RecorderChannel()
     channel.troubles = [DeliveryRefused("the room is closed")]
@@ -134,7 +136,7 @@ def test_late_message_that_is_refused_is_not_told(instance: Instance) -> None:
     assert delivered(instance, 0, channel=channel) == []
 
 
-def test_delay_counts_from_the_own_date(instance: Instance) -> None:
+def test_delay_counts_from_deliver_after(instance: Instance) -> None:
     """A message of long ago that was due just now is on time."""
     now = clock.now_text()
     deliveries.add(instance.db, [queued(1, error="down")])
@@ -143,9 +145,16 @@ def test_delay_counts_from_the_own_date(instance: Instance) -> None:
     assert owing(instance) == []
 
 
-def test_notice_waits_for_the_database(instance: Instance) -> None:
+def test_delay_notice_waits_for_the_database(instance: Instance) -> None:
     """A central database that takes nothing when the queue is empty delays the notice, and changes no name of it."""
     told: list[tuple[Address, str]] = []
+
+    class FullDisk(QuietEvents):
+        def delivery_sent(self, delivery: Delivery) -> None:
+            instance.db.pragma("query_only", 1)
+
+        def delivery_delayed(self, address: Address, since: datetime, dedup_key: str) -> None:
+            told.append((address, dedup_key))
 
     async def sleep(_seconds: float) -> None:
         instance.db.pragma("query_only", 0)
@@ -155,11 +164,9 @@ def test_notice_waits_for_the_database(instance: Instance) -> None:
         sending = DeliveryContext(
             db=instance.db,
             plugins=Plugins(),
-            adapter=lambda _channel: RecorderChannel(),
-            build=lambda one: Outbound(idempotency_key=one.id),
-            failed=never,
-            sent=lambda _delivery: instance.db.pragma("query_only", 1),
-            delayed=lambda address, _since, dedup_key: told.append((address, dedup_key)),
+            adapters=adapters_of(RecorderChannel()),
+            builder=KeyBuilder(),  # type: ignore[arg-type]  # the queues only build with it
+            events=FullDisk(),
             pauses_s=(0.0,),
             max_age_s=86_400.0,
             sleep=sleep,
@@ -173,7 +180,3 @@ def test_notice_waits_for_the_database(instance: Instance) -> None:
     asyncio.run(scenario())
     assert told == [(Address("recorder", "room"), "late-dlv-1")] * 2
     assert owing(instance) == []
-
-
-async def never(_delivery: Delivery, reason: str) -> None:
-    raise AssertionError(reason)

@@ -10,7 +10,7 @@ from nanoclaw_wire.outbound import AckStatus, NewOutbound, OutKind
 
 from nanoclaw_core import Address, CoreSettings, DeliveryRefused, DeliveryRequest, Outbound, Verdict, Vote, hookimpl
 from nanoclaw_core.delivery.attempts import pause_after
-from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE
+from nanoclaw_core.mailbox.outbox import ROW_BATCH
 from nanoclaw_core.store import messaging
 from nanoclaw_core.store.messaging import MessagingGroup
 from nanoclaw_core.testing.hosting import running_host, until
@@ -43,7 +43,7 @@ def writing(*contents: dict[str, Any] | str, kind: OutKind = OutKind.CHAT, **col
     return script
 
 
-def test_messages_of_a_turn_arrive_in_the_order_they_were_written(instance: Instance) -> None:
+def test_messages_of_a_turn_arrive_in_written_order(instance: Instance) -> None:
     async def scenario() -> list[str]:
         script = writing(*({"text": str(number)} for number in range(20)))
         async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
@@ -53,7 +53,7 @@ def test_messages_of_a_turn_arrive_in_the_order_they_were_written(instance: Inst
     assert asyncio.run(scenario()) == [str(number) for number in range(20)]
 
 
-def test_a_message_is_delivered_once_however_often_the_runner_rings(instance: Instance) -> None:
+def test_message_is_delivered_once_after_many_rings(instance: Instance) -> None:
     async def ringing(runner: FakeRunner) -> int:
         messages = await runner.take()
         runner.answer(messages, "one")
@@ -75,7 +75,7 @@ def test_a_message_is_delivered_once_however_often_the_runner_rings(instance: In
     assert asyncio.run(scenario()) == ["one", "two"]
 
 
-def test_message_that_fails_beyond_its_age_is_given_up(instance: Instance) -> None:
+def test_message_that_fails_beyond_max_age_is_given_up(instance: Instance) -> None:
     async def scenario() -> int:
         async with running_host(instance, runtime=ScriptedRuntime(writing({"text": "hello"}))) as running:
             running.channel.troubles = [ConnectionError("down")] * 3
@@ -86,7 +86,7 @@ def test_message_that_fails_beyond_its_age_is_given_up(instance: Instance) -> No
     assert asyncio.run(scenario()) == 3
 
 
-def test_one_failure_then_success_is_two_attempts_with_one_key(instance: Instance) -> None:
+def test_retried_message_keeps_its_idempotency_key(instance: Instance) -> None:
     async def scenario() -> list[str]:
         async with running_host(instance, runtime=ScriptedRuntime(writing({"text": "hello"}))) as running:
             running.channel.troubles = [ConnectionError("hiccup")]
@@ -99,7 +99,7 @@ def test_one_failure_then_success_is_two_attempts_with_one_key(instance: Instanc
     assert states(instance) == [("sent", 2)]
 
 
-def test_what_a_platform_refuses_for_good_is_not_tried_again(instance: Instance) -> None:
+def test_refused_message_is_not_retried(instance: Instance) -> None:
     async def scenario() -> None:
         async with running_host(instance, runtime=ScriptedRuntime(writing({"text": "hello"}))) as running:
             running.channel.troubles = [DeliveryRefused("the chat is closed")]
@@ -109,7 +109,7 @@ def test_what_a_platform_refuses_for_good_is_not_tried_again(instance: Instance)
     asyncio.run(scenario())
 
 
-def test_a_room_that_is_neither_the_sessions_own_nor_permitted_never_gets_a_message(instance: Instance) -> None:
+def test_room_without_permission_gets_no_message(instance: Instance) -> None:
     messaging.add(instance.db, MessagingGroup(channel="recorder", room="secret", is_group=True))
 
     async def scenario() -> list[Any]:
@@ -122,7 +122,7 @@ def test_a_room_that_is_neither_the_sessions_own_nor_permitted_never_gets_a_mess
     assert asyncio.run(scenario()) == []
 
 
-def test_a_vote_can_permit_another_room(instance: Instance) -> None:
+def test_vote_can_permit_another_room(instance: Instance) -> None:
     messaging.add(instance.db, MessagingGroup(channel="recorder", room="garden", is_group=True))
 
     class Permits:
@@ -140,7 +140,8 @@ def test_a_vote_can_permit_another_room(instance: Instance) -> None:
     assert asyncio.run(scenario()) == Address("recorder", "garden")
 
 
-def test_warning_23_a_failing_message_is_not_overtaken_by_the_next(instance: Instance) -> None:
+@pytest.mark.defect(number=23)
+def test_failing_message_is_not_overtaken(instance: Instance) -> None:
     async def scenario() -> list[str]:
         script = writing({"text": "first"}, {"text": "second"})
         async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
@@ -151,7 +152,8 @@ def test_warning_23_a_failing_message_is_not_overtaken_by_the_next(instance: Ins
     assert asyncio.run(scenario()) == ["first", "second"]
 
 
-def test_warning_23_the_agent_is_told_of_a_message_that_failed(instance: Instance) -> None:
+@pytest.mark.defect(number=23)
+def test_agent_is_informed_of_a_failed_message(instance: Instance) -> None:
     heard: list[str] = []
 
     async def script(runner: FakeRunner) -> int:
@@ -176,7 +178,8 @@ def test_warning_23_the_agent_is_told_of_a_message_that_failed(instance: Instanc
     assert heard[1] == "and?"
 
 
-def test_warning_23_a_channel_that_is_not_running_loses_nothing_silently(instance: Instance) -> None:
+@pytest.mark.defect(number=23)
+def test_message_for_a_missing_channel_records_the_reason(instance: Instance) -> None:
     async def asked() -> None:
         async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
             await running.channel.say("hi")
@@ -192,6 +195,7 @@ def test_warning_23_a_channel_that_is_not_running_loses_nothing_silently(instanc
     assert asyncio.run(answered_without_the_channel()) == "the channel 'recorder' is not running"
 
 
+@pytest.mark.defect(number=41)
 @pytest.mark.parametrize(
     "content",
     [
@@ -204,7 +208,7 @@ def test_warning_23_a_channel_that_is_not_running_loses_nothing_silently(instanc
         '{"operation": "dance"}',
     ],
 )
-def test_warning_41_a_malformed_row_fails_alone_and_the_next_is_delivered(instance: Instance, content: str) -> None:
+def test_malformed_row_fails_alone(instance: Instance, content: str) -> None:
     async def scenario() -> list[str]:
         script = writing(content, {"text": "fine"})
         async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
@@ -215,8 +219,8 @@ def test_warning_41_a_malformed_row_fails_alone_and_the_next_is_delivered(instan
     assert [status for status, _ in states(instance)] == ["failed", "sent"]
 
 
-def test_more_rows_than_are_read_at_once_are_all_delivered_in_order(instance: Instance) -> None:
-    many = ROWS_AT_ONCE + 50
+def test_rows_beyond_one_batch_are_delivered_in_order(instance: Instance) -> None:
+    many = ROW_BATCH + 50
 
     async def flood(runner: FakeRunner) -> int:
         messages = await runner.take()
@@ -249,7 +253,8 @@ def test_more_rows_than_are_read_at_once_are_all_delivered_in_order(instance: In
     assert asyncio.run(scenario()) == [str(number) for number in range(many)]
 
 
-def test_warning_24_what_a_sandbox_wrote_just_before_its_end_is_delivered_at_once(instance: Instance) -> None:
+@pytest.mark.defect(number=24)
+def test_last_message_of_a_sandbox_is_delivered_at_once(instance: Instance) -> None:
     async def stderr_tail(runner: FakeRunner) -> int:
         messages = await runner.take()
         await is_connected.wait()
@@ -270,7 +275,8 @@ def test_warning_24_what_a_sandbox_wrote_just_before_its_end_is_delivered_at_onc
     assert asyncio.run(scenario()) == ["goodbye"]
 
 
-def test_invariant_04_what_one_host_queued_the_next_one_sends_under_the_same_key(instance: Instance) -> None:
+@pytest.mark.invariant(number=4)
+def test_next_host_sends_queued_message_under_same_key(instance: Instance) -> None:
     class Unreachable(RecorderChannel):
         async def deliver(self, address: Address, message: Outbound) -> str:
             self.attempts.append(message)
@@ -293,7 +299,7 @@ def test_invariant_04_what_one_host_queued_the_next_one_sends_under_the_same_key
     assert states(instance) == [("sent", 1)]  # the end of a host is no failure of the platform
 
 
-def test_an_edit_names_the_platforms_id_of_an_earlier_answer(instance: Instance) -> None:
+def test_edit_names_the_platform_id_of_an_answer(instance: Instance) -> None:
     async def editing(runner: FakeRunner) -> int:
         first = await runner.take()
         runner.answer(first, "teh answer")
@@ -319,7 +325,7 @@ def test_an_edit_names_the_platforms_id_of_an_earlier_answer(instance: Instance)
     assert (reaction.reaction_to, reaction.emoji) == ("p-2", "thumbs_up")
 
 
-def test_files_go_out_with_their_message_and_are_removed_after_it(instance: Instance) -> None:
+def test_files_are_sent_and_then_removed(instance: Instance) -> None:
     async def script(runner: FakeRunner) -> int:
         messages = await runner.take()
         folder = runner.files.outbox / f"{runner.spec.name}-1"
@@ -341,7 +347,8 @@ def test_files_go_out_with_their_message_and_are_removed_after_it(instance: Inst
     assert (file.name, file.content) == ("report.txt", b"all well")
 
 
-def test_warning_29_a_link_in_the_outbox_sends_nothing_of_the_host(instance: Instance) -> None:
+@pytest.mark.defect(number=29)
+def test_link_in_outbox_sends_no_host_file(instance: Instance) -> None:
     secret = instance.places.home / "nanoclaw.toml"
     secret.write_text("# secret")
 
@@ -364,7 +371,8 @@ def test_warning_29_a_link_in_the_outbox_sends_nothing_of_the_host(instance: Ins
     assert secret.read_text() == "# secret"
 
 
-def test_warning_29_forged_outbound_numbers_and_ids_stay_inside_their_session(instance: Instance) -> None:
+@pytest.mark.defect(number=29)
+def test_forged_outbound_ids_stay_in_their_session(instance: Instance) -> None:
     async def forging(runner: FakeRunner) -> int:
         messages = await runner.take()
         runner.written.execute("PRAGMA ignore_check_constraints = 1")
@@ -384,7 +392,7 @@ def test_warning_29_forged_outbound_numbers_and_ids_stay_inside_their_session(in
     assert [status for status, _ in states(instance)] == ["failed", "sent"]
 
 
-def test_deliver_after_waits_aside_and_holds_nobody_up(instance: Instance) -> None:
+def test_deliver_after_delays_no_other_message(instance: Instance) -> None:
     async def script(runner: FakeRunner) -> int:
         messages = await runner.take()
         where = {"channel": "recorder", "room": "room"}
@@ -402,7 +410,7 @@ def test_deliver_after_waits_aside_and_holds_nobody_up(instance: Instance) -> No
     assert [status for status, _ in states(instance)] == ["queued", "sent"]
 
 
-def test_people_are_shown_what_is_waited_for_and_when_nothing_is(instance: Instance) -> None:
+def test_status_shows_sandbox_start_and_work(instance: Instance) -> None:
     async def scenario() -> list[str]:
         async with running_host(instance) as running:
             await running.channel.say("hi")
@@ -414,13 +422,14 @@ def test_people_are_shown_what_is_waited_for_and_when_nothing_is(instance: Insta
     assert shown[:2] == ["starting a sandbox", "the agent is at work"]
 
 
-def test_pauses_between_attempts_grow_to_minutes() -> None:
+def test_retry_pauses_grow_to_minutes() -> None:
     """An outage costs a platform little, and its end is noticed within minutes."""
     pauses_s = CoreSettings().delivery_pauses_s
     assert [pause_after(attempts, pauses_s) for attempts in (1, 2, 3, 4, 99)] == [2.0, 15.0, 60.0, 240.0, 240.0]
 
 
-def test_warning_27_looking_at_a_session_without_news_reads_no_old_message(instance: Instance) -> None:
+@pytest.mark.defect(number=27)
+def test_poll_without_news_reads_no_old_message(instance: Instance) -> None:
     async def scenario() -> int:
         async with running_host(instance) as running:
             for count in range(1, 6):
@@ -428,6 +437,6 @@ def test_warning_27_looking_at_a_session_without_news_reads_no_old_message(insta
                 await running.channel.texts(count)
             session_id, mark = instance.db.execute("SELECT id, outbound_seq FROM sessions").fetchone()
             machine = running.host.components
-            return len(machine.mailbox.outboxes.news(session_id, mark).messages)
+            return len(machine.mailbox.outbox.read_new(session_id, mark).messages)
 
     assert asyncio.run(scenario()) == 0

@@ -96,7 +96,7 @@ def test_sessions_of_an_agent_agree_on_every_name(bare_instance: Instance) -> No
 
 
 @pytest.mark.invariant(number=15)
-def test_an_agent_shared_session_keeps_its_names(bare_instance: Instance) -> None:
+def test_agent_shared_session_keeps_its_names(bare_instance: Instance) -> None:
     """Bob writes in b while the agent works for Ann in a: `family` goes on meaning a."""
     for one in ("a", "b"):
         room(bare_instance, one, "Family", session_mode=SessionMode.AGENT_SHARED)
@@ -113,7 +113,7 @@ def test_an_agent_shared_session_keeps_its_names(bare_instance: Instance) -> Non
 
 
 @pytest.mark.invariant(number=15)
-def test_a_newcomer_gets_the_number_and_keeps_it(bare_instance: Instance) -> None:
+def test_later_room_gets_a_number_and_keeps_it(bare_instance: Instance) -> None:
     """The first Family is unwired: the second does not move up, and a third does not get the free name."""
     first = room(bare_instance, "a", "Family")
     say_in(bare_instance, "a")
@@ -125,7 +125,7 @@ def test_a_newcomer_gets_the_number_and_keeps_it(bare_instance: Instance) -> Non
 
 
 @pytest.mark.invariant(number=15)
-def test_a_rename_changes_what_is_displayed_alone(bare_instance: Instance) -> None:
+def test_renamed_room_changes_only_its_display_name(bare_instance: Instance) -> None:
     """The platform renames the room; notes with its old name still reach it."""
     room(bare_instance, "a", "Family")
 
@@ -140,7 +140,7 @@ def test_a_rename_changes_what_is_displayed_alone(bare_instance: Instance) -> No
 
 
 @pytest.mark.invariant(number=15)
-def test_a_refused_message_renames_no_room(bare_instance: Instance) -> None:
+def test_refused_message_renames_no_room(bare_instance: Instance) -> None:
     """A stranger calls the room Work, so that words for the real Work would come there."""
     room(bare_instance, "a", "Family")
     room(bare_instance, "w", "Work")
@@ -155,7 +155,7 @@ def test_a_refused_message_renames_no_room(bare_instance: Instance) -> None:
     assert told(bare_instance, session_in(bare_instance, "w")) == {"family": "a", "work": "w"}
 
 
-def test_an_unwired_room_keeps_its_first_name(bare_instance: Instance) -> None:
+def test_unwired_room_keeps_its_first_name(bare_instance: Instance) -> None:
     """Nobody admits messages to an unwired room, so none of them renames it."""
 
     async def script(running: Running) -> None:
@@ -166,7 +166,7 @@ def test_an_unwired_room_keeps_its_first_name(bare_instance: Instance) -> None:
     assert bare_instance.room("a").name == "Family"
 
 
-def test_an_admitted_message_names_its_room_first(bare_instance: Instance) -> None:
+def test_admitted_message_names_its_room(bare_instance: Instance) -> None:
     """The platform says a room's name with the first message only; the agent is told about it by that name."""
     room(bare_instance, "a")
 
@@ -177,7 +177,7 @@ def test_an_admitted_message_names_its_room_first(bare_instance: Instance) -> No
     assert told(bare_instance, session_in(bare_instance, "a")) == {"the-family": "a"}
 
 
-def test_an_admitted_message_for_nobody_renames_its_room(bare_instance: Instance) -> None:
+def test_admitted_message_without_match_renames_its_room(bare_instance: Instance) -> None:
     """The agent listens for a pattern; the room's name is still the one that its people gave it last."""
     room(bare_instance, "a", "Family", engage_pattern="^!")
 
@@ -188,14 +188,14 @@ def test_an_admitted_message_for_nobody_renames_its_room(bare_instance: Instance
     assert bare_instance.room("a").name == "The Smiths"
 
 
-def test_a_room_without_a_name_goes_by_its_channel(bare_instance: Instance) -> None:
+def test_room_without_a_name_is_named_by_its_channel(bare_instance: Instance) -> None:
     """Rooms that nobody named are numbered in the order in which they were wired."""
     for one in ("a", "b", "c"):
         room(bare_instance, one)
     assert say_in(bare_instance, "c") == {"recorder": "a", "recorder-2": "b", "recorder-3": "c"}
 
 
-def test_a_wiring_made_again_keeps_its_name(bare_instance: Instance) -> None:
+def test_recreated_wiring_keeps_its_name(bare_instance: Instance) -> None:
     """The operator changes a wiring by removing and making it: the agent still calls the room by its name."""
     first = room(bare_instance, "a", "Family")
     room(bare_instance, "b", "Family")
@@ -206,7 +206,7 @@ def test_a_wiring_made_again_keeps_its_name(bare_instance: Instance) -> None:
     assert say_in(bare_instance, "b") == {"family": "a", "family-2": "b"}
 
 
-def test_a_chat_made_again_is_another_target(bare_instance: Instance) -> None:
+def test_recreated_chat_is_another_target(bare_instance: Instance) -> None:
     """A deleted chat takes its name along; what stands in its place is a newcomer."""
     room(bare_instance, "b", "Friends")
     room(bare_instance, "a", "Family")
@@ -216,14 +216,14 @@ def test_a_chat_made_again_is_another_target(bare_instance: Instance) -> None:
     assert say_in(bare_instance, "b") == {"friends": "b", "family-2": "a"}
 
 
-def test_a_number_hides_no_room_that_is_called_so(bare_instance: Instance) -> None:
+def test_numbered_name_avoids_a_room_of_that_name(bare_instance: Instance) -> None:
     """A room is called Family 2 before there is a second Family."""
     for one, name in (("a", "Family 2"), ("b", "Family"), ("c", "Family")):
         room(bare_instance, one, name)
     assert say_in(bare_instance, "a") == {"family-2": "a", "family": "b", "family-3": "c"}
 
 
-def test_each_agent_has_names_of_its_own(bare_instance: Instance) -> None:
+def test_each_agent_has_its_own_names(bare_instance: Instance) -> None:
     """What one agent calls a room says nothing about another agent."""
     room(bare_instance, "a", "Family", folder="one")
     room(bare_instance, "b", "Family", folder="two")
@@ -231,7 +231,7 @@ def test_each_agent_has_names_of_its_own(bare_instance: Instance) -> None:
     assert say_in(bare_instance, "b") == {"family": "b"}
 
 
-def test_a_name_with_half_a_character_is_stored(bare_instance: Instance) -> None:
+def test_name_with_a_lone_surrogate_is_stored(bare_instance: Instance) -> None:
     """A platform cuts an emoji of a room's name in two; the message arrives all the same."""
     room(bare_instance, "a")
 
@@ -245,7 +245,7 @@ def test_a_name_with_half_a_character_is_stored(bare_instance: Instance) -> None
 # How many
 
 
-def test_an_agent_is_told_about_its_first_rooms_and_its_own(bare_instance: Instance) -> None:
+def test_destinations_are_the_first_rooms_and_the_own_room(bare_instance: Instance) -> None:
     """The list has a limit, the same rooms for every session; a session's own room is always in it."""
     rooms = [f"r{number:03}" for number in range(MAX_DESTINATIONS + 5)]
     for one in rooms:
@@ -257,7 +257,7 @@ def test_an_agent_is_told_about_its_first_rooms_and_its_own(bare_instance: Insta
 
 
 @pytest.mark.parametrize("together", [False, True])
-def test_a_waiting_message_keeps_its_room_in_the_list(bare_instance: Instance, together: bool) -> None:
+def test_room_of_a_waiting_message_stays_listed(bare_instance: Instance, together: bool) -> None:
     """Two people write to an agent-shared session from rooms beyond the limit before it looks."""
     rooms = [f"r{number:03}" for number in range(MAX_DESTINATIONS + 5)]
     for one in rooms:
@@ -280,7 +280,8 @@ def test_a_waiting_message_keeps_its_room_in_the_list(bare_instance: Instance, t
 # Where names come from, and where messages go
 
 
-def test_warning_17_what_is_written_to_a_room_that_was_wired_since_arrives_there(instance: Instance) -> None:
+@pytest.mark.defect(number=17)
+def test_message_to_a_newly_wired_room_arrives(instance: Instance) -> None:
     lists: list[list[str | None]] = []
 
     async def messenger(runner: FakeRunner) -> int:
@@ -300,7 +301,7 @@ def test_warning_17_what_is_written_to_a_room_that_was_wired_since_arrives_there
     assert lists[0] == ["room", "kitchen"]
 
 
-def test_an_upgrade_names_rooms_in_the_order_of_wiring(tmp_path: Path) -> None:
+def test_upgrade_names_rooms_in_the_order_of_wiring(tmp_path: Path) -> None:
     """An instance of before has wirings and no names: the rooms that were wired first get the plain names."""
     db = open_central(tmp_path / "nanoclaw.db")
     migrate_core(db, core_migrations()[:2])
@@ -361,7 +362,7 @@ class House:
 @pytest.mark.invariant(number=15)
 @settings(max_examples=80, deadline=None)
 @given(changes=st.lists(CHANGES, max_size=30))
-def test_a_name_once_told_never_means_another_room(changes: list[tuple[str, int, str | None]]) -> None:
+def test_destination_name_never_means_another_room(changes: list[tuple[str, int, str | None]]) -> None:
     """Whatever is wired, unwired, renamed, deleted and made again, each name has one room and each room one name."""
     with contextlib.closing(apsw.Connection(":memory:")) as db:
         db.pragma("foreign_keys", "on")

@@ -103,11 +103,12 @@ def refused(**options: Any) -> str:
         ("note", None, None),
     ],
 )
-def test_a_value_gets_the_kind_of_its_parameter(name: str, given_value: object, expected: object) -> None:
+def test_value_is_converted_to_its_parameter_kind(name: str, given_value: object, expected: object) -> None:
     found = typed(**{name: given_value})[name]
     assert (found, type(found)) == (expected, type(expected))
 
 
+@pytest.mark.defect(number=17)
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -131,7 +132,7 @@ def test_a_value_gets_the_kind_of_its_parameter(name: str, given_value: object, 
         ("id", {"a": 1}),
     ],
 )
-def test_warning_17_a_value_of_another_kind_is_refused(name: str, value: object) -> None:
+def test_value_of_another_kind_is_refused(name: str, value: object) -> None:
     if name == "id":
         with pytest.raises(InvalidArguments, match="--id must be a text"):
             typed_arguments(verb("update"), [], {"id": value})
@@ -139,38 +140,41 @@ def test_warning_17_a_value_of_another_kind_is_refused(name: str, value: object)
         assert f"--{name.replace('_', '-')} must be" in refused(**{name: value})
 
 
-def test_warning_15_words_stand_for_positional_parameters_in_order_hyphens_and_all() -> None:
+@pytest.mark.defect(number=15)
+def test_words_fill_positional_parameters_in_order() -> None:
+    """A hyphen in a word does not make it an option."""
     found = typed_arguments(verb("update"), ["ag-1", "-a note-"], {})
     assert found == {"id": "ag-1", "note": "-a note-"}
 
 
-def test_a_positional_parameter_can_be_given_by_its_flag() -> None:
+def test_positional_parameter_can_be_given_as_option() -> None:
     assert typed_arguments(verb("update"), ["a note"], {"id": "ag-1"}) == {"id": "ag-1", "note": "a note"}
 
 
-def test_a_word_too_many_is_named() -> None:
+def test_surplus_word_is_named() -> None:
     with pytest.raises(InvalidArguments, match="'three' is one word too many"):
         typed_arguments(verb("update"), ["one", "two", "three"], {})
 
 
-def test_hyphens_and_underscores_are_one_spelling() -> None:
+def test_hyphens_and_underscores_are_equivalent() -> None:
     assert typed(**{"max-messages": 3}) == typed(max_messages=3)
 
 
-def test_warning_49_both_spellings_at_once_are_refused() -> None:
+@pytest.mark.defect(number=49)
+def test_both_spellings_of_an_option_are_refused() -> None:
     assert "given in two spellings" in refused(**{"max-messages": 3, "max_messages": 4})
 
 
-def test_an_unknown_option_is_refused_with_the_nearest_one() -> None:
+def test_unknown_option_suggests_the_nearest() -> None:
     assert "unknown option --max-message; did you mean --max-messages?" in refused(**{"max-message": 3})
 
 
-def test_an_unknown_option_that_resembles_nothing_is_refused_with_all_known_ones() -> None:
+def test_unknown_option_without_match_lists_all_options() -> None:
     assert "known are: --id, --max-messages, --ratio, --force, --tags, --note" in refused(xyz=1)
 
 
 @pytest.mark.parametrize("options", [{}, {"id": None}])
-def test_a_required_parameter_that_is_missing_is_named_with_its_help(options: dict[str, Any]) -> None:
+def test_missing_required_parameter_is_named_with_its_help(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidArguments, match="groups update needs --id: which group"):
         typed_arguments(verb("update"), [], options)
 
@@ -190,34 +194,34 @@ def test_any_arguments_are_typed_or_refused(rest: list[str], options: dict[str, 
 # Verbs
 
 
-def test_the_longest_verb_wins() -> None:
+def test_longest_verb_wins() -> None:
     offered = dispatch(verb("config"), verb("config get"))
     assert ask(offered, "groups", "config", "get", "ag-1").data == {"id": "ag-1"}
     assert ask(offered, "groups", "config", "set").data == {"id": "set"}
 
 
-def test_an_unknown_command_is_answered_with_the_nearest_one() -> None:
+def test_unknown_command_suggests_the_nearest() -> None:
     answer = ask(dispatch(verb("list")), "groups", "lsit")
     assert answer.code is Code.UNKNOWN_COMMAND
     assert "did you mean `groups list`?" in (answer.message or "")
 
 
-def test_help_for_an_unknown_command_is_answered_with_what_was_typed() -> None:
+def test_help_for_unknown_command_repeats_the_command() -> None:
     answer = ask(dispatch(verb("list")), "groups", "lsit", "help")
     assert "no command 'groups lsit'; did you mean `groups list`?" in (answer.message or "")
 
 
-def test_no_words_are_an_unknown_command() -> None:
+def test_empty_command_is_unknown() -> None:
     assert ask(dispatch(verb("list"))).code is Code.UNKNOWN_COMMAND
 
 
-def test_very_many_words_are_answered_at_once() -> None:
+def test_many_words_are_answered_briefly() -> None:
     answer = ask(dispatch(verb("list")), *["word"] * 200_000)
     assert answer.code is Code.UNKNOWN_COMMAND
     assert len(answer.message or "") < 1000
 
 
-def test_an_answer_repeats_the_id_of_its_request() -> None:
+def test_answer_repeats_the_request_id() -> None:
     assert ask(dispatch(verb("list")), "groups", "list", "x") == Answer(id="7", ok=True, data={"id": "x"})
 
 
@@ -239,13 +243,14 @@ def raising(error: Exception) -> Verb:
         (ExceptionGroup("several", [ValueError("a")]), Code.HANDLER_ERROR),
     ],
 )
-def test_an_error_becomes_a_code(error: Exception, code: Code) -> None:
+def test_error_maps_to_a_code(error: Exception, code: Code) -> None:
     answer = ask(dispatch(raising(error)), "groups", "list")
     assert (answer.ok, answer.code) == (False, code)
     assert str(error) in (answer.message or "")
 
 
-def test_invariant_08_a_caller_whom_nobody_knows_gets_nothing() -> None:
+@pytest.mark.invariant(number=8)
+def test_unknown_caller_gets_nothing() -> None:
     answer = ask(dispatch(verb("list", parameters=())), "groups", "list", caller=Caller())
     assert (answer.ok, answer.code) == (False, Code.FORBIDDEN)
 
@@ -253,7 +258,7 @@ def test_invariant_08_a_caller_whom_nobody_knows_gets_nothing() -> None:
 @given(
     st.lists(st.text() | st.sampled_from(["groups", "list", "update"]), max_size=5), st.dictionaries(st.text(), JSON)
 )
-def test_no_request_crashes_it(words: list[str], options: dict[str, Any]) -> None:
+def test_any_request_is_answered(words: list[str], options: dict[str, Any]) -> None:
     offered = dispatch(verb("list"), verb("update", parameters=()))
     answer = asyncio.run(offered.answer(Request(id="7", words=words, options=options), OPERATOR))
     assert answer.ok or answer.code in (Code.UNKNOWN_COMMAND, Code.INVALID_ARGS)
@@ -264,7 +269,7 @@ def test_no_request_crashes_it(words: list[str], options: dict[str, Any]) -> Non
     ("value", "said"),
     [(True, "and nothing was said"), (["a", "b"], "and is given twice"), ("\ud800", r"not '\ud800'")],
 )
-def test_a_text_that_is_none_is_refused_with_what_is_wrong_with_it(value: object, said: str) -> None:
+def test_invalid_string_is_refused_with_the_reason(value: object, said: str) -> None:
     named = verb("rename", parameters=[Parameter(name="title")])
     answer = ask(dispatch(named), "groups", "rename", title=value)
     assert answer.message == f"groups rename: --title must be a text, {said}"

@@ -27,7 +27,7 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_an_application_talks_to_an_agent_through_a_channel_of_its_own(home: Path) -> None:
+def test_application_talks_to_agent_over_its_own_channel(home: Path) -> None:
     async def scenario() -> str:
         async with asyncio.timeout(2 * WAIT_S):
             return await ask(home, "hello from the window")
@@ -36,7 +36,7 @@ def test_an_application_talks_to_an_agent_through_a_channel_of_its_own(home: Pat
     assert host_process_of(home / "run") is None
 
 
-def test_the_agent_remembers_over_two_hosts(home: Path) -> None:
+def test_agent_remembers_across_two_hosts(home: Path) -> None:
     async def scenario() -> list[str]:
         async with asyncio.timeout(2 * WAIT_S):
             return [await ask(home, question) for question in ("one", "two")]
@@ -46,7 +46,7 @@ def test_the_agent_remembers_over_two_hosts(home: Path) -> None:
     assert "message number 2" in second
 
 
-def test_a_host_leaves_the_applications_logging_and_signals_alone(bare_instance: Instance) -> None:
+def test_host_leaves_logging_and_signals_unchanged(bare_instance: Instance) -> None:
     def theirs() -> tuple[object, ...]:
         root = logging.getLogger()
         return (list(root.handlers), root.level, signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))

@@ -84,7 +84,7 @@ def test_pattern_that_repeats_too_much_is_refused(pattern: str) -> None:
 
 
 @pytest.mark.parametrize("pattern", [r"^\d{4}-\d{2}-\d{2}$", r"(?:[a-z]{2,5} ){3}", ".{500,}", r"\{1}", "a{0,9}"])
-def test_pattern_with_usual_repetitions_is_taken(pattern: str) -> None:
+def test_pattern_with_usual_repetitions_is_accepted(pattern: str) -> None:
     """Dates, codes and lengths are no bombs."""
     check_pattern("pattern", pattern)
 
@@ -106,13 +106,13 @@ def test_slow_pattern_timed_out_is_named_by_doctor(attack: dict[str, Any]) -> No
     assert attack["named"] == {attack["wiring"]: detail}
 
 
-def test_refused_sender_never_meets_the_pattern(attack: dict[str, Any]) -> None:
+def test_refused_sender_is_not_matched(attack: dict[str, Any]) -> None:
     """A stranger's text would time out, but is not matched."""
     assert (attack["outcomes"]["stranger"], attack["named after the stranger"]) == ("dropped", {})
 
 
 @pytest.mark.parametrize("text", ["hi agent", "by the way"])
-def test_vote_with_a_pattern_comes_before_the_match(bare_instance: Instance, text: str) -> None:
+def test_vote_comes_before_the_pattern_match(bare_instance: Instance, text: str) -> None:
     """The vote is asked about each message, and told that the pattern has not decided yet."""
     wire(bare_instance, "^hi")
     channel = Observer()
@@ -120,7 +120,7 @@ def test_vote_with_a_pattern_comes_before_the_match(bare_instance: Instance, tex
     assert [one.engaged for one in channel.admissions] == [None]
 
 
-def test_vote_with_the_pattern_for_everything_is_decided(bare_instance: Instance) -> None:
+def test_vote_with_match_all_pattern_knows_the_outcome(bare_instance: Instance) -> None:
     """The pattern `.` needs no match: the vote knows that the agent would answer."""
     wire(bare_instance, ".")
     channel = Observer()
@@ -144,7 +144,7 @@ def test_refused_sender_with_accumulate_stores_nothing(bare_instance: Instance) 
     assert bare_instance.sessions() == []
 
 
-def test_pattern_without_match_keeps_or_drops(bare_instance: Instance) -> None:
+def test_pattern_without_match_follows_ignored_policy(bare_instance: Instance) -> None:
     """The ignored policy decides about an admitted message that does not fit."""
     wire(bare_instance, "^hi", ignored_policy=IgnoredPolicy.ACCUMULATE)
     assert outcomes(bare_instance, "hm", "hi") == [Outcome.ACCUMULATED, Outcome.ROUTED]
@@ -155,7 +155,7 @@ def test_pattern_without_match_keeps_or_drops(bare_instance: Instance) -> None:
     [(r"^(?!.*\bbot\b)hi", "hi there"), (r"\bёлка\b", "где ёлка?"), (r"(['\"]).*\1", "say 'hi'"), (r"hi\Z", "oh hi")],
     ids=["lookahead", "word of another script", "back-reference", "end"],
 )
-def test_pattern_in_the_dialect_of_re_engages(bare_instance: Instance, pattern: str, text: str) -> None:
+def test_pattern_in_re_dialect_engages(bare_instance: Instance, pattern: str, text: str) -> None:
     """Patterns written for Python's `re` keep their meaning."""
     wire(bare_instance, pattern)
     assert outcomes(bare_instance, text) == [Outcome.ROUTED]
@@ -180,7 +180,7 @@ def test_check_pattern_with_a_long_pattern_is_refused() -> None:
 
 @pytest.mark.invariant(number=8)
 @pytest.mark.parametrize("pattern", [BROKEN, "", "x" * 501])
-def test_unusable_pattern_engages_nobody(bare_instance: Instance, pattern: str) -> None:
+def test_unusable_pattern_engages_no_agent(bare_instance: Instance, pattern: str) -> None:
     """A pattern that got into the table in another way than through `check_pattern` matches nothing."""
     wire_unchecked(bare_instance, pattern)
     assert outcomes(bare_instance, "x" * 600) == [Outcome.IGNORED]
@@ -226,7 +226,7 @@ def test_changed_pattern_is_no_longer_named_by_doctor(bare_instance: Instance) -
     assert named_by_doctor(bare_instance) == {}
 
 
-def test_doctor_before_the_upgraded_host_ran_names_patterns(bare_instance: Instance) -> None:
+def test_doctor_before_the_upgrade_names_patterns(bare_instance: Instance) -> None:
     """The database of an older version has no table of timeouts yet."""
     wiring_id = wire_unchecked(bare_instance, BROKEN)
     bare_instance.db.execute("DROP TABLE pattern_timeouts")

@@ -60,22 +60,22 @@ def make_request(access: Access, caller: Caller = AGENT, **more: object) -> Perm
         (evolve(AGENT, agent_group_id=None), Access.ALLOWED, None, False, DENY),
     ],
 )
-def test_the_guard_decides_by_caller_access_objection_and_grant(
+def test_guard_decides_by_caller_access_vote_and_grant(
     caller: Caller, access: Access, objection: Verdict | None, granted: bool, effect: Effect
 ) -> None:
     asked = make_request(access, caller, grant="apr-1" if granted else None)
     assert decide(asked, objection, grant_is_valid=granted).effect is effect
 
 
-def test_an_id_alone_is_no_grant() -> None:
+def test_grant_id_without_valid_grant_is_denied() -> None:
     assert decide(make_request(Access.NEEDS_APPROVAL, grant="apr-1"), None, grant_is_valid=False).effect is DENY
 
 
-def test_a_valid_grant_that_the_step_does_not_carry_is_no_grant() -> None:
+def test_valid_grant_without_grant_id_needs_approval() -> None:
     assert decide(make_request(Access.NEEDS_APPROVAL), None, grant_is_valid=True).effect is HOLD
 
 
-def test_the_reason_of_an_objection_is_the_reason_of_the_denial() -> None:
+def test_denial_has_the_reason_of_the_objection() -> None:
     assert decide(make_request(Access.ALLOWED), NO, grant_is_valid=False) == Decision(DENY, "not today")
 
 
@@ -115,7 +115,7 @@ def approve(instance: Instance, approval: Approval, status: str = "approved") ->
     instance.db.execute("UPDATE approvals SET status = ? WHERE id = ?", (status, approval.id))
 
 
-def test_what_is_held_is_kept_exactly_as_it_was_asked(bare_instance: Instance) -> None:
+def test_held_request_is_stored_unchanged(bare_instance: Instance) -> None:
     guard, caller = make_guard(bare_instance)
     arguments = json.dumps({"name": 'a "b"\n', "deep": {"list": [1, None]}}, sort_keys=True)
     approval = held(guard, make_request(Access.NEEDS_APPROVAL, caller, arguments_json=arguments))
@@ -125,13 +125,13 @@ def test_what_is_held_is_kept_exactly_as_it_was_asked(bare_instance: Instance) -
     assert abs(age - APPROVAL_AGE) < timedelta(seconds=1)
 
 
-def test_the_refusal_names_the_approval(bare_instance: Instance) -> None:
+def test_pending_error_names_the_approval(bare_instance: Instance) -> None:
     guard, caller = make_guard(bare_instance)
     with pytest.raises(ApprovalPending, match=r"groups create waits for a human: apr-[0-9a-f]{12}"):
         guard.check(make_request(Access.NEEDS_APPROVAL, caller))
 
 
-def test_an_agent_cannot_bury_people_in_requests(bare_instance: Instance) -> None:
+def test_pending_requests_of_an_agent_are_limited(bare_instance: Instance) -> None:
     guard, caller = make_guard(bare_instance)
     for _ in range(MAX_PENDING):
         held(guard, make_request(Access.NEEDS_APPROVAL, caller))
@@ -141,7 +141,7 @@ def test_an_agent_cannot_bury_people_in_requests(bare_instance: Instance) -> Non
     held(guard, make_request(Access.NEEDS_APPROVAL, caller))
 
 
-def test_what_was_approved_passes(bare_instance: Instance) -> None:
+def test_approved_request_passes(bare_instance: Instance) -> None:
     guard, caller = make_guard(bare_instance)
     asked = make_request(Access.NEEDS_APPROVAL, caller, arguments_json='{"a": 1}')
     approval = held(guard, asked)
@@ -150,7 +150,7 @@ def test_what_was_approved_passes(bare_instance: Instance) -> None:
 
 
 @pytest.mark.parametrize("status", ["pending", "rejected", "expired"])
-def test_what_nobody_approved_is_refused(bare_instance: Instance, status: str) -> None:
+def test_unapproved_request_is_refused(bare_instance: Instance, status: str) -> None:
     guard, caller = make_guard(bare_instance)
     asked = make_request(Access.NEEDS_APPROVAL, caller)
     approval = held(guard, asked)
@@ -163,7 +163,7 @@ def test_what_nobody_approved_is_refused(bare_instance: Instance, status: str) -
     "other",
     [{"arguments_json": '{"a": 2}'}, {"name": "groups delete"}, {"kind": RequestKind.ACTION}, {"grant": "apr-none"}],
 )
-def test_a_grant_for_something_else_is_no_grant(bare_instance: Instance, other: dict[str, object]) -> None:
+def test_grant_for_another_request_is_refused(bare_instance: Instance, other: dict[str, object]) -> None:
     guard, caller = make_guard(bare_instance)
     asked = make_request(Access.NEEDS_APPROVAL, caller, arguments_json='{"a": 1}')
     approval = held(guard, asked)
@@ -173,7 +173,8 @@ def test_a_grant_for_something_else_is_no_grant(bare_instance: Instance, other: 
     guard.check(evolve(asked, grant=approval.id))  # what it was given for it is still good for
 
 
-def test_warning_13_a_grant_counts_once(bare_instance: Instance) -> None:
+@pytest.mark.defect(number=13)
+def test_grant_counts_once(bare_instance: Instance) -> None:
     guard, caller = make_guard(bare_instance)
     asked = make_request(Access.NEEDS_APPROVAL, caller)
     approval = held(guard, asked)
@@ -183,7 +184,7 @@ def test_warning_13_a_grant_counts_once(bare_instance: Instance) -> None:
         guard.check(evolve(asked, grant=approval.id))
 
 
-def test_a_grant_of_another_session_is_no_grant(bare_instance: Instance) -> None:
+def test_grant_of_another_session_is_refused(bare_instance: Instance) -> None:
     guard, caller = make_guard(bare_instance)
     asked = make_request(Access.NEEDS_APPROVAL, caller)
     approval = held(guard, asked)
@@ -195,13 +196,15 @@ def test_a_grant_of_another_session_is_no_grant(bare_instance: Instance) -> None
         guard.check(stolen)
 
 
-def test_invariant_08_a_plugin_that_objects_or_raises_stops_an_agent(bare_instance: Instance) -> None:
+@pytest.mark.invariant(number=8)
+def test_failing_vote_stops_an_agent(bare_instance: Instance) -> None:
     guard, caller = make_guard(bare_instance, a=Objecting(ZeroDivisionError()))
     with pytest.raises(Forbidden, match="the plugin a failed to vote"):
         guard.check(make_request(Access.ALLOWED, caller))
 
 
-def test_invariant_08_where_nobody_allows_it_a_session_writes_to_no_other_room(bare_instance: Instance) -> None:
+@pytest.mark.invariant(number=8)
+def test_delivery_to_another_room_without_a_vote_is_refused(bare_instance: Instance) -> None:
     guard, caller = make_guard(bare_instance)
     assert caller.session_id is not None
     assert caller.agent_group_id is not None
@@ -221,7 +224,8 @@ def wired(instance: Instance, guard: Guard, caller: Caller) -> DeliveryRequest:
     return DeliveryRequest(session_id=caller.session_id, agent_group_id=caller.agent_group_id, address=there)
 
 
-def test_warning_17_a_wiring_makes_its_room_a_destination(bare_instance: Instance) -> None:
+@pytest.mark.defect(number=17)
+def test_wiring_makes_its_room_a_destination(bare_instance: Instance) -> None:
     guard, caller = make_guard(bare_instance)
     guard.check_delivery(wired(bare_instance, guard, caller))
 
@@ -234,19 +238,20 @@ class Jealous:
         return Verdict(Vote.DENY, f"not to {request.address.room}")
 
 
-def test_invariant_08_a_wired_room_that_a_plugin_objects_to_gets_nothing(bare_instance: Instance) -> None:
+@pytest.mark.invariant(number=8)
+def test_wired_room_with_an_objection_gets_nothing(bare_instance: Instance) -> None:
     guard, caller = make_guard(bare_instance, jealous=Jealous())
     with pytest.raises(Forbidden, match="not to kitchen"):
         guard.check_delivery(wired(bare_instance, guard, caller))
 
 
-def test_the_wiring_of_another_agent_makes_no_destination(bare_instance: Instance) -> None:
+def test_wiring_of_another_agent_makes_no_destination(bare_instance: Instance) -> None:
     guard, caller = make_guard(bare_instance)
     request = evolve(wired(bare_instance, guard, caller), agent_group_id=bare_instance.group("other").id)
     with pytest.raises(Forbidden):
         guard.check_delivery(request)
 
 
-def test_no_plugin_stops_the_operator(bare_instance: Instance) -> None:
+def test_objection_does_not_stop_the_operator(bare_instance: Instance) -> None:
     guard, _ = make_guard(bare_instance, a=Objecting())
     guard.check(make_request(Access.OPERATOR_ONLY, OPERATOR))

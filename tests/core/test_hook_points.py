@@ -102,7 +102,7 @@ def test_nanoclaw_verbs_are_answered_on_the_control_socket(instance: Instance) -
     assert asyncio.run(scenario()) == {"id": "1", "ok": True, "data": "HELLO"}
 
 
-def test_nanoclaw_actions_are_carried_out_for_a_runner_and_answered(instance: Instance) -> None:
+def test_nanoclaw_actions_run_for_a_runner_and_answer(instance: Instance) -> None:
     plugin = Shouting()
 
     async def scenario() -> list[str]:
@@ -115,7 +115,7 @@ def test_nanoclaw_actions_are_carried_out_for_a_runner_and_answered(instance: In
     assert (caller.operator, caller.agent_group_id) == (False, instance.group().id)
 
 
-def test_what_is_logged_of_an_action_carries_the_id_of_the_message_that_it_was_asked_over(instance: Instance) -> None:
+def test_log_of_an_action_has_its_correlation_id(instance: Instance) -> None:
     class Failing(Shouting):
         async def shout(self, arguments: Mapping[str, Any], caller: Caller, _context: PluginContext) -> Any:
             raise RuntimeError("hoarse")
@@ -141,7 +141,7 @@ def test_what_is_logged_of_an_action_carries_the_id_of_the_message_that_it_was_a
 @pytest.mark.parametrize(
     ("access", "code"), [(Access.NEEDS_APPROVAL, "approval-pending"), (Access.OPERATOR_ONLY, "forbidden")]
 )
-def test_an_action_that_is_not_open_does_not_run_by_itself(instance: Instance, access: Access, code: str) -> None:
+def test_restricted_action_does_not_run_by_itself(instance: Instance, access: Access, code: str) -> None:
     plugin = Shouting(access)
 
     async def scenario() -> list[str]:
@@ -155,7 +155,7 @@ def test_an_action_that_is_not_open_does_not_run_by_itself(instance: Instance, a
     assert held == ([("shout", '{"word": "hi"}', "pending")] if access is Access.NEEDS_APPROVAL else [])
 
 
-def test_an_action_that_does_not_exist_is_answered_and_the_next_is_carried_out(instance: Instance) -> None:
+def test_unknown_action_is_answered_and_the_next_runs(instance: Instance) -> None:
     async def scenario() -> list[str]:
         runtime = ScriptedRuntime(requesting("whisper", "shout"))
         async with running_host(instance, runtime=runtime, shouting=Shouting()) as running:
@@ -165,7 +165,7 @@ def test_an_action_that_does_not_exist_is_answered_and_the_next_is_carried_out(i
     assert asyncio.run(scenario()) == ["unknown-command HI"]
 
 
-def test_nanoclaw_permit_action_can_object_to_what_is_open(instance: Instance) -> None:
+def test_nanoclaw_permit_action_stops_an_allowed_action(instance: Instance) -> None:
     class Objecting:
         @hookimpl
         def nanoclaw_permit_action(self, request: PermissionRequest) -> Verdict | None:
@@ -183,7 +183,7 @@ def test_nanoclaw_permit_action_can_object_to_what_is_open(instance: Instance) -
     assert plugin.callers == []
 
 
-def test_nanoclaw_services_run_and_are_called_again_after_they_fail(instance: Instance) -> None:
+def test_nanoclaw_services_restart_after_a_failure(instance: Instance) -> None:
     class Clock:
         def __init__(self) -> None:
             self.runs = 0
@@ -208,7 +208,7 @@ def test_nanoclaw_services_run_and_are_called_again_after_they_fail(instance: In
     asyncio.run(scenario())
 
 
-def test_two_gateways_stop_the_start(instance: Instance) -> None:
+def test_two_gateways_prevent_the_start(instance: Instance) -> None:
     class Gateway:
         def __init__(self, name: str) -> None:
             self.name = name
@@ -228,7 +228,7 @@ def test_two_gateways_stop_the_start(instance: Instance) -> None:
         asyncio.run(scenario())
 
 
-def test_nanoclaw_sweeps_are_called_again_and_again_with_the_plugins_context(instance: Instance) -> None:
+def test_nanoclaw_sweeps_run_repeatedly_with_plugin_context(instance: Instance) -> None:
     seen: list[str] = []
 
     class Sweeping:
@@ -247,7 +247,7 @@ def test_nanoclaw_sweeps_are_called_again_and_again_with_the_plugins_context(ins
     assert set(seen) == {"sweeping"}
 
 
-def test_nanoclaw_migrations_make_the_plugins_tables_before_anything_runs(instance: Instance) -> None:
+def test_nanoclaw_migrations_run_before_the_verbs(instance: Instance) -> None:
     class Keeping:
         @hookimpl
         def nanoclaw_migrations(self) -> Iterable[Migration]:
@@ -268,7 +268,7 @@ def test_nanoclaw_migrations_make_the_plugins_tables_before_anything_runs(instan
 
 
 @pytest.mark.parametrize("hook", ["nanoclaw_resources", "nanoclaw_approval_handlers"])
-def test_two_offers_of_one_name_stop_the_start(instance: Instance, hook: str) -> None:
+def test_two_contributions_of_one_name_prevent_the_start(instance: Instance, hook: str) -> None:
     async def run(_arguments: object, _caller: Caller, _context: PluginContext) -> Any:
         raise AssertionError("never asked")
 
@@ -324,7 +324,7 @@ class Listening:
         self.told.append("stopping")
 
 
-def test_the_notify_hooks_tell_what_happened(instance: Instance) -> None:
+def test_notify_hooks_report_events(instance: Instance) -> None:
     plugin = Listening()
 
     async def scenario() -> None:
@@ -350,7 +350,7 @@ def test_the_notify_hooks_tell_what_happened(instance: Instance) -> None:
     ]
 
 
-def test_an_answer_to_an_action_is_kept_for_a_runner_that_died_meanwhile(instance: Instance) -> None:
+def test_action_answer_is_kept_for_a_dead_runner(instance: Instance) -> None:
     async def asks_and_dies(runner: FakeRunner) -> int:
         await runner.take()
         runner.write({"action": "shout", "request_id": "r", "arguments": {}}, kind=OutKind.ACTION)
@@ -378,7 +378,7 @@ def system_rows(instance: Instance) -> int:
 
 
 @pytest.mark.parametrize("hook", ["nanoclaw_message_routed", "nanoclaw_host_started", "nanoclaw_host_stopping"])
-def test_a_notify_hook_that_raises_stops_nothing(instance: Instance, hook: str) -> None:
+def test_failing_notify_hook_stops_nothing(instance: Instance, hook: str) -> None:
     def fail(self: object) -> None:
         raise OSError("broken")
 

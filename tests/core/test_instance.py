@@ -15,7 +15,7 @@ from nanoclaw_core.store.schema import core_migrations
 from nanoclaw_core.testing.instance import Instance
 
 
-def test_a_first_instance_has_an_agent_its_terminal_and_an_owner(tmp_path: Path) -> None:
+def test_init_makes_an_agent_its_terminal_and_an_owner(tmp_path: Path) -> None:
     create(tmp_path / "home", {})
     places = InstancePaths(home=tmp_path / "home")
     assert load_settings(places.home, {}).core.owners == [OPERATOR]
@@ -30,7 +30,7 @@ def test_a_first_instance_has_an_agent_its_terminal_and_an_owner(tmp_path: Path)
     db.close()
 
 
-def test_making_it_again_changes_nothing_and_says_so(tmp_path: Path) -> None:
+def test_init_again_changes_nothing(tmp_path: Path) -> None:
     assert len(create(tmp_path, {})) == 3
     (tmp_path / "groups" / "main" / "CLAUDE.md").write_text("mine")
     (tmp_path / "nanoclaw.toml").write_text("[core]\nprovider = 'mock'\n")
@@ -39,7 +39,7 @@ def test_making_it_again_changes_nothing_and_says_so(tmp_path: Path) -> None:
     assert load_settings(tmp_path, {}).core.provider == "mock"
 
 
-def test_what_is_missing_is_made_and_the_rest_stays(tmp_path: Path) -> None:
+def test_init_adds_only_missing_parts(tmp_path: Path) -> None:
     create(tmp_path, {})
     db = open_database(InstancePaths(home=tmp_path))
     db.execute("DELETE FROM messaging_groups")
@@ -47,7 +47,7 @@ def test_what_is_missing_is_made_and_the_rest_stays(tmp_path: Path) -> None:
     assert create(tmp_path, {}) == ["wiring of the terminal"]
 
 
-def test_a_room_that_wrote_before_there_was_an_agent_is_wired(tmp_path: Path) -> None:
+def test_init_wires_a_room_that_existed_before(tmp_path: Path) -> None:
     (tmp_path / "nanoclaw.toml").touch()
     places = InstancePaths(home=tmp_path)
     places.make()
@@ -57,34 +57,34 @@ def test_a_room_that_wrote_before_there_was_an_agent_is_wired(tmp_path: Path) ->
     assert create(tmp_path, {}) == ["agent group main", "wiring of the terminal"]
 
 
-def test_settings_alone_are_no_instance_yet(tmp_path: Path) -> None:
+def test_settings_alone_are_no_instance(tmp_path: Path) -> None:
     (tmp_path / "nanoclaw.toml").touch()
     assert not is_instance(tmp_path)
     create(tmp_path, {})
     assert is_instance(tmp_path)
 
 
-def test_broken_settings_are_reported_and_kept(tmp_path: Path) -> None:
+def test_init_with_broken_settings_keeps_them(tmp_path: Path) -> None:
     (tmp_path / "nanoclaw.toml").write_text("[core")
     with pytest.raises(SettingsError):
         create(tmp_path, {})
     assert (tmp_path / "nanoclaw.toml").read_text() == "[core"
 
 
-def test_everything_in_it_is_its_owners_alone(tmp_path: Path) -> None:
+def test_instance_files_are_private_to_their_owner(tmp_path: Path) -> None:
     create(tmp_path / "home", {})
     for name in ("", "data", "run", "logs", "groups", "nanoclaw.toml", "data/nanoclaw.db"):
         assert (tmp_path / "home" / name).stat().st_mode & 0o077 == 0, name
 
 
-def test_a_place_that_cannot_be_made_is_named_with_the_remedy(tmp_path: Path) -> None:
+def test_init_impossible_directory_is_named_with_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(NanoclawError, match=r"cannot be made: .* Choose another with --home"):
         create(tmp_path / "file" / "home", {})
 
 
 @pytest.mark.parametrize("content", [b"garbage" * 200, b"SQLite format 3\0" + b"\xff" * 5000])
-def test_a_damaged_database_is_named_with_the_remedy(tmp_path: Path, content: bytes) -> None:
+def test_damaged_central_database_is_refused_with_remedy(tmp_path: Path, content: bytes) -> None:
     places = InstancePaths(home=tmp_path)
     places.make()
     places.database.write_bytes(content)
@@ -118,7 +118,7 @@ def test_central_database_with_a_damaged_index_is_refused(tmp_path: Path) -> Non
         open_database(InstancePaths(home=tmp_path))
 
 
-def test_central_database_with_more_than_ours_is_whole(tmp_path: Path) -> None:
+def test_central_database_with_extra_tables_is_intact(tmp_path: Path) -> None:
     """Plugins have tables of their own, an operator may add an index, and a later version knows more steps."""
     path = a_database(tmp_path)
     db = apsw.Connection(str(path))
@@ -131,7 +131,7 @@ def test_central_database_with_more_than_ours_is_whole(tmp_path: Path) -> None:
     open_database(InstancePaths(home=tmp_path)).close()
 
 
-def test_central_database_of_an_earlier_version_is_whole(tmp_path: Path) -> None:
+def test_central_database_of_an_earlier_version_is_intact(tmp_path: Path) -> None:
     """Before the first start of a new version the doctor looks at a database that lacks its last steps."""
     db = apsw.Connection(str(tmp_path / "old.db"))
     migrate_core(db, core_migrations()[:2])
@@ -150,14 +150,15 @@ def a_database(home: Path) -> Path:
     return places.database
 
 
-def test_two_instances_have_two_ids_and_one_keeps_its_own(tmp_path: Path) -> None:
+def test_instance_id_is_stable_and_unique(tmp_path: Path) -> None:
     one, two = InstancePaths(home=tmp_path / "one"), InstancePaths(home=tmp_path / "two")
     assert one.instance_id == InstancePaths(home=tmp_path / "two" / ".." / "one").instance_id
     assert one.instance_id != two.instance_id
     assert len(one.instance_id) == 12
 
 
-def test_warning_16_a_group_is_made_whole(bare_instance: Instance) -> None:
+@pytest.mark.defect(number=16)
+def test_create_agent_group_makes_folder_and_config(bare_instance: Instance) -> None:
     group = create_agent_group(bare_instance.db, bare_instance.places, name="Ada's helper", folder="ada")
     assert (bare_instance.places.groups / "ada" / "CLAUDE.md").read_text().startswith("# Ada's helper\n")
     assert (
@@ -166,25 +167,24 @@ def test_warning_16_a_group_is_made_whole(bare_instance: Instance) -> None:
     )
 
 
+@pytest.mark.defect(number=16)
 @pytest.mark.parametrize(
     "folder", ["", ".", "..", "../x", "a/b", "/etc", "global", "Global", "-x", "_x", "a b", "a\n", "ä", "x" * 65]
 )
-def test_warning_16_a_folder_that_is_no_safe_name_is_refused_and_nothing_is_made(
-    bare_instance: Instance, folder: str
-) -> None:
+def test_create_agent_group_refuses_an_unsafe_folder(bare_instance: Instance, folder: str) -> None:
     with pytest.raises(InvalidArguments, match="folder"):
         create_agent_group(bare_instance.db, bare_instance.places, name="X", folder=folder)
     assert list(bare_instance.places.groups.iterdir()) == []
     assert bare_instance.groups() == []
 
 
-def test_folder_of_another_group_is_refused(bare_instance: Instance) -> None:
+def test_create_agent_group_refuses_a_used_folder(bare_instance: Instance) -> None:
     bare_instance.group("ada")
     with pytest.raises(InvalidArguments, match="belongs to another agent group"):
         create_agent_group(bare_instance.db, bare_instance.places, name="Second", folder="ada")
 
 
-def test_instructions_that_are_there_already_are_kept(bare_instance: Instance) -> None:
+def test_create_agent_group_keeps_existing_instructions(bare_instance: Instance) -> None:
     folder = bare_instance.places.groups / "ada"
     folder.mkdir()
     (folder / "CLAUDE.md").write_text("mine")
@@ -192,15 +192,17 @@ def test_instructions_that_are_there_already_are_kept(bare_instance: Instance) -
     assert (folder / "CLAUDE.md").read_text() == "mine"
 
 
+@pytest.mark.defect(number=16)
 @pytest.mark.parametrize("name", ["", "  "])
-def test_warning_16_a_group_without_a_name_leaves_nothing(bare_instance: Instance, name: str) -> None:
+def test_create_agent_group_without_a_name_leaves_nothing(bare_instance: Instance, name: str) -> None:
     with pytest.raises(InvalidArguments, match="needs a name"):
         create_agent_group(bare_instance.db, bare_instance.places, name=name, folder="ada")
     assert _rows(bare_instance) == (0, 0)
     assert list(bare_instance.places.groups.iterdir()) == []
 
 
-def test_warning_16_a_group_whose_folder_cannot_be_made_leaves_nothing(bare_instance: Instance) -> None:
+@pytest.mark.defect(number=16)
+def test_create_agent_group_without_a_folder_leaves_nothing(bare_instance: Instance) -> None:
     (bare_instance.places.groups / "ada").write_text("a file in its place")
     with pytest.raises(NanoclawError, match=r"groups/ada cannot be made: (File exists|Not a directory)"):
         create_agent_group(bare_instance.db, bare_instance.places, name="Ada", folder="ada")

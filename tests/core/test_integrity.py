@@ -15,7 +15,7 @@ DIGESTS = {(1, "inbound"): "a84ffc3c52aaa822", (1, "outbound"): "473117eb4ce69da
 @pytest.mark.parametrize(
     ("name", "script"), [("inbound", session_files.INBOUND_SCHEMA), ("outbound", session_files.OUTBOUND_SCHEMA)]
 )
-def test_session_schema_stays_within_its_protocol(name: str, script: str) -> None:
+def test_session_schema_is_fixed_within_a_protocol(name: str, script: str) -> None:
     """A changed table under the same PROTOCOL would set each session of an upgraded instance aside as damaged."""
     schema = repr(sorted(schema_made_by(script).items()))
     assert hashlib.sha256(schema.encode()).hexdigest()[:16] == DIGESTS[PROTOCOL, name]
@@ -29,7 +29,7 @@ def test_schema_damage_ignores_comments_and_blanks() -> None:
     assert "more" in schema_damage(schema_made_by("CREATE TABLE t (a TEXT, b TEXT); CREATE TABLE more (a)"), made)
 
 
-def test_schema_that_is_not_unicode_can_be_compared(tmp_path: Path) -> None:
+def test_schema_that_is_not_unicode_is_damage(tmp_path: Path) -> None:
     """A flipped bit may leave bytes that are no UTF-8; that is damage, and no error of the check."""
     path = tmp_path / "some.db"
     db = apsw.Connection(str(path))

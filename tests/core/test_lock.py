@@ -37,14 +37,16 @@ def another_process(run_dir: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_invariant_11_a_second_process_is_refused_and_told_who_has_it(tmp_path: Path) -> None:
+@pytest.mark.invariant(number=11)
+def test_second_process_is_refused_with_the_owner_pid(tmp_path: Path) -> None:
     with another_process(tmp_path) as process:
         assert host_process_of(tmp_path) == process.pid
         with pytest.raises(AlreadyRunning, match=f"process {process.pid}"):
             InstanceLock(tmp_path).acquire()
 
 
-def test_invariant_11_a_process_that_is_killed_lets_go(tmp_path: Path) -> None:
+@pytest.mark.invariant(number=11)
+def test_killed_process_releases_the_lock(tmp_path: Path) -> None:
     with another_process(tmp_path) as process:
         process.kill()
         process.wait()
@@ -54,7 +56,8 @@ def test_invariant_11_a_process_that_is_killed_lets_go(tmp_path: Path) -> None:
         lock.release()
 
 
-def test_warning_45_a_second_host_on_one_directory_does_not_start(bare_instance: Instance) -> None:
+@pytest.mark.defect(number=45)
+def test_second_host_on_one_directory_does_not_start(bare_instance: Instance) -> None:
     async def scenario() -> None:
         async with Host(bare_instance.settings, environment={}, use_installed_plugins=False) as first:
             second = Host(bare_instance.settings, environment={}, use_installed_plugins=False)
@@ -66,7 +69,7 @@ def test_warning_45_a_second_host_on_one_directory_does_not_start(bare_instance:
     asyncio.run(scenario())
 
 
-def test_a_host_that_stopped_makes_room_for_the_next(bare_instance: Instance) -> None:
+def test_stopped_host_releases_the_lock(bare_instance: Instance) -> None:
     async def scenario() -> None:
         for _ in range(2):
             async with Host(bare_instance.settings, environment={}, use_installed_plugins=False):
@@ -76,12 +79,12 @@ def test_a_host_that_stopped_makes_room_for_the_next(bare_instance: Instance) ->
     assert host_process_of(bare_instance.places.run) is None
 
 
-def test_looking_who_runs_makes_nothing(tmp_path: Path) -> None:
+def test_host_process_of_creates_no_file(tmp_path: Path) -> None:
     assert host_process_of(tmp_path) is None
     assert not (tmp_path / FILE_NAME).exists()
 
 
-def test_a_lock_can_be_taken_again_after_it_was_released(tmp_path: Path) -> None:
+def test_released_lock_can_be_acquired_again(tmp_path: Path) -> None:
     lock = InstanceLock(tmp_path)
     for _ in range(2):
         lock.acquire()
@@ -89,7 +92,7 @@ def test_a_lock_can_be_taken_again_after_it_was_released(tmp_path: Path) -> None
         lock.release()
 
 
-def test_somebody_who_only_looks_does_not_keep_a_host_from_starting(tmp_path: Path) -> None:
+def test_host_process_of_does_not_block_a_host(tmp_path: Path) -> None:
     looking = [sys.executable, "-c", LOOKER, str(tmp_path)]
     with subprocess.Popen(looking, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as looker:
         assert looker.stdout is not None

@@ -7,16 +7,15 @@ import pytest
 from nanoclaw_wire import clock, outbound
 from nanoclaw_wire.outbound import AckStatus
 
-from nanoclaw_core.mailbox.mailbox import LOOKS_AT_MOST
-from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE
+from nanoclaw_core.mailbox.mailbox import MAX_ACK_BATCHES
+from nanoclaw_core.mailbox.outbox import ROW_BATCH
 from nanoclaw_core.testing.hosting import running_host
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
 
 
-def test_invariant_12_a_message_that_failed_is_logged_with_its_correlation_id_and_where_the_reason_is(
-    instance: Instance, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.invariant(number=12)
+def test_failed_message_is_logged_with_its_correlation_id(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
     async def failing(runner: FakeRunner) -> int:
         failed = [(message.id, AckStatus.FAILED) for message in await runner.take()]
         invented = [("no-such-message", AckStatus.FAILED)]
@@ -38,7 +37,8 @@ def test_invariant_12_a_message_that_failed_is_logged_with_its_correlation_id_an
     assert line.details.match("sessions/*/out/runner.log")
 
 
-def test_invariant_06_acknowledgements_without_end_are_copied_a_bounded_number_at_a_time(instance: Instance) -> None:
+@pytest.mark.invariant(number=6)
+def test_acknowledgements_are_copied_in_limited_batches(instance: Instance) -> None:
     """A sandbox can write them faster than the host reads, and the sweep has to come round to the others."""
 
     async def acknowledges_much(runner: FakeRunner) -> int:
@@ -46,7 +46,7 @@ def test_invariant_06_acknowledgements_without_end_are_copied_a_bounded_number_a
         runner.written.execute(
             "WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n LIMIT ?)"
             " INSERT INTO acknowledgements SELECT 'in-' || i, 'completed', 'x', i FROM n",
-            (2 * LOOKS_AT_MOST * ROWS_AT_ONCE,),
+            (2 * MAX_ACK_BATCHES * ROW_BATCH,),
         )
         written.set()
         await asyncio.Event().wait()
@@ -63,4 +63,4 @@ def test_invariant_06_acknowledgements_without_end_are_copied_a_bounded_number_a
             return revisions
 
     written = asyncio.Event()
-    assert asyncio.run(scenario()) == [LOOKS_AT_MOST * ROWS_AT_ONCE, 2 * LOOKS_AT_MOST * ROWS_AT_ONCE]
+    assert asyncio.run(scenario()) == [MAX_ACK_BATCHES * ROW_BATCH, 2 * MAX_ACK_BATCHES * ROW_BATCH]

@@ -12,7 +12,7 @@ from nanoclaw_core.ids import GroupId, SessionId
 from nanoclaw_core.store import agents, messaging, sessions
 from nanoclaw_core.store.connection import open_central
 from nanoclaw_core.store.messaging import EngageMode, MessagingGroup, Wiring
-from nanoclaw_core.store.migrations import migrate_core, migrate_plugin, refuse_nested_prefixes, table_prefix
+from nanoclaw_core.store.migrations import migrate_core, migrate_plugin, require_separate_prefixes, table_prefix
 from nanoclaw_core.store.schema import core_migrations
 from nanoclaw_core.store.sessions import Session
 from nanoclaw_core.testing.instance import Instance
@@ -52,30 +52,30 @@ def raising(_db: apsw.Connection) -> None:
 # The ledger
 
 
-def test_steps_are_applied_in_order_and_written_down(central: apsw.Connection) -> None:
+def test_migrations_are_applied_in_order_and_recorded(central: apsw.Connection) -> None:
     steps = [sql("one", "CREATE TABLE tasks_a (x)"), sql("two", "ALTER TABLE tasks_a ADD COLUMN y")]
     assert migrate_plugin(central, "tasks", steps) == ["one", "two"]
     assert ledger(central, "tasks") == ["one", "two"]
 
 
-def test_steps_that_were_applied_are_not_applied_again(central: apsw.Connection) -> None:
+def test_applied_migration_is_not_repeated(central: apsw.Connection) -> None:
     steps = [sql("one", "CREATE TABLE tasks_a (x)")]
     migrate_plugin(central, "tasks", steps)
     assert migrate_plugin(central, "tasks", steps) == []
     assert migrate_plugin(central, "tasks", [*steps, sql("two", "CREATE TABLE tasks_b (x)")]) == ["two"]
 
 
-def test_the_core_migrates_itself_once(central: apsw.Connection) -> None:
+def test_core_migrations_run_once(central: apsw.Connection) -> None:
     before = schema(central)
     assert migrate_core(central, core_migrations()) == []
     assert schema(central) == before
 
 
-def test_two_plugins_may_use_one_step_name(central: apsw.Connection) -> None:
+def test_two_plugins_may_share_a_migration_name(central: apsw.Connection) -> None:
     assert migrate_plugin(central, "tasks", [sql("first", "CREATE TABLE tasks_a (x)")]) == ["first"]
 
 
-def test_a_failing_step_leaves_nothing_and_the_steps_before_it_stand(central: apsw.Connection) -> None:
+def test_failing_migration_keeps_only_earlier_ones(central: apsw.Connection) -> None:
     def half_way(db: apsw.Connection) -> None:
         db.execute("CREATE TABLE tasks_b (x); INSERT INTO tasks_a VALUES (1)")
         raise ZeroDivisionError("half-way")
@@ -88,7 +88,7 @@ def test_a_failing_step_leaves_nothing_and_the_steps_before_it_stand(central: ap
     assert not central.execute("SELECT 1 FROM sqlite_schema WHERE name = 'tasks_b'").get
 
 
-def test_after_a_failing_step_the_database_works_on(central: apsw.Connection) -> None:
+def test_database_works_after_a_failed_migration(central: apsw.Connection) -> None:
     with pytest.raises(MigrationError):
         migrate_plugin(central, "tasks", [Migration(name="one", apply=raising)])
     assert migrate_plugin(central, "tasks", [sql("one", "CREATE TABLE tasks_a (x)")]) == ["one"]
@@ -96,7 +96,7 @@ def test_after_a_failing_step_the_database_works_on(central: apsw.Connection) ->
     assert central.authorizer is None
 
 
-def test_a_new_database_that_another_process_is_about_to_switch_is_opened(tmp_path: Path) -> None:
+def test_open_central_waits_for_another_process(tmp_path: Path) -> None:
     other = apsw.Connection(str(tmp_path / "nanoclaw.db"))
     other.execute("BEGIN IMMEDIATE")
     letting_go = threading.Timer(0.2, other.execute, ["ROLLBACK"])
@@ -108,7 +108,7 @@ def test_a_new_database_that_another_process_is_about_to_switch_is_opened(tmp_pa
     other.close()
 
 
-def test_two_hosts_that_migrate_at_once_do_it_once(tmp_path: Path) -> None:
+def test_two_hosts_migrate_a_database_once(tmp_path: Path) -> None:
     start = threading.Barrier(2, timeout=30)
     applied: list[list[str]] = []
 
@@ -129,7 +129,7 @@ def test_two_hosts_that_migrate_at_once_do_it_once(tmp_path: Path) -> None:
 # The fence
 
 
-def test_a_plugin_may_do_with_its_own_tables_what_it_likes(central: apsw.Connection) -> None:
+def test_migration_may_change_its_own_tables(central: apsw.Connection) -> None:
     statements = """
         CREATE TABLE tasks_a (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, run REFERENCES sessions (id));
         CREATE INDEX tasks_by_run ON tasks_a (run);
@@ -143,7 +143,7 @@ def test_a_plugin_may_do_with_its_own_tables_what_it_likes(central: apsw.Connect
     assert migrate_plugin(central, "tasks", [sql("one", statements)]) == ["one"]
 
 
-def test_a_plugin_may_read_what_is_not_its_own(central: apsw.Connection) -> None:
+def test_migration_may_read_other_tables(central: apsw.Connection) -> None:
     statement = "CREATE TABLE tasks_a AS SELECT name FROM chat_rooms"
     assert migrate_plugin(central, "tasks", [sql("one", statement)]) == ["one"]
 
@@ -180,7 +180,7 @@ def test_a_plugin_may_read_what_is_not_its_own(central: apsw.Connection) -> None
         "SELECT * FROM no_such_table",
     ],
 )
-def test_a_step_that_reaches_for_what_is_not_its_own_leaves_nothing(central: apsw.Connection, statement: str) -> None:
+def test_migration_that_changes_other_tables_leaves_nothing(central: apsw.Connection, statement: str) -> None:
     before = schema(central)
     rows = central.execute("SELECT * FROM chat_rooms").fetchall()
     with pytest.raises(MigrationError, match="'one' of 'tasks'"):
@@ -192,18 +192,18 @@ def test_a_step_that_reaches_for_what_is_not_its_own_leaves_nothing(central: aps
 
 
 @pytest.mark.parametrize(("first", "second"), [("task", "task-runs"), ("task-runs", "task")])
-def test_a_prefix_that_covers_another_plugins_is_refused(first: str, second: str) -> None:
+def test_prefix_that_covers_another_plugin_is_refused(first: str, second: str) -> None:
     with pytest.raises(MigrationError, match="'task' makes the table prefix 'task_', which covers 'task-runs'"):
-        refuse_nested_prefixes([first, second], [])
+        require_separate_prefixes([first, second], [])
 
 
-def test_a_prefix_that_covers_a_table_of_the_core_is_refused() -> None:
+def test_prefix_that_covers_a_core_table_is_refused() -> None:
     with pytest.raises(MigrationError, match="agent_groups"):
-        refuse_nested_prefixes(["agent"], ["agent_groups"])
+        require_separate_prefixes(["agent"], ["agent_groups"])
 
 
-def test_names_that_only_begin_alike_are_no_clash() -> None:
-    refuse_nested_prefixes(["task", "tasks"], ["agent_groups"])
+def test_similar_plugin_names_do_not_clash() -> None:
+    require_separate_prefixes(["task", "tasks"], ["agent_groups"])
     assert table_prefix("task-runs") == "task_runs_"
 
 
@@ -226,18 +226,19 @@ def wiring(bare_instance: Instance) -> Wiring:
         ("created_at", None),
     ],
 )
-def test_a_wiring_that_cannot_be_meant_is_refused_by_the_table(
+def test_table_refuses_an_invalid_wiring(
     bare_instance: Instance, wiring: Wiring, column: str, value: str | None
 ) -> None:
     with pytest.raises(apsw.ConstraintError):
         bare_instance.db.execute(f"UPDATE wirings SET {column} = ? WHERE id = ?", (value, wiring.id))
 
 
+@pytest.mark.defect(number=17)
 @pytest.mark.parametrize(
     ("mode", "pattern"),
     [(EngageMode.PATTERN, None), (EngageMode.PATTERN, ""), (EngageMode.PATTERN, "("), (EngageMode.MENTION, ".")],
 )
-def test_warning_17_a_wiring_whose_pattern_does_not_fit_is_refused_where_it_is_written(
+def test_wiring_with_an_unfit_pattern_is_refused(
     bare_instance: Instance, mode: EngageMode, pattern: str | None
 ) -> None:
     with pytest.raises(InvalidArguments):
@@ -245,17 +246,18 @@ def test_warning_17_a_wiring_whose_pattern_does_not_fit_is_refused_where_it_is_w
     assert bare_instance.db.execute("SELECT count(*) FROM wirings").get == 0
 
 
-def test_a_room_is_wired_to_an_agent_once(bare_instance: Instance, wiring: Wiring) -> None:
+def test_room_is_wired_to_an_agent_once(bare_instance: Instance, wiring: Wiring) -> None:
     with pytest.raises(apsw.ConstraintError):
         bare_instance.wire()
 
 
-def test_a_room_exists_once(bare_instance: Instance, wiring: Wiring) -> None:
+def test_room_exists_once(bare_instance: Instance, wiring: Wiring) -> None:
     with pytest.raises(apsw.ConstraintError):
         messaging.add(bare_instance.db, MessagingGroup(channel="recorder", room="room"))
 
 
-def test_warning_18_rows_that_nobody_wrote_and_rows_without_an_agent_are_counted_not_repeated(
+@pytest.mark.defect(number=18)
+def test_drops_without_sender_or_agent_are_counted_in_one_row(
     bare_instance: Instance,
 ) -> None:
     drop = messaging.DroppedMessage(channel="c", room="r", sender="", sender_name=None, reason="stranger")
@@ -264,7 +266,8 @@ def test_warning_18_rows_that_nobody_wrote_and_rows_without_an_agent_are_counted
     assert bare_instance.db.execute("SELECT count FROM dropped_messages").fetchall() == [(3,)]
 
 
-def test_warning_18_no_column_of_a_primary_key_may_be_null(bare_instance: Instance) -> None:
+@pytest.mark.defect(number=18)
+def test_primary_key_columns_are_not_null(bare_instance: Instance) -> None:
     nullable = bare_instance.db.execute(
         "SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c"
         " WHERE t.type = 'table' AND c.pk > 0 AND c.\"notnull\" = 0"
@@ -282,7 +285,7 @@ def make_session(instance: Instance, group: GroupId, conversation: str) -> Sessi
     return made.id
 
 
-def test_a_conversation_has_one_active_session(bare_instance: Instance) -> None:
+def test_conversation_has_one_active_session(bare_instance: Instance) -> None:
     group = bare_instance.group().id
     first = make_session(bare_instance, group, "agent")
     with pytest.raises(apsw.ConstraintError):
@@ -294,13 +297,13 @@ def test_a_conversation_has_one_active_session(bare_instance: Instance) -> None:
     assert found.id == second
 
 
-def test_two_agents_each_have_their_own_session_of_a_conversation(bare_instance: Instance) -> None:
+def test_each_agent_has_its_own_session_of_a_conversation(bare_instance: Instance) -> None:
     first = make_session(bare_instance, bare_instance.group("a").id, "room:1")
     second = make_session(bare_instance, bare_instance.group("b").id, "room:1")
     assert first != second
 
 
-def test_a_session_needs_an_agent_group_that_exists(bare_instance: Instance) -> None:
+def test_session_needs_an_existing_agent_group(bare_instance: Instance) -> None:
     with pytest.raises(apsw.ConstraintError):
         make_session(bare_instance, GroupId("ag-nowhere"), "agent")
 
@@ -317,9 +320,7 @@ def test_a_session_needs_an_agent_group_that_exists(bare_instance: Instance) -> 
         ("max_messages_per_prompt", 0),
     ],
 )
-def test_a_config_that_cannot_be_meant_is_refused_by_the_table(
-    bare_instance: Instance, column: str, value: object
-) -> None:
+def test_table_refuses_an_invalid_config(bare_instance: Instance, column: str, value: object) -> None:
     group = bare_instance.group()
     with pytest.raises(apsw.Error):
         bare_instance.db.execute(
@@ -328,11 +329,11 @@ def test_a_config_that_cannot_be_meant_is_refused_by_the_table(
     assert agents.config_of(bare_instance.db, group.id).cli_scope == "group"
 
 
-def test_the_database_is_its_owners_alone(bare_instance: Instance) -> None:
+def test_database_is_private_to_its_owner(bare_instance: Instance) -> None:
     assert bare_instance.places.database.stat().st_mode & 0o077 == 0
 
 
-def test_every_table_is_strict_but_sqlites_own(bare_instance: Instance) -> None:
+def test_tables_are_strict(bare_instance: Instance) -> None:
     tables = bare_instance.db.execute(
         "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND NOT strict"
         " AND name NOT LIKE 'sqlite_%'"

@@ -103,9 +103,9 @@ def test_mount_exchanged_for_a_link_is_refused(allowed: Path) -> None:
 def test_identity_of_another_boot_compares_inodes() -> None:
     """The kernel may number devices anew at a reboot; within one boot the number counts."""
     here = DirectoryIdentity(device=1, inode=7, boot="today")
-    assert here.is_same(DirectoryIdentity(device=2, inode=7, boot="yesterday"))
-    assert not here.is_same(DirectoryIdentity(device=2, inode=7, boot="today"))
-    assert not here.is_same(DirectoryIdentity(device=1, inode=8, boot="yesterday"))
+    assert here.matches_approved(DirectoryIdentity(device=2, inode=7, boot="yesterday"))
+    assert not here.matches_approved(DirectoryIdentity(device=2, inode=7, boot="today"))
+    assert not here.matches_approved(DirectoryIdentity(device=1, inode=8, boot="yesterday"))
 
 
 @pytest.mark.parametrize("text", ["", "1", "1:2", "a:2:x", "1:b:x", "-1:2:x", "1:2 :x"])

@@ -104,7 +104,7 @@ def test_outage_of_one_room_delays_no_other(instance: Instance) -> None:
     assert asyncio.run(scenario()) == ["echo: two"]
 
 
-def test_channel_that_is_missing_keeps_its_messages(instance: Instance) -> None:
+def test_missing_channel_keeps_its_messages(instance: Instance) -> None:
     """A start without the plugin counts no attempt, and the next host with it sends everything in order."""
 
     async def scenario() -> list[str]:
@@ -133,13 +133,13 @@ def test_message_for_a_missing_channel_can_be_discarded(instance: Instance) -> N
             (found,) = deliveries.open_deliveries(instance.db)
             assert found.session_id is not None
             deliveries.mark_failed(instance.db, found.id, "discarded")
-            running.host.components.queues.look_again(deliveries.get(instance.db, found.id) or found)
+            running.host.components.queues.refresh(deliveries.get(instance.db, found.id) or found)
             assert running.host.components.queues.backlog(found.session_id) == 0
 
     asyncio.run(scenario())
 
 
-def test_attempt_cut_off_by_the_end_of_a_host_counts_once(instance: Instance) -> None:
+def test_attempt_cut_off_by_a_host_kill_counts_once(instance: Instance) -> None:
     """A host that is killed while it sends tells nothing about the platform."""
 
     async def scenario() -> None:
@@ -152,7 +152,7 @@ def test_attempt_cut_off_by_the_end_of_a_host_counts_once(instance: Instance) ->
     assert states(instance) == [("sent", 4)]
 
 
-def test_end_of_an_outage_is_told_once_in_the_room(instance: Instance) -> None:
+def test_end_of_outage_is_reported_once_in_the_room(instance: Instance) -> None:
     """People would read an old answer as a new one."""
 
     async def scenario() -> list[str]:
@@ -179,14 +179,14 @@ def test_discarded_delayed_message_sends_no_notice(instance: Instance) -> None:
         async with running_host(patient(instance, AN_HOUR_S)) as running:
             for found in deliveries.open_deliveries(instance.db):
                 deliveries.mark_failed(instance.db, found.id, "discarded")
-                running.host.components.queues.look_again(deliveries.get(instance.db, found.id) or found)
+                running.host.components.queues.refresh(deliveries.get(instance.db, found.id) or found)
             await running.channel.say("three")
             return await running.channel.texts(1)
 
     assert asyncio.run(scenario()) == ["echo: three"]
 
 
-def test_short_outage_is_not_told(instance: Instance) -> None:
+def test_short_outage_is_not_reported(instance: Instance) -> None:
     """A hiccup of seconds confuses nobody."""
 
     async def scenario() -> list[str]:
@@ -200,7 +200,7 @@ def test_short_outage_is_not_told(instance: Instance) -> None:
     assert asyncio.run(scenario()) == ["echo: one", "echo: two"]
 
 
-def test_message_is_given_up_after_its_age_and_told(instance: Instance) -> None:
+def test_expired_message_is_given_up_and_reported(instance: Instance) -> None:
     """After a day an answer is of no use; its agent hears that it was not delivered."""
 
     async def scenario() -> str:
@@ -210,7 +210,7 @@ def test_message_is_given_up_after_its_age_and_told(instance: Instance) -> None:
             running.channel.troubles = [ConnectionError("down")] * 9
             await until(lambda: states(instance) == [("failed", 3)])
             session_id = instance.db.execute("SELECT session_id FROM deliveries").get
-            inbox = running.host.components.mailbox.inboxes.read(session_id)
+            inbox = running.host.components.mailbox.inbox.read(session_id)
             notes = (
                 "SELECT json_extract(content, '$.text') FROM messages_in WHERE content LIKE '%could not be delivered%'"
             )
@@ -261,7 +261,7 @@ def test_age_counts_from_the_last_date_of_a_message(instance: Instance, column: 
     assert asyncio.run(scenario()) == ["echo: one"]
 
 
-def test_own_date_of_a_message_is_kept(instance: Instance) -> None:
+def test_deliver_after_of_a_message_is_kept(instance: Instance) -> None:
     """Attempts move `next_try_at`, and the next host must know since when the message was due."""
     due = clock.to_text(clock.now())
 

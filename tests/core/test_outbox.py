@@ -20,7 +20,7 @@ from nanoclaw_core import InvalidArguments
 from nanoclaw_core.delivery.outbox_poller import UNREADABLE
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.directories import open_root
-from nanoclaw_core.mailbox.outbox import FILES_AT_MOST, LOOK_BYTES_AT_MOST, NeedsItsRunner, OutboxReader, OutboxRefused
+from nanoclaw_core.mailbox.outbox import MAX_FILES, MAX_READ_BYTES, InvalidOutboxFile, NeedsRecovery, OutboxReader
 
 SESSION = SessionId("ses-1")
 LIMIT = 1000
@@ -30,7 +30,7 @@ LIMIT = 1000
 class Side:
     """One session: the host's reader, and the files that the sandbox may change."""
 
-    outboxes: OutboxReader
+    outbox: OutboxReader
     layout: Layout
     home: Path
 
@@ -41,10 +41,10 @@ class Side:
         return path
 
     def read(self, *names: object, message_id: str = "out-1") -> list[tuple[str, bytes]]:
-        return [(file.name, file.content) for file in self.outboxes.files(SESSION, message_id, names)]
+        return [(file.name, file.content) for file in self.outbox.files(SESSION, message_id, names)]
 
     def refused(self, *names: object, message_id: str = "out-1") -> str:
-        with pytest.raises(OutboxRefused) as caught:
+        with pytest.raises(InvalidOutboxFile) as caught:
             self.read(*names, message_id=message_id)
         return str(caught.value)
 
@@ -53,11 +53,11 @@ class Side:
 def side(tmp_path: Path) -> Iterator[Side]:
     directories = open_root(tmp_path)
     layout = directories.create(SESSION)
-    outboxes = OutboxReader(directories, file_bytes=LIMIT)
+    outbox = OutboxReader(directories, file_bytes=LIMIT)
     signal.alarm(30)  # a reader that hangs in an open file cannot be ended by Python
-    yield Side(outboxes, layout, tmp_path)
+    yield Side(outbox, layout, tmp_path)
     signal.alarm(0)
-    outboxes.close()
+    outbox.close()
 
 
 def open_descriptors() -> int:
@@ -67,23 +67,23 @@ def open_descriptors() -> int:
 # Files
 
 
-def test_05_a_file_is_returned_with_name_and_bytes_and_clearing_removes_its_folder(side: Side) -> None:
+def test_outbox_file_is_read_and_cleared(side: Side) -> None:
     side.put("a.txt", b"hello")
     assert side.read("a.txt") == [("a.txt", b"hello")]
-    side.outboxes.clear(SESSION, "out-1")
+    side.outbox.clear(SESSION, "out-1")
     assert os.listdir(side.layout.outbox) == []
 
 
 @pytest.mark.parametrize(
     "name", ["../secret", "../../../secret", "/etc/passwd", "..", ".", "", "a/b", "a\0b", 7, None, ["a"]]
 )
-def test_02_a_name_that_leads_elsewhere_is_refused(side: Side, name: object) -> None:
+def test_outbox_name_that_leads_elsewhere_is_refused(side: Side, name: object) -> None:
     side.put("a.txt")
     (side.layout.outbox / "secret").write_text("secret")
-    assert "no safe file name" in side.refused(name)
+    assert "not a safe file name" in side.refused(name)
 
 
-def test_03_a_link_to_a_file_outside_is_refused(side: Side) -> None:
+def test_outbox_link_to_the_outside_is_refused(side: Side) -> None:
     (side.home / "secret").write_text("secret")
     side.put("a.txt")
     (side.layout.outbox / "out-1" / "link").symlink_to(side.home / "secret")
@@ -91,43 +91,47 @@ def test_03_a_link_to_a_file_outside_is_refused(side: Side) -> None:
 
 
 @pytest.mark.parametrize("message_id", ["../..", "..", ".", "", "a/b", "/tmp"])
-def test_04_clearing_under_a_name_that_leads_elsewhere_deletes_nothing(side: Side, message_id: str) -> None:
+def test_clear_with_an_unsafe_id_deletes_nothing(side: Side, message_id: str) -> None:
     side.put("a.txt")
-    side.outboxes.clear(SESSION, message_id)
+    side.outbox.clear(SESSION, message_id)
     assert side.read("a.txt")
     assert side.layout.outbound_db.exists()
     assert "safe folder" in side.refused("a.txt", message_id=message_id)
 
 
-def test_warning_29_a_link_in_the_place_of_the_outbox_is_not_followed(side: Side) -> None:
+@pytest.mark.defect(number=29)
+def test_link_instead_of_outbox_is_not_followed(side: Side) -> None:
     outside = side.home / "outside" / "out-1"
     outside.mkdir(parents=True)
     (outside / "a.txt").write_text("secret")
     side.layout.outbox.rmdir()
     side.layout.outbox.symlink_to(side.home / "outside")
     assert "cannot be opened" in side.refused("a.txt")
-    side.outboxes.clear(SESSION, "out-1")
+    side.outbox.clear(SESSION, "out-1")
     assert (outside / "a.txt").exists()
 
 
-def test_warning_29_a_link_in_the_place_of_the_folder_is_not_followed(side: Side) -> None:
+@pytest.mark.defect(number=29)
+def test_link_instead_of_outbox_folder_is_not_followed(side: Side) -> None:
     outside = side.home / "outside"
     outside.mkdir()
     (outside / "a.txt").write_text("secret")
     (side.layout.outbox / "out-1").symlink_to(outside)
     assert "cannot be opened" in side.refused("a.txt")
-    side.outboxes.clear(SESSION, "out-1")
+    side.outbox.clear(SESSION, "out-1")
     assert (outside / "a.txt").exists()
 
 
-def test_warning_29_a_file_with_a_second_name_is_refused(side: Side) -> None:
+@pytest.mark.defect(number=29)
+def test_outbox_file_with_a_second_name_is_refused(side: Side) -> None:
     (side.home / "secret").write_text("secret")
     side.put("a.txt")
     os.link(side.home / "secret", side.layout.outbox / "out-1" / "second")
     assert "not a plain file" in side.refused("second")
 
 
-def test_warning_29_a_pipe_a_socket_and_a_directory_are_refused_without_waiting(side: Side) -> None:
+@pytest.mark.defect(number=29)
+def test_outbox_special_files_are_refused_without_waiting(side: Side) -> None:
     folder = side.put("a.txt").parent
     os.mkfifo(folder / "pipe")
     (folder / "directory").mkdir()
@@ -140,13 +144,14 @@ def test_warning_29_a_pipe_a_socket_and_a_directory_are_refused_without_waiting(
     assert open_descriptors() <= before
 
 
-def test_warning_29_a_device_is_refused(side: Side) -> None:
+@pytest.mark.defect(number=29)
+def test_outbox_device_is_refused(side: Side) -> None:
     folder = side.put("a.txt").parent
     (folder / "zero").symlink_to("/dev/zero")
     assert "cannot be opened" in side.refused("zero")
 
 
-def test_files_that_are_together_too_large_are_refused(side: Side) -> None:
+def test_outbox_files_beyond_the_total_size_are_refused(side: Side) -> None:
     side.put("half", b"x" * (LIMIT // 2))
     side.put("rest", b"x" * (LIMIT - LIMIT // 2))
     side.put("more", b"x")
@@ -154,18 +159,18 @@ def test_files_that_are_together_too_large_are_refused(side: Side) -> None:
     assert "'more' makes the message larger than" in side.refused("half", "rest", "more")
 
 
-def test_a_file_that_is_far_too_large_is_not_read_whole(side: Side) -> None:
+def test_huge_outbox_file_is_not_read(side: Side) -> None:
     with side.put("huge").open("wb") as file:
         file.truncate(10**12)
     assert "larger than" in side.refused("huge")
 
 
-def test_too_many_files_are_refused(side: Side) -> None:
+def test_too_many_outbox_files_are_refused(side: Side) -> None:
     side.put("a.txt")
-    assert f"at most {FILES_AT_MOST}" in side.refused(*["a.txt"] * (FILES_AT_MOST + 1))
+    assert f"at most {MAX_FILES}" in side.refused(*["a.txt"] * (MAX_FILES + 1))
 
 
-def test_a_file_or_a_folder_that_is_not_there_is_named(side: Side) -> None:
+def test_missing_outbox_file_or_folder_is_named(side: Side) -> None:
     assert "outbox/out-1" in side.refused("a.txt")
     side.put("a.txt")
     assert "'b.txt' cannot be opened" in side.refused("b.txt")
@@ -185,13 +190,13 @@ def test_file_without_a_free_descriptor_is_not_refused(side: Side) -> None:
     assert side.read("report.txt") == [("report.txt", b"hello")]
 
 
-def test_a_message_without_files_needs_no_folder(side: Side) -> None:
+def test_message_without_files_needs_no_folder(side: Side) -> None:
     assert side.read() == []
 
 
-def test_a_folder_that_cannot_be_cleared_is_left(side: Side) -> None:
+def test_folder_that_cannot_be_cleared_stays(side: Side) -> None:
     (side.put("a.txt").parent / "inner").mkdir()
-    side.outboxes.clear(SESSION, "out-1")
+    side.outbox.clear(SESSION, "out-1")
     assert (side.layout.outbox / "out-1" / "inner").exists()
 
 
@@ -214,9 +219,9 @@ def write(side: Side, *ids: str) -> None:
     db.close()
 
 
-def test_news_are_what_came_after_a_number(side: Side) -> None:
+def test_reader_returns_rows_after_a_number(side: Side) -> None:
     write(side, "a", "b")
-    assert [message.id for message in side.outboxes.news(SESSION, 1).messages] == ["b"]
+    assert [message.id for message in side.outbox.read_new(SESSION, 1).messages] == ["b"]
 
 
 def replace_with_link(path: Path) -> None:
@@ -293,57 +298,55 @@ REPLACEMENTS = [
 ]
 
 
+@pytest.mark.defect(number=29)
 @pytest.mark.parametrize("replace", REPLACEMENTS)
-def test_warning_29_whatever_stands_in_the_files_place_the_reader_refuses_and_goes_on(
-    side: Side, replace: Callable[[Path], None]
-) -> None:
+def test_replaced_outbound_db_is_refused_each_time(side: Side, replace: Callable[[Path], None]) -> None:
     write(side, "a")
     replace(side.layout.outbound_db)
     before = open_descriptors()
     for _ in range(2):
         with pytest.raises(UNREADABLE):
-            side.outboxes.news(SESSION, 0)
+            side.outbox.read_new(SESSION, 0)
     assert open_descriptors() == before
 
 
+@pytest.mark.defect(number=29)
 @pytest.mark.parametrize("replace", [replace_with_garbage, replace_journal_with_pipe, replace_with_other_tables])
-def test_warning_29_what_is_replaced_while_it_is_open_is_refused_too(
-    side: Side, replace: Callable[[Path], None]
-) -> None:
+def test_outbound_db_replaced_while_open_is_refused(side: Side, replace: Callable[[Path], None]) -> None:
     write(side, "a")
-    assert len(side.outboxes.news(SESSION, 0).messages) == 1
+    assert len(side.outbox.read_new(SESSION, 0).messages) == 1
     replace(side.layout.outbound_db)
     with pytest.raises(UNREADABLE):
-        side.outboxes.news(SESSION, 0)
+        side.outbox.read_new(SESSION, 0)
 
 
-def test_after_a_refusal_a_good_file_is_read_again(side: Side) -> None:
+def test_restored_outbound_db_is_read_again(side: Side) -> None:
     write(side, "a")
     good = side.layout.outbound_db.read_bytes()
     replace_with_garbage(side.layout.outbound_db)
     with pytest.raises(UNREADABLE):
-        side.outboxes.news(SESSION, 0)
+        side.outbox.read_new(SESSION, 0)
     side.layout.outbound_db.write_bytes(good)
-    assert len(side.outboxes.news(SESSION, 0).messages) == 1
+    assert len(side.outbox.read_new(SESSION, 0).messages) == 1
 
 
-def test_a_locked_file_is_busy_and_not_broken(side: Side) -> None:
+def test_locked_outbound_db_is_busy_not_broken(side: Side) -> None:
     writer = session_files.open_writable(side.layout.outbound_db)
     writer.execute("BEGIN EXCLUSIVE")
     with pytest.raises(apsw.BusyError):
-        side.outboxes.news(SESSION, 0)
+        side.outbox.read_new(SESSION, 0)
     writer.execute("ROLLBACK")
     writer.close()
-    assert side.outboxes.news(SESSION, 0).messages == []
+    assert side.outbox.read_new(SESSION, 0).messages == []
 
 
-def test_a_file_whose_runner_was_killed_waits_for_the_next_one(side: Side) -> None:
+def test_outbound_db_with_a_hot_journal_needs_its_runner(side: Side) -> None:
     replace_journal_with_pipe(side.layout.outbound_db)
-    with pytest.raises(NeedsItsRunner):
-        side.outboxes.news(SESSION, 0)
+    with pytest.raises(NeedsRecovery):
+        side.outbox.read_new(SESSION, 0)
 
 
-def test_one_row_cannot_fill_the_hosts_memory(side: Side) -> None:
+def test_huge_row_does_not_fill_the_hosts_memory(side: Side) -> None:
     db = session_files.open_writable(side.layout.outbound_db)
     db.execute(
         "INSERT INTO messages_out (seq, id, kind, at, content)"
@@ -351,10 +354,10 @@ def test_one_row_cannot_fill_the_hosts_memory(side: Side) -> None:
     )
     db.close()
     with pytest.raises(apsw.TooBigError):
-        side.outboxes.news(SESSION, 0)
+        side.outbox.read_new(SESSION, 0)
 
 
-def test_one_look_cannot_fill_the_hosts_memory_either(side: Side) -> None:
+def test_large_rows_are_read_in_portions(side: Side) -> None:
     db = session_files.open_writable(side.layout.outbound_db)
     db.execute(
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 2 FROM n LIMIT 12)"
@@ -362,55 +365,55 @@ def test_one_look_cannot_fill_the_hosts_memory_either(side: Side) -> None:
         " SELECT i, i, 'chat', 'x', printf('%.*c', 4000000, 'x') FROM n"
     )
     db.close()
-    first = side.outboxes.news(SESSION, 0)
-    assert len(first.messages) * 4_000_000 <= LOOK_BYTES_AT_MOST + 4_000_000
+    first = side.outbox.read_new(SESSION, 0)
+    assert len(first.messages) * 4_000_000 <= MAX_READ_BYTES + 4_000_000
     assert first.has_more
-    rest = side.outboxes.news(SESSION, first.messages[-1].seq)
+    rest = side.outbox.read_new(SESSION, first.messages[-1].seq)
     assert [message.seq for message in [*first.messages, *rest.messages]] == list(range(1, 24, 2))
 
 
 # The rest
 
 
-def test_a_heartbeat_is_the_files_time(side: Side) -> None:
-    assert side.outboxes.heartbeat_at(SESSION) is None
+def test_heartbeat_is_the_time_of_its_file(side: Side) -> None:
+    assert side.outbox.heartbeat_at(SESSION) is None
     side.layout.heartbeat.touch()
     os.utime(side.layout.heartbeat, (1_770_000_000, 1_770_000_000))
-    assert side.outboxes.heartbeat_at(SESSION) == 1_770_000_000
+    assert side.outbox.heartbeat_at(SESSION) == 1_770_000_000
 
 
 @pytest.mark.parametrize("at", [2**33, 2**40])
-def test_a_heartbeat_from_far_ahead_is_none(side: Side, at: int) -> None:
+def test_heartbeat_in_the_far_future_is_none(side: Side, at: int) -> None:
     side.layout.heartbeat.touch()
     os.utime(side.layout.heartbeat, (at, at))
-    assert side.outboxes.heartbeat_at(SESSION) is None
+    assert side.outbox.heartbeat_at(SESSION) is None
 
 
-def test_a_heartbeat_of_a_clock_that_is_a_little_fast_is_one_of_now(side: Side) -> None:
+def test_heartbeat_slightly_in_the_future_is_now(side: Side) -> None:
     side.layout.heartbeat.touch()
     os.utime(side.layout.heartbeat, (time.time() + 9, time.time() + 9))
-    found = side.outboxes.heartbeat_at(SESSION)
+    found = side.outbox.heartbeat_at(SESSION)
     assert found is not None
     assert found <= time.time()
 
 
-def test_a_heartbeat_that_is_no_plain_file_is_none(side: Side) -> None:
+def test_heartbeat_that_is_a_link_is_none(side: Side) -> None:
     side.layout.heartbeat.symlink_to("/etc/passwd")
-    assert side.outboxes.heartbeat_at(SESSION) is None
+    assert side.outbox.heartbeat_at(SESSION) is None
 
 
 @pytest.mark.parametrize("session_id", ["..", "", "a/b", "../../etc"])
-def test_a_session_id_that_leads_elsewhere_is_refused(side: Side, session_id: str) -> None:
+def test_session_id_that_leads_elsewhere_is_refused(side: Side, session_id: str) -> None:
     with pytest.raises(InvalidArguments):
-        side.outboxes.news(SessionId(session_id), 0)
+        side.outbox.read_new(SessionId(session_id), 0)
 
 
-def test_01_a_new_session_has_its_directories_and_both_files(side: Side) -> None:
+def test_new_session_has_its_directories_and_files(side: Side) -> None:
     assert side.layout.outbox.is_dir()
     assert side.layout.inbox.is_dir()
     assert side.layout.inbound_db.is_file()
     assert side.layout.outbound_db.is_file()
 
 
-def test_other_users_of_the_machine_cannot_reach_sessions(side: Side) -> None:
+def test_sessions_are_private_to_their_owner(side: Side) -> None:
     assert (side.home / "sessions").stat().st_mode & 0o077 == 0

@@ -3,14 +3,14 @@
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
 import pytest
+from delivery_doubles import KeyBuilder, QuietEvents
 from nanoclaw_wire.content import ActionRequest
 
-from nanoclaw_core import Outbound
 from nanoclaw_core.delivery.attempts import DeliveryContext
 from nanoclaw_core.delivery.outbox_importer import ImportResult
 from nanoclaw_core.delivery.outbox_poller import (
@@ -19,14 +19,14 @@ from nanoclaw_core.delivery.outbox_poller import (
     MAX_BACKLOG,
     PAUSE_S,
     SLOW_POLL_CPU_S,
-    OutboxHandlers,
     OutboxPoller,
 )
 from nanoclaw_core.delivery.queues import DeliveryQueues
 from nanoclaw_core.ids import SessionId
-from nanoclaw_core.mailbox.outbox import ROWS_AT_ONCE
+from nanoclaw_core.mailbox.outbox import ROW_BATCH
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.store.connection import CentralDatabaseFailed
+from nanoclaw_core.store.outage import DatabaseOutage
 from nanoclaw_core.testing.hosting import until
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.recorder import WAIT_S
@@ -48,33 +48,27 @@ class Files:
     def are_seen(self, count: int) -> bool:
         return len(self.seen) >= count
 
-    def look(self, session_id: SessionId) -> ImportResult:
+    def import_next(self, session_id: SessionId) -> ImportResult:
         self.seen.append(session_id)
         self.at.append(asyncio.get_running_loop().time())
         return self._finds[session_id]()
 
 
-async def nothing(*_: object) -> None:
-    return
-
-
 @asynccontextmanager
 async def poller_over(
-    files: Files, instance: Instance, requested: Callable[..., Awaitable[None]] = nothing
+    files: Files, instance: Instance, events: QuietEvents | None = None
 ) -> AsyncIterator[OutboxPoller]:
+    events = events or QuietEvents()
     sending = DeliveryContext(
         db=instance.db,
         plugins=Plugins(),
-        adapter=lambda _channel: None,
-        build=lambda delivery: Outbound(idempotency_key=delivery.id),
-        failed=nothing,
-        sent=lambda _delivery: None,
-        delayed=lambda _address, _since, _once_as: None,
+        adapters={},
+        builder=KeyBuilder(),  # type: ignore[arg-type]  # the queues only build with it
+        events=events,
         pauses_s=(),
         max_age_s=0.0,
     )
-    to = OutboxHandlers(refused=nothing, requested=requested, idle=lambda _id: None, broken=lambda _id, _reason: None)
-    poller = OutboxPoller(files, DeliveryQueues(sending), to)  # type: ignore[arg-type]  # it is only looked through
+    poller = OutboxPoller(files, DeliveryQueues(sending), events, DatabaseOutage())  # type: ignore[arg-type]  # it is only looked through
     yield poller
     for one in (HONEST, *FLOODERS):
         poller.forget(one)
@@ -103,7 +97,8 @@ def busy(cpu_s: float) -> Iterator[None]:
         pass
 
 
-def test_invariant_06_between_two_looks_everybody_else_has_a_turn(instance: Instance) -> None:
+@pytest.mark.invariant(number=6)
+def test_event_loop_turns_between_two_polls(instance: Instance) -> None:
     files = Files({one: lambda: MUCH for one in FLOODERS})
 
     async def scenario() -> None:
@@ -116,7 +111,8 @@ def test_invariant_06_between_two_looks_everybody_else_has_a_turn(instance: Inst
     assert all("turn" in pair for pair in zip(files.seen, files.seen[1:], strict=False))
 
 
-def test_invariant_06_who_rings_is_looked_at_before_anybody_is_looked_at_twice(instance: Instance) -> None:
+@pytest.mark.invariant(number=6)
+def test_notified_session_is_polled_before_repeated_ones(instance: Instance) -> None:
     rung: list[int] = []
 
     async def scenario() -> None:
@@ -139,7 +135,8 @@ def test_invariant_06_who_rings_is_looked_at_before_anybody_is_looked_at_twice(i
         assert len(meanwhile) <= 2 * len(FLOODERS), meanwhile
 
 
-def test_invariant_06_ringing_without_news_is_looked_at_ever_less(instance: Instance) -> None:
+@pytest.mark.invariant(number=6)
+def test_empty_notifications_are_polled_less_often(instance: Instance) -> None:
     files = Files({HONEST: ImportResult})
 
     async def scenario() -> None:
@@ -152,7 +149,8 @@ def test_invariant_06_ringing_without_news_is_looked_at_ever_less(instance: Inst
     assert len(files.seen) <= FREE_EMPTY_POLLS + 2 + (files.at[-1] - files.at[0]) / PAUSE_S
 
 
-def test_invariant_06_after_a_look_that_took_long_the_others_have_several_times_as_long(instance: Instance) -> None:
+@pytest.mark.invariant(number=6)
+def test_slow_poll_is_followed_by_a_longer_cooldown(instance: Instance) -> None:
     cost_s = 2 * SLOW_POLL_CPU_S
 
     def costly() -> ImportResult:
@@ -171,17 +169,19 @@ def test_invariant_06_after_a_look_that_took_long_the_others_have_several_times_
     assert min(pauses_s) >= (1 + COOLDOWN_FACTOR) * cost_s
 
 
-def test_invariant_06_no_more_is_asked_of_the_host_than_it_has_finished(instance: Instance) -> None:
-    files = Files({HONEST: lambda: ImportResult(requests=[REQUEST] * ROWS_AT_ONCE, has_more=True)})
+@pytest.mark.invariant(number=6)
+def test_poller_limits_unfinished_requests(instance: Instance) -> None:
+    files = Files({HONEST: lambda: ImportResult(requests=[REQUEST] * ROW_BATCH, has_more=True)})
 
     async def scenario() -> None:
         finish = asyncio.Event()
 
-        async def requested(*_: object) -> None:
-            await finish.wait()
+        class Slow(QuietEvents):
+            async def action_requested(self, session_id: SessionId, request: ActionRequest) -> None:
+                await finish.wait()
 
-        looks = MAX_BACKLOG // ROWS_AT_ONCE
-        async with poller_over(files, instance, requested) as poller:
+        looks = MAX_BACKLOG // ROW_BATCH
+        async with poller_over(files, instance, Slow()) as poller:
             poller.notify(HONEST)
             await until(partial(files.are_seen, looks))
             for _ in range(100):
@@ -197,7 +197,7 @@ def refuse() -> ImportResult:
     raise CentralDatabaseFailed("the disk is full")
 
 
-def test_drain_of_a_host_that_stops_ends_at_once(instance: Instance) -> None:
+def test_drain_during_stop_ends_at_once_on_a_full_disk(instance: Instance) -> None:
     """A central database that takes nothing must not hold up the stop; the next host imports the rest."""
     files = Files({HONEST: refuse})
 
@@ -213,7 +213,7 @@ def test_drain_of_a_host_that_stops_ends_at_once(instance: Instance) -> None:
     assert len(files.seen) <= 3  # one for the first wait, one more before it ends, one for the second
 
 
-def test_drain_of_a_host_that_stops_imports_what_it_can(instance: Instance) -> None:
+def test_drain_during_stop_imports_all_rows(instance: Instance) -> None:
     """A database that works is no reason to leave messages behind."""
     found = [ImportResult(is_idle=True), *[MUCH] * 5]
     files = Files({HONEST: found.pop})
@@ -227,7 +227,7 @@ def test_drain_of_a_host_that_stops_imports_what_it_can(instance: Instance) -> N
     assert found == []
 
 
-def test_refused_import_has_one_line_for_all_sessions(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
+def test_refused_import_logs_one_line_for_all_sessions(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
     """Each session is looked at again every few seconds, and the log says once that the database refuses."""
     is_full = True
 

@@ -25,27 +25,32 @@ def refuse(kind: str, names: list[Any]) -> str:
     return str(refused.value)
 
 
+@pytest.mark.defect(number=50)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", [*COMMANDS, *OPTIONS, *PLACES, *LINES])
-def test_warning_50_what_is_no_name_is_refused_wherever_packages_are_made(kind: str, name: str) -> None:
+def test_invalid_package_name_is_refused(kind: str, name: str) -> None:
     assert f"{name!r} cannot be the name of a package of {kind}" in refuse(kind, [name])
 
 
+@pytest.mark.defect(number=52)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", NO_TEXTS)
-def test_warning_52_what_is_no_text_is_refused(kind: str, name: object) -> None:
+def test_package_name_that_is_no_string_is_refused(kind: str, name: object) -> None:
     assert repr(name) in refuse(kind, [name])
 
 
+@pytest.mark.defect(number=52)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("first", ["", None, 0, False, "jq"])
-def test_warning_52_one_wrong_name_refuses_all_wherever_it_stands(kind: str, first: object) -> None:
+def test_one_invalid_name_refuses_all_packages(kind: str, first: object) -> None:
     refuse(kind, [first, "jq; touch x"])
     refuse(kind, ["jq", first, "fine", "jq; touch x"])
 
 
+@pytest.mark.defect(number=50)
 @given(kind=st.sampled_from(KINDS), name=st.text("aZ09-._+@/~ ;\n$=é", max_size=6) | st.text(max_size=6))
-def test_warning_50_whatever_gets_through_is_one_word_that_is_no_option(kind: str, name: str) -> None:
+def test_accepted_package_name_is_one_word(kind: str, name: str) -> None:
+    """It is no option, path or shell syntax either."""
     try:
         Packages(**{kind: [name]})
     except InvalidArguments:
@@ -64,21 +69,22 @@ def test_warning_50_whatever_gets_through_is_one_word_that_is_no_option(kind: st
         ("pip", ["iniconfig", "ruamel.yaml", "Pillow", "zope-interface", "x"]),
     ],
 )
-def test_real_names_are_taken_as_they_are(kind: str, names: list[str]) -> None:
+def test_real_package_names_are_kept_unchanged(kind: str, names: list[str]) -> None:
     assert list(getattr(Packages(**{kind: names}), kind)) == names
 
 
-def test_no_packages_are_false() -> None:
+def test_empty_packages_are_false() -> None:
     assert not Packages()
     assert Packages(pip=["iniconfig"])
 
 
+@pytest.mark.defect(number=52)
 @pytest.mark.parametrize("names", ["jq", None, 7, {"jq": 1}, b"jq"])
-def test_warning_52_what_is_no_list_is_refused(names: object) -> None:
+def test_packages_that_are_no_list_are_refused(names: object) -> None:
     with pytest.raises(InvalidArguments, match="packages are a list of names"):
         Packages(apt=names)  # type: ignore[arg-type]
 
 
-def test_a_name_that_would_have_apt_remove_something_is_refused() -> None:
+def test_apt_name_with_a_removal_suffix_is_refused() -> None:
     with pytest.raises(InvalidArguments):
         Packages(apt=["python3-"])

@@ -8,7 +8,8 @@ from nanoclaw_core.testing.instance import Instance, make_instance
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
 
 
-def test_as_many_sandboxes_run_at_once_as_allowed_and_the_next_starts_when_one_ends(tmp_path: Path) -> None:
+def test_max_sandboxes_limits_concurrent_sandboxes(tmp_path: Path) -> None:
+    """The next sandbox starts when a running one ends."""
     instance = make_instance(tmp_path / "home", max_sandboxes=2)
     rooms = [f"room {number}" for number in range(3)]
     for room in rooms:
@@ -43,7 +44,7 @@ def test_as_many_sandboxes_run_at_once_as_allowed_and_the_next_starts_when_one_e
     instance.db.close()
 
 
-def test_no_sandbox_starts_before_those_of_an_earlier_host_are_gone(instance: Instance) -> None:
+def test_sandbox_starts_after_leftovers_are_removed(instance: Instance) -> None:
     class Leftovers(ScriptedRuntime):
         is_reaping, may_end, started_while_reaping = False, asyncio.Event(), 0
 

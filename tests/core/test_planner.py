@@ -35,7 +35,7 @@ def sandbox_of(instance: Instance, **choices: Any) -> tuple[SandboxSpec, RunnerC
     return spec, read_config((incoming / layout.CONFIG).read_text())
 
 
-def test_what_was_chosen_for_the_model_reaches_the_runner(instance: Instance) -> None:
+def test_model_choices_reach_the_runner(instance: Instance) -> None:
     servers = {"maps": {"command": "maps", "args": ["-v"], "env": {"A": "1"}, "instructions": "Ask maps."}}
     _, config = sandbox_of(
         instance,
@@ -54,7 +54,7 @@ def test_what_was_chosen_for_the_model_reaches_the_runner(instance: Instance) ->
     }
 
 
-def test_where_nothing_was_chosen_the_settings_and_the_provider_decide(instance: Instance) -> None:
+def test_empty_config_uses_settings_and_provider(instance: Instance) -> None:
     spec, config = sandbox_of(instance)
     assert (config.model, config.effort, config.assistant_name) == (None, None, "Agent")
     assert (config.max_messages_per_prompt, config.skills, config.idle_stop_s) == (10, None, 1800.0)
@@ -66,9 +66,7 @@ def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [vars(record)["reason"] for record in caplog.records if record.message == "sandbox refused"]
 
 
-def test_a_provider_whose_settings_do_not_fit_is_refused_with_what_does_not_fit(
-    instance: Instance, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_provider_with_invalid_settings_is_refused(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
     @frozen(kw_only=True)
     class Settings:
         tempo: int = 1
@@ -93,14 +91,14 @@ def test_a_provider_whose_settings_do_not_fit_is_refused_with_what_does_not_fit(
     assert "not installed" not in refusal
 
 
-def test_what_was_chosen_for_the_sandbox_reaches_the_runtime(instance: Instance) -> None:
+def test_sandbox_choices_reach_the_runtime(instance: Instance) -> None:
     limits = {"memory_mb": 512, "cpus": 0.5, "pids": 64}
     spec, _ = sandbox_of(instance, network="none", image_tag="mine:1", limits=limits)
     assert (spec.network, spec.image) == (Network.NONE, "mine:1")
     assert (spec.limits.memory_bytes, spec.limits.cpus, spec.limits.pids) == (512 * 2**20, 0.5, 64)
 
 
-def test_a_server_of_a_config_makes_its_agent_one_that_runs_tools(instance: Instance) -> None:
+def test_config_with_an_mcp_server_runs_tools(instance: Instance) -> None:
     spec, _ = sandbox_of(instance, mcp_servers={"maps": {"command": "maps"}})
     assert spec.runs_tools
 
@@ -124,7 +122,7 @@ def test_sandbox_that_would_see_the_instance_is_refused(
     assert runtime.specs == []
 
 
-def test_a_mount_is_given_where_it_is_allowed_and_another_is_left_out(tmp_path: Path) -> None:
+def test_spec_has_only_allowed_mounts(tmp_path: Path) -> None:
     for name in ("allowed/notes", "elsewhere"):
         (tmp_path / name).mkdir(parents=True)
     instance = make_instance(tmp_path / "home", allowed_mounts=[AllowedMount(path=str(tmp_path / "allowed"))])

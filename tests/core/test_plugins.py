@@ -98,13 +98,13 @@ def load(disabled: Iterable[str] = ()) -> Plugins:
 # Load
 
 
-def test_an_installed_plugin_is_loaded_with_its_distribution(site: Path) -> None:
+def test_installed_plugin_is_loaded_with_its_distribution(site: Path) -> None:
     install(site, "acme-chat", "acme", "'''A plugin.'''")
     assert report(load(), "acme") == Report(name="acme", source="acme-chat 1.2", state=State.ACTIVE)
 
 
 @pytest.mark.parametrize("source", ["import a_module_that_is_not_there", "1 / 0", "import sys; sys.exit('no')", "def"])
-def test_a_plugin_that_cannot_be_imported_breaks_only_itself(site: Path, source: str) -> None:
+def test_plugin_with_an_import_error_fails_alone(site: Path, source: str) -> None:
     install(site, "acme-bad", "acme_bad", source, plugin="bad")
     install(site, "acme-good", "acme_good", "'''A plugin.'''", plugin="good")
     plugins = load()
@@ -113,7 +113,7 @@ def test_a_plugin_that_cannot_be_imported_breaks_only_itself(site: Path, source:
     assert report(plugins, "good").state is State.ACTIVE
 
 
-def test_a_plugin_with_an_unknown_hook_breaks_only_itself(site: Path) -> None:
+def test_plugin_with_an_unknown_hook_fails_alone(site: Path) -> None:
     hook = "from nanoclaw_core import hookimpl\n@hookimpl\ndef nanoclaw_chanels(): ..."
     install(site, "acme-bad", "acme_bad", hook, plugin="bad")
     install(site, "acme-good", "acme_good", "'''A plugin.'''", plugin="good")
@@ -122,21 +122,21 @@ def test_a_plugin_with_an_unknown_hook_breaks_only_itself(site: Path) -> None:
     assert report(plugins, "good").state is State.ACTIVE
 
 
-def test_a_name_that_two_distributions_offer_stops_the_start_and_names_both(site: Path) -> None:
+def test_two_distributions_of_one_name_prevent_the_start(site: Path) -> None:
     install(site, "acme-one", "acme_one", "", plugin="chat")
     install(site, "acme-two", "acme_two", "", plugin="chat")
     with pytest.raises(PluginError, match=r"acme-one 1\.2 and acme-two 1\.2"):
         load()
 
 
-def test_a_distribution_that_is_on_the_path_twice_counts_once(site: Path, tmp_path: Path) -> None:
+def test_distribution_twice_on_the_path_counts_once(site: Path, tmp_path: Path) -> None:
     install(site, "acme-chat", "acme", "")
     install(tmp_path / "older", "Acme_Chat", "acme", "")
     sys.path += [str(site), str(tmp_path / "older")]
     assert [found.source for found in find_installed()] == ["acme-chat 1.2"]
 
 
-def test_what_an_interrupted_installation_left_stops_nobody(site: Path) -> None:
+def test_interrupted_installation_is_ignored(site: Path) -> None:
     install(site, "acme-chat", "acme", "")
     (site / "broken-1.0.dist-info").mkdir()
     broken = site / "worse-1.0.dist-info"
@@ -146,19 +146,19 @@ def test_what_an_interrupted_installation_left_stops_nobody(site: Path) -> None:
     assert report(load(), "acme").state is State.ACTIVE
 
 
-def test_a_disabled_plugin_is_not_imported(site: Path) -> None:
+def test_disabled_plugin_is_not_imported(site: Path) -> None:
     install(site, "acme-chat", "acme", "raise SystemExit('imported')")
     assert report(load(["acme"]), "acme") == Report(name="acme", source="acme-chat 1.2", state=State.DISABLED)
     assert "acme" not in sys.modules
 
 
-def test_disabling_one_of_two_with_one_name_is_not_enough_to_choose(site: Path) -> None:
+def test_disabled_name_covers_all_its_distributions(site: Path) -> None:
     install(site, "acme-one", "acme_one", "", plugin="chat")
     install(site, "acme-two", "acme_two", "", plugin="chat")
     assert report(load(["chat"]), "chat").state is State.DISABLED
 
 
-def test_finding_plugins_imports_nothing(site: Path) -> None:
+def test_find_installed_imports_no_plugin(site: Path) -> None:
     install(site, "acme-chat", "acme", "raise SystemExit('imported')")
     program = f"""
 import sys
@@ -174,12 +174,12 @@ print(sorted({{name.split(".")[0] for name in ours}}))
     assert done.stdout.strip() in ("['nanoclaw_core']", "['nanoclaw_core', 'nanoclaw_wire']")
 
 
-def test_a_class_in_the_place_of_a_plugin_is_refused() -> None:
+def test_class_as_plugin_is_refused() -> None:
     with pytest.raises(PluginError, match="it is a class"):
         Plugins().add(Offering, name="acme")
 
 
-def test_a_hook_wrapper_is_refused() -> None:
+def test_hook_wrapper_is_refused() -> None:
     class Wrapping:
         @hookimpl(wrapper=True)
         def nanoclaw_channels(self) -> Iterator[None]:
@@ -189,7 +189,7 @@ def test_a_hook_wrapper_is_refused() -> None:
         Plugins().add(Wrapping(), name="acme")
 
 
-def test_a_hook_with_an_argument_that_does_not_exist_is_refused() -> None:
+def test_hook_with_an_unknown_argument_is_refused() -> None:
     class Asking:
         @hookimpl
         def nanoclaw_channels(self, settings: object) -> None: ...
@@ -198,7 +198,7 @@ def test_a_hook_with_an_argument_that_does_not_exist_is_refused() -> None:
         Plugins().add(Asking(), name="acme")
 
 
-def test_a_plugin_whose_attributes_raise_is_refused() -> None:
+def test_plugin_with_a_raising_attribute_is_refused() -> None:
     class Thorny:
         @property
         def anything(self) -> None:
@@ -208,7 +208,7 @@ def test_a_plugin_whose_attributes_raise_is_refused() -> None:
         Plugins().add(Thorny(), name="acme")
 
 
-def test_a_refused_plugin_leaves_no_trace() -> None:
+def test_refused_plugin_leaves_no_trace() -> None:
     class Misspelt(Offering):
         @hookimpl
         def nanoclaw_chanels(self) -> None: ...
@@ -221,24 +221,24 @@ def test_a_refused_plugin_leaves_no_trace() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "Acme", "acme_chat", "1acme", "a" * 41, "a b", "acme\n"])
-def test_a_plugin_name_is_one_lower_case_word(name: str) -> None:
+def test_plugin_name_must_be_one_lower_case_word(name: str) -> None:
     with pytest.raises(PluginError, match="lower-case"):
         Plugins().add(Offering(), name=name)
 
 
-def test_a_second_plugin_of_one_name_is_refused() -> None:
+def test_second_plugin_of_one_name_is_refused() -> None:
     plugins = with_plugins(acme=Offering())
     with pytest.raises(PluginError, match="in process and in process"):
         plugins.add(Offering(), name="acme")
 
 
-def test_a_required_plugin_that_failed_is_named_with_its_reason(site: Path) -> None:
+def test_require_names_a_failed_plugin_and_its_reason(site: Path) -> None:
     install(site, "acme-bad", "acme_bad", "1 / 0", plugin="bad")
     with pytest.raises(PluginError, match=r"'bad' does not work \(ZeroDivisionError"):
         load().require(["bad"])
 
 
-def test_a_required_plugin_that_is_absent_or_disabled_is_named(site: Path) -> None:
+def test_require_names_a_missing_or_disabled_plugin(site: Path) -> None:
     install(site, "acme-chat", "acme", "")
     with pytest.raises(PluginError, match="'nowhere' is not installed"):
         load().require(["nowhere"])
@@ -249,13 +249,13 @@ def test_a_required_plugin_that_is_absent_or_disabled_is_named(site: Path) -> No
 # Call
 
 
-def test_descriptors_are_collected_by_name_with_their_plugin() -> None:
+def test_collect_returns_descriptors_by_name() -> None:
     plugins = with_plugins(one=Offering("a"), two=Offering("b", "c"))
     found = plugins.collect("nanoclaw_channels", Channel)
     assert {name: offer.plugin for name, offer in found.items()} == {"a": "one", "b": "two", "c": "two"}
 
 
-def test_a_collect_hook_that_raises_breaks_only_its_plugin() -> None:
+def test_failing_collect_hook_fails_only_its_plugin() -> None:
     class Raising:
         @hookimpl
         def nanoclaw_channels(self) -> None:
@@ -266,7 +266,7 @@ def test_a_collect_hook_that_raises_breaks_only_its_plugin() -> None:
     assert report(plugins, "bad").reason == "ZeroDivisionError: nothing to offer"
 
 
-def test_of_a_generator_that_raises_half_way_nothing_counts() -> None:
+def test_failing_generator_contributes_nothing() -> None:
     class HalfWay:
         @hookimpl
         def nanoclaw_channels(self) -> Iterator[Channel]:
@@ -279,7 +279,7 @@ def test_of_a_generator_that_raises_half_way_nothing_counts() -> None:
 
 
 @pytest.mark.parametrize("offered", [["text"], 7, [Provider(name="p", runs_tools=False)], [Channel]])
-def test_what_is_no_descriptor_of_the_hook_breaks_only_its_plugin(offered: object) -> None:
+def test_wrong_descriptor_fails_only_its_plugin(offered: object) -> None:
     class Wrong:
         @hookimpl
         def nanoclaw_channels(self) -> object:
@@ -290,7 +290,7 @@ def test_what_is_no_descriptor_of_the_hook_breaks_only_its_plugin(offered: objec
     assert report(plugins, "bad").state is State.FAILED
 
 
-def test_offering_nothing_is_fine() -> None:
+def test_plugin_that_contributes_nothing_is_active() -> None:
     class Silent:
         @hookimpl
         def nanoclaw_channels(self) -> None: ...
@@ -300,7 +300,7 @@ def test_offering_nothing_is_fine() -> None:
     assert report(plugins, "acme").state is State.ACTIVE
 
 
-def test_one_descriptor_name_from_two_plugins_stops_the_start_and_names_both() -> None:
+def test_two_descriptors_of_one_name_prevent_the_start() -> None:
     plugins = Plugins()
     plugins.add(Offering("chat"), name="one", source="acme-one 1.0")
     plugins.add(Offering("chat"), name="two", source="acme-two 2.0")
@@ -308,7 +308,7 @@ def test_one_descriptor_name_from_two_plugins_stops_the_start_and_names_both() -
         plugins.collect("nanoclaw_channels", Channel)
 
 
-def test_per_plugin_descriptors_keep_their_order() -> None:
+def test_collect_all_keeps_the_order_of_a_plugin() -> None:
     class Migrating:
         @hookimpl
         def nanoclaw_migrations(self) -> Iterable[Migration]:
@@ -319,31 +319,34 @@ def test_per_plugin_descriptors_keep_their_order() -> None:
     assert {name: [step.name for step in steps] for name, steps in found.items()} == {"acme": ["2", "1"]}
 
 
-def test_invariant_08_silence_is_a_no() -> None:
+@pytest.mark.invariant(number=8)
+def test_vote_without_answers_denies() -> None:
     assert admit().vote is Vote.DENY
     assert admit(None, None).vote is Vote.DENY
 
 
-def test_one_allow_among_silence_is_a_yes() -> None:
+def test_one_allow_among_abstentions_allows() -> None:
     assert admit(None, Verdict(Vote.ALLOW, "known"), None) == Verdict(Vote.ALLOW, "known")
 
 
-def test_invariant_08_one_no_wins_over_any_number_of_yes() -> None:
+@pytest.mark.invariant(number=8)
+def test_one_denial_outweighs_all_approvals() -> None:
     allow = Verdict(Vote.ALLOW)
     assert admit(allow, Verdict(Vote.DENY, "banned"), allow) == Verdict(Vote.DENY, "banned")
 
 
-def test_a_no_without_a_reason_names_its_plugin() -> None:
+def test_denial_without_a_reason_names_its_plugin() -> None:
     assert admit(Verdict(Vote.DENY)) == Verdict(Vote.DENY, "voter0 said no")
 
 
+@pytest.mark.invariant(number=8)
 @pytest.mark.parametrize("answer", [ZeroDivisionError(), True, "allow", Vote.ALLOW])
-def test_invariant_08_a_vote_that_raises_or_is_none_of_ours_is_a_no(answer: object) -> None:
+def test_failing_or_invalid_vote_denies(answer: object) -> None:
     verdict = admit(Verdict(Vote.ALLOW), answer)
     assert verdict == Verdict(Vote.DENY, "the plugin voter1 failed to vote")
 
 
-def test_an_objection_is_the_first_no_and_silence_is_none() -> None:
+def test_objection_is_the_first_denial_or_none() -> None:
     def objection(*answers: object) -> Verdict | None:
         plugins = with_plugins(**{f"voter{position}": Voting(answer) for position, answer in enumerate(answers)})
         return plugins.objection("nanoclaw_permit_action", request=None)
@@ -354,7 +357,7 @@ def test_an_objection_is_the_first_no_and_silence_is_none() -> None:
     assert objection(ZeroDivisionError()) == Verdict(Vote.DENY, "the plugin voter0 failed to vote")
 
 
-def test_a_notify_hook_that_raises_is_skipped_and_the_others_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_notify_hook_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
     told: list[str] = []
 
     class Listening:
@@ -400,7 +403,7 @@ async def run_until_stopped(outcomes: list[Exception | None]) -> tuple[list[floa
     return pauses, failures
 
 
-def test_a_part_that_fails_is_run_again_after_pauses_that_double_up_to_a_limit() -> None:
+def test_failing_task_restarts_with_doubling_pauses() -> None:
     troubles: list[Exception | None] = [ZeroDivisionError(str(number)) for number in range(12)]
     pauses, failures = asyncio.run(run_until_stopped(troubles))
     assert pauses[:5] == [FIRST_PAUSE_S, 2.0, 4.0, 8.0, 16.0]
@@ -408,17 +411,17 @@ def test_a_part_that_fails_is_run_again_after_pauses_that_double_up_to_a_limit()
     assert failures == troubles
 
 
-def test_a_part_that_ends_by_itself_is_run_again_too() -> None:
+def test_finished_task_is_restarted() -> None:
     assert asyncio.run(run_until_stopped([None, None])) == ([1.0, 2.0], [])
 
 
-def test_a_failing_part_is_logged_once_per_failure(caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_task_is_logged_once_per_failure(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
         asyncio.run(run_until_stopped([ZeroDivisionError(), ZeroDivisionError()]))
     assert [record.message for record in caplog.records] == ["part failed", "part failed"]
 
 
-def test_a_cancelled_part_is_not_run_again() -> None:
+def test_cancelled_task_is_not_restarted() -> None:
     async def scenario() -> int:
         runs = 0
         started = asyncio.Event()

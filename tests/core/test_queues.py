@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve
+from delivery_doubles import KeyBuilder, QuietEvents, adapters_of
 
 from nanoclaw_core import Address, Outbound
 from nanoclaw_core.delivery import queues as queues_module
@@ -26,21 +27,15 @@ def delivery(number: int, room: str = "r") -> Delivery:
     )
 
 
-async def failed(_delivery: Delivery, reason: str) -> None:
-    raise AssertionError(reason)
-
-
 def lanes_to(
     platform: object, instance: Instance, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep, **more: Any
 ) -> DeliveryQueues:
     given: dict[str, Any] = {
         "db": instance.db,
         "plugins": Plugins(),
-        "adapter": lambda _channel: platform,
-        "build": lambda one: Outbound(idempotency_key=one.id),
-        "failed": failed,
-        "sent": lambda _delivery: None,
-        "delayed": lambda _address, _since, _once_as: None,
+        "adapters": adapters_of(platform),
+        "builder": KeyBuilder(),
+        "events": QuietEvents(),
         "pauses_s": (0.0,),
         "max_age_s": 0.0,
         "sleep": sleep,
@@ -62,10 +57,9 @@ class Platform:
         return "platform-id"
 
 
+@pytest.mark.invariant(number=4)
 @pytest.mark.parametrize("is_full_before", [True, False])
-def test_invariant_04_a_database_that_takes_nothing_for_a_while_loses_and_repeats_nothing(
-    instance: Instance, is_full_before: bool
-) -> None:
+def test_refusing_database_loses_and_repeats_no_delivery(instance: Instance, is_full_before: bool) -> None:
     platform = Platform(instance)
     waits: list[float] = []
 
@@ -100,7 +94,8 @@ class InstantPlatform:
         return "platform-id"
 
 
-def test_a_long_lane_delays_no_other_also_where_the_platform_never_waits(instance: Instance) -> None:
+def test_long_queue_delays_no_other_queue(instance: Instance) -> None:
+    """The platform accepts each message at once, so no delivery waits."""
     platform = InstantPlatform()
     messages = [*(delivery(number, "long") for number in range(200)), delivery(200, "short")]
 
@@ -131,7 +126,7 @@ class Refusing:
 
 
 @pytest.mark.parametrize("is_asleep", [True, False], ids=["before", "while"])
-def test_stop_ends_lanes_that_wait_for_the_database(instance: Instance, is_asleep: bool) -> None:
+def test_stop_ends_queues_that_wait_for_the_database(instance: Instance, is_asleep: bool) -> None:
     """A lane that cannot record its message ends, whether it waited before the stop or is refused while it lasts."""
 
     async def scenario() -> None:
@@ -150,7 +145,7 @@ def test_stop_ends_lanes_that_wait_for_the_database(instance: Instance, is_aslee
     assert [one.id for one in deliveries.open_deliveries(instance.db)] == ["d1"]
 
 
-def test_refusing_database_has_one_line_for_all_lanes(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
+def test_refusing_database_logs_one_line_for_all_queues(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
     """Fifty rooms are refused and recover; the log has one line for each change."""
     messages = [delivery(number, f"room {number}") for number in range(50)]
     refused = 0
@@ -175,7 +170,7 @@ def test_refusing_database_has_one_line_for_all_lanes(instance: Instance, caplog
 
 
 @pytest.mark.parametrize("attempts", [0, 1])
-def test_date_that_cannot_be_read_is_due_now(instance: Instance, attempts: int) -> None:
+def test_unreadable_date_is_due_now(instance: Instance, attempts: int) -> None:
     """A damaged row is sent, and so are the messages behind it."""
     platform = InstantPlatform()
     first = evolve(delivery(1), next_try_at="soon", created_at="once", deliver_after="?", attempts=attempts)
@@ -191,24 +186,24 @@ def test_date_that_cannot_be_read_is_due_now(instance: Instance, attempts: int) 
     assert len(platform.rooms) == 2
 
 
-def test_message_that_breaks_the_code_fails_alone(instance: Instance) -> None:
+def test_unexpected_error_fails_one_message(instance: Instance) -> None:
     """An unexpected error fails one message with a plain reason, and its room goes on."""
     platform, reasons = InstantPlatform(), []
-    errors, is_running = [RuntimeError("no adapter today")], False
+    errors = [RuntimeError("no adapter today")]
 
-    def adapter(_channel: str) -> object:
-        if errors and is_running:
-            raise errors.pop()
-        return platform
+    class Adapters(dict[str, object]):
+        def get(self, channel: str, default: object = None) -> object:
+            if errors:
+                raise errors.pop()
+            return super().get(channel, default)
 
-    async def told(_delivery: Delivery, reason: str) -> None:
-        reasons.append(reason)
+    class Failures(QuietEvents):
+        async def delivery_failed(self, delivery: Delivery, reason: str) -> None:
+            reasons.append(reason)
 
     async def scenario() -> None:
-        nonlocal is_running
-        lanes = lanes_to(platform, instance, adapter=adapter, failed=told)
+        lanes = lanes_to(platform, instance, adapters=Adapters(adapters_of(platform)), events=Failures())
         lanes.put([delivery(1), delivery(2)])
-        is_running = True
         await lanes.drained()
 
     deliveries.add(instance.db, [delivery(1), delivery(2)])
@@ -218,15 +213,16 @@ def test_message_that_breaks_the_code_fails_alone(instance: Instance) -> None:
     assert reasons == ["the host cannot process it: RuntimeError: no adapter today"]
 
 
-def test_sent_message_stays_sent_if_its_end_breaks(instance: Instance) -> None:
+def test_sent_message_stays_sent_if_its_callback_fails(instance: Instance) -> None:
     """An error after the platform took a message must not have it sent again."""
 
-    def sent(one: Delivery) -> None:
-        if one.id == "d1":
-            raise RuntimeError("no clearing today")
+    class NoClearing(QuietEvents):
+        def delivery_sent(self, delivery: Delivery) -> None:
+            if delivery.id == "d1":
+                raise RuntimeError("no clearing today")
 
     async def scenario() -> None:
-        lanes = lanes_to(InstantPlatform(), instance, sent=sent)
+        lanes = lanes_to(InstantPlatform(), instance, events=NoClearing())
         lanes.put([delivery(1), delivery(2)])
         await lanes.drained()
 
@@ -246,7 +242,7 @@ class BadWords(InstantPlatform):
         return "id-\udcff"
 
 
-def test_half_characters_of_a_platform_are_escaped(instance: Instance) -> None:
+def test_lone_surrogates_of_a_platform_are_escaped(instance: Instance) -> None:
     """No database takes them, and the message is tried again and recorded as sent."""
 
     async def scenario() -> None:
@@ -261,7 +257,7 @@ def test_half_characters_of_a_platform_are_escaped(instance: Instance) -> None:
     assert (found.status, found.attempts, found.platform_message_id) == (DeliveryStatus.SENT, 2, "id-\\udcff")
 
 
-def test_hint_that_hangs_holds_up_no_message(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_hint_delays_no_message(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     """A status that a platform never takes is given up."""
     monkeypatch.setattr(queues_module, "HINT_TIMEOUT_S", 0.0)
     platform = InstantPlatform()
@@ -271,7 +267,7 @@ def test_hint_that_hangs_holds_up_no_message(instance: Instance, monkeypatch: py
 
     async def scenario() -> None:
         lanes = lanes_to(platform, instance)
-        lanes.after(Address("chat", "r"), hang)
+        lanes.call_when_drained(Address("chat", "r"), hang)
         lanes.put([delivery(1)])
         async with asyncio.timeout(WAIT_S):
             await lanes.drained()

@@ -50,7 +50,7 @@ async def silent(_runner: FakeRunner) -> int:
     return 0
 
 
-def test_a_message_in_a_wired_room_is_stored_wakes_a_sandbox_and_is_answered(instance: Instance) -> None:
+def test_message_in_a_wired_room_is_answered(instance: Instance) -> None:
     async def scenario() -> None:
         async with running_host(instance) as running:
             receipt = await running.channel.say("hello")
@@ -60,7 +60,7 @@ def test_a_message_in_a_wired_room_is_stored_wakes_a_sandbox_and_is_answered(ins
     asyncio.run(scenario())
 
 
-def test_a_plain_message_in_an_unknown_room_leaves_nothing_behind(instance: Instance) -> None:
+def test_plain_message_in_an_unknown_room_is_ignored(instance: Instance) -> None:
     async def scenario() -> Receipt:
         async with running_host(instance) as running:
             return await running.channel.say("hello", room="elsewhere")
@@ -69,7 +69,7 @@ def test_a_plain_message_in_an_unknown_room_leaves_nothing_behind(instance: Inst
     assert messaging.find(instance.db, "recorder", "elsewhere") is None
 
 
-def test_a_mention_in_an_unknown_room_makes_the_room_and_is_recorded_as_unwired(instance: Instance) -> None:
+def test_mention_in_an_unknown_room_is_recorded_as_unwired(instance: Instance) -> None:
     async def scenario() -> Receipt:
         async with running_host(instance) as running:
             return await running.channel.say("hello", room="elsewhere", is_mention=True)
@@ -80,7 +80,7 @@ def test_a_mention_in_an_unknown_room_makes_the_room_and_is_recorded_as_unwired(
     assert drops(instance) == [("ada", "no_agent_wired", 1)]
 
 
-def test_two_messages_of_a_room_go_to_one_session(instance: Instance) -> None:
+def test_messages_of_a_room_share_a_session(instance: Instance) -> None:
     async def scenario() -> None:
         async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
             await running.channel.say("one")
@@ -91,7 +91,7 @@ def test_two_messages_of_a_room_go_to_one_session(instance: Instance) -> None:
     assert [json.loads(message.content)["text"] for message in stored(instance, session)] == ["one", "two"]
 
 
-def test_two_wired_agents_each_get_their_own_session_and_answer(instance: Instance) -> None:
+def test_each_wired_agent_has_its_own_session_and_answers(instance: Instance) -> None:
     instance.wire(folder="other")
 
     async def scenario() -> list[str]:
@@ -103,7 +103,7 @@ def test_two_wired_agents_each_get_their_own_session_and_answer(instance: Instan
     assert len(all_sessions(instance)) == 2
 
 
-def test_accumulate_keeps_a_message_without_waking_anybody(bare_instance: Instance) -> None:
+def test_accumulate_stores_a_message_without_waking(bare_instance: Instance) -> None:
     bare_instance.wire(engage_mode=EngageMode.MENTION, ignored_policy=IgnoredPolicy.ACCUMULATE)
 
     async def scenario() -> tuple[Receipt, int]:
@@ -116,7 +116,7 @@ def test_accumulate_keeps_a_message_without_waking_anybody(bare_instance: Instan
     assert message.trigger is False
 
 
-def test_drop_makes_no_session(bare_instance: Instance) -> None:
+def test_dropped_message_makes_no_session(bare_instance: Instance) -> None:
     bare_instance.wire(engage_mode=EngageMode.MENTION)
 
     async def scenario() -> Receipt:
@@ -127,7 +127,7 @@ def test_drop_makes_no_session(bare_instance: Instance) -> None:
     assert all_sessions(bare_instance) == []
 
 
-def test_the_row_carries_channel_room_and_thread_of_its_message(bare_instance: Instance) -> None:
+def test_stored_row_has_channel_room_and_thread(bare_instance: Instance) -> None:
     bare_instance.wire(session_mode=SessionMode.SHARED)
 
     async def scenario() -> None:
@@ -141,7 +141,7 @@ def test_the_row_carries_channel_room_and_thread_of_its_message(bare_instance: I
     assert message.platform_message_id == "p-1"
 
 
-def test_a_thread_of_a_group_is_a_conversation_of_its_own(bare_instance: Instance) -> None:
+def test_thread_of_a_group_is_its_own_conversation(bare_instance: Instance) -> None:
     bare_instance.wire(is_group=True)
 
     async def scenario() -> None:
@@ -154,7 +154,7 @@ def test_a_thread_of_a_group_is_a_conversation_of_its_own(bare_instance: Instanc
     assert sorted(session.thread or "" for session in all_sessions(bare_instance)) == ["a", "b"]
 
 
-def test_the_same_platform_message_twice_is_stored_once(instance: Instance) -> None:
+def test_repeated_platform_message_is_stored_once(instance: Instance) -> None:
     async def scenario() -> None:
         async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
             for _ in range(2):
@@ -175,7 +175,8 @@ class AdminOf:
         yield Roster(name="admins", approvers=lambda group_id, _: [self._user] if group_id == self._group_id else [])
 
 
-def test_warning_01_a_denied_command_is_answered_and_the_other_agents_still_hear_it(instance: Instance) -> None:
+@pytest.mark.defect(number=1)
+def test_denied_command_is_answered_and_others_receive_it(instance: Instance) -> None:
     instance.wire(folder="other", priority=-1)
     admins = AdminOf("recorder:ada", instance.group("other").id)
 
@@ -189,7 +190,8 @@ def test_warning_01_a_denied_command_is_answered_and_the_other_agents_still_hear
     assert drops(instance) == [("ada", "command_needs_admin", 1)]
 
 
-def test_warning_01_one_wiring_that_fails_does_not_stop_the_next(instance: Instance) -> None:
+@pytest.mark.defect(number=1)
+def test_failing_wiring_does_not_stop_the_next(instance: Instance) -> None:
     instance.wire(folder="other", priority=-1)
 
     async def both_hear() -> None:
@@ -211,7 +213,7 @@ def test_warning_01_one_wiring_that_fails_does_not_stop_the_next(instance: Insta
     assert asyncio.run(second()) == ["echo: second"]
 
 
-def test_an_owner_may_use_an_admin_command(instance: Instance) -> None:
+def test_owner_may_use_an_admin_command(instance: Instance) -> None:
     instance.settings.core.owners.append("recorder:ada")
 
     async def scenario() -> Receipt:
@@ -221,7 +223,8 @@ def test_an_owner_may_use_an_admin_command(instance: Instance) -> None:
     assert asyncio.run(scenario()).outcome is Outcome.ROUTED
 
 
-def test_warning_03_a_kept_message_does_not_make_an_agent_stick(bare_instance: Instance) -> None:
+@pytest.mark.defect(number=3)
+def test_accumulated_message_does_not_make_an_agent_sticky(bare_instance: Instance) -> None:
     bare_instance.wire(engage_mode=EngageMode.MENTION_STICKY, ignored_policy=IgnoredPolicy.ACCUMULATE, is_group=True)
 
     async def scenario() -> list[Outcome]:
@@ -237,7 +240,7 @@ def test_warning_03_a_kept_message_does_not_make_an_agent_stick(bare_instance: I
     assert asyncio.run(scenario()) == [Outcome.ACCUMULATED, Outcome.ACCUMULATED, Outcome.ROUTED, Outcome.ROUTED]
 
 
-def test_stickiness_is_of_the_thread_it_was_made_in_and_survives_a_restart(bare_instance: Instance) -> None:
+def test_stickiness_is_per_thread_and_survives_a_restart(bare_instance: Instance) -> None:
     bare_instance.wire(engage_mode=EngageMode.MENTION_STICKY, is_group=True)
 
     async def mention() -> None:
@@ -254,10 +257,9 @@ def test_stickiness_is_of_the_thread_it_was_made_in_and_survives_a_restart(bare_
     assert asyncio.run(follow_up()) == [Outcome.ROUTED, Outcome.IGNORED]
 
 
+@pytest.mark.defect(number=5)
 @pytest.mark.parametrize("mode", [EngageMode.PATTERN, EngageMode.MENTION])
-def test_warning_05_nothing_of_a_refused_sender_is_stored_not_even_as_context(
-    bare_instance: Instance, mode: EngageMode
-) -> None:
+def test_message_of_a_refused_sender_is_not_stored(bare_instance: Instance, mode: EngageMode) -> None:
     pattern = "." if mode is EngageMode.PATTERN else None
     bare_instance.wire(engage_mode=mode, engage_pattern=pattern, ignored_policy=IgnoredPolicy.ACCUMULATE)
 
@@ -271,7 +273,8 @@ def test_warning_05_nothing_of_a_refused_sender_is_stored_not_even_as_context(
     assert bare_instance.db.execute("SELECT count(*) FROM users").get == 0
 
 
-def test_warning_19_a_refusal_keeps_its_own_reason_and_counts_once_per_sender(instance: Instance) -> None:
+@pytest.mark.defect(number=19)
+def test_refusal_is_counted_per_sender_with_its_reason(instance: Instance) -> None:
     async def scenario() -> None:
         async with running_host(instance, channel=RecorderChannel(refused=["eve", "mallory"])) as running:
             for sender in ("eve", "mallory", "eve"):
@@ -281,7 +284,8 @@ def test_warning_19_a_refusal_keeps_its_own_reason_and_counts_once_per_sender(in
     assert drops(instance) == [("eve", "a stranger", 2), ("mallory", "a stranger", 1)]
 
 
-def test_warning_33_a_sender_id_with_a_colon_stays_inside_its_channel(instance: Instance) -> None:
+@pytest.mark.defect(number=33)
+def test_sender_id_with_a_colon_stays_in_its_channel(instance: Instance) -> None:
     instance.settings.core.owners.append("terminal:operator")
 
     async def scenario() -> Receipt:
@@ -291,7 +295,8 @@ def test_warning_33_a_sender_id_with_a_colon_stays_inside_its_channel(instance: 
     assert asyncio.run(scenario()).outcome is Outcome.DROPPED
 
 
-def test_warning_37_an_agent_shared_session_is_its_own_and_follows_the_last_room(bare_instance: Instance) -> None:
+@pytest.mark.defect(number=37)
+def test_agent_shared_session_follows_the_last_room(bare_instance: Instance) -> None:
     bare_instance.wire(room="private")
     bare_instance.wire(room="a", session_mode=SessionMode.AGENT_SHARED)
     bare_instance.wire(room="b", session_mode=SessionMode.AGENT_SHARED)
@@ -309,7 +314,8 @@ def test_warning_37_an_agent_shared_session_is_its_own_and_follows_the_last_room
     assert routing_of(bare_instance, shared) == Routing(channel="recorder", room="a")
 
 
-def test_warning_44_the_name_of_a_room_is_kept_as_the_platform_says_it(instance: Instance) -> None:
+@pytest.mark.defect(number=44)
+def test_room_keeps_the_name_of_its_platform(instance: Instance) -> None:
     async def scenario() -> None:
         async with running_host(instance) as running:
             await running.channel.say("hello", room_name="The Garden")
@@ -319,7 +325,8 @@ def test_warning_44_the_name_of_a_room_is_kept_as_the_platform_says_it(instance:
     assert instance.room().name == "The Yard"
 
 
-def test_warning_46_only_the_whole_word_is_a_command(instance: Instance) -> None:
+@pytest.mark.defect(number=46)
+def test_only_the_whole_word_is_a_command(instance: Instance) -> None:
     async def scenario() -> Receipt:
         async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
             return await running.channel.say("/clearance please")
@@ -327,7 +334,8 @@ def test_warning_46_only_the_whole_word_is_a_command(instance: Instance) -> None
     assert asyncio.run(scenario()).outcome is Outcome.ROUTED
 
 
-def test_warning_54_an_attachment_that_cannot_be_stored_loses_itself_and_not_the_message(instance: Instance) -> None:
+@pytest.mark.defect(number=54)
+def test_failed_attachment_does_not_lose_its_message(instance: Instance) -> None:
     async def scenario() -> None:
         async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
             await running.channel.say("first", message_id="p-0")
@@ -344,7 +352,8 @@ def test_warning_54_an_attachment_that_cannot_be_stored_loses_itself_and_not_the
     assert not (instance.places.home / "nowhere").exists()
 
 
-def test_warning_54_a_file_name_too_long_for_the_disk_is_shortened(instance: Instance) -> None:
+@pytest.mark.defect(number=54)
+def test_long_file_name_is_shortened(instance: Instance) -> None:
     async def scenario() -> None:
         async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
             await running.channel.say("look", attachments=(Attachment(name="ä" * 120 + ".txt", content=b"x"),))
@@ -357,7 +366,8 @@ def test_warning_54_a_file_name_too_long_for_the_disk_is_shortened(instance: Ins
     assert path.suffix == ".txt"
 
 
-def test_warning_55_an_empty_thread_is_no_thread(instance: Instance) -> None:
+@pytest.mark.defect(number=55)
+def test_empty_thread_is_no_thread(instance: Instance) -> None:
     async def scenario() -> None:
         channel = RecorderChannel(has_threads=True)
         async with running_host(instance, channel=channel, runtime=ScriptedRuntime(silent)) as running:
@@ -368,6 +378,7 @@ def test_warning_55_an_empty_thread_is_no_thread(instance: Instance) -> None:
     assert len(all_sessions(instance)) == 1
 
 
+@pytest.mark.defect(number=58)
 @pytest.mark.parametrize(
     "malformed",
     [
@@ -380,9 +391,7 @@ def test_warning_55_an_empty_thread_is_no_thread(instance: Instance) -> None:
         Inbound(room="room", sender="\ud800"),
     ],
 )
-def test_warning_58_malformed_input_is_turned_down_and_the_channel_goes_on(
-    instance: Instance, malformed: Inbound
-) -> None:
+def test_malformed_input_is_dropped_and_channel_continues(instance: Instance, malformed: Inbound) -> None:
     async def scenario() -> tuple[Receipt, list[str]]:
         async with running_host(instance) as running:
             receipt = await running.channel.pass_on(malformed)
@@ -395,7 +404,7 @@ def test_warning_58_malformed_input_is_turned_down_and_the_channel_goes_on(
     assert texts == ["echo: hello"]
 
 
-def test_half_characters_in_a_text_become_question_marks(instance: Instance) -> None:
+def test_lone_surrogates_in_a_text_become_question_marks(instance: Instance) -> None:
     async def scenario() -> list[str]:
         async with running_host(instance) as running:
             await running.channel.say("a\ud800b")
@@ -405,12 +414,13 @@ def test_half_characters_in_a_text_become_question_marks(instance: Instance) -> 
 
 
 @pytest.mark.parametrize("pattern", ["(", "[b-a]", "(" * 3000 + ")" * 3000])
-def test_a_pattern_that_does_not_compile_is_refused_where_it_is_written(bare_instance: Instance, pattern: str) -> None:
+def test_pattern_that_does_not_compile_is_refused(bare_instance: Instance, pattern: str) -> None:
     with pytest.raises(InvalidArguments, match="no regular expression"):
         bare_instance.wire(engage_mode=EngageMode.PATTERN, engage_pattern=pattern)
 
 
-def test_invariant_03_a_message_is_durable_when_the_channel_hears_that_it_was_taken(instance: Instance) -> None:
+@pytest.mark.invariant(number=3)
+def test_accepted_message_is_durable(instance: Instance) -> None:
     async def scenario() -> list[InboundMessage]:
         async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
             await running.channel.say("hello")
@@ -419,7 +429,8 @@ def test_invariant_03_a_message_is_durable_when_the_channel_hears_that_it_was_ta
     assert len(asyncio.run(scenario())) == 1
 
 
-def test_invariant_03_a_message_that_cannot_be_stored_is_not_acknowledged(instance: Instance) -> None:
+@pytest.mark.invariant(number=3)
+def test_message_that_cannot_be_stored_is_not_accepted(instance: Instance) -> None:
     async def scenario() -> None:
         async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
             await running.channel.say("hello")
@@ -436,7 +447,8 @@ def test_invariant_03_a_message_that_cannot_be_stored_is_not_acknowledged(instan
     asyncio.run(scenario())
 
 
-def test_invariant_08_without_any_vote_nobody_is_admitted(instance: Instance) -> None:
+@pytest.mark.invariant(number=8)
+def test_message_without_any_vote_is_dropped(instance: Instance) -> None:
     class Mute(RecorderChannel):
         nanoclaw_admit_message = None  # type: ignore[assignment]
 

@@ -93,38 +93,38 @@ def forbidden(answer: Answer) -> str:
 
 
 @pytest.mark.parametrize("words", [["help"], ["groups", "get"], ["no", "such", "verb"], []])
-def test_case_01_an_agent_whose_ncl_is_disabled_gets_nothing_whatever_it_asks(words: list[str]) -> None:
+def test_disabled_scope_refuses_every_command(words: list[str]) -> None:
     assert "disabled" in forbidden(ask(Scope.DISABLED, *words))
 
 
-def test_case_02_its_own_group_is_filled_in() -> None:
+def test_group_scope_fills_in_its_own_group() -> None:
     assert arguments(ask(Scope.GROUP, "groups", "get")) == {"id": OWN}
 
 
 @pytest.mark.parametrize("how", ["positional", "option"])
-def test_case_03_another_group_is_refused(how: str) -> None:
+def test_group_scope_refuses_another_group(how: str) -> None:
     asked = ask(Scope.GROUP, "groups", "get", FOREIGN) if how == "positional" else None
     assert "scoped to its own group" in forbidden(asked or ask(Scope.GROUP, "groups", "get", id=FOREIGN))
 
 
-def test_another_group_is_refused_in_the_same_words_whether_it_exists_or_not() -> None:
+def test_refusal_does_not_reveal_whether_a_group_exists() -> None:
     known, unknown = (forbidden(ask(Scope.GROUP, "groups", "get", name)) for name in (FOREIGN, "ag-none"))
     assert known.replace(FOREIGN, "ag-none") == unknown
 
 
 @pytest.mark.parametrize("value", [None, True, 7, "", [], [OWN], {"id": OWN}, f"{OWN} ", OWN.upper()])
-def test_what_is_almost_its_own_group_is_not(value: object) -> None:
+def test_group_scope_refuses_a_similar_group_id(value: object) -> None:
     assert ask(Scope.GROUP, "groups", "get", id=value).code in (Code.FORBIDDEN, Code.INVALID_ARGS)
 
 
-def test_case_04_its_own_group_may_be_named() -> None:
+def test_group_scope_accepts_its_own_group() -> None:
     assert arguments(ask(Scope.GROUP, "groups", "get", OWN)) == {"id": OWN}
 
 
 @pytest.mark.parametrize(
     "key", ["cli_scope", "cli-scope", "CLI-Scope", "cli_Scope", "-cli-scope", "_cli_scope ", " cli-scope"]
 )
-def test_case_05_06_cli_scope_is_refused_in_every_spelling(key: str) -> None:
+def test_group_scope_refuses_every_spelling_of_cli_scope(key: str) -> None:
     code = ask(Scope.GROUP, "groups", "config", "update", **{key: "global"}).code
     assert code is (Code.INVALID_ARGS if key == "_cli_scope " else Code.FORBIDDEN)
 
@@ -139,24 +139,24 @@ def test_case_05_06_cli_scope_is_refused_in_every_spelling(key: str) -> None:
         "[" * 100_000,
     ],
 )
-def test_cli_scope_is_refused_inside_json_too(value: str) -> None:
+def test_group_scope_refuses_cli_scope_inside_json(value: str) -> None:
     forbidden(ask(Scope.GROUP, "groups", "config", "update", model=value))
 
 
-def test_cli_scope_is_refused_inside_what_is_structured_already() -> None:
+def test_group_scope_refuses_cli_scope_inside_a_list() -> None:
     forbidden(ask(Scope.GROUP, "groups", "config", "update", model=[{"cli-scope": "global"}]))
 
 
-def test_a_text_that_only_speaks_of_it_is_no_key() -> None:
+def test_group_scope_accepts_cli_scope_as_plain_text() -> None:
     assert arguments(ask(Scope.GROUP, "groups", "config", "update", model="cli_scope"))["model"] == "cli_scope"
 
 
-def test_case_07_12_28_what_declares_no_scope_is_refused_by_name() -> None:
+def test_verb_without_a_scope_is_refused_by_name() -> None:
     assert forbidden(ask(Scope.GROUP, "wirings", "list")).startswith("wirings ")
     assert forbidden(ask(Scope.GROUP, "things", "list")).startswith("things ")
 
 
-def test_case_08_help_is_there_and_tells_of_what_can_be_asked() -> None:
+def test_help_lists_only_reachable_verbs() -> None:
     told = {one["command"] for one in ask(Scope.GROUP, "help").data}
     assert told == {
         "help",
@@ -169,7 +169,7 @@ def test_case_08_help_is_there_and_tells_of_what_can_be_asked() -> None:
     }
 
 
-def test_help_says_what_is_filled_in() -> None:
+def test_help_marks_parameters_that_are_filled_in() -> None:
     (told,) = ask(Scope.GROUP, "help", "members").data
     assert told["parameters"][0]["is_filled_in"]
     told, _ = ask(Scope.GROUP, "help", "groups").data
@@ -177,30 +177,31 @@ def test_help_says_what_is_filled_in() -> None:
     assert (first["name"], first["is_filled_in"], first["is_required"]) == ("id", True, False)
 
 
-def test_status_is_not_for_an_agent_of_group_scope() -> None:
+def test_group_scope_refuses_status() -> None:
     forbidden(ask(Scope.GROUP, "status"))
 
 
-def test_case_09_10_11_the_group_is_filled_in_under_the_name_that_the_verb_gives_it() -> None:
+def test_group_is_filled_in_as_the_scope_parameter() -> None:
     assert arguments(ask(Scope.GROUP, "sessions", "list")) == {"agent_group_id": OWN}
     assert arguments(ask(Scope.GROUP, "destinations", "list")) == {"agent_group_id": OWN}
     assert arguments(ask(Scope.GROUP, "members", "list")) == {"group": OWN}
 
 
 @pytest.mark.parametrize("spelling", ["agent_group_id", "agent-group-id"])
-def test_case_13_14_another_group_is_refused_under_every_name(spelling: str) -> None:
+def test_group_scope_refuses_another_group_in_any_name(spelling: str) -> None:
     forbidden(ask(Scope.GROUP, "sessions", "list", **{spelling: FOREIGN}))
     forbidden(ask(Scope.GROUP, "members", "list", group=FOREIGN))
 
 
+@pytest.mark.defect(number=49)
 @pytest.mark.parametrize("order", [("agent_group_id", "agent-group-id"), ("agent-group-id", "agent_group_id")])
-def test_warning_49_two_spellings_at_once_target_nobody(order: tuple[str, str]) -> None:
+def test_two_spellings_of_the_group_are_refused(order: tuple[str, str]) -> None:
     for first, second in ((OWN, FOREIGN), (FOREIGN, OWN), (OWN, OWN)):
         answer = ask(Scope.GROUP, "sessions", "list", **{order[0]: first, order[1]: second})
         assert answer.code in (Code.FORBIDDEN, Code.INVALID_ARGS)
 
 
-def test_case_15_16_17_an_agent_of_global_scope_names_whom_it_means() -> None:
+def test_global_scope_must_name_its_target() -> None:
     assert arguments(ask(Scope.GLOBAL, "groups", "get", FOREIGN)) == {"id": FOREIGN}
     assert arguments(ask(Scope.GLOBAL, "wirings", "list")) == {}
     assert ask(Scope.GLOBAL, "groups", "get").code is Code.INVALID_ARGS
@@ -210,28 +211,29 @@ def test_case_15_16_17_an_agent_of_global_scope_names_whom_it_means() -> None:
 
 
 @pytest.mark.parametrize("scope", [Scope.GROUP, Scope.GLOBAL])
-def test_what_is_for_the_operator_alone_is_for_no_agent(scope: Scope) -> None:
+def test_operator_only_verb_is_hidden_from_agents(scope: Scope) -> None:
     forbidden(ask(scope, "secrets", "show", OWN))
     assert "secrets show" not in {one["command"] for one in ask(scope, "help").data}
 
 
-def test_case_19_the_operator_is_not_asked_for_a_scope() -> None:
+def test_operator_needs_no_scope() -> None:
     assert arguments(ask(Scope.DISABLED, "groups", "get", FOREIGN, caller=OPERATOR)) == {"id": FOREIGN}
 
 
 @pytest.mark.parametrize(("scope", "limit"), [(Scope.GROUP, OWN), (Scope.GLOBAL, None)])
-def test_case_20_23_a_verb_that_limits_itself_is_told_to_what(scope: Scope, limit: GroupId | None) -> None:
+def test_filtering_verb_receives_the_scope(scope: Scope, limit: GroupId | None) -> None:
     assert ask(scope, "sessions", "list").data["scope_group_id"] == limit
 
 
-def test_case_25_26_27_a_foreign_session_and_one_that_is_not_there_look_alike() -> None:
+def test_foreign_and_missing_sessions_look_alike() -> None:
     assert ask(Scope.GROUP, "sessions", "get", "ses-own").data == {"id": "ses-own"}
     foreign, unknown = (ask(Scope.GROUP, "sessions", "get", name) for name in ("ses-foreign", "ses-none"))
     assert foreign.code is unknown.code is Code.NOT_FOUND
     assert (foreign.message or "").replace("foreign", "none") == unknown.message
 
 
-def test_warning_56_a_flag_in_the_place_of_an_id_is_answered() -> None:
+@pytest.mark.defect(number=56)
+def test_boolean_as_id_is_answered() -> None:
     assert ask(Scope.GROUP, "sessions", "get", id=True).code is Code.INVALID_ARGS
 
 
@@ -248,7 +250,7 @@ SPELLINGS = st.sampled_from(["cli_scope", "cli-scope", "CLI_SCOPE", "Cli-Scope",
         ),
     )
 )
-def test_however_deep_it_is_wrapped_it_is_found(value: Any) -> None:
+def test_names_scope_finds_nested_keys(value: Any) -> None:
     assert names_scope(value)
 
 
@@ -257,12 +259,13 @@ def test_however_deep_it_is_wrapped_it_is_found(value: Any) -> None:
         st.none() | st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
     )
 )
-def test_what_does_not_name_it_is_left_alone(value: Any) -> None:
+def test_names_scope_ignores_other_values(value: Any) -> None:
     if "scope" not in json.dumps(value).casefold():
         assert not names_scope(value)
 
 
-def test_invariant_08_without_a_scope_a_verb_is_invisible() -> None:
+@pytest.mark.invariant(number=8)
+def test_verb_without_a_scope_is_invisible() -> None:
     limited = Caller(session_id=SessionId("ses-own"), agent_group_id=OWN, scope_group_id=OWN)
     assert [full_name(one) for one in VERBS if not is_visible(one, limited)] == [
         "wirings list",

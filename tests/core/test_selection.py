@@ -3,7 +3,7 @@
 import pytest
 
 from nanoclaw_core import Provider, Readiness, SandboxRefused, Upstream
-from nanoclaw_core.sandboxes.selection import Candidate, ChosenProvider, choose_provider, choose_runtime, why_missing
+from nanoclaw_core.sandboxes.selection import Candidate, ChosenProvider, choose_provider, choose_runtime, missing_reason
 
 INSTALLED = {name: Provider(name=name, runs_tools=name != "mock") for name in ("claude", "mock", "opencode")}
 
@@ -13,6 +13,7 @@ def provider(session: str | None = None, group: str | None = None, **more: objec
     return choose_provider(session=session, group=group, **values)  # type: ignore[arg-type]
 
 
+@pytest.mark.defect(number=32)
 @pytest.mark.parametrize(
     ("session", "group", "chosen"),
     [
@@ -23,33 +24,31 @@ def provider(session: str | None = None, group: str | None = None, **more: objec
         (None, " OpenCode ", "opencode"),
     ],
 )
-def test_warning_32_the_session_comes_before_the_group_and_the_group_before_the_settings(
-    session: str | None, group: str | None, chosen: str
-) -> None:
+def test_provider_of_session_precedes_group_and_settings(session: str | None, group: str | None, chosen: str) -> None:
     assert provider(session, group) == ChosenProvider(name=chosen)
 
 
-def test_the_fallback_answers_where_nobody_chose_and_the_default_cannot_work() -> None:
+def test_fallback_replaces_an_unusable_default() -> None:
     assert provider(missing={"claude": "no key"}) == ChosenProvider(name="mock", instead_of="claude")
     without = {name: one for name, one in INSTALLED.items() if name != "claude"}
     assert provider(installed=without) == ChosenProvider(name="mock", instead_of="claude")
 
 
 @pytest.mark.parametrize(("session", "group"), [("claude", None), (None, "claude")])
-def test_what_somebody_chose_is_never_replaced(session: str | None, group: str | None) -> None:
+def test_explicit_provider_is_never_replaced(session: str | None, group: str | None) -> None:
     assert provider(session, group, missing={"claude": "no key"}) == ChosenProvider(name="claude")
 
 
-def test_without_a_fallback_the_default_stays() -> None:
+def test_default_without_a_fallback_stays() -> None:
     assert provider(fallback="", missing={"claude": "no key"}) == ChosenProvider(name="claude")
 
 
-def test_a_chosen_provider_that_is_not_installed_is_refused_with_the_remedy() -> None:
+def test_missing_provider_is_refused_with_the_remedy() -> None:
     with pytest.raises(SandboxRefused, match=r"'codex' is not installed .*Look whether it is spelled right"):
         provider("codex")
 
 
-def test_with_nothing_installed_the_refusal_says_so() -> None:
+def test_refusal_without_providers_names_none() -> None:
     with pytest.raises(SandboxRefused, match="installed: none"):
         provider(installed={})
 
@@ -58,10 +57,10 @@ def upstream(missing: str | None) -> Upstream:
     return Upstream(name="a", base_url="https://model.test", missing=missing)
 
 
-def test_a_provider_is_missing_when_all_its_upstreams_are() -> None:
-    assert why_missing([upstream("no key"), upstream("no token")]) == "no key; no token"
-    assert why_missing([upstream("no key"), upstream(None)]) == ""
-    assert why_missing([]) == ""
+def test_provider_is_missing_if_all_upstreams_are() -> None:
+    assert missing_reason([upstream("no key"), upstream("no token")]) == "no key; no token"
+    assert missing_reason([upstream("no key"), upstream(None)]) == ""
+    assert missing_reason([]) == ""
 
 
 def candidate(name: str, preference: int, *, ready: bool = True, isolates: bool = True) -> Candidate:
@@ -74,23 +73,25 @@ def runtime(*candidates: Candidate, wanted: str = "", runs_tools: bool = True) -
     return choose_runtime(wanted=wanted, runs_tools=runs_tools, candidates=candidates)
 
 
-def test_tools_get_the_strongest_wall_and_what_runs_none_starts_quickest() -> None:
+def test_tools_get_the_strongest_isolation() -> None:
+    """A provider without tools gets the runtime that starts fastest."""
     both = (candidate("docker", 20), candidate("process", 10))
     assert (runtime(*both), runtime(*both, runs_tools=False)) == ("docker", "process")
 
 
-def test_what_is_not_ready_is_not_taken() -> None:
+def test_runtime_that_is_not_ready_is_skipped() -> None:
     assert runtime(candidate("docker", 20, ready=False), candidate("process", 10)) == "process"
 
 
-def test_invariant_08_tools_never_run_without_isolation_where_nobody_chose() -> None:
+@pytest.mark.invariant(number=8)
+def test_tools_without_isolation_are_refused() -> None:
     weak = candidate("process", 10, isolates=False)
     assert runtime(weak, runs_tools=False) == "process"
     with pytest.raises(SandboxRefused, match="No sandbox can be made for this agent"):
         runtime(weak)
 
 
-def test_a_named_runtime_is_taken_or_refused_but_never_replaced() -> None:
+def test_named_runtime_is_used_or_refused() -> None:
     both = (candidate("docker", 20), candidate("process", 10))
     assert runtime(*both, wanted="process") == "process"
     with pytest.raises(SandboxRefused, match=r"'docker' cannot be used: docker looked at\. install docker"):
@@ -99,17 +100,17 @@ def test_a_named_runtime_is_taken_or_refused_but_never_replaced() -> None:
         runtime(*both, wanted="podman")
 
 
-def test_a_refusal_has_the_remedy_of_every_runtime() -> None:
+def test_refusal_has_the_remedy_of_each_runtime() -> None:
     with pytest.raises(SandboxRefused, match=r"install docker.*install process"):
         runtime(candidate("docker", 20, ready=False), candidate("process", 10, ready=False))
 
 
-def test_without_any_runtime_the_refusal_says_how_to_get_one() -> None:
+def test_refusal_without_runtimes_explains_installation() -> None:
     with pytest.raises(SandboxRefused, match="pip install nanoclaw-runtime-docker"):
         runtime()
 
 
-def test_what_the_operator_allowed_without_isolation_is_taken_for_tools_too() -> None:
+def test_operator_may_allow_tools_without_isolation() -> None:
     allowed = Readiness(ready=True, isolates=False, detail="plain", takes_tools_unisolated=True)
     candidate = Candidate(name="process", preference=0, readiness=allowed)
     assert choose_runtime(wanted="", runs_tools=True, candidates=[candidate]) == "process"

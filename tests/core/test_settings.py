@@ -24,11 +24,11 @@ def refusal(home: Path, text: str | bytes, **environment: str) -> str:
     return str(caught.value)
 
 
-def test_a_missing_file_means_defaults(tmp_path: Path) -> None:
+def test_missing_settings_file_means_defaults(tmp_path: Path) -> None:
     assert load_settings(tmp_path, {}) == Settings(home=tmp_path)
 
 
-def test_what_is_set_is_read(tmp_path: Path) -> None:
+def test_settings_are_read(tmp_path: Path) -> None:
     found = load(
         tmp_path,
         """
@@ -47,11 +47,11 @@ def test_what_is_set_is_read(tmp_path: Path) -> None:
     assert found.plugins == {"ntfy": {"topic": "t"}}
 
 
-def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path: Path) -> None:
+def test_unknown_key_suggests_the_nearest(tmp_path: Path) -> None:
     assert "unknown key 'time_zone'; did you mean 'timezone'?" in refusal(tmp_path, "[core]\ntime_zone = 'UTC'")
 
 
-def test_an_unknown_key_that_resembles_nothing_is_refused_with_all_known_ones(tmp_path: Path) -> None:
+def test_unknown_key_without_match_lists_all_keys(tmp_path: Path) -> None:
     assert "known are core, plugins" in refusal(tmp_path, "[xyz]\na = 1")
 
 
@@ -79,7 +79,7 @@ def test_an_unknown_key_that_resembles_nothing_is_refused_with_all_known_ones(tm
         "timezone = 'PST'",
     ],
 )
-def test_a_value_of_the_wrong_kind_is_refused_with_its_place(tmp_path: Path, line: str) -> None:
+def test_value_of_wrong_kind_is_refused_with_its_table(tmp_path: Path, line: str) -> None:
     message = refusal(tmp_path, f"[core]\n{line}")
     assert "[core]" in message
     assert "nanoclaw.toml" in message
@@ -99,7 +99,7 @@ def test_a_value_of_the_wrong_kind_is_refused_with_its_place(tmp_path: Path, lin
         ("allowed_mounts = [{path = '/data', writable = 'yes'}]", "must be true or false @ "),
     ],
 )
-def test_a_refusal_says_what_would_fit(tmp_path: Path, line: str, rule: str) -> None:
+def test_refusal_names_the_expected_kind(tmp_path: Path, line: str, rule: str) -> None:
     assert refusal(tmp_path, f"[core]\n{line}").startswith(rule)
 
 
@@ -115,34 +115,34 @@ def test_a_refusal_says_what_would_fit(tmp_path: Path, line: str, rule: str) -> 
         "[core]\nowners = " + "[" * 2000,
     ],
 )
-def test_what_is_no_settings_file_is_refused(tmp_path: Path, text: str | bytes) -> None:
+def test_invalid_settings_file_is_refused(tmp_path: Path, text: str | bytes) -> None:
     assert refusal(tmp_path, text)
 
 
-def test_a_directory_in_the_files_place_is_refused(tmp_path: Path) -> None:
+def test_directory_instead_of_settings_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "nanoclaw.toml").mkdir()
     with pytest.raises(SettingsError, match="cannot be read"):
         load_settings(tmp_path, {})
 
 
-def test_a_value_can_come_from_the_environment(tmp_path: Path) -> None:
+def test_value_can_come_from_the_environment(tmp_path: Path) -> None:
     text = "[core]\nprovider = 'env:PROVIDER'\nmax_sandboxes = 'env:COUNT'"
     found = load(tmp_path, text, PROVIDER="mock", COUNT="7")
     assert (found.core.provider, found.core.max_sandboxes) == ("mock", 7)
 
 
-def test_a_variable_that_is_not_set_is_named(tmp_path: Path) -> None:
+def test_unset_variable_is_named(tmp_path: Path) -> None:
     assert "the environment variable PROVIDER is not set" in refusal(tmp_path, "[core]\nprovider = 'env:PROVIDER'")
 
 
-def test_a_value_can_come_from_a_file_beside_the_settings(tmp_path: Path) -> None:
+def test_value_can_come_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("secret\n")
     found = load(tmp_path, "[plugins.ntfy]\ntoken = 'file:token'")
     assert found.for_plugin("ntfy", Ntfy, {}) == Ntfy(token="secret")
 
 
 @pytest.mark.parametrize("name", ["nowhere", ".", "a\\u0000b", "x" * 300])
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+def test_unreadable_value_file_is_named(tmp_path: Path, name: str) -> None:
     assert "cannot be read" in refusal(tmp_path, f'[core]\nprovider = "file:{name}"')
 
 
@@ -160,7 +160,7 @@ def for_ntfy(table: dict[str, Any] | None, **environment: str) -> Ntfy | None:
     return settings.for_plugin("ntfy", Ntfy, environment)
 
 
-def test_a_plugins_table_gets_the_shape_that_the_plugin_declares() -> None:
+def test_plugin_table_becomes_its_settings_class() -> None:
     assert for_ntfy({"token": "t", "retries": 5}) == Ntfy(token="t", retries=5)
     assert for_ntfy({"token": "env:TOKEN"}, TOKEN="t") == Ntfy(token="t")
 
@@ -176,23 +176,23 @@ def test_a_plugins_table_gets_the_shape_that_the_plugin_declares() -> None:
         ({"token": "env:TOKEN"}, "TOKEN is not set"),
     ],
 )
-def test_a_plugins_table_that_does_not_fit_is_refused(table: dict[str, Any] | None, message: str) -> None:
+def test_invalid_plugin_table_is_refused(table: dict[str, Any] | None, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         for_ntfy(table)
 
 
-def test_a_plugin_that_declares_no_settings_gets_none() -> None:
+def test_plugin_without_settings_class_gets_none() -> None:
     assert Settings(home=Path("/nowhere"), plugins={"ntfy": {"x": 1}}).for_plugin("ntfy", None, {}) is None
 
 
 @pytest.mark.parametrize("key", ["max_sandboxes", "cpus", "owners", "network"])
-def test_settings_do_not_show_their_secrets(tmp_path: Path, key: str) -> None:
+def test_settings_error_does_not_show_a_secret(tmp_path: Path, key: str) -> None:
     message = refusal(tmp_path, f"[core]\n{key} = 'env:SECRET'", SECRET="7x-secret")
     assert key in message
     assert "7x-secret" not in message
 
 
-def test_the_machines_zone_is_a_zone() -> None:
+def test_machine_zone_is_a_valid_zone() -> None:
     assert clock.machine_zone({"TZ": "Europe/Berlin"}) == "Europe/Berlin"
     assert clock.machine_zone({"TZ": ":Europe/Berlin"}) == "Europe/Berlin"
     assert clock.is_zone(clock.machine_zone({"TZ": "PST8PDT"}))
@@ -229,9 +229,7 @@ class Checked:
         ({"own": "a", "topic": "b"}, "own and topic exclude each other @ [plugins.ntfy]."),
     ],
 )
-def test_what_a_plugin_checks_itself_is_refused_in_its_words_and_without_the_value(
-    table: dict[str, str], why: str
-) -> None:
+def test_plugin_validator_error_hides_the_value(table: dict[str, str], why: str) -> None:
     with pytest.raises(SettingsError) as caught:
         Settings(home=Path("/nowhere"), plugins={"ntfy": table}).for_plugin("ntfy", Checked, {})
     assert str(caught.value).startswith(why)
@@ -246,7 +244,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(NAMES, VALUES, max_size=3))
-def test_any_table_is_read_or_refused_and_what_is_read_has_its_kind(table: dict[str, Any]) -> None:
+def test_any_table_is_read_with_its_types_or_refused(table: dict[str, Any]) -> None:
     settings = Settings(home=Path("/nowhere"), plugins={"core": table})
     try:
         found = settings.for_plugin("core", CoreSettings, {})

@@ -59,7 +59,7 @@ def test_hundred_conversations_share_two_slots(tmp_path: Path) -> None:
     assert asyncio.run(scenario()) == set(rooms)
 
 
-def test_idle_sandbox_is_ended_for_a_waiting_conversation(tmp_path: Path) -> None:
+def test_idle_sandbox_is_stopped_for_a_waiting_session(tmp_path: Path) -> None:
     """The one that has been idle longest goes, and its conversation is answered again later."""
     instance = with_slots(tmp_path, 2, ["a", "b", "c"])
 
@@ -74,7 +74,7 @@ def test_idle_sandbox_is_ended_for_a_waiting_conversation(tmp_path: Path) -> Non
     assert (len({first, second, third}), fourth) == (3, first)
 
 
-def test_working_sandbox_is_never_ended_for_another(tmp_path: Path) -> None:
+def test_working_sandbox_is_never_stopped_for_another(tmp_path: Path) -> None:
     """People who wait hear that all agents are busy, the log says so, and status names the conversation."""
     instance = with_slots(tmp_path, 1, ["a", "b"])
 
@@ -93,7 +93,7 @@ def test_working_sandbox_is_never_ended_for_another(tmp_path: Path) -> None:
     assert (texts, waiting) == ([ALL_BUSY], [instance.db.execute(query).get])
 
 
-def test_each_waiting_room_is_told_once(tmp_path: Path) -> None:
+def test_each_waiting_room_is_notified_once(tmp_path: Path) -> None:
     """A second room of an agent-shared session that writes meanwhile is told, and the first one is not told again."""
     instance = with_slots(tmp_path, 1, ["a"])
     for room in ("b", "c"):
@@ -133,7 +133,7 @@ class SlowGateway:
         await self.may_close.wait()
 
 
-def test_sandbox_that_leaves_counts_as_making_room(tmp_path: Path) -> None:
+def test_stopping_sandbox_counts_as_a_free_slot(tmp_path: Path) -> None:
     """Between the end of a sandbox and the release of its slot, no second one is ended for the same conversation."""
     instance = with_slots(tmp_path, 2, ["a", "b", "c"])
 
@@ -173,7 +173,7 @@ class Stubborn(ScriptedRuntime):
         return sandbox
 
 
-def test_sandbox_that_could_not_be_ended_is_ended_later(tmp_path: Path) -> None:
+def test_sandbox_that_failed_to_stop_is_stopped_later(tmp_path: Path) -> None:
     """An engine that fails once does not keep a conversation waiting for ever."""
     instance = with_slots(tmp_path, 1, ["a", "b", "c"])
 
@@ -189,7 +189,7 @@ def test_sandbox_that_could_not_be_ended_is_ended_later(tmp_path: Path) -> None:
     assert asyncio.run(scenario()) == ["echo: again", "echo: one", "echo: two"]
 
 
-def test_short_wait_for_a_slot_is_not_told(tmp_path: Path) -> None:
+def test_short_wait_for_a_slot_is_not_reported(tmp_path: Path) -> None:
     """An idle sandbox ends within seconds; a notice for each would be noise."""
     instance = with_slots(tmp_path, 1, ["a", "b"])
 
@@ -204,7 +204,7 @@ def test_short_wait_for_a_slot_is_not_told(tmp_path: Path) -> None:
     assert asyncio.run(scenario()) == ["echo: one", "echo: two"]
 
 
-def test_slots_are_given_in_the_order_of_waiting() -> None:
+def test_slots_are_granted_in_waiting_order() -> None:
     """Nobody is overtaken, and a conversation that gave up is passed over."""
     order: list[str] = []
 
@@ -230,7 +230,7 @@ def test_slots_are_given_in_the_order_of_waiting() -> None:
     assert order == [THREE, "free again"]
 
 
-def test_slot_granted_to_a_cancelled_wait_goes_on() -> None:
+def test_slot_of_a_cancelled_wait_is_passed_on() -> None:
     """A conversation that is closed in the moment it gets its slot does not keep it."""
 
     async def scenario() -> list[SessionId]:
@@ -250,7 +250,7 @@ def test_slot_granted_to_a_cancelled_wait_goes_on() -> None:
     assert asyncio.run(scenario()) == [THREE]
 
 
-def test_no_more_sandboxes_are_ended_than_conversations_wait() -> None:
+def test_only_as_many_sandboxes_stop_as_sessions_wait() -> None:
     """One that is ending already counts."""
 
     def sandbox(idle_since: float | None, ending: str = "") -> Running:

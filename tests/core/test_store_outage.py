@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from nanoclaw_core.store.outage import SAID_AGAIN_S, DatabaseOutage
+from nanoclaw_core.store.outage import LOG_REPEAT_S, DatabaseOutage
 
 REFUSES, WORKS = "central database refuses writes", "central database takes writes again"
 FULL = OSError("database or disk is full")
@@ -35,7 +35,7 @@ def refuse(outage: DatabaseOutage, times: int = 1) -> None:
         outage.note_refusal("record deliveries", FULL, again_in_s=5.0)
 
 
-def test_outage_has_one_line_at_begin_and_end(outage: DatabaseOutage, caplog: pytest.LogCaptureFixture) -> None:
+def test_outage_logs_one_line_at_start_and_end(outage: DatabaseOutage, caplog: pytest.LogCaptureFixture) -> None:
     """However many parts of a host are refused, and however many succeed afterwards."""
     refuse(outage, 100)
     for _ in range(100):
@@ -46,29 +46,29 @@ def test_outage_has_one_line_at_begin_and_end(outage: DatabaseOutage, caplog: py
     assert end.refused == 100  # type: ignore[attr-defined]
 
 
-def test_outage_that_lasts_has_a_line_a_minute(
+def test_long_outage_logs_one_line_a_minute(
     outage: DatabaseOutage, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An operator who looks in later sees it, too."""
     for _ in range(10):
         refuse(outage, 100)
-        clock.now_s += SAID_AGAIN_S / 2
+        clock.now_s += LOG_REPEAT_S / 2
     assert caplog.messages == [REFUSES] * 5
 
 
-def test_outages_in_a_row_share_their_lines(
+def test_repeated_outages_share_their_lines(
     outage: DatabaseOutage, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A disk at its limit takes one write and refuses the next."""
     for _ in range(100):
         refuse(outage)
         outage.note_success()
-    clock.now_s += SAID_AGAIN_S
+    clock.now_s += LOG_REPEAT_S
     refuse(outage)
     assert caplog.messages == [REFUSES, WORKS, REFUSES]
 
 
-def test_database_that_works_has_no_line(outage: DatabaseOutage, caplog: pytest.LogCaptureFixture) -> None:
+def test_working_database_logs_no_line(outage: DatabaseOutage, caplog: pytest.LogCaptureFixture) -> None:
     """Every write is a success."""
     outage.note_success()
     assert caplog.messages == []

@@ -16,9 +16,9 @@ from nanoclaw_wire.exhaustion import EXIT_NO_ROOM
 from nanoclaw_wire.outbound import AckStatus
 
 from nanoclaw_core import Address, AlreadyRunning, Host, Readiness, SandboxFailed, SandboxRefused, SandboxSpec
-from nanoclaw_core.sandboxes.health import TRIES_AT_MOST
-from nanoclaw_core.sandboxes.notices import NOT_NOW, WHERE
-from nanoclaw_core.sandboxes.supervisor import UNREADABLE_LIVES
+from nanoclaw_core.sandboxes.health import MAX_TRIES
+from nanoclaw_core.sandboxes.notices import NOT_NOW, REFERENCE_HINT
+from nanoclaw_core.sandboxes.supervisor import MAX_UNREADABLE_RUNS
 from nanoclaw_core.store import agents, sessions
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance, set_aside_before
@@ -89,7 +89,7 @@ def dying(times: int, how: Callable[[FakeRunner], None] = lambda _runner: None) 
     return script
 
 
-def test_wakes_of_one_session_join_in_one_sandbox(instance: Instance) -> None:
+def test_concurrent_wakes_start_one_sandbox(instance: Instance) -> None:
     async def scenario() -> int:
         async with running_host(instance) as running:
             await asyncio.gather(*(running.channel.say(str(number)) for number in range(10)))
@@ -99,7 +99,7 @@ def test_wakes_of_one_session_join_in_one_sandbox(instance: Instance) -> None:
     assert asyncio.run(scenario()) == 1
 
 
-def test_a_message_that_comes_while_a_sandbox_ends_gets_a_new_one(instance: Instance) -> None:
+def test_message_during_sandbox_exit_gets_a_new_sandbox(instance: Instance) -> None:
     async def once(runner: FakeRunner) -> int:
         runner.answer(await runner.take(), "done")
         return 0
@@ -114,7 +114,7 @@ def test_a_message_that_comes_while_a_sandbox_ends_gets_a_new_one(instance: Inst
     assert asyncio.run(scenario()) == ["done"] * 5
 
 
-def test_a_message_whose_sandbox_died_is_answered_by_the_next_one(instance: Instance) -> None:
+def test_message_of_a_dead_sandbox_is_answered_by_the_next(instance: Instance) -> None:
     async def scenario() -> list[str]:
         async with running_host(instance, runtime=ScriptedRuntime(dying(2))) as running:
             await running.channel.say("hi")
@@ -123,7 +123,8 @@ def test_a_message_whose_sandbox_died_is_answered_by_the_next_one(instance: Inst
     assert asyncio.run(scenario()) == ["echo: hi"]
 
 
-def test_warning_42_people_hear_when_a_message_is_given_up(instance: Instance) -> None:
+@pytest.mark.defect(number=42)
+def test_people_are_informed_when_a_message_is_given_up(instance: Instance) -> None:
     async def scenario() -> list[str]:
         async with running_host(instance, runtime=ScriptedRuntime(dying(100))) as running:
             receipt = await running.channel.say("hi")
@@ -136,7 +137,8 @@ def test_warning_42_people_hear_when_a_message_is_given_up(instance: Instance) -
     assert correlation_id in text
 
 
-def test_warning_47_a_note_of_the_host_that_is_given_up_is_told_to_no_agent(instance: Instance) -> None:
+@pytest.mark.defect(number=47)
+def test_failure_is_never_sent_to_an_agent(instance: Instance) -> None:
     async def scenario() -> list[str]:
         async with running_host(instance) as running:
             await running.channel.say("hi")
@@ -147,10 +149,10 @@ def test_warning_47_a_note_of_the_host_that_is_given_up_is_told_to_no_agent(inst
             return await running.channel.texts(2)
 
     assert asyncio.run(scenario()) == ["echo: hi", "echo: and?"]
-    assert instance.db.execute("SELECT count(*) FROM deliveries WHERE channel = 'agent'").get == 0
+    assert instance.db.execute("SELECT count(*) FROM deliveries REFERENCE_HINT channel = 'agent'").get == 0
 
 
-def test_a_sandbox_that_cannot_be_started_is_tried_again_and_nothing_is_lost(instance: Instance) -> None:
+def test_sandbox_start_is_retried_after_a_failure(instance: Instance) -> None:
     async def scenario() -> list[str]:
         async with running_host(instance) as running:
             running.runtime.troubles = [SandboxFailed("engine hiccup")]
@@ -160,7 +162,7 @@ def test_a_sandbox_that_cannot_be_started_is_tried_again_and_nothing_is_lost(ins
     assert asyncio.run(scenario()) == ["echo: hi"]
 
 
-def test_people_hear_when_a_sandbox_keeps_failing_to_start(instance: Instance) -> None:
+def test_people_are_informed_of_repeated_start_failures(instance: Instance) -> None:
     async def scenario() -> list[str]:
         async with running_host(instance) as running:
             running.runtime.troubles = [SandboxFailed("engine down")] * 3
@@ -168,18 +170,18 @@ def test_people_hear_when_a_sandbox_keeps_failing_to_start(instance: Instance) -
             return await running.channel.texts(2)
 
     first, second = asyncio.run(scenario())
-    assert first.startswith(f"{NOT_NOW} {WHERE} msg-")
+    assert first.startswith(f"{NOT_NOW} {REFERENCE_HINT} msg-")
     assert second == "echo: hi"
 
 
-def test_sandbox_without_room_counts_no_try(instance: Instance) -> None:
+def test_runner_with_a_full_disk_counts_no_try(instance: Instance) -> None:
     """A runner that met a full disk again and again is started again until it works, and no message is given up."""
     lives = 0
 
     async def script(runner: FakeRunner) -> int:
         nonlocal lives
         lives += 1
-        if lives > 2 * TRIES_AT_MOST:
+        if lives > 2 * MAX_TRIES:
             return await echo(runner)
         await runner.take()
         return EXIT_NO_ROOM
@@ -195,16 +197,16 @@ def test_sandbox_without_room_counts_no_try(instance: Instance) -> None:
     assert set_aside_before(instance.places.home / "sessions") == []
 
 
-def test_lives_without_room_do_not_condemn_a_session(instance: Instance) -> None:
+def test_runs_with_a_full_disk_do_not_quarantine_a_session(instance: Instance) -> None:
     """After many runners without room, one failed repair is the first one: a session is set aside after three."""
     lives = 0
 
     async def script(runner: FakeRunner) -> int:
         nonlocal lives
         lives += 1
-        if lives <= UNREADABLE_LIVES:
+        if lives <= MAX_UNREADABLE_RUNS:
             return EXIT_NO_ROOM
-        if lives > UNREADABLE_LIVES + 1:
+        if lives > MAX_UNREADABLE_RUNS + 1:
             return await echo(runner)
         leave_a_hot_journal(runner.files.outbound_db)
         return 1
@@ -220,7 +222,7 @@ def test_lives_without_room_do_not_condemn_a_session(instance: Instance) -> None
 
 
 @pytest.mark.invariant(number=12)
-def test_people_hear_of_a_refusal_each_time_they_write(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
+def test_people_are_informed_of_each_refusal(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
     """They read plain words and a reference, under which the log has the cause and the remedy for the operator."""
     readiness = Readiness(ready=False, isolates=False, detail="no engine", remedy="Install one.")
 
@@ -233,14 +235,14 @@ def test_people_hear_of_a_refusal_each_time_they_write(instance: Instance, caplo
 
     sentences = {"The agent cannot be started right now", "Your message is kept, and answered when that is fixed"}
     for text in asyncio.run(scenario()):
-        plain, _, reference = text.partition(f". {WHERE} ")
+        plain, _, reference = text.partition(f". {REFERENCE_HINT} ")
         assert set(plain.split(". ")) == sentences
         (logged,) = [one for one in caplog.records if getattr(one, "correlation", "") == reference.rstrip(".")]
         assert "no engine. Install one." in vars(logged)["reason"]
     assert statuses(instance) == [("pending", 0), ("pending", 0)]
 
 
-def test_refusal_is_told_as_a_failure_and_the_message_kept(instance: Instance) -> None:
+def test_refusal_is_sent_as_failure_and_message_is_kept(instance: Instance) -> None:
     """People read the words that are for them, and the message is answered as they were told."""
 
     async def scenario() -> tuple[list[str], list[bool]]:
@@ -258,7 +260,8 @@ def test_refusal_is_told_as_a_failure_and_the_message_kept(instance: Instance) -
     assert (answer, failures) == ("echo: hi", [True, False])
 
 
-def test_warning_24_after_a_host_that_was_killed_the_next_one_finds_its_work_by_the_mark(instance: Instance) -> None:
+@pytest.mark.defect(number=24)
+def test_next_host_finds_unfinished_work_after_a_kill(instance: Instance) -> None:
     async def scenario() -> list[str]:
         async with running_host(instance) as running:
             return await running.channel.texts(1)
@@ -272,7 +275,8 @@ def test_warning_24_after_a_host_that_was_killed_the_next_one_finds_its_work_by_
     assert asyncio.run(scenario()) == ["echo: hi"]
 
 
-def test_warning_27_a_session_with_everything_answered_is_not_due(instance: Instance) -> None:
+@pytest.mark.defect(number=27)
+def test_fully_answered_session_is_not_due(instance: Instance) -> None:
     async def scenario() -> None:
         async with running_host(instance) as running:
             await running.channel.say("hi")
@@ -283,7 +287,8 @@ def test_warning_27_a_session_with_everything_answered_is_not_due(instance: Inst
     assert statuses(instance) == [("completed", 0)]
 
 
-def test_warning_25_a_runner_killed_in_the_middle_of_a_write_is_repaired_by_its_successor(instance: Instance) -> None:
+@pytest.mark.defect(number=25)
+def test_next_runner_repairs_an_interrupted_write(instance: Instance) -> None:
     """A hot journal is beside outbound.db: the host cannot read it, and must not repair it."""
     lives = 0
 
@@ -307,7 +312,8 @@ def test_warning_25_a_runner_killed_in_the_middle_of_a_write_is_repaired_by_its_
     assert asyncio.run(scenario()) == ["first", "echo: more"]
 
 
-def test_warning_25_runners_that_are_killed_before_they_repair_do_not_make_a_session_a_damaged_one(
+@pytest.mark.defect(number=25)
+def test_killed_runners_do_not_quarantine_a_session(
     instance: Instance,
 ) -> None:
     lives = 0
@@ -315,7 +321,7 @@ def test_warning_25_runners_that_are_killed_before_they_repair_do_not_make_a_ses
     async def script(runner: FakeRunner) -> int:
         nonlocal lives
         lives += 1
-        if lives > UNREADABLE_LIVES + 1:
+        if lives > MAX_UNREADABLE_RUNS + 1:
             return await echo(runner)
         leave_a_hot_journal(runner.files.outbound_db)
         return -9
@@ -330,9 +336,7 @@ def test_warning_25_runners_that_are_killed_before_they_repair_do_not_make_a_ses
     assert set_aside_before(instance.places.home / "sessions") == []
 
 
-def test_a_host_that_waits_for_a_runtime_says_so_to_people_and_to_the_operator(
-    instance: Instance, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_wait_for_a_runtime_is_shown_and_logged(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
     class Hanging(ScriptedRuntime):
         async def reap(self) -> int:
             await answered.wait()
@@ -351,7 +355,7 @@ def test_a_host_that_waits_for_a_runtime_says_so_to_people_and_to_the_operator(
     assert asyncio.run(scenario()) == ["echo: hi"]
 
 
-def test_a_session_that_was_closed_is_worked_on_no_more(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
+def test_closed_session_is_not_run_again(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
     """A wake that comes while a session is set aside finds its files gone, and must not try for ever."""
 
     async def scenario() -> None:
@@ -363,7 +367,7 @@ def test_a_session_that_was_closed_is_worked_on_no_more(instance: Instance, capl
             await supervisor.retire(session.id, "a test")
             sessions.close(instance.db, session.id)
             (instance.places.home / "sessions" / session.id).rename(instance.places.home / "away")
-            running.host.components.mailbox.inboxes.release(session.id)
+            running.host.components.mailbox.inbox.release(session.id)
             supervisor.wake(session.id)
             await until(lambda: f"session {session.id}" not in {task.get_name() for task in asyncio.all_tasks()})
 
@@ -371,7 +375,7 @@ def test_a_session_that_was_closed_is_worked_on_no_more(instance: Instance, capl
     assert "sandbox could not be started" not in caplog.messages
 
 
-def test_a_session_that_is_ended_before_anything_was_done_for_it_can_be_woken_again(instance: Instance) -> None:
+def test_stopped_session_can_be_woken_again(instance: Instance) -> None:
     async def scenario() -> list[str]:
         async with running_host(instance) as running:
             await running.channel.say("hi")
@@ -401,7 +405,8 @@ def leave_a_hot_journal(path: Path) -> None:
     os.waitpid(pid, 0)
 
 
-def test_warning_25_a_session_of_another_version_does_not_stop_the_others(instance: Instance) -> None:
+@pytest.mark.defect(number=25)
+def test_session_of_another_version_does_not_stop_others(instance: Instance) -> None:
     instance.wire(room="other")
 
     async def first() -> None:
@@ -421,7 +426,8 @@ def test_warning_25_a_session_of_another_version_does_not_stop_the_others(instan
     assert asyncio.run(second()) == ["echo: hello"]
 
 
-def test_warning_28_an_answer_to_a_tool_that_gave_up_wakes_nobody(instance: Instance) -> None:
+@pytest.mark.defect(number=28)
+def test_late_answer_to_a_tool_wakes_no_sandbox(instance: Instance) -> None:
     async def first() -> None:
         async with running_host(instance) as running:
             await running.channel.say("hi")
@@ -441,7 +447,8 @@ def test_warning_28_an_answer_to_a_tool_that_gave_up_wakes_nobody(instance: Inst
     assert asyncio.run(second()) == 0
 
 
-def test_warning_32_the_sessions_provider_reaches_the_runner(instance: Instance) -> None:
+@pytest.mark.defect(number=32)
+def test_provider_of_a_session_reaches_the_runner(instance: Instance) -> None:
     other = ScriptedRuntime(provider="other")
 
     class Providers:
@@ -456,14 +463,15 @@ def test_warning_32_the_sessions_provider_reaches_the_runner(instance: Instance)
                 path = session_directory(instance) / "in" / "config.json"
                 found.append(config.read_config(path.read_text()).provider)
                 (session,) = instance.sessions()
-                instance.db.execute("UPDATE sessions SET provider = 'other' WHERE id = ?", (session.id,))
+                instance.db.execute("UPDATE sessions SET provider = 'other' REFERENCE_HINT id = ?", (session.id,))
                 await running.runtime.sandboxes[-1].kill()
             return found
 
     assert asyncio.run(scenario()) == ["scripted", "other"]
 
 
-def test_warning_45_a_second_host_on_the_directory_is_refused(instance: Instance) -> None:
+@pytest.mark.defect(number=45)
+def test_second_host_beside_a_running_one_is_refused(instance: Instance) -> None:
     async def scenario() -> None:
         async with running_host(instance):
             with pytest.raises(AlreadyRunning, match="another host"):
@@ -507,7 +515,8 @@ class ReluctantSandbox(ScriptedSandbox):
         await super().stop(grace_s)
 
 
-def test_invariant_05_only_a_fresh_runner_reads_the_note_of_a_restart(instance: Instance) -> None:
+@pytest.mark.invariant(number=5)
+def test_restart_note_is_read_only_by_a_fresh_runner(instance: Instance) -> None:
     seen: list[tuple[int, list[str]]] = []
     lives = 0
 
@@ -539,7 +548,8 @@ def test_invariant_05_only_a_fresh_runner_reads_the_note_of_a_restart(instance: 
     assert seen == [(1, ["hi"]), (2, ["config updated"])]
 
 
-def test_invariant_06_the_sandbox_gets_its_inbound_side_read_only_and_its_outbound_side_writable(
+@pytest.mark.invariant(number=6)
+def test_sandbox_mounts_in_read_only_and_out_writable(
     instance: Instance,
 ) -> None:
     async def scenario() -> dict[str, bool]:
@@ -551,7 +561,7 @@ def test_invariant_06_the_sandbox_gets_its_inbound_side_read_only_and_its_outbou
     assert asyncio.run(scenario()) == {"/workspace/in": False, "/workspace/out": True, "/workspace/agent": True}
 
 
-def test_the_hosts_environment_does_not_reach_the_sandbox(instance: Instance) -> None:
+def test_host_environment_does_not_reach_the_sandbox(instance: Instance) -> None:
     async def scenario() -> set[str]:
         channel, runtime = RecorderChannel(), ScriptedRuntime()
         own = {"recorder": channel, "scripted": runtime}
@@ -565,7 +575,8 @@ def test_the_hosts_environment_does_not_reach_the_sandbox(instance: Instance) ->
     assert all(name.startswith("NANOCLAW_") or name == "LANG" for name in names)
 
 
-def test_warning_51_a_channel_that_hangs_while_it_starts_holds_nobody_up(instance: Instance) -> None:
+@pytest.mark.defect(number=51)
+def test_hanging_channel_delays_no_other_channel(instance: Instance) -> None:
     class Hanging(RecorderChannel):
         async def listen(self, receive: object) -> None:
             await asyncio.Event().wait()
@@ -578,7 +589,7 @@ def test_warning_51_a_channel_that_hangs_while_it_starts_holds_nobody_up(instanc
     assert asyncio.run(scenario()) == ["echo: hi"]
 
 
-def test_a_stop_ends_the_sandboxes_and_leaves_unanswered_messages_for_the_next_host(instance: Instance) -> None:
+def test_stop_leaves_unanswered_messages_for_the_next_host(instance: Instance) -> None:
     async def never(runner: FakeRunner) -> int:
         await runner.take()
         await asyncio.Event().wait()
@@ -595,7 +606,7 @@ def test_a_stop_ends_the_sandboxes_and_leaves_unanswered_messages_for_the_next_h
     assert statuses(instance) == [("pending", 0)]
 
 
-def test_an_agents_own_limits_and_runtime_choice_count(instance: Instance) -> None:
+def test_limits_and_runtime_of_an_agent_are_applied(instance: Instance) -> None:
     group = instance.group()
     changed = evolve(agents.config_of(instance.db, group.id), limits={"memory_mb": 256}, runtime="scripted")
     agents.save_config(instance.db, changed)
@@ -609,7 +620,8 @@ def test_an_agents_own_limits_and_runtime_choice_count(instance: Instance) -> No
     assert asyncio.run(scenario()) == 256 * 1024 * 1024
 
 
-def test_invariant_10_an_answer_does_not_wait_for_anybodys_poll(instance: Instance) -> None:
+@pytest.mark.invariant(number=10)
+def test_answer_does_not_wait_for_a_poll(instance: Instance) -> None:
     async def scenario() -> list[str]:
         async with running_host(instance) as running:
             await running.channel.say("a")
@@ -620,7 +632,8 @@ def test_invariant_10_an_answer_does_not_wait_for_anybodys_poll(instance: Instan
     assert asyncio.run(scenario()) == ["echo: a", "echo: b"]
 
 
-def test_invariant_10_a_runner_that_cannot_reach_the_bell_is_heard_all_the_same(instance: Instance) -> None:
+@pytest.mark.invariant(number=10)
+def test_runner_without_a_doorbell_is_still_polled(instance: Instance) -> None:
     async def deaf(runner: FakeRunner) -> int:
         await runner.bell.close()
         while not (messages := runner.pending()):  # noqa: ASYNC110  # it has no bell to wait for

@@ -40,7 +40,7 @@ async def sleeps(runner: FakeRunner) -> int:
 
 
 def has_claimed(machine: Components) -> bool:
-    return any(machine.mailbox.outboxes.claims(session_id) for session_id in machine.supervisor.running)
+    return any(machine.mailbox.outbox.claims(session_id) for session_id in machine.supervisor.running)
 
 
 def let_two_minutes_pass(machine: Components) -> None:
@@ -53,11 +53,11 @@ def tries(instance: Instance, machine: Components) -> list[int]:
     return [
         tries
         for one in sessions
-        for (tries,) in machine.mailbox.inboxes.read(one).execute("SELECT tries FROM messages_in")
+        for (tries,) in machine.mailbox.inbox.read(one).execute("SELECT tries FROM messages_in")
     ]
 
 
-def test_a_sandbox_stuck_over_a_message_is_ended_and_a_fresh_one_answers(instance: Instance) -> None:
+def test_sweep_replaces_a_sandbox_stuck_over_a_message(instance: Instance) -> None:
     async def scenario() -> tuple[list[str], list[int]]:
         async with running_host(instance, runtime=ScriptedRuntime(first(claims_and_hangs))) as running:
             await running.channel.say("hi")
@@ -69,7 +69,7 @@ def test_a_sandbox_stuck_over_a_message_is_ended_and_a_fresh_one_answers(instanc
     assert asyncio.run(scenario()) == (["echo: hi"], [1])
 
 
-def test_a_sandbox_that_says_it_is_idle_and_takes_no_message_is_ended_and_a_fresh_one_answers(
+def test_sweep_replaces_an_idle_sandbox_that_takes_no_message(
     instance: Instance,
 ) -> None:
     async def scenario() -> list[str]:
@@ -77,7 +77,7 @@ def test_a_sandbox_that_says_it_is_idle_and_takes_no_message_is_ended_and_a_fres
             await running.channel.say("hi")
             machine = running.host.components
             await until(lambda: machine.supervisor.running)
-            await until(lambda: all(machine.mailbox.outboxes.state(one) for one in machine.supervisor.running))
+            await until(lambda: all(machine.mailbox.outbox.state(one) for one in machine.supervisor.running))
             await machine.sweeper.once()
             assert len(running.runtime.specs) == 1
             let_two_minutes_pass(machine)
@@ -87,7 +87,7 @@ def test_a_sandbox_that_says_it_is_idle_and_takes_no_message_is_ended_and_a_fres
     assert asyncio.run(scenario()) == ["echo: hi"]
 
 
-def test_a_clock_that_was_set_back_hides_no_stuck_sandbox(instance: Instance) -> None:
+def test_clock_set_back_hides_no_stuck_sandbox(instance: Instance) -> None:
     """What was noted before lies ahead of the clock: the next sweep counts it from now on."""
 
     async def scenario() -> list[bool]:
@@ -105,7 +105,7 @@ def test_a_clock_that_was_set_back_hides_no_stuck_sandbox(instance: Instance) ->
     assert asyncio.run(scenario()) == [True, True]
 
 
-def test_an_idle_sandbox_with_nothing_to_do_is_left_alone(instance: Instance) -> None:
+def test_sweep_leaves_an_idle_sandbox_running(instance: Instance) -> None:
     async def scenario() -> int:
         async with running_host(instance) as running:
             await running.channel.say("hi")

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from nanoclaw_runner.plugins import Parts
+from nanoclaw_runner.plugins import RunnerPlugins
 from nanoclaw_runner.provider import ProviderContext, ProviderOffer, RunnerPlugin
 from nanoclaw_runner.runner import Runner
 from nanoclaw_runner.workspace import Workspace
@@ -32,7 +32,9 @@ class Model:
         workspace = Workspace(files=fake.files, agent=fake.files.outgoing, extra=fake.files.outgoing / "extra")
         part = RunnerPlugin(name="x", providers=[ProviderOffer(name="scripted", connect=self._connect)])
         config = read_config(fake.files.config.read_text(encoding="utf-8"))
-        return await Runner(workspace=workspace, config=config, parts=Parts(loaded=(part,)), environment={}).run()
+        return await Runner(
+            workspace=workspace, config=config, plugins=RunnerPlugins(loaded=(part,)), environment={}
+        ).run()
 
     def says(self, text: str) -> None:
         """End the running turn."""
@@ -63,7 +65,7 @@ class Model:
 
 
 @pytest.mark.invariant(number=15)
-def test_an_answer_reaches_the_room_that_asked(bare_instance: Instance) -> None:
+def test_answer_reaches_the_room_that_asked(bare_instance: Instance) -> None:
     """Ann asks in one Family; before the agent answers, Bob writes in the other, which the same session serves."""
     for one in ("a", "b"):
         messaging.add(bare_instance.db, MessagingGroup(channel="recorder", room=one, name="Family"))

@@ -44,23 +44,23 @@ def shown(stage: Stage) -> list[float]:
     return stage.shown_at_s
 
 
-def test_the_times_are_those_of_the_reference() -> None:
+def test_typing_times_have_their_documented_values() -> None:
     assert (REFRESH_S, GRACE_S, ALIVE_S, PAUSE_S) == (4.0, 15.0, 6.0, 10.0)
 
 
-def test_it_is_shown_at_once_and_every_four_seconds_for_fifteen_without_a_sign_of_life() -> None:
+def test_typing_without_heartbeat_ends_after_the_grace_time() -> None:
     assert shown(Stage()) == [0, 4, 8, 12]
 
 
-def test_it_goes_on_as_long_as_the_runner_shows_life() -> None:
+def test_typing_continues_while_the_runner_is_alive() -> None:
     assert shown(Stage(life_until_s=30)) == [0, 4, 8, 12, 16, 20, 24, 28]
 
 
-def test_it_is_quiet_for_ten_seconds_after_a_message() -> None:
+def test_typing_pauses_after_a_message() -> None:
     assert shown(Stage(life_until_s=30, delivered_at_s=8)) == [0, 4, 20, 24, 28]
 
 
-def test_it_ends_with_the_sandbox() -> None:
+def test_typing_ends_with_the_sandbox() -> None:
     async def scenario() -> list[float]:
         stage = Stage(life_until_s=1e12)
         stage.indicator.start(SESSION, ROOM)

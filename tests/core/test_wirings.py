@@ -7,7 +7,7 @@ from nanoclaw_core.testing.hosting import running_host
 from nanoclaw_core.testing.instance import Instance
 
 
-def test_the_wiring_of_higher_priority_is_served_first(bare_instance: Instance) -> None:
+def test_wiring_with_higher_priority_is_served_first(bare_instance: Instance) -> None:
     for folder, priority in (("low", -1), ("high", 5), ("middle", 0)):
         bare_instance.wire(folder=folder, priority=priority)
 
@@ -22,7 +22,7 @@ def test_the_wiring_of_higher_priority_is_served_first(bare_instance: Instance) 
     assert [folders[group_id] for (group_id,) in rows] == ["high", "middle", "low"]
 
 
-def test_a_command_that_agents_do_not_take_is_stored_for_none(instance: Instance) -> None:
+def test_command_not_meant_for_agents_is_ignored(instance: Instance) -> None:
     async def scenario() -> Receipt:
         async with running_host(instance) as running:
             return await running.channel.say("/login now")

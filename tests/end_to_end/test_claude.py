@@ -1,4 +1,4 @@
-"""Whole conversations with the real `claude` program in real sandboxes, against a local stand-in for its API."""
+"""Conversations with the real `claude` program in real sandboxes, against a local fake of its API."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ PLACES = ["bubblewrap", "docker"]
 
 @frozen(kw_only=True)
 class Place:
-    """Where sandboxes run: the name of the runtime, and the settings of the plugins."""
+    """A runtime for sandboxes: its name, and the settings of the plugins."""
 
     runtime: str
     plugins: dict[str, dict[str, Any]]
@@ -65,18 +65,18 @@ def a_host(instance: Instance, channel: RecorderChannel, api: FakeMessagesApi) -
     return Host(instance.settings, plugins={"recorder": channel}, environment=environment)
 
 
-def said(name: str, text: str) -> str:
+def addressed(name: str, text: str) -> str:
     return f'<message to="{name}">{text}</message>'
 
 
-def test_a_conversation_goes_on_where_it_was_after_a_restart_of_the_host(instance: Instance) -> None:
+def test_conversation_continues_after_a_host_restart(instance: Instance) -> None:
     async def some_turns(api: FakeMessagesApi, words: list[str]) -> list[str]:
         channel = RecorderChannel()
         async with a_host(instance, channel, api):
             for count, word in enumerate(words, 1):
                 await channel.say(word, sender_name="Ada")
                 await channel.texts(count)
-        return [one.message.text for one in channel.delivered]
+        return [sent.message.text for sent in channel.delivered]
 
     async def scenario() -> None:
         async with FakeMessagesApi(key=KEY) as api:
@@ -89,8 +89,8 @@ def test_a_conversation_goes_on_where_it_was_after_a_restart_of_the_host(instanc
     asyncio.run(scenario())
 
 
-def test_the_key_is_nowhere_in_the_sandbox_and_nothing_but_the_gateway_can_be_reached(instance: Instance) -> None:
-    look = (  # the pattern does not match itself, because the command stands in /proc, too
+def test_sandbox_has_no_key_and_reaches_only_the_gateway(instance: Instance) -> None:
+    search = (  # /proc contains this command too, so the pattern must not match itself
         "env; cat /proc/*/environ /proc/*/cmdline 2>/dev/null | tr '\\0' '\\n'; "
         "grep -rIl 'must-stay-on-the-hos[t]' /workspace /tmp /home /etc /run 2>/dev/null; echo looked; "
         "reach() { (exec 3<>/dev/tcp/$1/$2) 2>/dev/null && echo $1 reached || echo $1 refused; }; "
@@ -99,8 +99,8 @@ def test_the_key_is_nowhere_in_the_sandbox_and_nothing_but_the_gateway_can_be_re
 
     async def scenario() -> None:
         async with FakeMessagesApi(key=KEY) as api:
-            command = look.replace("API_PORT", api.url.rpartition(":")[2])
-            api.script.add(Step(tool="Bash", input={"command": command}), Step(text=said("recorder", "done")))
+            command = search.replace("API_PORT", api.url.rpartition(":")[2])
+            api.script.add(Step(tool="Bash", input={"command": command}), Step(text=addressed("recorder", "done")))
             channel = RecorderChannel()
             async with a_host(instance, channel, api):
                 await channel.say("look around")
@@ -115,9 +115,9 @@ def test_the_key_is_nowhere_in_the_sandbox_and_nothing_but_the_gateway_can_be_re
     asyncio.run(scenario())
 
 
-def test_every_call_is_recorded_with_its_model_and_tokens(instance: Instance) -> None:
+def test_call_is_recorded_with_model_and_tokens(instance: Instance) -> None:
     async def scenario() -> None:
-        async with FakeMessagesApi([Step(text=said("recorder", "hello"), input_tokens=123)], key=KEY) as api:
+        async with FakeMessagesApi([Step(text=addressed("recorder", "hello"), input_tokens=123)], key=KEY) as api:
             channel = RecorderChannel()
             async with a_host(instance, channel, api):
                 await channel.say("hi")
@@ -128,11 +128,11 @@ def test_every_call_is_recorded_with_its_model_and_tokens(instance: Instance) ->
     assert ("anthropic", 200, 123, 1) in instance.db.execute(query).fetchall()
 
 
-def test_a_tool_of_the_runner_sends_a_message_in_the_middle_of_a_turn(instance: Instance) -> None:
+def test_send_message_tool_sends_during_a_turn(instance: Instance) -> None:
     async def scenario() -> list[str]:
         steps = [
             Step(tool="mcp__nanoclaw__send_message", input={"text": "on my way"}),
-            Step(text=said("recorder", "arrived")),
+            Step(text=addressed("recorder", "arrived")),
         ]
         async with FakeMessagesApi(steps, key=KEY) as api:
             channel = RecorderChannel()
@@ -143,11 +143,11 @@ def test_a_tool_of_the_runner_sends_a_message_in_the_middle_of_a_turn(instance: 
     assert asyncio.run(scenario()) == ["on my way", "arrived"]
 
 
-def test_an_agent_asks_the_host_with_ncl(instance: Instance) -> None:
+def test_agent_asks_the_host_with_ncl(instance: Instance) -> None:
     command = "ncl sessions list --json; echo ended with $?; ncl serve; echo ended with $?"
 
     async def scenario() -> str:
-        steps = [Step(tool="Bash", input={"command": command}), Step(text=said("recorder", "done"))]
+        steps = [Step(tool="Bash", input={"command": command}), Step(text=addressed("recorder", "done"))]
         async with FakeMessagesApi(steps, key=KEY) as api:
             channel = RecorderChannel()
             async with a_host(instance, channel, api):
@@ -162,7 +162,8 @@ def test_an_agent_asks_the_host_with_ncl(instance: Instance) -> None:
     assert rest.strip() == "2"
 
 
-def test_invariant_12_a_refused_key_is_told_in_plain_words_with_a_reference(instance: Instance) -> None:
+@pytest.mark.invariant(number=12)
+def test_refused_key_is_reported_with_a_reference(instance: Instance) -> None:
     async def scenario() -> tuple[str, str]:
         async with FakeMessagesApi(key="another key") as api:
             channel = RecorderChannel()
@@ -179,16 +180,16 @@ def test_invariant_12_a_refused_key_is_told_in_plain_words_with_a_reference(inst
     assert any(correlation_id in line and "authentication" in line for line in details.read_text().splitlines())
 
 
-def test_an_agent_changes_its_config_and_restarts_itself_when_a_human_agrees(instance: Instance) -> None:
-    """It asks, a human agrees, it hears of that and restarts itself, and only the fresh one reads the note."""
+def test_agent_restarts_itself_after_an_approval(instance: Instance) -> None:
+    """It requests a change, a human approves, it restarts itself, and only the new runner reads its note."""
 
-    def asks(command: str, then: str) -> list[Step]:
-        return [Step(tool="Bash", input={"command": command}), Step(text=said("recorder", then))]
+    def requests(command: str, then: str) -> list[Step]:
+        return [Step(tool="Bash", input={"command": command}), Step(text=addressed("recorder", then))]
 
     steps = [
-        *asks("ncl groups config update --effort high; echo ended with $?", "asked for effort"),
-        *asks("ncl groups restart --message 'Config updated.'; echo ended with $?", "asked for a restart"),
-        Step(text=said("recorder", "fresh and well")),
+        *requests("ncl groups config update --effort high; echo ended with $?", "asked for effort"),
+        *requests("ncl groups restart --message 'Config updated.'; echo ended with $?", "asked for a restart"),
+        Step(text=addressed("recorder", "fresh and well")),
     ]
 
     async def scenario() -> list[str]:
@@ -207,14 +208,14 @@ def test_an_agent_changes_its_config_and_restarts_itself_when_a_human_agrees(ins
                 await channel.texts(3)
                 config = json.loads((instance.settings.home / "sessions" / session.id / "in/config.json").read_text())
                 assert config["effort"] == "high"
-            return [one.last_said for one in api.conversations if "Config updated." in one.last_said]
+            return [request.last_said for request in api.conversations if "Config updated." in request.last_said]
 
-    told = asyncio.run(scenario())
-    assert len([one for one in told if "ncl groups restart" not in one]) == 1, told
+    prompts = asyncio.run(scenario())
+    assert len([prompt for prompt in prompts if "ncl groups restart" not in prompt]) == 1, prompts
 
 
 async def approve(instance: Instance) -> dict[str, Any]:
-    """Answer the one request that waits, as the operator does: with `ncl` on the host."""
+    """Approve the one pending request as the operator does: with `ncl` on the host."""
 
     async def ncl(*words: str) -> Any:
         command = [sys.executable, "-m", "nanoclaw_cli", "--home", str(instance.settings.home), "--json", *words]

@@ -1,4 +1,4 @@
-"""Claude's program, its provider, the runner's forwarder, the gateway's socket, and a scripted platform behind it."""
+"""Claude's program, its provider, the runner's forwarder, the gateway's socket and a scripted platform together."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEY = "sk-ant-api03-the-real-one"
 
 
 class Place:
-    """A host's gateway with a sandbox's provider behind its socket, and the database both leave their traces in."""
+    """A host's gateway, a sandbox's provider that uses its socket, and their database."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -36,7 +36,7 @@ class Place:
 
     @contextlib.asynccontextmanager
     async def conversation(self, environment: dict[str, str], *, max_retries: int = 0) -> AsyncIterator[LiveQuery]:
-        """Open a conversation of a sandbox whose host has this environment."""
+        """Open a conversation of a sandbox, with the host's environment variables."""
         gateway = SessionGateway(Settings(), self._host_context(environment))
         running = asyncio.create_task(gateway.run())
         socket = self._folder / "gateway.sock"
@@ -88,7 +88,7 @@ class Place:
 
 @contextlib.asynccontextmanager
 async def _forwarder(socket: Path) -> AsyncIterator[str]:
-    """Contribute a socket at a local port, as the runner does in a sandbox."""
+    """Forward a local port to a socket, as the runner does in a sandbox."""
     forwarder = Forwarder(socket)
     port = await forwarder.open(0)
     try:
@@ -105,7 +105,7 @@ async def _outcome(query: LiveQuery) -> Result | Error:
     raise AssertionError("the conversation ended without an outcome")
 
 
-def test_the_platform_gets_the_key_that_the_sandbox_never_had_and_the_call_is_on_record(tmp_path: Path) -> None:
+def test_gateway_adds_the_key_and_records_the_call(tmp_path: Path) -> None:
     async def scenario() -> None:
         place = Place(tmp_path)
         async with FakeMessagesApi([Step(text="four words for you", cache_read_tokens=3)], key=KEY) as api:
@@ -118,12 +118,12 @@ def test_the_platform_gets_the_key_that_the_sandbox_never_had_and_the_call_is_on
         assert row == ("ses-000000000001", "anthropic", "POST", "/v1/messages", 200, 5, None)
 
     asyncio.run(scenario())
-    kept = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
-    assert kept
-    assert not any(KEY.encode() in content for content in kept)
+    contents = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert contents
+    assert not any(KEY.encode() in content for content in contents)
 
 
-def test_a_subscriptions_token_goes_along_with_the_betas_of_the_program(tmp_path: Path) -> None:
+def test_subscription_token_keeps_the_programs_betas(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with FakeMessagesApi([Step(text="fine")], bearer=KEY) as api:
             environment = {"ANTHROPIC_BASE_URL": api.url, "CLAUDE_CODE_OAUTH_TOKEN": KEY}
@@ -136,7 +136,7 @@ def test_a_subscriptions_token_goes_along_with_the_betas_of_the_program(tmp_path
     asyncio.run(scenario())
 
 
-def test_without_a_key_the_error_says_what_to_set(tmp_path: Path) -> None:
+def test_missing_key_error_names_the_variable(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with Place(tmp_path).conversation({}) as query:
             error = await _outcome(query)
@@ -147,11 +147,11 @@ def test_without_a_key_the_error_says_what_to_set(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_platform_that_is_down_is_a_connection_error_to_try_again(tmp_path: Path) -> None:
+def test_platform_outage_is_a_retryable_connection_error(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with FakeMessagesApi() as api:
-            gone = api.url
-        environment = {"ANTHROPIC_BASE_URL": gone, "ANTHROPIC_API_KEY": KEY}
+            closed_url = api.url
+        environment = {"ANTHROPIC_BASE_URL": closed_url, "ANTHROPIC_API_KEY": KEY}
         async with Place(tmp_path).conversation(environment, max_retries=1) as query:
             troubles = []
             async with asyncio.timeout(WAIT_S):
@@ -161,6 +161,6 @@ def test_a_platform_that_is_down_is_a_connection_error_to_try_again(tmp_path: Pa
                     troubles += [event.trouble] if isinstance(event, Progress) else []
             assert (event.kind, event.retryable) == (ErrorClass.CONNECTION, True)
             assert KEY not in event.message
-            assert troubles == [ErrorClass.CONNECTION]  # told before its further try, so that people can hear of it
+            assert troubles == [ErrorClass.CONNECTION]  # reported before the retry, so that people can be informed
 
     asyncio.run(scenario())

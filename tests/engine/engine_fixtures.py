@@ -48,7 +48,7 @@ def engine_to_kill() -> Iterator[RestartableEngine]:
 
 @pytest.fixture(scope="session")
 def python_image(docker_address: str) -> str:
-    """The name of an image whose entry point is Python, with the wire, the runner and the mock provider."""
+    """The name of an image with Python as its entry point, the wire, the runner and the mock provider."""
     return make_image(docker_address, IMAGE, DISTRIBUTIONS)
 
 

@@ -9,8 +9,7 @@ from kill_series import KillSeries, Weather
 from process_tree import Process, kill, processes_below
 
 LONGEST_LIFE_S = 1.2  # a sandbox with a runner that is ready takes half a second
-# Below a host: what started a sandbox, the first process inside and the gate beside it, then the runner.
-DEPTH_OF_RUNNERS = 3
+DEPTH_OF_RUNNERS = 3  # below bubblewrap (1) and the first process of its namespace (2)
 VICTIMS = ("host", "host", "host", "runner", "bubblewrap", "runners", "platform")
 
 
@@ -27,7 +26,7 @@ class BubblewrapSeries(KillSeries):
             self._count_kill(victim)
 
     def _of_sandboxes(self, host: HostHandle) -> Iterator[Process]:
-        """Yield the processes of sandboxes. One that tries the walls is recorded nowhere, and no session's."""
+        """Yield the processes of sessions' sandboxes. The runtime records those, and not one that tries the walls."""
         recorded = {int(path.stem) for path in self.harness.instance.places.home.glob("data/process/running/*.json")}
         is_sandbox = False
         for process in processes_below(host.pid):

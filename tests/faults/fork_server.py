@@ -4,8 +4,8 @@ The processes are real ones; only their start is shared. Run as `python fork_ser
 order, a line of JSON. A `host`, a `starter` or a `runner` answers `{"pid": …}` and, at its end, `{"code": …}`; it is
 killed when its connection closes, as by a leash. `list` answers the pids of all runners, and `reap` kills them.
 
-On Linux the server is the parent of everything that a killed process leaves behind, so `await_end` is answered when no
-process is left, whichever user it has.
+On Linux the server becomes the parent of all processes that a killed one leaves behind. `await_end` is answered when
+none of them is left, of any user.
 """
 
 import contextlib
@@ -75,7 +75,7 @@ class ForkServer:
         return (child for child in list(self._children.values()) if child.pid and kind in ("", child.kind))
 
     def _collect(self) -> None:
-        """Take note of every end: of the server's own children, and of those that a killed one left to it."""
+        """Reap each child that ended, also the orphans of killed ones, and answer the connections that wait for it."""
         try:
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 for child in [child for child in self._running() if child.pid == ended[0]]:

@@ -2,22 +2,19 @@
 
 import asyncio
 import os
-from importlib import import_module
 from typing import Any
 
 import cattrs
+import nanoclaw_runtime_process.adapter  # noqa: F401  # the fork server imports it once, for all
 from attrs import evolve
 
 from nanoclaw_core.testing.runtime_place import Place, connect
 
-WAIT_FOR_SIGNAL = "import signal; signal.pause()"  # it heeds no leash, so something else must end it
-
-for name in ("adapter", "host"):
-    import_module(f"nanoclaw_runtime_process.{name}")
+WAIT_FOR_SIGNAL = "import signal; signal.pause()"  # unlike a runner, it does not end by itself without its host
 
 
 def main(order: dict[str, Any]) -> int:
-    """Start a sandbox in each place at once, then exit without a word if the order says so, or wait to be killed."""
+    """Start a sandbox in each place at once; then exit without stopping them if the order says so, or wait."""
     places = [evolve(cattrs.structure(one, Place), environment=dict(os.environ)) for one in order["places"]]
 
     async def start() -> None:

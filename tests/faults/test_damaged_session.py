@@ -16,8 +16,8 @@ from nanoclaw_wire.inbound import Kind, NewInbound
 
 from nanoclaw_core import Attachment
 from nanoclaw_core.mailbox.directories import SessionDirectories
-from nanoclaw_core.mailbox.integrity import find_damage
-from nanoclaw_core.mailbox.quarantine import MAX_ROOMS_TOLD, TRIES_AT_MOST
+from nanoclaw_core.mailbox.integrity import check_integrity
+from nanoclaw_core.mailbox.quarantine import MAX_NOTICE_ROOMS, MAX_TRIES
 from nanoclaw_core.store import sessions
 from nanoclaw_core.store.messaging import SessionMode
 from nanoclaw_core.store.sessions import Session
@@ -119,7 +119,7 @@ def test_invariant_04_after_damage_a_message_is_answered_in_a_fresh_session(
     (aside,) = set_aside_before(instance.places.home / "sessions")
     assert aside.startswith(f"{damaged.id}.broken-")
     assert session_of(instance).id != damaged.id
-    (line,) = [record for record in caplog.records if record.message == "session set aside"]
+    (line,) = [record for record in caplog.records if record.message == "session quarantined"]
     assert vars(line)["session"] == damaged.id
     assert Path(name).name in vars(line)["reason"]
     assert vars(line)["files"].endswith(aside)
@@ -195,12 +195,12 @@ def test_a_sandbox_that_breaks_every_session_is_given_up_and_people_are_told(ins
     async def scenario() -> list[str]:
         async with running_host(instance, runtime=ScriptedRuntime(vandal)) as running:
             await running.channel.say("hi")
-            return await running.channel.texts(TRIES_AT_MOST + 1)
+            return await running.channel.texts(MAX_TRIES + 1)
 
     texts = asyncio.run(scenario())
-    assert "I could not answer your last message; please put it in other words." in texts[-1]
+    assert "I could not answer your last message; please use other words." in texts[-1]
     assert "msg-" in texts[-1]
-    assert len(set_aside_before(instance.places.home / "sessions")) == TRIES_AT_MOST + 1
+    assert len(set_aside_before(instance.places.home / "sessions")) == MAX_TRIES + 1
 
 
 def test_a_file_that_no_runner_can_repair_is_set_aside_in_the_end(instance: Instance) -> None:
@@ -333,7 +333,7 @@ def test_schema_with_other_comments_is_whole(instance: Instance, name: str) -> N
     assert content.count(old) == 1
     path.write_bytes(content.replace(old, old[::-1]))
     layout = SessionDirectories(path.parent.parent.parent).layout(session_of(instance).id)
-    assert find_damage(layout, session_of(instance)) == ""
+    assert check_integrity(layout, session_of(instance)) == ""
 
 
 @pytest.mark.parametrize("name", [IN, OUT])
@@ -345,7 +345,7 @@ def test_header_with_an_impossible_protocol_is_damage(instance: Instance, name: 
         file.seek(60)  # user_version, see https://www.sqlite.org/fileformat2.html
         file.write(b"\xa7\x31\x00\x01")
     layout = SessionDirectories(path.parent.parent.parent).layout(session_of(instance).id)
-    assert path.name in find_damage(layout, session_of(instance))
+    assert path.name in check_integrity(layout, session_of(instance))
 
 
 def test_index_that_lost_a_row_is_damage(instance: Instance) -> None:
@@ -365,7 +365,7 @@ def test_index_that_lost_a_row_is_damage(instance: Instance) -> None:
     db.execute("UPDATE sqlite_schema SET sql = ? WHERE name = 'messages_in_pending'", (text,))
     db.close()
     layout = SessionDirectories(path.parent.parent.parent).layout(session_of(instance).id)
-    assert "messages_in_pending" in find_damage(layout, session_of(instance))
+    assert "messages_in_pending" in check_integrity(layout, session_of(instance))
 
 
 @pytest.mark.invariant(number=4)
@@ -456,9 +456,9 @@ def test_damaged_outbound_db_is_told_to_each_room(tmp_path: Path) -> None:
 
 def test_damage_is_told_to_a_bounded_number_of_rooms(tmp_path: Path) -> None:
     """A session that hundreds of rooms share must not make the host flood its channels."""
-    instance = an_agent_shared_session(tmp_path, MAX_ROOMS_TOLD + 3, answered=0, ids=True)
+    instance = an_agent_shared_session(tmp_path, MAX_NOTICE_ROOMS + 3, answered=0, ids=True)
     garbage(shared_file(instance, IN))
-    assert len(told_rooms(instance, MAX_ROOMS_TOLD)) == MAX_ROOMS_TOLD
+    assert len(told_rooms(instance, MAX_NOTICE_ROOMS)) == MAX_NOTICE_ROOMS
     instance.db.close()
 
 

@@ -19,8 +19,8 @@ from simulated_time import simulated_time
 
 from nanoclaw_core import Attachment, NanoclawError, SandboxFailed
 from nanoclaw_core.sandboxes.notices import NOT_NOW
-from nanoclaw_core.sandboxes.supervisor import UNREADABLE_LIVES
-from nanoclaw_core.store.connection import STORE_AGAIN_S
+from nanoclaw_core.sandboxes.supervisor import MAX_UNREADABLE_RUNS
+from nanoclaw_core.store.connection import STORE_RETRY_S
 from nanoclaw_core.sweep import EVERY_S
 from nanoclaw_core.testing.hosting import Running, running_host, until
 from nanoclaw_core.testing.instance import Instance, make_instance, set_aside_before
@@ -187,7 +187,7 @@ def test_invariant_04_a_full_disk_under_the_central_database_delays_and_loses_no
 @contextmanager
 def takes_no_write(running: Running) -> Iterator[None]:
     """Let the host's central database refuse every write, as on a file system that became read-only."""
-    db = running.host.components.context.db
+    db = running.host.components.db
     db.pragma("query_only", 1)
     try:
         yield
@@ -236,7 +236,7 @@ def test_sandbox_that_ended_waits_for_the_central_database(
             await running.channel.say("hi")
             with takes_no_write(running):
                 await logged(caplog, "central database refuses writes")
-                await asyncio.sleep((UNREADABLE_LIVES + 2) * STORE_AGAIN_S)
+                await asyncio.sleep((MAX_UNREADABLE_RUNS + 2) * STORE_RETRY_S)
             assert await running.channel.texts(1) == ["an answer"]
             await until(lambda: not running.host.components.supervisor.running)
             return len(running.runtime.sandboxes)

@@ -1,6 +1,7 @@
-"""`kill -9` of a host while it starts sandboxes leaves nothing behind, at whichever moment it comes.
+"""`kill -9` at every moment while a host starts sandboxes leaves no process behind.
 
-`--kills` for another length of the series, `--seed` to repeat one.
+`--kills` for another length of the series, `--seed` to repeat one: it gives each moment as a share of the time that a
+start takes on this machine.
 """
 
 import asyncio
@@ -31,19 +32,24 @@ from nanoclaw_core.testing.runtime_place import Place, connect, new_place
 PLUGIN = "nanoclaw_runtime_process.host"
 KILLS_IN_CI = 100
 MEASURED_STARTS = 3
-BEYOND = 1.2  # the last kills come when the sandboxes have begun to run
+BEYOND = 1.2  # the last kills come after the start, while the sandboxes begin to run
 
 
 @frozen
 class Starters:
-    """Starts processes that start sandboxes, and waits until nothing of them is left."""
+    """Runs starters, which are processes that start sandboxes as a host does.
+
+    Args:
+        path: The socket of the fork server.
+        places: The sessions of one instance; each starter starts a sandbox in each.
+    """
 
     path: Path
     server: subprocess.Popen[bytes]
     places: Sequence[Place]
 
     def kill(self, delay_s: float) -> int:
-        """Kill a process that starts sandboxes so long after its own start; return how deep its tree was then."""
+        """Run a starter, kill it after a delay, require that nothing is left, and return the depth of its tree."""
         with self._starting(exits=False) as (pid, connection, answers):
             ended, _, _ = select.select([connection], [], [], delay_s)
             assert not ended, f"it ended by itself: {answers.readline()!r}"
@@ -54,7 +60,7 @@ class Starters:
         return depth
 
     def measure(self) -> float:
-        """Return how long it takes to start the sandboxes, in seconds. The process dies as soon as they are started."""
+        """Return how long it takes to start the sandboxes, in seconds; the starter ends then and stops none."""
         with self._starting(exits=True) as (_, _, answers):
             began = time.monotonic()
             assert json.loads(answers.readline()) == {"code": 0}
@@ -69,7 +75,7 @@ class Starters:
             yield json.loads(answers.readline())["pid"], connection, answers
 
     def _await_end(self) -> None:
-        """Require that everything ends which a process left behind."""
+        """Require that all processes end that a starter left behind."""
         with self._order(kind="await_end") as (_, answers):
             try:
                 assert json.loads(answers.readline()) == {"left": 0}

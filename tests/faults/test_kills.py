@@ -16,7 +16,7 @@ from message_stages import Stage
 
 KILLS_IN_CI = 80
 KILLS_IN_LONG = 2_000
-BUBBLEWRAP_KILLS_IN_CI = 10
+BUBBLEWRAP_KILLS_IN_CI = 8
 BUBBLEWRAP_KILLS_IN_LONG = 300
 ENOUGH_FOR_ALL_STAGES = 75  # the rarest stage is met by every seventh kill
 VICTIMS = ("host", "host", "host", "runner", "runner", "runners", "platform")

@@ -10,7 +10,7 @@ from nanoclaw_wire.exhaustion import EXIT_NO_ROOM
 from simulated_time import simulated_time
 
 from nanoclaw_core.sandboxes.notices import NOT_NOW
-from nanoclaw_core.sandboxes.supervisor import NO_ROOM_PATIENCE_S
+from nanoclaw_core.sandboxes.supervisor import NO_ROOM_WAIT_S
 from nanoclaw_core.testing.hosting import running_host
 from nanoclaw_core.testing.instance import Instance, make_instance
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
@@ -33,7 +33,7 @@ def test_message_without_room_is_given_up_after_a_day(tmp_path: Path, monkeypatc
     async def scenario(instance: Instance) -> list[str]:
         async with running_host(instance, runtime=ScriptedRuntime(full)) as running:
             await running.channel.say("hi")
-            await asyncio.sleep(1.3 * NO_ROOM_PATIENCE_S)
+            await asyncio.sleep(1.3 * NO_ROOM_WAIT_S)
             return await running.channel.texts(2)
 
     instance = make_instance(tmp_path / "home", start_pauses_s=[AN_HOUR_S])
@@ -42,5 +42,5 @@ def test_message_without_room_is_given_up_after_a_day(tmp_path: Path, monkeypatc
         told, given_up = loop.run_until_complete(scenario(instance))
     assert told.startswith(NOT_NOW)
     assert given_up.startswith("I am sorry, I could not answer this message")
-    assert lives > NO_ROOM_PATIENCE_S / AN_HOUR_S
+    assert lives > NO_ROOM_WAIT_S / AN_HOUR_S
     instance.db.close()

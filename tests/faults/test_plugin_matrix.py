@@ -209,7 +209,7 @@ STAGES = {
     **{
         f"collect {hook}": collecting(f"nanoclaw_{hook}")
         for hook in (
-            "channels", "providers", "runtimes", "services", "sandbox_parts", "resources", "verbs", "actions",
+            "channels", "providers", "runtimes", "services", "sandbox_requirements", "resources", "verbs", "actions",
             "approval_handlers", "rosters", "sweeps", "migrations",
         )
     },

@@ -117,14 +117,14 @@ def instance_on_tmpfs() -> Iterator[Instance]:
 def beat_age_s(running: Running) -> float:
     """Return how long ago the runner showed life."""
     [session] = running.instance.sessions()
-    beat_at = running.host.components.mailbox.outboxes.heartbeat_at(session.id)
+    beat_at = running.host.components.mailbox.outbox.heartbeat_at(session.id)
     assert beat_at is not None
     return time.time() - beat_at
 
 
 def acknowledged(running: Running) -> list[AckStatus]:
     [session] = running.instance.sessions()
-    return [one.status for one in running.host.components.mailbox.outboxes.acknowledgements(session.id, 0)]
+    return [one.status for one in running.host.components.mailbox.outbox.acknowledgements(session.id, 0)]
 
 
 @pytest.mark.parametrize("joins", [False, True], ids=["a turn each", "one turn"])

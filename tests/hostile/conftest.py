@@ -8,7 +8,7 @@ from nanoclaw_core.testing.instance import Instance, make_instance
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--flood-rows", type=int, default=12_000, help="how many rows a hostile session writes at once")
+    parser.addoption("--flood-rows", type=int, default=12_000, help="number of rows that a hostile session writes")
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
 
 @pytest.fixture(autouse=True)
 def _nothing_hangs() -> Iterator[None]:
-    """A host that a hostile file stops can be ended by nothing else: the alarm ends the tests."""
+    """End the tests by an alarm if a hostile file blocks the host; nothing else could end it then."""
     signal.alarm(120)
     yield
     signal.alarm(0)

@@ -1,4 +1,4 @@
-"""What the host reads is swapped while it reads: nothing from outside comes in, nothing outside is touched (I6)."""
+"""Files that a sandbox swaps while the host reads them: the host reads and changes nothing outside (I6)."""
 
 import contextlib
 import os
@@ -12,31 +12,32 @@ import apsw
 import pytest
 from attrs import frozen
 from nanoclaw_wire import outbound, session_files
-from nanoclaw_wire.careful_files import has_only_this_name
 from nanoclaw_wire.layout import Layout
 from nanoclaw_wire.outbound import NewOutbound, OutKind
+from nanoclaw_wire.untrusted_files import is_single_link
 
 from nanoclaw_core.delivery.outbox_poller import UNREADABLE
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.directories import open_root
-from nanoclaw_core.mailbox.outbox import OutboxReader, OutboxRefused
+from nanoclaw_core.mailbox.outbox import InvalidOutboxFile, OutboxReader
 
 SESSION = SessionId("ses-1")
 ROUNDS = 3_000
 SECRET = b"the host's own secret"
+pytestmark = pytest.mark.defect(number=29)
 
 
 @frozen
-class Ground:
-    """One session, and what lies outside of it."""
+class Target:
+    """A session, and the files outside of it."""
 
-    outboxes: OutboxReader
+    outbox: OutboxReader
     layout: Layout
     outside: Path
 
 
 @pytest.fixture
-def ground(tmp_path: Path) -> Iterator[Ground]:
+def target(tmp_path: Path) -> Iterator[Target]:
     directories = open_root(tmp_path / "home")
     layout = directories.create(SESSION)
     outside = tmp_path / "outside"
@@ -48,18 +49,20 @@ def ground(tmp_path: Path) -> Iterator[Ground]:
     db = session_files.open_writable(outside / "other.db")
     outbound.write(db, now="x", messages=[NewOutbound(id="secret", kind=OutKind.CHAT, at="x", content="{}")])
     db.close()
-    outboxes = OutboxReader(directories, file_bytes=1_000)
-    yield Ground(outboxes, layout, outside)
-    outboxes.close()
+    outbox = OutboxReader(directories, file_bytes=1_000)
+    yield Target(outbox, layout, outside)
+    outbox.close()
 
 
-def what_is(path: Path) -> dict[str, bytes]:
-    return {str(one.relative_to(path)): one.read_bytes() for one in sorted(path.rglob("*")) if one.is_file()}
+def snapshot(directory: Path) -> dict[str, bytes]:
+    """Return the content of each file below a directory."""
+    files = (path for path in sorted(directory.rglob("*")) if path.is_file())
+    return {str(path.relative_to(directory)): path.read_bytes() for path in files}
 
 
 @contextlib.contextmanager
 def meanwhile(swap: Callable[[random.Random], None]) -> Iterator[None]:
-    """Let a thread swap things as fast as it can."""
+    """Run `swap` in a thread as often as possible."""
     over = threading.Event()
 
     def work() -> None:
@@ -84,8 +87,8 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def become(path: Path, outside: Path, honest: bytes) -> list[Callable[[], object]]:
-    """Return what can be put in the place of a file; a second name of the one outside is gone at once, and again."""
+def replacements(path: Path, outside: Path, honest: bytes) -> list[Callable[[], object]]:
+    """Return functions that put something in a file's place, among them a short-lived second name of `outside`."""
     return [
         lambda: path.write_bytes(honest),
         lambda: (os.link(outside, path), path.unlink()),
@@ -97,13 +100,13 @@ def become(path: Path, outside: Path, honest: bytes) -> list[Callable[[], object
     ]
 
 
-def test_warning_29_a_file_that_is_swapped_while_it_is_read_never_brings_what_is_outside(ground: Ground) -> None:
-    folder = ground.layout.outbox / "out-1"
+def test_swapped_file_never_exposes_outside_content(target: Target) -> None:
+    folder = target.layout.outbox / "out-1"
     folder.mkdir()
     path = folder / "a.txt"
-    kinds = become(path, ground.outside / "a.txt", b"mine")
-    before, descriptors = what_is(ground.outside), len(os.listdir("/proc/self/fd"))
-    seen: set[bytes] = set()
+    kinds = replacements(path, target.outside / "a.txt", b"mine")
+    before, descriptors = snapshot(target.outside), len(os.listdir("/proc/self/fd"))
+    contents: set[bytes] = set()
 
     def swap(dice: random.Random) -> None:
         remove(path)
@@ -111,16 +114,16 @@ def test_warning_29_a_file_that_is_swapped_while_it_is_read_never_brings_what_is
 
     with meanwhile(swap):
         for _ in range(ROUNDS):
-            with contextlib.suppress(OutboxRefused):
-                seen |= {file.content for file in ground.outboxes.files(SESSION, "out-1", ["a.txt"])}
-    assert seen <= {b"mine", b""}
-    assert what_is(ground.outside) == before
+            with contextlib.suppress(InvalidOutboxFile):
+                contents |= {file.content for file in target.outbox.files(SESSION, "out-1", ["a.txt"])}
+    assert contents <= {b"mine", b""}
+    assert snapshot(target.outside) == before
     assert len(os.listdir("/proc/self/fd")) <= descriptors
 
 
 @pytest.fixture
 def opened_by_a_second_name(tmp_path: Path) -> Iterator[Callable[[str], tuple[int, int, Path]]]:
-    """Open a file outside by a second name in a folder, as a host does that was told to send it."""
+    """Return a function that opens an outside file by a second name in a folder, as a deceived host would."""
     with contextlib.ExitStack() as stack:
 
         def open_it(name: str) -> tuple[int, int, Path]:
@@ -136,15 +139,15 @@ def opened_by_a_second_name(tmp_path: Path) -> Iterator[Callable[[str], tuple[in
         yield open_it
 
 
-def test_warning_29_a_plain_file_has_only_the_name_it_was_opened_by(tmp_path: Path) -> None:
+def test_regular_file_has_only_its_own_name(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"mine")
     folder = os.open(tmp_path, os.O_RDONLY)
     with (tmp_path / "a.txt").open() as file:
-        assert has_only_this_name(file.fileno(), folder, "a.txt")
+        assert is_single_link(file.fileno(), folder, "a.txt")
     os.close(folder)
 
 
-CRIMES: dict[str, Callable[[Path], object]] = {
+ATTACKS: dict[str, Callable[[Path], object]] = {
     "nothing more": lambda _path: None,
     "removed": lambda path: path.unlink(),
     "removed, and another file in its place": lambda path: (path.unlink(), path.write_bytes(b"mine")),
@@ -155,55 +158,54 @@ CRIMES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.txt (deleted)"])
-@pytest.mark.parametrize("crime", CRIMES.values(), ids=list(CRIMES))
-def test_warning_29_a_second_name_is_seen_whatever_became_of_it_since_it_was_opened(
-    opened_by_a_second_name: Callable[[str], tuple[int, int, Path]], name: str, crime: Callable[[Path], object]
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=list(ATTACKS))
+def test_second_name_is_detected_after_any_attack(
+    opened_by_a_second_name: Callable[[str], tuple[int, int, Path]], name: str, attack: Callable[[Path], object]
 ) -> None:
     descriptor, folder, path = opened_by_a_second_name(name)
-    crime(path)
-    assert not has_only_this_name(descriptor, folder, name)
+    attack(path)
+    assert not is_single_link(descriptor, folder, name)
 
 
-def test_warning_29_a_name_that_looks_like_a_removed_one_is_no_way_around(
+def test_name_that_looks_deleted_is_detected(
     opened_by_a_second_name: Callable[[str], tuple[int, int, Path]],
 ) -> None:
+    """/proc/self/fd marks a deleted file by the suffix " (deleted)", which a file name may also have."""
     descriptor, folder, path = opened_by_a_second_name("a.txt (deleted)")
     path.rename(path.with_name("a.txt")).unlink()
     assert Path(f"/proc/self/fd/{descriptor}").readlink() == path
-    assert not has_only_this_name(descriptor, folder, "a.txt (deleted)")
+    assert not is_single_link(descriptor, folder, "a.txt (deleted)")
 
 
 @pytest.mark.parametrize("place", ["outbox", "outbox/out-1"])
-def test_warning_29_a_directory_that_is_swapped_leads_nowhere_for_reading_and_for_clearing(
-    ground: Ground, place: str
-) -> None:
-    path = ground.layout.outgoing / place
-    before = what_is(ground.outside)
-    target = ground.outside if place == "outbox" else ground.outside / "out-1"
-    seen: set[bytes] = set()
+def test_swapped_directory_leads_nowhere(target: Target, place: str) -> None:
+    path = target.layout.outgoing / place
+    before = snapshot(target.outside)
+    outside = target.outside if place == "outbox" else target.outside / "out-1"
+    contents: set[bytes] = set()
 
     def swap(dice: random.Random) -> None:
         remove(path)
         if dice.random() < 0.5:
-            path.symlink_to(target)
+            path.symlink_to(outside)
         else:
-            (ground.layout.outbox / "out-1").mkdir(parents=True, exist_ok=True)
-            (ground.layout.outbox / "out-1" / "a.txt").write_bytes(b"mine")
+            (target.layout.outbox / "out-1").mkdir(parents=True, exist_ok=True)
+            (target.layout.outbox / "out-1" / "a.txt").write_bytes(b"mine")
 
     with meanwhile(swap):
         for _ in range(ROUNDS):
-            with contextlib.suppress(OutboxRefused):
-                seen |= {file.content for file in ground.outboxes.files(SESSION, "out-1", ["a.txt"])}
-            ground.outboxes.clear(SESSION, "out-1")
-    assert seen <= {b"mine", b""}
-    assert what_is(ground.outside) == before
+            with contextlib.suppress(InvalidOutboxFile):
+                contents |= {file.content for file in target.outbox.files(SESSION, "out-1", ["a.txt"])}
+            target.outbox.clear(SESSION, "out-1")
+    assert contents <= {b"mine", b""}
+    assert snapshot(target.outside) == before
 
 
-def test_warning_29_a_database_that_is_swapped_never_brings_another_ones_rows(ground: Ground) -> None:
-    path = ground.layout.outbound_db
+def test_swapped_database_never_exposes_other_rows(target: Target) -> None:
+    path = target.layout.outbound_db
     honest = path.read_bytes()
-    kinds = become(path, ground.outside / "other.db", honest)
-    before = what_is(ground.outside)
+    kinds = replacements(path, target.outside / "other.db", honest)
+    before = snapshot(target.outside)
 
     def swap(dice: random.Random) -> None:
         remove(path)
@@ -213,19 +215,19 @@ def test_warning_29_a_database_that_is_swapped_never_brings_another_ones_rows(gr
     with meanwhile(swap):
         for _ in range(ROUNDS):
             with contextlib.suppress(*UNREADABLE):
-                ids |= {message.id for message in ground.outboxes.news(SESSION, 0).messages}
-            ground.outboxes.release(SESSION)
-            ground.outboxes.heartbeat_at(SESSION)
+                ids |= {message.id for message in target.outbox.read_new(SESSION, 0).messages}
+            target.outbox.release(SESSION)
+            target.outbox.heartbeat_at(SESSION)
     assert ids == set()
-    assert what_is(ground.outside) == before
+    assert snapshot(target.outside) == before
 
 
-def test_warning_29_a_journal_that_is_swapped_is_never_played_back(ground: Ground) -> None:
-    """The host opens read-only, so a journal that names another file cannot make it delete that."""
-    journal = ground.layout.outbound_db.with_name("outbound.db-journal")
-    hot = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7" + b"\0\0\0\1" + b"\0" * 500 + str(ground.outside / "a.txt").encode()
-    kinds = become(journal, ground.outside / "a.txt", hot)
-    before, database = what_is(ground.outside), ground.layout.outbound_db.read_bytes()
+def test_swapped_journal_is_never_replayed(target: Target) -> None:
+    """The host opens the database read-only, so a journal that names another file cannot delete that file."""
+    journal = target.layout.outbound_db.with_name("outbound.db-journal")
+    hot = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7" + b"\0\0\0\1" + b"\0" * 500 + str(target.outside / "a.txt").encode()
+    kinds = replacements(journal, target.outside / "a.txt", hot)
+    before, database = snapshot(target.outside), target.layout.outbound_db.read_bytes()
 
     def swap(dice: random.Random) -> None:
         remove(journal)
@@ -234,21 +236,21 @@ def test_warning_29_a_journal_that_is_swapped_is_never_played_back(ground: Groun
     with meanwhile(swap):
         for _ in range(ROUNDS):
             with contextlib.suppress(*UNREADABLE):
-                ground.outboxes.news(SESSION, 0)
-            ground.outboxes.release(SESSION)
-    assert what_is(ground.outside) == before
-    assert ground.layout.outbound_db.read_bytes() == database
+                target.outbox.read_new(SESSION, 0)
+            target.outbox.release(SESSION)
+    assert snapshot(target.outside) == before
+    assert target.layout.outbound_db.read_bytes() == database
 
 
-def test_warning_29_a_file_that_is_cut_and_grown_while_it_is_read_is_an_error_and_no_crash(ground: Ground) -> None:
-    db = session_files.open_writable(ground.layout.outbound_db)
+def test_truncated_and_grown_file_does_not_crash_the_reader(target: Target) -> None:
+    db = session_files.open_writable(target.layout.outbound_db)
     rows = [NewOutbound(id=f"m{n}", kind=OutKind.CHAT, at="x", content="x" * 3_000) for n in range(200)]
     outbound.write(db, now="x", messages=rows)
     db.close()
-    whole = ground.layout.outbound_db.read_bytes()
+    whole = target.layout.outbound_db.read_bytes()
 
     def swap(dice: random.Random) -> None:
-        with ground.layout.outbound_db.open("r+b") as file:
+        with target.layout.outbound_db.open("r+b") as file:
             file.truncate(dice.randrange(len(whole)))
             file.seek(0)
             file.write(whole)
@@ -256,5 +258,5 @@ def test_warning_29_a_file_that_is_cut_and_grown_while_it_is_read_is_an_error_an
     with meanwhile(swap):
         for _ in range(ROUNDS // 5):
             with contextlib.suppress(*UNREADABLE):
-                assert len(ground.outboxes.news(SESSION, 0).messages) <= 200
-    assert apsw.Connection(str(ground.layout.outbound_db)).execute("SELECT count(*) FROM messages_out").get == 200
+                assert len(target.outbox.read_new(SESSION, 0).messages) <= 200
+    assert apsw.Connection(str(target.layout.outbound_db)).execute("SELECT count(*) FROM messages_out").get == 200

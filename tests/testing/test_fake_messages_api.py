@@ -1,4 +1,4 @@
-"""The fake of the Messages API refuses what the platform refuses, and follows its script."""
+"""The fake of the Messages API validates requests like the platform, and follows its script."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ HEADERS = {"x-api-key": DEFAULT_KEY, "anthropic-version": "2023-06-01"}
 
 
 def _body(*messages: Any, **more: Any) -> dict[str, Any]:
-    said = messages or ({"role": "user", "content": "hello"},)
-    return {"model": "m", "max_tokens": 9, "messages": list(said), "tools": [{"name": "Bash"}]} | more
+    sent = messages or ({"role": "user", "content": "hello"},)
+    return {"model": "m", "max_tokens": 9, "messages": list(sent), "tools": [{"name": "Bash"}]} | more
 
 
 async def _post(api: FakeMessagesApi, body: Any, headers: dict[str, str] | None = None) -> tuple[int, Any, Any]:
@@ -41,14 +41,14 @@ def _ask(body: Any, *steps: Step, headers: dict[str, str] | None = None, **optio
 
 
 @pytest.mark.parametrize("headers", [{}, {"x-api-key": "wrong"}, {"authorization": "Bearer wrong"}])
-def test_without_the_right_key_nothing_is_answered(headers: dict[str, str]) -> None:
+def test_wrong_key_is_refused(headers: dict[str, str]) -> None:
     status, body, answer_headers = _ask(_body(), headers=headers | {"anthropic-version": "2023-06-01"})
     assert (status, body["error"]["type"]) == (401, "authentication_error")
     assert body["request_id"] == answer_headers["request-id"]
 
 
 @pytest.mark.parametrize(("beta", "status"), [("oauth-2025-04-20", 200), ("another", 401)])
-def test_a_subscriptions_token_needs_its_beta_header(beta: str, status: int) -> None:
+def test_subscription_token_needs_its_beta_header(beta: str, status: int) -> None:
     headers = {"authorization": "Bearer token", "anthropic-beta": beta, "anthropic-version": "2023-06-01"}
     assert _ask(_body(), headers=headers, bearer="token")[0] == status
 
@@ -75,17 +75,17 @@ _ASKED = {"role": "user", "content": "hello"}
         (_body(_ASKED, _CALL), "without `tool_result` blocks"),
     ],
 )
-def test_a_malformed_body_is_refused(body: Any, words: str) -> None:
+def test_malformed_body_is_refused(body: Any, words: str) -> None:
     status, answer, _ = _ask(body)
     assert (status, answer["error"]["type"]) == (400, "invalid_request_error")
     assert words in answer["error"]["message"]
 
 
-def test_a_whole_exchange_with_a_tool_is_taken() -> None:
+def test_tool_exchange_is_accepted() -> None:
     assert _ask(_body(_ASKED, _CALL, _ANSWERED))[0] == 200
 
 
-def test_a_streaming_answer_has_the_events_of_the_platform_in_their_order() -> None:
+def test_stream_has_the_platforms_events_in_order() -> None:
     _, text, _ = _ask(_body(stream=True), Step(text="some words", tool="Bash", input={"command": "ls"}))
     names = [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event: ")]
     assert names == [
@@ -95,26 +95,26 @@ def test_a_streaming_answer_has_the_events_of_the_platform_in_their_order() -> N
     ]
 
 
-def test_an_answer_that_does_not_stream_is_one_object() -> None:
+def test_answer_without_streaming_is_one_object() -> None:
     status, body, _ = _ask(_body(), Step(tool="Bash", input={"command": "ls"}))
     assert (status, body["stop_reason"]) == (200, "tool_use")
     assert body["content"][0]["input"] == {"command": "ls"}
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 413, 429, 500, 529])
-def test_a_scripted_error_looks_like_the_platforms(status: int) -> None:
+def test_scripted_error_has_the_platforms_format(status: int) -> None:
     got, body, headers = _ask(_body(), Step(error=status, retry_after_s=7))
     assert (got, body["type"]) == (status, "error")
     assert headers.get("retry-after") == ("7" if status == 429 else None)
 
 
-def test_a_dropped_connection_is_no_whole_answer() -> None:
+def test_dropped_connection_truncates_the_answer() -> None:
     for stream in (True, False):
         with pytest.raises(ClientError):
             _ask(_body(stream=stream), Step(text="words " * 99, drop=True))
 
 
-def test_a_held_answer_waits_for_its_release() -> None:
+def test_held_answer_waits_for_its_release() -> None:
     async def scenario() -> None:
         async with FakeMessagesApi([Step(text="held", hold=True)]) as api:
             call = asyncio.create_task(_post(api, _body()))
@@ -126,7 +126,7 @@ def test_a_held_answer_waits_for_its_release() -> None:
     asyncio.run(scenario())
 
 
-def test_steps_come_in_order_and_only_for_whom_they_are_meant() -> None:
+def test_steps_run_in_order_and_match_their_condition() -> None:
     async def scenario() -> list[str]:
         steps = [Step(text="special", when="magic"), Step(text="twice", times=2)]
         async with FakeMessagesApi(steps) as api:
@@ -140,13 +140,13 @@ def test_steps_come_in_order_and_only_for_whom_they_are_meant() -> None:
     assert asyncio.run(scenario()) == ["twice", "special", "twice", "You said: three"]
 
 
-def test_an_echo_is_wrapped_for_where_the_message_came_from() -> None:
+def test_echo_is_addressed_to_the_messages_origin() -> None:
     prompt = '<context timezone="UTC" />\n<message id="2" from="terminal" sender="A" time="x">1 &lt; 2</message>'
     assert echo(prompt) == '<message to="terminal">You said: 1 < 2</message>'
     assert echo("plain words") == "You said: plain words"
 
 
-def test_tokens_are_counted_and_everything_else_is_not_found() -> None:
+def test_tokens_are_counted_and_other_paths_are_not_found() -> None:
     async def scenario() -> None:
         async with FakeMessagesApi() as api, ClientSession(api.url, headers=HEADERS) as client:
             body = {"model": "m", "messages": [_ASKED]}
@@ -159,7 +159,7 @@ def test_tokens_are_counted_and_everything_else_is_not_found() -> None:
     asyncio.run(scenario())
 
 
-def test_what_was_said_before_can_be_told_from_what_was_not() -> None:
+def test_request_knows_its_conversation() -> None:
     with serve_in_thread() as api:
         asyncio.run(
             _post(api, _body(_ASKED, {"role": "assistant", "content": "aha"}, {"role": "user", "content": "so"}))
@@ -171,7 +171,7 @@ def test_what_was_said_before_can_be_told_from_what_was_not() -> None:
         assert request.last_said == "so"
 
 
-def test_what_follows_an_interruption_is_what_was_said_last() -> None:
+def test_last_text_follows_an_interruption() -> None:
     blocks = ["hello\n", "[Request interrupted by user]\n", "in short"]
     with serve_in_thread([Step(text="never", hold=True, when="hello"), Step(text="better")]) as api:
         content = [{"type": "text", "text": text} for text in blocks]
@@ -180,13 +180,13 @@ def test_what_follows_an_interruption_is_what_was_said_last() -> None:
         assert api.conversations[0].last_said == "in short"
 
 
-def test_a_script_is_read_from_json_and_a_mistake_in_it_is_named() -> None:
+def test_script_is_read_from_json_and_typos_are_named() -> None:
     assert read_script('[{"text": "hi"}]') == [Step(text="hi")]
     with pytest.raises(ValueError, match="txet"):
         read_script('[{"txet": "hi"}]')
 
 
-def test_it_runs_as_a_program_and_prints_its_address(tmp_path: Path) -> None:
+def test_program_prints_its_address(tmp_path: Path) -> None:
     script = tmp_path / "script.json"
     script.write_text('[{"text": "from the file"}]')
     command = [sys.executable, "-m", "nanoclaw_core.testing.fake_messages_api", "--script", str(script)]

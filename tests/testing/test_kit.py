@@ -1,4 +1,4 @@
-"""The parts of the kit that nothing else tests by using them."""
+"""The parts of the test kit that no other test uses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nanoclaw_core.testing.fake_clock import START, FakeClock
 from nanoclaw_core.testing.fake_messages_api import FakeMessagesApi
 
 
-def test_a_sleep_ends_when_the_clock_was_moved_far_enough(nanoclaw_clock: FakeClock) -> None:
+def test_fake_sleep_ends_after_enough_time(nanoclaw_clock: FakeClock) -> None:
     async def scenario() -> None:
         sleeping = asyncio.create_task(nanoclaw_clock.sleep(10))
         assert await nanoclaw_clock.asked(1) == [10]
@@ -27,7 +27,7 @@ def test_a_sleep_ends_when_the_clock_was_moved_far_enough(nanoclaw_clock: FakeCl
     assert nanoclaw_clock.now() == START + timedelta(seconds=10)
 
 
-def test_a_clock_that_hurries_only_tells_of_the_pauses() -> None:
+def test_hurrying_clock_records_the_pauses() -> None:
     clock = FakeClock(hurries=True)
 
     async def part() -> None:
@@ -41,17 +41,17 @@ def test_a_clock_that_hurries_only_tells_of_the_pauses() -> None:
     assert clock.now() == START + timedelta(seconds=7)
 
 
-def test_a_test_without_an_event_loop_talks_to_an_agent(nanoclaw_instance, nanoclaw_host) -> None:
+def test_host_fixture_works_without_an_event_loop(nanoclaw_instance, nanoclaw_host) -> None:
     nanoclaw_instance.wire()
     with nanoclaw_host() as running:
         running.run(running.channel.say("hello"))
         assert running.run(running.channel.texts(1)) == ["echo: hello"]
 
 
-def test_a_host_that_cannot_start_says_so_to_the_test(nanoclaw_host) -> None:
+def test_host_fixture_raises_the_start_error(nanoclaw_host) -> None:
     with nanoclaw_host(), pytest.raises(AlreadyRunning), nanoclaw_host():
         raise AssertionError("two hosts on one directory")
 
 
-def test_the_fake_of_the_api_is_there_by_its_fixture(nanoclaw_messages_api: FakeMessagesApi) -> None:
+def test_messages_api_fixture_serves_locally(nanoclaw_messages_api: FakeMessagesApi) -> None:
     assert nanoclaw_messages_api.url.startswith("http://127.0.0.1:")

@@ -24,14 +24,21 @@ from nanoclaw_wire import clock
 
 from nanoclaw_cli.host_process import host_process_of
 from nanoclaw_cli.invocation import shell_command
-from nanoclaw_core.contributions import Contributions, collect, contexts, gateway_of, tables_of_nobody, with_settings
+from nanoclaw_core.contributions import (
+    Contributions,
+    apply_settings,
+    collect_contributions,
+    contexts,
+    gateway_of,
+    unknown_plugin_tables,
+)
 from nanoclaw_core.descriptors.runtimes import Runtime
 from nanoclaw_core.descriptors.sandboxes import Readiness
 from nanoclaw_core.errors import NanoclawError, SandboxRefused
 from nanoclaw_core.instance import RESTORE, InstancePaths, core_schema_damage
 from nanoclaw_core.plugins import Contribution, Plugins, Report, State
 from nanoclaw_core.sandboxes.mounts import MountRefused, mount_policy, require_unexposed
-from nanoclaw_core.sandboxes.selection import why_missing
+from nanoclaw_core.sandboxes.selection import missing_reason
 from nanoclaw_core.settings import Settings, load_settings
 from nanoclaw_core.store import deliveries, engage_patterns
 from nanoclaw_core.store.agents import all_mounts
@@ -45,7 +52,7 @@ MAX_SHOWN_CHARACTERS = 80
 
 
 class Health(str, Enum):
-    """The state of a checked thing."""
+    """The result of a check."""
 
     OK = "ok"
     WARNING = "warning"
@@ -54,7 +61,7 @@ class Health(str, Enum):
 
 @frozen(kw_only=True)
 class Finding:
-    """The result of one check. `remedy` is empty if no action is needed."""
+    """One checked item and its state. `remedy` is empty if no action is needed."""
 
     area: str
     name: str
@@ -75,8 +82,8 @@ async def run_checks(home: Path, environment: Mapping[str, str]) -> list[Finding
     disabled, plugins = settings.core.disabled_plugins, Plugins()
     try:
         plugins.load_installed(frozenset(disabled))
-        offered = collect(plugins)
-        working = with_settings(offered, plugins, settings, environment)
+        offered = collect_contributions(plugins)
+        working = apply_settings(offered, plugins, settings, environment)
     except Exception as error:  # for example two plugins of one name; the findings so far still count
         return [*findings, _problem("plugins", "all", str(error), "Uninstall or disable one of them.")]
     findings += _plugins(plugins, settings)
@@ -100,7 +107,7 @@ def plugin_reports(home: Path, environment: Mapping[str, str]) -> tuple[list[Rep
     plugins = Plugins()
     try:
         plugins.load_installed(frozenset(settings.core.disabled_plugins))
-        with_settings(collect(plugins), plugins, settings, environment)
+        apply_settings(collect_contributions(plugins), plugins, settings, environment)
     except NanoclawError as error:
         problem = str(error)
     return plugins.reports(), problem
@@ -119,11 +126,11 @@ def _directory(places: InstancePaths, ncl: str) -> Finding:
         return _problem(area, name, f"{home}: {error.strerror}", remedy)
     if not is_there:
         return _warning(area, name, f"{home} does not exist", f"Run `{ncl} init`.")
-    files = [path for path in (home, places.data, places.run, places.logs, places.groups) if os.path.isfile(path)]  # noqa: PTH113
+    top_level = (home, places.data, places.run, places.logs, places.groups)
+    files = [path for path in top_level if os.path.isfile(path)]  # noqa: PTH113
     if files:
         return _problem(area, name, f"{files[0]} is a file, not a directory", "Move it away.")
-    directories = (home, places.data, places.run, places.logs, places.groups, home / "sessions")
-    existing = [path for path in directories if os.path.exists(path)]  # noqa: PTH110
+    existing = [path for path in (*top_level, home / "sessions") if os.path.exists(path)]  # noqa: PTH110
     read_only = [str(path) for path in existing if not os.access(path, os.W_OK | os.X_OK)]
     if read_only:
         return _problem(area, name, f"not writable: {', '.join(read_only)}", remedy)
@@ -146,7 +153,7 @@ def _quarantined(places: InstancePaths) -> list[Finding]:
     if not names:
         return []
     detail = f"quarantined after damage: {', '.join(names)}"
-    remedy = "The log gives the reason (`session set aside`). Remove the directories when you no longer need them."
+    remedy = "The log gives the reason (`session quarantined`). Remove the directories when you no longer need them."
     return [_warning("instance", "sessions", detail, remedy)]
 
 
@@ -226,7 +233,7 @@ def _plugins(plugins: Plugins, settings: Settings) -> list[Finding]:
         near = nearest(name, known)
         remedy = f"Did you mean {near!r}?" if near else "Remove it from core.disabled_plugins."
         findings.append(_warning(area, name, "disabled, but no plugin of that name is installed", remedy))
-    for table, remedy in tables_of_nobody(settings, list(known)).items():
+    for table, remedy in unknown_plugin_tables(settings, list(known)).items():
         findings.append(_warning(area, table, f"[plugins.{table}] in nanoclaw.toml is for no installed plugin", remedy))
     if not reports:
         remedy = 'Run `pip install "nanoclaw-core[default]"`.'
@@ -308,7 +315,7 @@ def _needs_isolation(working: Contributions, settings: Settings, environment: Ma
     if provider is None or not provider.value.runs_tools:
         return False
     try:
-        return not why_missing(provider.value.upstreams(working.plugin_settings.get(provider.plugin), environment))
+        return not missing_reason(provider.value.upstreams(working.plugin_settings.get(provider.plugin), environment))
     except Exception:  # the error boundary of this call; `_providers` reports the error
         return False
 
@@ -336,7 +343,9 @@ def _providers(working: Contributions, settings: Settings, environment: Mapping[
     findings = []
     for name, provider in sorted(working.providers.items()):
         try:
-            missing = why_missing(provider.value.upstreams(working.plugin_settings.get(provider.plugin), environment))
+            missing = missing_reason(
+                provider.value.upstreams(working.plugin_settings.get(provider.plugin), environment)
+            )
         except Exception as error:  # the call's error boundary: a provider is plugin code
             findings.append(_problem(area, name, f"{type(error).__name__}: {error}", "Fix or upgrade the plugin."))
             continue

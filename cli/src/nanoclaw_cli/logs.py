@@ -86,11 +86,11 @@ def _runner_log(invocation: Invocation, session: str) -> Source:
 
 def _open_untrusted(path: Path) -> BinaryIO:
     """Open a file that a sandbox wrote. Links, pipes and other special files are refused."""
-    from nanoclaw_wire.careful_files import open_plain
+    from nanoclaw_wire.untrusted_files import open_regular_file
 
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        return open(open_plain(folder, path.name), "rb")
+        return open(open_regular_file(folder, path.name), "rb")
     except OSError as error:
         raise NotFound(f"the log {path} cannot be read: {error.strerror}. A sandbox may have replaced it.") from error
     finally:

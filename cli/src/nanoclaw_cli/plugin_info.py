@@ -21,7 +21,7 @@ COMMANDS = "nanoclaw.commands"
 
 def installed_names() -> list[str]:
     """Return the names of the installed plugins in order."""
-    return list(dict.fromkeys(found.name for found in find_installed()))
+    return list(dict.fromkeys(plugin.name for plugin in find_installed()))
 
 
 def settings_file(home: Path) -> Path:
@@ -35,7 +35,7 @@ def describe_plugin(name: str, home: Path, environment: Mapping[str, str]) -> di
     Raises:
         NotFound: No plugin of that name is installed. The message suggests the most similar name.
     """
-    named = [found for found in find_installed() if found.name == name]
+    named = [plugin for plugin in find_installed() if plugin.name == name]
     if not named:
         raise NotFound(unknown_plugin(name, installed_names()))
     return {**_metadata(named), **_settings(name, home, environment)}
@@ -49,16 +49,16 @@ def unknown_plugin(name: str, known: list[str]) -> str:
 
 
 def _metadata(named: list[Found]) -> dict[str, Any]:
-    found, *others = named
-    distribution = found.entry_point.dist
-    points = list(distribution.entry_points) if distribution else [found.entry_point]
-    name, _, version = found.source.rpartition(" ")
+    plugin, *others = named
+    distribution = plugin.entry_point.dist
+    points = list(distribution.entry_points) if distribution else [plugin.entry_point]
+    name, _, version = plugin.source.rpartition(" ")
     halves = {
-        half: next((point.value for point in points if (point.group, point.name) == (group, found.name)), None)
+        half: next((point.value for point in points if (point.group, point.name) == (group, plugin.name)), None)
         for half, group in HALVES.items()
     }
     return {
-        "name": found.name,
+        "name": plugin.name,
         "distribution": name,
         "version": version,
         "summary": distribution.metadata["Summary"] if distribution else None,

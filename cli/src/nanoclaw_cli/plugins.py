@@ -18,7 +18,7 @@ ANSWER_S = 5.0
 
 
 def complete_names(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return the installed plugins whose names begin with the typed text."""
+    """Return the names of installed plugins that begin with the typed text."""
     from nanoclaw_cli.plugin_info import installed_names
 
     return [name for name in installed_names() if name.startswith(incomplete)]

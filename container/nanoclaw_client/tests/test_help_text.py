@@ -11,7 +11,7 @@ UPDATE = {
     "access": "needs-approval",
     "parameters": [
         {"name": "agent_group_id", "kind": "str", "is_positional": True, "is_required": True, "help": "the agent"},
-        {"name": "name", "kind": "str", "is_required": True, "help": "what people call it"},
+        {"name": "name", "kind": "str", "is_required": True, "help": "its display name"},
         {"name": "is_fast", "kind": "bool", "help": ""},
         {"name": "apt", "kind": "list", "help": "a package"},
     ],
@@ -23,7 +23,7 @@ def test_explain_shows_usage_and_every_parameter() -> None:
         "ncl groups update <agent-group-id> --name TEXT [options]",
         "    change one of the groups (agents need an approval)",
         "      --agent-group-id TEXT  the agent",
-        "      --name TEXT            what people call it",
+        "      --name TEXT            its display name",
         "      --is-fast",
         "      --apt TEXT…            a package",
     ]

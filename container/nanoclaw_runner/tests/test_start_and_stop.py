@@ -58,7 +58,7 @@ def test_invariant_04_a_runner_that_nobody_knows_of_leaves_when_its_successor_ha
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     forgotten.kill()
-            assert "has taken this session over" in (await host.logged("runner failed"))["exception"]
+            assert "has acquired this session" in (await host.logged("runner failed"))["exception"]
             assert host.process.returncode is None
 
     asyncio.run(run())

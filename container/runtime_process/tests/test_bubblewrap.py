@@ -1,4 +1,4 @@
-"""What a sandbox in bubblewrap sees and reaches, and what happens where bubblewrap is not."""
+"""Sandboxes in bubblewrap: their view of the host, their end, and a missing or forbidden bubblewrap."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ CHECKOUT = Path(__file__).parents[3]
 
 @pytest.fixture
 def open_directory() -> Iterator[Path]:
-    """Make a directory that every user of the machine may enter; pytest's own are closed."""
+    """Create a directory that every user of the machine may enter, unlike pytest's own."""
     with tempfile.TemporaryDirectory(dir="/tmp") as directory:  # $TMPDIR may be closed to others
         Path(directory).chmod(0o755)
         yield Path(directory)
 
 
 @pytest.mark.bubblewrap
-def test_neither_the_checkout_nor_the_home_nor_private_keys_can_be_seen(tmp_path: Path) -> None:
+def test_sandbox_sees_no_checkout_home_or_private_keys(tmp_path: Path) -> None:
     place = new_place(tmp_path, PLUGIN, {})
     paths = [
         str(CHECKOUT / "pyproject.toml"),
@@ -50,14 +50,14 @@ def test_neither_the_checkout_nor_the_home_nor_private_keys_can_be_seen(tmp_path
 
 
 @pytest.mark.bubblewrap
-def test_the_runner_and_the_wire_can_be_imported(tmp_path: Path) -> None:
+def test_sandbox_can_import_runner_and_wire(tmp_path: Path) -> None:
     place = new_place(tmp_path, PLUGIN, {})
     run(place, "import nanoclaw_runner, nanoclaw_wire; answer(nanoclaw_runner.__name__)")
     assert place.answer() == "nanoclaw_runner"
 
 
 @pytest.mark.bubblewrap
-def test_an_open_network_reaches_the_machine(tmp_path: Path) -> None:
+def test_open_network_reaches_the_machine(tmp_path: Path) -> None:
     place = new_place(tmp_path, PLUGIN, {})
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = ("127.0.0.1", server.getsockname()[1])
@@ -66,7 +66,7 @@ def test_an_open_network_reaches_the_machine(tmp_path: Path) -> None:
 
 
 @pytest.mark.bubblewrap
-def test_a_mount_inside_a_mount_is_seen(tmp_path: Path) -> None:
+def test_nested_mount_is_seen(tmp_path: Path) -> None:
     place = new_place(tmp_path, PLUGIN, {})
     inner = tmp_path / "inner"
     inner.mkdir()
@@ -78,19 +78,19 @@ def test_a_mount_inside_a_mount_is_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.bubblewrap
-def test_a_sandbox_whose_processes_were_all_stopped_is_ended_nevertheless(tmp_path: Path) -> None:
+def test_stop_ends_a_sandbox_of_suspended_processes(tmp_path: Path) -> None:
     place = new_place(tmp_path, PLUGIN, {})
 
     async def scenario() -> int:
-        before = _below(os.getpid())
+        before = _descendants(os.getpid())
         async with connected(place) as runtime:
             sandbox = await started(runtime, place.spec(WAIT_FOR_SIGTERM), place)
-            stopped = _below(os.getpid()) - before
-            for process_id in stopped:
+            suspended = _descendants(os.getpid()) - before
+            for process_id in suspended:
                 os.kill(process_id, signal.SIGSTOP)
             await sandbox.stop(0.1)
             code = (await sandbox.wait()).code
-            for process_id in stopped:  # the one beside the sandbox is not ended with it
+            for process_id in suspended:  # the launcher's own process survives the sandbox
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process_id, signal.SIGCONT)
             return code
@@ -98,16 +98,16 @@ def test_a_sandbox_whose_processes_were_all_stopped_is_ended_nevertheless(tmp_pa
     assert patiently(scenario()) != 0
 
 
-def _below(process_id: int) -> set[int]:
-    """Return the processes that descend from one."""
+def _descendants(process_id: int) -> set[int]:
+    """Return the ids of a process's descendants."""
     children = [
         int(pid) for path in Path(f"/proc/{process_id}/task").glob("*/children") for pid in path.read_text().split()
     ]
-    return {found for child in children for found in (child, *_below(child))}
+    return {pid for child in children for pid in (child, *_descendants(child))}
 
 
 @pytest.mark.bubblewrap
-def test_closing_the_runtime_ends_what_still_runs(tmp_path: Path) -> None:
+def test_close_stops_running_sandboxes(tmp_path: Path) -> None:
     place = new_place(tmp_path, PLUGIN, {})
 
     async def scenario() -> int:
@@ -118,19 +118,17 @@ def test_closing_the_runtime_ends_what_still_runs(tmp_path: Path) -> None:
     assert patiently(scenario()) != 0
 
 
-def test_values_of_the_environment_are_not_in_the_command_line_of_any_process(tmp_path: Path) -> None:
+def test_environment_values_are_in_no_command_line(tmp_path: Path) -> None:
     place = new_place(tmp_path, PLUGIN, {})
     spec = evolve(place.spec(""), environment={"NAME": "value-for-the-inside"})
     interpreter = Interpreter(executable=Path("/usr/bin/python3"), directories=(), packages=())
     names = {mount.source: f"/mnt/{number}" for number, mount in enumerate(spec.mounts)}
     isolation = Isolation(temporary_bytes=2**20)
-    words = command(spec, interpreter, Descriptors(made_up={}, info=4, release=5), isolation, names)
-    assert words.index("value-for-the-inside") < words.index("--"), "what stands before -- goes through a descriptor"
+    arguments = command(spec, interpreter, Descriptors(generated={}, info=4, release=5), isolation, names)
+    assert arguments.index("value-for-the-inside") < arguments.index("--"), "options go through a descriptor"
 
 
-def test_a_bubblewrap_that_may_not_work_is_named_with_its_own_words_and_what_to_allow(
-    tmp_path: Path, open_directory: Path
-) -> None:
+def test_forbidden_bubblewrap_is_reported_with_a_remedy(tmp_path: Path, open_directory: Path) -> None:
     broken = open_directory / "broken-bwrap"
     broken.write_text("#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2\nexit 1\n")
     broken.chmod(0o755)
@@ -150,23 +148,20 @@ def test_a_bubblewrap_that_may_not_work_is_named_with_its_own_words_and_what_to_
     patiently(scenario())
 
 
-def test_an_operator_can_allow_tools_without_isolation(tmp_path: Path) -> None:
+def test_tools_run_unconfined_if_the_operator_allows_it(tmp_path: Path) -> None:
     place = new_place(tmp_path, PLUGIN, {"bubblewrap": "no-such-bubblewrap", "allow_unsandboxed": True})
     run(place, spec=evolve(place.spec("answer('ran')"), runs_tools=True))
     assert place.answer() == "ran"
 
 
-def test_the_interpreter_brings_its_prefixes_and_no_directory_twice() -> None:
-    found = current_interpreter()
-    assert found.executable.exists()
-    assert not [
-        one for one in found.directories for other in found.directories if one != other and one.is_relative_to(other)
-    ]
-    assert CHECKOUT not in found.directories
-    assert all(not CHECKOUT.is_relative_to(directory) for directory in found.directories)
+def test_interpreter_has_no_directory_twice_and_no_checkout() -> None:
+    interpreter = current_interpreter()
+    assert interpreter.executable.exists()
+    assert outermost(interpreter.directories) == interpreter.directories
+    assert all(not CHECKOUT.is_relative_to(directory) for directory in interpreter.directories)
 
 
-def test_directories_below_others_and_below_usr_are_left_out() -> None:
+def test_outermost_leaves_out_directories_below_others() -> None:
     given = [Path("/opt/env/lib/package"), Path("/usr/lib/python3"), Path("/opt/env"), Path("/srv/source")]
     assert outermost(given) == (Path("/opt/env"), Path("/srv/source"))
 
@@ -174,12 +169,12 @@ def test_directories_below_others_and_below_usr_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("release", "expected"), [("5.13.0", False), ("5.14.2-amd64", True), ("6.1", True), ("odd", False)]
 )
-def test_the_kernel_says_whether_it_counts_processes_per_sandbox(release: str, expected: bool) -> None:
+def test_process_limit_depends_on_the_kernel_version(release: str, expected: bool) -> None:
     assert counts_processes_per_sandbox(release) is expected
 
 
 @pytest.mark.bubblewrap
-def test_a_start_that_is_called_off_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_cancelled_start_leaves_no_process(tmp_path: Path) -> None:
     place = new_place(tmp_path, PLUGIN, {})
 
     async def scenario() -> None:
@@ -204,9 +199,9 @@ def _read(path: Path) -> bytes:
 
 @pytest.mark.bubblewrap
 @pytest.mark.usefixtures("bubblewrap")
-def test_a_python_that_was_called_by_a_path_with_dots_in_it_can_be_confined() -> None:
+def test_interpreter_path_with_dots_is_normalised() -> None:
     program = Path(sys.executable)
     dotted = program.parent / ".." / program.parent.name / program.name
-    look = "from nanoclaw_runtime_process.interpreter import current_interpreter; print(current_interpreter().executable)"
-    done = subprocess.run([dotted, "-c", look], capture_output=True, text=True, check=True)
+    code = "from nanoclaw_runtime_process import interpreter; print(interpreter.current_interpreter().executable)"
+    done = subprocess.run([dotted, "-c", code], capture_output=True, text=True, check=True)
     assert ".." not in Path(done.stdout.strip()).parts

@@ -1,4 +1,4 @@
-"""The runtime contract on processes, with bubblewrap and without."""
+"""The runtime contract on processes with bubblewrap and without."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nanoclaw_core.testing.runtime_contract import RuntimeContract
 
 @pytest.mark.bubblewrap
 class TestBubblewrap(RuntimeContract):
-    """Every promise but a memory limit for all processes together."""
+    """The whole contract, except a memory limit for all processes together."""
 
     plugin = "nanoclaw_runtime_process.host"
     counts_memory_of_all = False
@@ -22,7 +22,7 @@ class TestBubblewrap(RuntimeContract):
 
 
 class TestUnconfined(RuntimeContract):
-    """No wall at all, and it says so."""
+    """The contract without isolation, which the runtime reports."""
 
     plugin = "nanoclaw_runtime_process.host"
     isolates: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""The isolation that bubblewrap raises, tried from inside, and the user that sandboxes of a root host run as (C1, S9)."""
+"""The isolation of bubblewrap, tested from inside, and the user of a root host's sandboxes (audit C1, S9)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def place(tmp_path: Path) -> Place:
 
 @pytest.fixture
 def old_bubblewrap() -> Iterator[str]:
-    """Make a bubblewrap that does not know --disable-userns, as those before 0.8, where every user may run it."""
+    """Create a bubblewrap that does not know --disable-userns, like those before 0.8, and that every user may run."""
     with tempfile.TemporaryDirectory(dir="/tmp") as directory:  # $TMPDIR may be closed to others
         Path(directory).chmod(0o755)
         program = Path(directory) / "bwrap"
@@ -68,14 +68,14 @@ def readiness_of(place: Place) -> Readiness:
 
 @pytest.mark.bubblewrap
 def test_proc_in_a_sandbox_cannot_be_written(place: Place) -> None:
-    """/proc/sys asks for the host's user: a sandbox of a root host could have named a program for root to run."""
+    """/proc/sys checks the host's user: a root host's sandbox could have set a program that root runs."""
     run(place, OPEN_ALL_OF_PROC)
     assert place.answer() == []
 
 
 @pytest.mark.bubblewrap
 def test_user_namespace_in_a_sandbox_is_refused(place: Place) -> None:
-    """A namespace of its own gives a sandbox capabilities, and with them more of the kernel to attack."""
+    """In its own user namespace a sandbox would have capabilities, and could attack more of the kernel."""
     run(place, "import ctypes; answer(ctypes.CDLL(None).unshare(0x10000000))")
     assert place.answer() == -1
 
@@ -83,7 +83,7 @@ def test_user_namespace_in_a_sandbox_is_refused(place: Place) -> None:
 @as_root
 @pytest.mark.bubblewrap
 def test_sandbox_of_a_root_host_is_an_unprivileged_user(place: Place) -> None:
-    """What it writes belongs to a user without a name, and root's files are closed to it."""
+    """Its files belong to a user without a name, and it cannot read root's files."""
     (place.incoming / "secret").write_text("of root")
     (place.incoming / "secret").chmod(0o600)
     run(place, "answer(os.access('/workspace/in/secret', os.R_OK))")
@@ -95,8 +95,8 @@ def test_sandbox_of_a_root_host_is_an_unprivileged_user(place: Place) -> None:
 
 @as_root
 @pytest.mark.bubblewrap
-def test_sandbox_user_is_the_one_of_the_settings(place: Place) -> None:
-    """An operator may name a user."""
+def test_sandbox_user_comes_from_the_settings(place: Place) -> None:
+    """An operator may choose a user."""
     place = evolve(place, settings={"run_as": 123_456})
     run(place, "answer(1)")
     assert (place.outgoing / "answer.json").stat().st_uid == 123_456
@@ -106,8 +106,8 @@ def test_sandbox_user_is_the_one_of_the_settings(place: Place) -> None:
 @as_root
 @pytest.mark.bubblewrap
 @pytest.mark.parametrize("number", [0, -1, 2**32, 2**32 - 2])
-def test_sandbox_user_that_cannot_be_is_refused(place: Place, number: int) -> None:
-    """Nothing runs as root instead."""
+def test_unusable_sandbox_user_is_refused(place: Place, number: int) -> None:
+    """The sandbox must not run as root instead."""
     place = evolve(place, settings={"run_as": number})
     readiness = readiness_of(place)
     assert (readiness.ready, readiness.isolates) == (False, False)
@@ -124,8 +124,8 @@ def test_sandbox_user_that_cannot_be_is_refused(place: Place, number: int) -> No
 
 
 @as_root
-def test_sandbox_user_is_kept(tmp_path: Path) -> None:
-    """Files belong to it, so the next host takes the same."""
+def test_sandbox_user_is_stored(tmp_path: Path) -> None:
+    """Files belong to it, so the next host must choose the same user."""
     first = sandbox_user(None, tmp_path / "run_as", "abcdef012345")
     assert first is not None
     keep_user(tmp_path / "run_as", first + 1)
@@ -134,24 +134,24 @@ def test_sandbox_user_is_kept(tmp_path: Path) -> None:
 
 @as_root
 @pytest.mark.bubblewrap
-def test_sandbox_user_with_a_name_is_warned_of(place: Place) -> None:
-    """A sandbox that runs as somebody can change what is theirs."""
+def test_sandbox_user_with_a_name_is_reported(place: Place) -> None:
+    """A sandbox that runs as a person's user could change that person's files."""
     assert readiness_of(evolve(place, settings={"run_as": 1})).missing_protections == [
-        "run_as is the user daemon of this machine, whose files a sandbox could reach; choose a free number"
+        "run_as is the user daemon of this machine, and a sandbox could reach that user's files; choose a free number"
     ]
 
 
 @pytest.mark.bubblewrap
 def test_check_writes_nothing(place: Place) -> None:
-    """The doctor looks at an instance that may not exist yet."""
+    """`ncl doctor` checks an instance that may not exist yet."""
     readiness_of(place)
     assert not (place.home / "data").exists()
 
 
 @as_root
 @pytest.mark.bubblewrap
-def test_sandbox_user_is_kept_before_files_are_given(place: Place) -> None:
-    """The next host takes the user to whom the files belong."""
+def test_sandbox_user_is_stored_before_it_owns_files(place: Place) -> None:
+    """The next host must find the user that owns the files."""
     run(place, "answer(1)")
     kept = int((place.home / "data/process/run_as").read_text())
     assert (place.outgoing / "answer.json").stat().st_uid == kept
@@ -159,27 +159,28 @@ def test_sandbox_user_is_kept_before_files_are_given(place: Place) -> None:
 
 @as_root
 @pytest.mark.parametrize("text", ["", "0", "root", "-5", str(2**40)])
-def test_sandbox_user_that_was_kept_wrongly_is_replaced(tmp_path: Path, text: str) -> None:
-    """A damaged file never makes a sandbox root."""
+def test_invalid_stored_sandbox_user_is_replaced(tmp_path: Path, text: str) -> None:
+    """A damaged file must not make a sandbox root."""
     (tmp_path / "run_as").write_text(text)
     assert MIN_USER_ID <= (sandbox_user(None, tmp_path / "run_as", "abc") or 0) <= MAX_USER_ID
 
 
-def test_sandbox_user_goes_round_taken_numbers() -> None:
-    """Numbers that rootless containers of other users may have are left to them."""
-    assert choose_user(MAX_USER_ID, EVERYONE, [range(MAX_USER_ID, MAX_USER_ID + 1), range(MIN_USER_ID, 300_000)]) == 300_000
+def test_sandbox_user_skips_taken_numbers() -> None:
+    """Rootless containers of other users may use those numbers."""
+    taken = [range(MAX_USER_ID, MAX_USER_ID + 1), range(MIN_USER_ID, 300_000)]
+    assert choose_user(MAX_USER_ID, EVERYONE, taken) == 300_000
 
 
 @pytest.mark.parametrize(("mapped", "taken"), [([range(65_536)], []), (EVERYONE, [range(2**31)])])
-def test_sandbox_user_on_a_full_machine_is_refused(mapped: list[range], taken: list[range]) -> None:
-    """A host in a container may have few numbers; it says what to do."""
+def test_sandbox_user_without_a_free_number_is_refused(mapped: list[range], taken: list[range]) -> None:
+    """A host in a container may have few numbers; the error names the remedy."""
     with pytest.raises(NoUser, match=r"run_as: no user .* Set it under \[plugins.process\]"):
         choose_user(MIN_USER_ID, mapped, taken)
 
 
 @pytest.mark.bubblewrap
-def test_readiness_names_the_protections_that_hold(place: Place) -> None:
-    """The doctor reports what was tried, not what was hoped."""
+def test_readiness_names_the_tested_protections(place: Place) -> None:
+    """`ncl doctor` reports only tested protections."""
     readiness = readiness_of(place)
     assert "/proc is read-only, no user namespaces inside" in readiness.detail
     assert ("of the host" in readiness.detail) is (os.getuid() == 0)
@@ -187,26 +188,26 @@ def test_readiness_names_the_protections_that_hold(place: Place) -> None:
 
 
 @pytest.mark.bubblewrap
-def test_readiness_names_a_protection_that_is_missing(place: Place, old_bubblewrap: str) -> None:
-    """An older bubblewrap isolates, but for one wall."""
+def test_readiness_names_a_missing_protection(place: Place, old_bubblewrap: str) -> None:
+    """An older bubblewrap cannot forbid user namespaces."""
     readiness = readiness_of(evolve(place, settings={"bubblewrap": old_bubblewrap}))
     assert readiness.isolates
     assert "no user namespaces inside" not in readiness.detail
     assert readiness.missing_protections == [
-        "a sandbox can make user namespaces of its own; bubblewrap 0.8 or later forbids that, so upgrade it"
+        "a sandbox can create user namespaces; upgrade bubblewrap to 0.8 or later, which forbids that"
     ]
 
 
 @pytest.mark.bubblewrap
-def test_mount_under_exchange_never_shows_another(place: Place) -> None:
-    """While its name is exchanged without end, a mount is the approved directory or none (audit C3)."""
+def test_exchanged_mount_never_shows_another_directory(place: Place) -> None:
+    """While a thread exchanges its name, a mount is the approved directory or the start fails (audit C3)."""
     approved, secret = place.home / "shared" / "approved", place.home / "secret"
     for directory in (approved, secret):
         directory.mkdir(parents=True)
         (directory / "name").write_text(directory.name)
     (place.home / "shared" / "link").symlink_to(secret)
-    found = approved.stat()
-    identity = DirectoryIdentity(device=found.st_dev, inode=found.st_ino)
+    status = approved.stat()
+    identity = DirectoryIdentity(device=status.st_dev, inode=status.st_ino)
     mount = Mount(source=approved, target="/workspace/extra/x", identity=identity)
     seen = set()
     with exchanging(approved, place.home / "shared" / "link"):
@@ -226,10 +227,10 @@ def test_mount_under_exchange_never_shows_another(place: Place) -> None:
 
 
 class exchanging:  # noqa: N801  # a context manager
-    """Exchange two names as fast as one thread can, as a sandbox beside this one could."""
+    """Exchange two names as fast as one thread can, as another sandbox could."""
 
-    def __init__(self, one: Path, other: Path) -> None:
-        self._one, self._other = one, other
+    def __init__(self, first: Path, second: Path) -> None:
+        self._first, self._second = first, second
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._exchange)
 
@@ -241,18 +242,18 @@ class exchanging:  # noqa: N801  # a context manager
         self._thread.join()
 
     def _exchange(self) -> None:
-        aside = self._one.with_name("aside")
+        moved = self._first.with_name("moved")
         while not self._is_over.is_set():
-            self._one.rename(aside)
-            self._other.rename(self._one)
-            self._one.rename(self._other)
-            aside.rename(self._one)
+            self._first.rename(moved)
+            self._second.rename(self._first)
+            self._first.rename(self._second)
+            moved.rename(self._first)
 
 
 @as_root
 @pytest.mark.bubblewrap
-def test_instance_below_the_stage_works() -> None:
-    """Disks of people are mounted below /mnt, which the start of a sandbox covers."""
+def test_instance_below_the_staging_directory_works() -> None:
+    """An instance may be on a disk below /mnt, which the launcher covers."""
     with tempfile.TemporaryDirectory(dir=staging_directory()) as directory:
         place = new_place(Path(directory), PLUGIN, {})
         run(place, "answer('started')")
@@ -261,13 +262,13 @@ def test_instance_below_the_stage_works() -> None:
 
 @pytest.mark.bubblewrap
 @pytest.mark.usefixtures("bubblewrap")
-def test_stage_refuses_another_directory_than_the_held(tmp_path: Path) -> None:
-    """The name led elsewhere by the time that it was opened again."""
+def test_launcher_refuses_an_exchanged_directory(tmp_path: Path) -> None:
+    """The name leads to another directory when the launcher opens it."""
     for name in ("held", "other"):
         (tmp_path / name).mkdir()
     held = os.open(tmp_path / "held", os.O_PATH)
     try:
-        done = staged([(str(tmp_path / "other"), held)])
+        done = launch([(str(tmp_path / "other"), held)])
     finally:
         os.close(held)
     assert (done.returncode, "another directory took its place" in done.stderr) == (1, True)
@@ -275,44 +276,45 @@ def test_stage_refuses_another_directory_than_the_held(tmp_path: Path) -> None:
 
 @pytest.mark.bubblewrap
 @pytest.mark.usefixtures("bubblewrap")
-def test_stage_follows_no_link(tmp_path: Path) -> None:
-    """A component of the path became a link."""
+def test_launcher_follows_no_link(tmp_path: Path) -> None:
+    """A component of the path has become a link."""
     (tmp_path / "held" / "inner").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "held")
     held = os.open(tmp_path / "held" / "inner", os.O_PATH)
     try:
-        done = staged([(str(tmp_path / "link" / "inner"), held)])
+        done = launch([(str(tmp_path / "link" / "inner"), held)])
     finally:
         os.close(held)
     assert (done.returncode, "a directory changed while the sandbox started" in done.stderr) == (1, True)
 
 
-def staged(directories: list[tuple[str, int]]) -> subprocess.CompletedProcess[str]:
+def launch(directories: list[tuple[str, int]]) -> subprocess.CompletedProcess[str]:
     """Run bubblewrap_launcher.py with a command that succeeds."""
-    plan, (request, asks), (gate, release), (answers, answer) = os.memfd_create("plan"), os.pipe(), os.pipe(), os.pipe()
-    text = {
+    plan = os.memfd_create("plan")
+    (request, request_end), (release_end, release), (answer_end, answer) = os.pipe(), os.pipe(), os.pipe()
+    content = {
         "user_id": None if os.getuid() else 234_567,
         "staging_directory": staging_directory(),
         "directories": directories,
-        "gate": [request, release, answer],
+        "control": [request, release, answer],
         "limits": [],
         "host": os.getpid(),
         "command": ["/bin/true"],
     }
-    os.write(plan, marshal.dumps(text))
+    os.write(plan, marshal.dumps(content))
     os.lseek(plan, 0, os.SEEK_SET)
     inherited = [plan, request, release, answer, *(held for _, held in directories)]
     command = [sys.executable, "-I", "-S", str(LAUNCHER), str(plan)]
     try:
         return subprocess.run(command, pass_fds=inherited, capture_output=True, text=True, check=False)
     finally:
-        for descriptor in (plan, request, asks, gate, release, answers, answer):
+        for descriptor in (plan, request, request_end, release_end, release, answer_end, answer):
             os.close(descriptor)
 
 
 @pytest.mark.bubblewrap
-def test_shown_directories_hold_what_every_sandbox_sees(place: Place) -> None:
-    """The core keeps the instance out of all of them (audit C4)."""
+def test_shown_directories_include_usr_and_the_interpreter(place: Place) -> None:
+    """The core keeps the instance directory out of these directories (audit C4)."""
 
     async def scenario() -> list[Path]:
         async with connected(place) as runtime:

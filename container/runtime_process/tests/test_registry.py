@@ -1,4 +1,4 @@
-"""Leftovers of a dead host are known by number and start time."""
+"""The registry identifies leftover processes by id and start time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from nanoclaw_runtime_process.registry import ProcessRegistry, identity_of
 
 
-def test_a_leftover_is_killed_and_forgotten(tmp_path: Path) -> None:
+def test_leftover_process_is_killed_and_forgotten(tmp_path: Path) -> None:
     with _sleeper() as process:
         ProcessRegistry(tmp_path).record("old", process.pid)
         assert ProcessRegistry(tmp_path).end_leftovers() == 1
@@ -20,7 +20,7 @@ def test_a_leftover_is_killed_and_forgotten(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_process_that_got_the_number_of_a_dead_one_is_spared(tmp_path: Path) -> None:
+def test_process_with_a_reused_id_is_spared(tmp_path: Path) -> None:
     with _sleeper() as process:
         ProcessRegistry(tmp_path).record("old", process.pid)
         (path,) = tmp_path.iterdir()
@@ -30,7 +30,7 @@ def test_a_process_that_got_the_number_of_a_dead_one_is_spared(tmp_path: Path) -
         process.kill()
 
 
-def test_our_own_are_spared(tmp_path: Path) -> None:
+def test_own_process_is_spared(tmp_path: Path) -> None:
     with _sleeper() as process:
         registry = ProcessRegistry(tmp_path)
         registry.record("mine", process.pid)
@@ -39,13 +39,13 @@ def test_our_own_are_spared(tmp_path: Path) -> None:
         process.kill()
 
 
-def test_a_file_that_a_crash_cut_short_is_cleared_away(tmp_path: Path) -> None:
+def test_truncated_file_is_removed(tmp_path: Path) -> None:
     (tmp_path / "1.json").write_text('{"name": "o')
     assert ProcessRegistry(tmp_path).end_leftovers() == 0
     assert not list(tmp_path.iterdir())
 
 
-def test_a_process_keeps_its_identity_and_a_dead_one_has_none() -> None:
+def test_identity_is_stable_and_none_for_a_dead_process() -> None:
     assert identity_of(os.getpid()) == identity_of(os.getpid()) is not None
     with _sleeper() as process:
         process.kill()

@@ -1,4 +1,4 @@
-"""Plain processes: paths, and the leash that ties them to the host."""
+"""Unconfined processes: their paths, and the parent watchdog that kills them with the host."""
 
 from __future__ import annotations
 
@@ -26,73 +26,71 @@ MOUNTS = (
 ALIVE = "import time\nwhile True: open({!r}, 'w').close(); time.sleep(0.02)"
 
 
-def test_the_log_says_that_an_image_cannot_be_had_and_the_sandbox_starts_without_it(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_image_is_ignored_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     place = new_place(tmp_path, "nanoclaw_runtime_process.host", {"bubblewrap": "no-such-bubblewrap"})
     assert run(place, spec=evolve(place.spec("raise SystemExit(6)"), image="mine:1")).code == 6
     assert "packages of the agent group are not in the sandbox, processes have no image" in caplog.messages
 
 
-def test_a_path_in_a_mount_becomes_the_path_of_the_host() -> None:
+def test_path_in_a_mount_becomes_a_host_path() -> None:
     assert host_path("/workspace/in", MOUNTS) == "/home/me/in"
     assert host_path("/workspace/in/inbox/a.txt", MOUNTS) == "/home/me/in/inbox/a.txt"
 
 
-def test_the_innermost_mount_counts() -> None:
+def test_path_in_nested_mounts_uses_the_innermost() -> None:
     assert host_path("/workspace/in/inner/a", MOUNTS) == "/home/me/inner/a"
 
 
-def test_what_only_begins_like_a_mount_stays_as_it_is() -> None:
+def test_path_outside_of_all_mounts_stays() -> None:
     assert host_path("/workspace/into/a", MOUNTS) == "/workspace/into/a"
     assert host_path("workspace/in", MOUNTS) == "workspace/in"
     assert host_path("", MOUNTS) == ""
 
 
-def test_a_program_and_its_children_end_when_the_leash_is_let_go(tmp_path: Path) -> None:
+def test_program_and_children_die_with_the_host(tmp_path: Path) -> None:
     alive = tmp_path / "alive"
     child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {ALIVE.format(str(alive))!r}])"
-    with _leashed(child) as leashed:
+    with _watched(child) as watchdog:
         _wait_for(alive)
-        assert leashed.stdin is not None
-        leashed.stdin.close()
-        assert leashed.wait(30) == 128 + signal.SIGKILL
+        assert watchdog.stdin is not None
+        watchdog.stdin.close()
+        assert watchdog.wait(30) == 128 + signal.SIGKILL
     assert not writes_on(alive)
 
 
-def test_a_signal_is_passed_on_and_the_exit_status_comes_back(tmp_path: Path) -> None:
+def test_watchdog_forwards_signal_and_exit_status(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     program = (
         "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(5));"
         f"open({str(ready)!r}, 'w').close(); time.sleep(600)"
     )
-    with _leashed(program) as leashed:
+    with _watched(program) as watchdog:
         _wait_for(ready)
-        leashed.terminate()
-        assert leashed.wait(30) == 5
+        watchdog.terminate()
+        assert watchdog.wait(30) == 5
 
 
-def test_a_program_that_a_signal_ended_is_told_apart(tmp_path: Path) -> None:
-    with _leashed(f"import os; os.kill(os.getpid(), {int(signal.SIGUSR1)})") as leashed:
-        assert leashed.wait(30) == 128 + signal.SIGUSR1
+def test_watchdog_reports_the_signal_that_ended_the_program(tmp_path: Path) -> None:
+    with _watched(f"import os; os.kill(os.getpid(), {int(signal.SIGUSR1)})") as watchdog:
+        assert watchdog.wait(30) == 128 + signal.SIGUSR1
 
 
-def test_a_program_that_does_not_exist_is_named() -> None:
+def test_watchdog_names_a_missing_program() -> None:
     command = [sys.executable, "-I", "-S", str(PARENT_WATCHDOG), "/no/such/program"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as leashed:
-        assert leashed.stderr is not None
-        assert b"/no/such/program" in leashed.stderr.read()
-        assert leashed.wait(30) == 127
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as watchdog:
+        assert watchdog.stderr is not None
+        assert b"/no/such/program" in watchdog.stderr.read()
+        assert watchdog.wait(30) == 127
 
 
 @contextlib.contextmanager
-def _leashed(program: str) -> Iterator[subprocess.Popen[bytes]]:
+def _watched(program: str) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-I", "-S", str(PARENT_WATCHDOG), sys.executable, "-c", program]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env=dict(os.environ)) as leashed:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=dict(os.environ)) as watchdog:
         try:
-            yield leashed
+            yield watchdog
         finally:
-            leashed.kill()
+            watchdog.kill()
 
 
 def _wait_for(path: Path) -> None:

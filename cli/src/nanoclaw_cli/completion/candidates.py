@@ -75,8 +75,8 @@ def listed_choices(parameter: Parameter) -> list[str]:
     """
     if parameter.get("kind") == "bool":
         return ["true", "false"]
-    text = re.sub(r"(; )?[\w-]+ where nothing is said$", "", str(parameter.get("help", "")))
-    last_part = re.split(r"[:;] ", re.sub(r" \([^)]*\)", "", text))[-1]
+    text = re.sub(r" \([^)]*\)", "", str(parameter.get("help", "")))
+    last_part = re.split(r"[:;] ", text)[-1]
     listed = re.split(r", or |, | or ", last_part.removeprefix("one of "))
     return listed if len(listed) > 1 and all(map(CHOICE.fullmatch, listed)) else []
 

@@ -20,7 +20,7 @@ from typing import Any
 import nanoclaw_client
 import nanoclaw_wire
 from nanoclaw_wire.exhaustion import is_exhausted
-from nanoclaw_wire.frame_server import FrameServer, Tell, bad_frame
+from nanoclaw_wire.frame_server import FrameServer, Progress, bad_frame
 from nanoclaw_wire.frames import Answer, Code, Request
 from nanoclaw_wire.socket_path import NCL_SOCKET_VARIABLE
 
@@ -50,7 +50,7 @@ class Relay:
         self._host, self._answer_s, self._shortage = host, answer_s, shortage
         self._under_way = 0
 
-    async def answer(self, request: Request, _tell: Tell) -> bytes:
+    async def answer(self, request: Request, _progress: Progress) -> bytes:
         """Return the line that answers a request; never raises."""
         try:
             json.dumps([*request.words, request.options], ensure_ascii=False).encode()

@@ -1,8 +1,8 @@
-"""What host and runner must agree on, and nothing else.
+"""The contract that the host and the runner share, and nothing else.
 
-Import the modules by name (`from nanoclaw_wire import clock, inbound`): this package itself loads nothing, so that a
-thin client that needs only `frames` does not pay for SQLite.
+Import the modules by name (`from nanoclaw_wire import clock, inbound`). The package itself imports nothing, so a thin
+client that needs only `frames` does not load SQLite.
 """
 
 PROTOCOL = 1
-"""The number both session files carry in `PRAGMA user_version`. A runner that finds another one says so and exits."""
+"""The `PRAGMA user_version` of both session files. A runner that reads another number reports it and exits."""

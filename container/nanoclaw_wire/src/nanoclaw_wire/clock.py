@@ -1,6 +1,6 @@
-"""Times: UTC everywhere (I9), one text form in tables and frames, local time only where people read.
+"""UTC times in one text form (I9). Only text for people has local times.
 
-The text form is RFC 3339 with milliseconds and `Z`, always 24 characters, so that comparing text compares time.
+The text form is RFC 3339 with milliseconds and `Z`. It always has 24 characters, so texts sort in the order of times.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ _OFFSET_WITHOUT_COLON = re.compile(r"([+-]\d{2})(\d{2})$")
 
 
 def now() -> datetime:
-    """Return the current time, aware, in UTC: `time.time()`, with which times of files are compared."""
+    """Return the current time as an aware UTC datetime. It uses `time.time()`, so it compares with file times."""
     return datetime.fromtimestamp(time.time(), UTC)
 
 
 def to_text(at: datetime) -> str:
-    """Write an aware time as `2026-01-05T15:04:00.000Z`.
+    """Format an aware time as `2026-01-05T15:04:00.000Z`.
 
     Raises:
-        ValueError: The time has no zone; guessing one is how reference defect ⚠9 came about.
+        ValueError: The time has no zone. A guessed zone caused defect ⚠9 of the reference.
     """
     if at.tzinfo is None:
-        raise ValueError(f"a time without a zone cannot be written: {at!r}")
+        raise ValueError(f"`at` must have a time zone, got {at!r}. Use `clock.now()` or set `tzinfo`.")
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def from_text(text: str) -> datetime:
-    """Read a time; one without a zone is UTC, never the zone of the machine.
+    """Parse a time. A time without a zone is UTC, never the machine's zone.
 
     Raises:
         ValueError: The text is not an ISO 8601 date and time.
@@ -41,8 +41,8 @@ def from_text(text: str) -> datetime:
     try:
         at = datetime.fromisoformat(cleaned)
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    except (ValueError, OverflowError) as error:  # the latter: before the first year, or after the last, in UTC
-        raise ValueError(f"not a date and time: {text!r}; write it like 2026-01-05T15:04:00Z") from error
+    except (ValueError, OverflowError) as error:  # OverflowError: outside the years 1 to 9999 in UTC
+        raise ValueError(f"not a date and time: {text!r}. Write it like 2026-01-05T15:04:00Z.") from error
 
 
 def now_text() -> str:
@@ -51,9 +51,12 @@ def now_text() -> str:
 
 
 def is_zone(name: str) -> bool:
-    """Say whether a name is an IANA time zone. Host and runner both ask here, so they cannot differ (⚠62)."""
-    # Abbreviations that some systems ship as files ("PST8PDT", "EST") are not what people mean by a zone, and an
-    # engine may know others ("PST", "+03:00"); the region form and UTC are the ones every zone database has.
+    """Return True if a name is an IANA time zone.
+
+    The host and the runner both use this function, so they cannot disagree (⚠62).
+    """
+    # Some systems ship abbreviations as files ("PST8PDT", "EST"), and an engine may know others ("PST", "+03:00").
+    # Accept only the region form and UTC, which every zone database has.
     if name != "UTC" and "/" not in name:
         return False
     try:
@@ -64,21 +67,21 @@ def is_zone(name: str) -> bool:
 
 
 def machine_zone(environment: Mapping[str, str]) -> str:
-    """Return the name of the machine's IANA time zone, `UTC` where it cannot be told."""
-    named = environment.get("TZ", "").removeprefix(":")
-    if is_zone(named):
-        return named
+    """Return the name of the machine's IANA time zone, or `UTC` if it is unknown."""
+    configured = environment.get("TZ", "").removeprefix(":")
+    if is_zone(configured):
+        return configured
     name = os.path.realpath("/etc/localtime").partition("zoneinfo/")[2]
     return name if is_zone(name) else "UTC"
 
 
 def zone(name: str) -> ZoneInfo:
-    """Return the zone, or UTC where the name is no zone."""
+    """Return the zone of this name, or UTC if the name is unknown."""
     return ZoneInfo(name if is_zone(name) else "UTC")
 
 
 def for_people(at: datetime, zone_name: str) -> str:
-    """Write a time as people read it, `Jan 5, 2026, 3:04 PM`, in a zone (UTC where the name is no zone)."""
+    """Format a time for people, like `Jan 5, 2026, 3:04 PM`, in a zone (UTC if the name is unknown)."""
     local = at.astimezone(zone(zone_name))
     hour = local.hour % 12 or 12
     month = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")[local.month - 1]

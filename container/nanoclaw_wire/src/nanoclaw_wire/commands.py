@@ -1,14 +1,14 @@
-"""Slash commands: the one rule by which host and runner tell them from other words.
+"""Slash commands: the one rule by which the host and the runner recognise them.
 
-The host decides who may give a command, the runner carries it out. Did they read a text differently, one could be
-carried out that nobody judged (⚠46).
+The host checks who may give a command, and the runner executes it. If the two read a text differently, a command could
+run unchecked (⚠46).
 """
 
 
 def command_of(text: str) -> str | None:
-    """Return the command a text starts with, lower case with its slash, or None: `/Clear now` is `/clear`.
+    """Return the command at the start of a text, in lower case with its slash, or None.
 
-    The whole word counts, so `/clearance` is not `/clear`.
+    The command of `/Clear now` is `/clear`. The whole word counts, so `/clearance` is another command.
     """
     words = text.split(maxsplit=1)
     return words[0].lower() if words and words[0].startswith("/") else None

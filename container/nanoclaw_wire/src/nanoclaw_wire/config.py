@@ -1,4 +1,4 @@
-"""`in/config.json`: what a runner is told when it starts. The host writes it at every spawn."""
+"""`in/config.json`: the configuration of a runner. The host writes it at every start of a sandbox."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ class McpServer:
 
     Args:
         command: The program.
+        args: Its arguments.
+        env: Its environment variables.
         instructions: Text for the agent's instructions, or None.
     """
 
@@ -26,20 +28,22 @@ class McpServer:
 
 @frozen(kw_only=True)
 class RunnerConfig:
-    """Everything a runner is told.
+    """The configuration of a runner.
 
     Args:
-        provider: The name after session → group → settings were asked (⚠32).
-        provider_options: What the provider's host half hands to its runner half; secrets have no place here.
-        assistant_name: What the agent calls itself; empty where nobody said.
-        model: None leaves it to the provider; so does `effort`.
-        max_messages_per_prompt: How many rows one prompt takes at most.
-        timezone: An IANA name, already checked.
+        provider: The provider's name, from the session, else its agent group, else the settings (⚠32).
+        provider_options: Options from the provider's host half for its runner half. Must not contain secrets.
+        assistant_name: The name by which the agent calls itself. Empty if none is configured.
+        model: None leaves the choice to the provider.
+        effort: None leaves the choice to the provider.
+        max_messages_per_prompt: Maximum number of rows in one prompt.
+        timezone: A validated IANA name.
         cli_scope: `disabled`, `group` or `global`.
         skills: Names of skill folders, or None for all.
-        gateway_port: Where the runner offers the model gateway on 127.0.0.1; None where the sandbox has no gateway.
+        gateway_port: Port on 127.0.0.1 at which the runner serves the model gateway; 0 for any free port, None if the
+            sandbox has no gateway.
         instructions: Extra text for the system prompt.
-        idle_stop_s: The runner leaves by itself after so many idle seconds; None never.
+        idle_stop_s: The runner exits after this many idle seconds. None: it never exits for idleness.
     """
 
     session_id: str
@@ -61,24 +65,24 @@ class RunnerConfig:
 
     @property
     def has_cli(self) -> bool:
-        """True where the agent may use `ncl` at all; a scope that is not known is none (I8)."""
+        """True if the agent may use `ncl`. An unknown scope grants nothing (I8)."""
         return self.cli_scope in ("group", "global")
 
 
 def write_config(config: RunnerConfig) -> str:
-    """Return the file's text."""
+    """Serialise a configuration to the text of the file."""
     return json.dumps(cattrs.unstructure(config), indent=2, ensure_ascii=False) + "\n"
 
 
 def read_config(text: str) -> RunnerConfig:
-    """Read the file's text.
+    """Parse the text of the file.
 
     Raises:
-        ValueError: Not the shape of a RunnerConfig; the message names what is wrong.
+        ValueError: The text is not a RunnerConfig. The message names each fault.
     """
     converter = cattrs.Converter(forbid_extra_keys=True)
     try:
         raw: Any = json.loads(text)
         return converter.structure(raw, RunnerConfig)
-    except Exception as error:  # cattrs raises groups of many kinds; one message is what the reader needs
+    except Exception as error:  # cattrs raises groups of many types; callers need one message
         raise ValueError(f"config.json: {'; '.join(cattrs.transform_error(error))}") from error

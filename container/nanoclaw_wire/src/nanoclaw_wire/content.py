@@ -1,6 +1,6 @@
-"""The content of rows: what the host writes for runners, and how it reads what they write. Pure.
+"""The JSON content of rows: writers for the host, and readers of a runner's output. All functions are pure.
 
-Everything that is read is checked, because a sandbox wrote it.
+The readers validate every field, because a sandbox wrote it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from nanoclaw_wire.outbound import TEXT_AT_MOST
 
 
 class Malformed(ValueError):
-    """The content is not what a runner of ours writes; the message says what is wrong."""
+    """Content that no runner of ours writes. The message names the fault."""
 
 
 @frozen(kw_only=True)
 class CardOption:
-    """One choice of a card: what the button says, and the value it stands for."""
+    """One choice of a card: the label of a button and its value."""
 
     label: str
     value: str
@@ -29,12 +29,12 @@ class CardOption:
 
 @frozen(kw_only=True)
 class Card:
-    """A question with choices, or something to show.
+    """A question with choices, or a card to display.
 
     Args:
-        id: The question's id; an answer names it. Empty for a card that asks nothing.
-        options: Empty for a card that asks nothing.
-        extra: What the agent put beside it, for channels that can show more; JSON values.
+        id: The question's id, which an answer names. Empty if the card asks no question.
+        options: Empty if the card asks no question.
+        extra: JSON values that the agent added, for channels that can display more.
     """
 
     title: str
@@ -46,13 +46,13 @@ class Card:
 
 @frozen(kw_only=True)
 class Message:
-    """What to send.
+    """A message to send.
 
     Args:
-        file_names: Not checked yet; whoever opens them does that.
-        edit_of: The number of the message to change, or None.
+        file_names: Unchecked values. The code that opens the files validates them.
+        edit_of: The number of the message to edit, or None.
         reaction_to: The number of the message to react to, or None.
-        is_failure: True where it tells people that their message got no answer.
+        is_failure: True if the text tells people that their message got no answer.
     """
 
     text: str = ""
@@ -66,10 +66,13 @@ class Message:
 
 @frozen(kw_only=True)
 class ActionRequest:
-    """What a runner asks of the host: the name of an action, where to answer, and arguments that nobody checked yet.
+    """A runner's request to the host.
 
     Args:
-        correlation_id: Of the message that the runner was answering, as far as is known.
+        action: The action's name.
+        request_id: The id that the answer repeats.
+        arguments: Unchecked values.
+        correlation_id: Id of the message that the runner was answering, or None if it is unknown.
     """
 
     action: str
@@ -78,7 +81,7 @@ class ActionRequest:
     correlation_id: str | None = None
 
 
-_write_json = json.JSONEncoder(ensure_ascii=False).encode  # `dumps` would make one for every message
+_write_json = json.JSONEncoder(ensure_ascii=False).encode  # `dumps` would build an encoder for every message
 
 
 def chat(
@@ -89,17 +92,19 @@ def chat(
     attachments: Sequence[Mapping[str, Any]] = (),
     quoted: Mapping[str, Any] | None = None,
 ) -> str:
-    """Write the content of an inbound CHAT row; what is empty or None is left out.
+    """Write the content of an inbound CHAT row, without the fields that are empty or None.
 
     Args:
-        sender: The name that people go by.
+        text: The message's text. It is written even if it is empty.
+        sender: The sender's display name.
+        sender_id: The sender's user id, or None.
         attachments: `{type, name, path?, url?}` each.
-        quoted: `{message_id, sender, text}` of the message that this one answers.
+        quoted: `{message_id, sender, text}` of the message that this one answers, or None.
     """
-    found: dict[str, Any] = {"text": text, "sender_id": sender_id, "sender": sender, "attachments": list(attachments)}
+    fields: dict[str, Any] = {"text": text, "sender_id": sender_id, "sender": sender, "attachments": list(attachments)}
     if quoted is not None:
-        found["reply_to"] = {"id": quoted["message_id"], "sender": quoted["sender"], "text": quoted["text"]}
-    return _write_json({key: value for key, value in found.items() if value or key == "text"})
+        fields["reply_to"] = {"id": quoted["message_id"], "sender": quoted["sender"], "text": quoted["text"]}
+    return _write_json({key: value for key, value in fields.items() if value or key == "text"})
 
 
 def response(request_id: str, answer: Mapping[str, Any]) -> str:
@@ -108,61 +113,62 @@ def response(request_id: str, answer: Mapping[str, Any]) -> str:
 
 
 def read_message(kind: str, content: str) -> Message:
-    """Read the content of a CHAT or CARD row.
+    """Parse the content of a CHAT or CARD row.
 
     Raises:
-        Malformed: It does not say one thing to send.
+        Malformed: The content is not one valid message.
     """
-    found = _object(content)
+    fields = _object(content)
     if kind == "card":
-        return Message(card=_card(found), text=_text(found, "fallback_text"))
-    operation = found.get("operation")
+        return Message(card=_card(fields), text=_text(fields, "fallback_text"))
+    operation = fields.get("operation")
     if operation == "edit":
-        return Message(edit_of=_number(found), text=_text(found, "text"))
+        return Message(edit_of=_number(fields), text=_text(fields, "text"))
     if operation == "reaction":
-        return Message(reaction_to=_number(found), emoji=_text(found, "emoji"))
+        return Message(reaction_to=_number(fields), emoji=_text(fields, "emoji"))
     if operation is not None:
-        raise Malformed(f"unknown operation {operation!r}")
-    names = found.get("files", [])
+        raise Malformed(f"`operation` must be `edit` or `reaction`, got {operation!r}")
+    names = fields.get("files", [])
     if not isinstance(names, list):
-        raise Malformed("files must be a list")
-    text = _text(found, "text")
+        raise Malformed(f"`files` must be a list, got {type(names).__name__}")
+    text = _text(fields, "text")
     if not text.strip() and not names:
-        raise Malformed("neither text nor files")
-    return Message(text=text, file_names=names, is_failure=found.get("is_failure") is True)
+        raise Malformed("`text` and `files` are both empty. Set one of them.")
+    return Message(text=text, file_names=names, is_failure=fields.get("is_failure") is True)
 
 
 def read_request(content: str) -> ActionRequest:
-    """Read the content of an ACTION row.
+    """Parse the content of an ACTION row.
 
     Raises:
-        Malformed: No action is named.
+        Malformed: The content is not a valid request.
     """
-    found = _object(content)
-    action, request_id, arguments = found.get("action"), found.get("request_id"), found.get("arguments", {})
+    fields = _object(content)
+    action, request_id, arguments = fields.get("action"), fields.get("request_id"), fields.get("arguments", {})
     if not isinstance(action, str) or not isinstance(request_id, str) or not isinstance(arguments, dict):
-        raise Malformed("an action needs `action`, `request_id` and an object of `arguments`")
+        raise Malformed("an action must have the strings `action` and `request_id`, and an object `arguments`")
     return ActionRequest(action=action[:100], request_id=request_id[:200], arguments=arguments)
 
 
-def _card(found: Mapping[str, Any]) -> Card:
-    if found.get("type") != "ask_question":
-        card = found.get("card")
+def _card(fields: Mapping[str, Any]) -> Card:
+    if fields.get("type") != "ask_question":
+        card = fields.get("card")
         if not isinstance(card, dict):
-            raise Malformed("a card needs an object `card`")
+            raise Malformed(f"`card` must be an object, got {type(card).__name__}")
         return Card(title=_text(card, "title"), text=_text(card, "description"), extra=card)
-    options = found.get("options")
-    title, question_id = _text(found, "title"), _text(found, "question_id")
+    options = fields.get("options")
+    title, question_id = _text(fields, "title"), _text(fields, "question_id")
     if not title or not question_id or not isinstance(options, list) or not options:
-        raise Malformed("a question needs `title`, `question_id` and a list of `options`")
-    return Card(id=question_id, title=title, text=_text(found, "question"), options=[_option(one) for one in options])
+        raise Malformed("a question must have `title`, `question_id` and a list `options`, none of them empty")
+    choices = [_option(option) for option in options]
+    return Card(id=question_id, title=title, text=_text(fields, "question"), options=choices)
 
 
 def _option(option: object) -> CardOption:
     if isinstance(option, str):
         return CardOption(label=option, value=option, selected_label=option)
     if not isinstance(option, dict):
-        raise Malformed(f"an option is a text or an object, not {type(option).__name__}")
+        raise Malformed(f"an option must be a string or an object, got {type(option).__name__}")
     label = _text(option, "label")
     return CardOption(
         label=label, value=_text(option, "value") or label, selected_label=_text(option, "selected_label") or label
@@ -171,27 +177,27 @@ def _option(option: object) -> CardOption:
 
 def _object(content: str) -> dict[str, Any]:
     try:
-        found = json.loads(content)
+        fields = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise Malformed("the content is no JSON") from error
-    if not isinstance(found, dict):
-        raise Malformed(f"the content is {type(found).__name__}, not an object")
-    return found
+        raise Malformed("the content is not valid JSON") from error
+    if not isinstance(fields, dict):
+        raise Malformed(f"the content must be a JSON object, got {type(fields).__name__}")
+    return fields
 
 
-def _text(found: Mapping[str, Any], key: str) -> str:
-    value = found.get(key)
+def _text(fields: Mapping[str, Any], key: str) -> str:
+    value = fields.get(key)
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise Malformed(f"{key} must be a text, not {type(value).__name__}")
+        raise Malformed(f"`{key}` must be a string, got {type(value).__name__}")
     if len(value) > TEXT_AT_MOST:
-        raise Malformed(f"{key} has {len(value)} characters; {TEXT_AT_MOST} are allowed")
+        raise Malformed(f"`{key}` must have at most {TEXT_AT_MOST} characters, got {len(value)}")
     return value.encode("utf-8", "replace").decode("utf-8")
 
 
-def _number(found: Mapping[str, Any]) -> int:
-    value = found.get("seq")
+def _number(fields: Mapping[str, Any]) -> int:
+    value = fields.get("seq")
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**63:
-        raise Malformed(f"seq must be the number of a message, not {value!r}")
+        raise Malformed(f"`seq` must be the number of a message, got {value!r}")
     return value

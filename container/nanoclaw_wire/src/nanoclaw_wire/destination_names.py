@@ -1,6 +1,6 @@
-"""Names of destinations: how a name is made of a room's, and when two spellings are one name.
+"""Destination names: making one from a room's name, and comparing two spellings.
 
-The host makes names with `destination_name`; the runner looks them up with `canonical`. Both are pure.
+The host makes names with `destination_name`, and the runner looks them up with `canonical`. Both functions are pure.
 """
 
 from __future__ import annotations
@@ -8,27 +8,27 @@ from __future__ import annotations
 import re
 import unicodedata
 
-MAX_CHARACTERS = 60  # of a name without the number that tells it from others
-READ_CHARACTERS = 600  # of a room's name; a platform may send any length
+MAX_CHARACTERS = 60  # of a name, without the number that makes it unique
+READ_CHARACTERS = 600  # of a room's name, which a platform may send in any length
 # Letters and marks without a shape of their own (Unicode: Default_Ignorable_Code_Point).
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 
 
 def canonical(name: str) -> str:
-    """Return the one spelling of a name: NFC, lower case, without invisible characters.
+    """Return the canonical spelling of a name: NFC, lower case, without invisible characters.
 
-    Lower case and not case folding, which would make Straße and Strasse one name. NFC and not NFKC, which takes vowel
-    signs of Thai and Lao apart.
+    It does not fold case, which would merge Straße and Strasse. It does not use NFKC, which splits vowel signs of Thai
+    and Lao.
     """
     visible = "".join(c for c in _INVISIBLE.sub("", name) if unicodedata.category(c) != "Cf")
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", visible).lower())
 
 
 def destination_name(text: str) -> str:
-    """Make a name of the text that people call a room by: letters with their marks, digits, single hyphens.
+    """Make a destination name from a room's name: letters with their marks, digits, single hyphens.
 
     Returns:
-        At most `MAX_CHARACTERS` characters, canonical; `chat` if no letter or digit is left.
+        A canonical name of at most `MAX_CHARACTERS` characters; `chat` if no letter or digit is left.
     """
     kept: list[str] = []
     for character in canonical(text[:READ_CHARACTERS]):
@@ -38,7 +38,7 @@ def destination_name(text: str) -> str:
 
 
 def _cut(name: str) -> str:
-    """Shorten a name; a letter at the end keeps all its marks or goes with them."""
+    """Shorten a name. The last letter keeps all its marks, or is cut with them."""
     end = MAX_CHARACTERS
     while end and len(name) > end and _is_mark(name[end]):
         end -= 1

@@ -1,9 +1,9 @@
-"""Waking without polling (I10): a unix socket over which one side tells the other to look into its file.
+"""Waking without polling (I10): a unix socket over which each side tells the other to read its file.
 
-A ring carries no data. The host listens at `in/bell.sock`, which the sandbox sees read-only and may connect to; the
-runner connects, and both ring over that one connection. So the host never opens a path that the sandbox made.
-Losing a ring costs only latency: a slow poll remains on both sides and is enough for correctness. Where sockets do not
-cross the mount (file sharing of virtual machines) the client stays unconnected and its `wait` is a plain poll.
+A ring carries no data. The host listens at `in/bell.sock`, which the sandbox sees read-only and may connect to. The
+runner connects, and both sides ring over that one connection, so the host never opens a path that the sandbox made.
+A lost ring costs only latency: both sides also poll slowly, which is enough for correctness. If sockets do not cross
+the mount (file sharing of virtual machines), the client stays unconnected and its `wait` is a plain poll.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 
 from nanoclaw_wire.socket_path import short_path
 
-MAX_CONNECTIONS = 16  # the runner, and its successor for a moment; more is somebody playing
-RINGS_A_SECOND = 500  # of one connection; what is rung beyond that is heard as one
+MAX_CONNECTIONS = 16  # a runner, and its successor for a moment, need two; more is abuse
+MAX_RINGS_PER_SECOND = 500  # from one connection; further rings are merged into one
 RECONNECT_S = 1.0
 
 
@@ -24,9 +24,9 @@ class DoorbellServer:
     """The host's side of one session's doorbell.
 
     Args:
-        path: Where to listen; a socket left there by a dead host is replaced.
-        on_ring: Called on the event loop for every ring and once when somebody connects, because a ring may have been
-            lost before. It must not raise and must be quick.
+        path: The socket's path. A socket that a dead host left there is replaced.
+        on_ring: Called on the event loop for every ring and for every new connection, because a ring may have been lost
+            before it. It must be quick and must not raise.
     """
 
     def __init__(self, path: Path, on_ring: Callable[[], None]) -> None:
@@ -36,26 +36,26 @@ class DoorbellServer:
 
     @property
     def connected(self) -> bool:
-        """True while a runner listens; False means that only polling reaches it."""
+        """True while a runner is connected. If False, only polling reaches it."""
         return bool(self._writers)
 
     async def open(self) -> None:
-        """Listen. The socket may be connected to by everybody who can reach its directory."""
+        """Start to listen. Every process that can reach the directory may connect."""
         self._path.unlink(missing_ok=True)
         with short_path(self._path) as path:
-            # Kept before it serves: who is cancelled while it begins to can still close it.
+            # Assigned before it serves, so that `close` works if this task is cancelled while it starts.
             self._server = await asyncio.start_unix_server(self._serve, path=path, start_serving=False)
             await self._server.start_serving()
-        self._path.chmod(0o666)  # the sandbox's user is another one; the directories above are the fence
+        self._path.chmod(0o666)  # the sandbox runs as another user; the directories above it control access
 
     def ring(self) -> None:
-        """Ring everybody who is connected; silently nobody."""
+        """Ring every connected runner. Does nothing if none is connected."""
         for writer in self._writers:
-            if writer.transport.get_write_buffer_size() < 64:  # an unread ring is still a ring
+            if writer.transport.get_write_buffer_size() < 64:  # a client with unread rings needs no more of them
                 writer.write(b"!")
 
     async def close(self) -> None:
-        """Stop listening and hang up."""
+        """Stop listening and close all connections."""
         if self._server is not None:
             self._server.close()
         for writer in list(self._writers):
@@ -67,32 +67,32 @@ class DoorbellServer:
             writer.close()
             return
         self._writers.add(writer)
-        writer.write(b"!")  # what was rung between its connecting and here reached nobody
+        writer.write(b"!")  # for the rings between its connect and this line, which were lost
         try:
             self._on_ring()
-            await self._hear(reader)
+            await self._read_rings(reader)
         except ConnectionError:
-            pass  # the other side died; its exit is noticed elsewhere
+            pass  # the runner died; the supervisor notices its exit
         finally:
             self._writers.discard(writer)
             writer.close()
 
-    async def _hear(self, reader: asyncio.StreamReader) -> None:
-        """Pass on rings until the other side hangs up; whoever rings without end is heard ever less."""
+    async def _read_rings(self, reader: asyncio.StreamReader) -> None:
+        """Report rings until the other side disconnects, at most `MAX_RINGS_PER_SECOND`."""
         loop = asyncio.get_running_loop()
         since, rings = loop.time(), 0
         while await reader.read(4096):
             self._on_ring()
             rings += 1
-            if rings >= RINGS_A_SECOND:
+            if rings >= MAX_RINGS_PER_SECOND:
                 await asyncio.sleep(max(0.0, since + 1.0 - loop.time()))
                 since, rings = loop.time(), 0
 
 
 class DoorbellClient:
-    """The runner's side: ring the host, and wait for its ring.
+    """The runner's side: rings the host, and waits for its rings.
 
-    It connects by itself and again after a loss (the host restarted), without raising.
+    It connects in the background, and again after a loss, such as a restart of the host. It never raises.
     """
 
     def __init__(self, path: Path) -> None:
@@ -103,7 +103,7 @@ class DoorbellClient:
 
     @property
     def connected(self) -> bool:
-        """True while the host can be reached; False means that only polling tells of news."""
+        """True while the host is connected. If False, only polling finds new rows."""
         return self._writer is not None and not self._writer.is_closing()
 
     async def open(self) -> None:
@@ -112,12 +112,12 @@ class DoorbellClient:
         self._task = asyncio.create_task(self._listen(connection))
 
     def ring(self) -> None:
-        """Tell the host to look. Does nothing while unconnected: the host polls then."""
+        """Tell the host to read its file. Does nothing while unconnected, because the host polls then."""
         if self._writer is not None and self.connected:
             self._writer.write(b"!")
 
     async def wait(self, timeout_s: float) -> bool:
-        """Wait for a ring, at most so many seconds; True where one came, also one from before this call."""
+        """Wait for a ring, at most `timeout_s` seconds. Return True if one came, even before this call."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._rung.wait()
@@ -127,11 +127,11 @@ class DoorbellClient:
         return True
 
     def wake(self) -> None:
-        """End a `wait` from this side, as a ring would."""
+        """End a `wait` from this side, as a ring does."""
         self._rung.set()
 
     async def close(self) -> None:
-        """Hang up, after what was rung went out."""
+        """Flush the rings, then disconnect."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -147,7 +147,7 @@ class DoorbellClient:
                 reader, self._writer = await asyncio.open_unix_connection(path)
         except OSError:
             return None
-        self._rung.set()  # what was written while nobody was connected is looked for once
+        self._rung.set()  # reads once the rows that were written while it was unconnected
         return reader
 
     async def _listen(self, reader: asyncio.StreamReader | None) -> None:

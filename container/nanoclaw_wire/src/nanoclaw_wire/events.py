@@ -1,4 +1,4 @@
-"""What a provider reports while it answers. Every event counts as a sign of life."""
+"""The events that a provider reports while it answers. Every event counts as a sign of life."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from attrs import field, frozen
 
 
 class ErrorClass(str, Enum):
-    """What kind of trouble a provider met; the runner chooses the words for people from it.
+    """Class of a provider's error. The runner chooses the text for people by it.
 
-    EXHAUSTED says that the machine has no room, descriptors or memory, or that its disk does not work. Its messages are
-    tried again by a later runner, without a limit; so it must not rest on words that the model can choose.
+    EXHAUSTED means that the machine has no space, descriptors or memory, or that its disk fails. A later runner retries
+    such messages without a limit, so never derive this class from text that the model can choose.
     """
 
     AUTHENTICATION = "authentication"
@@ -27,10 +27,10 @@ class ErrorClass(str, Enum):
 
 @frozen(kw_only=True)
 class Init:
-    """A turn began; `continuation` resumes the conversation later.
+    """The start of a turn. `continuation` resumes the conversation later.
 
-    Send one at the beginning of each turn, before the model is asked. A turn that the runner does not know of counts as
-    over after 45 s without an event, if the results of the provider name no pushes.
+    Send one at the beginning of each turn, before the call of the model. If the provider's results name no pushes, the
+    runner takes a turn that it does not know of for ended after 45 s without an event.
     """
 
     continuation: str
@@ -42,12 +42,12 @@ def _as_tuple(answers: Sequence[str] | None) -> tuple[str, ...] | None:
 
 @frozen(kw_only=True)
 class TookIn:
-    """The running turn has taken in these pushes so far.
+    """The pushes that the running turn has taken in so far.
 
-    Send one if the provider knows, as soon as it knows. A tool that sends a message then answers these pushes.
+    Send one as soon as the provider knows them, if it can. A tool that sends a message then answers these pushes.
 
     Args:
-        pushes: The ids of all pushes that the turn has taken in, in their order.
+        pushes: The ids of all pushes that the turn has taken in, in order.
     """
 
     pushes: Sequence[str] = field(converter=tuple)
@@ -55,12 +55,12 @@ class TookIn:
 
 @frozen(kw_only=True)
 class Result:
-    """A turn ended.
+    """The end of a turn.
 
     Args:
-        text: The model's last word; None if the turn had none.
-        answers: The ids of the pushes that the turn took in, in their order. Empty if the provider began the turn by
-            itself; None if it cannot know. Name a push in one outcome: the runner then settles it.
+        text: The model's final text; None if the turn produced none.
+        answers: The ids of the pushes that the turn took in, in order. Empty if the provider began the turn by itself;
+            None if it cannot know. Name each push in one outcome only, because the runner settles the push then.
     """
 
     text: str | None
@@ -69,14 +69,14 @@ class Result:
 
 @frozen(kw_only=True)
 class Error:
-    """The turn failed.
+    """The failure of a turn.
 
     Args:
-        message: For the log, not for people.
-        retryable: True where the same prompt may work later.
+        message: Text for the log, not for people.
+        retryable: True if the same prompt may work later.
         kind: See `ErrorClass`.
-        answers: The ids of the pushes that the turn took in, as in `Result`. The runner tries these again, or tells
-            people that they failed.
+        answers: The ids of the pushes that the turn took in, as in `Result`. The runner retries them, or tells people
+            that they failed.
     """
 
     message: str
@@ -87,11 +87,12 @@ class Error:
 
 @frozen(kw_only=True)
 class Progress:
-    """Something worth a log line happened (a retry, a compaction); the turn goes on.
+    """An event worth a log line, such as a retry or a compaction. The turn goes on.
 
     Args:
-        trouble: What kind of trouble the turn is trying to get over by itself; None where it is none. People hear of
-            one that lasts.
+        message: Text for the log.
+        trouble: The class of the error that the turn retries by itself; None if there is no error. If it lasts, the
+            runner tells people.
     """
 
     message: str
@@ -100,12 +101,12 @@ class Progress:
 
 @frozen(kw_only=True)
 class Alive:
-    """Something happened; nothing but a sign of life."""
+    """A sign of life, and nothing else."""
 
 
 @frozen(kw_only=True)
 class ToolStarted:
-    """The model runs a tool; `timeout_s` is what the call asked for in seconds, or None."""
+    """The start of a tool call. `timeout_s` is the timeout that the call sets, in seconds, or None."""
 
     tool: str
     timeout_s: float | None = None
@@ -113,14 +114,14 @@ class ToolStarted:
 
 @frozen(kw_only=True)
 class ToolEnded:
-    """The tool ended, well or badly."""
+    """The end of a tool call, with or without success."""
 
     tool: str
 
 
 @frozen(kw_only=True)
 class Usage:
-    """What a turn used. Counts are tokens; `cost_usd` is None where the provider does not say."""
+    """The tokens that a turn used. `cost_usd` is None if the provider does not report it."""
 
     input_tokens: int
     output_tokens: int

@@ -1,6 +1,6 @@
-"""Errors that say something about the machine, and nothing about the message or the file that met them.
+"""Errors of an exhausted machine, which do not mean that the message or the file at hand is faulty.
 
-A runner that meets one leaves with `EXIT_NO_ROOM`: its messages stay pending, and the host counts no failed try.
+A runner that meets one exits with `EXIT_NO_ROOM`. Its messages stay pending, and the host counts no failed try.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ _PROBE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Exhausted(Exception):
-    """Another program reported in words that the machine is exhausted."""
+    """A text of another program that reports an exhausted machine."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return True if a process met its limit of memory. Unlike a full disk, the same work may meet it each time."""
+    """Return True if a process met its memory limit. Unlike a full disk, the same work may meet it each time."""
     if isinstance(error, BaseExceptionGroup):
-        return any(is_out_of_memory(one) for one in error.exceptions)
+        return any(is_out_of_memory(member) for member in error.exceptions)
     return isinstance(error, MemoryError) or (error.__cause__ is not None and is_out_of_memory(error.__cause__))
 
 
 def is_exhausted(error: BaseException) -> bool:
-    """Return True if the machine has no room, descriptors or memory, or if its disk does not work.
+    """Return True if the machine has no space, descriptors or memory, or if its disk fails.
 
-    The same work succeeds later, so it must be kept and tried again. An error counts by its cause, too, and a group of
-    errors by each of them. An `apsw.CantOpenError` counts by its cause alone, which `explain_cannot_open` finds.
+    The same work succeeds later, so keep it and retry. The function also checks the error's cause and each member of a
+    group. It judges an `apsw.CantOpenError` by the cause alone, which `explain_cannot_open` attaches.
     """
     if isinstance(error, BaseExceptionGroup):
-        return any(is_exhausted(one) for one in error.exceptions)
+        return any(is_exhausted(member) for member in error.exceptions)
     if isinstance(error, OSError) and error.errno in EXHAUSTED:
         return True
     if isinstance(error, (Exhausted, MemoryError, *_EXHAUSTED_DATABASE)):
@@ -50,10 +50,10 @@ def is_exhausted(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def explain_cannot_open(directory: Path) -> Iterator[None]:
-    """Find the cause of an `apsw.CantOpenError` in this block.
+    """Attach the cause to an `apsw.CantOpenError` of this block, if the machine is exhausted.
 
-    SQLite does not say why it cannot open a file: the file may be missing, or the process has no descriptors left. So
-    the machine is probed, before the error unwinds and frees some.
+    SQLite does not report why it cannot open a file: the file may be missing, or the process may have no descriptors
+    left. So this probes the machine before the error unwinds and frees some descriptors.
 
     Args:
         directory: The directory of the database, in which SQLite creates the journal.
@@ -68,12 +68,12 @@ def explain_cannot_open(directory: Path) -> Iterator[None]:
 
 
 def find_shortage(directory: Path) -> OSError | None:
-    """Create a file, write a byte and remove the file. Return the error if the machine is exhausted, else None."""
+    """Create, write and remove a probe file. Return the error if the machine is exhausted, else None."""
     path = directory / f".probe-{secrets.token_hex(8)}"
     try:
         descriptor = os.open(path, _PROBE, 0o600)
         try:
-            path.unlink()  # before the write: a process that is killed here leaves no file
+            path.unlink()  # before the write, so that a process killed here leaves no file
             os.write(descriptor, b"x")
         finally:
             os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The frames of `ncl`: one request, one answer, both JSON on one line. Who asks is never in the frame (I7)."""
+"""The frames of `ncl`: one request and one answer, each a line of JSON. No frame names its sender (I7)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attrs import frozen
 
 
 class Code(str, Enum):
-    """Why a request was not done. `ncl` exits with 2 where nobody could be asked, or not like this, and else with 1."""
+    """Error code of a failed request. `ncl` exits 2 for usage and transport errors, 1 for everything else."""
 
     UNKNOWN_COMMAND = "unknown-command"
     INVALID_ARGS = "invalid-args"
@@ -23,12 +23,12 @@ class Code(str, Enum):
 
 @frozen(kw_only=True)
 class Request:
-    """What a client asks for.
+    """A client's request.
 
     Args:
-        id: Chosen by the client, repeated in the answer.
-        words: The words of the command as typed, options left out: `["groups", "config", "get", "ag-…"]`.
-        options: `--key value` pairs; a repeated key holds a list, a flag without value holds True.
+        id: Chosen by the client and repeated in the answer.
+        words: The words of the command as typed, without options: `["groups", "config", "get", "ag-…"]`.
+        options: `--key value` pairs. A repeated key holds a list, a flag without a value holds True.
     """
 
     id: str
@@ -38,12 +38,14 @@ class Request:
 
 @frozen(kw_only=True)
 class Answer:
-    """What comes back.
+    """The answer to a request.
 
     Args:
-        id: The request's, or `unknown` where it could not be read.
-        ok: True with `data`; False with `code` and `message`.
+        id: The request's id, or `unknown` if the request could not be parsed.
+        ok: True if the answer has `data`, False if it has `code` and `message`.
         data: Any JSON value.
+        code: The error's code if `ok` is False. None counts as a handler error.
+        message: The error's text if `ok` is False.
     """
 
     id: str
@@ -60,26 +62,29 @@ class Answer:
         return {"id": self.id, "ok": False, "error": {"code": code, "message": self.message or ""}}
 
     def as_line(self) -> bytes:
-        """Return the wire form as one line; data that is no JSON makes a handler error, so that there is an answer."""
+        """Return the wire form as one line.
+
+        Data that is not JSON becomes a handler error, so the client always gets an answer.
+        """
         try:
             return json.dumps(self.as_json_object(), allow_nan=False).encode() + b"\n"
         except (TypeError, ValueError, RecursionError) as error:
-            why = f"what the verb returned is no JSON: {error}"
-            return Answer(id=self.id, ok=False, code=Code.HANDLER_ERROR, message=why).as_line()
+            reason = f"the verb returned data that is not JSON: {error}"
+            return Answer(id=self.id, ok=False, code=Code.HANDLER_ERROR, message=reason).as_line()
 
 
 def read_request(raw: Any) -> Request:
-    """Read a request from decoded JSON, from whatever transport.
+    """Parse a request from decoded JSON.
 
     Raises:
-        ValueError: It is none; the message says what it must have.
+        ValueError: The value is not a request. The message names the fault.
     """
     if not isinstance(raw, dict) or set(raw) != {"id", "words", "options"}:
-        found = ", ".join(sorted(raw)) if isinstance(raw, dict) else type(raw).__name__
-        raise ValueError(f"a request is an object with `id`, `words` and `options`, and nothing else; found {found}")
+        got = ", ".join(sorted(raw)) if isinstance(raw, dict) else type(raw).__name__
+        raise ValueError(f"a request must be an object with exactly `id`, `words` and `options`, got {got}")
     words, options = raw["words"], raw["options"]
     if not isinstance(raw["id"], str) or not isinstance(words, list) or not isinstance(options, dict):
-        raise ValueError("`id` is a text, `words` a list, and `options` an object")
+        raise ValueError("`id` must be a string, `words` a list and `options` an object")
     if not all(isinstance(word, str) for word in words):
-        raise ValueError("`words` are texts")
+        raise ValueError("`words` must hold only strings")
     return Request(id=raw["id"], words=words, options=options)

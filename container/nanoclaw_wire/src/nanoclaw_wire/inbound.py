@@ -1,6 +1,6 @@
-"""inbound.db: what the host tells the runner. The host writes (I1); both sides read through these functions.
+"""inbound.db: rows from the host to the runner. Only the host writes them (I1); both sides use these functions.
 
-Every function is one statement, or one transaction where it says so, on a connection from `session_files`.
+Every function is one statement, or one transaction if its docstring says so, on a connection from `session_files`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from attrs import asdict, frozen
 from nanoclaw_wire.sequence import next_even
 
 AGENT_CHANNEL = "agent"
+"""The channel of messages from other agents. Its rooms are ids of agent groups."""
 BEGINNING_OF_TIME = "0001-01-01T00:00:00.000Z"
-"""The channel of what another agent wrote; its rooms are ids of agent groups."""
+"""The time from which a message without a time of its own is due."""
 
 
 class Kind(str, Enum):
-    """What an inbound message is. SYSTEM rows answer a waiting tool and never start a turn by themselves."""
+    """The kind of an inbound message. A SYSTEM row answers a waiting tool and never starts a turn by itself."""
 
     CHAT = "chat"
     TASK = "task"
@@ -28,7 +29,7 @@ class Kind(str, Enum):
 
 
 class Status(str, Enum):
-    """Where an inbound message stands. It leaves PENDING only when its turn ended or it failed for good (I3)."""
+    """The state of an inbound message. It leaves PENDING only after its turn ended or it failed for good (I3)."""
 
     PENDING = "pending"
     PAUSED = "paused"
@@ -38,22 +39,22 @@ class Status(str, Enum):
 
 @frozen(kw_only=True)
 class NewInbound:
-    """A message on its way into inbound.db.
+    """A message to store in inbound.db.
 
     Args:
-        id: Unique in the session; the same id a second time is the same message, not a new one.
+        id: Unique in the session. A second message with the same id is the same message.
         kind: See `Kind`.
-        at: When it was said, clock text form.
-        content: A JSON object as text. For CHAT: `text`, `sender`, `sender_id`, and where they exist `attachments`
+        at: The message's time, clock text form.
+        content: A JSON object as text. For CHAT: `text`, `sender`, `sender_id`, and optionally `attachments`
             (`[{name, type, mime_type, size_bytes, path | url}]`, path below `in/`) and `reply_to`
             (`{id, sender, text}`).
             For SYSTEM: `type`, `request_id` and the answer.
-        process_after: Not before this time, clock text form; None is at once.
-        trigger: False is context only: it wakes nobody and rides along with the next message that does.
-        on_wake: True is seen only by the first poll of a fresh runner (I5).
-        channel: With `room` and `thread` the address it came from; see `AGENT_CHANNEL` for another agent's.
-        platform_message_id: The platform's own id, for edits and reactions; None where there is none.
-        correlation_id: Follows the message through every log line, from arrival to delivery.
+        process_after: The earliest time to process it, clock text form; None for at once.
+        trigger: False for context only: the message starts no turn and joins the next one that does.
+        on_wake: True if only the first poll of a fresh runner may see it (I5).
+        channel: With `room` and `thread`, the address that it came from. See `AGENT_CHANNEL` for messages of agents.
+        platform_message_id: The platform's own id, for edits and reactions; None if it has none.
+        correlation_id: Stands in every log line of the message, from arrival to delivery.
     """
 
     id: str
@@ -78,8 +79,8 @@ class InboundMessage(NewInbound):
     """A row of messages_in.
 
     Args:
-        seq: The even number the agent sees as the message's id.
-        tries: How often a runner died or hung over it.
+        seq: The even number that the agent sees as the message's id.
+        tries: The number of runners that died or hung while they processed it.
     """
 
     seq: int
@@ -89,11 +90,11 @@ class InboundMessage(NewInbound):
 
 @frozen(kw_only=True)
 class Destination:
-    """A named address an agent may write to.
+    """A named address to which an agent may write.
 
     Args:
-        name: What the agent writes in `to="…"`.
-        kind: `channel` (then channel and room are set) or `agent` (then agent_group_id is).
+        name: The name that the agent writes in `to="…"`.
+        kind: `channel` if channel and room are set, `agent` if agent_group_id is set.
     """
 
     name: str
@@ -106,7 +107,7 @@ class Destination:
 
 @frozen(kw_only=True)
 class Routing:
-    """Where a session's own conversation is; all None for a session without a chat."""
+    """The address of a session's own conversation; all None for a session without a chat."""
 
     channel: str | None = None
     room: str | None = None
@@ -128,7 +129,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTH
 def append(db: apsw.Connection, messages: Iterable[NewInbound]) -> list[int]:
     """Store messages in one transaction, and return their numbers in the same order.
 
-    A message whose id is already there keeps its row and its number: writing again is harmless (⚠21).
+    A message whose id exists keeps its row and its number, so writing it again is harmless (⚠21).
 
     Raises:
         apsw.Error: Nothing was stored.
@@ -149,53 +150,54 @@ def append(db: apsw.Connection, messages: Iterable[NewInbound]) -> list[int]:
 def pending(
     db: apsw.Connection, *, now: str, fresh: bool, without: Collection[int], limit: int
 ) -> list[InboundMessage]:
-    """Return what a runner may take, oldest first: pending, due, and not already taken.
+    """Return the messages that a runner may take, oldest first: pending, due and not yet taken.
 
     Args:
+        db: A connection to inbound.db.
         now: Clock text form.
         fresh: True for the first poll of a fresh runner, which alone sees on_wake rows (I5).
-        without: Numbers already acknowledged; they are left out *before* the limit counts (⚠7).
-        limit: How many at most.
+        without: The numbers already acknowledged. They are skipped *before* the limit counts (⚠7).
+        limit: Maximum number of messages.
     """
     query = (
         f"SELECT {_COLUMNS} FROM messages_in"
         " WHERE status = 'pending' AND (process_after IS NULL OR process_after <= ?) AND on_wake <= ? ORDER BY seq"
     )
-    found: list[InboundMessage] = []
+    messages: list[InboundMessage] = []
     for row in db.execute(query, (now, int(fresh))):
         if row[0] not in without:
-            found.append(_message(row))
-            if len(found) == limit:
+            messages.append(_message(row))
+            if len(messages) == limit:
                 break
-    return found
+    return messages
 
 
 def by_seq(db: apsw.Connection, seq: int) -> InboundMessage | None:
-    """Return the message with a number, or None."""
+    """Return the message with this number, or None if there is none."""
     row = db.execute(f"SELECT {_COLUMNS} FROM messages_in WHERE seq = ?", (seq,)).fetchone()
     return _message(row) if row else None
 
 
 def by_id(db: apsw.Connection, message_id: str) -> InboundMessage | None:
-    """Return the message with an id, or None."""
+    """Return the message with this id, or None if there is none."""
     row = db.execute(f"SELECT {_COLUMNS} FROM messages_in WHERE id = ?", (message_id,)).fetchone()
     return _message(row) if row else None
 
 
 def latest(db: apsw.Connection, limit: int) -> list[InboundMessage]:
-    """Return the latest rows, whatever became of them, newest first."""
+    """Return the latest messages of any status, newest first."""
     query = f"SELECT {_COLUMNS} FROM messages_in ORDER BY seq DESC LIMIT ?"
     return [_message(row) for row in db.execute(query, (limit,))]
 
 
 def highest(db: apsw.Connection) -> int | None:
-    """Return the highest number, or None where the file is empty."""
+    """Return the highest number, or None if the file is empty."""
     number: int | None = db.execute("SELECT max(seq) FROM messages_in").get
     return number
 
 
 def latest_from(db: apsw.Connection, channel: str, room: str) -> InboundMessage | None:
-    """Return the most recent message from a room, or None where it never wrote."""
+    """Return the most recent message from a room, or None if there is none."""
     row = db.execute(
         f"SELECT {_COLUMNS} FROM messages_in WHERE channel = ? AND room = ? ORDER BY seq DESC LIMIT 1", (channel, room)
     ).fetchone()
@@ -203,11 +205,12 @@ def latest_from(db: apsw.Connection, channel: str, room: str) -> InboundMessage 
 
 
 def recent_addresses(db: apsw.Connection, *, rows: int, limit: int) -> list[tuple[str, str, str | None]]:
-    """Return the channel, room and thread of chats that wrote lately, the most recent first.
+    """Return the channel, room and thread of the chats that wrote last, the most recent first.
 
     Args:
-        rows: How many of the latest rows count as lately.
-        limit: How many addresses at most.
+        db: A connection to inbound.db.
+        rows: The number of latest rows to search.
+        limit: Maximum number of addresses.
     """
     query = (
         "SELECT channel, room, thread FROM (SELECT * FROM messages_in ORDER BY seq DESC LIMIT ?)"
@@ -217,9 +220,10 @@ def recent_addresses(db: apsw.Connection, *, rows: int, limit: int) -> list[tupl
 
 
 def next_due(db: apsw.Connection) -> str | None:
-    """Return when the next message wants a sandbox (clock text form), None where none waits.
+    """Return the time at which the next message needs a sandbox (clock text form), or None if none waits.
 
-    What has no date wants one since ever, not since it came: the clock may have been set back in between.
+    A message without a time is due since `BEGINNING_OF_TIME`, not since it came, because the clock may have been set
+    back since then.
     """
     query = f"SELECT min(coalesce(process_after, ?)) FROM messages_in WHERE {_WAKES}"
     at: str | None = db.execute(query, (BEGINNING_OF_TIME,)).get
@@ -227,19 +231,22 @@ def next_due(db: apsw.Connection) -> str | None:
 
 
 def waiting(db: apsw.Connection, now: str) -> list[InboundMessage]:
-    """Return what should wake a sandbox, oldest first: pending, due, triggering, and no answer to a tool (⚠28)."""
+    """Return the messages that should wake a sandbox, oldest first.
+
+    They are pending, due and triggering, and do not answer a tool (⚠28).
+    """
     query = f"SELECT {_COLUMNS} FROM messages_in WHERE {_WAKES} AND (process_after IS NULL OR process_after <= ?)"
     return [_message(row) for row in db.execute(f"{query} ORDER BY seq", (now,))]
 
 
 def unfinished(db: apsw.Connection) -> list[InboundMessage]:
-    """Return everything that is neither completed nor failed, oldest first."""
+    """Return the messages that are neither completed nor failed, oldest first."""
     query = f"SELECT {_COLUMNS} FROM messages_in WHERE status IN ('pending', 'paused') ORDER BY seq"
     return [_message(row) for row in db.execute(query)]
 
 
 def set_status(db: apsw.Connection, changes: Iterable[tuple[str, Status]]) -> None:
-    """Set the status of messages by id, in one transaction; a completed or failed one never changes again."""
+    """Set the status of messages by id, in one transaction. A completed or failed message never changes."""
     with db:
         db.executemany(
             "UPDATE messages_in SET status = ? WHERE id = ? AND status IN ('pending', 'paused')",
@@ -248,7 +255,7 @@ def set_status(db: apsw.Connection, changes: Iterable[tuple[str, Status]]) -> No
 
 
 def postpone(db: apsw.Connection, message_id: str, *, tries: int, process_after: str) -> None:
-    """Note one more failed try, and when to try again (clock text form)."""
+    """Record the number of failed tries and the time of the next one (clock text form)."""
     db.execute(
         "UPDATE messages_in SET tries = ?, process_after = ? WHERE id = ? AND status = 'pending'",
         (tries, process_after, message_id),
@@ -258,7 +265,7 @@ def postpone(db: apsw.Connection, message_id: str, *, tries: int, process_after:
 def set_destinations(db: apsw.Connection, destinations: Sequence[Destination]) -> None:
     """Replace all destinations, in one transaction.
 
-    A destination that is not in the new list stays while a message from there waits: its prompt needs the name.
+    A destination that the new list omits stays while a message from it is pending, because the prompt needs its name.
     """
     with db:
         destinations = [*destinations, *_still_needed(db, destinations)]
@@ -271,14 +278,14 @@ def set_destinations(db: apsw.Connection, destinations: Sequence[Destination]) -
 
 
 def destinations(db: apsw.Connection) -> list[Destination]:
-    """Return the destinations in name order."""
+    """Return the destinations, sorted by name."""
     rows = db.execute("SELECT name, kind, display_name, channel, room, agent_group_id FROM destinations ORDER BY name")
     names = ("name", "kind", "display_name", "channel", "room", "agent_group_id")
     return [Destination(**dict(zip(names, row, strict=True))) for row in rows]
 
 
 def set_routing(db: apsw.Connection, routing: Routing) -> None:
-    """Say where the session's own conversation is."""
+    """Store the address of the session's own conversation."""
     db.execute(
         "INSERT INTO session_routing (one, channel, room, thread) VALUES (1, :channel, :room, :thread)"
         " ON CONFLICT (one) DO UPDATE SET channel = :channel, room = :room, thread = :thread",
@@ -287,37 +294,37 @@ def set_routing(db: apsw.Connection, routing: Routing) -> None:
 
 
 def routing(db: apsw.Connection) -> Routing:
-    """Return where the session's own conversation is; all None where nothing was written."""
+    """Return the address of the session's own conversation; all None if none is stored."""
     row = db.execute("SELECT channel, room, thread FROM session_routing WHERE one = 1").fetchone()
     return Routing(channel=row[0], room=row[1], thread=row[2]) if row else Routing()
 
 
 def _still_needed(db: apsw.Connection, new: Sequence[Destination]) -> list[Destination]:
-    """Return the destinations that are not in a new list and from which a message is pending."""
-    names, places = {one.name for one in new}, {_place(one) for one in new}
-    left_out = [one for one in destinations(db) if one.name not in names and _place(one) not in places]
-    if not left_out:
+    """Return the destinations that a new list omits and from which a message is pending."""
+    new_names, new_rooms = {added.name for added in new}, {_room(added) for added in new}
+    omitted = [old for old in destinations(db) if old.name not in new_names and _room(old) not in new_rooms]
+    if not omitted:
         return []
-    pending_from = set(db.execute("SELECT DISTINCT channel, room FROM messages_in WHERE status = 'pending'"))
-    return [one for one in left_out if _place(one) in pending_from]
+    pending_rooms = set(db.execute("SELECT DISTINCT channel, room FROM messages_in WHERE status = 'pending'"))
+    return [destination for destination in omitted if _room(destination) in pending_rooms]
 
 
-def _place(destination: Destination) -> tuple[str | None, str | None]:
-    """Return where messages from a destination come from, as columns of messages_in."""
+def _room(destination: Destination) -> tuple[str | None, str | None]:
+    """Return the channel and the room of messages from a destination, as columns of messages_in."""
     if destination.kind == "agent":
         return AGENT_CHANNEL, destination.agent_group_id
     return destination.channel, destination.room
 
 
 def _values(seq: int, m: NewInbound) -> tuple[str | int | None, ...]:
-    """Return a message's values in the order of `_INSERT`."""
+    """Return the values of a message in the order of `_INSERT`."""
     return (
         *(seq, m.id, m.kind.value, m.at, m.process_after, int(m.trigger), int(m.on_wake), m.channel, m.room, m.thread),
         *(m.platform_message_id, m.correlation_id, m.source_session_id, m.series_id, m.recurrence, m.content),
     )
 
 
-def _message(row: tuple) -> InboundMessage:  # type: ignore[type-arg]  # a row of many types, named just below
+def _message(row: tuple) -> InboundMessage:  # type: ignore[type-arg]  # columns of many types, named below
     values = dict(zip(_COLUMNS.replace(" ", "").split(","), row, strict=True))
     values |= {
         "kind": Kind(values["kind"]),

@@ -1,7 +1,7 @@
-"""Where a session's files are, by trust (I6).
+"""The paths of a session's files, separated by trust (I6).
 
-`in/` is written by the host alone and mounted read-only; `out/` is written by the sandbox and trusted in nothing.
-The same relative names hold on the host (`sessions/<id>/in`) and in the sandbox (`/workspace/in`).
+The host alone writes `in/`, which is mounted read-only. The sandbox writes `out/`, and the host trusts nothing in it.
+The relative names are the same on the host (`sessions/<id>/in`) and in the sandbox (`/workspace/in`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ IN_DIR_VARIABLE = "NANOCLAW_IN_DIR"
 OUT_DIR_VARIABLE = "NANOCLAW_OUT_DIR"
 AGENT_DIR_VARIABLE = "NANOCLAW_AGENT_DIR"
 EXTRA_DIR_VARIABLE = "NANOCLAW_EXTRA_DIR"
-# A descriptor whose end of file means that the host is gone. The runner stops then.
+# A descriptor that reaches its end of file when the host dies. The runner stops then.
 PARENT_WATCHDOG_VARIABLE = "NANOCLAW_PARENT_WATCHDOG"
 
 SANDBOX_IN = "/workspace/in"
@@ -36,11 +36,11 @@ SANDBOX_EXTRA = "/workspace/extra"
 
 @frozen
 class Layout:
-    """The paths of one session, seen from one side.
+    """The paths of one session, on the host or in the sandbox.
 
     Args:
-        incoming: The directory the host writes: inbound.db, config.json, inbox/, bell.sock, gateway.sock.
-        outgoing: The directory the runner writes: outbound.db, outbox/, heartbeat, state/, runner.log.
+        incoming: The directory that the host writes: inbound.db, config.json, inbox/, bell.sock, gateway.sock.
+        outgoing: The directory that the runner writes: outbound.db, outbox/, heartbeat, state/, runner.log.
     """
 
     incoming: Path
@@ -88,9 +88,9 @@ class Layout:
 
 
 def is_safe_name(name: object) -> bool:
-    """Say whether a name from the other side may become one path component.
+    """Return True if a name from the other side may become one path component.
 
-    True for a non-empty string of at most 255 bytes without separators or NUL that is not `.` or `..`.
+    Such a name is a printable, non-empty string of at most 255 bytes, without separators, and neither `.` nor `..`.
     """
     return (
         isinstance(name, str)

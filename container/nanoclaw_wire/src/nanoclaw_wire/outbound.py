@@ -1,6 +1,6 @@
-"""outbound.db: what the runner tells the host. The runner writes (I1); both sides read through these functions.
+"""outbound.db: rows from the runner to the host. Only the runner writes them (I1); both sides use these functions.
 
-The host trusts nothing it reads here: rows come back as they are stored, and `delivery` judges them.
+The host trusts nothing that it reads here. These functions check the types of values, and `delivery` checks the rest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nanoclaw_wire.sequence import next_odd
 
 
 class OutKind(str, Enum):
-    """What an outbound message is: words for a chat, a card, or a request to the host."""
+    """The kind of an outbound message: text for a chat, a card, or a request to the host."""
 
     CHAT = "chat"
     CARD = "card"
@@ -26,7 +26,7 @@ class OutKind(str, Enum):
 
 
 class AckStatus(str, Enum):
-    """How far the runner is with an inbound message."""
+    """The runner's progress on an inbound message."""
 
     PROCESSING = "processing"
     COMPLETED = "completed"
@@ -41,24 +41,25 @@ class Activity(str, Enum):
 
 
 class Superseded(Exception):
-    """Another runner has taken the file over; this one has nothing more to do."""
+    """Another runner has acquired the file, so this one must stop."""
 
 
 @frozen(kw_only=True)
 class NewOutbound:
-    """A message on its way into outbound.db.
+    """A message to store in outbound.db.
 
     Args:
-        id: Unique in the session; also the folder of its files below `out/outbox/`.
+        id: Unique in the session, and the name of the folder of its files below `out/outbox/`.
         kind: See `OutKind`.
         at: Clock text form.
-        content: A JSON object as text. CHAT: `{text, files?: [name], is_failure?: bool}` (true where it is no answer
-            but says why there is none), `{operation: "edit", seq, text}` or `{operation: "reaction", seq, emoji}`;
-            seq is the number of the message meant. CARD: `{type: "ask_question", question_id, title, question,
-            options}` or `{type: "card", card, fallback_text}`. ACTION: `{action, request_id, arguments}`.
-        in_reply_to: Id of the inbound message this answers, or None.
-        channel: With `room` and `thread` the target; `agent` and a group id for another agent; None for actions.
-        deliver_after: Not before this time, clock text form; None is at once.
+        content: A JSON object as text. CHAT: `{text, files?: [name], is_failure?: bool}` (`is_failure` is true if the
+            text only explains why there is no answer), `{operation: "edit", seq, text}` or `{operation: "reaction",
+            seq, emoji}`; `seq` is the number of the message to change. CARD: `{type: "ask_question", question_id,
+            title, question, options}` or `{type: "card", card, fallback_text}`. ACTION: `{action, request_id,
+            arguments}`.
+        in_reply_to: The id of the inbound message that this one answers, or None.
+        channel: With `room` and `thread`, the target; `agent` and a group id for another agent; None for actions.
+        deliver_after: The earliest time to deliver it, clock text form; None for at once.
     """
 
     id: str
@@ -74,14 +75,14 @@ class NewOutbound:
 
 @frozen(kw_only=True)
 class OutboundMessage(NewOutbound):
-    """A row of messages_out; `seq` is odd (I2)."""
+    """A row of messages_out. `seq` is odd (I2)."""
 
     seq: int
 
 
 @frozen(kw_only=True)
 class Acknowledgement:
-    """What the runner says about one inbound message; `revision` grows with every change in the file."""
+    """The runner's status of one inbound message. `revision` grows with every change in the file."""
 
     message_id: str
     status: AckStatus
@@ -91,11 +92,11 @@ class Acknowledgement:
 
 @frozen(kw_only=True)
 class RunnerState:
-    """What the runner is doing.
+    """The runner's current activity.
 
     Args:
-        tool: The tool that runs now, or None.
-        tool_timeout_s: What the tool call asked for, in seconds, or None.
+        tool: The running tool, or None.
+        tool_timeout_s: The timeout that the tool call sets, in seconds, or None.
         tool_started_at: Clock text form, or None.
         updated_at: Clock text form.
     """
@@ -107,9 +108,9 @@ class RunnerState:
     updated_at: str
 
 
-TEXT_AT_MOST = 1_000_000  # characters of one text; the host refuses more, and a platform splits long before
-HIGHEST_NUMBER = 2**53  # nobody counts so far; beyond it a forged one would leave no room for the next
-RUNNER = "runner"  # the key of session_state under which the name of the one that writes is kept
+TEXT_AT_MOST = 1_000_000  # characters of one text; the host refuses more, and platforms split far shorter texts
+MAX_NUMBER = 2**53  # no runner counts so far; a larger forged number would leave no room for the next one
+RUNNER = "runner"  # the key in session_state of the current writer's name
 _INSERT = """
 INSERT INTO messages_out (seq, id, kind, at, deliver_after, in_reply_to, channel, room, thread, content)
 VALUES (:seq, :id, :kind, :at, :deliver_after, :in_reply_to, :channel, :room, :thread, :content)
@@ -133,13 +134,16 @@ def write(
     Numbers are chosen inside the transaction, under the write lock (⚠36).
 
     Args:
+        db: A writable connection to outbound.db.
         now: Clock text form.
-        highest_inbound: The highest number in inbound.db, so that ours is above both files.
-        now_state: What the runner is doing from now on; None leaves it as it was.
-        runner: Who writes, as `take_over` was told; None asks nothing.
+        highest_inbound: The highest number in inbound.db. The new numbers are above those of both files.
+        messages: The messages to store.
+        acknowledge: Ids of inbound messages, and their new status.
+        now_state: The runner's new state; None leaves the stored one unchanged.
+        runner: The name that this runner passed to `take_over`; None skips the check.
 
     Raises:
-        Superseded: Another runner has taken the file over; nothing was stored.
+        Superseded: Another runner has acquired the file. Nothing was stored.
         apsw.Error: Nothing was stored.
     """
     numbers: list[int] = []
@@ -161,57 +165,61 @@ def messages_after(
     """Return the messages with a higher number, in order.
 
     Args:
-        bytes_at_most: Stop behind the row with which their texts grow beyond this; None never.
+        db: A connection to outbound.db.
+        seq: The number after which to begin.
+        limit: Maximum number of messages.
+        bytes_at_most: Stop after the row at which the size of all texts exceeds this; None for no limit.
 
     Raises:
-        ValueError: A row has a kind that does not exist, or a value of a kind that its column does not take; the file
-            was not written by a runner of ours.
+        ValueError: A row has an unknown kind, or a value of a wrong type, so no runner of ours wrote the file.
     """
     query = f"SELECT {', '.join(_COLUMNS)} FROM messages_out WHERE seq > ? ORDER BY seq LIMIT ?"
-    found: list[OutboundMessage] = []
+    messages: list[OutboundMessage] = []
     size = 0
     for row in db.execute(query, (seq, limit)):
         values = dict(zip(_COLUMNS, row, strict=True))
-        _check_kinds(values, whole=("seq",), texts=("id", "kind", "at", "content"))
+        _check_types(values, integers=("seq",), strings=("id", "kind", "at", "content"))
         _check_number("seq", values["seq"], odd=True)
-        found.append(OutboundMessage(**values | {"kind": OutKind(values["kind"])}))
+        messages.append(OutboundMessage(**values | {"kind": OutKind(values["kind"])}))
         size += sum(len(value) for value in row if isinstance(value, str))
         if bytes_at_most is not None and size > bytes_at_most:
             break
-    return found
+    return messages
 
 
 def has_messages_after(db: apsw.Connection, seq: int) -> bool:
-    """Say whether there are messages with a higher number."""
+    """Return True if there are messages with a higher number."""
     return db.execute("SELECT 1 FROM messages_out WHERE seq > ? LIMIT 1", (seq,)).fetchone() is not None
 
 
 def acknowledgements_after(db: apsw.Connection, revision: int, *, limit: int) -> list[Acknowledgement]:
-    """Return what changed since a revision, oldest change first."""
+    """Return the acknowledgements that changed after a revision, the oldest change first."""
     query = f"SELECT {_ACKNOWLEDGEMENT} FROM acknowledgements WHERE revision > ? ORDER BY revision LIMIT ?"
     return [_acknowledgement(row) for row in db.execute(query, (revision, limit))]
 
 
 def claims(db: apsw.Connection, *, limit: int = 1_000) -> list[Acknowledgement]:
-    """Return what the runner is working on now."""
+    """Return the acknowledgements of the messages that the runner is working on."""
     query = f"SELECT {_ACKNOWLEDGEMENT} FROM acknowledgements WHERE status = 'processing' LIMIT ?"
     return [_acknowledgement(row) for row in db.execute(query, (limit,))]
 
 
 def settled(db: apsw.Connection, message_ids: Iterable[str]) -> set[str]:
-    """Return those of the messages that are completed or failed."""
+    """Return the ids of the messages that are completed or failed."""
     statement = "SELECT 1 FROM acknowledgements WHERE message_id = ? AND status <> 'processing'"
     return {message_id for message_id in message_ids if db.execute(statement, (message_id,)).fetchone()}
 
 
 def take_over(db: apsw.Connection, *, runner: str, now: str) -> int:
-    """Make the file a fresh runner's; return how many messages one before it had claimed, which are free again.
+    """Make a fresh runner the writer of the file. Return the number of claims of earlier runners, which it releases.
 
-    A runner can outlive the host's knowledge of it: an engine that crashed may have started it all the same. From here
-    on such a one can store nothing, so that what it says late is not said twice (I1, I4).
+    A runner can outlive the host's knowledge of it: an engine that crashed may have started it nevertheless. From now
+    on such a runner can store nothing, so its late answers are not sent twice (I1, I4).
 
     Args:
-        runner: No other runner's name.
+        db: A writable connection to outbound.db.
+        runner: A name that no other runner has.
+        now: Clock text form.
     """
     with immediate(db):
         set_state(db, RUNNER, runner, now)
@@ -220,13 +228,13 @@ def take_over(db: apsw.Connection, *, runner: str, now: str) -> int:
 
 
 def state(db: apsw.Connection, key: str) -> str | None:
-    """Return a value that a runner kept for its successors, or None."""
+    """Return a value that a runner stored for later runners, or None."""
     value: str | None = db.execute("SELECT value FROM session_state WHERE key = ?", (key,)).get
     return value
 
 
 def set_state(db: apsw.Connection, key: str, value: str | None, now: str) -> None:
-    """Keep a value for later runners; None forgets it."""
+    """Store a value for later runners. None deletes it."""
     if value is None:
         db.execute("DELETE FROM session_state WHERE key = ?", (key,))
         return
@@ -238,22 +246,27 @@ def set_state(db: apsw.Connection, key: str, value: str | None, now: str) -> Non
 
 
 def runner_state(db: apsw.Connection) -> RunnerState | None:
-    """Return what the runner last said of itself, or None where no runner ever ran."""
+    """Return the state that the runner last stored, or None if it stored none.
+
+    Raises:
+        ValueError: A value has a wrong type, so no runner of ours wrote the file.
+    """
     row = db.execute(
         "SELECT activity, tool, tool_timeout_s, tool_started_at, updated_at FROM runner_state WHERE one = 1"
     ).fetchone()
     if row is None:
         return None
-    _check_kinds(dict(zip(("activity", "tool", "at"), (row[0], row[1], row[4]), strict=True)), whole=(), texts=("at",))
+    checked = dict(zip(("activity", "tool", "at"), (row[0], row[1], row[4]), strict=True))
+    _check_types(checked, integers=(), strings=("at",))
     if not isinstance(row[2], float | int | None):
-        raise ValueError(f"tool_timeout_s is {type(row[2]).__name__}")
+        raise ValueError(f"`tool_timeout_s` must be a number or NULL, got {type(row[2]).__name__}")
     return RunnerState(
         activity=Activity(row[0]), tool=row[1], tool_timeout_s=row[2], tool_started_at=row[3], updated_at=row[4]
     )
 
 
 def set_runner_state(db: apsw.Connection, now_state: RunnerState) -> None:
-    """Say what the runner is doing."""
+    """Store the runner's state."""
     db.execute(
         "INSERT OR REPLACE INTO runner_state (one, activity, tool, tool_timeout_s, tool_started_at, updated_at)"
         " VALUES (1, :activity, :tool, :tool_timeout_s, :tool_started_at, :updated_at)",
@@ -263,23 +276,24 @@ def set_runner_state(db: apsw.Connection, now_state: RunnerState) -> None:
 
 @contextlib.contextmanager
 def immediate(db: apsw.Connection, runner: str | None = None) -> Iterator[None]:
-    """One write transaction that holds the write lock from its start, so that what it reads stays true.
+    """Run a transaction that holds the write lock from its start, so that its reads stay true.
 
     Args:
-        runner: Who writes, as `take_over` was told; None asks nothing.
+        db: A writable connection to outbound.db.
+        runner: The name that this runner passed to `take_over`; None skips the check.
 
     Raises:
-        Superseded: Another runner has taken the file over.
+        Superseded: Another runner has acquired the file.
         apsw.CantOpenError: The journal cannot be opened; it has a cause if the machine is exhausted.
     """
     with explain_cannot_open(Path(db.filename).parent):
         db.execute("BEGIN IMMEDIATE")
         try:
             if runner is not None and state(db, RUNNER) != runner:
-                raise Superseded("another runner has taken this session over")
+                raise Superseded("another runner has acquired this session")
             yield
         except BaseException:
-            if db.in_transaction:  # a full disk ends it by itself
+            if db.in_transaction:  # SQLite itself rolls back on a full disk
                 db.execute("ROLLBACK")
             raise
         db.execute("COMMIT")
@@ -297,25 +311,26 @@ def _acknowledge(db: apsw.Connection, changes: Iterable[tuple[str, AckStatus]], 
         )
 
 
-def _acknowledgement(row: tuple) -> Acknowledgement:  # type: ignore[type-arg]  # a row, named just below
+def _acknowledgement(row: tuple) -> Acknowledgement:  # type: ignore[type-arg]  # a row, named below
     values = dict(zip(_ACKNOWLEDGEMENT.split(", "), row, strict=True))
-    _check_kinds(values, whole=("revision",), texts=("message_id", "status", "changed_at"))
+    _check_types(values, integers=("revision",), strings=("message_id", "status", "changed_at"))
     _check_number("revision", values["revision"], odd=False)
     return Acknowledgement(**values | {"status": AckStatus(values["status"])})
 
 
 def _check_number(name: str, number: int, *, odd: bool) -> None:
-    """Insist that a number is one that a runner could have counted to; our marks of what is known follow it."""
-    if number > HIGHEST_NUMBER or (odd and number % 2 == 0):
-        raise ValueError(f"{name} is {number}")
+    """Check that a runner could have counted to a number, because our cursors follow it."""
+    if number > MAX_NUMBER or (odd and number % 2 == 0):
+        raise ValueError(f"`{name}` must be {'odd and ' if odd else ''}at most {MAX_NUMBER}, got {number}")
 
 
-def _check_kinds(values: Mapping[str, object], *, whole: Sequence[str], texts: Sequence[str]) -> None:
-    """Insist that values are whole numbers, texts, or (all others) texts or nothing.
+def _check_types(values: Mapping[str, object], *, integers: Sequence[str], strings: Sequence[str]) -> None:
+    """Check that values are integers, strings, or (all others) strings or None.
 
-    The schema says so already, but whoever writes the file also writes its schema.
+    The schema requires the same, but the writer of the file also controls its schema.
     """
     for name, value in values.items():
-        kinds: tuple[type, ...] = (int,) if name in whole else (str,) if name in texts else (str, type(None))
-        if not isinstance(value, kinds):
-            raise ValueError(f"{name} is {type(value).__name__}")
+        types: tuple[type, ...] = (int,) if name in integers else (str,) if name in strings else (str, type(None))
+        if not isinstance(value, types):
+            expected = " or ".join("NULL" if kind is type(None) else kind.__name__ for kind in types)
+            raise ValueError(f"`{name}` must be {expected}, got {type(value).__name__}")

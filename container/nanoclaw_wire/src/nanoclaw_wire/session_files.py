@@ -1,8 +1,8 @@
-"""Opening a session's two SQLite files.
+"""Creates and opens a session's two SQLite files.
 
-I1: one writer per file, and never WAL, because shared-memory files do not cross every kind of mount. Each opener
-applies its own list of settings: `apsw.bestpractice.apply` works on every later connection of the process and would
-turn these files to WAL.
+I1: each file has one writer and never uses WAL, because shared memory does not cross every kind of mount. Each function
+applies its own settings, because `apsw.bestpractice.apply` affects every later connection of the process and would
+switch these files to WAL.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ CREATE TABLE messages_in (
     status TEXT NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'paused', 'completed', 'failed')),
     process_after TEXT CHECK (process_after GLOB '????-??-??T??:??:??.???Z'),
     tries INTEGER NOT NULL DEFAULT 0 CHECK (tries >= 0),
-    trigger INTEGER NOT NULL DEFAULT 1 CHECK (trigger IN (0, 1)),   -- 0: context only, wakes nobody
+    trigger INTEGER NOT NULL DEFAULT 1 CHECK (trigger IN (0, 1)),   -- 0: context only, starts no turn
     on_wake INTEGER NOT NULL DEFAULT 0 CHECK (on_wake IN (0, 1)),   -- 1: only for the first poll of a fresh runner (I5)
     channel TEXT, room TEXT, thread TEXT CHECK (thread <> ''),
-    platform_message_id TEXT,                                       -- as the platform gave it, for edits and reactions
+    platform_message_id TEXT,                                       -- the platform's own id, for edits and reactions
     correlation_id TEXT,
-    source_session_id TEXT,                                         -- who wrote, where another agent did
+    source_session_id TEXT,                                         -- the sender's session, if an agent wrote
     series_id TEXT, recurrence TEXT,
     content TEXT NOT NULL CHECK (json_valid(content) AND json_type(content) = 'object')
 ) STRICT;
@@ -81,28 +81,28 @@ CREATE TABLE runner_state (
 
 
 class WrongProtocol(Exception):
-    """A session file of another protocol number. Nothing was changed."""
+    """A session file has another protocol number. Nothing was changed."""
 
 
 class NotARegularFile(Exception):
-    """Where a session file should be there is a link, a pipe, a device or a directory, or it has a second name."""
+    """A session file is a link, a pipe, a device or a directory, or it has a second name."""
 
 
 def create_inbound(path: Path) -> None:
-    """Make a new, empty inbound.db, whole or not at all; one that is there stays. For the host alone (I1).
+    """Create an empty inbound.db atomically, unless it exists. For the host alone (I1).
 
-    It survives a crash of the machine once its directory, too, was synced (`sync_directory`).
+    The file survives a crash of the machine only after `sync_directory` of its directory.
     """
     _create(path, INBOUND_SCHEMA)
 
 
 def create_outbound(path: Path) -> None:
-    """Make a new, empty outbound.db, before any runner exists; from then on the runner alone writes it (I1)."""
+    """Create an empty outbound.db, before any runner exists. After that the runner alone writes it (I1)."""
     _create(path, OUTBOUND_SCHEMA)
 
 
 def sync_directory(path: Path) -> None:
-    """Make what was created or renamed in a directory survive a crash of the machine."""
+    """Sync a directory, so that its new and renamed files survive a crash of the machine."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -111,11 +111,11 @@ def sync_directory(path: Path) -> None:
 
 
 def open_writable(path: Path) -> apsw.Connection:
-    """Open a session file for its one writer; rolls back what a killed writer left.
+    """Open a session file for its one writer, and roll back the transaction of a killed one.
 
     Raises:
-        WrongProtocol: The file carries another protocol number.
-        apsw.Error: It is missing, damaged or locked. A `CantOpenError` has a cause if the machine is exhausted.
+        WrongProtocol: The file has another protocol number.
+        apsw.Error: The file is missing, damaged or locked. A `CantOpenError` has a cause if the machine is exhausted.
     """
     with explain_cannot_open(path.parent):
         return _checked(_configured(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)), path)
@@ -127,22 +127,24 @@ def open_readable(
     busy_timeout_ms: int = BUSY_TIMEOUT_MS,
     prepare: Callable[[apsw.Connection], None] = lambda _db: None,
 ) -> apsw.Connection:
-    """Open the other side's file for reading, trusting nothing in it.
+    """Open the other side's file for reading, without trust in its content.
+
+    The hot journal of a killed writer is *not* rolled back here: SQLite raises `ReadOnlyError`, and only the file's own
+    writer may repair it. A rollback would follow the super-journal name in the journal and delete the file of that name
+    (https://www.sqlite.org/atomiccommit.html), so a hostile sandbox could have any file deleted.
 
     Args:
-        prepare: Called before anything is read, to set limits.
-
-    A hot journal that a killed writer left is *not* rolled back here: SQLite answers `ReadOnlyError`, and only the
-    file's own writer may repair it. Rolling back would follow the super-journal name that is stored in the journal and
-    delete the file of that name (https://www.sqlite.org/atomiccommit.html), a gift to a hostile sandbox.
+        path: The file.
+        busy_timeout_ms: How long to wait for a lock, in milliseconds.
+        prepare: Called before the first read, to set limits.
 
     Raises:
-        NotARegularFile: Not a regular file with exactly one name.
-        WrongProtocol: The file carries another protocol number.
-        apsw.Error: It is missing, damaged, locked, or waits for its writer to repair it.
+        NotARegularFile: The path is not a regular file with exactly one name.
+        WrongProtocol: The file has another protocol number.
+        apsw.Error: The file is missing, damaged, locked, or waits for its writer to repair it.
     """
-    found = path.lstat()
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
         raise NotARegularFile(f"{path} is not a regular file with one name")
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW
     db = apsw.Connection(str(path), flags=flags, vfs=untrusted_files.vfs_name())
@@ -161,21 +163,21 @@ def open_readable(
 
 
 def _create(path: Path, schema: str) -> None:
-    """Write the empty database as a file: SQLite itself would take five syncs for it, and this takes one."""
+    """Write the bytes of an empty database. SQLite itself would need five syncs to create it, and this needs one."""
     if os.path.lexists(path):
         return
-    beside = path.with_suffix(".new")
-    beside.unlink(missing_ok=True)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    temporary = path.with_suffix(".new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     with open(descriptor, "wb") as file:
-        file.write(_empty(schema))
+        file.write(_empty_database(schema))
         file.flush()
         os.fsync(file.fileno())
-    beside.rename(path)
+    temporary.rename(path)
 
 
 @cache
-def _empty(schema: str) -> bytes:
+def _empty_database(schema: str) -> bytes:
     db = apsw.Connection(":memory:")
     try:
         db.execute(schema)
@@ -187,18 +189,16 @@ def _empty(schema: str) -> bytes:
 
 def _configured(db: apsw.Connection) -> apsw.Connection:
     db.set_busy_timeout(BUSY_TIMEOUT_MS)
-    db.pragma(
-        "journal_mode", "persist"
-    )  # a rollback journal that is kept: two directory syncs fewer a commit than DELETE
-    db.pragma("synchronous", "full")  # I3: what is acknowledged survives the machine
-    db.pragma("mmap_size", 0)  # a mapped page does not cross the mounts of virtual machines
+    db.pragma("journal_mode", "persist")  # saves two directory syncs a commit against DELETE
+    db.pragma("synchronous", "full")  # I3: acknowledged rows survive a crash of the machine
+    db.pragma("mmap_size", 0)  # memory maps do not cross the mounts of virtual machines
     db.pragma("trusted_schema", 0)
     return db
 
 
 def _checked(db: apsw.Connection, path: Path) -> apsw.Connection:
-    found = db.pragma("user_version")
-    if found != PROTOCOL:
+    version = db.pragma("user_version")
+    if version != PROTOCOL:
         db.close()
-        raise WrongProtocol(f"{path.name} has protocol {found}, this side speaks {PROTOCOL}")
+        raise WrongProtocol(f"{path.name} has protocol {version}, this side supports {PROTOCOL}")
     return db

@@ -1,10 +1,10 @@
-"""How SQLite opens a file that somebody else may have tampered with: a read-only VFS with nothing to trip over.
+"""A read-only SQLite VFS for files that another party may have tampered with.
 
-SQLite's own VFS opens whatever stands at the name of a database or its journal. A pipe there blocks the process for
-ever, and a file whose header asks for WAL makes it map shared memory that the other side can truncate under it, which
-ends the process. Here a name is opened without following links and without blocking, only plain files with one name
-are read, and there is no shared memory. Locks are taken on SQLite's own bytes
-(https://www.sqlite.org/src/file/src/os.h), so a writer with the usual VFS is respected.
+SQLite's own VFS opens anything at the path of a database or its journal. A pipe there blocks the process for ever. A
+file whose header asks for WAL makes SQLite map shared memory, and the other side can end the process by truncating it.
+This VFS opens a path without following links and without blocking, reads only regular files with one name, and has no
+shared memory. It locks SQLite's own bytes (https://www.sqlite.org/src/file/src/os.h), so it respects a writer with the
+usual VFS.
 """
 
 from __future__ import annotations
@@ -20,50 +20,49 @@ from pathlib import Path
 
 import apsw
 
-NAME = "nanoclaw-careful"
+NAME = "nanoclaw-read-only"
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_DELETED = " (deleted)"  # what Linux writes behind the path of an open file whose name is gone
+_DELETED = " (deleted)"  # Linux appends it to the path of an open file whose name was removed
 _PENDING_BYTE = 0x4000_0000
 _RESERVED_BYTE = _PENDING_BYTE + 1
 _SHARED_FIRST, _SHARED_SIZE = _PENDING_BYTE + 2, 510
 
 
 def vfs_name() -> str | None:
-    """Return the VFS's name, registered; None, the system's own, where it cannot be had.
+    """Register the VFS and return its name. Return None, which selects SQLite's own VFS, on other systems than Linux.
 
-    It needs locks that belong to the open file, which are Linux's.
+    The VFS needs locks that belong to an open file, which only Linux has.
     """
     return NAME if sys.platform == "linux" and _registered() else None
 
 
 def open_regular_file(folder: int, name: str) -> int:
-    """Open a file for reading, by the descriptor of its folder: a plain file that has this name and no other.
+    """Open a regular file with this name and no other for reading, by the descriptor of its folder.
 
     Raises:
-        OSError: There is none, or it is something else: a link, a pipe, a device, a directory, a second name.
+        OSError: The file is missing, is a link, a pipe, a device or a directory, or has a second name.
     """
     descriptor = os.open(name, _OPEN, dir_fd=folder)
     try:
         if is_single_link(descriptor, folder, name):
             return descriptor
-        raise OSError(errno.EPERM, "it is not a plain file with one name")
+        raise OSError(errno.EPERM, "it is not a regular file with one name")
     except OSError:
         os.close(descriptor)
         raise
 
 
 def is_single_link(descriptor: int, folder: int, name: str) -> bool:
-    """Say whether an open file is a plain one whose only name is the one it was opened by.
+    """Return True if an open file is regular, and its only name is the one by which it was opened.
 
-    Counting names is not enough: whoever opens a file of somebody else's by a second name that is removed before the
-    count finds one name, the foreign one. So the name it was opened by must still stand *after* the count. Linux
-    knows it for every open file, also where another file or the same one has taken the name since, but a removal
-    counts down first and takes the name away a moment later; reading the folder waits for one that is under way.
-    Elsewhere than on Linux the count is all there is.
+    A link count of 1 is not proof: an attacker can hard-link a foreign file, let us open it by that name, and remove
+    the name before the count. So the name must still exist *after* the count. Linux knows the name of every open file,
+    even if the name was reused since. An unlink lowers the count first and removes the name a moment later, but reading
+    the folder waits for an unlink in progress. On other systems the function checks only the count.
     """
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
         return False
     if sys.platform != "linux":
         return True
@@ -75,7 +74,7 @@ def is_single_link(descriptor: int, folder: int, name: str) -> bool:
 
 @cache
 def _registered() -> ReadOnlyVfs:
-    return ReadOnlyVfs()  # kept by the cache: SQLite itself holds only a pointer
+    return ReadOnlyVfs()  # the cache keeps it alive, because SQLite holds only a pointer
 
 
 class ReadOnlyVfs(apsw.VFS):
@@ -83,22 +82,22 @@ class ReadOnlyVfs(apsw.VFS):
         super().__init__(NAME, base="")
 
     def xFullPathname(self, name: str) -> str:  # noqa: N802  # SQLite's names
-        return os.path.abspath(name)  # noqa: PTH100  # links are refused when it is opened, not resolved
+        return os.path.abspath(name)  # noqa: PTH100  # `xOpen` refuses links, so do not resolve them
 
-    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> _CarefulFile:  # type: ignore[override]  # noqa: N802
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> _ReadOnlyFile:  # type: ignore[override]  # noqa: N802
         path = name.filename() if isinstance(name, apsw.URIFilename) else name
         kind = flags[0] & (apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_MAIN_JOURNAL)
         if path is None or not kind:
-            raise apsw.CantOpenError("only a database and its journal are opened")
+            raise apsw.CantOpenError("this VFS opens only a database and its journal")
         flags[1] = apsw.SQLITE_OPEN_READONLY | kind
-        return _CarefulFile(path)
+        return _ReadOnlyFile(path)
 
     def xDelete(self, _name: str, _sync_directory: bool) -> None:  # noqa: N802
-        raise apsw.ReadOnlyError("nothing of the other side's is deleted")
+        raise apsw.ReadOnlyError("this VFS deletes nothing")
 
 
-class _CarefulFile:
-    """One open file: what SQLite needs to read it, and nothing that writes."""
+class _ReadOnlyFile:
+    """An open file, with the operations that SQLite needs to read it."""
 
     def __init__(self, path: str) -> None:
         try:
@@ -121,12 +120,12 @@ class _CarefulFile:
         if level <= self._level:
             return
         if level > apsw.SQLITE_LOCK_SHARED:
-            raise apsw.ReadOnlyError("the file is the other side's to write")
+            raise apsw.ReadOnlyError("only the other side may write the file")
         if not self._lock(fcntl.F_RDLCK, _PENDING_BYTE, 1):
             raise apsw.BusyError("a writer is about to commit")
         try:
             if not self._lock(fcntl.F_RDLCK, _SHARED_FIRST, _SHARED_SIZE):
-                raise apsw.BusyError("a writer commits")
+                raise apsw.BusyError("a writer is committing")
         finally:
             self._lock(fcntl.F_UNLCK, _PENDING_BYTE, 1)
         self._level = level
@@ -137,9 +136,9 @@ class _CarefulFile:
             self._level = level
 
     def xCheckReservedLock(self) -> bool:  # noqa: N802
-        asked = _flock(fcntl.F_WRLCK, _RESERVED_BYTE, 1)
-        found: int = struct.unpack_from("h", fcntl.fcntl(self._descriptor, fcntl.F_OFD_GETLK, asked))[0]
-        return found != fcntl.F_UNLCK
+        query = _flock(fcntl.F_WRLCK, _RESERVED_BYTE, 1)
+        lock_type: int = struct.unpack_from("h", fcntl.fcntl(self._descriptor, fcntl.F_OFD_GETLK, query))[0]
+        return lock_type != fcntl.F_UNLCK
 
     def xSectorSize(self) -> int:  # noqa: N802
         return 4096

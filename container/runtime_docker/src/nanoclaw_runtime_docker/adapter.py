@@ -24,7 +24,7 @@ from nanoclaw_core import (
     SandboxRefused,
     SandboxRequirements,
     SandboxSpec,
-    hand_over,
+    change_owner,
     hold_mounts,
     require_mounted,
 )
@@ -73,9 +73,9 @@ class EngineInfo:
 class DockerRuntime:
     """Runs sandboxes in containers.
 
-    A stray is a container of this instance whose name this host does not use. An earlier host left it, or an engine
-    that reported a failure created it all the same. A stray's runner would work on a session at the same time as the
-    runner that we start. So the runtime removes strays before it starts a sandbox if there may be any.
+    A stray is a container of this instance with a name that this host does not use. An earlier host left it, or an
+    engine that reported a failure created it all the same. A stray's runner would work on a session at the same time as
+    the runner that we start. So the runtime removes possible strays before it starts a sandbox.
     """
 
     def __init__(self, settings: Settings, context: PluginContext, requirements: Sequence[SandboxRequirements]) -> None:
@@ -241,7 +241,7 @@ class DockerRuntime:
             )
         with hold_mounts(spec.mounts) as held:
             if os.getuid() == 0 and user.user_id != 0:
-                hand_over(held, user.user_id, user.group_id)
+                change_owner(held, user.user_id, user.group_id)
             host_config = client.create_host_config(**host_config_arguments(spec, user, self._settings))
             arguments = creation_arguments(spec, image, user, self._context.instance_id, self._plugin_variables)
             container_id = self._create(client, {**arguments, "host_config": host_config})

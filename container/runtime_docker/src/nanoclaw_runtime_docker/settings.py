@@ -20,11 +20,11 @@ class Settings:
         memory_mb: The most memory that a sandbox gets, in units of 2^20 bytes, even if its group asks for more.
         cpus: The most processors that a sandbox gets, even if its group asks for more.
         pids: The most processes that a sandbox gets, even if its group asks for more.
-        network: The engine's network for agents whose network is `open`.
+        network: The engine's network for agents with an open network.
         temporary_mb: The size limit of the sandbox's /tmp and of its home, each. Both count as its memory.
         pip_index_url: The index for Python packages during a build. Empty: the base image's default.
         pip_extra_index_url: A second index for Python packages.
-        pip_trusted_host: A host whose certificate pip does not check.
+        pip_trusted_host: A host that pip trusts without checking its certificate.
         npm_registry: The registry for npm packages during a build. Empty: the base image's default.
         build_network: The engine's network during a build. Empty: the engine's default.
         build_timeout_s: Seconds without output after which a build has failed.

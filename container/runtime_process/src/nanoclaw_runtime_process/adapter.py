@@ -297,7 +297,7 @@ def _missing_protections(isolation: Isolation, settings: Settings) -> list[str]:
         missing.append("a sandbox can create user namespaces; upgrade bubblewrap to 0.8 or later, which forbids that")
     if settings.run_as is not None and (name := name_of(settings.run_as)):
         missing.append(
-            f"run_as is the user {name} of this machine, whose files a sandbox could reach; choose a free number"
+            f"run_as is the user {name} of this machine, and a sandbox could reach that user's files; choose a free number"
         )
     return missing
 

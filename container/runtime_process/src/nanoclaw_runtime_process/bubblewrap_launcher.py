@@ -20,7 +20,7 @@ import sys
 
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 PR_SET_PDEATHSIG = 1
-WATCH_S = 10.0  # bubblewrap needs milliseconds to tie itself to its parent; this allows a loaded machine 1000 times that
+WATCH_S = 10.0  # bubblewrap ties itself to its parent within milliseconds; a loaded machine gets 1000 times as long
 MS_BIND, MS_REC, MS_SLAVE = 0x1000, 0x4000, 0x80000
 DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -135,7 +135,7 @@ def open_held(path: str, held: int) -> int:
 
 
 def mount(libc: ctypes.CDLL, source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
-    """Call mount(2)."""
+    """Mount a file system."""
     arguments = [source.encode(), os.fsencode(target), kind and kind.encode(), ctypes.c_ulong(flags), options.encode()]
     require_success(libc.mount(*arguments), f"{target} cannot be mounted")
 

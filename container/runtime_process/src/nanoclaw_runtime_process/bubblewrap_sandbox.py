@@ -18,7 +18,7 @@ from typing import BinaryIO
 from attrs import evolve, fields, frozen
 from nanoclaw_wire.layout import PARENT_WATCHDOG_VARIABLE
 
-from nanoclaw_core import HeldMount, Limits, Mount, SandboxFailed, SandboxSpec, hand_over, hold_mounts
+from nanoclaw_core import HeldMount, Limits, Mount, SandboxFailed, SandboxSpec, change_owner, hold_mounts
 from nanoclaw_runtime_process import bubblewrap_command
 from nanoclaw_runtime_process.bubblewrap_command import Isolation
 from nanoclaw_runtime_process.interpreter import Interpreter
@@ -48,7 +48,7 @@ async def start_in_bubblewrap(
     interpreters = [Mount(source=directory, target=str(directory)) for directory in interpreter.directories]
     with hold_mounts(spec.mounts) as held, hold_mounts(interpreters) as shown, contextlib.ExitStack() as files:
         if isolation.user_id is not None:
-            await asyncio.to_thread(hand_over, held, isolation.user_id, isolation.user_id)
+            await asyncio.to_thread(change_owner, held, isolation.user_id, isolation.user_id)
         pipes = _Pipes.make(files)
         with contextlib.ExitStack() as memory:
             inherited, plan = _inherited(memory, pipes, program, spec, interpreter, isolation, [*held, *shown])
@@ -132,7 +132,8 @@ def _inherited(
     staging_directory = bubblewrap_command.staging_directory()
     names = {held.mount.source: f"{staging_directory}/{number}" for number, held in enumerate(staged)}
     variables = {**spec.environment, PARENT_WATCHDOG_VARIABLE: str(pipes.parent_watchdog.reading.fileno())}
-    arguments = bubblewrap_command.command(evolve(spec, environment=variables), interpreter, descriptors, isolation, names)
+    spec = evolve(spec, environment=variables)
+    arguments = bubblewrap_command.command(spec, interpreter, descriptors, isolation, names)
     program_start = arguments.index("--")
     options = memory_file(memory, "".join(f"{argument}\0" for argument in arguments[:program_start])).fileno()
     plan = {

@@ -25,7 +25,7 @@ class ProcessSandbox:
         process: The process that we started. It has no pipe of asyncio: then `wait` returns when the process ends, even
             if another process holds its stderr open.
         stderr: Our end of its stderr; closed here.
-        pid: The process whose end ends all others.
+        pid: The first process. All others end with it.
         terminate: Sends SIGTERM to the program itself.
         kill: Kills the process and all its descendants.
         on_end: Called once, after the process has ended.

@@ -1,6 +1,6 @@
 """The user that sandboxes run as if the host runs as root.
 
-A sandbox whose user is the host's root passes every check of the kernel for a user instead of a capability. So a root
+A sandbox that runs as the host's root passes every check of the kernel for a user instead of a capability. So a root
 host maps its sandboxes to a user that owns nothing. The choice is stored, because files belong to that user.
 """
 
@@ -77,8 +77,8 @@ def choose_user(start: int, mapped: Ranges, taken: Ranges) -> int:
         if _is_in(number, mapped) and not _is_in(number, taken) and not name_of(number):
             return number
     raise NoUser(
-        f"run_as: no user from {MIN_USER_ID} to {MAX_USER_ID} is free on this machine. Set it under [plugins.process] to the"
-        " number of a user that owns nothing, or run the host as an ordinary user"
+        f"run_as: no user from {MIN_USER_ID} to {MAX_USER_ID} is free on this machine. Set it under [plugins.process]"
+        " to the number of a user that owns nothing, or run the host as an ordinary user"
     )
 
 

@@ -1,4 +1,4 @@
-"""A terminal channel with a real socket and a real database, and the core's side of it in the test's hands."""
+"""A terminal channel with a real socket and a real database; the test plays the core."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ ROOM = Address("terminal", "local")
 WAIT_S = 30.0
 
 
-class Stage:
-    """A channel on an instance directory; what reaches the core is in `received`."""
+class TerminalChannel:
+    """A channel on an instance directory. `received` holds the messages that reach the core."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -51,14 +51,14 @@ class Stage:
         )
 
     async def receive(self, message: Inbound) -> Receipt:
-        """Stand for the core: keep what came, and answer as the test says."""
+        """Act as the core: record the message and return the receipt of the test."""
         self.received.append(message)
         receipt = self.answer(message)
         return receipt if isinstance(receipt, Receipt) else Receipt(outcome=Outcome.ROUTED, correlation_id="c1")
 
     @contextlib.asynccontextmanager
-    async def open(self) -> AsyncIterator[Stage]:
-        """Listen until the block ends."""
+    async def open(self) -> AsyncIterator[TerminalChannel]:
+        """Listen until the end of the block."""
         listening = asyncio.create_task(self.adapter.listen(self.receive))
         async with asyncio.timeout(WAIT_S):
             while not await self._is_listening():
@@ -82,7 +82,7 @@ class Stage:
 
     @contextlib.asynccontextmanager
     async def terminal(self) -> AsyncIterator[Connection]:
-        """Attach a terminal."""
+        """Attach a terminal until the end of the block."""
         connection = await Connection.open(self.home)
         try:
             yield connection
@@ -101,19 +101,19 @@ class Stage:
         )
         deliveries.add(self.database, [row])
 
-    def kept(self) -> list[str]:
-        """Return the texts that wait for a terminal."""
-        return [json.loads(frame)["text"] for frame in rows.kept(self.database)]
+    def undelivered(self) -> list[str]:
+        """Return the texts of the stored messages."""
+        return [json.loads(frame)["text"] for frame in rows.undelivered(self.database)]
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Stage:
-    return Stage(tmp_path)
+def channel(tmp_path: Path) -> TerminalChannel:
+    return TerminalChannel(tmp_path)
 
 
 @pytest.fixture
-def make_stage() -> type[Stage]:
-    return Stage
+def make_channel() -> type[TerminalChannel]:
+    return TerminalChannel
 
 
 async def _until(connection: Connection, kind: str) -> dict[str, Any]:
@@ -125,5 +125,5 @@ async def _until(connection: Connection, kind: str) -> dict[str, Any]:
 
 @pytest.fixture
 def until() -> Callable[[Connection, str], Any]:
-    """Read frames until one of a kind comes."""
+    """Return a function that reads frames until one of a kind arrives."""
     return _until

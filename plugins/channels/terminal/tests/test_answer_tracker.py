@@ -1,8 +1,8 @@
-"""When an answer is complete."""
+"""Completeness of an answer."""
 
 from __future__ import annotations
 
-from nanoclaw_channel_terminal.answer_tracker import ALIVE_S, LATE_S, SILENCE_S, TRYING_S, AnswerTracker
+from nanoclaw_channel_terminal.answer_tracker import LATE_ANSWER_S, RETRYING_S, SILENCE_S, WORKING_S, AnswerTracker
 
 ACCEPTED = {"type": "accepted", "id": "t1", "outcome": "routed", "reason": None}
 MESSAGE = {"type": "message", "id": "k1", "text": "hello"}
@@ -13,62 +13,62 @@ def status(text: str) -> dict[str, str]:
     return {"type": "status", "text": text}
 
 
-def turn(*frames: dict[str, object]) -> AnswerTracker:
-    """Return a turn that took frames at 1, 2, 3, … seconds."""
-    made = AnswerTracker("t1")
+def tracker(*frames: dict[str, object]) -> AnswerTracker:
+    """Return a tracker that recorded frames at 1, 2, 3, … seconds."""
+    result = AnswerTracker("t1")
     for at, frame in enumerate(frames, start=1):
-        made.take(frame, float(at))
-    return made
+        result.record(frame, float(at))
+    return result
 
 
-def test_nothing_ends_before_the_message_was_taken():
-    assert turn(MESSAGE, status("")).ends_at() is None
+def test_answer_is_incomplete_before_acceptance():
+    assert tracker(MESSAGE, status("")).complete_at() is None
 
 
-def test_nothing_ends_while_no_answer_came_and_the_host_says_nothing():
-    assert turn(ACCEPTED, TYPING).ends_at() is None
+def test_answer_is_incomplete_without_an_answer():
+    assert tracker(ACCEPTED, TYPING).complete_at() is None
 
 
-def test_the_hosts_word_that_nothing_is_under_way_ends_it_at_once():
-    assert turn(ACCEPTED, status("the agent works"), MESSAGE, status("")).ends_at() == 4.0
+def test_answer_is_complete_when_the_host_is_idle():
+    assert tracker(ACCEPTED, status("the agent works"), MESSAGE, status("")).complete_at() == 4.0
 
 
-def test_the_end_without_an_answer_waits_for_a_late_one():
-    assert turn(ACCEPTED, status("the agent works"), status("")).ends_at() == 3.0 + LATE_S
+def test_answer_may_follow_the_idle_report():
+    assert tracker(ACCEPTED, status("the agent works"), status("")).complete_at() == 3.0 + LATE_ANSWER_S
 
 
-def test_several_answers_are_waited_for_while_the_host_says_that_it_works():
-    assert turn(ACCEPTED, status("the agent works"), MESSAGE, MESSAGE).ends_at() == 4.0 + ALIVE_S
+def test_answer_may_have_several_messages():
+    assert tracker(ACCEPTED, status("the agent works"), MESSAGE, MESSAGE).complete_at() == 4.0 + WORKING_S
 
 
-def test_a_host_that_says_nothing_is_done_after_a_short_silence():
-    assert turn(ACCEPTED, MESSAGE).ends_at() == 2.0 + SILENCE_S
+def test_answer_is_complete_after_silence():
+    assert tracker(ACCEPTED, MESSAGE).complete_at() == 2.0 + SILENCE_S
 
 
-def test_what_was_kept_from_before_is_no_answer():
-    assert turn(ACCEPTED, MESSAGE | {"is_kept": True}).ends_at() is None
+def test_answer_excludes_stored_messages():
+    assert tracker(ACCEPTED, MESSAGE | {"is_kept": True}).complete_at() is None
 
 
-def test_a_failure_that_an_answer_follows_is_none():
-    failed = (ACCEPTED, MESSAGE | {"text": "I keep trying", "is_failure": True})
-    assert turn(*failed).failure == "I keep trying"
-    assert turn(*failed, MESSAGE).failure is None
+def test_failure_is_cleared_by_a_later_answer():
+    failure = (ACCEPTED, MESSAGE | {"text": "I keep trying", "is_failure": True})
+    assert tracker(*failure).failure == "I keep trying"
+    assert tracker(*failure, MESSAGE).failure is None
 
 
-def test_after_a_failure_another_try_is_waited_for_although_nothing_is_under_way():
-    at_rest = (ACCEPTED, status(""), MESSAGE | {"is_failure": True})
-    assert turn(*at_rest).ends_at() == 3.0 + LATE_S
-    assert turn(*at_rest, MESSAGE).ends_at() == 4.0
+def test_failure_of_an_idle_host_waits_for_a_late_answer():
+    idle = (ACCEPTED, status(""), MESSAGE | {"is_failure": True})
+    assert tracker(*idle).complete_at() == 3.0 + LATE_ANSWER_S
+    assert tracker(*idle, MESSAGE).complete_at() == 4.0
 
 
-def test_a_failure_is_not_the_end_while_the_host_says_that_it_works():
-    assert turn(ACCEPTED, TYPING, MESSAGE | {"is_failure": True}).ends_at() == 3.0 + TRYING_S
+def test_failure_of_a_working_host_waits_for_a_retry():
+    assert tracker(ACCEPTED, TYPING, MESSAGE | {"is_failure": True}).complete_at() == 3.0 + RETRYING_S
 
 
-def test_a_refusal_ends_it_with_the_reason():
-    refused = turn({"type": "accepted", "id": "t1", "outcome": "dropped", "reason": "nobody is wired"})
-    assert (refused.refusal, refused.ends_at()) == ("nobody is wired", 1.0)
+def test_refusal_completes_the_answer_with_a_reason():
+    refused = tracker({"type": "accepted", "id": "t1", "outcome": "dropped", "reason": "no agent is wired"})
+    assert (refused.refusal, refused.complete_at()) == ("no agent is wired", 1.0)
 
 
-def test_the_acceptance_of_another_message_is_not_ours():
-    assert turn(ACCEPTED | {"id": "t2"}, MESSAGE).ends_at() is None
+def test_acceptance_of_another_message_is_ignored():
+    assert tracker(ACCEPTED | {"id": "t2"}, MESSAGE).complete_at() is None

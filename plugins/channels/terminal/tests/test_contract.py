@@ -17,15 +17,15 @@ WAIT_S = 30.0
 
 
 class Terminal(Platform):
-    """Somebody at an attached terminal, who sees at once what comes."""
+    """An attached terminal that shows each message at once."""
 
     def __init__(self) -> None:
         self._shown: list[Shown] = []
-        self._news = asyncio.Event()
+        self._arrived = asyncio.Event()
 
     async def open(self, home: Path) -> None:
         async with asyncio.timeout(WAIT_S):
-            while not await self._attach(home):  # noqa: ASYNC110  # a socket that is made tells nobody
+            while not await self._attach(home):  # noqa: ASYNC110  # a new socket sends no notification
                 await asyncio.sleep(0.005)
             while (await self._connection.next())["type"] != "ready":
                 pass
@@ -37,8 +37,8 @@ class Terminal(Platform):
     async def shown(self, count: int) -> Sequence[Shown]:
         async with asyncio.timeout(WAIT_S):
             while len(self._shown) < count:
-                self._news.clear()
-                await self._news.wait()
+                self._arrived.clear()
+                await self._arrived.wait()
         return self._shown
 
     async def close(self) -> None:
@@ -57,22 +57,22 @@ class Terminal(Platform):
             while True:
                 frame = await self._connection.next()
                 if frame["type"] == "message":
-                    self._take(frame)
+                    self._record(frame)
                     await self._connection.seen(frame["id"])
 
-    def _take(self, frame: Mapping[str, object]) -> None:
+    def _record(self, frame: Mapping[str, object]) -> None:
         files = [file["name"] for file in frame.get("files") or ()]  # type: ignore[attr-defined]
         self._shown.append(Shown(text=str(frame.get("text") or ""), files=files))
-        self._news.set()
+        self._arrived.set()
 
 
 class TestTerminal(ChannelContract):
-    """Every promise; a message that could not be stored is told at once to whoever typed it."""
+    """The full contract. The author of a message that was not stored sees the error at once."""
 
     plugin = "nanoclaw_channel_terminal.host"
     room = "local"
     sender = "operator"
-    stranger = "somebody"
+    stranger = "other"
     refused_room = "elsewhere"
     offers_again = False
 

@@ -1,4 +1,4 @@
-"""Lines from a terminal, well-formed or not: read, or refused as what they are."""
+"""Parsing of valid and invalid lines from a terminal."""
 
 import json
 from contextlib import suppress
@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nanoclaw_channel_terminal.frames import BadFrame, File, Say, Seen, from_terminal
+from nanoclaw_channel_terminal.frames import BadFrame, File, OperatorMessage, SeenNotice, parse_terminal_frame
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),
@@ -34,16 +34,16 @@ FRAMES = st.fixed_dictionaries(
     ],
     ids=lambda raw: repr(raw[:60]),
 )
-def test_a_line_that_is_no_frame_is_refused_as_one(raw: bytes) -> None:
+def test_parse_terminal_frame_refuses_an_invalid_line(raw: bytes) -> None:
     with pytest.raises(BadFrame):
-        from_terminal(raw)
+        parse_terminal_frame(raw)
 
 
 @given(FRAMES)
-def test_any_object_is_a_frame_with_its_kinds_or_refused(frame: dict[str, object]) -> None:
+def test_parse_terminal_frame_accepts_only_valid_objects(frame: dict[str, object]) -> None:
     with suppress(BadFrame):
-        found = from_terminal(json.dumps(frame).encode())
-        assert isinstance(found, Say | Seen)
-        if isinstance(found, Say):
-            assert isinstance(found.text, str)
-            assert all(isinstance(file, File) for file in found.files)
+        parsed = parse_terminal_frame(json.dumps(frame).encode())
+        assert isinstance(parsed, OperatorMessage | SeenNotice)
+        if isinstance(parsed, OperatorMessage):
+            assert isinstance(parsed.text, str)
+            assert all(isinstance(file, File) for file in parsed.files)

@@ -1,4 +1,4 @@
-"""What the plugin offers to the core."""
+"""The hooks of the plugin."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def admission(channel: str, user_id: str | None) -> Admission:
     )
 
 
-def test_nanoclaw_admit_message_lets_the_operator_in():
+def test_nanoclaw_admit_message_admits_the_operator():
     verdict = host.nanoclaw_admit_message(admission("terminal", "terminal:operator"))
     assert verdict is not None
     assert verdict.vote is Vote.ALLOW
@@ -30,17 +30,17 @@ def test_nanoclaw_admit_message_lets_the_operator_in():
 @pytest.mark.parametrize(
     ("channel", "user_id"),
     [
-        ("terminal", "terminal:somebody"),
+        ("terminal", "terminal:other"),
         ("telegram", "terminal:operator"),
         ("telegram", "telegram:1"),
         ("terminal", None),
     ],
 )
-def test_nanoclaw_admit_message_says_nothing_of_anybody_else(channel, user_id):
+def test_nanoclaw_admit_message_ignores_all_other_users(channel, user_id):
     assert host.nanoclaw_admit_message(admission(channel, user_id)) is None
 
 
-def test_nanoclaw_rosters_names_the_operator_for_every_agent_group():
+def test_nanoclaw_rosters_names_the_operator_everywhere():
     (roster,) = host.nanoclaw_rosters()
     assert [list(roster.approvers(group, None)) for group in (None, GroupId("ag-000000000001"))] == [
         ["terminal:operator"],
@@ -48,12 +48,12 @@ def test_nanoclaw_rosters_names_the_operator_for_every_agent_group():
     ]
 
 
-def test_nanoclaw_channels_offers_the_terminal_without_threads():
+def test_nanoclaw_channels_has_a_terminal_without_threads():
     (channel,) = host.nanoclaw_channels()
     assert (channel.name, channel.has_threads) == ("terminal", False)
 
 
-def test_nanoclaw_migrations_touch_only_tables_of_the_plugin():
+def test_nanoclaw_migrations_create_only_own_tables():
     database = apsw.Connection(":memory:")
     for migration in host.nanoclaw_migrations():
         migration.apply(database)

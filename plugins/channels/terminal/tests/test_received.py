@@ -1,4 +1,4 @@
-"""Files from an agent on disk: where they land, under which names, and who may read them."""
+"""Saved files from an agent: their directories, names and permissions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def received(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """The directory of a session, made before any file arrives."""
+    """Create the directory of a session before a file arrives."""
     path = tmp_path / "received" / SESSION
     path.mkdir(parents=True)
     return path
@@ -38,21 +38,21 @@ def folder(tmp_path):
 
 @pytest.fixture
 def open_umask():
-    """A umask that takes nothing away, so that a mode is what the program asked for."""
+    """Clear the umask, so that files get exactly the requested mode."""
     before = os.umask(0)
     yield
     os.umask(before)
 
 
-def test_received_file_is_its_owners_alone(received, tmp_path, open_umask):
-    """Whatever the umask is, no other user of the machine reads what an agent sent."""
+def test_received_file_is_private_to_its_owner(received, tmp_path, open_umask):
+    """No other user of the machine can read an agent's files, with any umask."""
     path = received.save(FILE, SESSION)
     assert path == tmp_path / "received" / SESSION / "a.txt"
     assert [mode(path), mode(path.parent), mode(path.parent.parent)] == [0o600, 0o700, 0o700]
 
 
 def test_received_directory_that_is_open_gets_closed(received, folder):
-    """Directories that were there with wider permissions are narrowed before a file is written."""
+    """An existing directory loses wider permissions before a file is written."""
     folder.chmod(0o755)
     folder.parent.chmod(0o777)
     received.save(FILE, SESSION)
@@ -61,7 +61,7 @@ def test_received_directory_that_is_open_gets_closed(received, folder):
 
 @pytest.mark.parametrize("name", ["received", f"received/{SESSION}"])
 def test_received_link_is_refused_and_not_followed(received, folder, tmp_path, name):
-    """A link in the place of a directory leads no file elsewhere, and the operator is told what to do."""
+    """A link instead of a directory redirects no file, and the error names the remedy."""
     outside = tmp_path / "outside"
     outside.mkdir(mode=0o755)
     (outside / SESSION).mkdir(mode=0o755)
@@ -76,7 +76,7 @@ def test_received_link_is_refused_and_not_followed(received, folder, tmp_path, n
 
 
 def test_received_file_in_place_of_directory_is_refused(received, tmp_path):
-    """A plain file called `received` stays as it is."""
+    """A plain file named `received` stays unchanged."""
     (tmp_path / "received").write_text("mine")
     (line,) = save_files(FRAME, received)
     assert "`received` is a link or a file. Remove it, or choose another directory with --save-to" in line
@@ -84,14 +84,14 @@ def test_received_file_in_place_of_directory_is_refused(received, tmp_path):
 
 
 def test_received_file_overwrites_nothing(received, folder):
-    """A second file of one name gets a number."""
+    """A second file of the same name gets a number."""
     (folder / "a.txt").write_bytes(b"mine")
     saved = received.save(FILE, SESSION)
     assert (saved.name, saved.read_bytes(), (folder / "a.txt").read_bytes()) == ("a (2).txt", b"theirs", b"mine")
 
 
 def test_received_file_is_not_written_through_a_link(received, folder, tmp_path):
-    """A link of the file's name counts as a name that is taken."""
+    """A link with the file's name counts as an existing file."""
     (folder / "a.txt").symlink_to(tmp_path / "target")
     assert received.save(FILE, SESSION).name == "a (2).txt"
     assert not (tmp_path / "target").exists()
@@ -111,36 +111,36 @@ def test_received_file_is_not_written_through_a_link(received, folder, tmp_path)
     ],
 )
 def test_received_unsafe_name_is_replaced_by_a_safe_one(received, folder, sent, saved):
-    """A name never leads out of the session's directory; nothing runs there, so any plain name stays."""
+    """No name leads out of the session's directory. Nothing runs there, so plain names stay."""
     path = received.save(File(name=sent, content=b"x"), SESSION)
     assert (path.parent, path.name) == (folder, saved)
 
 
 @pytest.mark.parametrize("session", [None, 7, "", "..", "../elsewhere", ".hidden", "a\0b"])
 def test_received_session_is_one_safe_directory(tmp_path, session):
-    """What the frame says of the session never leads out of `received`."""
-    home = tmp_path / "home"  # a level below, so that a path that leads out still ends in the test's directory
+    """No session id of a frame leads out of `received`."""
+    home = tmp_path / "home"  # one level below tmp_path, so that an escaping path stays inside tmp_path
     home.mkdir()
     saved = ReceivedFiles(home=home, save_to=None).save(FILE, session)
     assert saved == home / "received" / "unknown-session" / "a.txt"
 
 
 def test_received_absolute_session_is_one_safe_directory(received, tmp_path):
-    """An absolute path in the place of the session's id is replaced, too."""
+    """An absolute path instead of a session id is replaced, too."""
     outside = tmp_path / "outside"
     assert received.save(FILE, str(outside)) == tmp_path / "received" / "unknown-session" / "a.txt"
     assert not outside.exists()
 
 
 def test_save_to_keeps_the_operators_permissions(received, folder, tmp_path, open_umask):
-    """In a directory that the operator chose, the umask decides, and the directory stays as it is."""
+    """In a directory of the operator, the umask applies, and the directory stays unchanged."""
     folder.chmod(0o755)
     path = ReceivedFiles(home=tmp_path, save_to=folder).save(FILE, SESSION)
     assert (path, mode(path), mode(folder)) == (folder / "a.txt", 0o666, 0o755)
 
 
 def test_chat_with_an_agent_saves_its_file_by_session(tmp_path):
-    """A whole host, a real session: the agent sends a file, and the printed path is below that session's name."""
+    """With a whole host and a real session, the printed path contains the session's id."""
     home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
     elsewhere.mkdir()
     ncl = [sys.executable, "-m", "nanoclaw_cli", "--home", str(home)]

@@ -115,14 +115,14 @@ class ApprovalHost:
         """Return whether the agent's runner has finished a note."""
         assert self.agent.session_id is not None
         mailbox = self.running.host.components.mailbox
-        rows = mailbox.inboxes.read(self.agent.session_id).execute("SELECT id, content FROM messages_in").fetchall()
+        rows = mailbox.inbox.read(self.agent.session_id).execute("SELECT id, content FROM messages_in").fetchall()
         ids = [row_id for row_id, content in rows if note in json.loads(content)["text"]]
-        return bool(mailbox.outboxes.settled(self.agent.session_id, ids))
+        return bool(mailbox.outbox.finished(self.agent.session_id, ids))
 
     def notes(self) -> list[str]:
         """Return the texts that the host sent to the agent."""
         assert self.agent.session_id is not None
-        db = self.running.host.components.mailbox.inboxes.read(self.agent.session_id)
+        db = self.running.host.components.mailbox.inbox.read(self.agent.session_id)
         rows = [json.loads(content) for (content,) in db.execute("SELECT content FROM messages_in ORDER BY seq")]
         return [row["text"] for row in rows if row.get("sender_id") == "host"]
 
@@ -328,8 +328,6 @@ def test_approved_request_is_run_once_by_the_next_host(instance: Instance) -> No
 
 
 def test_begun_request_is_not_repeated_by_the_next_host(instance: Instance) -> None:
-    """The agent is asked to check whether the request took effect."""
-
     async def scenario() -> None:
         async with approval_host(instance) as host:
             await host.pending(how="loud")
@@ -352,7 +350,7 @@ def test_running_request_is_left_alone_by_a_second_service(instance: Instance) -
         bells = BellPlugin()
         async with approval_host(instance, bells) as host, client(instance) as other:
             (service,) = approvals.nanoclaw_services()
-            approval_service = service.connect(None, host.running.host.components.context.context_of("approvals"))
+            approval_service = service.connect(None, host.running.host.components.plugin_context("approvals"))
             under_way, late = await host.pending(how="loud"), await host.pending(how="late")
             bells.gate = asyncio.Event()
             answer = asyncio.create_task(other.ask("approvals", "approve", under_way))

@@ -127,7 +127,7 @@ def test_invalid_messages_of_a_sandbox_are_shown_as_such(nanoclaw_instance: Inst
             await until(lambda: nanoclaw_instance.db.execute("SELECT count(*) FROM deliveries").get == 3)
             shown = await host.operator.data("sessions", "messages", host.session)
             texts = [message["text"] for message in shown if message["direction"] == "out"]
-            assert texts == ["(the content is no JSON)", " [a.txt]", "T D"]
+            assert texts == ["(the content is not valid JSON)", " [a.txt]", "T D"]
 
     asyncio.run(scenario())
 

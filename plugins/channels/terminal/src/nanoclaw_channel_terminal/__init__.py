@@ -1,1 +1,1 @@
-"""The terminal as a chat platform, and `ncl chat`."""
+"""The terminal channel and `ncl chat`."""

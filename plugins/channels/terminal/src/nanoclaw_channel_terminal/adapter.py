@@ -1,7 +1,7 @@
 """The host's end of the terminal's socket.
 
-A message counts as delivered when a terminal says that it has shown it, or when it is kept in the database for the next
-one to attach (⚠23). So neither an empty room nor a terminal that dies in between loses one.
+A message counts as delivered when a terminal confirms that it has shown the message, or when the database stores it for
+the next terminal (⚠23). So no message is lost if no terminal is attached, or if one dies before it shows the message.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from typing import Any
 from nanoclaw_wire.socket_path import short_path
 
 from nanoclaw_channel_terminal import frames, rows
-from nanoclaw_channel_terminal.frames import BadFrame, Say, Seen
-from nanoclaw_channel_terminal.names import MAX_LINE_BYTES, OPERATOR, ROOM, SOCKET
+from nanoclaw_channel_terminal.frames import BadFrame, OperatorMessage, SeenNotice
+from nanoclaw_channel_terminal.protocol import MAX_LINE_BYTES, OPERATOR, ROOM, SOCKET
 from nanoclaw_core import Address, Attachment, DeliveryRefused, Inbound, NanoclawError, Outbound, PluginContext, Receive
 
 log = logging.getLogger("nanoclaw.terminal")
 
-SEEN_S = 2.0  # a terminal that is there answers in a millisecond; one that was suspended finds the message kept
-MAX_WAITING_BYTES = 2 * MAX_LINE_BYTES  # a terminal that reads nothing for so long is hung up on
+SEEN_TIMEOUT_S = 2.0  # a live terminal confirms in a millisecond; a suspended one gets the stored message later
+MAX_BUFFERED_BYTES = 2 * MAX_LINE_BYTES  # a terminal with more unread data is disconnected
 
 
 class TerminalAdapter:
-    """The terminals that are attached, and what waits for one."""
+    """Connects the attached terminals to the core, and stores messages if no terminal shows them."""
 
     def __init__(self, context: PluginContext, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._context, self._max_line_bytes = context, max_line_bytes
@@ -40,7 +40,7 @@ class TerminalAdapter:
         self._status = ""
 
     async def listen(self, receive: Receive) -> None:
-        """Take in terminals until cancelled."""
+        """Accept terminals until cancelled."""
 
         def attached(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.create_task(self._serve(reader, writer, receive))
@@ -60,32 +60,35 @@ class TerminalAdapter:
             await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def deliver(self, address: Address, message: Outbound) -> str:
-        """Show a message to every attached terminal, or keep it where none shows it."""
+        """Show a message on every attached terminal, or store it if no terminal shows it."""
         if address.room != ROOM:
-            raise DeliveryRefused(f"the terminal has one room, {ROOM!r}; there is no {address.room!r}")
+            raise DeliveryRefused(f"room: the terminal only has {ROOM!r}, got {address.room!r}")
         session = rows.session_of(self._context.database, message.idempotency_key) if message.files else None
-        frame = frames.message(message, session)
-        line = frames.line(frame)
+        frame = frames.message_frame(message, session)
+        line = frames.encode(frame)
         if len(line) > self._max_line_bytes:
             raise DeliveryRefused(
-                f"{len(line)} bytes are more than the {self._max_line_bytes} that a terminal takes at once"
+                f"the message is too large: a terminal accepts {self._max_line_bytes} bytes, got {len(line)}"
             )
         if message.card is not None and message.card.options:
             rows.open_card(self._context.database, [option.value for option in message.card.options])
-        if not await self._is_shown(message.idempotency_key, line):
-            rows.keep(self._context.database, message.idempotency_key, json.dumps(frame | {"is_kept": True}))
+        if not await self._show(message.idempotency_key, line):
+            rows.store_undelivered(
+                self._context.database, message.idempotency_key, json.dumps(frame | {"is_kept": True})
+            )
         return message.idempotency_key
 
     async def show_typing(self, _address: Address) -> None:
-        """Tell terminals that the agent is at work."""
+        """Report to all terminals that the agent is working."""
         self._send_to_all({"type": "typing"})
 
     async def show_status(self, _address: Address, text: str) -> None:
-        """Tell terminals what is being waited for; an empty text is nothing."""
+        """Report the current activity to all terminals. An empty text means none."""
         self._status = text
         self._send_to_all({"type": "status", "text": text})
 
-    async def _is_shown(self, message_id: str, line: bytes) -> bool:
+    async def _show(self, message_id: str, line: bytes) -> bool:
+        """Send a message to all terminals. Return whether one of them confirmed in time."""
         if not self._writers:
             return False
         seen: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -93,7 +96,7 @@ class TerminalAdapter:
         for writer in list(self._writers):
             self._send(writer, line)
         try:
-            async with asyncio.timeout(SEEN_S):
+            async with asyncio.timeout(SEEN_TIMEOUT_S):
                 return await seen
         except TimeoutError:
             return False
@@ -101,21 +104,21 @@ class TerminalAdapter:
             del self._unseen[message_id]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, receive: Receive) -> None:
-        # What was kept goes out before anything new can: there is no await between here and the loop.
-        for frame in rows.kept(self._context.database):
+        # Stored messages go out before new ones: there is no await between here and the loop.
+        for frame in rows.undelivered(self._context.database):
             self._send(writer, frame.encode() + b"\n")
-        self._send(writer, frames.line({"type": "ready", "status": self._status}))
+        self._send(writer, frames.encode({"type": "ready", "status": self._status}))
         self._writers.add(writer)
         try:
             with contextlib.suppress(ConnectionError):
                 while line := await reader.readline():
-                    await self._take(line, writer, receive)
-        except ValueError:  # what a stream reader says of a line over its limit
-            self._send(writer, _error(f"a line may have {self._max_line_bytes} bytes; send smaller files"))
+                    await self._handle_line(line, writer, receive)
+        except ValueError:  # the stream reader raises it for a line over its limit
+            self._send(writer, _error(f"the line is longer than {self._max_line_bytes} bytes. Send smaller files."))
         finally:
-            self._leave(writer)
+            self._detach(writer)
 
-    def _leave(self, writer: asyncio.StreamWriter) -> None:
+    def _detach(self, writer: asyncio.StreamWriter) -> None:
         self._writers.discard(writer)
         writer.close()
         if not self._writers:
@@ -123,36 +126,36 @@ class TerminalAdapter:
                 if not seen.done():
                     seen.set_result(False)
 
-    async def _take(self, line: bytes, writer: asyncio.StreamWriter, receive: Receive) -> None:
+    async def _handle_line(self, line: bytes, writer: asyncio.StreamWriter, receive: Receive) -> None:
         try:
-            frame = frames.from_terminal(line)
+            frame = frames.parse_terminal_frame(line)
         except BadFrame as error:
             self._send(writer, _error(f"bad frame: {error}"))
             return
-        if isinstance(frame, Seen):
-            self._seen(frame.id)
+        if isinstance(frame, SeenNotice):
+            self._confirm(frame.id)
             return
         try:
-            await self._pass_on(frame, writer, receive)
-        except Exception as error:  # the fence of one message: whoever wrote it must hear of it
-            log.error("message not taken", exc_info=error)
-            reason = str(error) if isinstance(error, NanoclawError) else "the host failed; `ncl logs` says why"
-            self._send(writer, frames.line(_accepted(frame.id, "failed", reason)))
+            await self._forward(frame, writer, receive)
+        except Exception as error:  # the message's error boundary: its author must learn of the failure
+            log.error("message not accepted", exc_info=error)
+            reason = str(error) if isinstance(error, NanoclawError) else "the host failed; `ncl logs` shows why"
+            self._send(writer, frames.encode(_accepted(frame.id, "failed", reason)))
 
-    async def _pass_on(self, say: Say, writer: asyncio.StreamWriter, receive: Receive) -> None:
-        choice = rows.choice(self._context.database, say.text.strip())
-        receipt = await receive(self._inbound(say, say.text if choice is None else choice))
+    async def _forward(self, message: OperatorMessage, writer: asyncio.StreamWriter, receive: Receive) -> None:
+        choice = rows.chosen_value(self._context.database, message.text.strip())
+        receipt = await receive(self._inbound(message, message.text if choice is None else choice))
         if choice is not None:
             rows.close_card(self._context.database)
-        self._send(writer, frames.line(_accepted(say.id, receipt.outcome.value, receipt.reason)))
-        said = frames.line({"type": "said", "text": say.text, "files": [file.name for file in say.files]})
+        self._send(writer, frames.encode(_accepted(message.id, receipt.outcome.value, receipt.reason)))
+        said = frames.encode({"type": "said", "text": message.text, "files": [file.name for file in message.files]})
         for other in self._writers - {writer}:
             self._send(other, said)
 
-    def _inbound(self, say: Say, text: str) -> Inbound:
+    def _inbound(self, message: OperatorMessage, text: str) -> Inbound:
         attachments = [
             Attachment(name=file.name, kind=_kind(file.mime_type), content=file.content, mime_type=file.mime_type)
-            for file in say.files
+            for file in message.files
         ]
         return Inbound(
             room=ROOM,
@@ -160,35 +163,35 @@ class TerminalAdapter:
             text=text,
             sender=OPERATOR,
             sender_name=self._context.environment.get("USER") or OPERATOR,
-            message_id=say.id,
+            message_id=message.id,
             attachments=attachments,
             is_mention=True,
         )
 
-    def _seen(self, message_id: str) -> None:
-        waiting = self._unseen.get(message_id)
-        if waiting is None:
-            rows.forget(self._context.database, message_id)
-        elif not waiting.done():
-            waiting.set_result(True)
+    def _confirm(self, message_id: str) -> None:
+        seen = self._unseen.get(message_id)
+        if seen is None:
+            rows.delete(self._context.database, message_id)
+        elif not seen.done():
+            seen.set_result(True)
 
     def _send_to_all(self, frame: Mapping[str, Any]) -> None:
-        line = frames.line(frame)
+        line = frames.encode(frame)
         for writer in list(self._writers):
             self._send(writer, line)
 
     def _send(self, writer: asyncio.StreamWriter, line: bytes) -> None:
-        if writer.transport.get_write_buffer_size() > MAX_WAITING_BYTES:
-            log.warning("hung up on a terminal that does not read")
+        if writer.transport.get_write_buffer_size() > MAX_BUFFERED_BYTES:
+            log.warning("terminal disconnected because it does not read")
             writer.transport.abort()
         elif not writer.is_closing():
             writer.write(line)
 
 
 def _bind(path: Path) -> socket.socket:
-    """Make the socket 0600 from its first moment; one that a dead host left is replaced.
+    """Create the socket with mode 0600 from the start. Replace a socket that a dead host left.
 
-    That no living host has it is the instance lock's work (I11).
+    The instance lock ensures that no other host uses it (I11).
     """
     path.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -209,7 +212,7 @@ def _accepted(frame_id: str, outcome: str, reason: str | None) -> dict[str, Any]
 
 
 def _error(message: str) -> bytes:
-    return frames.line({"type": "error", "message": message})
+    return frames.encode({"type": "error", "message": message})
 
 
 def _kind(mime_type: str | None) -> str:

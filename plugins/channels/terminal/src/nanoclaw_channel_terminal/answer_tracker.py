@@ -1,47 +1,47 @@
-"""When is an answer complete? A pure reading of the frames that follow what was said."""
+"""Decides from the frames after a message when its answer is complete. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-SILENCE_S = 1.0  # after an answer, where the host never says what it does
-LATE_S = 1.0  # an answer or another try may still be on its way when the host says that nothing is under way any more
-ALIVE_S = 20.0  # a host at work shows it every 4 s, but not for 10 s after a message; beyond that it stopped saying so
-TRYING_S = 60.0  # after words about trouble that is still being got over; most is over by then
+SILENCE_S = 1.0  # after an answer, if the host never reports its activity
+LATE_ANSWER_S = 1.0  # an answer or a retry may still follow the host's report that it is idle
+WORKING_S = 20.0  # a working host reports every 4 s, except for 10 s after a message
+RETRYING_S = 60.0  # after a failure that the host retries; most retries succeed by then
 
 
 class AnswerTracker:
-    """What was said, and what came of it so far.
+    """One message and the answers to it so far.
 
-    `status` is what is being waited for, in words for people; `refusal` says why the message was turned down; `failure`
-    is what was said last where that was no answer but the reason why there is none.
+    `status` is the current activity, as text for people. `refusal` is the reason why the host rejected the message.
+    `failure` is the text of the last message if it explains why there is no answer.
     """
 
-    def __init__(self, say_id: str) -> None:
+    def __init__(self, message_id: str) -> None:
         self.status = ""
         self.refusal: str | None = None
         self.failure: str | None = None
         self.answers = 0
-        self._say_id = say_id
+        self._message_id = message_id
         self._is_accepted = False
         self._is_under_way: bool | None = None
         self._last_at = 0.0
 
     @property
     def is_under_way(self) -> bool:
-        """True while the host says that something is being done about it."""
+        """True while the host reports activity for the message."""
         return bool(self._is_under_way)
 
-    def take(self, frame: Mapping[str, Any], at: float) -> None:
-        """Note a frame that came at a time, in seconds on any clock."""
+    def record(self, frame: Mapping[str, Any], at: float) -> None:
+        """Record a frame that arrived at `at`, in seconds of any clock."""
         kind = frame["type"]
-        if kind == "accepted" and frame.get("id") == self._say_id:
+        if kind == "accepted" and frame.get("id") == self._message_id:
             self._is_accepted = True
             if frame.get("outcome") != "routed":
-                self.refusal = str(frame.get("reason") or f"it was {frame.get('outcome')}")
+                self.refusal = str(frame.get("reason") or f"its outcome is {frame.get('outcome')}")
         elif not self._is_accepted:
-            return  # it belongs to what was going on before
+            return  # it belongs to an earlier message
         elif kind == "message" and not frame.get("is_kept"):
             self.answers += 1
             self.failure = str(frame.get("text") or "") if frame.get("is_failure") else None
@@ -53,17 +53,17 @@ class AnswerTracker:
             self._is_under_way = True
         self._last_at = at
 
-    def ends_at(self) -> float | None:
-        """Return when it is over if nothing else comes, on the same clock; None while an answer must still come."""
+    def complete_at(self) -> float | None:
+        """Return when the answer is complete if no further frame arrives; None if an answer must still arrive."""
         if self.refusal is not None:
             return self._last_at
         if not self._is_accepted:
             return None
         if self._is_under_way is False:
             is_answered = self.answers > 0 and self.failure is None
-            return self._last_at if is_answered else self._last_at + LATE_S
+            return self._last_at if is_answered else self._last_at + LATE_ANSWER_S
         if not self.answers:
             return None
         if not self._is_under_way:
             return self._last_at + SILENCE_S
-        return self._last_at + (ALIVE_S if self.failure is None else TRYING_S)
+        return self._last_at + (WORKING_S if self.failure is None else RETRYING_S)

@@ -1,4 +1,4 @@
-"""Files by path: `@path` words become files."""
+"""Turns `@path` words into attached files."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nanoclaw_channel_terminal.frames import File
-from nanoclaw_channel_terminal.names import MAX_LINE_BYTES
+from nanoclaw_channel_terminal.protocol import MAX_LINE_BYTES
 from nanoclaw_core import InvalidArguments
 
-MAX_FILES_BYTES = MAX_LINE_BYTES * 3 // 4 - 1_000_000  # base64 makes four bytes of three
+MAX_FILES_BYTES = MAX_LINE_BYTES * 3 // 4 - 1_000_000  # base64 turns three bytes into four
 _WORD = re.compile(r'(?<!\S)@(?:"([^"\n]+)"|(@?\S+))')
 
 
-def take_files(text: str, directory: Path) -> tuple[str, list[File]]:
-    """Read the files that a text names with `@path` (`@"a path"` with spaces); the text keeps their names.
+def extract_files(text: str, directory: Path) -> tuple[str, list[File]]:
+    """Read the files that a text names as `@path` or `@"a path"`. Return the text with their names, and the files.
 
-    `@@` is a plain `@`. A text that is nothing but files becomes empty.
+    `@@` is a plain `@`. The text becomes empty if it contains only files.
 
     Raises:
-        InvalidArguments: A file is not there, cannot be read, or all together are too large.
+        InvalidArguments: A file is missing or unreadable, or the files are too large in total.
     """
     files: list[File] = []
 
-    def replace(found: re.Match[str]) -> str:
-        quoted, bare = found.groups()
+    def replace(match: re.Match[str]) -> str:
+        quoted, bare = match.groups()
         if bare and bare.startswith("@"):
             return bare
         file = _read(quoted or bare, directory, MAX_FILES_BYTES - sum(len(file.content) for file in files))
@@ -40,7 +40,7 @@ def take_files(text: str, directory: Path) -> tuple[str, list[File]]:
 
 
 def join_words(words: Sequence[str], directory: Path) -> str:
-    """Join the words of a command line; a word that is one `@path` as a whole keeps its spaces."""
+    """Join the words of a command line. Quote a word that is a single `@path` with spaces."""
     return " ".join(_quoted(word, directory) for word in words)
 
 
@@ -53,14 +53,16 @@ def _path(name: str, directory: Path) -> Path:
     return directory / Path(name).expanduser()
 
 
-def _read(name: str, directory: Path, room_bytes: int) -> File:
+def _read(name: str, directory: Path, free_bytes: int) -> File:
     path = _path(name, directory)
     try:
         if not path.is_file():
-            raise InvalidArguments(f"there is no file {name}; write @@{name} where you mean the words")
+            raise InvalidArguments(f"@{name}: the file does not exist. Write @@{name} if you mean the text.")
         size_bytes = path.stat().st_size
-        if size_bytes > room_bytes:
-            raise InvalidArguments(f"{name} has {size_bytes} bytes; one message takes {MAX_FILES_BYTES} at most")
+        if size_bytes > free_bytes:
+            raise InvalidArguments(
+                f"@{name}: one message may contain {MAX_FILES_BYTES} bytes of files, got {size_bytes} for this file"
+            )
         return File(name=path.name, content=path.read_bytes(), mime_type=mimetypes.guess_type(path.name)[0])
     except OSError as error:
-        raise InvalidArguments(f"{name} cannot be read: {error.strerror}") from error
+        raise InvalidArguments(f"@{name}: the file cannot be read: {error.strerror}") from error

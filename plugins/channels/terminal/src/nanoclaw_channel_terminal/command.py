@@ -1,4 +1,4 @@
-"""`ncl chat`. `ncl help` imports it for one line, so what talking needs is imported by whoever talks."""
+"""`ncl chat`. `ncl help` imports this module for one line, so the functions import their dependencies."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ STANDARD_INPUT = "-"
     default=300.0,
     show_default=True,
     type=click.FloatRange(min=0, min_open=True),
-    help="How long an answer may take, in seconds.",
+    help="Maximum time for an answer, in seconds.",
 )
 @click.option(
     "--save-to",
     type=click.Path(path_type=Path, file_okay=False, exists=True, writable=True),
     help="Save files from the agent in this directory, which must exist and be writable. By default they are saved in"
-    " received/<session>/ in the instance directory. Nothing is overwritten.",
+    " received/<session>/ in the instance directory. No file is overwritten.",
 )
 @click.pass_obj
 def chat(invocation: Invocation, words: tuple[str, ...], timeout_s: float, save_to: Path | None) -> int:
-    """Talk to the assistant: with WORDS (or something piped in) once, without in a conversation.
+    """Talk to the assistant: send WORDS or piped input once, or start a conversation without both.
 
-    A word @PATH attaches a file; @@ is a plain @. A word - stands for what is piped in.
+    A word @PATH attaches a file; @@ is a plain @. A word - stands for the piped input.
     """
     import asyncio
 
@@ -53,15 +53,15 @@ def chat(invocation: Invocation, words: tuple[str, ...], timeout_s: float, save_
 
 
 def _question(words: tuple[str, ...], timeout_s: float, received: ReceivedFiles, as_json: bool) -> Question:
-    from nanoclaw_channel_terminal.attachments import join_words, take_files
+    from nanoclaw_channel_terminal.attachments import extract_files, join_words
     from nanoclaw_channel_terminal.one_shot import Question
 
-    text, files = take_files(join_words([word for word in words if word != STANDARD_INPUT], Path.cwd()), Path.cwd())
-    if not words or STANDARD_INPUT in words:  # not otherwise: in a shell's loop it would eat the loop's own input
+    text, files = extract_files(join_words([word for word in words if word != STANDARD_INPUT], Path.cwd()), Path.cwd())
+    if not words or STANDARD_INPUT in words:  # only then, because a shell loop may need its standard input
         piped = sys.stdin.buffer.read().decode("utf-8", "replace").rstrip("\n")
         text = "\n\n".join(part for part in (text, piped) if part)
     if not text.strip() and not files:
-        raise InvalidArguments("there is nothing to say; write `ncl chat WORDS`, or pipe something in")
+        raise InvalidArguments("the message is empty. Write `ncl chat WORDS`, or pipe text in.")
     return Question(text=text, files=files, timeout_s=timeout_s, received=received, as_json=as_json)
 
 
@@ -69,14 +69,14 @@ async def _ask(invocation: Invocation, question: Question) -> int:
     from nanoclaw_channel_terminal.connect import attached
     from nanoclaw_channel_terminal.connection import HungUp
     from nanoclaw_channel_terminal.display import StatusLine
-    from nanoclaw_channel_terminal.one_shot import Asking
+    from nanoclaw_channel_terminal.one_shot import OneShotChat
 
     status = StatusLine()
     try:
         async with attached(invocation, status) as connection:
-            return await Asking(connection, question, status).run()
+            return await OneShotChat(connection, question, status).run()
     except HungUp as error:
-        raise TransportError("the host went away before it answered; `ncl logs` says why") from error
+        raise TransportError("the host stopped before it answered. `ncl logs` shows why.") from error
     finally:
         status.show("")
 

@@ -1,4 +1,4 @@
-"""Getting at a host: the one that runs on the instance directory, or one inside this process."""
+"""Connects to the host of an instance directory, or runs one inside this process."""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ from nanoclaw_channel_terminal.connection import Connection
 from nanoclaw_channel_terminal.display import StatusLine
 from nanoclaw_core import AlreadyRunning
 
-ATTACH_S = 10.0  # from a started host to its terminal; a slow machine under load needs a second
-LOOK_S = 0.02
+ATTACH_TIMEOUT_S = 10.0  # from a started host to its socket; a loaded slow machine needs a second
+POLL_S = 0.02
 
 
 @contextlib.asynccontextmanager
 async def attached(invocation: Invocation, status: StatusLine) -> AsyncIterator[Connection]:
-    """Attach to the running host, or run one for as long as this lasts.
+    """Attach to the running host, or run a host until the block ends.
 
     Args:
-        status: Shows the state of the start to a person.
+        invocation: Names the instance directory.
+        status: Shows the progress of the start.
 
     Raises:
-        TransportError: A host runs, but its terminal cannot be reached.
-        NanoclawError: No host could be started; the message says why.
+        TransportError: A host runs, but its terminal channel cannot be reached.
+        NanoclawError: No host can be started. The message gives the reason.
     """
     async with contextlib.AsyncExitStack() as stack:
         connection = await _attach(invocation)
         if connection is None:
-            from nanoclaw_cli.embedded import running_host  # most of a host's code, which attaching does not need
+            # This import loads most of the host's code, which an attached terminal does not need.
+            from nanoclaw_cli.embedded import running_host
 
             status.show("starting a host")
-            with contextlib.suppress(AlreadyRunning):  # one is just starting; its terminal comes in a moment
+            with contextlib.suppress(AlreadyRunning):  # another host is starting; its socket follows in a moment
                 await stack.enter_async_context(running_host(invocation, progress=status.print))
-            connection = await _attach_soon(invocation)
+            connection = await _attach_when_ready(invocation)
         stack.push_async_callback(connection.close)
         yield connection
 
@@ -48,17 +50,18 @@ async def _attach(invocation: Invocation) -> Connection | None:
         return None
     except OSError as error:
         raise TransportError(
-            f"the host on {invocation.home} cannot be reached: {error}; is it another user's?"
+            f"the host on {invocation.home} cannot be reached: {error}. Does it belong to another user?"
         ) from error
 
 
-async def _attach_soon(invocation: Invocation) -> Connection:
-    deadline = asyncio.get_running_loop().time() + ATTACH_S
+async def _attach_when_ready(invocation: Invocation) -> Connection:
+    deadline = asyncio.get_running_loop().time() + ATTACH_TIMEOUT_S
     while asyncio.get_running_loop().time() < deadline:
         connection = await _attach(invocation)
         if connection is not None:
             return connection
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
     raise TransportError(
-        f"a host runs on {invocation.home}, but it has no terminal; `ncl plugins list` and `ncl logs` say why"
+        f"a host runs on {invocation.home}, but its terminal channel does not work."
+        " `ncl plugins list` and `ncl logs` show why."
     )

@@ -12,12 +12,12 @@ from typing import Any
 from nanoclaw_wire.socket_path import short_path
 
 from nanoclaw_channel_terminal import frames
-from nanoclaw_channel_terminal.frames import File, Say
-from nanoclaw_channel_terminal.names import MAX_LINE_BYTES, SOCKET
+from nanoclaw_channel_terminal.frames import File, OperatorMessage
+from nanoclaw_channel_terminal.protocol import MAX_LINE_BYTES, SOCKET
 
 
 class HungUp(Exception):
-    """The host went away."""
+    """The host closed the connection."""
 
 
 class Connection:
@@ -28,49 +28,49 @@ class Connection:
 
     @classmethod
     async def open(cls, home: Path) -> Connection:
-        """Attach to the host on an instance directory.
+        """Attach to the host of an instance directory.
 
         Raises:
-            OSError: Nothing listens there.
+            OSError: No host listens there.
         """
         with short_path(home / "run" / SOCKET) as path:
             reader, writer = await asyncio.open_unix_connection(path, limit=MAX_LINE_BYTES)
         return cls(reader, writer)
 
     async def next(self) -> dict[str, Any]:
-        """Return the next frame. Cancelling it loses nothing.
+        """Return the next frame. A cancelled call loses no frame.
 
         Raises:
-            HungUp: There will be no more.
+            HungUp: The host closed the connection.
         """
         try:
             line = await self._reader.readline()
         except ConnectionError as error:
-            raise HungUp("the host went away") from error
+            raise HungUp("the host closed the connection") from error
         if not line.endswith(b"\n"):
-            raise HungUp("the host went away")
+            raise HungUp("the host closed the connection")
         return frames.parse(line)
 
     async def say(self, text: str, files: Sequence[File] = ()) -> str:
-        """Send what somebody says, and return its id.
+        """Send a message and return its id.
 
         Raises:
-            HungUp: It did not go out.
+            HungUp: The message was not sent.
         """
-        say = Say(id=f"terminal-{secrets.token_hex(6)}", text=text, files=files)
-        await self._send(frames.line(frames.say(say)))
-        return say.id
+        message = OperatorMessage(id=f"terminal-{secrets.token_hex(6)}", text=text, files=files)
+        await self._send(frames.encode(frames.say_frame(message)))
+        return message.id
 
     async def seen(self, message_id: str) -> None:
-        """Tell the host that a message was shown.
+        """Confirm to the host that a message was shown.
 
         Raises:
-            HungUp: It did not go out; the host shows the message again some time.
+            HungUp: The notice was not sent, so the host will show the message again.
         """
-        await self._send(frames.line({"type": "seen", "id": message_id}))
+        await self._send(frames.encode({"type": "seen", "id": message_id}))
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._writer.close()
         with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
@@ -80,4 +80,4 @@ class Connection:
             self._writer.write(line)
             await self._writer.drain()
         except ConnectionError as error:
-            raise HungUp("the host went away") from error
+            raise HungUp("the host closed the connection") from error

@@ -1,4 +1,4 @@
-"""What people see: messages as text, and the line that says what is being waited for."""
+"""Text for people: messages, saved files, and the status line."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _CLEAR_LINE = "\r\x1b[K"
 
 
 def message_text(frame: Mapping[str, Any]) -> str:
-    """Return a message as text, its card's choices numbered; empty where it has only files."""
+    """Return a message as text, with numbered choices of its card. Empty if it has only files."""
     parts: list[str] = []
     if "reaction" in frame:
         parts.append(f"(reacted with {frame['reaction']})")
     text = str(frame.get("text") or "").rstrip("\n")
     if text:
-        parts.append(f"(changed its message) {text}" if frame.get("is_edit") else text)
+        parts.append(f"(edited a message) {text}" if frame.get("is_edit") else text)
     card = frame.get("card")
     if isinstance(card, dict):
         parts.append(_card_text(card))
@@ -30,10 +30,10 @@ def message_text(frame: Mapping[str, Any]) -> str:
 
 
 def save_files(frame: Mapping[str, Any], received: ReceivedFiles) -> list[str]:
-    """Save the files of a message; return a line about each, with its absolute path or why it could not be saved."""
+    """Save the files of a message. Return a line for each file, with its absolute path or the error."""
     lines, session = [], frame.get("session")
     for item in frame.get("files") or ():
-        file = frames.file_from(item)
+        file = frames.parse_file(item)
         try:
             lines.append(f"saved {received.save(file, session)} ({len(file.content)} bytes)")
         except OSError as error:
@@ -43,7 +43,7 @@ def save_files(frame: Mapping[str, Any], received: ReceivedFiles) -> list[str]:
 
 
 class StatusLine:
-    """The line on a terminal that says what is being waited for; nothing where the stream is no terminal."""
+    """A line that shows the current activity. It stays empty if the stream is no terminal."""
 
     def __init__(self, stream: TextIO = sys.stderr) -> None:
         self._stream = stream
@@ -51,20 +51,20 @@ class StatusLine:
         self._shown = ""
 
     def show(self, text: str) -> None:
-        """Show a phrase in place of the last one; an empty one takes it away."""
+        """Replace the text of the line. An empty text clears the line."""
         if self._is_terminal and text != self._shown:
             self._stream.write(_CLEAR_LINE + (f"… {terminal_safe(text)}" if text else ""))
             self._stream.flush()
             self._shown = text
 
     def print(self, text: str) -> None:
-        """Print a line of its own on the stream."""
-        with self.away():
+        """Print a separate line on the stream."""
+        with self.hidden():
             print(text, file=self._stream, flush=True)
 
     @contextlib.contextmanager
-    def away(self) -> Iterator[None]:
-        """Take the line away while something else is printed."""
+    def hidden(self) -> Iterator[None]:
+        """Hide the line during the block, so that other output can be printed."""
         shown = self._shown
         self.show("")
         yield

@@ -1,10 +1,15 @@
-"""What goes over the terminal's socket: one JSON object a line.
+"""The frames on the terminal's socket: one JSON object per line.
 
-From the terminal: `say` {id, text, files} and `seen` {id}. To the terminal: `message` (with `is_kept` where it waited
-for somebody, with `is_failure` where it is no answer but says why there is none, with `files` and the `session` that
-they come from), `ready` once what was kept has been sent, `accepted` {id, outcome, reason} for each `say`, `said` for
-what another terminal said, `status` {text}, where an empty text means that nothing is under way, `typing`, and `error`
-{message}.
+From the terminal: `say` {id, text, files} and `seen` {id}.
+
+To the terminal:
+- `message`, with `is_kept` if no terminal was attached when it was sent, `is_failure` if it explains why there is no
+  answer, and `files` with the `session` that they come from;
+- `ready` after all stored messages;
+- `accepted` {id, outcome, reason} for each `say`;
+- `said` for a message from another terminal;
+- `status` {text}, with an empty text if the agent is idle;
+- `typing`, and `error` {message}.
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ MAX_ID_CHARACTERS = 100
 
 @frozen(kw_only=True)
 class File:
-    """A file on its way, in either direction; its name is the other side's word and is trusted in nothing."""
+    """A file in transfer, in either direction. The other side chose its name, which is untrusted."""
 
     name: str
     content: bytes = field(repr=False)
@@ -32,8 +37,8 @@ class File:
 
 
 @frozen(kw_only=True)
-class Say:
-    """What somebody at a terminal says; `id` is the client's and makes sending it twice harmless."""
+class OperatorMessage:
+    """A message that the operator typed. The client chooses `id`, so that a repeated message is detected."""
 
     id: str
     text: str
@@ -41,71 +46,71 @@ class Say:
 
 
 @frozen(kw_only=True)
-class Seen:
-    """A terminal has shown a message."""
+class SeenNotice:
+    """The confirmation that a terminal has shown a message."""
 
     id: str
 
 
 class BadFrame(Exception):
-    """A line that is not one of ours; the message says what is wrong with it."""
+    """An invalid line. The message describes the fault."""
 
 
-def line(frame: Mapping[str, Any]) -> bytes:
-    """Return a frame as it travels."""
+def encode(frame: Mapping[str, Any]) -> bytes:
+    """Return a frame as a line of JSON."""
     return json.dumps(frame, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
 
 
 def parse(raw: bytes) -> dict[str, Any]:
-    """Read a line.
+    """Parse a line.
 
     Raises:
-        BadFrame: No JSON object with a `type`.
+        BadFrame: The line is no JSON object with a `type`.
     """
     try:
         frame = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise BadFrame(f"not JSON: {error}") from error
     if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
-        raise BadFrame('a frame is a JSON object with a "type"')
+        raise BadFrame('a frame must be a JSON object with a "type"')
     return frame
 
 
-def from_terminal(raw: bytes) -> Say | Seen:
-    """Read a line from a terminal.
+def parse_terminal_frame(raw: bytes) -> OperatorMessage | SeenNotice:
+    """Parse a line from a terminal.
 
     Raises:
-        BadFrame: Not a `say` or `seen` of the right shape.
+        BadFrame: The line is no valid `say` or `seen` frame.
     """
     frame = parse(raw)
     kind, frame_id = frame["type"], frame.get("id")
     if not isinstance(frame_id, str) or not 0 < len(frame_id) <= MAX_ID_CHARACTERS:
-        raise BadFrame(f"`id` must be a text of at most {MAX_ID_CHARACTERS} characters")
+        raise BadFrame(f"`id` must be a string of 1 to {MAX_ID_CHARACTERS} characters")
     if kind == "seen":
-        return Seen(id=frame_id)
+        return SeenNotice(id=frame_id)
     if kind != "say":
-        raise BadFrame(f"a terminal sends `say` and `seen`, not {kind!r}")
+        raise BadFrame(f"`type` must be `say` or `seen`, got {kind!r}")
     text, files = frame.get("text", ""), frame.get("files", [])
     if not isinstance(text, str) or not isinstance(files, list):
-        raise BadFrame("`text` must be a text and `files` a list")
+        raise BadFrame("`text` must be a string and `files` a list")
     if not text.strip() and not files:
-        raise BadFrame("there is nothing in it: neither text nor files")
-    return Say(id=frame_id, text=text, files=[file_from(item) for item in files])
+        raise BadFrame("the message has neither text nor files")
+    return OperatorMessage(id=frame_id, text=text, files=[parse_file(item) for item in files])
 
 
-def say(frame: Say) -> dict[str, Any]:
-    """Return a `say` frame."""
-    return {"type": "say", "id": frame.id, "text": frame.text, "files": [_file(file) for file in frame.files]}
+def say_frame(message: OperatorMessage) -> dict[str, Any]:
+    """Return the `say` frame of a message."""
+    return {"type": "say", "id": message.id, "text": message.text, "files": [_file(file) for file in message.files]}
 
 
-def file_from(item: Any) -> File:
-    """Read a file of a frame.
+def parse_file(item: Any) -> File:
+    """Parse a file of a frame.
 
     Raises:
-        BadFrame: Not of the right shape.
+        BadFrame: The value is no valid file.
     """
     if not isinstance(item, dict) or not isinstance(item.get("name"), str) or not isinstance(item.get("content"), str):
-        raise BadFrame("a file has a `name` and a `content` in base64")
+        raise BadFrame("a file must have a `name` and a `content` in base64")
     mime_type = item.get("mime_type")
     try:
         content = base64.b64decode(item["content"], validate=True)
@@ -114,10 +119,11 @@ def file_from(item: Any) -> File:
     return File(name=item["name"], content=content, mime_type=mime_type if isinstance(mime_type, str) else None)
 
 
-def message(outbound: Outbound, session: str | None = None) -> dict[str, Any]:
-    """Return the `message` frame of what the agent says.
+def message_frame(outbound: Outbound, session: str | None = None) -> dict[str, Any]:
+    """Return the `message` frame of an outbound message.
 
     Args:
+        outbound: The message.
         session: The id of the session that the files come from, or None if it is not known.
     """
     frame: dict[str, Any] = {"type": "message", "id": outbound.idempotency_key, "text": outbound.text}

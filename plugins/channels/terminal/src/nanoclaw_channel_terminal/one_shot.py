@@ -1,4 +1,4 @@
-"""`ncl chat WORDS`: say something, wait for the answer, print it."""
+"""`ncl chat WORDS`: sends one message, waits for the answer and prints it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ SHOWN = ("id", "text", "card", "reaction", "is_failure")
 
 @frozen(kw_only=True)
 class Question:
-    """One thing to say, and how its answer is wanted.
+    """A message and the options for its answer.
 
     Args:
-        timeout_s: How long the answer may take.
-        received: Where files of the answer go.
+        text: The text to send.
+        files: The files to attach.
+        timeout_s: Maximum time for the answer.
+        received: The place for files of the answer.
+        as_json: True prints the answer as one JSON frame.
     """
 
     text: str
@@ -37,8 +40,8 @@ class Question:
 
 
 @frozen
-class Asking:
-    """One question under way; `_answer` is what was said so far."""
+class OneShotChat:
+    """Sends one question and prints its answer. `_answer` holds the messages so far."""
 
     _connection: Connection
     _question: Question
@@ -46,37 +49,37 @@ class Asking:
     _answer: list[dict[str, Any]] = field(factory=list)
 
     async def run(self) -> int:
-        """Say it, print the answer, and return the exit code.
+        """Send the question, print the answer and return the exit code.
 
         Raises:
-            HungUp: The host went away in the middle.
+            HungUp: The host closed the connection before the answer was complete.
         """
-        await self._take_what_was_kept()
+        await self._show_stored_messages()
         loop = asyncio.get_running_loop()
         tracker = AnswerTracker(await self._connection.say(self._question.text, self._question.files))
         deadline = loop.time() + self._question.timeout_s
         while True:
             self._status.show(tracker.status or ("" if tracker.answers else "waiting for the host"))
-            ends_at = tracker.ends_at()
+            complete_at = tracker.complete_at()
             try:
-                async with asyncio.timeout_at(min(deadline, deadline if ends_at is None else ends_at)):
+                async with asyncio.timeout_at(min(deadline, deadline if complete_at is None else complete_at)):
                     frame = await self._connection.next()
             except TimeoutError:
-                return self._end(tracker, timed_out=ends_at is None or ends_at > deadline)
-            tracker.take(frame, loop.time())
+                return self._end(tracker, timed_out=complete_at is None or complete_at > deadline)
+            tracker.record(frame, loop.time())
             if frame["type"] == "message":
                 await self._show(frame)
 
-    async def _take_what_was_kept(self) -> None:
+    async def _show_stored_messages(self) -> None:
         while (frame := await self._connection.next())["type"] != "ready":
             if frame["type"] == "message":
-                with self._status.away():
-                    print(f"(while nobody was here) {message_text(frame)}", file=sys.stderr)
+                with self._status.hidden():
+                    print(f"(while you were away) {message_text(frame)}", file=sys.stderr)
                     self._save(frame)
                 await self._connection.seen(frame["id"])
 
     async def _show(self, frame: Mapping[str, Any]) -> None:
-        with self._status.away():
+        with self._status.hidden():
             text = message_text(frame)
             if text and not self._question.as_json:
                 print(text, file=sys.stderr if frame.get("is_failure") else sys.stdout, flush=True)
@@ -93,20 +96,20 @@ class Asking:
     def _end(self, tracker: AnswerTracker, *, timed_out: bool) -> int:
         self._status.show("")
         if tracker.refusal is not None:
-            return self._fail("forbidden", f"the message was not taken: {tracker.refusal}", REFUSED)
+            return self._fail("forbidden", f"the message was not accepted: {tracker.refusal}", REFUSED)
         if timed_out:
-            doing = f" (the host said: {tracker.status})" if tracker.status else ""
+            activity = f" (last status: {tracker.status})" if tracker.status else ""
             message = (
-                f"no {'complete ' if tracker.answers else ''}answer within {self._question.timeout_s:g} s{doing}."
-                " What comes later is shown at the next `ncl chat`; --timeout waits longer, `ncl logs` says more."
+                f"no {'complete ' if tracker.answers else ''}answer within {self._question.timeout_s:g} s{activity}."
+                " The next `ncl chat` shows a later answer. --timeout waits longer; `ncl logs` shows more."
             )
             return self._fail("transport-error", message, TIMED_OUT)
         if tracker.failure is not None and tracker.is_under_way:
-            print("(it is still being tried; an answer is shown at the next `ncl chat`)", file=sys.stderr)
+            print("(the host is still trying; the next `ncl chat` shows an answer)", file=sys.stderr)
         if self._question.as_json:
             self._print_frame(tracker)
         elif not tracker.answers:
-            print("(the agent had nothing to say)", file=sys.stderr)
+            print("(the agent did not reply)", file=sys.stderr)
         return ANSWERED if tracker.failure is None else REFUSED
 
     def _print_frame(self, tracker: AnswerTracker) -> None:

@@ -1,8 +1,8 @@
-"""Save the files that an agent sends: below the instance directory, or in a directory that the operator names.
+"""Saves the files that an agent sends: below the instance directory, or in a directory that the operator names.
 
-An agent chooses the name and the bytes of its files, and people chat from directories whose files other programs run or
-obey: a checkout, a project with a `CLAUDE.md`. So no file lands in the current directory unasked. Nothing runs from
-`received/`, where a `json.py` or a `CLAUDE.md` is only a file; that is why such names are kept.
+An agent chooses the name and the content of its files. People chat in a checkout or in a project with a `CLAUDE.md`,
+and other programs run or obey the files there. So no file is saved in the current directory by default. Nothing runs
+from `received/`, so names such as `json.py` and `CLAUDE.md` are harmless there and stay.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nanoclaw_wire.layout import is_safe_name
 from nanoclaw_channel_terminal.frames import File
 
 RECEIVED = "received"
-UNKNOWN_SESSION = "unknown-session"  # for messages that an older version kept without their session
+UNKNOWN_SESSION = "unknown-session"  # for messages that an older version stored without their session
 MAX_SAME_NAME = 9_999
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -37,17 +37,18 @@ class ReceivedFiles:
     save_to: Path | None
 
     def directory(self, session: object) -> Path:
-        """Return where the files of a session go."""
+        """Return the directory for the files of a session."""
         return self.save_to or self.home / RECEIVED / _folder_name(session)
 
     def save(self, file: File, session: object) -> Path:
-        """Write a file under a name that is safe and free, and return its absolute path.
+        """Write a file under a safe and unused name, and return its absolute path.
 
         Args:
-            session: The session id of the message, or None if the host did not say. Never trusted as a path.
+            file: The file.
+            session: The session id of the message, or None if it is unknown. It is never trusted as a path.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: The file cannot be written.
         """
         with contextlib.ExitStack() as opened:
             if self.save_to is not None:
@@ -70,7 +71,7 @@ def _opened(opened: contextlib.ExitStack, path: Path) -> int:
 
 
 def _opened_private(opened: contextlib.ExitStack, name: str, parent: int) -> int:
-    """Open a directory, made if it is missing, that is closed to others; never through a link."""
+    """Open a directory that only its owner can use. Create it if it is missing; never follow a link."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(name, 0o700, dir_fd=parent)
     try:
@@ -87,7 +88,7 @@ def _opened_private(opened: contextlib.ExitStack, name: str, parent: int) -> int
 
 
 def _numbered(name: PurePath, number: int) -> str:
-    """Return a name with a number, cut so that a file system takes it: 255 bytes are a name's limit."""
+    """Return a name with a number, cut to 255 bytes, the limit of file systems."""
     ending = f" ({number}){name.suffix}"
     stem = name.stem.encode()[: 255 - len(ending.encode())].decode(errors="ignore")
     return f"{stem}{ending}"
@@ -96,7 +97,7 @@ def _numbered(name: PurePath, number: int) -> str:
 def _write(file: File, folder: int, *, mode: int) -> str:
     """Write a file into an open directory and return its name.
 
-    A name that is no plain file name becomes `file`, and leading dots go: a hidden file would not be found.
+    A name that is no plain file name becomes `file`. Leading dots are removed, because users do not see hidden files.
     """
     name = PurePath((file.name.lstrip(".") if is_safe_name(file.name) else "") or "file")
     for number in range(1, MAX_SAME_NAME + 1):
@@ -109,7 +110,7 @@ def _write(file: File, folder: int, *, mode: int) -> str:
             with os.fdopen(descriptor, "wb") as target:
                 target.write(file.content)
         except OSError:
-            os.unlink(free, dir_fd=folder)  # half a file under its name would be taken for the whole
+            os.unlink(free, dir_fd=folder)  # a partial file would look complete
             raise
         return free
-    raise FileExistsError(errno.EEXIST, f"{MAX_SAME_NAME} files are called {name}. Remove some")
+    raise FileExistsError(errno.EEXIST, f"{MAX_SAME_NAME} files have the name {name}. Remove some")

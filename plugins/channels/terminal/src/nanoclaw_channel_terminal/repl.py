@@ -1,4 +1,4 @@
-"""`ncl chat` without words: a conversation in the terminal."""
+"""`ncl chat` without words: an interactive conversation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.history import FileHistory
 from prompt_toolkit.patch_stdout import patch_stdout
 
-from nanoclaw_channel_terminal.attachments import take_files
+from nanoclaw_channel_terminal.attachments import extract_files
 from nanoclaw_channel_terminal.connection import Connection, HungUp
 from nanoclaw_channel_terminal.display import message_text, save_files
 from nanoclaw_channel_terminal.received import ReceivedFiles
@@ -22,39 +22,39 @@ from nanoclaw_core import InvalidArguments
 STOP = "/stop"
 HELP = "/help"
 HELP_TEXT = """\
-Write what you want in plain words.
+Write to the agent in plain words.
   @PATH    attaches a file; @@ is a plain @
   /stop    interrupts the agent, as ctrl-c does
-  /clear   begins a new conversation, without what was said before
-  ctrl-d   leaves; what is under way goes on, and is shown when you come back"""
+  /clear   starts a new conversation without the earlier messages
+  ctrl-d   leaves; the agent keeps working, and you see its answer when you come back"""
 
 
 class Repl:
-    """A person at a terminal, until ctrl-d or until the host goes away."""
+    """An interactive conversation, until ctrl-d or until the host closes the connection."""
 
     def __init__(self, connection: Connection, history: Path, received: ReceivedFiles) -> None:
         history.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._connection, self._received = connection, received
         self._status = ""
-        self._is_ready = False  # until then comes what was kept while nobody was attached
+        self._is_ready = False  # False while stored messages arrive
         self._session: PromptSession[str] = PromptSession(message=self._prompt, history=FileHistory(str(history)))
 
     async def run(self) -> int:
-        """Talk; return the exit code."""
-        print("ctrl-d leaves, ctrl-c interrupts the agent, @path attaches a file, /help says more")
+        """Run the conversation and return the exit code."""
+        print("ctrl-d leaves, ctrl-c interrupts the agent, @path attaches a file, /help shows more")
         with patch_stdout():
-            showing = asyncio.create_task(self._show_all())
+            showing = asyncio.create_task(self._show_frames())
             try:
-                await self._ask_all()
+                await self._read_input()
             except HungUp:
-                pass  # `_show_all` met it too
+                pass  # `_show_frames` reports it
             finally:
                 showing.cancel()
                 with contextlib.suppress(asyncio.CancelledError, HungUp):
                     await showing
         return 2 if showing.done() and not showing.cancelled() and showing.exception() else 0
 
-    async def _ask_all(self) -> None:
+    async def _read_input(self) -> None:
         while True:
             try:
                 line = await self._session.prompt_async()
@@ -63,16 +63,16 @@ class Repl:
             except EOFError:
                 return
             else:
-                await self._say(line)
+                await self._send(line)
 
-    async def _say(self, line: str) -> None:
+    async def _send(self, line: str) -> None:
         if not line.strip():
             return
         if line.strip() == HELP:
             print(HELP_TEXT)
             return
         try:
-            text, files = take_files(line, Path.cwd())
+            text, files = extract_files(line, Path.cwd())
         except InvalidArguments as error:
             print(f"not sent: {error}")
             return
@@ -80,19 +80,19 @@ class Repl:
 
     async def _interrupt(self) -> None:
         if self._session.default_buffer.text:
-            return  # ctrl-c has thrown the line away, as in a shell
+            return  # ctrl-c discards the typed line, as in a shell
         if self._status:
             print("(asked the agent to stop)")
             await self._connection.say(STOP)
         else:
-            print("(nothing is under way; ctrl-d leaves)")
+            print("(the agent is idle; ctrl-d leaves)")
 
-    async def _show_all(self) -> None:
+    async def _show_frames(self) -> None:
         try:
             while True:
                 await self._show(await self._connection.next())
         except HungUp:
-            print("the host went away; `ncl chat` attaches again")
+            print("the host closed the connection; run `ncl chat` to reconnect")
             if self._session.app.is_running:
                 self._session.app.exit(exception=EOFError())
             raise
@@ -102,7 +102,7 @@ class Repl:
         if kind == "message":
             text = message_text(frame)
             if text:
-                print(text if self._is_ready else f"(while nobody was here) {text}")
+                print(text if self._is_ready else f"(while you were away) {text}")
             for line in save_files(frame, self._received):
                 print(line)
             await self._connection.seen(frame["id"])
@@ -110,7 +110,7 @@ class Repl:
             files = "".join(f" [{name}]" for name in frame.get("files") or ())
             print(terminal_safe(f"(another terminal) {frame.get('text', '')}{files}"))
         elif kind == "accepted" and frame.get("outcome") != "routed":
-            print(f"not taken: {frame.get('reason') or frame.get('outcome')}")
+            print(f"not accepted: {frame.get('reason') or frame.get('outcome')}")
         elif kind in ("status", "ready"):
             self._is_ready = self._is_ready or kind == "ready"
             self._set_status(str(frame.get("text") or frame.get("status") or ""))

@@ -1,6 +1,6 @@
-"""The plugin's tables: messages that nobody has seen yet, and the one card that waits for a number.
+"""The plugin's tables: messages that no terminal has shown yet, and the card that the operator may answer.
 
-Of the core's tables it reads `deliveries`, to learn which session a file comes from.
+It also reads the core's table `deliveries`, for the session that a file comes from.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ def _make_tables(database: apsw.Connection) -> None:
 MIGRATIONS = (Migration(name="backlog and open card", apply=_make_tables),)
 
 
-def keep(database: apsw.Connection, message_id: str, frame: str) -> None:
-    """Keep a message for whoever attaches next; one that is kept already stays as it is."""
+def store_undelivered(database: apsw.Connection, message_id: str, frame: str) -> None:
+    """Store a message for the next terminal, unless it is stored already."""
     database.execute(
         "INSERT INTO terminal_backlog (id, frame, kept_at) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING",
         (message_id, frame, clock.now_text()),
     )
 
 
-def kept(database: apsw.Connection) -> list[str]:
-    """Return the frames that nobody has seen, oldest first."""
+def undelivered(database: apsw.Connection) -> list[str]:
+    """Return the frames of the stored messages, oldest first."""
     return [frame for (frame,) in database.execute("SELECT frame FROM terminal_backlog ORDER BY position")]
 
 
-def forget(database: apsw.Connection, message_id: str) -> None:
-    """Drop a message that was seen."""
+def delete(database: apsw.Connection, message_id: str) -> None:
+    """Delete a stored message after a terminal has shown it."""
     database.execute("DELETE FROM terminal_backlog WHERE id = ?", (message_id,))
 
 
 def session_of(database: apsw.Connection, message_id: str) -> str | None:
-    """Return the session that a message comes from, or None if the core does not know the message.
+    """Return the session of a message, or None if the core does not know the message.
 
     `deliveries.id` is the idempotency key that an adapter gets (docs/schema.md).
     """
@@ -66,7 +66,7 @@ def session_of(database: apsw.Connection, message_id: str) -> str | None:
 
 
 def open_card(database: apsw.Connection, values: Sequence[str]) -> None:
-    """Make these the choices that a number answers, in place of an earlier card's."""
+    """Store the choices of a card, which a number selects. They replace an earlier card's choices."""
     database.execute(
         "INSERT INTO terminal_open_card (one, choices) VALUES (1, ?)"
         " ON CONFLICT (one) DO UPDATE SET choices = excluded.choices",
@@ -74,8 +74,8 @@ def open_card(database: apsw.Connection, values: Sequence[str]) -> None:
     )
 
 
-def choice(database: apsw.Connection, text: str) -> str | None:
-    """Return the value of the choice that a text names by its number, or None."""
+def chosen_value(database: apsw.Connection, text: str) -> str | None:
+    """Return the value of the choice with the number `text`, or None if there is none."""
     if not (text.isascii() and text.isdigit()):
         return None
     choices: str | None = database.execute("SELECT choices FROM terminal_open_card").get
@@ -84,5 +84,5 @@ def choice(database: apsw.Connection, text: str) -> str | None:
 
 
 def close_card(database: apsw.Connection) -> None:
-    """Forget the choices; a number is a number again."""
+    """Delete the choices, so that a number is ordinary text again."""
     database.execute("DELETE FROM terminal_open_card")

@@ -1,1 +1,1 @@
-"""How an agent group's sandboxes are made, as verbs of `ncl`."""
+"""The verbs `ncl groups config …` and `ncl groups restart`."""

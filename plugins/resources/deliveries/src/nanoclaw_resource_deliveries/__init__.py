@@ -1,1 +1,1 @@
-"""Messages on their way out, as a noun of `ncl`."""
+"""The resource `deliveries`: outgoing messages."""

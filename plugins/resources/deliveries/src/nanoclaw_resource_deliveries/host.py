@@ -1,7 +1,6 @@
-"""Messages on their way out, as a noun: `ncl deliveries`.
+"""The resource `deliveries`: outgoing messages.
 
-Without this plugin: messages are delivered as ever; nobody can list what was sent, what waits
-and what failed, or try again what failed.
+Without this plugin: messages are still delivered, but `ncl` cannot list, retry or discard them.
 """
 
 from __future__ import annotations
@@ -25,52 +24,51 @@ from nanoclaw_core import (
 from nanoclaw_resource_deliveries import rows
 
 COLUMNS = (
-    Column(name="id", help="also the key the platform gets, so that it may know a message it had before"),
+    Column(name="id", help="the id; the platform gets it as the key that marks a repeated message"),
     Column(name="status", choices=("queued", "sending", "sent", "failed")),
-    Column(name="session_id", help="empty where the host itself speaks"),
+    Column(name="session_id", help="the session; empty for a message of the host"),
     Column(name="channel"),
-    Column(name="room", help="the platform's own id of the chat"),
+    Column(name="room", help="the platform's id of the chat"),
     Column(name="thread"),
     Column(name="kind", choices=("chat", "card")),
-    Column(name="content", help="what is sent, as the agent wrote it"),
+    Column(name="content", help="the content as the agent wrote it"),
     Column(name="attempts", kind=int),
     Column(name="next_try_at"),
     Column(name="platform_message_id"),
     Column(name="last_error"),
-    Column(name="correlation_id", help="the same on every log line of the message"),
+    Column(name="correlation_id", help="the id in every log line about the message"),
     Column(name="created_at"),
     Column(name="updated_at"),
 )
-ALL = Parameter(name="all", kind=bool, help="every message that was tried and failed, oldest first, up to 1 000")
+ALL = Parameter(name="all", kind=bool, help="all messages that were tried and failed, oldest first, at most 1 000")
 ID = Parameter(name="id", is_required=True, is_positional=True, help="the delivery, dlv-…")
-
-ANY = Parameter(name="id", is_positional=True, help="the delivery, dlv-…")
-MAX_RETRIED = 1_000  # with one request: the host does nothing else meanwhile
+OPTIONAL_ID = Parameter(name="id", is_positional=True, help="the delivery, dlv-…")
+MAX_RETRIED = 1_000  # per request, because the host does nothing else meanwhile
 
 
 @hookimpl
 def nanoclaw_resources() -> Iterator[Resource]:
-    """Contribute the noun."""
+    """Contribute the resource."""
     yield Resource(
         name="deliveries",
         table="deliveries",
         columns=COLUMNS,
         display=("id", "status", "session_id", "channel", "room", "attempts", "last_error", "updated_at"),
-        help="messages on their way out",
+        help="outgoing messages",
     )
 
 
 @hookimpl
 def nanoclaw_verbs() -> Iterator[Verb]:
-    """Contribute what is more than a row."""
+    """Contribute the verbs that the registry cannot generate."""
     yield Verb(
         resource="deliveries",
         name="retry",
         access=Access.NEEDS_APPROVAL,
         run=_retry,
         check=_check_failed,
-        parameters=(ANY, ALL),
-        help="send a message that failed for good once more, under its old key; --all: every one that was tried",
+        parameters=(OPTIONAL_ID, ALL),
+        help="retry a failed message under its old key, or with --all every failed message that was tried",
     )
     yield Verb(
         resource="deliveries",
@@ -79,28 +77,30 @@ def nanoclaw_verbs() -> Iterator[Verb]:
         run=_discard,
         check=_check_waiting,
         parameters=(ID,),
-        help="give up a message that waits to be sent",
+        help="discard a queued message",
     )
 
 
 def _check_failed(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> None:
     if (arguments.get("id") is None) is (arguments.get("all") is not True):
-        raise InvalidArguments("deliveries retry: needs either an id or --all. `ncl deliveries list --status failed`")
+        raise InvalidArguments(
+            "deliveries retry: needs either --id or --all. `ncl deliveries list --status failed` shows them"
+        )
     if arguments.get("id") is None:
         return
-    _insist(arguments, context, "failed", "only what failed for good can be retried")
+    _require_status(arguments, context, "failed", "Only a failed message can be retried")
 
 
 def _check_waiting(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> None:
-    _insist(arguments, context, "queued", "only what is queued can be discarded")
+    _require_status(arguments, context, "queued", "Only a queued message can be discarded")
 
 
-def _insist(arguments: Mapping[str, Any], context: PluginContext, status: str, why: str) -> None:
-    found = rows.status_of(context.database, arguments["id"])
-    if found is None:
-        raise NotFound(f"deliveries: there is none with id {arguments['id']!r}")
-    if found != status:
-        raise InvalidArguments(f"deliveries: {arguments['id']} is {found}; {why}")
+def _require_status(arguments: Mapping[str, Any], context: PluginContext, expected: str, reason: str) -> None:
+    status = rows.status_of(context.database, arguments["id"])
+    if status is None:
+        raise NotFound(f"deliveries: none has the id {arguments['id']!r}. `ncl deliveries list` shows them")
+    if status != expected:
+        raise InvalidArguments(f"deliveries: {arguments['id']} is {status}. {reason}")
 
 
 async def _retry(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:

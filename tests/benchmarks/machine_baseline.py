@@ -1,4 +1,4 @@
-"""The machine itself: what a durable commit and a stretch of Python cost here and now, to compare our figures with."""
+"""The machine's own speed: the time of a durable commit and of a fixed stretch of Python, to compare figures with."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from nanoclaw_wire.inbound import Kind, NewInbound
 
 
 def commit_ms(directory: Path, rounds: int = 60) -> float:
-    """Return what one durable insert into a session file takes, in milliseconds (median)."""
+    """Return the milliseconds of one durable insert into a session file (median)."""
     directory.mkdir(parents=True, exist_ok=True)
-    session_files.create_inbound(directory / "yardstick.db")
-    db = session_files.open_writable(directory / "yardstick.db")
+    session_files.create_inbound(directory / "machine_baseline.db")
+    db = session_files.open_writable(directory / "machine_baseline.db")
     times = []
     for number in range(rounds):
         row = NewInbound(id=f"m{number}", kind=Kind.CHAT, at="2026-01-01T00:00:00.000Z", content='{"text": "x"}')
@@ -27,7 +27,7 @@ def commit_ms(directory: Path, rounds: int = 60) -> float:
 
 
 def python_ms(rounds: int = 7) -> float:
-    """Return what a fixed stretch of pure Python takes, in milliseconds (median)."""
+    """Return the milliseconds of a fixed stretch of pure Python (median)."""
     times: list[float] = []
     for _ in range(rounds):
         with timed(times):
@@ -37,7 +37,7 @@ def python_ms(rounds: int = 7) -> float:
 
 @contextmanager
 def timed(times: list[float]) -> Iterator[None]:
-    """Append the milliseconds that a block takes."""
+    """Append the milliseconds of the block to `times`."""
     began = time.perf_counter()
     yield
     times.append((time.perf_counter() - began) * 1_000)

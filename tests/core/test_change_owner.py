@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nanoclaw_core import DirectoryIdentity, Mount, SandboxRefused, hand_over, hold_mounts
+from nanoclaw_core import DirectoryIdentity, Mount, SandboxRefused, change_owner, hold_mounts
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
 
@@ -23,11 +23,11 @@ def give(path: Path, *, is_approved: bool = False) -> None:
     found = path.stat()
     identity = DirectoryIdentity(device=found.st_dev, inode=found.st_ino) if is_approved else None
     with hold_mounts([Mount(source=path, target="/workspace/x", writable=True, identity=identity)]) as held:
-        hand_over(held, 1000, 1000)
+        change_owner(held, 1000, 1000)
 
 
 @pytest.mark.defect(number=35)
-def test_handing_over_reaches_all_that_the_host_made(tmp_path: Path) -> None:
+def test_hand_over_includes_all_files_of_the_host(tmp_path: Path) -> None:
     """The sandbox's user is another one, and has to write in there."""
     given = tmp_path / "out"
     (given / "state").mkdir(parents=True)
@@ -38,7 +38,7 @@ def test_handing_over_reaches_all_that_the_host_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.defect(number=35)
-def test_handing_over_takes_from_an_earlier_runtime(tmp_path: Path) -> None:
+def test_hand_over_replaces_the_owner_of_an_earlier_runtime(tmp_path: Path) -> None:
     """Another runtime may have used another user for the session's own directories."""
     (tmp_path / "out").mkdir()
     os.chown(tmp_path / "out", 200_000, 200_000)
@@ -48,7 +48,7 @@ def test_handing_over_takes_from_an_earlier_runtime(tmp_path: Path) -> None:
     assert [owner(tmp_path / "out"), owner(tmp_path / "out" / "outbound.db")] == [1000, 1000]
 
 
-def test_handing_over_leaves_a_mount_to_its_owners(tmp_path: Path) -> None:
+def test_hand_over_of_a_mount_keeps_other_owners(tmp_path: Path) -> None:
     """In a directory that people share with the agent, their files stay theirs."""
     (tmp_path / "shared").mkdir()
     for name, user in (("theirs", 4321), ("ours", 0)):
@@ -59,7 +59,7 @@ def test_handing_over_leaves_a_mount_to_its_owners(tmp_path: Path) -> None:
 
 
 @pytest.mark.invariant(number=6)
-def test_handing_over_follows_no_link(tmp_path: Path) -> None:
+def test_hand_over_follows_no_link(tmp_path: Path) -> None:
     """A link that a sandbox left leads out of its directory."""
     given, outside = tmp_path / "out", tmp_path / "outside"
     given.mkdir()
@@ -72,7 +72,7 @@ def test_handing_over_follows_no_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.invariant(number=6)
-def test_handing_over_leaves_files_with_a_second_name(tmp_path: Path) -> None:
+def test_hand_over_skips_files_with_a_second_name(tmp_path: Path) -> None:
     """The second name may stand outside."""
     (tmp_path / "out").mkdir()
     (tmp_path / "elsewhere").write_text("")
@@ -82,7 +82,7 @@ def test_handing_over_leaves_files_with_a_second_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.invariant(number=6)
-def test_handing_over_survives_an_exchange_of_the_path(tmp_path: Path) -> None:
+def test_hand_over_ignores_an_exchanged_path(tmp_path: Path) -> None:
     """The directory that is held changes hands, wherever its name leads meanwhile (audit C3)."""
     outside = tmp_path / "outside"
     for directory in (tmp_path / "out" / "inner", outside):
@@ -91,12 +91,12 @@ def test_handing_over_survives_an_exchange_of_the_path(tmp_path: Path) -> None:
     with hold_mounts([mount]) as held:
         (tmp_path / "out" / "inner").rename(tmp_path / "moved")
         (tmp_path / "out" / "inner").symlink_to(outside)
-        hand_over(held, 1000, 1000)
+        change_owner(held, 1000, 1000)
     assert [owner(outside), owner(tmp_path / "moved")] == [0, 1000]
 
 
 @pytest.mark.invariant(number=14)
-def test_handing_over_ends_at_a_depth(tmp_path: Path) -> None:
+def test_hand_over_stops_at_a_maximum_depth(tmp_path: Path) -> None:
     """Directories within directories do not use up the host's descriptors or its stack."""
     parent = os.open(tmp_path, os.O_RDONLY)
     os.mkdir("out", dir_fd=parent)  # a path of this depth is longer than a path may be
@@ -123,20 +123,20 @@ def immutable(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["chattr", "-i", tmp_path / "shared" / "fixed"], check=True)
 
 
-def test_handing_over_passes_over_what_cannot_change(immutable: Path) -> None:
+def test_hand_over_of_a_mount_skips_immutable_files(immutable: Path) -> None:
     """One file of a mount that keeps its owner does not keep the agent from starting."""
     (immutable / "other").write_text("")
     give(immutable, is_approved=True)
     assert [owner(immutable / name) for name in ("fixed", "other")] == [0, 1000]
 
 
-def test_handing_over_of_an_own_directory_insists(immutable: Path) -> None:
+def test_hand_over_of_an_immutable_own_file_is_refused(immutable: Path) -> None:
     """A session that cannot write its own files is refused with the directory's name."""
     with pytest.raises(SandboxRefused, match=r"shared cannot be given to user 1000: Operation not permitted"):
         give(immutable)
 
 
-def test_handing_over_does_not_wait_for_a_pipe(tmp_path: Path) -> None:
+def test_hand_over_does_not_wait_for_a_pipe(tmp_path: Path) -> None:
     """A pipe without a writer keeps nobody."""
     (tmp_path / "out").mkdir()
     os.mkfifo(tmp_path / "out" / "pipe")

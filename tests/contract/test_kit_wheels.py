@@ -1,4 +1,4 @@
-"""The test kit as a stranger gets it: from wheels, in an environment with nothing else of ours."""
+"""The test kit in a new environment that has only the wheels of the core, the wire and an example channel."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ OWN_MODULES = {"nanoclaw_core", "nanoclaw_core.testing", "nanoclaw_core.testing.
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The Python of an environment with the core, the wire and the example channel; the rest is from an index."""
+    """The Python of an environment with the core, the wire, the example channel, and dependencies from an index."""
     place = tmp_path_factory.mktemp("stranger")
     for folder in FOLDERS:
         build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(place / "wheels")]
         subprocess.run(build, cwd=folder, check=True, capture_output=True)
     core, *others = sorted((place / "wheels").iterdir(), key=lambda path: not path.name.startswith("nanoclaw_core-"))
     subprocess.run([sys.executable, "-m", "venv", place / "environment"], check=True)
-    found = place / "environment" / "bin" / "python"
-    done = run(place, found, "-m", "pip", "install", "-q", f"{core}[testing]", *map(str, others))
+    program = place / "environment" / "bin" / "python"
+    done = run(place, program, "-m", "pip", "install", "-q", f"{core}[testing]", *map(str, others))
     assert done.returncode == 0, done.stderr
-    yield found
+    yield program
     shutil.rmtree(place / "environment")
 
 
 def run(place: Path, *command: Path | str) -> subprocess.CompletedProcess[str]:
-    """Run a program with nothing of this environment."""
+    """Run a program without the variables of this environment."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     return subprocess.run(command, cwd=place, env=clean, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("test", ["test_in_ten_lines.py", "test_contract.py"])
-def test_a_stranger_tests_a_channel(python: Path, tmp_path: Path, test: str):
+def test_kit_from_wheels_tests_a_channel(python: Path, tmp_path: Path, test: str):
     for name in (test, "fake_ntfy.py"):
         shutil.copy(EXAMPLE / "tests" / name, tmp_path)
     done = run(tmp_path, python, "-m", "pytest", "-q", "-W", "error", test)
@@ -49,13 +49,13 @@ def test_a_stranger_tests_a_channel(python: Path, tmp_path: Path, test: str):
     assert "passed" in done.stdout
 
 
-def test_the_ten_lines_are_ten_at_most_and_are_shown_as_they_are_run():
+def test_ten_line_example_is_short_and_shown_as_it_is_run():
     text = (EXAMPLE / "tests" / "test_in_ten_lines.py").read_text(encoding="utf-8")
     assert len([line for line in text.splitlines() if line]) <= 10
     assert f"```python\n{text}```" in (ROOT / "docs" / "writing-a-plugin.md").read_text(encoding="utf-8")
 
 
-def test_whoever_has_the_kit_and_does_not_use_it_does_not_pay_for_it():
+def test_unused_kit_loads_no_other_modules():
     script = (
         "import sys, pytest\nbefore = set(sys.modules)\n"
         "import nanoclaw_core.testing.pytest_plugin\nprint(*set(sys.modules) - before)"

@@ -1,7 +1,7 @@
-"""Whatever a sandbox plants in any place that the host reads or writes: nothing outside is read or touched (I6).
+"""Links, pipes and devices that a sandbox plants in its session: the host reads and changes nothing outside (I6).
 
-The places are those of `out/` (`docs/wire.md`, Directories). `in/` is mounted read-only, and of the agent's folder the
-host reads nothing.
+The places are those of `out/` (`docs/wire.md`, Directories). `in/` is mounted read-only, and the host reads nothing in
+the agent's folder.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from attrs import field, frozen
+from hostile_sandbox import HONEST, AttackedHost, ring_and_hang
 from nanoclaw_wire.socket_path import short_path
-from villainy import HONEST, Scene, ring_and_hang
 
 from nanoclaw_core import OutboundFile
 from nanoclaw_core.testing.hosting import running_host, until
@@ -22,7 +22,7 @@ from nanoclaw_core.testing.instance import Instance, make_instance
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, echo
 
 SECRET = b"the host's own secret"
-LINES_AT_MOST = 4  # of the log, about one session
+MAX_LINES = 4  # log lines about one session
 
 
 def listen(path: Path) -> None:
@@ -34,7 +34,7 @@ def device(path: Path) -> None:
     try:
         os.mknod(path, 0o020666, os.makedev(1, 5))  # /dev/zero, which has no end
     except PermissionError:
-        pytest.skip("devices are made by root")
+        pytest.skip("only root can create devices")
 
 
 def full_directory(path: Path) -> None:
@@ -46,7 +46,7 @@ def full_directory(path: Path) -> None:
 KINDS: dict[str, Callable[[Path, Path], object]] = {
     "a link to a file": lambda path, outside: path.symlink_to(outside / "a.txt"),
     "a link to a directory": lambda path, outside: path.symlink_to(outside),
-    "a link to what could be made": lambda path, outside: path.symlink_to(outside / "made"),
+    "a link to a missing file": lambda path, outside: path.symlink_to(outside / "made"),
     "a link to itself": lambda path, _outside: path.symlink_to(path),
     "a second name": lambda path, outside: os.link(outside / "a.txt", path),
     "a pipe": lambda path, _outside: os.mkfifo(path),
@@ -59,8 +59,8 @@ PLACES = [
     "outbound.db", "outbound.db-journal", "outbound.db-wal", "outbox", "outbox/MESSAGE", "outbox/MESSAGE/a.txt",
     "heartbeat", "state", "runner.log",
 ]  # fmt: skip
-# What the next runner opens, too, and here it would do so in this process.
-OF_THE_RUNNER = ("outbound.db", "outbound.db-journal", "outbound.db-wal")
+# The next runner opens these files too; in this test it would do so in the test's own process.
+READ_BY_THE_RUNNER = ("outbound.db", "outbound.db-journal", "outbound.db-wal")
 
 
 def put(path: Path, kind: str, outside: Path) -> None:
@@ -72,17 +72,18 @@ def put(path: Path, kind: str, outside: Path) -> None:
     KINDS[kind](path, outside)
 
 
-def what_is(path: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Return what is below a directory: mode, owner and bytes."""
-    found = [(one, one.lstat()) for one in sorted(path.rglob("*"))]
+def snapshot(directory: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Return the mode, the owner and the content of each file below a directory."""
+    entries = [(path, path.lstat()) for path in sorted(directory.rglob("*"))]
     return {
-        str(one): (status.st_mode, status.st_uid, one.read_bytes() if one.is_file() else b"") for one, status in found
+        str(path): (status.st_mode, status.st_uid, path.read_bytes() if path.is_file() else b"")
+        for path, status in entries
     }
 
 
 @frozen
-class Village:
-    """One sandbox for each kind of crime, all in the same place, and an honest one."""
+class Attackers:
+    """One attacker for each kind of planted file, all in the same place, and an honest session."""
 
     place: str
     outside: Path
@@ -110,46 +111,48 @@ class Village:
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[Instance]:
-    """Have a place for every sandbox: each one hangs after its crime."""
+    """An instance with a slot for every sandbox, because each hangs after its attack."""
     made = make_instance(tmp_path / "home", start_pauses_s=[0.01], max_sandboxes=len(KINDS) + 1)
     yield made
     made.db.close()
 
 
+@pytest.mark.invariant(number=6)
 @pytest.mark.parametrize("place", PLACES)
-def test_invariant_06_whatever_is_planted_in_a_place_nothing_outside_is_read_or_touched_and_the_others_go_on(
+def test_planted_files_never_reach_outside_the_session(
     instance: Instance, tmp_path: Path, place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The honest session and the next host go on."""
     outside = tmp_path / "outside"
     outside.mkdir()
     for name in ("a.txt", "outbound.db"):
         (outside / name).write_bytes(SECRET)
-    before, village = what_is(outside), Village(place, outside)
-    village.wire(instance)
+    before, attackers = snapshot(outside), Attackers(place, outside)
+    attackers.wire(instance)
 
     async def this_host() -> list[OutboundFile]:
-        async with running_host(instance, runtime=ScriptedRuntime(village.script)) as running:
-            seen = Scene(running)
-            await seen.honest_answer("before")
+        async with running_host(instance, runtime=ScriptedRuntime(attackers.script)) as running:
+            host = AttackedHost(running)
+            await host.honest_answer("before")
             for kind in KINDS:
                 await running.channel.say("hi", room=kind)
-            await until(lambda: village.done == set(KINDS))
-            await seen.honest_answer("meanwhile")
+            await until(lambda: attackers.done == set(KINDS))
+            await host.honest_answer("meanwhile")
             await running.host.components.sweeper.once()
-            await seen.honest_answer("after")
-            return [file for one in running.channel.delivered for file in one.message.files]
+            await host.honest_answer("after")
+            return [file for sent in running.channel.delivered for file in sent.message.files]
 
     async def next_host() -> None:
         async with running_host(instance) as running:
             for room in (HONEST, *KINDS):
                 await running.channel.say("again", room=room)
             for room in (HONEST, *KINDS):
-                await Scene(running).text_in(room, "again")
+                await AttackedHost(running).text_in(room, "again")
 
     files = asyncio.run(this_host())
     lines = [record.message for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
-    if place not in OF_THE_RUNNER:
+    if place not in READ_BY_THE_RUNNER:
         asyncio.run(next_host())
     assert all(file.content == b"mine" for file in files)
-    assert what_is(outside) == before
-    assert len(lines) <= LINES_AT_MOST * len(KINDS), lines
+    assert snapshot(outside) == before
+    assert len(lines) <= MAX_LINES * len(KINDS), lines

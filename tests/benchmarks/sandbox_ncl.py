@@ -1,4 +1,4 @@
-"""`ncl` from a sandbox: what asking the host takes beyond starting the program, measured in the sandbox."""
+"""`ncl` in a sandbox: the time of a request without the start of the program, measured in the sandbox."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from nanoclaw_core.testing.fake_messages_api import FakeMessagesApi
 from nanoclaw_core.testing.instance import make_instance
 from nanoclaw_core.testing.messages_script import Step
 
-from . import goals
+from . import targets
 from .figures import Figure
-from .message_way import FastChannel
+from .message_path import FastChannel
 
-# `--frob` is refused before anybody is asked, so it is the program's start and nothing else.
+# `ncl` refuses `--frob` without a request, so this measures only the program's start.
 MEASURE = """
 import json, statistics, subprocess, time
 
@@ -38,11 +38,11 @@ print(json.dumps(median("groups", "list") - median("--frob")))
 
 
 def asking(home: Path, rounds: int) -> Iterator[Figure]:
-    """The request and its answer, by claude's shell in bubblewrap; nothing where there is no bubblewrap."""
+    """Measure a request from claude's shell in bubblewrap. Yield nothing without bubblewrap."""
     if shutil.which("bwrap") is None:
-        print("ncl is not measured from a sandbox: bubblewrap is not installed", file=sys.stderr)
+        print("skipping ncl in a sandbox: bubblewrap is not installed", file=sys.stderr)
         return
-    yield Figure(goal=goals.NCL_INSIDE, value=asyncio.run(_measure(home, rounds)))
+    yield Figure(metric=targets.NCL_INSIDE, value=asyncio.run(_measure(home, rounds)))
 
 
 async def _measure(home: Path, rounds: int) -> float:
@@ -56,7 +56,7 @@ async def _measure(home: Path, rounds: int) -> float:
         environment = {"PATH": os.environ["PATH"], "ANTHROPIC_API_KEY": "key", "ANTHROPIC_BASE_URL": api.url}
         async with Host(instance.settings, plugins={"recorder": channel}, environment=environment):
             await channel.say("measure")
-            await channel.reached(1)
-        said = api.conversations[-1].last_said
+            await channel.wait_for(1)
+        output = api.conversations[-1].last_said
     instance.db.close()
-    return float(json.loads(said))
+    return float(json.loads(output))

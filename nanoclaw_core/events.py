@@ -1,0 +1,50 @@
+"""Events between components of a host that cannot hold each other, because one is built before the other."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+from nanoclaw_wire.content import ActionRequest
+
+from nanoclaw_core.descriptors.messages import Address
+from nanoclaw_core.ids import SessionId
+from nanoclaw_core.store.deliveries import Delivery
+
+
+class HostEvents(Protocol):
+    """Receives the events. The host's `Components` implements it."""
+
+    async def message_refused(self, session_id: SessionId, reason: str) -> None:
+        """Note to the agent that a message it wrote was not sent."""
+
+    async def action_requested(self, session_id: SessionId, request: ActionRequest) -> None:
+        """Run an action for a session's agent, and answer it."""
+
+    def runner_idle(self, session_id: SessionId) -> None:
+        """Handle a runner without an open turn whose messages are all queued."""
+
+    def session_unreadable(self, session_id: SessionId, reason: str) -> None:
+        """Start to look for damage in a session's files."""
+
+    async def is_damaged(self, session_id: SessionId, force_reason: str) -> bool:
+        """Look for damage, and start the quarantine of a damaged session.
+
+        Args:
+            force_reason: Reason to quarantine the session although its files look whole; empty if there is none.
+        """
+
+    def delivery_sent(self, delivery: Delivery) -> None:
+        """Remove the files of a message that a platform accepted, and show no typing for a moment."""
+
+    async def delivery_failed(self, delivery: Delivery, reason: str) -> None:
+        """Note to the agent that a message failed for good, before the next one is sent."""
+
+    def delivery_delayed(self, address: Address, since: datetime, dedup_key: str) -> None:
+        """Queue the notice for a thread whose messages came late."""
+
+    def sandbox_status(self, session_id: SessionId, text: str) -> None:
+        """Show people the state of their sandbox; an empty text clears it after all queued messages."""
+
+    def sandbox_ended(self, session_id: SessionId) -> None:
+        """Stop showing that an agent works."""

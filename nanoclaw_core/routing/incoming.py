@@ -1,0 +1,124 @@
+"""An incoming message with its room, ids and time, and the check of an adapter's input."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import asdict, frozen
+from nanoclaw_wire import clock, content
+from nanoclaw_wire.inbound import Kind, NewInbound
+
+from nanoclaw_core.descriptors.channels import Channel
+from nanoclaw_core.descriptors.messages import Address, Inbound, Outcome, Receipt
+from nanoclaw_core.ids import UserId, new_id, user_id
+from nanoclaw_core.store.messaging import DroppedMessage, MessagingGroup
+
+OPTIONAL_TEXTS = ("sender", "sender_name", "thread", "message_id", "room_name")
+
+
+@frozen(kw_only=True)
+class IncomingMessage:
+    """A message on its way through the wirings of its room.
+
+    Args:
+        row_id: The same for each offer of one platform message, so that a platform may offer it twice.
+        room_name: The platform's name of the room; empty if it has none.
+        at: Time of the message, clock text form.
+    """
+
+    inbound: Inbound
+    channel: Channel
+    address: Address
+    room: MessagingGroup
+    room_name: str
+    user: UserId | None
+    correlation_id: str
+    row_id: str
+    at: str
+
+    def receipt(self, outcome: Outcome, reason: str | None = None) -> Receipt:
+        """Return the answer to the adapter."""
+        return Receipt(outcome=outcome, reason=reason, correlation_id=self.correlation_id)
+
+    def as_dropped(self, reason: str, group_id: str) -> DroppedMessage:
+        """Return the record of a refusal; `group_id` is empty if no agent is wired."""
+        return DroppedMessage(
+            channel=self.address.channel,
+            room=self.address.room,
+            sender=self.inbound.sender or "",
+            sender_name=self.inbound.sender_name,
+            reason=reason,
+            agent_group_id=group_id,
+        )
+
+    def as_row(self, files: Sequence[dict[str, Any]], *, trigger: bool) -> NewInbound:
+        """Return the row for a session's inbox.
+
+        Args:
+            files: The stored attachments.
+            trigger: True wakes the agent, False adds context to its next prompt.
+        """
+        inbound = self.inbound
+        return NewInbound(
+            id=self.row_id,
+            kind=Kind.CHAT,
+            at=self.at,
+            content=content.chat(
+                readable(inbound.text),
+                sender_id=self.user,
+                sender=readable(inbound.sender_name or inbound.sender or ""),
+                attachments=list(files),
+                quoted=asdict(inbound.quoted) if inbound.quoted else None,
+            ),
+            trigger=trigger,
+            channel=self.address.channel,
+            room=self.address.room,
+            thread=self.address.thread,
+            platform_message_id=inbound.message_id,
+            correlation_id=self.correlation_id,
+        )
+
+
+def read(
+    channel: Channel, inbound: Inbound, address: Address, room: MessagingGroup, correlation_id: str
+) -> IncomingMessage:
+    """Give a message its ids and its time."""
+    name = json.dumps([address.channel, address.room, inbound.message_id])
+    is_named = inbound.message_id is not None
+    return IncomingMessage(
+        inbound=inbound,
+        channel=channel,
+        address=address,
+        room=room,
+        room_name=readable(inbound.room_name or ""),
+        user=user_id(channel.name, inbound.sender) if inbound.sender else None,
+        correlation_id=correlation_id,
+        row_id=f"in-{hashlib.sha256(name.encode()).hexdigest()[:24]}" if is_named else new_id("in"),
+        at=clock.to_text(inbound.at) if inbound.at else clock.now_text(),
+    )
+
+
+def find_problem(inbound: object) -> str:
+    """Return the fault of an adapter's input; an empty text if it has none (⚠58)."""
+    if not isinstance(inbound, Inbound):
+        return f"the adapter must pass an Inbound, got {type(inbound).__name__}"
+    if not isinstance(inbound.room, str) or not inbound.room:
+        return f"`room` must be a non-empty string, got {inbound.room!r}"
+    if not isinstance(inbound.text, str):
+        return f"`text` must be a string, got {type(inbound.text).__name__}"
+    for name in OPTIONAL_TEXTS:
+        value = getattr(inbound, name)
+        if value is not None and not isinstance(value, str):
+            return f"`{name}` must be a string or None, got {type(value).__name__}"
+    ids = (inbound.room, inbound.thread, inbound.sender, inbound.message_id)
+    if any(text is not None and readable(text) != text for text in ids):
+        return "an id of the room, thread, sender or message is not valid Unicode"
+    return ""
+
+
+def readable(text: str) -> str:
+    """Replace half characters by question marks. Some platforms cut emoji into them, and no text store takes them."""
+    return text.encode("utf-8", "replace").decode("utf-8")
