@@ -35,7 +35,7 @@ _HOMES = {
     "instance": "initialise is_instance",
     "ids": "ApprovalId DeliveryId GroupId MessagingGroupId SessionId UserId WiringId new_id",
     "logs": "log_values",
-    "parts": "installed_sandbox_requirements",
+    "contributions": "installed_sandbox_requirements",
     "plugins": "Plugins",
     "sandboxes.held_mounts": "HeldMount change_owner hold_mounts require_mounted",
     "store.agents": "ContainerConfig config_of save_config",

@@ -115,7 +115,7 @@ def nanoclaw_verbs(resources: Sequence[Resource]) -> Iterable[Verb]:
     """Contribute `ncl` operations. (collect)
 
     Args:
-        resources: What all plugins contribution as nouns, for a registry that makes verbs of them; others leave it out.
+        resources: All resources of the plugins, for a registry that makes verbs of them; others leave it out.
 
     .. versionadded:: 0.1
     """

@@ -1,1 +1,1 @@
-"""Sandboxes: which runtime, what goes in, when they start and stop, and when one is stuck."""
+"""Sandboxes: their runtime and contents, their start and stop, and checks for stuck ones."""

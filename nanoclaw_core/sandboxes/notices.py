@@ -1,6 +1,6 @@
-"""What people are sent while no sandbox answers them.
+"""Notices to people whose messages no sandbox answers.
 
-I12  They read plain words and a reference. The log has the reason under the reference.
+I12  People read plain words and a reference. The log has the reason under the reference.
 """
 
 from __future__ import annotations
@@ -18,17 +18,15 @@ from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.mailbox import Mailbox
 
 log = logging.getLogger(__name__)
-MESSAGE_KEPT = (
-    "Your message is kept, and answered when that is fixed."  # what people expect of a message that was taken (I3)
-)
+MESSAGE_KEPT = "Your message is kept and will be answered once this is fixed."  # an accepted message must be kept (I3)
 NOT_NOW = f"The agent cannot be started right now. {MESSAGE_KEPT} I keep trying."
-ALL_BUSY = "All agents are busy with other conversations. Your message is kept, and answered when one of them is free."
+ALL_BUSY = "All agents are busy with other conversations. Your message is kept and will be answered once one is free."
 REFERENCE_HINT = "The operator finds the reason with `ncl doctor`, or in the log under the reference"
 
 
 @define
 class _SentNotice:
-    """Record the last text of a session, and the newest message of each room and thread that has read it."""
+    """The last notice of a session, with the newest message of each room and thread that got it."""
 
     text: str
     is_current: bool = True
@@ -37,26 +35,26 @@ class _SentNotice:
 
 @define(kw_only=True, eq=False)
 class Notices:
-    """Tells the people of sessions why they have no answer, each reason once for what they wrote until then."""
+    """Tells people why they have no answer: each reason once for the messages written until then."""
 
     mailbox: Mailbox
     notifier: Notifier
     _sent: dict[SessionId, _SentNotice] = field(factory=dict, init=False)
 
     def repeat(self, session_id: SessionId) -> None:
-        """Note that a person wrote again: the same text is sent once more where that was."""
+        """Note that a person wrote again, so that the same text is sent there once more."""
         if session_id in self._sent:
             self._sent[session_id].is_current = False
 
     def send(self, session_id: SessionId, text: str, *, reason: str = "") -> bool:
-        """Tell a text in every room and thread whose messages wait.
+        """Send a text to every room and thread with waiting messages.
 
         Args:
-            reason: Words for the operator, which are logged under the reference that people read. Empty: people read no
-                reference.
+            reason: Text for the operator, which is logged under the reference that people read. If it is empty, people
+                read no reference.
 
         Returns:
-            False if the text could not be sent everywhere; telling it later is up to the caller.
+            False if the text could not be sent everywhere; the caller may send it again later.
         """
         sent = self._sent.get(session_id)
         if sent is None or sent.text != text:
@@ -65,24 +63,24 @@ class Notices:
             return True
         try:
             waiting = inbound.waiting(self.mailbox.inbox.read(session_id), clock.now_text())
-            for place, message in {(one.channel, one.room, one.thread): one for one in waiting}.items():
-                if message.seq > sent.newest.get(place, 0):
+            for address, message in {(row.channel, row.room, row.thread): row for row in waiting}.items():
+                if message.seq > sent.newest.get(address, 0):
                     self.notifier.reply_failure(
                         message, f"{text} {_reference(session_id, message, reason)}" if reason else text
                     )
-                    sent.newest[place] = message.seq
+                    sent.newest[address] = message.seq
         except (apsw.Error, NanoclawError, OSError) as error:
-            log.error("people could not be sent", extra={"session": session_id, "error": str(error)})
+            log.error("notice could not be sent", extra={"session": session_id, "error": str(error)})
             return False
         sent.is_current = True
         self._sent[session_id] = sent
         return True
 
     def send_given_up(self, session_id: SessionId, message: InboundMessage) -> None:
-        """Tell the people of a message that it is not tried any more.
+        """Tell the writer of a message that it will not be tried again.
 
         Raises:
-            CentralDatabaseFailed: They could not be sent.
+            CentralDatabaseFailed: The notice could not be stored.
         """
         log.error("message given up", extra={"row": message.id, "tries": message.tries})
         reference = message.correlation_id or message.id

@@ -1,6 +1,6 @@
-"""What happens when a session's files cannot be used: diagnosis whether they are damaged, and if so start afresh.
+"""Recovery of sessions with unusable files: check them for damage, and replace a damaged session.
 
-One damaged session stops itself and nobody else; the operator finds one line in the log, and people are told.
+A damaged session affects no other. The operator finds one line in the log, and its people get a notice.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LOG_REPEAT_S = 60.0  # a sandbox that keeps its file unreadable must not fill th
 
 @define(kw_only=True, eq=False)
 class SessionRecovery:
-    """Sets damaged sessions aside, each once."""
+    """Quarantines damaged sessions, each once."""
 
     db: apsw.Connection
     mailbox: Mailbox
@@ -40,7 +40,7 @@ class SessionRecovery:
     _is_closing: bool = field(default=False, init=False)
 
     def report_unreadable(self, session_id: SessionId, reason: str) -> None:
-        """Note that a session's files could not be read, and diagnosis why; returns at once."""
+        """Log that a session's files cannot be read, and start a diagnosis; return at once."""
         now = asyncio.get_running_loop().time()
         if (
             self._is_closing
@@ -55,10 +55,13 @@ class SessionRecovery:
             diagnosis.add_done_callback(lambda _done: self._diagnoses.pop(session_id, None))
 
     async def diagnose(self, session_id: SessionId, force_reason: str = "") -> bool:
-        """Look whether a session is damaged; if so its setting aside begins.
+        """Check a session for damage, and start the quarantine of a damaged one.
 
         Args:
-            force_reason: Why it is to be set aside even where its files diagnosis whole; empty where it is not.
+            force_reason: The reason to quarantine the session even if its files look whole; empty if there is none.
+
+        Returns:
+            True if the session is damaged.
         """
         session = None if self._is_closing else sessions.get(self.db, session_id)
         if session is None or session.status != "active":
@@ -73,28 +76,28 @@ class SessionRecovery:
         return bool(reason)
 
     async def diagnose_all(self, session_ids: Iterable[SessionId]) -> None:
-        """Look at the sessions that a stopped host left with work, one after the other.
+        """Diagnose the sessions that a stopped host left with work, one after the other.
 
-        A crash of the machine is when files get damaged, and some damage hides a waiting message without an error.
+        A crash of the machine can damage files, and some damage hides a waiting message without an error.
         """
         for session_id in session_ids:
             try:
                 await self.diagnose(session_id)
             except (apsw.Error, NanoclawError, OSError) as error:
-                log.warning("session not looked at", extra={"session": session_id, "error": str(error)})
+                log.warning("session could not be diagnosed", extra={"session": session_id, "error": str(error)})
 
     async def recover(self, session_id: SessionId) -> bool:
-        """Look, and wait until a damaged session was set aside; False where it stays the one in use."""
+        """Diagnose a session and wait for its quarantine; return False if it stays in use."""
         if await self.diagnose(session_id):
             task = self._quarantining.get(session_id)
             if task is not None:
                 await asyncio.wait([task])
             return True
         session = sessions.get(self.db, session_id)
-        return session is not None and session.status != "active"  # it was set aside while a message was on its way
+        return session is not None and session.status != "active"  # quarantined while a message was on its way
 
     async def close(self) -> None:
-        """Give up what is under way; the next host finds the same damage."""
+        """Cancel all diagnoses and quarantines; the next host finds the same damage."""
         self._is_closing = True
         tasks = [*self._quarantining.values(), *self._diagnoses.values()]
         for task in tasks:
@@ -105,8 +108,8 @@ class SessionRecovery:
         try:
             await self.supervisor.stop_session(session.id, "its files are damaged")
             fresh = await self.quarantine.quarantine(session, reason)
-        except Exception:  # the run fence: one session's trouble, and a full disk is part of it
-            log.exception("damaged session could not be set aside", extra={"session": session.id, "reason": reason})
+        except Exception:  # error boundary: a failure of one session, such as a full disk, must not affect others
+            log.exception("damaged session could not be quarantined", extra={"session": session.id, "reason": reason})
             return
         if self.mailbox.update_due(fresh.id) is not None:
             self.supervisor.wake(fresh.id)

@@ -1,4 +1,4 @@
-"""A sandbox that runs."""
+"""A running sandbox."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from nanoclaw_core.descriptors.sandboxes import Sandbox
 
 @define
 class Running:
-    """A sandbox that runs.
+    """A running sandbox.
 
     Args:
-        ending: Why the host ends it; empty while it does not.
-        counts_as_failure: True where its end counts as a failed try of what it was working on.
-        is_drained: False where the last look at what it wrote failed.
-        ignored: Messages it had not taken at the last sweep, with the time of the first one that found them so.
-        idle_since: When its runner said that it has nothing to do, by the event loop's clock; None while it works.
+        ending: The reason why the host stops it; empty if it does not.
+        counts_as_failure: True if its end counts as a failed try of its claimed messages.
+        is_drained: False if its last messages could not be imported.
+        ignored: Due messages that the runner had not claimed at the last sweep, with the time of the first sweep that
+            saw them unclaimed.
+        idle_since: The time since its runner is idle, on the event loop's clock; None while it works.
     """
 
     sandbox: Sandbox
@@ -36,5 +37,5 @@ class Running:
     idle_since: float | None = None
 
     def is_failed_try(self, exit_code: int) -> bool:
-        """Return True if its end is a failed try of what it worked on; a machine without room is no fault of that."""
+        """Return True if its end is a failed try of its messages; a machine without room is not their fault."""
         return self.counts_as_failure if self.ending else exit_code not in (0, EXIT_NO_ROOM)

@@ -1,4 +1,4 @@
-"""Slots: they limit how many sandboxes run. A slot is for a sandbox that works."""
+"""Slots limit the number of running sandboxes. An idle sandbox gives its slot to a waiting conversation."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.sandboxes.running import Running
 
-WAIT_NOTICE_S = 10.0  # an idle sandbox gives its slot up within a few seconds, and people need not hear of that
+WAIT_NOTICE_S = 10.0  # an idle sandbox frees its slot within a few seconds, which needs no notice
 
 
 class Slots:
-    """Limit the number of sandboxes. Grant free slots in the order of waiting.
+    """A limited number of slots, granted in the order of the requests.
 
     Args:
-        wanted: Called when a conversation begins to wait.
+        wanted: Called if a conversation begins to wait.
     """
 
     def __init__(self, count: int, wanted: Callable[[], None]) -> None:
@@ -26,17 +26,17 @@ class Slots:
 
     @property
     def waiting(self) -> list[SessionId]:
-        """The conversations that wait for a slot, the first one first."""
+        """The conversations that wait for a slot, oldest first."""
         return list(self._waiting)
 
     @contextlib.asynccontextmanager
     async def held(
         self, session_id: SessionId, while_waiting: Callable[[], Coroutine[Any, Any, None]]
     ) -> AsyncIterator[None]:
-        """Hold a slot for a block.
+        """Hold a slot during a `with` block.
 
         Args:
-            while_waiting: Runs as long as no slot is free; cancelled once there is one.
+            while_waiting: Runs while no slot is free; cancelled once the slot is granted.
         """
         if self._free and not self._waiting:
             self._free -= 1
@@ -49,17 +49,17 @@ class Slots:
 
     async def _wait(self, session_id: SessionId, while_waiting: Callable[[], Coroutine[Any, Any, None]]) -> None:
         granted = self._waiting[session_id] = asyncio.get_running_loop().create_future()
-        telling = asyncio.create_task(while_waiting())
+        announcement = asyncio.create_task(while_waiting())
         try:
             self._wanted()
             await granted
         except asyncio.CancelledError:
             self._waiting.pop(session_id, None)
             if granted.done() and not granted.cancelled():
-                self._release()  # it was granted in the same moment
+                self._release()  # the slot was granted at the same moment
             raise
         finally:
-            telling.cancel()
+            announcement.cancel()
 
     def _release(self) -> None:
         while self._waiting:
@@ -71,15 +71,15 @@ class Slots:
 
 
 def idle_to_end(running: dict[SessionId, Running], waiting: int) -> list[SessionId]:
-    """Return the sandboxes to end so that conversations that wait get their slots, the longest idle first.
+    """Return the idle sandboxes to stop for waiting conversations, the longest idle first.
 
     Args:
-        waiting: How many conversations wait.
+        waiting: The number of waiting conversations.
     """
-    ending = sum(bool(one.ending) for one in running.values())
+    ending = sum(bool(sandbox.ending) for sandbox in running.values())
     idle = [
-        (one.idle_since, session_id)
-        for session_id, one in running.items()
-        if one.idle_since is not None and not one.ending
+        (sandbox.idle_since, session_id)
+        for session_id, sandbox in running.items()
+        if sandbox.idle_since is not None and not sandbox.ending
     ]
     return [session_id for _, session_id in sorted(idle)][: max(0, waiting - ending)]

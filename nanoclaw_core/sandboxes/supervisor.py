@@ -1,9 +1,10 @@
-"""The supervisor: one sandbox per session that has something to do, and none that has not.
+"""The supervisor: one sandbox for each session with work, and none for the others.
 
 Invariants kept here:
-I5   A restart respawns from the exit of the old sandbox, never before.
-I12  What goes wrong is told to people in plain words, with the details in the log.
-Wakes of one session join; spawns wait for a free slot in the order they came; one session's damage is its own (⚠25).
+I5   A restart starts the new sandbox only after the old one has ended.
+I12  People read of failures in plain words; the log has the details.
+Several wakes of a session start one sandbox. Starts wait for a free slot in the order of their requests. A failure of
+one session does not affect another (⚠25).
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ from nanoclaw_core.store.sessions import Session
 
 log = logging.getLogger(__name__)
 STOP_GRACE_S = 3.0
-CLOSE_S = 4.5  # for all sandboxes together: a host stops within 10 s, whatever an engine does
+CLOSE_S = 4.5  # for all sandboxes together, because a host must stop within 10 s
 CLOSE_ENDPOINT_S = 1.0
 FALLBACK_POLL_S = 1.0
-MAX_UNREADABLE_RUNS = 3  # so many runners had the chance to repair their file
-NO_ROOM_WAIT_S = 86_400.0  # an agent may fill its own disk each time, so a message waits for room for a day
-SOON_S = 120.0  # a message due within this time gets a timer; what is later is found by the sweep
+MAX_UNREADABLE_RUNS = 3  # runners that get the chance to repair their file
+NO_ROOM_WAIT_S = 86_400.0  # a message waits one day for room, because its agent may fill the disk each time
+SOON_S = 120.0  # a message due within this time gets a timer; the sweep finds later ones
 
 
 @define(kw_only=True, eq=False)
@@ -59,7 +60,7 @@ class Supervisor:
     """Starts, watches and ends sandboxes.
 
     Args:
-        ready: Set when the sandboxes of an earlier host are gone; until then none is started.
+        ready: Set once the sandboxes of an earlier host have ended; until then no sandbox starts.
     """
 
     db: apsw.Connection
@@ -93,10 +94,10 @@ class Supervisor:
         self._tries = Tries(mailbox=self.mailbox, notices=self._notices, first_pause_s=self.core.retry_pause_s)
 
     def wake(self, session_id: SessionId, *, for_people: bool = True) -> None:
-        """Make sure that a sandbox runs for a session, or will; returns at once.
+        """Ensure that a sandbox of a session runs or starts; return at once.
 
         Args:
-            for_people: True where somebody waits for an answer, and so should hear again why there is none.
+            for_people: True if a person wrote, so that an earlier notice about a missing answer is sent again.
         """
         if self._is_closing:
             return
@@ -107,46 +108,46 @@ class Supervisor:
             current.idle_since = None
             current.bell.ring()
         if session_id not in self._tasks:
-            # In a context of its own: the log values of whoever woke it are not those of the sandbox's whole life.
+            # A context of its own: the caller's log values do not apply to the whole run of the sandbox.
             task = asyncio.create_task(self._supervise(session_id), name=f"session {session_id}", context=Context())
             self._tasks[session_id] = task
 
     def note_idle(self, session_id: SessionId) -> None:
-        """Note that a session's runner has nothing to do: another conversation may have its slot."""
+        """Note that a session's runner is idle, so that another conversation may get its slot."""
         current = self.running.get(session_id)
         if current is not None and current.idle_since is None:
             current.idle_since = asyncio.get_running_loop().time()
         self._make_room()
 
     def ring(self, session_id: str) -> None:
-        """Tell a session's runner to look into its file, where one runs."""
+        """Ring a session's runner, if one runs, so that it reads its inbox."""
         current = self.running.get(SessionId(session_id))
         if current is not None:
             current.bell.ring()
 
     async def stop(self, session_id: SessionId, reason: str, *, counts_as_failure: bool = False) -> None:
-        """End a session's sandbox, if one runs, and wait until it is gone.
+        """Stop a session's sandbox, if one runs, and wait for its end.
 
         Args:
-            counts_as_failure: True where it was stuck: what it worked on has failed once more.
+            counts_as_failure: True if the sandbox was stuck; its claimed messages then have one more failed try.
         """
         current = self.running.get(session_id)
         if current is None:
             return
         current.ending, current.counts_as_failure = reason, counts_as_failure
-        log.info("sandbox is being ended", extra={"session": session_id, "reason": reason})
+        log.info("stopping sandbox", extra={"session": session_id, "reason": reason})
         try:
             await current.sandbox.stop(STOP_GRACE_S)
         except BaseException:
-            current.ending = ""  # it runs on, and is ended another time
+            current.ending = ""  # it still runs, and a later call stops it
             raise
 
     async def stop_session(self, session_id: SessionId, reason: str) -> None:
-        """End a session's sandbox and whatever else is done for it here; returns when nothing is."""
+        """Stop a session's sandbox and its supervision, and wait for the end of both."""
         if (task := self._tasks.get(session_id)) is None:
             return
         self._stopped_sessions.add(session_id)
-        await asyncio.sleep(0)  # a task that is cancelled before its first step never comes to its `finally`
+        await asyncio.sleep(0)  # a task that is cancelled before its first step never runs its `finally`
         if session_id in self.running:
             await self.stop(session_id, reason)
         else:
@@ -154,10 +155,10 @@ class Supervisor:
         await asyncio.wait([task])
 
     async def restart(self, session_id: SessionId, note: str | None) -> None:
-        """End a session's sandbox, and have a fresh one read a note, which the old one cannot take (I5).
+        """Stop a session's sandbox and start a fresh one, which reads a note; the old one cannot read it (I5).
 
         Args:
-            note: None leaves it at the end: what is written next starts a fresh one.
+            note: None starts no fresh sandbox; the next message does.
         """
         if note is not None:
             await self._append_note(session_id, note_row(note, wakes=True, on_wake=True))
@@ -166,7 +167,7 @@ class Supervisor:
             self.wake(session_id)
 
     async def note_to_agent(self, session_id: SessionId, text: str) -> None:
-        """Leave a note for a session's agent and see that it reads it; a closed session has nobody who could."""
+        """Leave a note for a session's agent and wake it; do nothing if the session is closed."""
         session = sessions.get(self.db, session_id)
         if session is not None and session.status == "active":
             await self._append_note(session_id, note_row(text, wakes=True))
@@ -177,9 +178,9 @@ class Supervisor:
             await self.mailbox.inbox.append(session_id, [note])
 
     async def close(self) -> None:
-        """End all sandboxes, side by side. Unanswered messages stay pending for the next host.
+        """Stop all sandboxes concurrently. Unanswered messages stay pending for the next host.
 
-        What does not end in time, because its engine does not answer, is left for the next host to reap.
+        If a sandbox does not end in time, because its engine does not answer, the next host reaps it.
         """
         self._is_closing = True
         waiting = [task for session_id, task in self._tasks.items() if session_id not in self.running]
@@ -196,15 +197,15 @@ class Supervisor:
     async def _end(self, session_id: SessionId, reason: str) -> None:
         try:
             await self.stop(session_id, reason)
-        except PLUGIN_ERRORS:  # the call fence: failing to end one sandbox must not keep the others running
-            log.exception("sandbox could not be ended", extra={"session": session_id})
+        except PLUGIN_ERRORS:  # error boundary: a sandbox that cannot be stopped must not keep the others running
+            log.exception("sandbox could not be stopped", extra={"session": session_id})
 
     async def _supervise(self, session_id: SessionId) -> None:
-        """Keep a sandbox running as long as the session has something to do."""
+        """Run sandboxes one after the other as long as the session has work."""
         with logs.context(session=session_id):
             try:
                 if not self.ready.is_set():
-                    self.events.sandbox_status(session_id, "clearing away what an earlier host left")
+                    self.events.sandbox_status(session_id, "stopping sandboxes of the previous host")
                 await self.ready.wait()
                 while not self._is_closing:
                     pause_s = await self._run_guarded(session_id)
@@ -217,15 +218,15 @@ class Supervisor:
                 self.events.sandbox_ended(session_id)
 
     async def _run_guarded(self, session_id: SessionId) -> float | None:
-        """Live once; whatever fails on the way, the session's task goes on (⚠25)."""
+        """Run one sandbox; the session's task survives every error (⚠25)."""
         try:
             return await self._run_or_back_off(session_id)
-        except PLUGIN_ERRORS:  # the run fence: seeing to a failure may fail, too, on a full disk most of all
-            log.exception("session could not be looked after")
+        except PLUGIN_ERRORS:  # error boundary: handling an error can fail too, for example on a full disk
+            log.exception("session could not be supervised")
             return self._failure_pause(session_id)
 
     async def _run_or_back_off(self, session_id: SessionId) -> float | None:
-        """Live once; return how long to wait before the next life, None where none is needed now."""
+        """Run one sandbox; return the seconds before the next one, or None if none is needed now."""
         try:
             async with self.slots.held(session_id, partial(self._announce_wait, session_id)):
                 try:
@@ -236,8 +237,8 @@ class Supervisor:
         except SandboxRefused as refusal:
             log.error("sandbox refused", extra={"reason": str(refusal)})
             self._notices.send(session_id, f"{refusal.for_people} {MESSAGE_KEPT}", reason=str(refusal))
-            return None  # the messages stay; the next wake or sweep tries again
-        except PLUGIN_ERRORS as error:  # one session's damage must not be another's (⚠25): the run fence
+            return None  # the messages stay, and the next wake or sweep tries again
+        except PLUGIN_ERRORS as error:  # error boundary: a failure of one session must not affect another (⚠25)
             if await self.events.is_damaged(session_id, ""):
                 return None
             return await self._start_failed(session_id, error)
@@ -246,19 +247,19 @@ class Supervisor:
         self.events.sandbox_status(session_id, "waiting for a free slot")
         await self.sleep(WAIT_NOTICE_S)
         log.warning("no slot is free", extra={"waiting": len(self.slots.waiting), "slots": self.core.max_sandboxes})
-        while True:  # people who write meanwhile are told, too
+        while True:  # people who write meanwhile get the notice too
             self._notices.send(session_id, ALL_BUSY)
             await self.sleep(WAIT_NOTICE_S)
 
     def _make_room(self) -> None:
-        """End idle sandboxes for conversations that wait: a slot is for a sandbox that works."""
+        """Stop idle sandboxes, so that waiting conversations get their slots."""
         for session_id in idle_to_end(self.running, len(self.slots.waiting) - len(self._draining)):
             ending = asyncio.create_task(self._end(session_id, "another conversation needs its slot"))
             self._endings.add(ending)
             ending.add_done_callback(self._endings.discard)
 
     async def _next_delay(self, session_id: SessionId) -> float | None:
-        """Return how long to wait before the next life, None where none is needed."""
+        """Return the seconds before the session's next sandbox, or None if none is needed."""
         damage = self._suspected_damage.pop(session_id, None)
         if self._is_closing or session_id in self._stopped_sessions:
             return None
@@ -271,7 +272,7 @@ class Supervisor:
         due_at = self.mailbox.update_due(session_id)
         if session_id in self._to_repeat:
             self._to_repeat.discard(session_id)
-            if self._failed_starts[session_id] > MAX_UNREADABLE_RUNS:  # killed each time: that is no damage
+            if self._failed_starts[session_id] > MAX_UNREADABLE_RUNS:  # killed each time, which is not damage
                 self._notices.send(session_id, NOT_NOW, reason="its sandboxes ended before they could work")
             return self._failure_pause(session_id)
         if due_at is None:
@@ -280,7 +281,7 @@ class Supervisor:
         return max(0.0, wait_s) if wait_s <= SOON_S else None
 
     async def _run_sandbox(self, session_id: SessionId) -> bool:
-        """Start a sandbox and wait for its end; False where the session was closed, and its files may be gone."""
+        """Start a sandbox and wait for its end; return False if the session is closed and may have no files."""
         session = sessions.get(self.db, session_id)
         if session is None or session.status != "active":
             self.mailbox.due.update(session_id, None)
@@ -309,10 +310,10 @@ class Supervisor:
             await bell.open()
             if plan.upstreams and self.gateway is not None:
                 group_id, upstreams = session.agent_group_id, plan.upstreams
-                door = GatewayEndpoint(
+                endpoint = GatewayEndpoint(
                     session_id=session.id, agent_group_id=group_id, socket=files.gateway, upstreams=upstreams
                 )
-                await self.gateway.open_endpoint(door)
+                await self.gateway.open_endpoint(endpoint)
             sandbox = await plan.adapter.start(plan.spec)
         except BaseException:
             await self._close_session_io(session.id, bell)
@@ -322,14 +323,14 @@ class Supervisor:
         return Running(sandbox=sandbox, bell=bell, runtime=plan.runtime, provider=plan.provider)
 
     async def _poll_until_connected(self, session_id: SessionId, bell: DoorbellServer) -> None:
-        """Look by the clock as long as no runner could reach the bell (file sharing of virtual machines)."""
+        """Poll periodically until a runner connects; some virtual machines cannot share the doorbell's socket."""
         while not bell.connected:
             await self.sleep(FALLBACK_POLL_S)
             self.outbox_poller.poll(session_id)
 
     async def _drain(self, session_id: SessionId, current: Running) -> None:
         await self._close_session_io(session_id, current.bell)
-        # What it wrote last is delivered now, not at the next sweep (⚠24).
+        # Deliver its last messages now, not at the next sweep (⚠24).
         current.is_drained = await self.outbox_poller.drain(session_id)
         self.outbox_poller.forget(session_id)
 
@@ -340,11 +341,11 @@ class Supervisor:
         try:
             async with asyncio.timeout(CLOSE_ENDPOINT_S):
                 await self.gateway.close_endpoint(session_id)
-        except PLUGIN_ERRORS:  # the call fence: what was written last is delivered all the same
-            log.exception("door could not be closed", extra={"session": session_id})
+        except PLUGIN_ERRORS:  # error boundary: the last messages must be delivered anyway
+            log.exception("gateway endpoint could not be closed", extra={"session": session_id})
 
     async def _finish_run(self, session_id: SessionId, current: Running, ended: SandboxExit) -> None:
-        """Settle what the sandbox did, and count a try against what it died over."""
+        """Record the results of a sandbox, and count a failed try of its messages if it died."""
         died = ended.code != 0 and not current.ending
         if died:
             self._suspected_damage[session_id] = ""
@@ -353,18 +354,18 @@ class Supervisor:
         log.log(logging.WARNING if died else logging.INFO, "sandbox ended", extra=extra)
         is_to_repeat = has_no_room = died and ended.code == EXIT_NO_ROOM
         try:
-            if not current.is_drained:  # what it says is done may rest on what nobody could read
-                raise NeedsRecovery("what it wrote last cannot be read")
+            if not current.is_drained:  # its acknowledgements may refer to messages that could not be imported
+                raise NeedsRecovery("its last messages cannot be read")
             await self._record_with_retry(self.mailbox.sync_acknowledgements, session_id)
             if has_no_room or current.is_failed_try(ended.code):
                 waited_s = NO_ROOM_WAIT_S if has_no_room else 0.0
                 await self._record_with_retry(partial(self._tries.count, waited_s=waited_s), session_id)
         except UNREADABLE as error:
-            log.warning("session files cannot be settled", extra={"error": str(error)})
-            # One that was killed may not have come to its repair, and says nothing of what the next one can do.
-            had_its_chance = ended.code >= 0 and not has_no_room and not is_exhausted(error)
-            self._unreadable_runs[session_id] += had_its_chance
-            self._suspected_damage[session_id] = f"no runner could repair it: {error}" if had_its_chance else ""
+            log.warning("results of the sandbox cannot be recorded", extra={"error": str(error)})
+            # A killed runner may not have reached its journal recovery, so its failure does not prove damage.
+            could_repair = ended.code >= 0 and not has_no_room and not is_exhausted(error)
+            self._unreadable_runs[session_id] += could_repair
+            self._suspected_damage[session_id] = f"no runner could repair it: {error}" if could_repair else ""
             is_to_repeat = True  # a fresh runner repairs its file (⚠25)
         finally:
             self.mailbox.outbox.release(session_id)
@@ -373,9 +374,10 @@ class Supervisor:
             self._to_repeat.add(session_id)
 
     async def _record_with_retry(self, record: Callable[[SessionId], Awaitable[object]], session_id: SessionId) -> None:
-        """Record what a sandbox did. Wait while the central database takes nothing: no life may begin without it.
+        """Record a sandbox's results, retrying while the central database refuses writes.
 
-        A host that stops leaves it to the next one, which finds the same in the session's files.
+        The next sandbox must not start before. If the host stops, the next host reads the results from the session's
+        files.
         """
         while True:
             try:
@@ -384,13 +386,13 @@ class Supervisor:
             except CentralDatabaseFailed as error:
                 if self._is_closing:
                     return
-                self.outage.note_refusal("settle sandboxes", error, again_in_s=STORE_RETRY_S)
+                self.outage.note_refusal("record sandboxes", error, again_in_s=STORE_RETRY_S)
                 await self.sleep(STORE_RETRY_S)
 
     async def _start_failed(self, session_id: SessionId, error: BaseException) -> float:
         log.error("sandbox could not be started", exc_info=error)
         self._failed_starts[session_id] += 1
-        if self._failed_starts[session_id] >= 2:  # once may be a hiccup; people hear of the second
+        if self._failed_starts[session_id] >= 2:  # a single failure may be transient
             self._notices.send(session_id, NOT_NOW, reason=f"{type(error).__name__}: {error}")
         return self._failure_pause(session_id)
 

@@ -1,4 +1,4 @@
-"""Tries: how often a sandbox died over a message, and when that is enough (⚠42)."""
+"""Failed tries: the number of sandboxes that died while they worked on a message, and its limit (⚠42)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Tries:
     """Counts the failed tries of messages.
 
     Args:
-        first_pause_s: Seconds before the second try; each further pause is twice as long.
+        first_pause_s: Seconds before the second try; each further pause doubles.
     """
 
     mailbox: Mailbox
@@ -27,13 +27,13 @@ class Tries:
     first_pause_s: float
 
     async def count(self, session_id: SessionId, *, waited_s: float = 0.0) -> None:
-        """Postpone the messages that the sandbox worked on. Give one up after its last try, and tell its people.
+        """Postpone the sandbox's messages. After its last try a message fails, and its writer gets a notice.
 
         Args:
-            waited_s: Count no try of a message that people sent less than so many seconds ago.
+            waited_s: Skip messages that are younger than this, in seconds.
 
         Raises:
-            CentralDatabaseFailed: People could not be told; the message stays as it was.
+            CentralDatabaseFailed: The notice could not be stored; the message is unchanged.
             apsw.Error, OSError: The session's files cannot be read or written.
         """
         claimed = {claim.message_id for claim in self.mailbox.outbox.claims(session_id)}
@@ -52,5 +52,5 @@ class Tries:
 
     async def _give_up(self, session_id: SessionId, message: InboundMessage) -> None:
         self.notices.send_given_up(session_id, message)
-        # People are told first: a crash in between must not leave the message both failed and unmentioned (I4).
+        # Send the notice first: a crash in between must not leave a failed message without one (I4).
         await self.mailbox.inbox.set_status(session_id, [(message.id, Status.FAILED)])

@@ -149,7 +149,7 @@ def test_failure_is_never_sent_to_an_agent(instance: Instance) -> None:
             return await running.channel.texts(2)
 
     assert asyncio.run(scenario()) == ["echo: hi", "echo: and?"]
-    assert instance.db.execute("SELECT count(*) FROM deliveries REFERENCE_HINT channel = 'agent'").get == 0
+    assert instance.db.execute("SELECT count(*) FROM deliveries WHERE channel = 'agent'").get == 0
 
 
 def test_sandbox_start_is_retried_after_a_failure(instance: Instance) -> None:
@@ -233,7 +233,7 @@ def test_people_are_informed_of_each_refusal(instance: Instance, caplog: pytest.
             await running.channel.say("still there?")
             return await running.channel.texts(2)
 
-    sentences = {"The agent cannot be started right now", "Your message is kept, and answered when that is fixed"}
+    sentences = {"The agent cannot be started right now", "Your message is kept and will be answered once this is fixed"}
     for text in asyncio.run(scenario()):
         plain, _, reference = text.partition(f". {REFERENCE_HINT} ")
         assert set(plain.split(". ")) == sentences
@@ -255,7 +255,7 @@ def test_refusal_is_sent_as_failure_and_message_is_kept(instance: Instance) -> N
             return texts, [one.message.is_failure for one in running.channel.delivered]
 
     (told, answer), failures = asyncio.run(scenario())
-    assert told.startswith("No agent today. Your message is kept, and answered when that is fixed. ")
+    assert told.startswith("No agent today. Your message is kept and will be answered once this is fixed. ")
     assert "image" not in told
     assert (answer, failures) == ("echo: hi", [True, False])
 
@@ -345,7 +345,7 @@ def test_wait_for_a_runtime_is_shown_and_logged(instance: Instance, caplog: pyte
     async def scenario() -> list[str]:
         async with running_host(instance, runtime=Hanging()) as running:
             await running.channel.say("hi")
-            await running.channel.status("clearing away what an earlier host left")
+            await running.channel.status("stopping sandboxes of the previous host")
             await until(lambda: "no sandbox starts before this runtime has answered" in caplog.messages)
             assert running.channel.delivered == []
             answered.set()
@@ -364,7 +364,7 @@ def test_closed_session_is_not_run_again(instance: Instance, caplog: pytest.LogC
             await running.channel.texts(1)
             (session,) = instance.sessions()
             supervisor = running.host.components.supervisor
-            await supervisor.retire(session.id, "a test")
+            await supervisor.stop_session(session.id, "a test")
             sessions.close(instance.db, session.id)
             (instance.places.home / "sessions" / session.id).rename(instance.places.home / "away")
             running.host.components.mailbox.inbox.release(session.id)
@@ -382,9 +382,9 @@ def test_stopped_session_can_be_woken_again(instance: Instance) -> None:
             await running.channel.texts(1)
             (session,) = instance.sessions()
             supervisor = running.host.components.supervisor
-            await supervisor.retire(session.id, "a test")
+            await supervisor.stop_session(session.id, "a test")
             supervisor.wake(session.id)
-            await supervisor.retire(session.id, "a test")
+            await supervisor.stop_session(session.id, "a test")
             await running.channel.say("still there?")
             return await running.channel.texts(2)
 
@@ -463,7 +463,7 @@ def test_provider_of_a_session_reaches_the_runner(instance: Instance) -> None:
                 path = session_directory(instance) / "in" / "config.json"
                 found.append(config.read_config(path.read_text()).provider)
                 (session,) = instance.sessions()
-                instance.db.execute("UPDATE sessions SET provider = 'other' REFERENCE_HINT id = ?", (session.id,))
+                instance.db.execute("UPDATE sessions SET provider = 'other' WHERE id = ?", (session.id,))
                 await running.runtime.sandboxes[-1].kill()
             return found
 

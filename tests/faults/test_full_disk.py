@@ -266,7 +266,7 @@ def test_acknowledgement_waits_for_the_central_database(
 
     with simulated_time(monkeypatch) as loop, instance_at(tmp_path / "home") as instance:
         lives, said = loop.run_until_complete(scenario(instance))
-    assert (lives, "session files cannot be settled" in said) == (1, False)
+    assert (lives, "results of the sandbox cannot be recorded" in said) == (1, False)
 
 
 def test_people_are_told_when_the_database_takes_it(
@@ -279,7 +279,7 @@ def test_people_are_told_when_the_database_takes_it(
             running.runtime.troubles = [SandboxFailed("engine down")] * 1_000
             await running.channel.say("hi")
             with takes_no_write(running):
-                await logged(caplog, "people could not be told")
+                await logged(caplog, "notice could not be sent")
             await running.channel.texts(1)
             running.runtime.troubles.clear()
             return await running.channel.texts(2)

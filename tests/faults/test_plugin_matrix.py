@@ -1,6 +1,6 @@
 """Every stage of a plugin × what may go wrong in it: it stops itself, is named, and everything else goes on.
 
-A synchronous hook that never returns cannot be answer_errors inside one process: there is no column for it
+A synchronous hook that never returns has no error boundary inside one process: there is no column for it
 (`docs/security.md` says so). What is asynchronous may hang, and then only what waits for it waits.
 """
 
@@ -311,7 +311,7 @@ def test_a_gateway_that_fails_to_close_a_door_starts_no_sandbox_again(
 
     asyncio.run(scenario())
     assert "sandbox could not be started" not in [record.message for record in caplog.records]
-    assert "door could not be closed" in [record.message for record in caplog.records]
+    assert "gateway endpoint could not be closed" in [record.message for record in caplog.records]
 
 
 @pytest.mark.parametrize("trouble", [*SYNC, is_wrong])
