@@ -1,8 +1,8 @@
-"""Directories of the host, held open while a sandbox is made from them (I6).
+"""Directories of the host that are held open while a sandbox is made from them (I6).
 
-A name can mean another directory by the time that an engine opens it. A descriptor cannot. So every mount is opened
-once, without following links below its root; its identity is compared with the approved one; ownership changes through
-the descriptor; and a runtime compares what it mounted with what is held.
+A name can mean another directory by the time an engine opens it, but a descriptor cannot. So each mount is opened once,
+without following links below its root. Its identity is compared with the approved one, its ownership changes through
+the descriptor, and the runtime compares the mounted directory with the held one.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from attrs import frozen
 from nanoclaw_core.descriptors.sandboxes import DirectoryIdentity, Mount
 from nanoclaw_core.errors import SandboxRefused
 
-# Linux opens a directory that it may not read with O_PATH; elsewhere reading it is the next best.
+# With O_PATH, Linux opens a directory without read permission. Other systems have no O_PATH.
 OPEN_DIRECTORY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
-MAX_DEPTH = 64  # each level holds a descriptor open, and a sandbox chooses how deep its directories are
+MAX_DEPTH = 64  # each level holds a descriptor open, and a sandbox controls the depth of its directories
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -29,7 +29,7 @@ class HeldMount:
     """A mount whose directory is open; valid inside the block of `hold_mounts`.
 
     Args:
-        path: The mount's source without links in it.
+        path: The mount's source with all links resolved.
     """
 
     mount: Mount
@@ -42,7 +42,8 @@ def hold_mounts(mounts: Iterable[Mount]) -> Iterator[Sequence[HeldMount]]:
     """Open the directories of mounts, in their order.
 
     Raises:
-        SandboxRefused: One is missing, is no directory, is reached through a link, or is not the approved one.
+        SandboxRefused: A directory is missing, is not a directory, is reached through a link or is not the approved
+            one.
     """
     with contextlib.ExitStack() as opened:
         held = []
@@ -54,52 +55,53 @@ def hold_mounts(mounts: Iterable[Mount]) -> Iterator[Sequence[HeldMount]]:
 
 
 def require_mounted(held: Iterable[HeldMount], root: Path) -> None:
-    """Compare what is mounted below a sandbox's root with what is held.
+    """Check that the directories mounted in a sandbox are the held ones.
 
     Args:
-        root: The sandbox's root directory as the host sees it, `/proc/<process>/root`.
+        root: The sandbox's root directory in the host's view, `/proc/<process>/root`.
 
     Raises:
         SandboxRefused: Another directory is mounted.
-        OSError: The root cannot be looked into.
+        OSError: The root cannot be read.
     """
-    for one in held:
-        if not os.path.samestat((root / one.mount.target.lstrip("/")).stat(), os.fstat(one.descriptor)):
-            raise SandboxRefused(f"{one.mount.source}: another directory took its place while the sandbox started")
+    for directory in held:
+        mounted = root / directory.mount.target.lstrip("/")
+        if not os.path.samestat(mounted.stat(), os.fstat(directory.descriptor)):
+            raise SandboxRefused(f"{directory.mount.source}: another directory took its place while the sandbox started")
 
 
 def change_owner(held: Iterable[HeldMount], user_id: int, group_id: int) -> None:
-    """Give writable mounts, and the content that the host made in them, to the sandbox's user (⚠35).
+    """Change the owner of writable mounts, and of the host's files in them, to the sandbox's user (⚠35).
 
-    Of a session's own directories everything changes hands: an earlier runtime may have used another user. Of the other
-    mounts only files of the host's own user do, and never a file with a second name, which may stand elsewhere.
-
-    A file that its file system does not let go (immutable, or of a kind that knows no owners) keeps its owner in such
-    a mount; the sandbox then has the rights that the file system gives it.
+    In a session's own directories the owner of all files changes, because an earlier runtime may have used another
+    user. In other mounts it only changes for files of the host's user, and never for a file with a second hard link,
+    which may lie elsewhere. If a file system cannot change an owner there (an immutable file, or no owners at all), the
+    file keeps it, and the sandbox has the rights that the file system gives.
 
     Raises:
-        SandboxRefused: A session's own directory cannot be given away; those before it are given.
+        SandboxRefused: The owner of a session's own directory cannot be changed; earlier directories stay changed.
     """
-    for one in held:
-        if not one.mount.writable:
+    for directory in held:
+        if not directory.mount.writable:
             continue
-        is_own = one.mount.identity is None
+        is_own = directory.mount.identity is None
         new_owner = _NewOwner(user_id=user_id, group_id=group_id, takes_all=is_own, must_succeed=is_own)
         try:
-            with _closing(os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=one.descriptor)) as directory:
-                _give_tree(directory, new_owner)
+            with _closing(os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=directory.descriptor)) as descriptor:
+                _change_tree(descriptor, new_owner)
         except OSError as error:
-            raise SandboxRefused(f"{one.path} cannot be given to user {user_id}: {error.strerror}") from error
+            reason = f"its owner cannot be changed to user {user_id}: {error.strerror}"
+            raise SandboxRefused(f"{directory.path}: {reason}") from error
 
 
 def open_directory(path: Path) -> tuple[int, Sequence[DirectoryIdentity]]:
-    """Open a directory by an absolute path without following a link in it.
+    """Open a directory by an absolute path without following links.
 
     Returns:
         The descriptor, which the caller closes, and the identities of all directories from `/` down to this one.
 
     Raises:
-        OSError: A component is missing, is a link or is no directory; nothing stays open.
+        OSError: A component is missing, a link or not a directory; no descriptor stays open.
     """
     descriptor, boot = os.open(path.anchor, OPEN_DIRECTORY), boot_id()
     identities = [identity_of(os.fstat(descriptor), boot)]
@@ -116,10 +118,10 @@ def open_directory(path: Path) -> tuple[int, Sequence[DirectoryIdentity]]:
 
 
 def lineage_of(path: Path) -> Sequence[DirectoryIdentity]:
-    """Return the identities of all directories from `/` down to the one that a path leads to, links followed.
+    """Return the identities of all directories from `/` down to a path, after resolving its links.
 
     Raises:
-        OSError: It does not exist, or is no directory.
+        OSError: The path does not exist or is not a directory.
     """
     descriptor, identities = open_directory(path.resolve(strict=True))
     os.close(descriptor)
@@ -127,12 +129,12 @@ def lineage_of(path: Path) -> Sequence[DirectoryIdentity]:
 
 
 def identity_of(found: os.stat_result, boot: str) -> DirectoryIdentity:
-    """Return the identity of a directory in a boot, see `boot_id`."""
+    """Return the identity of a directory in a boot (see `boot_id`)."""
     return DirectoryIdentity(device=found.st_dev, inode=found.st_ino, boot=boot)
 
 
 def boot_id() -> str:
-    """Return the kernel's id of this boot; empty on systems that have none."""
+    """Return the kernel's id of this boot; an empty text if the system has none."""
     try:
         return BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
@@ -149,25 +151,25 @@ def _open(mount: Mount) -> tuple[Path, int]:
         return path, descriptor
     os.close(descriptor)
     raise SandboxRefused(
-        f"{mount.source}: this is not the directory that was approved. Remove the mount, and add it again"
+        f"{mount.source}: this is not the directory that was approved. Remove the mount and add it again."
     )
 
 
-def _give_tree(directory: int, new_owner: _NewOwner, depth: int = 0) -> None:
+def _change_tree(directory: int, new_owner: _NewOwner, depth: int = 0) -> None:
     new_owner.apply(directory)
     if depth == MAX_DEPTH:
-        return  # what lies deeper was made by a sandbox, or by people who keep it
+        return  # deeper files belong to a sandbox or to the people who made them
     with os.scandir(directory) as entries:
         names = [entry.name for entry in entries if new_owner.concerns(entry.stat(follow_symlinks=False))]
     for name in names:
         try:
-            # A pipe must not make the host wait. A link or a socket cannot be opened like this, and keeps its owner.
+            # O_NONBLOCK: a pipe must not block the host. A link or a socket cannot be opened and keeps its owner.
             below = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=directory)
         except OSError:
-            continue  # it was removed or exchanged since it was listed
+            continue  # removed or replaced since it was listed
         with _closing(below):
             if stat.S_ISDIR(os.fstat(below).st_mode):
-                _give_tree(below, new_owner, depth + 1)
+                _change_tree(below, new_owner, depth + 1)
             else:
                 new_owner.apply(below)
 
@@ -180,14 +182,14 @@ class _NewOwner:
     must_succeed: bool
 
     def concerns(self, found: os.stat_result) -> bool:
-        """Say whether a file is to change hands; every directory may hold such files."""
+        """Return True if a file's owner must change, or if the file is a directory, which may hold such files."""
         if stat.S_ISDIR(found.st_mode):
             return True
         has_one_name = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
         return has_one_name and self._is_foreign(found)
 
     def apply(self, descriptor: int) -> None:
-        found = os.fstat(descriptor)  # again: the name may mean another file since it was listed
+        found = os.fstat(descriptor)  # check again: the name may mean another file than when it was listed
         if self.concerns(found) and self._is_foreign(found):
             try:
                 os.fchown(descriptor, self.user_id, self.group_id)

@@ -1,11 +1,11 @@
-"""Which directories of the host an agent may be given.
+"""Rules for the directories of the host that an agent may mount.
 
-Three rules, checked when a mount is asked for and again at every start of a sandbox:
+They are checked when a mount is requested, and again at every start of a sandbox:
 
-1. The settings allow it, and it is no place for keys (⚠59).
-2. It shows nothing of the instance directory: the operator's socket and the central database lie there.
-3. It lies neither above nor below a directory that a sandbox may write. Otherwise that sandbox could exchange a part of
-   the path between a human's approval and the mount. Two agents may share one and the same directory.
+1. The settings allow the directory, and it is not a usual place for keys (⚠59).
+2. It shows no part of the instance directory, which has the operator's socket and the central database.
+3. It lies neither above nor below a directory that a sandbox may write. Otherwise that sandbox could replace a part of
+   the path between a human's approval and the mount. Two agents may share the same directory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from nanoclaw_core.sandboxes.held_mounts import boot_id, identity_of, lineage_of
 from nanoclaw_core.settings import AllowedMount, Settings
 from nanoclaw_core.store import agents
 
-# Names that hold keys on people's machines; a path with one of them in any part is never mounted, whatever is allowed.
+# Usual names of files and directories with keys. A path with one of them in any part is never mounted.
 BLOCKED = (
     ".ssh", ".gnupg", ".gpg", ".aws", ".azure", ".gcloud", ".kube", ".docker", "credentials", ".env", ".netrc",
     ".npmrc", ".pypirc", "id_rsa", "id_ed25519", "private_key", ".secret",
@@ -36,17 +36,17 @@ PARTS = ("data", "run", "logs", "groups", "sessions", "received")
 
 
 class MountRefused(InvalidArguments):
-    """A mount that is not allowed; the message says why."""
+    """A mount is not allowed; the error gives the reason."""
 
 
 @frozen(kw_only=True)
 class MountPolicy:
-    """Decides about mounts.
+    """Checks mounts.
 
     Args:
         allowed: The operator's `core.allowed_mounts`.
         home: The instance directory.
-        given: The `additional_mounts` entries of all agent groups, the one that is checked among them or not.
+        given: The `additional_mounts` entries of all agent groups. The checked entry may be among them.
     """
 
     allowed: Sequence[AllowedMount]
@@ -60,31 +60,31 @@ class MountPolicy:
             raw: `{path, name?, writable?, identity?}`; other keys are ignored.
 
         Returns:
-            The mount, with the identity in the entry, or without one the identity that the directory has now.
+            The mount, with the identity of the entry, or the directory's current identity if the entry has none.
 
         Raises:
-            MountRefused: It is malformed, breaks a rule, or is not the directory that was approved.
+            MountRefused: The entry is malformed, breaks a rule, or is not the directory that was approved.
         """
         source, name = _source_and_name(raw)
         if any(blocked in part.lower() for part in source.parts for blocked in BLOCKED):
-            raise MountRefused(f"{raw['path']} looks like a place for keys")
-        root = next((one for one in self.allowed if _is_inside(source, one)), None)
+            raise MountRefused(f"{raw['path']} looks like a place for keys. Mount another directory.")
+        root = next((allowed for allowed in self.allowed if _is_inside(source, allowed)), None)
         if root is None:
-            leads = "" if str(source) == raw["path"] else f" leads to {source}, which"
+            link = "" if str(source) == raw["path"] else f" links to {source}, which"
             raise MountRefused(
-                f"{raw['path']}{leads} is not below any of core.allowed_mounts, which stand in nanoclaw.toml"
+                f"{raw['path']}{link} is not below a directory of core.allowed_mounts. Add one to nanoclaw.toml."
             )
         lineage = _lineage(source)
         if keys := _keys_in(source):
-            raise MountRefused(f"{raw['path']} contains {keys}, a place for keys; mount a directory below it instead")
+            raise MountRefused(f"{raw['path']} contains {keys}, a place for keys. Mount a directory below it.")
         if exposed := exposure_of(lineage, self.home):
-            raise MountRefused(f"{raw['path']} {exposed}; no sandbox may see that")
+            raise MountRefused(f"{raw['path']} {exposed}, which no sandbox may see. Mount another directory.")
         is_writable = raw.get("writable") is True and root.writable
         self._require_apart(raw["path"], lineage, is_writable=is_writable)
         approved = _approved(raw)
         if approved is not None and not lineage[-1].matches_approved(approved):
             raise MountRefused(
-                f"{raw['path']} is not the directory that was approved. Remove the mount, and add it again"
+                f"{raw['path']} is not the directory that was approved. Remove the mount and add it again."
             )
         return Mount(
             source=source,
@@ -100,23 +100,20 @@ class MountPolicy:
             try:
                 others = lineage_of(Path(str(other.get("path"))).expanduser())
             except (FileNotFoundError, NotADirectoryError, RuntimeError, ValueError):
-                continue  # its directory is gone: it is refused at its own start
+                continue  # the other directory is missing, and its own sandbox start refuses it
             except OSError as error:
-                raise MountRefused(
-                    f"{other['path']}, another mount, cannot be looked into: {error.strerror}"
-                ) from error
+                raise MountRefused(f"{other['path']}, another mount, cannot be read: {error.strerror}") from error
             if is_nested(lineage, others):
                 raise MountRefused(
-                    f"{path} lies above or below {other['path']}, which an agent has as a mount too, and one of the two"
-                    " is writable. Mount the same directory, or directories that lie apart"
+                    f"{path} lies above or below {other['path']}, another mount of an agent, and one of the two is"
+                    " writable. Mount the same directory or separate directories."
                 )
 
 
 def mount_policy(db: apsw.Connection, settings: Settings) -> MountPolicy:
-    """Return the policy of an instance as it is now."""
-    return MountPolicy(
-        allowed=settings.core.allowed_mounts, home=settings.home, given=[one for _, one in agents.all_mounts(db)]
-    )
+    """Return the current policy of an instance."""
+    given = [entry for _, entry in agents.all_mounts(db)]
+    return MountPolicy(allowed=settings.core.allowed_mounts, home=settings.home, given=given)
 
 
 def is_nested(one: Sequence[DirectoryIdentity], other: Sequence[DirectoryIdentity]) -> bool:
@@ -125,11 +122,11 @@ def is_nested(one: Sequence[DirectoryIdentity], other: Sequence[DirectoryIdentit
 
 
 def exposure_of(lineage: Sequence[DirectoryIdentity], home: Path) -> str:
-    """Say how a directory would show the instance directory; empty if it does not.
+    """Return how a directory would expose the instance directory; an empty text if it does not.
 
     Args:
         lineage: The identities from `/` down to the directory.
-        home: The instance directory; one that does not exist yet has nothing to show.
+        home: The instance directory. If it does not exist yet, nothing is exposed.
     """
     try:
         instance = lineage_of(home)
@@ -143,20 +140,20 @@ def exposure_of(lineage: Sequence[DirectoryIdentity], home: Path) -> str:
 
 
 def _parts_of(home: Path) -> list[DirectoryIdentity]:
-    """Return the identities of the instance's directories, which may be mounted elsewhere under another name too."""
+    """Return the identities of the instance's subdirectories, which may also be mounted elsewhere."""
     boot = boot_id()
     return [identity_of(path.stat(), boot) for path in map(home.joinpath, PARTS) if path.is_dir()]
 
 
 def require_unexposed(shown: Iterable[Path], own: Iterable[Path], home: Path) -> None:
-    """Check everything that a sandbox would see against the instance directory.
+    """Check that a sandbox sees no part of the instance directory except its own directories.
 
     Args:
         shown: The directories of the host that the sandbox sees.
-        own: Those among them that it may see of the instance: the session's `in` and `out`, and the group's folder.
+        own: The directories of the instance that it may see: the session's `in` and `out`, and the group's folder.
 
     Raises:
-        SandboxRefused: Another one lies in the instance directory or around it.
+        SandboxRefused: Another visible directory lies in the instance directory or above it.
     """
     allowed = set(own)
     for directory in shown:
@@ -165,12 +162,12 @@ def require_unexposed(shown: Iterable[Path], own: Iterable[Path], home: Path) ->
         try:
             exposed = exposure_of(lineage_of(directory), home)
         except (FileNotFoundError, NotADirectoryError):
-            continue  # a directory that does not exist shows nothing; a runtime that needs it says so
+            continue  # a missing directory shows nothing; a runtime that needs it reports it
         except OSError as error:
-            raise SandboxRefused(f"{directory}, which the sandbox would see: {error.strerror}") from error
+            raise SandboxRefused(f"{directory}, visible in the sandbox, cannot be read: {error.strerror}") from error
         if exposed:
             raise SandboxRefused(
-                f"The sandbox would see {directory}, which {exposed}. Move the instance directory elsewhere (--home)"
+                f"The sandbox would see {directory}, which {exposed}. Move the instance directory (--home)."
             )
 
 
@@ -179,26 +176,26 @@ def _approved(raw: Mapping[str, Any]) -> DirectoryIdentity | None:
     try:
         return None if text is None else DirectoryIdentity.from_text(str(text))
     except ValueError as error:
-        raise MountRefused(f"identity: {error}. Remove the mount, and add it again") from error
+        raise MountRefused(f"identity: {error}. Remove the mount and add it again.") from error
 
 
 def _source_and_name(raw: Mapping[str, Any]) -> tuple[Path, str]:
     if not isinstance(raw, Mapping):
-        raise MountRefused(f"a mount is an object with a `path`, not {raw!r}")
+        raise MountRefused(f"mount: must be an object with a `path`, got {raw!r}")
     path, name = raw.get("path"), raw.get("name")
     if not isinstance(path, str) or not path or ":" in path:
-        raise MountRefused(f"the path {path!r} is no usable path")
+        raise MountRefused(f"path: must be a path without a colon, got {path!r}")
     try:
         source = Path(path).expanduser().resolve(strict=True)
-    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: no such home; ValueError: NUL in it
-        raise MountRefused(f"the path {path!r} does not exist") from error
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: unknown home; ValueError: a NUL character
+        raise MountRefused(f"path: must exist, got {path!r}") from error
     if ":" in str(source):
-        raise MountRefused(f"{path} leads to {source}, and no engine takes a colon in a path")
+        raise MountRefused(f"path: must not link to a path with a colon, got {path!r}, which links to {source}")
     if not source.is_dir():
-        raise MountRefused(f"{path} is no directory. Mount the directory that it is in")
+        raise MountRefused(f"{path} is not a directory. Mount the directory that contains it.")
     name = source.name if name is None else name
     if not isinstance(name, str) or not is_safe_name(name) or ":" in name:
-        raise MountRefused(f"the name {name!r} is no safe name")
+        raise MountRefused(f"name: must be a safe file name without a colon, got {name!r}")
     return source, name
 
 
@@ -207,23 +204,23 @@ def _lineage(source: Path) -> Sequence[DirectoryIdentity]:
         descriptor, lineage = open_directory(source)
         os.close(descriptor)
         return lineage
-    except OSError as error:  # an exchange under way, or a directory that the host may not enter
-        raise MountRefused(f"{source} cannot be looked into: {error.strerror}") from error
+    except OSError as error:  # a directory was just replaced, or the host may not enter it
+        raise MountRefused(f"{source} cannot be read: {error.strerror}") from error
 
 
 def _is_inside(source: Path, allowed: AllowedMount) -> bool:
     try:
         return source.is_relative_to(Path(allowed.path).expanduser().resolve(strict=True))
     except (OSError, RuntimeError, ValueError):
-        return False  # an allowed directory that does not exist allows nothing
+        return False  # a missing allowed directory allows nothing
 
 
 def _keys_in(directory: Path) -> str:
-    """Return the name of a place for keys on the first level of a directory; empty if there is none.
+    """Return the name of a place for keys directly in a directory; an empty text if it has none.
 
-    The whole tree could be a disk, and keys live at the top of the homes they are in.
+    Deeper levels are not checked: the tree may be a whole disk, and keys usually lie directly in a home directory.
     """
     try:
         return next((entry.name for entry in directory.iterdir() if entry.name.lower() in BLOCKED), "")
     except OSError as error:
-        raise MountRefused(f"{directory} cannot be looked into: {error.strerror}") from error
+        raise MountRefused(f"{directory} cannot be read: {error.strerror}") from error

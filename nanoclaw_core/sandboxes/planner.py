@@ -1,4 +1,4 @@
-"""From a session to the description of its sandbox: provider, runtime, mounts, environment and the runner's config."""
+"""Plans a session's sandbox: provider, runtime, mounts, environment and the runner's config."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OWN_TARGETS = frozenset({layout.SANDBOX_IN, layout.SANDBOX_OUT, layout.SANDBOX_A
 
 @frozen(kw_only=True)
 class SandboxPlan:
-    """Everything a sandbox needs, decided."""
+    """The complete description of a sandbox to start."""
 
     spec: SandboxSpec
     runtime: str
@@ -49,10 +49,10 @@ class SandboxPlanner:
     """Makes plans for sandboxes.
 
     Args:
-        runtimes: The adapters in use, by name.
-        preferences: How gladly each of them is taken where nobody chose.
-        plugin_settings: Each plugin's settings, structured.
-        failures: Says which plugins do not work, and why.
+        runtimes: The running adapters by name.
+        preferences: The preference of each runtime, which decides if none is configured.
+        plugin_settings: The structured settings by plugin.
+        failures: Returns the names of the plugins that do not work, with the reasons.
     """
 
     db: apsw.Connection
@@ -66,16 +66,16 @@ class SandboxPlanner:
     has_gateway: bool
 
     async def plan(self, session: Session, files: Layout) -> SandboxPlan:
-        """Decide everything about a session's next sandbox; writes nothing.
+        """Plan a session's next sandbox; write nothing.
 
         Raises:
-            SandboxRefused: It cannot be made as things are.
+            SandboxRefused: No sandbox can be made in the current state; the error names the remedy.
         """
         group = agents.get(self.db, session.agent_group_id)
         if group is None:
             raise SandboxRefused(
-                f"The agent group {session.agent_group_id} of this conversation does not exist any more.",
-                for_people="The agent of this conversation does not exist any more.",
+                f"The agent group {session.agent_group_id} of this conversation no longer exists.",
+                for_people="The agent of this conversation no longer exists.",
             )
         config = agents.config_of(self.db, group.id)
         provider, upstreams = self._provider(session, config)
@@ -94,13 +94,14 @@ class SandboxPlanner:
         )
 
     def upstreams_of(self, name: str, contribution: Contribution[Provider]) -> tuple[Sequence[Upstream], str]:
-        """Return what a provider's sandboxes may reach, and why the provider cannot be used; empty where it can."""
+        """Return the upstreams of a provider, and the reason why it cannot be used; an empty text if it can."""
         try:
-            found = tuple(contribution.value.upstreams(self.plugin_settings.get(contribution.plugin), self.environment))
-            return found, missing_reason(found)
-        except PLUGIN_ERRORS as error:  # the call fence: one that fails to say keeps nobody from taking another
+            settings = self.plugin_settings.get(contribution.plugin)
+            upstreams = tuple(contribution.value.upstreams(settings, self.environment))
+            return upstreams, missing_reason(upstreams)
+        except PLUGIN_ERRORS as error:  # error boundary: other providers must stay usable
             reason = f"its plugin failed: {type(error).__name__}: {error}"
-            log.warning("provider could not be asked", extra={"provider": name, "reason": reason})
+            log.warning("provider check failed", extra={"provider": name, "reason": reason})
             return (), reason
 
     def _provider(self, session: Session, config: ContainerConfig) -> tuple[Provider, Sequence[Upstream]]:
@@ -118,22 +119,22 @@ class SandboxPlanner:
         if chosen.instead_of:
             extra = {"provider": chosen.name, "instead_of": chosen.instead_of}
             log.info(
-                "another provider stands in", extra=extra | {"reason": missing.get(chosen.instead_of, "not installed")}
+                "fallback provider in use", extra=extra | {"reason": missing.get(chosen.instead_of, "not installed")}
             )
         if chosen.name in missing:
             raise SandboxRefused(f"The provider {chosen.name!r} cannot be used: {missing[chosen.name]}")
         return self.providers[chosen.name].value, upstreams[chosen.name][0]
 
     async def _runtime(self, config: ContainerConfig, provider: Provider) -> str:
-        looks = [_candidate(name, self.preferences[name], found) for name, found in sorted(self.runtimes.items())]
-        candidates = await asyncio.gather(*looks)
+        checks = [_candidate(name, self.preferences[name], adapter) for name, adapter in sorted(self.runtimes.items())]
+        candidates = await asyncio.gather(*checks)
         wanted = config.runtime or self.settings.core.runtime
         return choose_runtime(wanted=wanted, runs_tools=provider.runs_tools, candidates=candidates)
 
     def _remedy_without_gateway(self) -> str:
         if "gateway" in self.settings.core.disabled_plugins:
-            return 'Take "gateway" out of disabled_plugins in nanoclaw.toml, and restart the host.'
-        return "Install it with `pip install nanoclaw-resource-gateway`; `ncl doctor` says more."
+            return 'Remove "gateway" from disabled_plugins in nanoclaw.toml and restart the host.'
+        return "Install it with `pip install nanoclaw-resource-gateway`. `ncl doctor` shows more."
 
     def _require_gateway(self, provider: Provider, upstreams: Sequence[Upstream], network: Network) -> None:
         if upstreams and network is not Network.NONE and not self.has_gateway:
@@ -178,24 +179,24 @@ class SandboxPlanner:
         )
 
     async def _require_unexposed(self, spec: SandboxSpec, adapter: RuntimeAdapter) -> None:
-        """Check that nothing of the instance is shown but the session's own directories (see sandboxes/mounts.py)."""
+        """Check that the sandbox sees only the session's own directories of the instance (see sandboxes/mounts.py)."""
         own = [mount.source for mount in spec.mounts if mount.target in OWN_TARGETS]
         async with asyncio.timeout(CHECK_TIMEOUT_S):
-            shown = [*(mount.source for mount in spec.mounts), *await adapter.shown_directories()]
-        require_unexposed(shown, own, self.settings.home)
+            visible = [*(mount.source for mount in spec.mounts), *await adapter.shown_directories()]
+        require_unexposed(visible, own, self.settings.home)
 
     def _extra_mounts(self, config: ContainerConfig) -> list[Mount]:
-        found: dict[str, Mount] = {}
+        mounts: dict[str, Mount] = {}
         policy = mount_policy(self.db, self.settings)
         for raw in config.additional_mounts:
             try:
                 mount = policy.check(raw)
-                if mount.target in found:
-                    raise MountRefused(f"two mounts want {mount.target}")
-                found[mount.target] = mount
+                if mount.target in mounts:
+                    raise MountRefused(f"name: two mounts have the target {mount.target}. Give one another name.")
+                mounts[mount.target] = mount
             except MountRefused as error:
                 log.warning("mount refused", extra={"group": config.agent_group_id, "reason": str(error)})
-        return list(found.values())
+        return list(mounts.values())
 
     def _limits(self, config: ContainerConfig) -> Limits:
         core = self.settings.core
@@ -235,22 +236,22 @@ class SandboxPlanner:
 
 
 def write_runner_config(path: Path, config: RunnerConfig) -> None:
-    """Write the file a runner reads; whole or not at all."""
+    """Write the runner's config file atomically."""
     beside = path.with_suffix(".new")
     beside.write_text(write_config(config), encoding="utf-8")
-    beside.chmod(0o644)  # for the sandbox's user, whatever the umask
+    beside.chmod(0o644)  # readable for the sandbox's user under any umask
     beside.replace(path)
 
 
 async def _candidate(name: str, preference: int, adapter: RuntimeAdapter) -> Candidate:
-    """Ask a runtime how it is; one that fails to say is not ready, and keeps nobody from taking another."""
+    """Check a runtime; if the check fails, the runtime is not ready, and others stay usable."""
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
             readiness = await adapter.check()
         if not isinstance(readiness, Readiness):
-            raise TypeError(f"check answered {readiness!r}")
-    except PLUGIN_ERRORS as error:  # the call fence: a runtime is a plugin's code
+            raise TypeError(f"`check` must return a Readiness, got {readiness!r}")
+    except PLUGIN_ERRORS as error:  # error boundary: a runtime is a plugin's code
         reason = f"{type(error).__name__}: {error}".removesuffix(": ")
-        log.warning("runtime could not be asked", extra={"runtime": name, "reason": reason})
-        readiness = Readiness(ready=False, isolates=False, detail=f"it does not say how it is ({reason})")
+        log.warning("runtime check failed", extra={"runtime": name, "reason": reason})
+        readiness = Readiness(ready=False, isolates=False, detail=f"its check failed ({reason})")
     return Candidate(name=name, preference=preference, readiness=readiness)

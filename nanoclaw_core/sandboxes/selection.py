@@ -1,4 +1,4 @@
-"""Which provider and which runtime: pure decisions with their reasons."""
+"""Selection of provider and runtime: pure decisions with reasons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nanoclaw_core.errors import SandboxRefused
 
 @frozen(kw_only=True)
 class Candidate:
-    """A runtime that could be taken."""
+    """A runtime that can be chosen."""
 
     name: str
     preference: int
@@ -22,10 +22,10 @@ class Candidate:
 
 @frozen(kw_only=True)
 class ChosenProvider:
-    """The provider that answers.
+    """The chosen provider.
 
     Args:
-        instead_of: The one that was meant but cannot work, where nobody chose it; empty otherwise.
+        instead_of: The unusable default provider that this one replaces; empty if it replaces none.
     """
 
     name: str
@@ -41,13 +41,15 @@ def choose_provider(
     installed: Mapping[str, Provider],
     missing: Mapping[str, str],
 ) -> ChosenProvider:
-    """Choose session → agent group → settings (⚠32); the fallback stands in only for a default that nobody chose.
+    """Choose a provider: the session's, else the agent group's, else the settings' (⚠32).
+
+    The fallback only replaces the default of the settings, never an explicit choice of a session or a group.
 
     Args:
-        missing: By provider name, why it cannot work, installed or not; providers that can are not in it.
+        missing: The reason for each unusable provider, installed or not.
 
     Raises:
-        SandboxRefused: The chosen one is not installed, as far as is known.
+        SandboxRefused: The chosen provider is not installed.
     """
     chosen = (session or group or "").strip().lower()
     name = chosen or default
@@ -57,25 +59,25 @@ def choose_provider(
         known = ", ".join(sorted(installed)) or "none"
         raise SandboxRefused(
             f"The provider {name!r} is not installed (installed: {known}). "
-            "Look whether it is spelled right, or choose another one."
+            "Check the spelling, or choose another one."
         )
     return ChosenProvider(name=name)
 
 
 def missing_reason(upstreams: Sequence[Upstream]) -> str:
-    """Say why none of a provider's upstreams can be used; empty where one can, or where it needs none."""
+    """Return why none of a provider's upstreams is usable; an empty text if one is, or if it needs none."""
     reasons = [upstream.missing for upstream in upstreams]
     return "; ".join(reason for reason in reasons if reason) if upstreams and all(reasons) else ""
 
 
 def choose_runtime(*, wanted: str, runs_tools: bool, candidates: Sequence[Candidate]) -> str:
-    """Choose a runtime: the one that was named, else a ready one that isolates what must be isolated.
+    """Choose the configured runtime, else a ready one that isolates tools if the provider runs tools.
 
     Args:
-        wanted: By session, group or settings; empty where nobody chose.
+        wanted: The runtime that the group or the settings name; empty if none does.
 
     Raises:
-        SandboxRefused: There is none; the message has every candidate's remedy.
+        SandboxRefused: No runtime fits; the error has the remedy of each candidate.
     """
     if wanted:
         named = next((candidate for candidate in candidates if candidate.name == wanted), None)
@@ -87,7 +89,7 @@ def choose_runtime(*, wanted: str, runs_tools: bool, candidates: Sequence[Candid
         return wanted
     fit = [c for c in candidates if c.readiness.ready and (not runs_tools or _may_run_tools(c.readiness))]
     if fit:
-        # Tools want the strongest wall; what runs none wants to start at once.
+        # Tools need the strongest isolation. A provider without tools needs the fastest start.
         return (max if runs_tools else min)(fit, key=lambda candidate: candidate.preference).name
     if not candidates:
         raise SandboxRefused(

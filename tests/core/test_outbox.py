@@ -127,7 +127,7 @@ def test_outbox_file_with_a_second_name_is_refused(side: Side) -> None:
     (side.home / "secret").write_text("secret")
     side.put("a.txt")
     os.link(side.home / "secret", side.layout.outbox / "out-1" / "second")
-    assert "not a plain file" in side.refused("second")
+    assert "not a regular file" in side.refused("second")
 
 
 @pytest.mark.defect(number=29)

@@ -1,4 +1,4 @@
-"""Making rows for the tests of the session files."""
+"""Builders of rows for the tests of the session files."""
 
 from typing import Any
 

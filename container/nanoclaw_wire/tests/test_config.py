@@ -1,4 +1,4 @@
-"""in/config.json."""
+"""The configuration of a runner, `in/config.json`."""
 
 import json
 
@@ -11,7 +11,7 @@ SMALLEST = {"session_id": "ses-1", "agent_group_id": "ag-1", "group_name": "Main
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
-def test_what_is_written_is_read_back_whole() -> None:
+def test_config_round_trip_keeps_all_fields() -> None:
     server = McpServer(command="server", args=["--stdio"], env={"A": "b"}, instructions="Ask it.")
     config = RunnerConfig(
         **SMALLEST, model="m", skills=["one"], mcp_servers={"files": server}, gateway_port=0, idle_stop_s=1.5
@@ -20,23 +20,25 @@ def test_what_is_written_is_read_back_whole() -> None:
 
 
 @given(TEXT, TEXT, st.dictionaries(TEXT, TEXT), st.none() | st.lists(TEXT))
-def test_any_text_survives_the_file(name: str, instructions: str, options: dict[str, str], skills: list[str]) -> None:
+def test_config_round_trip_keeps_any_text(
+    name: str, instructions: str, options: dict[str, str], skills: list[str]
+) -> None:
     values = SMALLEST | {"group_name": name, "provider_options": options, "skills": skills}
     config = RunnerConfig(instructions=instructions, **values)
     assert read_config(write_config(config).encode().decode()) == config
 
 
-def test_a_missing_key_is_named() -> None:
+def test_read_config_names_missing_key() -> None:
     with pytest.raises(ValueError, match=r"config\.json.*provider"):
         read_config(json.dumps({key: value for key, value in SMALLEST.items() if key != "provider"}))
 
 
-def test_an_unknown_key_is_named() -> None:
+def test_read_config_names_unknown_key() -> None:
     with pytest.raises(ValueError, match="api_key"):
         read_config(json.dumps(SMALLEST | {"api_key": "k"}))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '"x"', "[" * 100_000])
-def test_what_is_no_config_is_refused_in_one_way(text: str) -> None:
+def test_read_config_of_other_text_raises_value_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"config\.json"):
         read_config(text)

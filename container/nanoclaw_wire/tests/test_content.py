@@ -1,4 +1,4 @@
-"""Reading what a runner wants to have sent (⚠41, ⚠58): it is good or Malformed, never anything else."""
+"""Parsing of a runner's content (⚠41, ⚠58): the result is valid or `Malformed`, never another error."""
 
 import json
 from typing import Any
@@ -22,8 +22,10 @@ KEYS = st.sampled_from(
         "fallback_text", "label", "value", "action", "request_id", "arguments", "description",
     ]
 )  # fmt: skip
-WORDS = st.sampled_from(["edit", "reaction", "ask_question", "card", "a", ""])
-NEARLY_RIGHT = st.dictionaries(KEYS, WORDS | st.lists(WORDS | JSON, max_size=2) | st.integers(-1, 5) | JSON, max_size=6)
+STRINGS = st.sampled_from(["edit", "reaction", "ask_question", "card", "a", ""])
+NEARLY_VALID = st.dictionaries(
+    KEYS, STRINGS | st.lists(STRINGS | JSON, max_size=2) | st.integers(-1, 5) | JSON, max_size=6
+)
 
 
 def read(content: object, kind: str = "chat") -> Message:
@@ -36,29 +38,29 @@ def refused(content: object, kind: str = "chat") -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(("said", "is_failure"), [(True, True), (False, False), ("yes", False), (1, False)])
-def test_only_true_marks_words_as_a_failure(said: object, is_failure: bool) -> None:
-    assert read({"text": "hello", "is_failure": said}).is_failure is is_failure
+@pytest.mark.parametrize(("value", "is_failure"), [(True, True), (False, False), ("yes", False), (1, False)])
+def test_read_message_is_failure_only_for_true(value: object, is_failure: bool) -> None:
+    assert read({"text": "hello", "is_failure": value}).is_failure is is_failure
 
 
-def test_words_are_a_message() -> None:
+def test_read_message_text_is_a_message() -> None:
     message = read({"text": "hello"})
     assert (message.text, list(message.file_names), message.card) == ("hello", [], None)
 
 
-def test_files_need_no_words() -> None:
+def test_read_message_files_need_no_text() -> None:
     assert read({"files": ["a.txt"]}) == Message(file_names=["a.txt"])
 
 
-def test_an_edit_names_a_message_and_its_new_text() -> None:
+def test_read_message_edit_has_number_and_text() -> None:
     assert read({"operation": "edit", "seq": 3, "text": "better"}) == Message(edit_of=3, text="better")
 
 
-def test_a_reaction_names_a_message_and_a_sign() -> None:
+def test_read_message_reaction_has_number_and_emoji() -> None:
     assert read({"operation": "reaction", "seq": 4, "emoji": "eyes"}) == Message(reaction_to=4, emoji="eyes")
 
 
-def test_a_question_becomes_a_card() -> None:
+def test_read_message_question_becomes_card() -> None:
     content = {"type": "ask_question", "question_id": "q", "title": "Go?", "question": "Now?"}
     message = read(content | {"options": ["Yes", {"label": "No", "value": "n", "selected_label": "Not now"}]}, "card")
     assert message.card == Card(
@@ -72,7 +74,7 @@ def test_a_question_becomes_a_card() -> None:
     )
 
 
-def test_a_card_that_asks_nothing_keeps_what_was_put_beside_it() -> None:
+def test_read_message_card_keeps_extra_values() -> None:
     card = {"title": "Weather", "description": "Rain", "colour": "grey"}
     message = read({"type": "card", "card": card, "fallback_text": "Rain."}, "card")
     assert message == Message(text="Rain.", card=Card(title="Weather", text="Rain", extra=card))
@@ -101,7 +103,8 @@ def test_a_card_that_asks_nothing_keeps_what_was_put_beside_it() -> None:
         {"text": "x" * (TEXT_AT_MOST + 1)},
     ],
 )
-def test_warning_58_what_says_nothing_to_send_is_refused(content: object) -> None:
+@pytest.mark.defect(number=58)
+def test_read_message_without_content_is_refused(content: object) -> None:
     assert refused(content)
 
 
@@ -119,12 +122,13 @@ def test_warning_58_what_says_nothing_to_send_is_refused(content: object) -> Non
         {"type": "ask_question", "question_id": "q", "title": {"a": 1}, "options": ["a"]},
     ],
 )
-def test_a_card_that_cannot_be_shown_is_refused(content: object) -> None:
+def test_read_message_invalid_card_is_refused(content: object) -> None:
     assert refused(content, "card")
 
 
 @pytest.mark.parametrize("content", ["", "{", "hello", "\ud800", "[" * 100_000, '{"text": "x"', "9" * 5000])
-def test_warning_41_what_is_no_json_is_refused(content: str) -> None:
+@pytest.mark.defect(number=41)
+def test_read_content_without_json_is_refused(content: str) -> None:
     for kind in ("chat", "card"):
         with pytest.raises(Malformed):
             read_message(kind, content)
@@ -132,11 +136,12 @@ def test_warning_41_what_is_no_json_is_refused(content: str) -> None:
         read_request(content)
 
 
-def test_half_characters_are_replaced_so_that_everything_can_store_the_text() -> None:
+def test_read_message_replaces_lone_surrogates() -> None:
+    """A lone surrogate cannot be encoded, so no database could store the text."""
     assert read_message("chat", '{"text": "a\\ud800b"}').text == "a?b"
 
 
-def test_a_request_names_an_action_and_where_to_answer() -> None:
+def test_read_request_has_action_and_request_id() -> None:
     content = json.dumps({"action": "schedule", "request_id": "r", "arguments": {"a": 1}})
     assert read_request(content) == ActionRequest(action="schedule", request_id="r", arguments={"a": 1})
     assert read_request('{"action": "a", "request_id": "r"}').arguments == {}
@@ -155,13 +160,14 @@ def test_a_request_names_an_action_and_where_to_answer() -> None:
         None,
     ],
 )
-def test_a_request_that_says_too_little_is_refused(content: object) -> None:
+def test_read_request_without_fields_is_refused(content: object) -> None:
     with pytest.raises(Malformed):
         read_request(json.dumps(content))
 
 
-@given(NEARLY_RIGHT | JSON, st.sampled_from(["chat", "card"]))
-def test_warning_41_any_json_is_a_message_or_malformed(content: Any, kind: str) -> None:
+@given(NEARLY_VALID | JSON, st.sampled_from(["chat", "card"]))
+@pytest.mark.defect(number=41)
+def test_read_message_any_json_is_valid_or_malformed(content: Any, kind: str) -> None:
     try:
         message = read_message(kind, json.dumps(content))
     except Malformed:
@@ -170,8 +176,9 @@ def test_warning_41_any_json_is_a_message_or_malformed(content: Any, kind: str) 
     message.text.encode()
 
 
-@given(NEARLY_RIGHT | JSON)
-def test_warning_41_any_json_is_a_request_or_malformed(content: Any) -> None:
+@given(NEARLY_VALID | JSON)
+@pytest.mark.defect(number=41)
+def test_read_request_any_json_is_valid_or_malformed(content: Any) -> None:
     try:
         request = read_request(json.dumps(content))
     except Malformed:
@@ -180,7 +187,8 @@ def test_warning_41_any_json_is_a_request_or_malformed(content: Any) -> None:
 
 
 @given(st.text(), st.sampled_from(["chat", "card"]))
-def test_warning_41_any_text_is_a_message_or_malformed(content: str, kind: str) -> None:
+@pytest.mark.defect(number=41)
+def test_read_message_any_text_is_valid_or_malformed(content: str, kind: str) -> None:
     try:
         assert isinstance(read_message(kind, content), Message)
     except Malformed:

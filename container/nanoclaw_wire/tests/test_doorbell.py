@@ -1,4 +1,4 @@
-"""The doorbell (I10): real sockets, both sides."""
+"""Both sides of the doorbell (I10), on real sockets."""
 
 import asyncio
 import socket
@@ -7,42 +7,43 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from nanoclaw_wire.doorbell import MAX_CONNECTIONS, DoorbellClient, DoorbellServer
 
 WAIT_S = 30.0
 
 
 class Rings:
-    """Counts what the host's side hears."""
+    """Counts the rings that the host receives."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def __call__(self) -> None:
         self.count += 1
-        self._news.set()
+        self._changed.set()
 
     async def more_than(self, count: int) -> None:
         async with asyncio.timeout(WAIT_S):
             while self.count <= count:
-                await self._news.wait()
-                self._news.clear()
+                await self._changed.wait()
+                self._changed.clear()
 
 
 @asynccontextmanager
-async def a_bell(path: Path) -> AsyncIterator[tuple[DoorbellServer, Rings]]:
+async def open_server(path: Path) -> AsyncIterator[tuple[DoorbellServer, Rings]]:
     rings = Rings()
-    bell = DoorbellServer(path, rings)
-    await bell.open()
+    server = DoorbellServer(path, rings)
+    await server.open()
     try:
-        yield bell, rings
+        yield server, rings
     finally:
-        await bell.close()
+        await server.close()
 
 
 @asynccontextmanager
-async def a_client(path: Path) -> AsyncIterator[DoorbellClient]:
+async def open_client(path: Path) -> AsyncIterator[DoorbellClient]:
     client = DoorbellClient(path)
     await client.open()
     try:
@@ -51,9 +52,9 @@ async def a_client(path: Path) -> AsyncIterator[DoorbellClient]:
         await client.close()
 
 
-def test_the_host_hears_the_runner(tmp_path: Path) -> None:
+def test_client_ring_reaches_the_host(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with a_bell(tmp_path / "bell.sock") as (_, rings), a_client(tmp_path / "bell.sock") as client:
+        async with open_server(tmp_path / "bell.sock") as (_, rings), open_client(tmp_path / "bell.sock") as client:
             await rings.more_than(0)
             before = rings.count
             client.ring()
@@ -62,29 +63,34 @@ def test_the_host_hears_the_runner(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_the_runner_hears_the_host(tmp_path: Path) -> None:
+def test_server_ring_reaches_the_runner(tmp_path: Path) -> None:
     async def scenario() -> bool:
-        async with a_bell(tmp_path / "bell.sock") as (bell, rings), a_client(tmp_path / "bell.sock") as client:
+        async with (
+            open_server(tmp_path / "bell.sock") as (server, rings),
+            open_client(tmp_path / "bell.sock") as client,
+        ):
             await rings.more_than(0)
             assert await client.wait(WAIT_S)  # connecting counts as a ring
-            bell.ring()
+            server.ring()
             return await client.wait(WAIT_S)
 
     assert asyncio.run(scenario())
 
 
-def test_connecting_is_a_ring_on_both_sides_because_one_may_have_been_lost(tmp_path: Path) -> None:
+def test_connect_rings_on_both_sides(tmp_path: Path) -> None:
+    """A ring may have been lost before the connection."""
+
     async def scenario() -> bool:
-        async with a_bell(tmp_path / "bell.sock") as (_, rings), a_client(tmp_path / "bell.sock") as client:
+        async with open_server(tmp_path / "bell.sock") as (_, rings), open_client(tmp_path / "bell.sock") as client:
             await rings.more_than(0)
             return await client.wait(0.0) or await client.wait(WAIT_S)
 
     assert asyncio.run(scenario())
 
 
-def test_a_wait_without_a_ring_ends_in_time(tmp_path: Path) -> None:
+def test_wait_without_ring_times_out(tmp_path: Path) -> None:
     async def scenario() -> bool:
-        async with a_client(tmp_path / "nobody.sock") as client:
+        async with open_client(tmp_path / "missing.sock") as client:
             assert not client.connected
             client.ring()
             return await client.wait(0.01)
@@ -92,34 +98,34 @@ def test_a_wait_without_a_ring_ends_in_time(tmp_path: Path) -> None:
     assert asyncio.run(scenario()) is False
 
 
-def test_a_wait_can_be_ended_from_the_runners_own_side(tmp_path: Path) -> None:
+def test_wake_ends_wait(tmp_path: Path) -> None:
     async def scenario() -> bool:
-        async with a_client(tmp_path / "nobody.sock") as client:
+        async with open_client(tmp_path / "missing.sock") as client:
             client.wake()
             return await client.wait(WAIT_S)
 
     assert asyncio.run(scenario())
 
 
-def test_the_runner_finds_a_host_that_came_later(tmp_path: Path) -> None:
+def test_client_connects_to_later_host(tmp_path: Path) -> None:
     path = tmp_path / "bell.sock"
 
     async def scenario() -> bool:
-        async with a_client(path) as client, a_bell(path) as (_, rings):
+        async with open_client(path) as client, open_server(path) as (_, rings):
             await rings.more_than(0)
             return await client.wait(WAIT_S)
 
     assert asyncio.run(scenario())
 
 
-def test_a_socket_that_a_dead_host_left_is_replaced(tmp_path: Path) -> None:
+def test_server_replaces_socket_of_dead_host(tmp_path: Path) -> None:
     path = tmp_path / "bell.sock"
     left = socket.socket(socket.AF_UNIX)
     left.bind(str(path))
     left.close()
 
     async def scenario() -> int:
-        async with a_bell(path) as (_, rings), a_client(path):
+        async with open_server(path) as (_, rings), open_client(path):
             await rings.more_than(0)
             return stat.S_IMODE(path.stat().st_mode)
 
@@ -127,65 +133,67 @@ def test_a_socket_that_a_dead_host_left_is_replaced(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_path_too_long_for_a_socket_address_works(tmp_path: Path) -> None:
+def test_doorbell_works_at_long_path(tmp_path: Path) -> None:
+    """The path exceeds the 108 bytes of a socket address."""
     deep = tmp_path / ("d" * 100) / ("e" * 100)
     deep.mkdir(parents=True)
 
     async def scenario() -> int:
-        async with a_bell(deep / "bell.sock") as (_, rings), a_client(deep / "bell.sock"):
+        async with open_server(deep / "bell.sock") as (_, rings), open_client(deep / "bell.sock"):
             await rings.more_than(0)
             return rings.count
 
     assert asyncio.run(scenario()) >= 1
 
 
-def test_whoever_knocks_too_often_is_hung_up_on(tmp_path: Path) -> None:
+def test_server_closes_surplus_connections(tmp_path: Path) -> None:
     path = tmp_path / "bell.sock"
 
     async def scenario() -> bytes:
-        async with a_bell(path) as (bell, rings):
-            kept = []
+        async with open_server(path) as (server, rings):
+            writers = []
             for count in range(MAX_CONNECTIONS):
-                kept.append((await asyncio.open_unix_connection(path))[1])
+                writers.append((await asyncio.open_unix_connection(path))[1])
                 await rings.more_than(count)
             reader, writer = await asyncio.open_unix_connection(path)
             async with asyncio.timeout(WAIT_S):
-                heard = await reader.read()
-            assert bell.connected
-            for one in (*kept, writer):
-                one.close()
-            return heard
+                received = await reader.read()
+            assert server.connected
+            for connected in (*writers, writer):
+                connected.close()
+            return received
 
     assert asyncio.run(scenario()) == b""
 
 
-def test_rings_for_a_client_that_does_not_read_are_not_kept_without_end(tmp_path: Path) -> None:
+def test_server_limits_unread_rings(tmp_path: Path) -> None:
     path = tmp_path / "bell.sock"
     rings_sent = 300_000
 
     async def scenario() -> int:
-        async with a_bell(path) as (bell, rings):
+        async with open_server(path) as (server, rings):
             reader, writer = await asyncio.open_unix_connection(path, limit=1)
             await rings.more_than(0)
             for _ in range(rings_sent):
-                bell.ring()
-            await bell.close()
+                server.ring()
+            await server.close()
             async with asyncio.timeout(WAIT_S):
-                heard = len(await reader.read())
+                received = len(await reader.read())
             writer.close()
-            return heard
+            return received
 
     assert 0 < asyncio.run(scenario()) < rings_sent
 
 
-def test_invariant_10_a_ring_before_the_host_knows_of_a_connection_is_not_lost(tmp_path: Path) -> None:
+@pytest.mark.invariant(number=10)
+def test_ring_before_accept_is_not_lost(tmp_path: Path) -> None:
     async def scenario() -> bytes:
-        async with a_bell(tmp_path / "bell.sock") as (bell, _):
+        async with open_server(tmp_path / "bell.sock") as (server, _):
             with socket.socket(socket.AF_UNIX) as line:
                 line.connect(str(tmp_path / "bell.sock"))
                 line.setblocking(False)
-                assert not bell.connected
-                bell.ring()
+                assert not server.connected
+                server.ring()
                 async with asyncio.timeout(WAIT_S):
                     return await asyncio.get_running_loop().sock_recv(line, 1)
 

@@ -1,4 +1,4 @@
-"""Errors of an exhausted machine, and a database that cannot be opened for another reason."""
+"""Errors of an exhausted machine, and of a database that cannot be opened for another reason."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def outbound_db(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def full_directory(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system without room; that takes root."""
+    """Mount a file system without free space, which needs root."""
     directory = tmp_path / "full"
     directory.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(directory)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        reason = f"a small file system takes the right to mount one: {done.stderr.strip()}"
+        reason = f"the user may not mount a file system: {done.stderr.strip()}"
         if os.environ.get("CI") == "true" and os.geteuid() == 0:
             pytest.fail(reason)
         pytest.skip(reason)
@@ -42,14 +42,14 @@ def full_directory(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_open_without_descriptors_is_exhausted(outbound_db: Path) -> None:
-    """SQLite says only that it cannot open the file; the machine says why."""
+    """SQLite reports only that it cannot open the file; the probe finds the reason."""
     with no_descriptors(), pytest.raises(apsw.CantOpenError) as caught:
         session_files.open_writable(outbound_db)
     assert is_exhausted(caught.value)
 
 
 def test_write_without_descriptors_is_exhausted(outbound_db: Path) -> None:
-    """The journal is opened for each transaction. Nothing was stored, and the next write succeeds."""
+    """SQLite opens the journal for each transaction. Nothing is stored, and the next write succeeds."""
     db = session_files.open_writable(outbound_db)
     with no_descriptors(), pytest.raises(apsw.CantOpenError) as caught:
         outbound.take_over(db, runner="a", now=NOW)
@@ -61,7 +61,7 @@ def test_write_without_descriptors_is_exhausted(outbound_db: Path) -> None:
 
 
 def test_open_of_missing_file_is_not_exhausted(tmp_path: Path) -> None:
-    """The machine has descriptors and room, so it is the file."""
+    """The machine has descriptors and space, so the file is at fault."""
     with pytest.raises(apsw.CantOpenError) as caught:
         session_files.open_writable(tmp_path / "outbound.db")
     assert not is_exhausted(caught.value)
@@ -69,20 +69,20 @@ def test_open_of_missing_file_is_not_exhausted(tmp_path: Path) -> None:
 
 
 def test_read_without_descriptors_is_exhausted(outbound_db: Path) -> None:
-    """The reader's own way into the file keeps the cause."""
+    """The VFS for untrusted files keeps the cause."""
     with no_descriptors(), pytest.raises(apsw.CantOpenError) as caught:
         session_files.open_readable(outbound_db)
     assert is_exhausted(caught.value)
 
 
 def test_probe_of_full_disk_finds_it(full_directory: Path) -> None:
-    """A file can still be made, but not written; nothing of the probe is left."""
-    found = find_shortage(full_directory)
-    assert found is not None
-    assert found.errno == errno.ENOSPC
+    """A file can be created but not written, and the probe leaves no file."""
+    shortage = find_shortage(full_directory)
+    assert shortage is not None
+    assert shortage.errno == errno.ENOSPC
     assert [path.name for path in full_directory.iterdir()] == ["filler"]
 
 
 def test_probe_of_missing_directory_finds_nothing(tmp_path: Path) -> None:
-    """That is no shortage."""
+    """A missing directory is not a shortage."""
     assert find_shortage(tmp_path / "missing") is None

@@ -1,4 +1,4 @@
-"""A log file on a full disk: a line or two on stderr, and no flood."""
+"""A log file on a full disk prints two lines to stderr and no flood."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nanoclaw_wire.log_file import LogFile
 
 
 def log_file(path: Path, *, times: Iterable[float] = (0.0,) * 50, reminds: bool = False) -> LogFile:
-    """Make a log file. Its clock is read at each failure."""
+    """Create a log file. It reads its clock at each failure."""
     clock = iter(times).__next__
     return LogFile(path, max_bytes=1_000_000, backups=1, delay=True, reminds=reminds, clock=clock)
 
@@ -29,8 +29,8 @@ def close(handler: LogFile) -> None:
         handler.close()
 
 
-def test_full_disk_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is said when it begins and when it ends, however many lines come in between."""
+def test_log_file_reports_full_disk_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One report when it begins and one when it ends, however many lines fail in between."""
     handler = log_file(tmp_path / "a.log")
     with full_disk():
         write(handler, *["lost"] * 50)
@@ -40,8 +40,8 @@ def test_full_disk_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert (tmp_path / "a.log").read_text(encoding="utf-8").endswith("first\nsecond\n")
 
 
-def test_full_disk_is_said_again_after_a_minute(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A program that reminds says it again, for an operator who looks later."""
+def test_log_file_reminds_every_minute(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An operator may read the log later."""
     (tmp_path / "a.log").symlink_to("/dev/full")
     handler = log_file(tmp_path / "a.log", times=[0.0, 1.0, 59.0, 60.0, 61.0], reminds=True)
     write(handler, *["lost"] * 5)
@@ -49,16 +49,16 @@ def test_full_disk_is_said_again_after_a_minute(tmp_path: Path, capsys: pytest.C
     assert capsys.readouterr().err.splitlines() == ["log file cannot be written"] * 2
 
 
-def test_disk_full_by_turns_is_no_flood(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A disk that has room for every other line is said once in a minute, too."""
+def test_log_file_reports_unsteady_disk_once_a_minute(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A disk with space for every other line makes no flood, either."""
     handler = log_file(tmp_path / "a.log", times=[float(number) for number in range(120)])
     for _ in range(120):
         with full_disk():
             write(handler, "lost")
         write(handler, "written")
     handler.close()
-    said = ["log file cannot be written", "log file can be written again"]
-    assert capsys.readouterr().err.splitlines() == said * 2
+    reports = ["log file cannot be written", "log file can be written again"]
+    assert capsys.readouterr().err.splitlines() == reports * 2
 
 
 @pytest.mark.parametrize(
@@ -72,10 +72,10 @@ def test_disk_full_by_turns_is_no_flood(tmp_path: Path, capsys: pytest.CaptureFi
     ],
     ids=["directory", "pipe", "loop", "nowhere", "full"],
 )
-def test_path_that_cannot_be_opened_is_said(
+def test_log_file_reports_path_it_cannot_open(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], spoil: Callable[[Path], None]
 ) -> None:
-    """The program goes on; a pipe that no process reads does not hold it up."""
+    """The program goes on, and a pipe that no process reads does not block it."""
     spoil(tmp_path / "a.log")
     handler = log_file(tmp_path / "a.log")
     write(handler, "one", "two")
@@ -83,8 +83,8 @@ def test_path_that_cannot_be_opened_is_said(
     assert capsys.readouterr().err.splitlines() == ["log file cannot be written"]
 
 
-def test_wrong_call_is_reported_as_logging_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A call with a missing value is a defect of ours, and no fault of the file."""
+def test_log_file_leaves_wrong_call_to_logging(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A call with a wrong value is a defect of the program, not a fault of the file."""
     handler = log_file(tmp_path / "a.log")
     handler.emit(logging.makeLogRecord({"msg": "%d lines", "args": ("no number",)}))
     handler.close()

@@ -1,4 +1,4 @@
-"""outbound.db: what the runner tells the host."""
+"""Rows from the runner to the host, outbound.db."""
 
 import subprocess
 import sys
@@ -25,12 +25,14 @@ db.close()
 """
 
 
-def test_invariant_02_numbers_are_odd_and_above_both_files(outbound_db: apsw.Connection) -> None:
+@pytest.mark.invariant(number=2)
+def test_write_numbers_are_odd_and_above_both_files(outbound_db: apsw.Connection) -> None:
     assert outbound.write(outbound_db, now=AT, messages=[outgoing("a"), outgoing("b")]) == [1, 3]
     assert outbound.write(outbound_db, now=AT, messages=[outgoing("c")], highest_inbound=8) == [9]
 
 
-def test_warning_36_two_processes_that_write_at_once_get_numbers_of_their_own(tmp_path: Path) -> None:
+@pytest.mark.defect(number=36)
+def test_write_of_two_processes_has_unique_numbers(tmp_path: Path) -> None:
     path = tmp_path / "outbound.db"
     session_files.create_outbound(path)
     writers = [
@@ -57,12 +59,13 @@ def test_warning_36_two_processes_that_write_at_once_get_numbers_of_their_own(tm
     assert len({message.id for message in found}) == 200
 
 
-def test_messages_are_read_after_a_number_and_up_to_a_limit(outbound_db: apsw.Connection) -> None:
+def test_messages_after_respects_number_and_limit(outbound_db: apsw.Connection) -> None:
     outbound.write(outbound_db, now=AT, messages=[outgoing(name) for name in "abcd"])
     assert [message.id for message in outbound.messages_after(outbound_db, 1, limit=2)] == ["b", "c"]
 
 
-def test_messages_and_acknowledgements_are_stored_together_or_not_at_all(outbound_db: apsw.Connection) -> None:
+def test_write_is_atomic(outbound_db: apsw.Connection) -> None:
+    """Messages and acknowledgements are one transaction."""
     outbound.write(outbound_db, now=AT, messages=[outgoing("a")])
     with pytest.raises(apsw.ConstraintError):
         outbound.write(
@@ -75,23 +78,23 @@ def test_messages_and_acknowledgements_are_stored_together_or_not_at_all(outboun
     assert outbound.acknowledgements_after(outbound_db, 0, limit=9) == []
 
 
-def test_a_failing_write_leaves_no_lock(outbound_db: apsw.Connection) -> None:
+def test_write_that_fails_leaves_no_lock(outbound_db: apsw.Connection) -> None:
     outbound.write(outbound_db, now=AT, messages=[outgoing("a")])
     with pytest.raises(apsw.ConstraintError):
         outbound.write(outbound_db, now=AT, messages=[outgoing("a")])
     assert outbound.write(outbound_db, now=AT, messages=[outgoing("b")]) == [3]
 
 
-def test_every_change_of_an_acknowledgement_is_news(outbound_db: apsw.Connection) -> None:
+def test_acknowledgements_after_returns_every_change(outbound_db: apsw.Connection) -> None:
     outbound.write(outbound_db, now=AT, acknowledge=[("a", AckStatus.PROCESSING), ("b", AckStatus.PROCESSING)])
     mark = outbound.acknowledgements_after(outbound_db, 0, limit=9)[-1].revision
     outbound.write(outbound_db, now=AT, acknowledge=[("a", AckStatus.COMPLETED)])
-    found = outbound.acknowledgements_after(outbound_db, mark, limit=9)
-    assert [(one.message_id, one.status) for one in found] == [("a", AckStatus.COMPLETED)]
+    changes = outbound.acknowledgements_after(outbound_db, mark, limit=9)
+    assert [(change.message_id, change.status) for change in changes] == [("a", AckStatus.COMPLETED)]
     assert [claim.message_id for claim in outbound.claims(outbound_db)] == ["b"]
 
 
-def test_a_fresh_runner_forgets_claims_and_nothing_else(outbound_db: apsw.Connection) -> None:
+def test_take_over_releases_claims_only(outbound_db: apsw.Connection) -> None:
     changes = [("a", AckStatus.PROCESSING), ("b", AckStatus.COMPLETED), ("c", AckStatus.FAILED)]
     outbound.write(outbound_db, now=AT, acknowledge=changes)
     assert outbound.take_over(outbound_db, runner="fresh", now=AT) == 1
@@ -99,7 +102,8 @@ def test_a_fresh_runner_forgets_claims_and_nothing_else(outbound_db: apsw.Connec
     assert outbound.settled(outbound_db, ["a", "b", "c", "unknown"]) == {"b", "c"}
 
 
-def test_invariant_01_a_runner_whose_file_was_taken_over_stores_nothing_more(outbound_db: apsw.Connection) -> None:
+@pytest.mark.invariant(number=1)
+def test_write_of_superseded_runner_is_refused(outbound_db: apsw.Connection) -> None:
     outbound.take_over(outbound_db, runner="old", now=AT)
     assert outbound.write(outbound_db, now=AT, messages=[outgoing("a")], runner="old") == [1]
     outbound.take_over(outbound_db, runner="new", now=AT)
@@ -108,7 +112,7 @@ def test_invariant_01_a_runner_whose_file_was_taken_over_stores_nothing_more(out
     assert outbound.write(outbound_db, now=AT, messages=[outgoing("c")], runner="new") == [3]
 
 
-def test_what_a_runner_keeps_its_successor_finds(outbound_db: apsw.Connection) -> None:
+def test_state_survives_the_runner(outbound_db: apsw.Connection) -> None:
     outbound.set_state(outbound_db, "continuation:mock", "one", AT)
     outbound.set_state(outbound_db, "continuation:mock", "two", AT)
     assert outbound.state(outbound_db, "continuation:mock") == "two"
@@ -116,11 +120,11 @@ def test_what_a_runner_keeps_its_successor_finds(outbound_db: apsw.Connection) -
     assert outbound.state(outbound_db, "continuation:mock") is None
 
 
-def test_a_runner_that_never_spoke_has_no_state(outbound_db: apsw.Connection) -> None:
+def test_runner_state_is_none_before_first_write(outbound_db: apsw.Connection) -> None:
     assert outbound.runner_state(outbound_db) is None
 
 
-def test_the_last_state_counts(outbound_db: apsw.Connection) -> None:
+def test_runner_state_is_the_last_one(outbound_db: apsw.Connection) -> None:
     for activity in (Activity.BUSY, Activity.IDLE):
         state = RunnerState(activity=activity, tool="Bash", tool_timeout_s=2.5, tool_started_at=AT, updated_at=AT)
         outbound.write(outbound_db, now=AT, now_state=state)
@@ -128,10 +132,12 @@ def test_the_last_state_counts(outbound_db: apsw.Connection) -> None:
 
 
 @pytest.mark.parametrize("column", ["seq", "id", "kind", "at", "content", "channel", "deliver_after"])
-def test_a_value_that_a_column_cannot_have_is_refused(column: str) -> None:
+def test_messages_after_wrong_type_is_refused(column: str) -> None:
     db = apsw.Connection(":memory:")
     columns = ("seq", "id", "kind", "at", "deliver_after", "in_reply_to", "channel", "room", "thread", "content")
-    db.execute(f"CREATE TABLE messages_out ({', '.join(columns)})")  # as a runner of somebody else's could make it
+    db.execute(
+        f"CREATE TABLE messages_out ({', '.join(columns)})"
+    )  # without types, as a hostile runner could create it
     good = {"seq": 1, "id": "a", "kind": "chat", "at": AT, "content": "{}"}
     values = good | {column: b"blob"}
     marks = ", ".join(f":{name}" for name in values)
@@ -141,28 +147,29 @@ def test_a_value_that_a_column_cannot_have_is_refused(column: str) -> None:
     db.close()
 
 
-def test_an_acknowledgement_with_a_wrong_value_is_refused() -> None:
+def test_claims_wrong_type_is_refused() -> None:
     db = apsw.Connection(":memory:")
     db.execute("CREATE TABLE acknowledgements (message_id, status, changed_at, revision)")
     db.execute("INSERT INTO acknowledgements VALUES (7, 'processing', 'x', 1)")
-    with pytest.raises(ValueError, match="message_id is int"):
+    with pytest.raises(ValueError, match="`message_id` must be str, got int"):
         outbound.claims(db)
     db.close()
 
 
-def test_a_forged_revision_that_would_leave_no_room_is_refused() -> None:
+def test_acknowledgements_after_forged_revision_is_refused() -> None:
+    """A higher revision would leave no number for the next change."""
     db = apsw.Connection(":memory:")
     db.execute("CREATE TABLE acknowledgements (message_id, status, changed_at, revision)")
     db.execute("INSERT INTO acknowledgements VALUES ('in-1', 'completed', 'x', 4611686018427387904)")
-    with pytest.raises(ValueError, match="revision is 4611686018427387904"):
+    with pytest.raises(ValueError, match=r"`revision` must be .*, got 4611686018427387904"):
         outbound.acknowledgements_after(db, 0, limit=9)
     db.close()
 
 
-def test_a_runner_state_with_a_wrong_value_is_refused() -> None:
+def test_runner_state_wrong_type_is_refused() -> None:
     db = apsw.Connection(":memory:")
     db.execute("CREATE TABLE runner_state (one, activity, tool, tool_timeout_s, tool_started_at, updated_at)")
     db.execute("INSERT INTO runner_state VALUES (1, 'busy', 'Bash', 'for ever', NULL, 'x')")
-    with pytest.raises(ValueError, match="tool_timeout_s is str"):
+    with pytest.raises(ValueError, match="`tool_timeout_s` must be a number or NULL, got str"):
         outbound.runner_state(db)
     db.close()

@@ -1,4 +1,4 @@
-"""Opening session files: I1, and what a hostile other side can put in their place (I6)."""
+"""Session files: one writer (I1), and hostile files in their place (I6)."""
 
 import os
 import signal
@@ -41,7 +41,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
-    """An outbound.db with one message."""
+    """Create an outbound.db with one message."""
     path = tmp_path / "outbound.db"
     session_files.create_outbound(path)
     db = session_files.open_writable(path)
@@ -52,7 +52,7 @@ def written(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def alarm() -> Iterator[None]:
-    """A test that hangs in SQLite cannot be ended by Python; the signal's default ends the process."""
+    """End the process by a signal if the test hangs in SQLite, which Python cannot interrupt."""
     signal.alarm(30)
     yield
     signal.alarm(0)
@@ -71,29 +71,31 @@ def journal(path: Path) -> Path:
 
 
 def make_hot(path: Path) -> None:
-    """Leave the file as a runner that was killed in the middle of a commit leaves it."""
+    """Leave the file in the state of a runner that was killed during a commit."""
     killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, str(path)], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert journal(path).read_bytes()[:8] == b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
 
 
-def test_a_file_can_be_read_by_the_other_side(written: Path) -> None:
+def test_open_readable_reads_the_file(written: Path) -> None:
     assert read(written) == ["a"]
 
 
-def test_invariant_01_a_session_file_never_becomes_wal_whatever_the_process_prefers(tmp_path: Path) -> None:
+@pytest.mark.invariant(number=1)
+def test_session_files_never_use_wal(tmp_path: Path) -> None:
+    """The process applies `apsw.bestpractice`, which prefers WAL."""
     command = [sys.executable, "-c", BEST_PRACTICE, str(tmp_path / "inbound.db")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "wal" not in done.stdout
     assert (tmp_path / "inbound.db").read_bytes()[18:20] == b"\x01\x01"
 
 
-def test_making_a_file_again_keeps_what_is_in_it(written: Path) -> None:
+def test_create_outbound_keeps_existing_file(written: Path) -> None:
     session_files.create_outbound(written)
     assert read(written) == ["a"]
 
 
-def test_a_file_of_another_protocol_is_refused_by_both_sides(written: Path) -> None:
+def test_open_of_other_protocol_is_refused(written: Path) -> None:
     db = apsw.Connection(str(written))
     db.pragma("user_version", PROTOCOL + 1)
     db.close()
@@ -103,7 +105,7 @@ def test_a_file_of_another_protocol_is_refused_by_both_sides(written: Path) -> N
         session_files.open_writable(written)
 
 
-def test_a_missing_file_is_made_by_neither_side(tmp_path: Path) -> None:
+def test_open_never_creates_a_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         session_files.open_readable(tmp_path / "outbound.db")
     with pytest.raises(apsw.CantOpenError):
@@ -111,14 +113,14 @@ def test_a_missing_file_is_made_by_neither_side(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_reader_cannot_write(written: Path) -> None:
+def test_open_readable_cannot_write(written: Path) -> None:
     db = session_files.open_readable(written)
     with pytest.raises(apsw.ReadOnlyError):
         db.execute("DELETE FROM messages_out")
     db.close()
 
 
-def test_a_reader_waits_for_a_writer_and_says_so(written: Path) -> None:
+def test_read_during_write_is_busy(written: Path) -> None:
     writer = session_files.open_writable(written)
     writer.execute("BEGIN EXCLUSIVE")
     with pytest.raises(apsw.BusyError):
@@ -128,7 +130,7 @@ def test_a_reader_waits_for_a_writer_and_says_so(written: Path) -> None:
     assert read(written) == ["a"]
 
 
-def test_a_writer_cannot_commit_under_a_reader(written: Path) -> None:
+def test_write_during_read_is_busy(written: Path) -> None:
     reader = session_files.open_readable(written)
     rows = reader.execute("SELECT id FROM messages_out")
     next(rows)
@@ -143,7 +145,7 @@ def test_a_writer_cannot_commit_under_a_reader(written: Path) -> None:
     assert read(written) == []
 
 
-def test_a_reader_sees_what_was_committed_since(written: Path) -> None:
+def test_reader_sees_later_commits(written: Path) -> None:
     reader = session_files.open_readable(written)
     writer = session_files.open_writable(written)
     assert len(outbound.messages_after(reader, 0, limit=9)) == 1
@@ -153,7 +155,7 @@ def test_a_reader_sees_what_was_committed_since(written: Path) -> None:
     writer.close()
 
 
-def test_what_a_killed_writer_left_is_repaired_by_the_next_writer_alone(written: Path) -> None:
+def test_hot_journal_is_rolled_back_by_writer_only(written: Path) -> None:
     make_hot(written)
     with pytest.raises((apsw.ReadOnlyError, apsw.CantOpenError)):
         read(written)
@@ -162,43 +164,46 @@ def test_what_a_killed_writer_left_is_repaired_by_the_next_writer_alone(written:
     assert read(written) == ["a"]
 
 
-def name_in_journal(path: Path, victim: Path) -> None:
+def name_in_journal(path: Path, target: Path) -> None:
     """Write a super-journal's name at the end of a journal.
 
-    SQLite 3.40 for one, asked to repair the file, deletes what is named there if it is not empty; 3.54 does not.
+    A rollback by SQLite 3.40 deletes the named file if it is not empty; 3.54 does not.
     """
-    name = str(victim).encode()
+    name = str(target).encode()
     checksum = sum(name)  # SQLite adds signed characters, and a temporary path has only ASCII ones
     numbers = [number.to_bytes(4, "big") for number in (0x4000_0000 // 4096 + 1, len(name), checksum)]
     with journal(path).open("ab") as file:
         file.write(numbers[0] + name + numbers[1] + numbers[2] + b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7")
 
 
-def test_a_file_named_in_a_forged_journal_is_not_deleted_by_a_reader(written: Path, tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
-    victim.write_text("precious")
+def test_forged_journal_deletes_no_file(written: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_text("precious")
     make_hot(written)
-    name_in_journal(written, victim)
+    name_in_journal(written, target)
     with pytest.raises((apsw.ReadOnlyError, apsw.CantOpenError)):
         read(written)
-    assert victim.exists()
+    assert target.exists()
 
 
-def test_warning_29_a_link_in_the_files_place_is_refused(written: Path, tmp_path: Path) -> None:
+@pytest.mark.defect(number=29)
+def test_open_readable_refuses_link(written: Path, tmp_path: Path) -> None:
     link = tmp_path / "link.db"
     link.symlink_to(written)
     with pytest.raises(NotARegularFile):
         read(link)
 
 
-def test_warning_29_a_file_with_a_second_name_is_refused(written: Path, tmp_path: Path) -> None:
+@pytest.mark.defect(number=29)
+def test_open_readable_refuses_second_name(written: Path, tmp_path: Path) -> None:
     os.link(written, tmp_path / "second.db")
     with pytest.raises(NotARegularFile):
         read(written)
 
 
 @pytest.mark.usefixtures("alarm")
-def test_warning_29_a_pipe_a_socket_or_a_directory_in_the_files_place_is_refused(tmp_path: Path) -> None:
+@pytest.mark.defect(number=29)
+def test_open_readable_refuses_special_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "directory").mkdir()
     with socket.socket(socket.AF_UNIX) as listening:
@@ -209,7 +214,8 @@ def test_warning_29_a_pipe_a_socket_or_a_directory_in_the_files_place_is_refused
 
 
 @pytest.mark.usefixtures("alarm")
-def test_warning_29_a_pipe_in_the_journals_place_does_not_block_the_reader(written: Path) -> None:
+@pytest.mark.defect(number=29)
+def test_pipe_as_journal_does_not_block_open(written: Path) -> None:
     journal(written).unlink(missing_ok=True)
     os.mkfifo(journal(written))
     with pytest.raises(apsw.CantOpenError):
@@ -217,7 +223,8 @@ def test_warning_29_a_pipe_in_the_journals_place_does_not_block_the_reader(writt
 
 
 @pytest.mark.usefixtures("alarm")
-def test_warning_29_a_pipe_that_comes_after_opening_does_not_block_the_reader(written: Path) -> None:
+@pytest.mark.defect(number=29)
+def test_pipe_as_later_journal_does_not_block_read(written: Path) -> None:
     db = session_files.open_readable(written)
     journal(written).unlink(missing_ok=True)
     os.mkfifo(journal(written))
@@ -226,16 +233,19 @@ def test_warning_29_a_pipe_that_comes_after_opening_does_not_block_the_reader(wr
     db.close()
 
 
-def test_warning_29_a_link_in_the_journals_place_is_not_followed(written: Path, tmp_path: Path) -> None:
+@pytest.mark.defect(number=29)
+def test_link_as_journal_is_not_followed(written: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
-    secret.write_text("nobody's business")
+    secret.write_text("confidential")
     journal(written).unlink(missing_ok=True)
     journal(written).symlink_to(secret)
     with pytest.raises(apsw.CantOpenError):
         read(written)
 
 
-def test_invariant_01_a_file_that_claims_to_be_wal_is_refused_and_no_memory_is_shared(written: Path) -> None:
+@pytest.mark.invariant(number=1)
+def test_open_readable_refuses_wal_file(written: Path) -> None:
+    """A WAL header makes SQLite map shared memory."""
     db = apsw.Connection(str(written))
     assert db.pragma("journal_mode", "wal") == "wal"
     db.close()
@@ -245,14 +255,14 @@ def test_invariant_01_a_file_that_claims_to_be_wal_is_refused_and_no_memory_is_s
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage" * 1000, b"SQLite format 3\0" + b"\xff" * 5000])
-def test_garbage_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_open_readable_refuses_garbage(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "outbound.db"
     path.write_bytes(content)
     with pytest.raises((apsw.Error, WrongProtocol)):
         read(path)
 
 
-def test_a_view_in_the_place_of_a_table_is_refused_and_never_computed(written: Path) -> None:
+def test_view_instead_of_table_is_refused(written: Path) -> None:
     db = apsw.Connection(str(written))
     columns = "seq, id, kind, at, deliver_after, in_reply_to, channel, room, thread, content"
     db.execute(f"ALTER TABLE messages_out RENAME TO hidden; CREATE VIEW messages_out AS SELECT {columns} FROM hidden")
@@ -261,7 +271,7 @@ def test_a_view_in_the_place_of_a_table_is_refused_and_never_computed(written: P
         read(written)
 
 
-def test_a_file_that_is_cut_while_it_is_open_is_an_error_and_no_crash(written: Path) -> None:
+def test_file_cut_while_open_raises(written: Path) -> None:
     db = session_files.open_readable(written)
     os.truncate(written, 5000)
     with pytest.raises(apsw.Error):

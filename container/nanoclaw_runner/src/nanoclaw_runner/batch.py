@@ -5,46 +5,54 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from attrs import frozen
-from nanoclaw_wire.inbound import InboundMessage
 
-from nanoclaw_runner.commands import Command, command_of
+from nanoclaw_runner.content import Command, InboxRow
 
 
 @frozen(kw_only=True)
 class Batch:
-    """Rows that belong together.
+    """Rows that make one prompt, or one row that gives a command.
 
     Args:
         rows: Oldest first; at least one triggers.
-        left_out: Rows of context that were too many: settled with the batch, told to the model only by their number.
-        command: What the single row asks for; None for rows that the model is told.
+        omitted: Context rows beyond the limit. They are settled with the batch; the model learns only their number.
+        command: The command of the single row; None if the rows make a prompt.
     """
 
-    rows: tuple[InboundMessage, ...]
-    left_out: tuple[InboundMessage, ...] = ()
+    rows: tuple[InboxRow, ...]
+    omitted: tuple[InboxRow, ...] = ()
     command: Command | None = None
 
 
-def next_batch(rows: Sequence[InboundMessage], *, limit: int, raw_commands: bool) -> Batch | None:
-    """Choose from what is pending, oldest first; None while nothing triggers.
+def next_batch(
+    rows: Sequence[InboxRow], *, limit: int, raw_commands: bool
+) -> tuple[Batch | None, list[InboxRow]]:
+    """Choose the next batch among pending rows, and the rows that say `/stop`, which are handled at once.
 
-    Rows of context (trigger 0) ride along with the first row that triggers and never go alone (⚠4). What comes before
-    a command goes before it, and a command goes alone. `/stop` is not for a batch; the caller took it out before.
+    Context rows (trigger 0) join the first row that triggers and never make a batch alone (⚠4). Rows before a command
+    make a batch before it, and a command makes a batch alone.
 
     Args:
-        limit: How many rows at most. Where more context than that waits, the newest is told.
+        rows: Oldest first.
+        limit: The maximum number of rows. If more context waits, the batch takes the newest.
+        raw_commands: True if the provider has slash commands. Otherwise the model reads them like other texts.
+
+    Returns:
+        The batch, None if no row triggers; and the `/stop` rows.
     """
-    commands = [command_of(row, raw=raw_commands) for row in rows]
-    first = next((index for index, command in enumerate(commands) if command is not None), len(rows))
-    before = rows[:first]
+    stops = [row for row in rows if row.command is Command.STOP]
+    others = [row for row in rows if row.command is not Command.STOP]
+    commands = (Command.CLEAR, Command.RAW) if raw_commands else (Command.CLEAR,)
+    first = next((index for index, row in enumerate(others) if row.command in commands), len(others))
+    before = others[:first]
     if any(row.trigger for row in before):
-        return _window(before, max(limit, 1))
-    if first < len(rows):
-        return Batch(rows=(rows[first],), command=commands[first])
-    return None
+        return _window(before, max(limit, 1)), stops
+    if first < len(others):
+        return Batch(rows=(others[first],), command=others[first].command), stops
+    return None, stops
 
 
-def _window(rows: Sequence[InboundMessage], limit: int) -> Batch:
-    wakes = next(index for index, row in enumerate(rows) if row.trigger)
-    start = max(0, wakes + 1 - limit)
-    return Batch(rows=tuple(rows[start : start + limit]), left_out=tuple(rows[:start]))
+def _window(rows: Sequence[InboxRow], limit: int) -> Batch:
+    trigger = next(index for index, row in enumerate(rows) if row.trigger)
+    start = max(0, trigger + 1 - limit)
+    return Batch(rows=tuple(rows[start : start + limit]), omitted=tuple(rows[:start]))

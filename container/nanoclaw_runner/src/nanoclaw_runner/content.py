@@ -1,20 +1,28 @@
-"""Reads the content of inbound rows, whatever is in it (⚠41, ⚠58): nothing here raises, and every text is a str."""
+"""Parses the content of inbound rows (⚠41, ⚠58). Nothing here raises, and every text can be encoded."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
-from attrs import frozen
-from nanoclaw_wire.outbound import TEXT_AT_MOST
+from attrs import asdict, field, frozen
+from nanoclaw_wire import commands
+from nanoclaw_wire.inbound import AGENT_CHANNEL, InboundMessage, Kind
 
-CUT_OFF = "\n[cut off here: the message was too long]"
+
+class Command(Enum):
+    """A slash command. RAW is any word except `/clear` and `/stop`: only some providers have such commands."""
+
+    CLEAR = "clear"
+    STOP = "stop"
+    RAW = "raw"
 
 
 @frozen(kw_only=True)
 class Quote:
-    """The message that a message replies to; empty texts where the platform did not tell."""
+    """The message that a message replies to. A text is empty if the platform did not send it."""
 
     id: str = ""
     sender: str = ""
@@ -23,7 +31,7 @@ class Quote:
 
 @frozen(kw_only=True)
 class File:
-    """A file that came with a message; `path` is below `in/`, empty where it was not saved."""
+    """A file that came with a message. `path` is below `in/`; empty if the host did not save the file."""
 
     kind: str = "file"
     name: str = "attachment"
@@ -31,17 +39,51 @@ class File:
     url: str = ""
 
 
-def read(text: str) -> Mapping[str, Any] | None:
-    """Return the JSON object, or None where the text is not one."""
+@frozen(kw_only=True)
+class Chat:
+    """The content of a chat message.
+
+    Args:
+        text: As written, with its white space.
+        sender: A display name, or `Unknown`.
+    """
+
+    text: str
+    sender: str
+    quote: Quote
+    files: tuple[File, ...]
+
+
+@frozen(kw_only=True)
+class InboxRow(InboundMessage):
+    """An inbound row with its content parsed.
+
+    Args:
+        values: The JSON object in `content`.
+        chat: The content of a row of the kind CHAT; None for other kinds.
+        command: The slash command that the row gives; None if it gives none.
+    """
+
+    values: Mapping[str, Any] = field(eq=False, repr=False)
+    chat: Chat | None
+    command: Command | None
+
+
+def parse(row: InboundMessage) -> InboxRow | None:
+    """Parse the content of a row; return None if it is not a JSON object."""
     try:
-        value = json.loads(text)
+        values = json.loads(row.content)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    if not isinstance(values, dict):
+        return None
+    chat = _chat(values) if row.kind is Kind.CHAT else None
+    command = _command(row, chat.text) if chat is not None else None
+    return InboxRow(**asdict(row, recurse=False), values=values, chat=chat, command=command)
 
 
 def as_text(value: object) -> str:
-    """Return a value as text that can be encoded: a str as it is, nothing as empty, anything else as JSON."""
+    """Return a clean string: None as an empty one, and anything else that is not a string as JSON."""
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
@@ -49,42 +91,56 @@ def as_text(value: object) -> str:
 
 
 def clean(text: str) -> str:
-    """Replace what no encoder takes: halves of surrogate pairs, and NUL."""
+    """Replace lone surrogates, which no encoder accepts, and remove NUL characters."""
     return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
-def sendable(text: str) -> str:
-    """Return a text as the host takes it: clean, and cut off where it is longer than any message may be."""
-    text = clean(text)
-    return text if len(text) <= TEXT_AT_MOST else text[: TEXT_AT_MOST - len(CUT_OFF)] + CUT_OFF
+def _command(row: InboundMessage, text: str) -> Command | None:
+    """Return the command of a chat row.
+
+    Only a person who talks to the assistant can give a command. A context row gives none, and neither does another
+    agent, whose words no gate on the host has checked (⚠46).
+    """
+    if not row.trigger or row.channel in (None, AGENT_CHANNEL):
+        return None
+    match commands.command_of(text):
+        case None:
+            return None
+        case "/clear":
+            return Command.CLEAR
+        case "/stop":
+            return Command.STOP
+    return Command.RAW
 
 
-def sender(content: Mapping[str, Any]) -> str:
-    """Return who wrote, or `Unknown`."""
-    author = content.get("author")
+def _chat(values: Mapping[str, Any]) -> Chat:
+    return Chat(text=as_text(values.get("text")), sender=_sender(values), quote=_quote(values), files=_files(values))
+
+
+def _sender(values: Mapping[str, Any]) -> str:
+    author = values.get("author")
     author = author if isinstance(author, dict) else {}
-    candidates = (content.get("sender"), author.get("full_name"), author.get("user_name"))
+    candidates = (values.get("sender"), author.get("full_name"), author.get("user_name"))
     return next((as_text(name) for name in candidates if as_text(name)), "Unknown")
 
 
-def quote(content: Mapping[str, Any]) -> Quote:
-    """Return what the message replies to; all empty where it does not."""
-    found = content.get("reply_to")
-    if not isinstance(found, dict):
+def _quote(values: Mapping[str, Any]) -> Quote:
+    quote = values.get("reply_to")
+    if not isinstance(quote, dict):
         return Quote()
-    return Quote(id=as_text(found.get("id")), sender=as_text(found.get("sender")), text=as_text(found.get("text")))
+    return Quote(id=as_text(quote.get("id")), sender=as_text(quote.get("sender")), text=as_text(quote.get("text")))
 
 
-def files(content: Mapping[str, Any]) -> list[File]:
-    """Return the attachments; entries that are no objects are left out."""
-    found = content.get("attachments")
-    return [
+def _files(values: Mapping[str, Any]) -> tuple[File, ...]:
+    """Return the attachments; skip entries that are not objects."""
+    attachments = values.get("attachments")
+    return tuple(
         File(
             kind=as_text(entry.get("type")) or "file",
             name=as_text(entry.get("name")) or "attachment",
             path=as_text(entry.get("path")),
             url=as_text(entry.get("url")),
         )
-        for entry in (found if isinstance(found, list) else ())
+        for entry in (attachments if isinstance(attachments, list) else ())
         if isinstance(entry, dict)
-    ]
+    )

@@ -1,4 +1,4 @@
-"""The provider's conversation, kept from one sandbox to the next: one per provider."""
+"""The provider's continuation, kept from one sandbox to the next."""
 
 from __future__ import annotations
 
@@ -6,28 +6,25 @@ from nanoclaw_runner.outbox import Outbox
 
 
 class Continuation:
-    """What resumes a provider's conversation.
+    """A provider's handle to resume its conversation.
 
     Args:
-        provider: Its name; upper and lower case are the same.
+        provider: Its name, in any case.
+
+    Attributes:
+        value: The handle; None if the next query starts a new conversation.
     """
 
     def __init__(self, outbox: Outbox, provider: str) -> None:
         self._outbox, self._key = outbox, f"continuation:{provider.lower()}"
-        self._value = outbox.recall(self._key)
+        self.value = outbox.get_state(self._key)
 
-    @property
-    def value(self) -> str | None:
-        """The continuation, or None where the next query starts anew."""
-        return self._value
-
-    def keep(self, value: str) -> None:
-        """Store it at once, so that a crash in this turn does not lose the conversation."""
-        if value != self._value:
-            self._outbox.remember(self._key, value)
-            self._value = value
+    def save(self, value: str) -> None:
+        """Store the handle at once, so that a crash in this turn does not lose the conversation."""
+        self._outbox.set_state(self._key, value)
+        self.value = value
 
     def forget(self) -> None:
-        """Start anew with the next query."""
-        self._outbox.remember(self._key, None)
-        self._value = None
+        """Start a new conversation with the next query."""
+        self._outbox.set_state(self._key, None)
+        self.value = None

@@ -129,7 +129,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTH
 def append(db: apsw.Connection, messages: Iterable[NewInbound]) -> list[int]:
     """Store messages in one transaction, and return their numbers in the same order.
 
-    A message whose id exists keeps its row and its number, so writing it again is harmless (⚠21).
+    If the id of a message exists, its row and its number stay, so a repeated write is harmless (⚠21).
 
     Raises:
         apsw.Error: Nothing was stored.

@@ -1,6 +1,6 @@
 """Paths of unix sockets. A module of its own, so that a thin client loads neither asyncio nor attrs.
 
-It does not use pathlib, whose import alone would take a quarter of the run time of `ncl` in a sandbox.
+It does not use pathlib, because that import alone would take a quarter of the run time of `ncl` in a sandbox.
 """
 
 from __future__ import annotations

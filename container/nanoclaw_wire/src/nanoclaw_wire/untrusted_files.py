@@ -1,7 +1,7 @@
 """A read-only SQLite VFS for files that another party may have tampered with.
 
 SQLite's own VFS opens anything at the path of a database or its journal. A pipe there blocks the process for ever. A
-file whose header asks for WAL makes SQLite map shared memory, and the other side can end the process by truncating it.
+header that asks for WAL makes SQLite map shared memory, and the other side can end the process by truncating it.
 This VFS opens a path without following links and without blocking, reads only regular files with one name, and has no
 shared memory. It locks SQLite's own bytes (https://www.sqlite.org/src/file/src/os.h), so it respects a writer with the
 usual VFS.
@@ -23,7 +23,7 @@ import apsw
 NAME = "nanoclaw-read-only"
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_DELETED = " (deleted)"  # Linux appends it to the path of an open file whose name was removed
+_DELETED = " (deleted)"  # Linux appends it to the path of an open file without a name
 _PENDING_BYTE = 0x4000_0000
 _RESERVED_BYTE = _PENDING_BYTE + 1
 _SHARED_FIRST, _SHARED_SIZE = _PENDING_BYTE + 2, 510
