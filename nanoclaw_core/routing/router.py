@@ -5,6 +5,7 @@ One wiring that fails does not touch the others (⚠1).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import apsw
@@ -56,21 +57,20 @@ class Router:
                 if room is None or not wirings:
                     return self._leave_unwired(channel, inbound, address, room, correlation_id)
                 message = incoming.read(channel, inbound, address, room, correlation_id)
-                outcomes: set[Outcome] = set()
-                reasons: list[str] = []
-                has_failed = False
-                for wiring in wirings:
-                    try:
-                        receipt = await self.wiring_route.follow(message, wiring)
-                        outcomes.add(receipt.outcome)
-                        reasons.append(receipt.reason or "")
-                    except Exception as error:  # one wiring that fails must not touch the others (⚠1)
-                        log.exception("wiring failed", extra={"wiring": wiring.id, "group": wiring.agent_group_id})
-                        has_failed = True
-                        reasons.append(str(error))
+                # Side by side: otherwise a younger message to the second agent alone overtakes this one at its inbox.
+                routes = (self.wiring_route.follow(message, wiring) for wiring in wirings)
+                results = await asyncio.gather(*routes, return_exceptions=True)
             except apsw.Error as error:  # of the central database
                 raise NanoclawError(f"the message could not be recorded: {error}. Offer it again") from error
-            reason = "; ".join(dict.fromkeys(filter(None, reasons))) or None
+            receipts = [result for result in results if isinstance(result, Receipt)]
+            has_failed = len(receipts) < len(results)
+            for wiring, result in zip(wirings, results, strict=True):
+                if isinstance(result, BaseException):  # one wiring that fails does not touch the others (⚠1)
+                    about = {"wiring": wiring.id, "group": wiring.agent_group_id}
+                    log.error("wiring failed", exc_info=result, extra=about)
+            texts = (result.reason if isinstance(result, Receipt) else str(result) for result in results)
+            reason = "; ".join(dict.fromkeys(filter(None, texts))) or None
+            outcomes = {receipt.outcome for receipt in receipts}
             is_taken = bool(outcomes & {Outcome.ROUTED, Outcome.ACCUMULATED})
             # Safe to raise: a retry with the same platform id is deduplicated, and without one nothing was stored.
             if has_failed and (inbound.message_id is not None or not is_taken):

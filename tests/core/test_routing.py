@@ -458,3 +458,27 @@ def test_message_without_any_vote_is_dropped(instance: Instance) -> None:
 
     receipt = asyncio.run(scenario())
     assert (receipt.outcome, receipt.reason) == (Outcome.DROPPED, "no plugin allowed it")
+
+
+def test_messages_of_a_room_keep_their_order_at_each_agent(bare_instance: Instance) -> None:
+    """A channel passes two messages side by side; the second agent reads the one to both first."""
+    for name in ("ann", "bob"):
+        bare_instance.wire(folder=name, engage_mode=EngageMode.PATTERN, engage_pattern=f"@{name}")
+    read: dict[str, list[str]] = {}
+
+    async def script(runner: FakeRunner) -> int:
+        while True:
+            messages = await runner.take()
+            texts = [json.loads(message.content)["text"] for message in messages]
+            read.setdefault(runner.spec.session_id, []).extend(texts)
+            runner.answer(messages, "ok")
+
+    async def scenario() -> None:
+        async with running_host(bare_instance, runtime=ScriptedRuntime(script)) as running:
+            await running.channel.say("@ann @bob first")
+            await running.channel.texts(2)
+            await asyncio.gather(running.channel.say("@ann @bob older"), running.channel.say("@bob younger"))
+            await until(lambda: sum(map(len, read.values())) == 5)
+
+    asyncio.run(scenario())
+    assert ["@ann @bob first", "@ann @bob older", "@bob younger"] in read.values()

@@ -169,9 +169,7 @@ class KillSeries:
         if sum(not platform.is_answered(message) for message in recent) >= limit:
             return None
         room = self.dice.choice(self.rooms)
-        # A channel that passes on messages side by side lets one to the second agent alone overtake one to both.
-        together = [room.agents] if not self.keeps_order else []
-        addressed = self.dice.choice([*together, *([agent] for agent in room.agents)])
+        addressed = self.dice.choice([room.agents, *([agent] for agent in room.agents)])
         has_file = self.dice.random() < ATTACHMENT_SHARE
         return platform.write(
             room.name,
