@@ -28,7 +28,7 @@ from nanoclaw_wire import session_files
 
 from nanoclaw_core import descriptors, hookspecs
 from nanoclaw_core.contributions import collect_contributions
-from nanoclaw_core.descriptors.administration import Migration, Verb
+from nanoclaw_core.descriptors.administration import Migration, Parameter, Verb
 from nanoclaw_core.descriptors.votes import Access, Caller
 from nanoclaw_core.dispatch import full_name
 from nanoclaw_core.ids import GroupId
@@ -308,11 +308,18 @@ def _verb_text(verb: Verb) -> str:
             f"`--{parameter.name.replace('_', '-')}`" + (" (or as a word)" if parameter.is_positional else ""),
             f"`{parameter.kind.__name__}`",
             "yes" if parameter.is_required else "",
-            parameter.help,
+            _meaning(parameter),
         )
         for parameter in verb.parameters
     ]
     return f"### {full_name(verb)}\n\n{table(('parameter', 'type', 'required', 'meaning'), rows)}\n"
+
+
+def _meaning(parameter: Parameter) -> str:
+    """Return the help of a parameter with its choices and its default, as `ncl help` shows them."""
+    choices = f"one of {', '.join(parameter.choices)}" if parameter.choices else ""
+    meaning = "; ".join(filter(None, (parameter.help, choices)))
+    return f"{meaning} (default {parameter.default})".strip() if parameter.default else meaning
 
 
 # The settings in docs/operations.md

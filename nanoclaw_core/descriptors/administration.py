@@ -21,8 +21,11 @@ class Parameter:
     """One argument of a verb.
 
     Args:
-        kind: What a value is structured into: str, int, float, bool, or list.
-        is_positional: True where it may stand without its flag.
+        kind: The type of its value: str, int, float, bool, or list.
+        is_positional: True if it may stand without its flag.
+        help: Its meaning. Help and documents add the choices and the default.
+        choices: The only values that it takes; empty if any value of the kind may stand. Completion offers them.
+        default: The value that counts if none is given, as people write it; empty if there is none.
     """
 
     name: str
@@ -30,6 +33,8 @@ class Parameter:
     is_required: bool = False
     is_positional: bool = False
     help: str = ""
+    choices: Sequence[str] = ()
+    default: str = ""
 
 
 @frozen(kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +9,6 @@ from nanoclaw_client.arguments import parse_verb
 
 Verb = Mapping[str, Any]
 Parameter = Mapping[str, Any]
-CHOICE = re.compile(r"[a-z0-9][\w.-]*")
 
 
 class Candidate(NamedTuple):
@@ -69,16 +67,11 @@ def next_words(words: Sequence[str], current: str, verbs: Sequence[Verb]) -> lis
 
 
 def listed_choices(parameter: Parameter) -> list[str]:
-    """Return the values that a parameter's help lists: `one of a, b, c`, or `its purpose: a, b or c`.
-
-    Empty if the help lists none, or more than single words.
-    """
+    """Return the values that a parameter takes; empty if it takes any."""
     if parameter.get("kind") == "bool":
         return ["true", "false"]
-    text = re.sub(r" \([^)]*\)", "", str(parameter.get("help", "")))
-    last_part = re.split(r"[:;] ", text)[-1]
-    listed = re.split(r", or |, | or ", last_part.removeprefix("one of "))
-    return listed if len(listed) > 1 and all(map(CHOICE.fullmatch, listed)) else []
+    choices = parameter.get("choices")
+    return [str(choice) for choice in choices] if isinstance(choices, list) else []
 
 
 def _longest_verb(typed: Sequence[str], verbs: Iterable[Verb]) -> tuple[Verb, Sequence[str]] | None:

@@ -47,14 +47,20 @@ def _explain_verb(verb: Mapping[str, Any]) -> str:
     required = [_option(item) for item in parameters if item.get("is_required") and not item.get("is_positional")]
     optional = [item for item in parameters if not item.get("is_required") and not item.get("is_positional")]
     usage = " ".join([f"ncl {verb.get('command')}", *positional, *required, *(["[options]"] if optional else [])])
-    rows = [
-        (_option(item), f"{item.get('help', '')}{FILLED_IN if item.get('is_filled_in') else ''}") for item in parameters
-    ]
+    rows = [(_option(item), _parameter_help(item)) for item in parameters]
     help_text = f"{verb.get('help', '')}{ACCESS.get(str(verb.get('access')), '')}"
     width = max((len(option) for option, _ in rows), default=0)
     return "\n".join(
         [usage, f"    {help_text}", *(f"      {option:<{width}}  {text}".rstrip() for option, text in rows)]
     )
+
+
+def _parameter_help(parameter: Mapping[str, Any]) -> str:
+    """Return the meaning, the choices and the default. A host of another version may leave fields out."""
+    choices = ", ".join(map(str, parameter.get("choices") or ()))
+    meaning = "; ".join(filter(None, (str(parameter.get("help", "")), f"one of {choices}" if choices else "")))
+    default = f" (default {parameter['default']})" if parameter.get("default") else ""
+    return f"{meaning}{default}{FILLED_IN if parameter.get('is_filled_in') else ''}".strip()
 
 
 def _placeholder(parameter: Mapping[str, Any]) -> str:

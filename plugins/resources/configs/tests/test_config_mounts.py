@@ -91,9 +91,9 @@ def test_forbidden_mount_is_refused_when_requested(allowed: Path, run) -> None:
     wrong = {
         "shared/.SSH": "looks like a place for keys",
         "shared/project": "contains .env, a place for keys",
-        "shared/a:b": "is no usable path",
-        "outside": "does not exist",
-        ".": "is not below any of core.allowed_mounts, which stand in nanoclaw.toml",
+        "shared/a:b": "path: must be a path without a colon",
+        "outside": "path: must exist",
+        ".": "is not below a directory of core.allowed_mounts. Add one to nanoclaw.toml.",
     }
 
     async def scenario(host: Hosted, group_id: str) -> None:
@@ -101,7 +101,7 @@ def test_forbidden_mount_is_refused_when_requested(allowed: Path, run) -> None:
             assert says in await refused(host, group_id, "add-mount", path=f"{allowed}/{path}", name="x")
         for name in (".", "..", "a/b", "a:b", ""):
             message = await refused(host, group_id, "add-mount", path=f"{allowed}/shared/notes", name=name)
-            assert "is no safe name" in message
+            assert "must be a safe file name" in message
         for path in ("shared/notes", ""):
             assert "--path must be" in await refused(host, group_id, "add-mount", path=path)
         message = await refused(host, group_id, "add-mount", path=f"{allowed}/shared/notes", writable=True)
@@ -137,7 +137,7 @@ def test_mount_of_an_agent_is_checked_after_its_approval(allowed: Path, nanoclaw
             wrong = await host.approved(session, *ask, path="/etc", name="x")
             assert (
                 wrong["error"]["message"]
-                == "/etc is not below any of core.allowed_mounts, which stand in nanoclaw.toml"
+                == "/etc is not below a directory of core.allowed_mounts. Add one to nanoclaw.toml."
             )
             right = await host.approved(session, *ask, path=f"{allowed}/shared/notes")
             assert right["data"]["additional_mounts"] == host.config(session.agent_group_id).additional_mounts

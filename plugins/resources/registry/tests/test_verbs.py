@@ -261,8 +261,9 @@ def test_filter_outside_the_choices_is_refused(run) -> None:
 def test_help_of_create_shows_defaults(run) -> None:
     async def scenario(client: Client) -> None:
         (create,) = [verb for verb in await client.data("help", "books") if verb["command"] == "books create"]
-        texts = {parameter["name"]: parameter["help"] for parameter in create["parameters"]}
-        assert texts["binding"] == "one of hard, soft (default hard)"
-        assert (texts["pages"], texts["is_lent"]) == ("default 1", "default false")
+        defaults = {parameter["name"]: parameter["default"] for parameter in create["parameters"]}
+        choices = {parameter["name"]: parameter["choices"] for parameter in create["parameters"]}
+        assert choices["binding"] == ["hard", "soft"]
+        assert [defaults[name] for name in ("binding", "pages", "is_lent")] == ["hard", "1", "false"]
 
     run(scenario)

@@ -16,16 +16,19 @@ from nanoclaw_core import ContainerConfig, InvalidArguments, Mount, Packages, fl
 from nanoclaw_resource_configs import values
 from nanoclaw_resource_configs.values import one_of, within
 
+EFFORTS = ("low", "medium", "high", "xhigh", "max")
+NETWORKS = ("gateway", "open", "none")
+CLI_SCOPES = ("disabled", "group", "global")
 SCALARS: Mapping[str, values.Check] = {
     "provider": values.plugin_name,
     "model": values.model,
-    "effort": one_of("low", "medium", "high", "xhigh", "max"),
+    "effort": one_of(*EFFORTS),
     "image_tag": values.image,
     "assistant_name": values.line,
     "max_messages_per_prompt": within(1, 1_000),
-    "network": one_of("gateway", "open", "none"),
+    "network": one_of(*NETWORKS),
     "runtime": values.plugin_name,
-    "cli_scope": one_of("disabled", "group", "global"),
+    "cli_scope": one_of(*CLI_SCOPES),
 }
 LIMITS: Mapping[str, values.Check] = {
     "memory_mb": within(64, 16_777_216),

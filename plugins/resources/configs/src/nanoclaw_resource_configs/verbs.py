@@ -17,16 +17,16 @@ NAME = Parameter(name="name", is_required=True, help="the name of the server or 
 UPDATE = (
     Parameter(name="provider", help="the program that runs the model loop: claude, mock, …"),
     Parameter(name="model", help="an alias or a full name that the provider knows"),
-    Parameter(name="effort", help="low, medium, high, xhigh or max"),
+    Parameter(name="effort", help="how long the model may think", choices=changes.EFFORTS),
     Parameter(name="image_tag", help="the image of the sandboxes; `groups restart --rebuild` sets it"),
     Parameter(name="assistant_name", help="the name that the agent uses for itself"),
     Parameter(name="max_messages_per_prompt", kind=int, help="the maximum number of messages in one prompt"),
-    Parameter(name="network", help="gateway (only the model), open or none"),
+    Parameter(name="network", help="the network of a sandbox; gateway has the model alone", choices=changes.NETWORKS),
     Parameter(name="runtime", help="the runtime of the sandboxes: docker, process, …"),
     Parameter(name="memory_mb", kind=int, help="the memory of a sandbox, in MiB"),
     Parameter(name="cpus", kind=float, help="the number of processors that a sandbox may use"),
     Parameter(name="pids", kind=int, help="the maximum number of processes in a sandbox"),
-    Parameter(name="cli_scope", help="the reach of the agent's own ncl: disabled, group or global"),
+    Parameter(name="cli_scope", help="the reach of the agent's own ncl", choices=changes.CLI_SCOPES),
 )
 SERVER = (
     NAME,
@@ -42,7 +42,7 @@ PACKAGES = (
 )
 MOUNT = (
     Parameter(name="path", is_required=True, help="a directory of the host under core.allowed_mounts"),
-    Parameter(name="name", help="the name in the sandbox (default: the name of the directory)"),
+    Parameter(name="name", help="the name in the sandbox", default="the name of the directory"),
     Parameter(name="writable", kind=bool, help="let the agent write to it, if the operator allows that"),
 )
 SKILLS = (Parameter(name="skills", kind=list, is_required=True, help="all, none, or names separated by commas"),)

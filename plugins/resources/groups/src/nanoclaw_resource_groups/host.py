@@ -47,7 +47,7 @@ def nanoclaw_verbs() -> Iterator[Verb]:
         check=_check,
         parameters=(
             Parameter(name="name", is_required=True, is_positional=True, help="the name of the agent"),
-            Parameter(name="folder", help="the directory under groups/ (default: derived from the name)"),
+            Parameter(name="folder", help="the directory under groups/", default="derived from the name"),
         ),
         help="create an agent group with its folder, instructions file and config",
     )

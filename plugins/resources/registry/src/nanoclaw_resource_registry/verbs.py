@@ -88,7 +88,7 @@ def _list(resource: Resource) -> _Operation:
 
     filters = [_parameter(column) for column in resource.columns if column.kind not in JSON_KINDS]
     paging = [
-        Parameter(name="limit", kind=int, help=f"the maximum number of rows (default {statements.DEFAULT_LIMIT})"),
+        Parameter(name="limit", kind=int, help="the maximum number of rows", default=str(statements.DEFAULT_LIMIT)),
         Parameter(name="offset", kind=int, help="the number of rows to skip"),
         Parameter(name="columns", kind=list, help=_columns_help(resource)),
         Parameter(name="sort", help="the column to sort by; a leading - reverses the order"),
@@ -242,13 +242,13 @@ def _key_parameters(resource: Resource) -> list[Parameter]:
 
 
 def _parameter(column: Column, *, is_required: bool = False, is_positional: bool = False) -> Parameter:
-    choices = f"{'; ' if column.help else ''}one of {', '.join(column.choices)}" if column.choices else ""
     return Parameter(
         name=column.name,
         kind=column.kind,
         is_required=is_required,
         is_positional=is_positional,
-        help=f"{column.help}{choices}",
+        help=column.help,
+        choices=column.choices,
     )
 
 
@@ -256,7 +256,7 @@ def _with_default(column: Column, parameter: Parameter) -> Parameter:
     if column.default is None:
         return parameter
     default = json.dumps(column.default) if isinstance(column.default, bool) else column.default
-    return evolve(parameter, help=f"{parameter.help} (default {default})" if parameter.help else f"default {default}")
+    return evolve(parameter, default=str(default))
 
 
 def _key_text(key: Mapping[str, Any]) -> str:

@@ -82,7 +82,10 @@ def nanoclaw_verbs() -> Iterator[Verb]:
         parameters=(
             ID,
             Parameter(
-                name="limit", kind=int, help=f"the number of latest messages to show (default {DEFAULT_MESSAGES})"
+                name="limit",
+                kind=int,
+                help="the number of latest messages to show",
+                default=str(DEFAULT_MESSAGES),
             ),
         ),
         help="show the messages of a conversation, oldest first",
