@@ -1,4 +1,4 @@
-"""Actions: what runners ask of the host. Each passes the guard, runs at most once, and gets a system row as answer."""
+"""Actions: requests of runners to the host. Each passes the guard, runs at most once and gets an answer row."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from nanoclaw_core.sandboxes.supervisor import Supervisor
 
 @frozen(kw_only=True)
 class Actions:
-    """Carries out what runners ask for."""
+    """Executes the actions that runners request."""
 
     offers: Mapping[str, Contribution[Action]]
     guard: Guard
@@ -34,8 +34,8 @@ class Actions:
     plugin_context: Callable[[str], PluginContext]
     supervisor: Supervisor
 
-    async def carry_out(self, request: ActionRequest, caller: Caller) -> None:
-        """Do what was asked, or not, and answer the runner."""
+    async def execute(self, request: ActionRequest, caller: Caller) -> None:
+        """Execute a request, and send the result or error to the runner."""
         with logs.context(session=caller.session_id or "", correlation=request.correlation_id or request.request_id):
             answer = await answer_errors(
                 request.request_id, self.run(request.action, request.arguments, caller), request.action
@@ -45,16 +45,16 @@ class Actions:
     async def run(
         self, name: str, arguments: Mapping[str, Any], caller: Caller, grant: ApprovalId | None = None
     ) -> Any:
-        """Do what was asked, with a human's approval where there is one.
+        """Run an action, with the grant of an approval if the request has one.
 
         Raises:
-            UnknownCommand: There is no such action.
-            ApprovalPending, Forbidden: As the guard says.
+            UnknownCommand: The action does not exist.
+            ApprovalPending, Forbidden: The guard does not let it run.
         """
         contribution = self.offers.get(name)
         if contribution is None:
             known = ", ".join(sorted(self.offers)) or "none"
-            raise UnknownCommand(f"there is no action {name!r}; there are: {known}")
+            raise UnknownCommand(f"there is no action {name!r}; known actions: {known}")
         self.guard.check(
             permission_request(RequestKind.ACTION, name, contribution.value.access, caller, arguments, grant)
         )

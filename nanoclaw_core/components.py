@@ -218,7 +218,7 @@ class Components(HostEvents):
         session = sessions.get(self.db, session_id)
         if session is not None:
             caller = Caller(session_id=session_id, agent_group_id=session.agent_group_id)
-            await self.actions.carry_out(request, caller)
+            await self.actions.execute(request, caller)
 
     async def _run_verb(self, arguments: Mapping[str, Any], caller: Caller, _context: PluginContext) -> Any:
         """A sandbox asks for a verb; its frame is answered as one on the control socket is."""

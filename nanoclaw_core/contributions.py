@@ -1,4 +1,4 @@
-"""Everything the plugins of one host contribution, collected once at its start, with settings and context."""
+"""The contributions of the plugins of one host: collected once at its start, with settings and contexts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from nanoclaw_core.store.schema import core_tables
 
 @frozen(kw_only=True)
 class Contributions:
-    """What there is to work with, by name."""
+    """The contributions of all plugins by name."""
 
     channels: Mapping[str, Contribution[Channel]]
     providers: Mapping[str, Contribution[Provider]]
@@ -45,18 +45,18 @@ class Contributions:
     plugin_settings: Mapping[str, Any] = field(factory=dict, repr=False)
 
     def for_sandboxes(self) -> Sequence[SandboxRequirements]:
-        """Return what all plugins want inside the sandbox."""
+        """Return the sandbox requirements of all plugins."""
         return tuple(contribution.value for contribution in self.sandbox_requirements.values())
 
 
 def collect_contributions(plugins: Plugins) -> Contributions:
-    """Ask every collect hook.
+    """Call every collect hook.
 
     Raises:
-        PluginError: Two plugins contribution one name; the message names both distributions.
+        PluginError: Two plugins offer one name; the error names both distributions.
     """
     resources = plugins.collect("nanoclaw_resources", Resource)
-    nouns = [contribution.value for contribution in resources.values()]
+    resource_values = [contribution.value for contribution in resources.values()]
     return Contributions(
         channels=plugins.collect("nanoclaw_channels", Channel),
         providers=plugins.collect("nanoclaw_providers", Provider),
@@ -64,7 +64,7 @@ def collect_contributions(plugins: Plugins) -> Contributions:
         services=plugins.collect("nanoclaw_services", Service),
         sandbox_requirements=plugins.collect("nanoclaw_sandbox_requirements", SandboxRequirements),
         resources=resources,
-        verbs=plugins.collect("nanoclaw_verbs", Verb, key=full_name, resources=nouns),
+        verbs=plugins.collect("nanoclaw_verbs", Verb, key=full_name, resources=resource_values),
         actions=plugins.collect("nanoclaw_actions", Action),
         approval_handlers=plugins.collect("nanoclaw_approval_handlers", ApprovalHandler),
         rosters=plugins.collect("nanoclaw_rosters", Roster),
@@ -73,10 +73,10 @@ def collect_contributions(plugins: Plugins) -> Contributions:
 
 
 def installed_sandbox_requirements(settings: Settings, environment: Mapping[str, str]) -> Sequence[SandboxRequirements]:
-    """Return what the installed plugins want inside the sandbox image, as a host with these settings would.
+    """Return the requirements of the installed plugins for the sandbox image, under the given settings.
 
     Raises:
-        PluginError: Two plugins contribution one name; the message names both distributions.
+        PluginError: Two plugins offer one name; the error names both distributions.
     """
     plugins = Plugins()
     plugins.load_installed(frozenset(settings.core.disabled_plugins))
@@ -86,7 +86,7 @@ def installed_sandbox_requirements(settings: Settings, environment: Mapping[str,
 def apply_settings(
     contributions: Contributions, plugins: Plugins, settings: Settings, environment: Mapping[str, str]
 ) -> Contributions:
-    """Give each plugin its settings; one whose settings are absent or do not fit is recorded with why and left out."""
+    """Apply each plugin's settings; record a plugin with absent or invalid settings as failed and omit it."""
     structured: dict[str, Any] = {}
     failed: set[str] = set()
     for offers in (contributions.channels, contributions.providers, contributions.runtimes, contributions.services):
@@ -94,28 +94,29 @@ def apply_settings(
             shape: type | None = contribution.value.settings
             try:
                 _require_present(shape, contribution.plugin, settings.plugins.get(contribution.plugin, {}))
-                found = settings.for_plugin(contribution.plugin, shape, environment)
+                value = settings.for_plugin(contribution.plugin, shape, environment)
             except SettingsError as error:
                 plugins.record_failure(contribution.plugin, error)
                 failed.add(contribution.plugin)
                 continue
-            if found is not None:
-                structured[contribution.plugin] = found
+            if value is not None:
+                structured[contribution.plugin] = value
     return _without(evolve(contributions, plugin_settings=structured), failed)
 
 
 def unknown_plugin_tables(settings: Settings, plugins: Sequence[str]) -> Mapping[str, str]:
-    """Return the [plugins.<name>] tables that are for no plugin here, each with what to do about it."""
-    found = {}
+    """Return the [plugins.<name>] tables of unknown plugins, each with its remedy."""
+    remedies = {}
     for table in settings.plugins:
         if table not in plugins:
             near = difflib.get_close_matches(table, plugins, n=1)
-            found[table] = f"Did you mean [plugins.{near[0]}]?" if near else "Install the plugin, or remove the table."
-    return found
+            hint = f"Did you mean [plugins.{near[0]}]?" if near else "Install the plugin or remove the table."
+            remedies[table] = hint
+    return remedies
 
 
 def migrate(contributions: Contributions, plugins: Plugins, db: apsw.Connection) -> Contributions:
-    """Bring every plugin's tables up to date; one that fails is recorded, and its contributions are left out.
+    """Migrate every plugin's tables; record a plugin with a failed migration as failed and omit it.
 
     Raises:
         MigrationError: Two plugins' table prefixes, or a plugin's and the core's tables, overlap.
@@ -137,13 +138,13 @@ def gateway_of(contributions: Contributions) -> Contribution[Service] | None:
     """Return the service that is the model gateway, or None.
 
     Raises:
-        PluginError: There are two.
+        PluginError: More than one service is a gateway.
     """
-    found = [contribution for contribution in contributions.services.values() if contribution.value.is_gateway]
-    if len(found) > 1:
-        names = " and ".join(contribution.plugin for contribution in found)
-        raise PluginError(f"there can be one model gateway, and {names} both want to be it; disable one")
-    return found[0] if found else None
+    gateways = [contribution for contribution in contributions.services.values() if contribution.value.is_gateway]
+    if len(gateways) > 1:
+        names = ", ".join(contribution.plugin for contribution in gateways)
+        raise PluginError(f"services: at most one may be a model gateway, got {names}. Disable the others.")
+    return gateways[0] if gateways else None
 
 
 def contexts(
@@ -155,7 +156,7 @@ def contexts(
     database: apsw.Connection,
     running: Callable[[], Any] = nothing_runs,
 ) -> Callable[[str], PluginContext]:
-    """Return what gives a plugin, by its name, its place in the host."""
+    """Return a function that returns the context of a plugin by its name."""
     return cache(
         lambda plugin: PluginContext(
             plugin=plugin,
@@ -174,8 +175,8 @@ def contexts(
 
 def _require_present(shape: type | None, plugin: str, table: Mapping[str, Any]) -> None:
     known = fields_dict(shape) if shape is not None and has(shape) else {}
-    absent = [name for name, one in known.items() if one.default is NOTHING and name not in table]
-    if absent and table.keys() <= known.keys():  # of a key that is misspelt, the misspelling is what to say
+    absent = [name for name, attribute in known.items() if attribute.default is NOTHING and name not in table]
+    if absent and table.keys() <= known.keys():  # for a misspelt key, `for_plugin` reports the misspelling
         raise NeedsSettings(f"set [plugins.{plugin}] {', '.join(absent)}")
 
 

@@ -1,4 +1,4 @@
-"""The control socket: `ncl` on the host. Whoever can reach it is the operator; its file mode is the fence (I7)."""
+"""The control socket of `ncl` on the host. Its callers are the operator; its file mode keeps others out (I7)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IDLE_S = 300.0
 
 
 def control_server(path: Path, dispatch: Dispatch) -> FrameServer:
-    """Return what listens at `run/ncl.sock`."""
+    """Return the server for `run/ncl.sock`."""
 
     async def answer(request: Request, progress: Progress) -> bytes:
         return (await dispatch.answer(request, Caller(operator=True, progress=progress))).as_line()

@@ -1,4 +1,4 @@
-"""Dispatch: a request becomes a verb with typed arguments, passes the guard and runs. No transport is known here."""
+"""Dispatch: find the verb of a request, convert its arguments, ask the guard and run it, on any transport."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from nanoclaw_core.errors import PLUGIN_ERRORS, InvalidArguments, NanoclawError,
 from nanoclaw_core.guard import Guard, permission_request
 from nanoclaw_core.ids import ApprovalId, GroupId
 from nanoclaw_core.plugins import Contribution
-from nanoclaw_core.scope import Scope, narrowed, own_arguments, refuse_beyond
+from nanoclaw_core.scope import Scope, apply_scope, require_within_scope, scope_arguments
 from nanoclaw_core.settings import KIND_WORDS, as_number
 
 log = logging.getLogger(__name__)
-MAX_WORDS = 6  # of a verb with its noun; a longer one is never found
+MAX_WORDS = 6  # of a verb with its resource; a longer name is never found
 _TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
 
 
@@ -41,27 +41,31 @@ class Dispatch:
     plugin_context: Callable[[str], PluginContext]
 
     async def answer(self, request: Request, caller: Caller) -> Answer:
-        """Do what was asked, or say why not; never raises."""
+        """Run a request and return its result or error; never raise."""
         return await answer_errors(request.id, self._run(request, caller), " ".join(request.words))
 
-    async def redo(self, name: str, arguments: Mapping[str, Any], caller: Caller, grant: ApprovalId) -> Any:
-        """Carry out what was held, as the one who asked for it, with a human's approval. Raises what `answer` tells."""
+    async def execute_approved(self, name: str, arguments: Mapping[str, Any], caller: Caller, grant: ApprovalId) -> Any:
+        """Execute a held request as its original caller, with a human's approval. Errors are raised.
+
+        Raises:
+            NanoclawError: The request failed; each error class has its own code.
+        """
         if name not in self.offers:
-            raise UnknownCommand(f"there is no command {name!r} any more")
-        return await self._carry_out(self.offers[name], arguments, self._narrowed(caller), grant)
+            raise UnknownCommand(f"the command {name!r} no longer exists")
+        return await self._execute(self.offers[name], arguments, self._scoped(caller), grant)
 
     async def _run(self, request: Request, caller: Caller) -> Any:
-        caller = self._narrowed(caller)
+        caller = self._scoped(caller)
         contribution, rest = self._find(request.words)
-        own = own_arguments(contribution.value, caller)
-        refuse_beyond(contribution.value, {**own, **request.options}, caller)  # and once more when names are normalised
+        own = scope_arguments(contribution.value, caller)
+        require_within_scope(contribution.value, {**own, **request.options}, caller)  # repeated on normalised names
         arguments = typed_arguments(contribution.value, rest, request.options, own)
-        return await self._carry_out(contribution, arguments, caller)
+        return await self._execute(contribution, arguments, caller)
 
-    def _narrowed(self, caller: Caller) -> Caller:
-        return narrowed(caller, self.scope_of(caller.agent_group_id)) if caller.agent_group_id else caller
+    def _scoped(self, caller: Caller) -> Caller:
+        return apply_scope(caller, self.scope_of(caller.agent_group_id)) if caller.agent_group_id else caller
 
-    async def _carry_out(
+    async def _execute(
         self,
         contribution: Contribution[Verb],
         arguments: Mapping[str, Any],
@@ -69,7 +73,7 @@ class Dispatch:
         grant: ApprovalId | None = None,
     ) -> Any:
         verb, context = contribution.value, self.plugin_context(contribution.plugin)
-        refuse_beyond(verb, arguments, caller)
+        require_within_scope(verb, arguments, caller)
         verb.check(arguments, caller, context)
         self.guard.check(permission_request(RequestKind.VERB, full_name(verb), verb.access, caller, arguments, grant))
         return await verb.run(arguments, caller, context)
@@ -79,39 +83,36 @@ class Dispatch:
             contribution = self.offers.get(" ".join(words[:length]))
             if contribution is not None:
                 return contribution, words[length:]
-        asked = " ".join(words)[:200].removesuffix(" help")  # which `ncl help …` has put there
+        asked = " ".join(words)[:200].removesuffix(" help")  # `ncl help …` appends it
         near = difflib.get_close_matches(asked, self.offers, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else "`ncl help` lists what there is."
+        hint = f"did you mean `{near[0]}`?" if near else "`ncl help` lists the commands."
         raise UnknownCommand(f"there is no command {asked!r}; {hint}")
 
 
 async def answer_errors(request_id: str, work: Awaitable[Any], what: str) -> Answer:
-    """Wait for a plugin's work, and return what came of it as an answer; `what` is for the log."""
+    """Wait for a plugin's work, and return its result or error as an answer; `what` is for the log."""
     try:
         return Answer(id=request_id, ok=True, data=await work)
     except NanoclawError as error:
         return Answer(id=request_id, ok=False, code=_code(error), message=str(error))
-    except PLUGIN_ERRORS as error:  # the frame fence: a verb or an action is a plugin's code
+    except PLUGIN_ERRORS as error:  # error boundary: a verb or an action is a plugin's code
         log.exception("request failed", extra={"what": what})
         return Answer(id=request_id, ok=False, code=Code.HANDLER_ERROR, message=f"{type(error).__name__}: {error}")
 
 
 def full_name(verb: Verb) -> str:
-    """Return a verb's whole name, resource first."""
+    """Return a verb's full name, with its resource first."""
     return f"{verb.resource} {verb.name}".strip()
 
 
 def typed_arguments(
     verb: Verb, rest: Sequence[str], options: Mapping[str, Any], filled: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Turn words and options into a verb's arguments.
-
-    Args:
-        filled: What stands where nothing is given.
+    """Convert words and options to a verb's arguments; `filled` has the values of parameters that are not given.
 
     Raises:
-        InvalidArguments: An option is unknown or given twice, a word is too many, a required one is missing, or a value
-            is of the wrong kind.
+        InvalidArguments: An option is unknown or given twice, there are too many words, a required argument is missing,
+            or a value has the wrong type.
     """
     by_name = {parameter.name: parameter for parameter in verb.parameters}
     given: dict[str, Any] = {}
@@ -120,14 +121,14 @@ def typed_arguments(
         if name not in by_name:
             near = difflib.get_close_matches(name, by_name, n=1)
             known = ", ".join(map(flag_of, by_name)) or "none"
-            hint = f"did you mean {flag_of(near[0])}?" if near else f"known are: {known}"
+            hint = f"did you mean {flag_of(near[0])}?" if near else f"known options: {known}"
             raise InvalidArguments(f"{full_name(verb)}: unknown option --{key}; {hint}")
         if name in given:
             raise InvalidArguments(f"{full_name(verb)}: --{key} is given in two spellings")
         given[name] = value
     positional = [parameter for parameter in verb.parameters if parameter.is_positional and parameter.name not in given]
     if len(rest) > len(positional):
-        raise InvalidArguments(f"{full_name(verb)}: {rest[len(positional)]!r} is one word too many")
+        raise InvalidArguments(f"{full_name(verb)}: unexpected argument {rest[len(positional)]!r}")
     given |= {parameter.name: word for parameter, word in zip(positional, rest, strict=False)}
     given = {**(filled or {}), **given}
     for parameter in verb.parameters:
@@ -141,17 +142,17 @@ def _typed(verb: Verb, parameter: Parameter, value: Any) -> Any:
         return None
     if parameter.kind is list:
         return value if isinstance(value, list) else [value]
-    found = as_number(parameter.kind, value) if parameter.kind in (int, float) else _as_word(parameter.kind, value)
-    if found is not None:
-        return found
-    said = f"not {value!r}" if value is not True else "and nothing was said"
-    said = "and is given twice" if isinstance(value, list) else said
-    wanted = f"{flag_of(parameter.name)} must be {KIND_WORDS[parameter.kind]}"
-    raise InvalidArguments(f"{full_name(verb)}: {wanted}, {said}")
+    typed = as_number(parameter.kind, value) if parameter.kind in (int, float) else _as_word(parameter.kind, value)
+    if typed is not None:
+        return typed
+    given = repr(value) if value is not True else "no value"
+    given = "several values" if isinstance(value, list) else given
+    rule = f"{flag_of(parameter.name)} must be {KIND_WORDS[parameter.kind]}"
+    raise InvalidArguments(f"{full_name(verb)}: {rule}, got {given}")
 
 
 def _as_word(kind: type, value: Any) -> Any:
-    """Read a text, or a typed yes or no; None where it is neither, or holds half a character, which no store takes."""
+    """Convert a string or a typed boolean; None for other values and lone surrogates, which SQLite rejects."""
     if isinstance(value, str) and value.encode("utf-8", "replace").decode() != value:
         return None
     if kind is bool and isinstance(value, str) and value.lower() in _TRUE | _FALSE:
@@ -160,5 +161,5 @@ def _as_word(kind: type, value: Any) -> Any:
 
 
 def _code(error: NanoclawError) -> Code:
-    # An error class of a plugin's own may have a code that no client knows.
+    # A plugin's own error class may have a code that clients do not know.
     return {code.value: code for code in Code}.get(error.code, Code.HANDLER_ERROR)

@@ -1,37 +1,37 @@
-"""Every error of ours. `code` is the frame error code a client sees."""
+"""All error classes of nanoclaw. `code` is the frame error code for clients."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 PLUGIN_ERRORS = (Exception, SystemExit)
-"""What a fence around a plugin's code catches: whatever it raises, and its wish to end the process."""
+"""Errors that an error boundary around a plugin's code catches, including `sys.exit`."""
 
 
 class NanoclawError(Exception):
-    """Something went wrong that a person can act on; the message says what, with what value, and what to do."""
+    """An error that a person can fix. The message names the fault, the value and the remedy."""
 
     code: ClassVar[str] = "handler-error"
 
 
 class PluginError(NanoclawError):
-    """A plugin does not fit: its name is taken, a hook does not match, or a required one is absent."""
+    """A plugin is invalid: its name exists already, a hook does not match, or a required plugin is absent."""
 
 
 class SettingsError(NanoclawError):
-    """nanoclaw.toml, or a plugin's table in it, is not what it should be. Nothing was started."""
+    """nanoclaw.toml or a plugin's table in it is invalid. Nothing was started."""
 
 
 class MigrationError(NanoclawError):
-    """A migration failed or touched what is not its own. That step left nothing behind; the steps before it stand."""
+    """A migration failed or touched a foreign object. It left nothing behind; earlier steps stay applied."""
 
 
 class AlreadyRunning(NanoclawError):
-    """Another host has this instance directory (I11)."""
+    """Another host runs on this instance directory (I11)."""
 
 
 class NotFound(NanoclawError):
-    """There is no such thing, or the caller may not know that there is."""
+    """The object does not exist, or the caller may not know that it exists."""
 
     code = "not-found"
 
@@ -43,33 +43,33 @@ class Forbidden(NanoclawError):
 
 
 class ApprovalPending(NanoclawError):
-    """The request is held until a human answers; it is stored."""
+    """The request is stored and waits for the approval of a human."""
 
     code = "approval-pending"
 
 
 class InvalidArguments(NanoclawError):
-    """The arguments do not fit."""
+    """The arguments are invalid."""
 
     code = "invalid-args"
 
 
 class UnknownCommand(NanoclawError):
-    """There is no such command."""
+    """The command does not exist."""
 
     code = "unknown-command"
 
 
 class DeliveryRefused(NanoclawError):
-    """A platform will never take this message: trying again is useless. For channel adapters to raise."""
+    """A platform will never accept this message, so no retry helps. Channel adapters raise it."""
 
 
 class SandboxRefused(NanoclawError):
-    """No sandbox can be made for this session as things are; trying again helps only after somebody acted.
+    """No sandbox can be made for this session until a person fixes the cause.
 
     Args:
-        message: The cause and the remedy, for the operator: the log and `ncl doctor` show it.
-        for_people: A plain sentence for the people of the chat, who can do nothing about the cause.
+        message: The cause and the remedy for the operator; the log and `ncl doctor` show it.
+        for_people: A plain sentence for the people of the chat, who cannot fix the cause.
     """
 
     def __init__(self, message: str, *, for_people: str = "The agent cannot be started right now.") -> None:
@@ -78,4 +78,4 @@ class SandboxRefused(NanoclawError):
 
 
 class SandboxFailed(NanoclawError):
-    """A sandbox could not be made this time. Trying again later may help."""
+    """A sandbox could not be made this time; a retry may help."""

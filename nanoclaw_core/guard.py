@@ -1,6 +1,6 @@
 """The guard: one pure function decides about each privileged request, with a reason (I8).
 
-A request that needs an approval is stored exactly as it was made, until a human answers or it expires.
+A request that needs an approval is stored unchanged until a human answers or it expires.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from nanoclaw_core.store.approvals import Approval
 from nanoclaw_core.store.connection import insert
 from nanoclaw_core.store.messaging import is_wired
 
-MAX_PENDING = 100  # of one agent: it must not bury the requests of others
+MAX_PENDING = 100  # of one agent, so that it cannot bury the requests of others
 APPROVAL_AGE = timedelta(days=7)  # outlasts a long weekend; an older request would run by surprise
 
 
@@ -56,8 +56,9 @@ def decide(request: PermissionRequest, objection: Verdict | None, *, grant_is_va
     """Decide about a request.
 
     Args:
+        request: The request.
         objection: The first DENY of the vote, or None.
-        grant_is_valid: True if the request carries the id of an approval for exactly this request.
+        grant_is_valid: True if the request has the id of an approval for exactly this request.
     """
     if request.caller.operator:
         return Decision(Effect.ALLOW, "the operator")
@@ -72,14 +73,14 @@ def decide(request: PermissionRequest, objection: Verdict | None, *, grant_is_va
             return Decision(Effect.HOLD, "a human must approve it")
         if grant_is_valid:
             return Decision(Effect.ALLOW, "approved")
-        return Decision(Effect.DENY, "its approval was for something else, or counted already")
-    return Decision(Effect.DENY, "for the operator alone")
+        return Decision(Effect.DENY, "its approval was for another request or was already used")
+    return Decision(Effect.DENY, "only the operator may run it")
 
 
 def permission_request(
     kind: RequestKind, name: str, access: Access, caller: Caller, arguments: Mapping[str, Any], grant: str | None = None
 ) -> PermissionRequest:
-    """Return a request with its arguments as canonical JSON, by which its approval is found."""
+    """Return a request with its arguments as canonical JSON, which identifies its approval."""
     text = json.dumps(arguments, sort_keys=True)
     return PermissionRequest(kind=kind, name=name, access=access, caller=caller, arguments_json=text, grant=grant)
 
@@ -92,11 +93,11 @@ class Guard:
     plugins: Plugins
 
     def check(self, request: PermissionRequest) -> None:
-        """Return if a request may run.
+        """Check that a request may run.
 
         Raises:
-            ApprovalPending: It needs an approval; the message has the approval's id.
-            Forbidden: It is denied; the message has the reason.
+            ApprovalPending: It needs an approval; the error has the approval's id.
+            Forbidden: It is denied; the error has the reason.
         """
         objection = (
             None if request.caller.operator else self.plugins.objection("nanoclaw_permit_action", request=request)
@@ -108,22 +109,22 @@ class Guard:
         if decision.effect is Effect.HOLD:
             mine = "SELECT count(*) FROM approvals WHERE status = 'pending' AND agent_group_id = ?"
             if self.db.execute(mine, (request.caller.agent_group_id,)).get >= MAX_PENDING:
-                raise Forbidden(f"{MAX_PENDING} requests of this agent wait for a human; ask again after those")
+                raise Forbidden(f"{MAX_PENDING} requests of this agent already wait for a human. Ask again later.")
             insert(self.db, "approvals", asked := _as_approval(request))
             raise ApprovalPending(f"{request.name} waits for a human: {asked.id}")
 
     def check_delivery(self, request: DeliveryRequest) -> None:
-        """Return if a session may write to a room that is not its own. Without a wiring and without a vote it may not.
+        """Check that a session may write to a foreign room: it needs a wiring, or a vote that allows it.
 
         Raises:
-            Forbidden: The message says why.
+            Forbidden: It may not; the error has the reason.
         """
         address = request.address
         is_destination = is_wired(self.db, request.agent_group_id, address.channel, address.room)
         ask = self.plugins.objection if is_destination else self.plugins.permits  # a wiring makes a destination (⚠17)
         verdict = ask("nanoclaw_permit_delivery", request=request)
         if verdict is not None and verdict.vote is not Vote.ALLOW:
-            raise Forbidden(f"this session may not write to that room: {verdict.reason}")
+            raise Forbidden(f"this session may not write to the room: {verdict.reason}")
 
 
 def _as_approval(request: PermissionRequest) -> Approval:

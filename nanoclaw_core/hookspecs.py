@@ -3,11 +3,11 @@
 Three kinds of hook, and no fourth:
 
 collect  Called once at start-up. Returns descriptors. Must not do I/O.
-vote     Called per event. Returns a Verdict or None. One DENY wins; an implementation that raises counts as DENY; where
-         nobody says ALLOW the answer is no.
-notify   Called after the fact. The return value is ignored; an implementation that raises is logged and skipped.
+vote     Called per event. Returns a Verdict or None. One DENY wins, an implementation that raises counts as DENY, and
+         without any ALLOW the result is DENY.
+notify   Called after an event. The return value is ignored; an implementation that raises is logged and skipped.
 
-All hooks are plain functions. Work that waits belongs to the objects that the descriptors build.
+All hooks are plain functions. Asynchronous work belongs to the objects that the descriptors build.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 
 @hookspec
 def nanoclaw_migrations() -> Iterable[Migration]:
-    """Contribute the steps of the plugin's own tables, in order. (collect)
+    """Contribute the steps of the plugin's own tables, in order (collect).
 
     .. versionadded:: 0.1
     """
@@ -51,7 +51,7 @@ def nanoclaw_migrations() -> Iterable[Migration]:
 
 @hookspec
 def nanoclaw_channels() -> Iterable[Channel]:
-    """Contribute chat platforms. (collect)
+    """Contribute chat platforms (collect).
 
     Two channels with one name stop the start-up, and the error names both distributions.
 
@@ -67,7 +67,7 @@ def nanoclaw_channels() -> Iterable[Channel]:
 
 @hookspec
 def nanoclaw_providers() -> Iterable[Provider]:
-    """Contribute the host halves of what runs the model loop. (collect)
+    """Contribute the host halves of providers, which run the model loop (collect).
 
     .. versionadded:: 0.1
     """
@@ -76,7 +76,7 @@ def nanoclaw_providers() -> Iterable[Provider]:
 
 @hookspec
 def nanoclaw_runtimes() -> Iterable[Runtime]:
-    """Contribute makers of sandboxes. (collect)
+    """Contribute runtimes, which start sandboxes (collect).
 
     .. versionadded:: 0.1
     """
@@ -85,7 +85,7 @@ def nanoclaw_runtimes() -> Iterable[Runtime]:
 
 @hookspec
 def nanoclaw_sandbox_requirements() -> Iterable[SandboxRequirements]:
-    """Say what the plugin wants inside the sandbox image. (collect)
+    """Contribute the plugin's requirements for the sandbox image (collect).
 
     .. versionadded:: 0.1
     """
@@ -94,7 +94,7 @@ def nanoclaw_sandbox_requirements() -> Iterable[SandboxRequirements]:
 
 @hookspec
 def nanoclaw_services() -> Iterable[Service]:
-    """Contribute long-running parts that the core supervises. (collect)
+    """Contribute long-running parts that the core supervises (collect).
 
     .. versionadded:: 0.1
     """
@@ -103,7 +103,7 @@ def nanoclaw_services() -> Iterable[Service]:
 
 @hookspec
 def nanoclaw_resources() -> Iterable[Resource]:
-    """Contribute nouns for a resource registry to make verbs of. (collect)
+    """Contribute resources, for which a resource registry generates the verbs (collect).
 
     .. versionadded:: 0.1
     """
@@ -112,10 +112,10 @@ def nanoclaw_resources() -> Iterable[Resource]:
 
 @hookspec
 def nanoclaw_verbs(resources: Sequence[Resource]) -> Iterable[Verb]:
-    """Contribute `ncl` operations. (collect)
+    """Contribute `ncl` operations (collect).
 
     Args:
-        resources: All resources of the plugins, for a registry that makes verbs of them; others leave it out.
+        resources: The resources of all plugins, for a registry that generates their verbs. Others omit the parameter.
 
     .. versionadded:: 0.1
     """
@@ -124,7 +124,7 @@ def nanoclaw_verbs(resources: Sequence[Resource]) -> Iterable[Verb]:
 
 @hookspec
 def nanoclaw_actions() -> Iterable[Action]:
-    """Contribute what runners may ask of the host. (collect)
+    """Contribute actions, which runners may request from the host (collect).
 
     .. versionadded:: 0.1
     """
@@ -133,7 +133,7 @@ def nanoclaw_actions() -> Iterable[Action]:
 
 @hookspec
 def nanoclaw_approval_handlers() -> Iterable[ApprovalHandler]:
-    """Contribute what carries out held steps. (collect)
+    """Contribute handlers that execute approved requests (collect).
 
     .. versionadded:: 0.1
     """
@@ -142,7 +142,7 @@ def nanoclaw_approval_handlers() -> Iterable[ApprovalHandler]:
 
 @hookspec
 def nanoclaw_rosters() -> Iterable[Roster]:
-    """Contribute lists of people with rights. (collect)
+    """Contribute lists of people with rights (collect).
 
     .. versionadded:: 0.1
     """
@@ -151,7 +151,7 @@ def nanoclaw_rosters() -> Iterable[Roster]:
 
 @hookspec
 def nanoclaw_sweeps() -> Iterable[Sweep]:
-    """Contribute periodic work. (collect)
+    """Contribute periodic work (collect).
 
     .. versionadded:: 0.1
     """
@@ -160,13 +160,13 @@ def nanoclaw_sweeps() -> Iterable[Sweep]:
 
 @hookspec
 def nanoclaw_admit_message(admission: Admission) -> Verdict | None:
-    """Say whether a sender may reach an agent, before anything of the message is stored. (vote)
+    """Vote whether a sender may reach an agent, before the message is stored (vote).
 
     Args:
-        admission: Who writes, where, to whom, and whether the agent would answer.
+        admission: The sender, the address, the agent, and whether the agent would answer.
 
     Returns:
-        A Verdict, or None for "not mine to say".
+        A Verdict, or None to abstain.
 
     .. versionadded:: 0.1
     """
@@ -174,9 +174,9 @@ def nanoclaw_admit_message(admission: Admission) -> Verdict | None:
 
 @hookspec
 def nanoclaw_permit_delivery(request: DeliveryRequest) -> Verdict | None:
-    """Say whether a session may write to a room that it did not come from. (vote)
+    """Vote whether a session may write to a room other than its own (vote).
 
-    A reply to the session's own room is always allowed and never put to the vote.
+    A reply to the session's own room is always allowed without a vote.
 
     .. versionadded:: 0.1
     """
@@ -184,10 +184,10 @@ def nanoclaw_permit_delivery(request: DeliveryRequest) -> Verdict | None:
 
 @hookspec
 def nanoclaw_permit_action(request: PermissionRequest) -> Verdict | None:
-    """Object to a verb or an action of an agent. (vote)
+    """Object to a verb or an action of an agent (vote).
 
-    Here silence is no objection: the step's registered access has already said what is allowed, and a vote can only
-    narrow it. An implementation that raises is a DENY.
+    Without a DENY the registered access of the request applies; a vote can only restrict it. An implementation that
+    raises counts as DENY.
 
     .. versionadded:: 0.1
     """
@@ -195,7 +195,7 @@ def nanoclaw_permit_action(request: PermissionRequest) -> Verdict | None:
 
 @hookspec
 def nanoclaw_room_unknown(address: Address, mentioned: bool) -> None:
-    """A message came from a room nobody wired. (notify)
+    """React to a message from a room without a wiring (notify).
 
     .. versionadded:: 0.1
     """
@@ -203,9 +203,9 @@ def nanoclaw_room_unknown(address: Address, mentioned: bool) -> None:
 
 @hookspec
 def nanoclaw_sender_refused(admission: Admission, reason: str) -> None:
-    """The vote turned a sender away. (notify)
+    """React to a sender that the vote refused (notify).
 
-    If `admission.engaged` is None, the message may not have been for the agent: its text was not matched.
+    If `admission.engaged` is None, the text was not matched, so the message may not have been for the agent.
 
     .. versionadded:: 0.1
     """
@@ -213,7 +213,7 @@ def nanoclaw_sender_refused(admission: Admission, reason: str) -> None:
 
 @hookspec
 def nanoclaw_message_routed(address: Address, session_id: str, correlation_id: str) -> None:
-    """A message is durable in a session. (notify)
+    """React to a message that is durable in a session (notify).
 
     .. versionadded:: 0.1
     """
@@ -221,7 +221,7 @@ def nanoclaw_message_routed(address: Address, session_id: str, correlation_id: s
 
 @hookspec
 def nanoclaw_message_delivered(address: Address, delivery_id: str, platform_message_id: str | None) -> None:
-    """A platform took a message. (notify)
+    """React to a message that a platform accepted (notify).
 
     .. versionadded:: 0.1
     """
@@ -229,7 +229,7 @@ def nanoclaw_message_delivered(address: Address, delivery_id: str, platform_mess
 
 @hookspec
 def nanoclaw_delivery_failed(address: Address, delivery_id: str, reason: str) -> None:
-    """A message failed for good. (notify)
+    """React to a message that failed for good (notify).
 
     .. versionadded:: 0.1
     """
@@ -237,7 +237,7 @@ def nanoclaw_delivery_failed(address: Address, delivery_id: str, reason: str) ->
 
 @hookspec
 def nanoclaw_host_started() -> None:
-    """The host is ready. (notify)
+    """React to the start of the host, which is ready (notify).
 
     .. versionadded:: 0.1
     """
@@ -245,7 +245,7 @@ def nanoclaw_host_started() -> None:
 
 @hookspec
 def nanoclaw_host_stopping() -> None:
-    """The host begins to stop; everything still works. (notify)
+    """React to the beginning of the host's stop; all components still work (notify).
 
     .. versionadded:: 0.1
     """

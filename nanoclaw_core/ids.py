@@ -1,4 +1,4 @@
-"""Identifiers: one type each, so that three strings in a row cannot be swapped, and one way to make them."""
+"""Identifiers: one type for each, so that arguments cannot be swapped, and one function to create them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ WiringId = NewType("WiringId", str)
 SessionId = NewType("SessionId", str)
 """A session: `ses-` and 12 hex digits."""
 UserId = NewType("UserId", str)
-"""A person on one platform: `<channel>:<the platform's id>`; the channel part is the core's, the rest is data (⚠33)."""
+"""A person on one platform: `<channel>:<the platform's id>`. The core adds the channel; the rest is data (⚠33)."""
 DeliveryId = NewType("DeliveryId", str)
-"""An outbound message on its way, and its idempotency key."""
+"""An outbound message and its idempotency key."""
 ApprovalId = NewType("ApprovalId", str)
-"""A held action: `apr-` and 12 hex digits."""
+"""A request that waits for an approval: `apr-` and 12 hex digits."""
 
 
 def new_id(prefix: str) -> str:
@@ -27,5 +27,5 @@ def new_id(prefix: str) -> str:
 
 
 def user_id(channel: str, raw: str) -> UserId:
-    """Return the id of a person: always under the channel that saw them, whatever the raw id contains (⚠33)."""
+    """Return the id of a person under the channel of their message, for any raw id (⚠33)."""
     return UserId(f"{channel}:{raw}")

@@ -23,54 +23,54 @@ from nanoclaw_core.store.migrations import CORE, LEDGER, applied_steps, migrate_
 from nanoclaw_core.store.schema import STEPS, core_migrations, core_scripts
 
 RESTORE = (
-    "Restore the instance from a backup; without one, `sqlite3 nanoclaw.db .recover` in its directory `data` "
-    "writes SQL that makes a new file of what can be read."
+    "Restore the instance from a backup. Without one, `sqlite3 nanoclaw.db .recover` in its directory `data` "
+    "writes SQL that recreates the readable rows in a new file."
 )
-CHECK_CPU_S = 2.0  # for a database of some hundred MB; a larger one is believed as far as it was read
+CHECK_CPU_S = 2.0  # enough for some hundred MB; the check of a larger database ends there without damage
 FIRST_GROUP = "main"
 _SETTINGS = """\
-# Settings of this nanoclaw instance. `ncl doctor` checks them; docs/operations.md lists all of them.
+# Settings of this nanoclaw instance. `ncl doctor` checks them. docs/operations.md lists all settings.
 
 [core]
-owners = ["{owner}"]    # may do everything; <channel>:<the platform's user id>
+owners = ["{owner}"]    # users with all rights, <channel>:<the platform's user id>
 """
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
-def _below(*names: str) -> Any:
+def _path(*names: str) -> Any:
     return field(init=False, default=Factory(lambda places: places.home.joinpath(*names), takes_self=True))
 
 
 @frozen(kw_only=True)
 class InstancePaths:
-    """Where things are in an instance directory."""
+    """Paths in an instance directory."""
 
     home: Path
-    database: Path = _below("data", "nanoclaw.db")
-    data: Path = _below("data")
-    run: Path = _below("run")
-    logs: Path = _below("logs")
-    groups: Path = _below("groups")
-    control_socket: Path = _below("run", "ncl.sock")
+    database: Path = _path("data", "nanoclaw.db")
+    data: Path = _path("data")
+    run: Path = _path("run")
+    logs: Path = _path("logs")
+    groups: Path = _path("groups")
+    control_socket: Path = _path("run", "ncl.sock")
 
     @property
     def instance_id(self) -> str:
-        """Identifies the directory on this machine, 12 hex digits."""
+        """The id of the directory on this machine, 12 hex digits."""
         return hashlib.sha256(str(self.home.resolve()).encode()).hexdigest()[:12]
 
     def make(self) -> None:
-        """Make the directories, closed to other users of the machine.
+        """Create the directories, closed to other users of the machine.
 
         Raises:
-            NanoclawError: They cannot be made; the message says where and why.
+            NanoclawError: A directory cannot be created; the error has the path and the reason.
         """
         try:
             for directory in (self.home, self.data, self.run, self.logs, self.groups):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise NanoclawError(
-                f"the instance directory {self.home} cannot be made: {error.strerror}: {error.filename}. "
-                "Choose another with --home or NANOCLAW_HOME, or mend what is there and its permissions."
+                f"the instance directory {self.home} cannot be created: {error.strerror}: {error.filename}. "
+                "Choose another with --home or NANOCLAW_HOME, or fix the existing files and permissions."
             ) from error
 
 
@@ -78,7 +78,7 @@ def open_database(places: InstancePaths) -> apsw.Connection:
     """Open the central database with the core's tables up to date.
 
     Raises:
-        NanoclawError: It cannot be opened or migrated; the message says why and what to do.
+        NanoclawError: It cannot be opened or migrated; the error has the reason and the remedy.
     """
     try:
         db = open_central(places.database)
@@ -89,7 +89,7 @@ def open_database(places: InstancePaths) -> apsw.Connection:
     except (apsw.Error, OSError, MigrationError, UnicodeDecodeError) as error:
         raise NanoclawError(
             f"the central database {places.database} cannot be opened: {error}. "
-            "Look whether the disk is full or the file is damaged; a copy from a backup can take its place."
+            "Check whether the disk is full or the file is damaged. You can replace the file from a backup."
         ) from error
     if damage:
         db.close()
@@ -98,10 +98,10 @@ def open_database(places: InstancePaths) -> apsw.Connection:
 
 
 def core_schema_damage(db: apsw.Connection) -> str:
-    """Return which of the core's own tables and indexes a database lacks or has changed; an empty text if none.
+    """Return the missing and changed ones of the core's tables and indexes; an empty text if there are none.
 
-    It is compared with the steps that it went through. Plugins and operators may add objects of their own. A database
-    of a later version is not compared: its steps are not known.
+    The database is compared with its applied steps. Plugins and operators may add objects. A database of a later
+    version is not compared, because its steps are unknown.
     """
     applied = set(applied_steps(db, CORE))
     if not applied <= set(STEPS):
@@ -112,27 +112,27 @@ def core_schema_damage(db: apsw.Connection) -> str:
 def create_agent_group(
     db: apsw.Connection, places: InstancePaths, *, name: str, folder: str, config: ContainerConfig | None = None
 ) -> AgentGroup:
-    """Make an agent group with its folder, instructions file and config row, or nothing (⚠16).
+    """Create an agent group with its folder, instructions file and config row; an error leaves none of them (⚠16).
 
     Raises:
-        InvalidArguments: The name is empty, or the folder is no safe name or taken.
-        NanoclawError: The folder cannot be made.
+        InvalidArguments: The name is empty, or the folder name is unsafe or belongs to another group.
+        NanoclawError: The folder cannot be created.
     """
     if not name.strip() or not _FOLDER.fullmatch(folder) or folder.lower() == "global":
-        wanted = "a name, and as its folder 1 to 64 letters, digits, `-` or `_`, not `global`"
-        raise InvalidArguments(f"an agent group needs {wanted}; not the name {name!r} with the folder {folder!r}")
+        rule = "a name, and a folder of 1 to 64 letters, digits, `-` or `_`, except `global`"
+        raise InvalidArguments(f"an agent group needs {rule}; got the name {name!r} and the folder {folder!r}")
     if agents.by_folder(db, folder) is not None:
         raise InvalidArguments(f"the folder {folder!r} belongs to another agent group")
     instructions = places.groups / folder / "CLAUDE.md"
     try:
-        with db:  # the rows first: what is wrong with them is found before there is a folder
+        with db:  # rows first: invalid rows must fail before the folder exists
             group = agents.create(db, name=name, folder=folder, config=config)
             instructions.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError), instructions.open("x", encoding="utf-8") as file:  # no link
-                file.write(f"# {name}\n\nWhat this agent must always know goes here.\n")
+                file.write(f"# {name}\n\nWrite here the instructions that this agent must always know.\n")
     except OSError as error:
         raise NanoclawError(
-            f"the folder {instructions.parent} cannot be made: {error.strerror}; look who may write there"
+            f"the folder {instructions.parent} cannot be created: {error.strerror}. Check its permissions."
         ) from error
     return group
 
@@ -143,16 +143,17 @@ def is_instance(home: Path) -> bool:
 
 
 def initialise(home: Path, *, environment: Mapping[str, str], room: tuple[str, str], owner: str) -> list[str]:
-    """Create an instance whose first agent answers in one room. Complete one that exists, and change nothing in it.
+    """Create an instance with an agent in one room. Complete an existing instance without other changes.
 
     Args:
-        environment: Read for settings that refer to it.
+        home: The instance directory.
+        environment: Environment for the `env:` references in the settings.
         room: Channel name and the platform's room id.
-        owner: The user who may do everything, as `<channel>:<the platform's user id>`. An existing settings file keeps
-            its owners.
+        owner: The user with all rights, as `<channel>:<the platform's user id>`. An existing settings file keeps its
+            owners.
 
     Returns:
-        Names of the things that were created; empty if the instance was complete.
+        Names of the created things; empty if the instance was complete.
 
     Raises:
         NanoclawError: A directory cannot be created, or an existing settings file is invalid.
@@ -183,11 +184,11 @@ def _create_first_agent(db: apsw.Connection, places: InstancePaths, room: tuple[
             agents.save_config(db, evolve(agents.config_of(db, group.id), cli_scope="global"))
             created.append(f"agent group {FIRST_GROUP}")
         channel, name = room
-        found = messaging.find(db, *room)
-        found = found or messaging.add(db, MessagingGroup(channel=channel, room=name, name=channel))
-        if not messaging.wirings_of(db, found.id):
+        chat = messaging.find(db, *room)
+        chat = chat or messaging.add(db, MessagingGroup(channel=channel, room=name, name=channel))
+        if not messaging.wirings_of(db, chat.id):
             wiring = Wiring(
-                messaging_group_id=found.id, agent_group_id=group.id, engage_mode=EngageMode.PATTERN, engage_pattern="."
+                messaging_group_id=chat.id, agent_group_id=group.id, engage_mode=EngageMode.PATTERN, engage_pattern="."
             )
             messaging.wire(db, wiring)
             created.append(f"wiring of the {channel}")

@@ -1,4 +1,4 @@
-"""I11: one host per instance directory, by a lock that dies with the process."""
+"""I11: one host per instance directory, ensured by a lock that ends with the process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from nanoclaw_core.errors import AlreadyRunning
 
 FILE_NAME = "host.lock"
-# Who only looks whether a host runs holds the lock for some microseconds, and must not keep one from starting.
+# A check whether a host runs holds the lock for some microseconds and must not prevent a start.
 TRIES, PAUSE_S = 20, 0.005
 
 
@@ -25,29 +25,29 @@ class InstanceLock:
         """Take the lock.
 
         Raises:
-            AlreadyRunning: Another process has it; the message names its process id.
+            AlreadyRunning: Another process has the lock; the error has its process id.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if not _taken(descriptor):
+        if not _is_acquired(descriptor):
             owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
             raise AlreadyRunning(
-                f"another host (process {owner}) runs on {self._path.parent.parent}; "
-                "talk to it with `ncl`, or stop it first"
+                f"another host (process {owner}) runs on {self._path.parent.parent}. "
+                "Use it with `ncl`, or stop it first."
             )
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """Let go."""
+        """Release the lock, if it is held."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
 
-def _taken(descriptor: int) -> bool:
+def _is_acquired(descriptor: int) -> bool:
     for _ in range(TRIES):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

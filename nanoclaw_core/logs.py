@@ -1,6 +1,6 @@
-"""Values that belong to every log line of a piece of work: a correlation id from arrival to delivery, a session.
+"""Context values for log lines, such as the correlation id of a message from its arrival to its delivery.
 
-The core never configures logging: an application that embeds a host keeps its own, and `ncl` brings one.
+The core never configures logging: an application that embeds a host has its own configuration, and so has `ncl`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _context: ContextVar[Mapping[str, str]] = ContextVar("nanoclaw_log_context", def
 
 @contextlib.contextmanager
 def context(**values: str) -> Iterator[None]:
-    """Put values (`correlation`, `session`, `plugin`) on every line that is logged inside."""
+    """Add values (`correlation`, `session`, `plugin`) to every line that is logged in a `with` block."""
     token = _context.set({**_context.get(), **values})
     try:
         yield
@@ -23,5 +23,5 @@ def context(**values: str) -> Iterator[None]:
 
 
 def log_values() -> Mapping[str, str]:
-    """Return the values that belong to a line that is logged here and now; for formatters."""
+    """Return the current context values, for formatters."""
     return _context.get()

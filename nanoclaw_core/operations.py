@@ -90,8 +90,10 @@ class HostOperations(Operations):
         arguments, kind = json.loads(asked.arguments), RequestKind(asked.kind)
         handler = self.components.contributions.approval_handlers.get(asked.name)
         if handler is None:
-            redo = self.components.dispatch.redo if kind is RequestKind.VERB else self.components.actions.run
-            return await redo(asked.name, arguments, caller, asked.id)
+            execute = (
+                self.components.dispatch.execute_approved if kind is RequestKind.VERB else self.components.actions.run
+            )
+            return await execute(asked.name, arguments, caller, asked.id)
         self.components.guard.check(
             permission_request(kind, asked.name, Access.NEEDS_APPROVAL, caller, arguments, asked.id)
         )

@@ -1,4 +1,4 @@
-"""Who has rights: the owners that the settings name, and the rosters of plugins. Absent means nobody (I8)."""
+"""Rights of people: the owners in the settings and the rosters of plugins. Without an entry a person has none (I8)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Permissions:
     """Answers questions about rights.
 
     Args:
-        owners: From the settings.
-        plugin_context: A plugin's context by the plugin's name.
+        owners: The owners in the settings.
+        plugin_context: Returns a plugin's context by the plugin's name.
     """
 
     owners: frozenset[str]
@@ -30,16 +30,16 @@ class Permissions:
     plugin_context: Callable[[str], PluginContext]
 
     def approvers(self, group_id: GroupId | None) -> list[UserId]:
-        """Return who may approve for an agent group, most specific first, owners last; None asks for the instance."""
-        found: list[UserId] = []
+        """Return the approvers of an agent group, most specific first, owners last; None means the whole instance."""
+        users: list[UserId] = []
         for contribution in self.rosters:
             try:
-                found += list(contribution.value.approvers(group_id, self.plugin_context(contribution.plugin)))
-            except PLUGIN_ERRORS:  # the call fence: a roster that cannot be read gives nobody rights
+                users += list(contribution.value.approvers(group_id, self.plugin_context(contribution.plugin)))
+            except PLUGIN_ERRORS:  # error boundary: a failed roster gives no rights
                 log.exception("roster failed", extra={"plugin": contribution.plugin})
-        found += [UserId(owner) for owner in sorted(self.owners)]
-        return list(dict.fromkeys(found))
+        users += [UserId(owner) for owner in sorted(self.owners)]
+        return list(dict.fromkeys(users))
 
     def is_admin(self, user: UserId | None, group_id: GroupId) -> bool:
-        """Say whether a person may do what only an admin of this agent group may."""
+        """Return True if a person is an admin of an agent group."""
         return user is not None and user in self.approvers(group_id)

@@ -1,7 +1,7 @@
-"""The plugins of one host, behind three fences: load (import and registration), call (each hook), run (each task).
+"""The plugins of one host, behind three error boundaries: load (import and registration), call (each hook) and run.
 
-A plugin that fails at any stage is recorded with its distribution and the reason, and nothing else stops.
-Finding plugins reads metadata only; nothing is imported for it.
+A plugin that fails at any stage is recorded with its distribution and the reason, and nothing else stops. Installed
+plugins are found from metadata alone, without imports.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ABOUT = re.compile(r"^(Name|Version): *(\S+)", re.MULTILINE)
 
 
 class State(Enum):
-    """Where a plugin stands."""
+    """State of a plugin."""
 
     ACTIVE = "active"
     DISABLED = "disabled"
@@ -36,15 +36,15 @@ class State(Enum):
 
 
 class NeedsSettings(SettingsError):
-    """A plugin is not set up yet: required settings are absent, and nothing else is wrong. The message names them."""
+    """A plugin only lacks required settings; the error names them."""
 
 
 @frozen(kw_only=True)
 class Found:
-    """An installed plugin, from metadata alone.
+    """An installed plugin, known from metadata alone.
 
     Args:
-        source: Its distribution and version, `nanoclaw-channel-terminal 0.1.0`.
+        source: The distribution and its version, `nanoclaw-channel-terminal 0.1.0`.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Found:
 
 @frozen(kw_only=True)
 class Report:
-    """What is known of one plugin; `reason` is why it does not work: what failed, or which settings it needs."""
+    """The state of one plugin. `reason` is the failure or the missing settings; empty if it works."""
 
     name: str
     source: str
@@ -62,7 +62,7 @@ class Report:
     reason: str = ""
 
     def as_json_object(self) -> dict[str, str]:
-        """Return what verbs and machines are told of it."""
+        """Return the report for verbs and JSON output."""
         return {"name": self.name, "state": self.state.value, "distribution": self.source, "reason": self.reason}
 
 
@@ -75,34 +75,34 @@ class Contribution(Generic[T]):
 
 
 def find_installed() -> list[Found]:
-    """Return the installed plugins in name order, reading metadata only.
+    """Return the installed plugins in name order; read metadata only.
 
-    A distribution that is on the path twice counts once, as it is imported once: the first one.
+    If a distribution is on the path twice, only the first one counts, as for imports.
     """
-    found: dict[tuple[str, str], Found] = {}
+    installed: dict[tuple[str, str], Found] = {}
     seen: set[str] = set()
     for distribution in distributions():
         try:
-            # Its `name` and `version` would parse the whole description each time: milliseconds a distribution.
+            # Do not use `name` and `version`: they parse the whole description, which takes milliseconds each time.
             head = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
             about = dict(_ABOUT.findall(head.partition("\n\n")[0]))
             name = re.sub(r"[-_.]+", "-", about["Name"]).lower()
             points = [] if name in seen else list(distribution.entry_points)
             source = f"{about['Name']} {about['Version']}"
-        except Exception:  # the load fence: what an interrupted installation left has no name, or no entry points
+        except Exception:  # error boundary: an interrupted installation can lack a name or its entry points
             log.debug("metadata not readable", exc_info=True)
             continue
         seen.add(name)
-        found |= {
+        installed |= {
             (point.name, name): Found(name=point.name, source=source, entry_point=point)
             for point in points
             if point.group == hookspecs.GROUP
         }
-    return [found[key] for key in sorted(found)]
+    return [installed[key] for key in sorted(installed)]
 
 
 class Plugins:
-    """The plugins of one running host. Make one per host, and one per test."""
+    """The plugins of one running host. Create one per host and per test."""
 
     def __init__(self) -> None:
         self._manager = pluggy.PluginManager(hookspecs.GROUP)
@@ -110,33 +110,34 @@ class Plugins:
         self._reports: dict[str, Report] = {}
 
     def load_installed(self, disabled: frozenset[str] = frozenset()) -> None:
-        """Load every installed plugin in name order. A broken one is recorded and skipped.
+        """Load all installed plugins in name order; record and skip broken ones.
 
         Raises:
-            PluginError: Two distributions contribution one name.
+            PluginError: Two distributions have plugins with one name.
         """
-        for found in find_installed():
-            if found.name in disabled:
-                self._reports[found.name] = Report(name=found.name, source=found.source, state=State.DISABLED)
+        for plugin in find_installed():
+            if plugin.name in disabled:
+                self._reports[plugin.name] = Report(name=plugin.name, source=plugin.source, state=State.DISABLED)
                 continue
-            self._require_unique(found.name, found.source)
+            self._require_unique(plugin.name, plugin.source)
             try:
-                self.add(found.entry_point.load(), name=found.name, source=found.source)
-            except PLUGIN_ERRORS as error:  # a plugin may raise anything at import: the load fence
-                self.record_failure(found.name, error, found.source)
+                self.add(plugin.entry_point.load(), name=plugin.name, source=plugin.source)
+            except PLUGIN_ERRORS as error:  # error boundary: a plugin may raise anything at import
+                self.record_failure(plugin.name, error, plugin.source)
 
     def add(self, plugin: object, *, name: str, source: str = "in process") -> None:
-        """Register one plugin object, or leave no trace of it.
+        """Register one plugin object; an invalid one leaves no trace.
 
         Raises:
-            PluginError: The name is taken or no name, a hook does not match its specification, or it is a class.
+            PluginError: The name is invalid or exists already, a hook does not match its specification, or the plugin
+                is a class.
         """
         self._require_unique(name, source)
         try:
             _check_plugin(plugin, name)
             self._manager.register(plugin, name=name)
             self._manager.check_pending()
-        except PLUGIN_ERRORS as error:  # registration runs the plugin's own attributes: the load fence
+        except PLUGIN_ERRORS as error:  # error boundary: registration reads the plugin's own attributes
             if self._manager.has_plugin(name):
                 self._manager.unregister(name=name)
             raise PluginError(f"plugin {name!r} ({source}): {error}") from error
@@ -150,10 +151,10 @@ class Plugins:
         key: Callable[[T], str] = lambda item: str(getattr(item, "name", "")),
         **arguments: object,
     ) -> dict[str, Contribution[T]]:
-        """Call a collect hook, with its arguments where it has any, and return its descriptors by name.
+        """Call a collect hook with its arguments, and return its descriptors by name.
 
         Raises:
-            PluginError: Two plugins contribution one name.
+            PluginError: Two plugins offer descriptors with one name.
         """
         offers: dict[str, Contribution[T]] = {}
         for implementation in self._implementations(hook):
@@ -162,17 +163,17 @@ class Plugins:
                 if name in offers:
                     first = self._reports[offers[name].plugin].source
                     second = self._reports[implementation.plugin_name].source
-                    raise PluginError(f"{hook}: {name!r} is offered by both {first} and {second}; disable one of them")
+                    raise PluginError(f"{hook}: {name!r} is offered by both {first} and {second}. Disable one of them.")
                 offers[name] = Contribution(item, implementation.plugin_name)
         return offers
 
     def collect_all(self, hook: str, kind: type[T]) -> dict[str, list[T]]:
-        """Call a collect hook whose descriptors are per plugin, like migrations; return them by plugin, in order."""
-        found = {i.plugin_name: self._descriptors(i, hook, kind) for i in self._implementations(hook)}
-        return {plugin: items for plugin, items in found.items() if items}
+        """Call a collect hook with lists per plugin, like migrations; return the lists by plugin, in order."""
+        by_plugin = {i.plugin_name: self._descriptors(i, hook, kind) for i in self._implementations(hook)}
+        return {plugin: items for plugin, items in by_plugin.items() if items}
 
     def permits(self, hook: str, **arguments: object) -> Verdict:
-        """Put a question to the vote: one DENY wins, an exception is a DENY, silence is a DENY (I8)."""
+        """Return the result of a vote: a DENY or an exception wins, and without any ALLOW the result is DENY (I8)."""
         allowed: Verdict | None = None
         for plugin, verdict in self._votes(hook, arguments):
             if verdict is not None and verdict.vote is Vote.DENY:
@@ -181,56 +182,56 @@ class Plugins:
         return allowed or Verdict(Vote.DENY, "no plugin allowed it")
 
     def objection(self, hook: str, **arguments: object) -> Verdict | None:
-        """Ask for objections to what is allowed already: the first DENY, or None."""
+        """Return the first DENY against a request that is already allowed, or None."""
         denials = (verdict for _, verdict in self._votes(hook, arguments) if verdict and verdict.vote is Vote.DENY)
         return next(denials, None)
 
     def notify(self, hook: str, **arguments: object) -> None:
-        """Tell plugins what happened; one that raises is logged and skipped."""
+        """Call a notify hook; log and skip an implementation that raises."""
         for implementation in self._implementations(hook):
             try:
                 _call(implementation, arguments)
-            except PLUGIN_ERRORS:  # the call fence: what was told has already happened
+            except PLUGIN_ERRORS:  # error boundary: the event has already happened
                 log.exception("notify hook failed", extra={"plugin": implementation.plugin_name, "hook": hook})
 
     def record_failure(self, name: str, error: BaseException, source: str = "in process") -> None:
-        """Note and log that a plugin failed, at whatever stage. What is known of its source already stays."""
+        """Record and log the failure of a plugin at any stage; a known source is kept."""
         source = self._reports[name].source if name in self._reports else source
-        is_told = isinstance(error, NanoclawError)  # its message says what to do; of all others a traceback is wanted
-        reason = str(error) if is_told else f"{type(error).__name__}: {error}"
+        has_remedy = isinstance(error, NanoclawError)  # other errors need a traceback in the log
+        reason = str(error) if has_remedy else f"{type(error).__name__}: {error}"
         state = State.NEEDS_SETTINGS if isinstance(error, NeedsSettings) else State.FAILED
         self._reports[name] = Report(name=name, source=source, state=state, reason=reason)
         level = logging.WARNING if isinstance(error, SettingsError) else logging.ERROR
         extra = {"plugin": name, "source": source, "state": state.value, "reason": reason}
-        log.log(level, "plugin does not work", extra=extra, exc_info=None if is_told else error)
+        log.log(level, "plugin does not work", extra=extra, exc_info=None if has_remedy else error)
 
     def failures(self) -> dict[str, str]:
-        """Return the names of the plugins that do not work, each with the reason."""
+        """Return the plugins that do not work, with the reasons by name."""
         return {report.name: report.reason for report in self.reports() if report.reason}
 
     def reports(self) -> list[Report]:
-        """Return what is known of every plugin, in name order."""
+        """Return the reports of all plugins, in name order."""
         return [self._reports[name] for name in sorted(self._reports)]
 
     def require(self, names: list[str]) -> None:
-        """Insist on plugins.
+        """Check that plugins are active.
 
         Raises:
-            PluginError: One is absent, disabled or failed; the message says which and why.
+            PluginError: One is absent, disabled or failed; the error has its name and the reason.
         """
         for name in names:
             report = self._reports.get(name)
             if report is None or report.state is not State.ACTIVE:
                 why = "is not installed" if report is None else f"does not work ({report.reason or report.state.value})"
-                raise PluginError(f"the required plugin {name!r} {why}; mend it or take it out of required_plugins")
+                raise PluginError(f"the required plugin {name!r} {why}. Fix it or remove it from required_plugins.")
 
     def _descriptors(self, implementation: pluggy.HookImpl, hook: str, kind: type[T], **arguments: object) -> list[T]:
         try:
             items = list(_call(implementation, arguments) or ())
             wrong = next((item for item in items if not isinstance(item, kind)), None)
             if wrong is not None:
-                raise TypeError(f"{hook} must contribution {kind.__name__} descriptors, not {wrong!r}")
-        except PLUGIN_ERRORS as error:  # the call fence: a generator may raise half-way, then nothing of it counts
+                raise TypeError(f"{hook} must yield {kind.__name__} descriptors, got {wrong!r}")
+        except PLUGIN_ERRORS as error:  # error boundary: if a generator raises half-way, all its items are dropped
             self.record_failure(implementation.plugin_name, error)
             return []
         return items
@@ -241,8 +242,8 @@ class Plugins:
             try:
                 verdict = _call(implementation, arguments)
                 if verdict is not None and not isinstance(verdict, Verdict):
-                    raise TypeError(f"{hook} must answer with a Verdict or None, not {verdict!r}")
-            except PLUGIN_ERRORS:  # the call fence: a vote that cannot be had is a no (I8)
+                    raise TypeError(f"{hook} must return a Verdict or None, got {verdict!r}")
+            except PLUGIN_ERRORS:  # error boundary: a failed vote counts as DENY (I8)
                 log.exception("vote failed", extra={"plugin": plugin, "hook": hook})
                 verdict = Verdict(Vote.DENY, f"the plugin {plugin} failed to vote")
             yield plugin, verdict
@@ -254,13 +255,13 @@ class Plugins:
     def _require_unique(self, name: str, source: str) -> None:
         if name in self._reports:
             first = self._reports[name].source
-            raise PluginError(f"the plugin name {name!r} is in both {first} and {source}; uninstall or disable one")
+            raise PluginError(f"the plugin name {name!r} is in both {first} and {source}. Uninstall or disable one.")
 
 
 def _check_plugin(plugin: object, name: str) -> None:
     require_name("plugin name", name)
     if isinstance(plugin, type):
-        raise TypeError("it is a class; contribution a module or an instance")
+        raise TypeError("it is a class; register a module or an instance")
     for attribute in dir(plugin):
         options = getattr(getattr(plugin, attribute, None), f"{hookspecs.GROUP}_impl", None)
         if isinstance(options, dict) and (options.get("wrapper") or options.get("hookwrapper")):

@@ -1,7 +1,7 @@
-"""nanoclaw.toml: what an operator sets, checked where it is read.
+"""The settings of an operator in nanoclaw.toml, validated when they are read.
 
-`[core]` is `CoreSettings`; `[plugins.<name>]` has the shape that the plugin declares. Unknown keys are refused with
-the nearest known one. A text value may be `env:NAME` or `file:PATH` (relative to the instance directory), so that
+`[core]` is `CoreSettings`; `[plugins.<name>]` has the shape that the plugin declares. An unknown key is an error that
+suggests the nearest known key. A string may be `env:NAME` or `file:PATH` (relative to the instance directory), so that
 secrets stay out of the file.
 """
 
@@ -28,23 +28,23 @@ from nanoclaw_wire import clock
 from nanoclaw_core.errors import SettingsError
 
 FILE_NAME = "nanoclaw.toml"
-KIND_WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+KIND_WORDS = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
 T = TypeVar("T")
-# What attrs' validators say, and the value.
+# The messages of attrs' validators: the rule, then the value.
 _RULE = re.compile(r"((?:Length of )?'\w+' must .+?)(?:: [^:]*| \(got .*| \(.* doesn't\))")
 
 
 class _Misfit(ValueError):
-    """A value does not fit; the message says what would, and never the value, which may be a secret."""
+    """A value does not fit. The message has the rule, never the value, which may be a secret."""
 
 
 @frozen(kw_only=True)
 class AllowedMount:
-    """A directory of the host below which agents may be given mounts.
+    """A directory of the host below which agents may mount directories.
 
     Args:
-        path: Absolute, or with `~`.
-        writable: True where a mount may also be writable.
+        path: An absolute path, or one with `~`.
+        writable: True if mounts may be writable.
     """
 
     path: str
@@ -56,27 +56,27 @@ class CoreSettings:
     """The `[core]` table.
 
     Args:
-        owners: User ids with all rights, `terminal:operator`.
-        provider: What answers where neither session nor agent group says.
-        fallback_provider: What answers where nobody chose `provider` and it cannot work (no key); empty is nothing.
-        runtime: `docker`, `process`, …; empty chooses what is ready.
-        network: `gateway`, `open` or `none`, where the agent group does not say.
-        timezone: An IANA name; empty takes the machine's.
+        owners: User ids with all rights, for example `terminal:operator`.
+        provider: The provider of every session, unless the session or its agent group has its own.
+        fallback_provider: Fallback if `provider` keeps its default and has no key. Empty: no fallback.
+        runtime: The name of a runtime, for example `docker`. Empty: a ready one.
+        network: `gateway`, `open` or `none`, unless the agent group has its own.
+        timezone: An IANA name. Empty: the time zone of the machine.
         log_level: debug, info, warning or error.
-        max_sandboxes: How many may run at once. An idle one is ended for a conversation that waits.
-        idle_stop_s: An idle sandbox is stopped after so many seconds.
-        memory_mb: What one sandbox may use, in units of 2^20 bytes, where the agent group does not say.
-        cpus: How many processors' time one sandbox may use, likewise.
-        pids: How many processes one sandbox may have, likewise.
-        outgoing_file_bytes: How large the files of one outgoing message may be together.
-        attachment_bytes: How large one incoming attachment may be.
-        delivery_pauses_s: How long a message waits after each failed attempt to deliver it; the last pause repeats.
-        delivery_max_age_s: Seconds from a message's creation, own date or retry during which its delivery is tried.
-        start_pauses_s: How long a sandbox that could not be started waits before the next attempts; the last repeats.
-        retry_pause_s: How long a message waits after its sandbox died over it; doubles each time, five times.
-        disabled_plugins: Not loaded.
-        required_plugins: Without them the host refuses to start.
-        allowed_mounts: Below what agents may be given mounts.
+        max_sandboxes: The maximum number of running sandboxes. An idle one stops for a waiting conversation.
+        idle_stop_s: Seconds after which an idle sandbox stops.
+        memory_mb: Memory limit of one sandbox in MiB, unless the agent group has its own.
+        cpus: Processor limit of one sandbox, unless the agent group has its own.
+        pids: Process limit of one sandbox, unless the agent group has its own.
+        outgoing_file_bytes: The maximum total size of the files of one outgoing message.
+        attachment_bytes: The maximum size of one incoming attachment.
+        delivery_pauses_s: Seconds before the next attempt after each failed delivery attempt; the last one repeats.
+        delivery_max_age_s: Seconds after a message's creation, own date or retry in which its delivery is tried.
+        start_pauses_s: Seconds before the next attempt after each failed start of a sandbox; the last one repeats.
+        retry_pause_s: Seconds before a message is retried after its sandbox died; doubles for each of five tries.
+        disabled_plugins: Plugins that are not loaded.
+        required_plugins: Plugins without which the host does not start.
+        allowed_mounts: Host directories below which agents may mount directories.
     """
 
     owners: list[str] = field(factory=list)
@@ -108,11 +108,11 @@ class CoreSettings:
 
 @frozen(kw_only=True)
 class Settings:
-    """Everything an operator set for one instance.
+    """All settings of one instance.
 
     Args:
         home: The instance directory.
-        plugins: The raw `[plugins.<name>]` tables; a plugin's own shape is applied when it is set up.
+        plugins: The raw `[plugins.<name>]` tables; `for_plugin` applies a plugin's own shape.
     """
 
     home: Path
@@ -120,10 +120,10 @@ class Settings:
     plugins: Mapping[str, Mapping[str, Any]] = field(factory=dict)
 
     def for_plugin(self, name: str, shape: type[T] | None, environment: Mapping[str, str]) -> T | None:
-        """Return a plugin's settings in its own shape; None where it declared none.
+        """Return a plugin's settings in its own shape; None if it declares none.
 
         Raises:
-            SettingsError: A required key is missing, a key is unknown, or a value is of the wrong kind.
+            SettingsError: A required key is missing, a key is unknown, or a value has the wrong type.
         """
         if shape is None:
             return None
@@ -135,31 +135,32 @@ def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
     """Read an instance's nanoclaw.toml; a missing file means defaults.
 
     Raises:
-        SettingsError: It cannot be read, is no TOML, or does not have the right shape.
+        SettingsError: The file cannot be read, is not TOML, or does not have the right shape.
     """
     path = home / FILE_NAME
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Settings(home=home)
-    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no TOML
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8 or not TOML
         raise SettingsError(
-            f"{path} cannot be read: {error}. Mend the file, or move it away to start with defaults."
+            f"{path} cannot be read: {error}. Fix the file, or move it away to start with defaults."
         ) from error
     _require_known_keys(raw, ("core", "plugins"), str(path))
     core = _structure(_resolve(raw.get("core", {}), environment, home, "[core]"), CoreSettings, f"{path} [core]")
     if core.timezone and not clock.is_zone(core.timezone):
-        raise SettingsError(f"{path} [core]: timezone {core.timezone!r} is no IANA name; write it like Europe/Berlin")
+        reason = f"timezone: must be an IANA name like Europe/Berlin, got {core.timezone!r}"
+        raise SettingsError(f"{path} [core]: {reason}")
     plugins = raw.get("plugins", {})
     if not isinstance(plugins, dict) or not all(isinstance(table, dict) for table in plugins.values()):
-        raise SettingsError(f"{path}: `plugins` holds one table per plugin, like [plugins.terminal]")
+        raise SettingsError(f"{path}: plugins: must have one table per plugin, like [plugins.terminal]")
     return Settings(home=home, core=core, plugins=plugins)
 
 
 def as_number(kind: type, value: Any) -> int | float | None:
-    """Read a number, also from a text: all that can be typed, and all that `env:` and `file:` can give.
+    """Convert a value to a number, even from a string, as typed or from `env:` and `file:`.
 
-    None where it is none. Not every float is: JSON and SQLite know no NaN (⚠17).
+    Return None if it is not a number, or not a finite one: JSON and SQLite have no NaN (⚠17).
     """
     if isinstance(value, bool) or not isinstance(value, str | int | kind):
         return None
@@ -184,7 +185,7 @@ def _resolve(value: Any, environment: Mapping[str, str], home: Path, where: str)
         path = home / value.removeprefix("file:")
         try:
             return path.read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a name that no file can have
+        except (OSError, ValueError) as error:  # ValueError: not UTF-8, or not a file name
             raise SettingsError(f"{where}: {path} cannot be read: {error}") from error
     return value
 
@@ -200,9 +201,9 @@ def _structure(raw: Any, shape: type[T], where: str) -> T:
     converter.register_structure_hook_factory(_is_list, _list_hook)
     try:
         return converter.structure(raw, shape)
-    except Exception as error:  # cattrs raises groups of many kinds; the reader wants one message
+    except Exception as error:  # cattrs raises groups of many types; the user needs one message
         reasons = "; ".join(cattrs.transform_error(error, path=where, format_exception=partial(_reason, raw)))
-        raise SettingsError(f"{reasons}. Mend it in {FILE_NAME}.") from error
+        raise SettingsError(f"{reasons}. Fix it in {FILE_NAME}.") from error
 
 
 def _reason(raw: Mapping[str, Any], error: BaseException, kind: type | None) -> str:
@@ -217,9 +218,9 @@ def _reason(raw: Mapping[str, Any], error: BaseException, kind: type | None) -> 
 
 
 def _own_words(error: ValueError, raw: Mapping[str, Any]) -> str:
-    """Return what a shape's own check said, with the key that it looked at, and without the values."""
+    """Return the message of a shape's own validator with the key and without the values."""
     frames = [frame.f_locals.values() for frame, _ in traceback.walk_tb(error.__traceback__)]
-    keys = [repr(local.name) for found in frames for local in found if isinstance(local, attrs.Attribute)]
+    keys = [repr(local.name) for values in frames for local in values if isinstance(local, attrs.Attribute)]
     words = str(error.args[0])
     for text in sorted(_texts(raw), key=len, reverse=True):
         words = words.replace(text, "…").replace(repr(text)[1:-1], "…")
@@ -227,7 +228,7 @@ def _own_words(error: ValueError, raw: Mapping[str, Any]) -> str:
 
 
 def _texts(raw: Any) -> Iterator[str]:
-    """Yield every text in a table that is long enough to be a secret."""
+    """Yield every string of a table that is long enough to be a secret."""
     if isinstance(raw, Mapping | list):
         for inner in raw.values() if isinstance(raw, Mapping) else raw:
             yield from _texts(inner)
@@ -236,10 +237,10 @@ def _texts(raw: Any) -> Iterator[str]:
 
 
 def _value(kind: type, value: Any, _kind: Any) -> Any:
-    found = as_number(kind, value) if kind in (int, float) else value
-    if not isinstance(found, kind):
+    converted = as_number(kind, value) if kind in (int, float) else value
+    if not isinstance(converted, kind):
         raise _Misfit(f"must be {KIND_WORDS[kind]}")
-    return found
+    return converted
 
 
 def _is_list(kind: Any) -> bool:
@@ -247,7 +248,7 @@ def _is_list(kind: Any) -> bool:
 
 
 def _list_hook(kind: Any, converter: cattrs.Converter) -> Any:
-    """Refuse a text where a list is wanted; cattrs would make a list of its letters."""
+    """Require a list for a list field; cattrs would convert a string to a list of letters."""
     structure = list_structure_factory(kind, converter)
 
     def structure_list(value: Any, wanted: Any) -> Any:
@@ -262,5 +263,5 @@ def _require_known_keys(raw: Mapping[str, Any], known: tuple[str, ...], where: s
     for key in raw:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known) or 'none'}"
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(known) or 'none'}"
             raise SettingsError(f"{where}: unknown key {key!r}{hint}")

@@ -1,4 +1,4 @@
-"""The sweep: once a minute, what no event told us. It costs what runs and what is due, not what ever was (⚠27)."""
+"""The sweep finds missed events once a minute. Its cost depends only on running and due sessions (⚠27)."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from nanoclaw_core.store import accepted, deliveries
 log = logging.getLogger(__name__)
 EVERY_S = 60.0
 DELIVERIES_KEPT = timedelta(days=30)
-ACCEPTED_KEPT = timedelta(days=7)  # platforms contribution an unacknowledged message again for hours, some for a day
+ACCEPTED_KEPT = timedelta(days=7)  # platforms offer an unacknowledged message again for hours, some for a day
 
 
 @frozen(kw_only=True)
 class Sweeper:
-    """Looks after everything that could have been missed."""
+    """Polls running sandboxes, wakes due sessions and removes old rows."""
 
     db: apsw.Connection
     supervisor: Supervisor
@@ -43,22 +43,22 @@ class Sweeper:
             await self.once()
 
     async def once(self) -> None:
-        """Sweep once. A session that cannot be looked after does not stop the others (⚠25)."""
+        """Sweep once. An error of one session does not affect the others (⚠25)."""
         for session_id, running in list(self.supervisor.running.items()):
             with logs.context(session=session_id):
                 try:
-                    await self._look_after(session_id, running)
-                except Exception:  # the run fence: one session, one trouble
-                    log.exception("session could not be looked after")
+                    await self._check_session(session_id, running)
+                except Exception:  # error boundary: an error of one session must not affect the others
+                    log.exception("session could not be swept")
         now = clock.now()
         for session_id in self.mailbox.due.waiting(clock.to_text(now)):
             self.supervisor.wake(session_id, for_people=False)
         deliveries.prune(self.db, clock.to_text(now - DELIVERIES_KEPT))
         accepted.prune(self.db, clock.to_text(now - ACCEPTED_KEPT))
 
-    async def _look_after(self, session_id: SessionId, running: Running) -> None:
+    async def _check_session(self, session_id: SessionId, running: Running) -> None:
         self.outbox_poller.poll(session_id)
-        reason = stuck_reason(self._signs(session_id, running))
+        reason = stuck_reason(self._signals(session_id, running))
         if reason:
             log.warning("sandbox is stuck", extra={"reason": reason})
             await self.supervisor.stop(session_id, reason, counts_as_failure=True)
@@ -66,17 +66,17 @@ class Sweeper:
         try:
             await self.mailbox.sync_acknowledgements(session_id)
         except UNREADABLE as error:
-            log.warning("session cannot be settled", extra={"error": str(error)})
+            log.warning("acknowledgements cannot be read", extra={"error": str(error)})
 
-    def _signs(self, session_id: SessionId, running: Running) -> HealthSignals:
+    def _signals(self, session_id: SessionId, running: Running) -> HealthSignals:
         now, beat = clock.now(), self.mailbox.outbox.heartbeat_at(session_id)
         try:
             claims = self.mailbox.outbox.claims(session_id)
             state = self.mailbox.outbox.state(session_id)
             waiting = self.mailbox.waiting(session_id)
         except UNREADABLE:
-            claims, state, waiting = [], None, frozenset()  # nothing can be read: the heartbeat alone decides
-        # The clock may have been set back since: what lies ahead of it would excuse the sandbox until it comes round.
+            claims, state, waiting = [], None, frozenset()  # the file cannot be read: only the heartbeat counts
+        # The clock may have been set back: a later time would excuse the sandbox until the clock reaches it.
         running.started_at = min(running.started_at, now)
         running.ignored = {message_id: min(running.ignored.get(message_id, now), now) for message_id in waiting}
         return HealthSignals(

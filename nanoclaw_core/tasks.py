@@ -1,4 +1,4 @@
-"""The run fence: a plugin's long-running part is its own task; when it fails it is logged and called again later."""
+"""The error boundary of running parts: each part of a plugin is a task; a failed one is logged and restarted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nanoclaw_core.errors import PLUGIN_ERRORS
 log = logging.getLogger(__name__)
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 300.0
-HEALTHY_S = 300.0  # who ran so long without failing starts again from the first pause
+HEALTHY_S = 300.0  # a part that ran this long restarts after the first pause
 
 
 async def run_forever(
@@ -23,7 +23,7 @@ async def run_forever(
     failed: Callable[[BaseException], None] = lambda _error: None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Run something until cancelled; after a failure, or an end, again after a pause that doubles from 1 s to 300 s."""
+    """Run a part until cancelled; restart it after each end with a pause that doubles from 1 s to 300 s."""
     pause_s = FIRST_PAUSE_S
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     with logs.context(plugin=plugin):
@@ -32,10 +32,10 @@ async def run_forever(
             try:
                 await run()
                 log.warning("part ended by itself", extra={"part": what})
-            except PLUGIN_ERRORS as error:  # the run fence: whatever a plugin raises stops only this part
+            except PLUGIN_ERRORS as error:  # error boundary: an error of a plugin stops only this part
                 log.exception("part failed", extra={"part": what, "again_in_s": pause_s})
                 failed(error)
-            if task is not None and task.cancelling():  # the part kept the wish to stop to itself
+            if task is not None and task.cancelling():  # the part swallowed the cancellation
                 return
             if loop.time() - started > HEALTHY_S:
                 pause_s = FIRST_PAUSE_S

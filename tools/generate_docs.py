@@ -33,7 +33,7 @@ from nanoclaw_core.descriptors.votes import Access, Caller
 from nanoclaw_core.dispatch import full_name
 from nanoclaw_core.ids import GroupId
 from nanoclaw_core.plugins import Plugins
-from nanoclaw_core.scope import is_visible, own_arguments
+from nanoclaw_core.scope import is_visible, scope_arguments
 from nanoclaw_core.settings import AllowedMount, CoreSettings
 from nanoclaw_core.store.migrations import migrate_core, migrate_plugin
 from nanoclaw_core.store.schema import core_migrations
@@ -295,7 +295,7 @@ def _within_group(verb: Verb) -> str:
     agent = Caller(agent_group_id=GroupId("own"), scope_group_id=GroupId("own"))
     if not is_visible(verb, agent):
         return "no"
-    filled = ", ".join(f"`--{name.replace('_', '-')}`" for name in own_arguments(verb, agent))
+    filled = ", ".join(f"`--{name.replace('_', '-')}`" for name in scope_arguments(verb, agent))
     return f"yes, {filled} is its own group" if filled else "yes, only its own rows"
 
 

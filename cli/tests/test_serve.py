@@ -188,7 +188,7 @@ def test_verb_with_an_unexpected_word_exits_2(home):
         done = ncl(home, "--", "status", "more")
         stop(process)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error (invalid-args): status: 'more' is one word too many\n"
+    assert done.stderr == "error (invalid-args): status: unexpected argument 'more'\n"
 
 
 def test_control_socket_is_private_to_its_owner(home):

@@ -100,8 +100,7 @@ class Backlog:
     def refusal(self, delivery: Delivery, more: Counter[CountKey]) -> str | None:
         """Return the reason why a new message cannot wait, or None if it may be queued.
 
-        Args:
-            more: Accepted messages that are not counted yet. The delivery is added if it may wait.
+        `more` counts accepted messages that are not entered yet; a delivery that may wait is added to it.
         """
         owner, key = delivery.session_id, queue_key(delivery)
         is_dated, stage_now = seconds_to_own_date(delivery) > 0, self._stage_now(delivery)

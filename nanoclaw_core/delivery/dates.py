@@ -28,8 +28,7 @@ def first_due(delivery: Delivery) -> datetime:
 def age_s(delivery: Delivery, otherwise: datetime) -> float:
     """Return the seconds since delivery became possible. A retry by the operator restarts the count.
 
-    Args:
-        otherwise: The start if no stored date can be read.
+    If no stored date can be read, `otherwise` is the start.
     """
     since = _latest(delivery.created_at, delivery.deliver_after, delivery.retried_at)
     return (clock.now() - (since or otherwise)).total_seconds()

@@ -41,7 +41,7 @@ class Delays:
         self._owing.add(key)
 
     async def queue_notices(self, key: QueueKey) -> None:
-        """Queue the notices of a room whose queue is empty, if it has any."""
+        """Queue the pending notices of a room, after its queue has become empty."""
         if key in self._owing:
             await self._recording.write(lambda: self._queue_notices(key))
             self._owing.discard(key)

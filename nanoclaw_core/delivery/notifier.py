@@ -33,8 +33,7 @@ class Notifier:
     def send_failure(self, address: Address, text: str, correlation_id: str, *, dedup_key: str | None = None) -> None:
         """Send people a failure message. Send none to agents: an error in a chat of agents loops (I12, ⚠47).
 
-        Args:
-            dedup_key: The message is sent once per key, even after a crash.
+        A message with a `dedup_key` is sent once per key, even after a crash.
 
         Raises:
             CentralDatabaseFailed: Nothing was queued.
@@ -80,6 +79,7 @@ def note_row(text: str, *, wakes: bool, on_wake: bool = False) -> NewInbound:
     """Return a note of the host to an agent, as a row of its inbox.
 
     Args:
+        text: The note.
         wakes: True if the agent must read it now.
         on_wake: True if only a fresh runner may read it (I5).
     """

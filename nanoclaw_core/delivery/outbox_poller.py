@@ -93,7 +93,7 @@ class OutboxPoller:
         self._stops.set()
 
     def forget(self, session_id: SessionId) -> None:
-        """Drop the poll state of a session whose sandbox has ended."""
+        """Drop the poll state of a session after the end of its sandbox."""
         self._states.pop(session_id, None)
 
     async def close(self) -> None:

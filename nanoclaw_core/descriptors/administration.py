@@ -1,4 +1,4 @@
-"""What plugins add to the host's own work, from verbs and actions to migrations and sweeps."""
+"""Extensions of the host's own work: verbs, actions, approval handlers, rosters, migrations and sweeps."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Parameter:
 
     Args:
         kind: The type of its value: str, int, float, bool, or list.
-        is_positional: True if it may stand without its flag.
+        is_positional: True if it may be given without its flag.
         help: Its meaning. Help and documents add the choices and the default.
-        choices: The only values that it takes; empty if any value of the kind may stand. Completion offers them.
-        default: The value that counts if none is given, as people write it; empty if there is none.
+        choices: The allowed values, which completion offers; empty allows all values of the type.
+        default: The default value as people type it; empty if there is none.
     """
 
     name: str
@@ -42,17 +42,17 @@ class Verb:
     """One `ncl` operation: `ncl <resource> <name>`.
 
     Args:
-        resource: The noun; empty for a verb that stands alone (`help`).
+        resource: The resource; empty for a verb without one (`help`).
         name: One or more words: `list`, `config get`.
-        access: What the guard needs to know; there is no default.
-        run: `await run(arguments, caller, context)` returns a JSON value. It never prints and never learns which
-            transport called.
-        scope_parameter: The parameter that names an agent group. For an agent of group scope its own is filled in, and
+        access: The access of agents; it has no default.
+        run: `await run(arguments, caller, context)` returns a JSON value. It never prints, and it works on every
+            transport.
+        scope_parameter: The parameter for an agent group. For an agent of group scope its own group is filled in, and
             any other is refused.
         filters_by_scope: True if `run` reads and changes nothing beyond `caller.scope_group_id`. Agents of group scope
             may not use a verb without it and without `scope_parameter` (I8).
-        check: `check(arguments, caller, context)` raises what `run` would where the arguments cannot be right, before
-            a human is asked about them.
+        check: `check(arguments, caller, context)` raises the error of `run` for invalid arguments, before a human is
+            asked to approve them.
     """
 
     resource: str
@@ -68,11 +68,11 @@ class Verb:
 
 @frozen(kw_only=True)
 class Action:
-    """Something a runner may ask of the host.
+    """An action that a runner may request from the host.
 
     Args:
-        access: What the guard needs to know; there is no default.
-        run: `await run(arguments, caller, context)`; the arguments come from the sandbox and are trusted in nothing.
+        access: The access of agents; it has no default.
+        run: `await run(arguments, caller, context)`. The arguments come from the sandbox and are not trusted.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Action:
 
 @frozen(kw_only=True)
 class ApprovalHandler:
-    """Carries out a held step once a human approved it; `name` is the step's name."""
+    """Executes an approved request; `name` is the name of the verb or action."""
 
     name: str
     run: Callable[[Mapping[str, Any], Caller, PluginContext], Awaitable[Any]]
@@ -90,10 +90,10 @@ class ApprovalHandler:
 
 @frozen(kw_only=True)
 class Roster:
-    """Says who has rights.
+    """A list of people with rights.
 
     Args:
-        approvers: From an agent group, who may approve for it, most specific first; None asks for the whole instance.
+        approvers: Returns the approvers of an agent group, most specific first; None means the whole instance.
     """
 
     name: str = field(validator=check_name)
@@ -102,11 +102,11 @@ class Roster:
 
 @frozen(kw_only=True)
 class Migration:
-    """One step of a plugin's schema, applied once, in the order offered.
+    """One step of a plugin's schema, applied once, in the contributed order.
 
     Args:
-        name: Unique in the plugin; never changed once released.
-        apply: Runs inside a transaction, and may touch only objects whose name starts with the plugin's prefix.
+        name: Unique in the plugin; it never changes after a release.
+        apply: Runs in a transaction, and may only touch objects with the plugin's prefix.
     """
 
     name: str

@@ -20,22 +20,22 @@ class ChannelAdapter(Protocol):
     async def listen(self, receive: Receive) -> None:
         """Pass on every message until cancelled.
 
-        `await receive(message)` returns when the message is durable (I3): acknowledge it to the platform after that.
+        `await receive(message)` returns once the message is durable (I3): only then acknowledge it to the platform.
 
         Raises:
-            Exception: Anything. The core logs it and calls again after a pause that doubles from 1 s to 300 s.
+            Exception: Any error. The core logs it and calls again after a pause that doubles from 1 s to 300 s.
         """
 
     async def deliver(self, address: Address, message: Outbound) -> str | None:
         """Send one message.
 
         Returns:
-            The platform's message id, or None where there is none.
+            The platform's message id, or None if the platform has no ids.
 
         Raises:
-            DeliveryRefused: The platform will never take it; it is not tried again.
-            Exception: Anything else. The platform does not work now; the core tries again, with pauses that grow to
-                minutes, for a day.
+            DeliveryRefused: The platform will never accept the message; the core does not retry.
+            Exception: Any other error. The platform does not work now; the core retries for a day, with pauses that
+                grow to minutes.
         """
 
 
@@ -44,12 +44,12 @@ class ShowsTyping(Protocol):
     """An adapter that can show that the agent is at work."""
 
     async def show_typing(self, address: Address) -> None:
-        """Show it for a few seconds. Called every 4 s while a turn runs; errors are ignored."""
+        """Show the typing indicator for a few seconds. Called every 4 s during a turn; errors are ignored."""
 
 
 @runtime_checkable
 class ShowsStatus(Protocol):
-    """An adapter that can tell people what is being waited for."""
+    """An adapter that can show people the state of their sandbox."""
 
     async def show_status(self, address: Address, text: str) -> None:
         """Show a short phrase ("starting a sandbox") until the next one or the next message; errors are ignored."""
@@ -61,11 +61,11 @@ class Channel:
 
     Args:
         name: The channel part of addresses ("telegram"); unique across installed plugins.
-        connect: Makes the adapter from the plugin's settings and its context. Must not do I/O; a heavy SDK is
-            imported in here, so that listing plugins never loads it.
-        settings: The shape of [plugins.<name>] in nanoclaw.toml. A channel whose required settings are missing is
-            skipped, with one warning.
-        has_threads: True where one thread is one conversation (Slack), False where the room is (Telegram).
+        connect: Makes the adapter from the plugin's settings and its context. Must not do I/O. Import a heavy SDK in
+            it, so that a list of the plugins does not load it.
+        settings: The shape of [plugins.<name>] in nanoclaw.toml. A channel without its required settings is skipped
+            with one warning.
+        has_threads: True if each thread is a conversation (Slack), False if the room is (Telegram).
     """
 
     name: str = field(validator=check_name)

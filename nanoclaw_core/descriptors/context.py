@@ -1,4 +1,4 @@
-"""What a plugin's running half gets from the core."""
+"""The context that a plugin's running half gets from the core."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def nothing_runs() -> Operations:
-    """Stand in for the operations of a host where none runs.
+    """Replace the operations of a host if none runs.
 
     Raises:
         NanoclawError: Always.
     """
-    raise NanoclawError("no host runs here; this can be asked of a running one")
+    raise NanoclawError("no host is running. Start one with `ncl serve` and repeat the command.")
 
 
 @frozen(kw_only=True)
@@ -33,13 +33,13 @@ class PluginContext:
         plugin: The plugin's name.
         instance_id: Identifies the instance directory on this machine, 12 hex digits; for labels.
         home: The instance directory.
-        data_dir: The plugin's own directory below it; made when first asked for with `mkdir`.
-        run_dir: For sockets; emptied when no host runs.
-        environment: The host's environment, to be read instead of `os.environ`.
-        database: The central database. A plugin writes only tables with its own prefix, made by its migrations.
+        data_dir: The plugin's own directory below it. Create it with `mkdir` before the first use.
+        run_dir: The directory for sockets; it is emptied while no host runs.
+        environment: The host's environment. Read it instead of `os.environ`.
+        database: The central database. A plugin only writes tables with its own prefix, which its migrations create.
         owners: User ids with all rights.
-        settings: The plugin's own settings, in the shape its descriptor declares; None where it declares none. For what
-            gets a context and no settings: verbs, actions, sweeps.
+        settings: The plugin's own settings in the shape that its descriptor declares; None if it declares none. Verbs,
+            actions and sweeps read them here, because they get no settings of their own.
         running: Returns the operations of the host, if it runs.
     """
 
@@ -56,9 +56,9 @@ class PluginContext:
 
     @property
     def operations(self) -> Operations:
-        """What the host can be asked to do.
+        """The operations of the running host.
 
         Raises:
-            NanoclawError: It does not run yet, or no more.
+            NanoclawError: The host does not run.
         """
         return self.running()

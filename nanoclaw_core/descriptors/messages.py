@@ -1,4 +1,4 @@
-"""Messages as channels see them: what comes in, what goes out, and where."""
+"""Messages of channels: inbound and outbound messages and their addresses."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def _none_if_empty(text: str | None) -> str | None:
 
 @frozen
 class Address:
-    """Where a message belongs.
+    """The room and thread of a message.
 
     Args:
-        channel: The channel's name; filled in by the core, so an adapter cannot speak for another channel.
-        room: The platform's id of the chat; data, whatever characters it has.
-        thread: The platform's id of a thread in it, or None. An empty text is None (⚠55).
+        channel: The channel's name. The core fills it in, so that an adapter cannot use another channel's name.
+        room: The platform's id of the chat. It may have any characters.
+        thread: The platform's id of a thread in the room, or None. An empty string becomes None (⚠55).
     """
 
     channel: str
@@ -35,10 +35,10 @@ class Attachment:
     """A file that came with a message.
 
     Args:
-        name: As the platform calls it; may be empty or unsafe, the core makes a safe one.
+        name: The platform's name. It may be empty or unsafe; the core makes a safe name.
         kind: `image`, `audio`, `video`, `voice`, `sticker` or `file`.
-        content: The bytes, or None where only `url` is known.
-        mime_type: As the platform says, or None.
+        content: The bytes, or None if only `url` is known.
+        mime_type: The platform's MIME type, or None.
     """
 
     name: str = ""
@@ -50,7 +50,7 @@ class Attachment:
 
 @frozen(kw_only=True)
 class Quoted:
-    """The message a message replies to; whatever of it the platform tells."""
+    """The message that a message replies to, with the data that the platform provides."""
 
     message_id: str | None = None
     sender: str | None = None
@@ -59,19 +59,19 @@ class Quoted:
 
 @frozen(kw_only=True)
 class Inbound:
-    """What an adapter passes on.
+    """A message from a platform.
 
     Args:
         room: The platform's id of the chat.
-        text: What was said; empty where only files came.
-        sender: The platform's id of the writer, or None where it cannot say.
-        sender_name: How people call the writer, or None.
+        text: The text; empty for a message with only files.
+        sender: The platform's id of the writer, or None if the platform does not provide it.
+        sender_name: The writer's display name, or None.
         thread: The platform's id of the thread, or None.
-        message_id: The platform's id; the same id twice is the same message. None makes one.
-        is_mention: True only where the platform says that the assistant was addressed, or in a direct conversation.
-        is_group: True for a room of several people.
-        room_name: The room's name; if the message is admitted, people and agents see it (⚠44).
-        at: When it was said; None is now.
+        message_id: The platform's id. Two messages with one id are the same message. The core generates a missing id.
+        is_mention: True only if the platform reports a mention of the assistant, or in a direct conversation.
+        is_group: True for a room with several people.
+        room_name: The room's name. If the message is admitted, people and agents see it (⚠44).
+        at: The time of the message; None means now.
     """
 
     room: str
@@ -89,7 +89,7 @@ class Inbound:
 
 
 class Outcome(Enum):
-    """What became of one inbound message, over all wirings."""
+    """The result of one inbound message over all wirings."""
 
     ROUTED = "routed"
     ACCUMULATED = "accumulated"
@@ -99,13 +99,13 @@ class Outcome(Enum):
 
 @frozen(kw_only=True)
 class Receipt:
-    """The core's answer to an adapter: the message is durable, or was turned down.
+    """The core's answer to an adapter: the message is durable or refused.
 
     Args:
-        outcome: ROUTED woke an agent, ACCUMULATED is context for later, DROPPED was refused and recorded, IGNORED
-            concerned no agent.
-        reason: Why, for DROPPED and IGNORED.
-        correlation_id: Follows the message through the logs.
+        outcome: ROUTED woke an agent. ACCUMULATED is kept as context for later. DROPPED was refused and recorded.
+            IGNORED concerned no agent.
+        reason: The reason for DROPPED and IGNORED.
+        correlation_id: The id of the message in all log lines.
     """
 
     outcome: Outcome
@@ -123,15 +123,15 @@ class OutboundFile:
 
 @frozen(kw_only=True)
 class Outbound:
-    """One message to send. Exactly one of `text` (with or without files), `card`, `edit_of` and `reaction_to` leads.
+    """One message to send: a text (with or without files), a card, an edit or a reaction.
 
     Args:
-        idempotency_key: The same for every attempt; for platforms that refuse a second one with the same key.
-        text: What to say; with `edit_of` the new text.
+        idempotency_key: The same for every attempt, for platforms that refuse a second message with one key.
+        text: The text; with `edit_of` the new text.
         edit_of: The platform id of the message to change, or None.
-        reaction_to: The platform id of the message to react to, or None; `emoji` is then a shortcode.
-        in_reply_to: The platform id of the message this answers, or None.
-        is_failure: True where it is no answer of the agent but says why there is none, so far or for good.
+        reaction_to: The platform id of the message to react to, or None. `emoji` is then a shortcode.
+        in_reply_to: The platform id of the answered message, or None.
+        is_failure: True if it explains why the agent has not answered, yet or at all.
     """
 
     idempotency_key: str

@@ -1,4 +1,4 @@
-"""The one rule for names of plugins, channels, providers, runtimes, services and resources, and how flags are named."""
+"""The rule for names of plugins, channels, providers, runtimes, services and resources, and for names of flags."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
 
 def check_name(_instance: object, attribute: Attribute[str], value: str) -> None:
-    """Refuse what is not a name (an attrs validator)."""
+    """Validate the name in an attrs field."""
     require_name(attribute.name, value)
 
 
 def require_name(what: str, value: object) -> None:
-    """Refuse what is not a lower-case word of at most 40 letters, digits and hyphens.
+    """Require a lower-case word of at most 40 letters, digits and hyphens; `what` is its use, for the error.
 
     Raises:
-        ValueError: It is not; `what` says in the message what it was for.
+        ValueError: It is not such a word.
     """
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise ValueError(f"{what} {value!r}: use lower-case letters, digits and hyphens, starting with a letter")
 
 
 def flag_of(name: str) -> str:
-    """Return a parameter or a column as it is typed: `--max-messages-per-prompt`."""
+    """Return the flag of a parameter or column: `--max-messages-per-prompt`."""
     return f"--{name.replace('_', '-')}"

@@ -1,4 +1,4 @@
-"""Operations: the things that plugins ask of a running host, beyond reading and writing rows."""
+"""Operations of a running host for plugins, beyond reading and writing rows."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ class Operations(Protocol):
     """Operations of a running host: `context.operations` of a verb, an action or a service."""
 
     def create_agent_group(self, name: str, folder: str) -> GroupId:
-        """Create an agent group with its folder, instructions file and config row, or nothing (⚠16).
+        """Create an agent group with its folder, instructions file and config row; an error leaves none of them (⚠16).
 
         Raises:
             InvalidArguments: The folder name is unsafe or belongs to another group.
         """
 
     def check_mount(self, mount: Mapping[str, Any]) -> Mount:
-        """Return a directory as a sandbox would get it, with its identity.
+        """Check a mount, and return it with the identity of its directory.
 
         Args:
             mount: `{path, name?, writable?, identity?}`.
 
         Raises:
-            InvalidArguments: No sandbox may have it; the message says why.
+            InvalidArguments: No sandbox may have the mount; the error has the reason.
         """
 
     def image_builder(self) -> BuildsImages | None:
@@ -39,13 +39,12 @@ class Operations(Protocol):
         """Return the names that a config may choose from, under the keys `provider` and `runtime`."""
 
     def running(self, group_id: GroupId) -> Sequence[SessionId]:
-        """Return the sessions of an agent group whose sandboxes run."""
+        """Return the sessions of an agent group with a running sandbox."""
 
     async def restart(self, session_id: SessionId, note: str | None) -> None:
-        """Stop a session's sandbox, and start a new one that reads a note, which the old one cannot take (I5).
+        """Stop a session's sandbox, and start a new one, which reads a note; the old one cannot read it (I5).
 
-        Args:
-            note: None starts no new sandbox; the next message does.
+        If the note is None, no new sandbox starts; the next message does that.
         """
 
     async def note_to_agent(self, session_id: SessionId, text: str) -> None:
@@ -58,22 +57,19 @@ class Operations(Protocol):
     async def close_session(self, session_id: SessionId, *, force: bool = False) -> None:
         """Close a session; the next message of its conversation starts a new one.
 
-        Args:
-            force: True closes it although a message waits in it, which then gets no answer.
+        With `force` it is closed even if a message waits in it; the message then gets no answer.
 
         Raises:
             NotFound: No active session has this id.
-            Forbidden: A message waits for an answer in it; nothing was closed.
+            Forbidden: A message waits for an answer in it, so it was not closed.
         """
 
     async def execute_approved(self, approval_id: ApprovalId, progress: Callable[[str], None] | None = None) -> Answer:
         """Execute an approved request as the agent that asked for it, and return its answer; never raise.
 
-        The guard is asked again, with the approval as its grant, which counts once (⚠13, ⚠14).
-
-        Args:
-            progress: Called with each line about the progress.
+        The guard checks the request again, with the approval as a grant for one use (⚠13, ⚠14). `progress` is called
+        with each progress line.
         """
 
     def refresh_delivery(self, delivery_id: DeliveryId) -> None:
-        """Read the row of a delivery again after it was put back to `queued` or marked as failed."""
+        """Read a delivery's row again after its status was changed to `queued` or `failed`."""

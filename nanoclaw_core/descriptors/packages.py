@@ -1,4 +1,4 @@
-"""What an agent group wants installed in its image. Names only: they end up in a build that runs as root (⚠50, ⚠52)."""
+"""Packages of an agent group's image. Only names are valid, because the image build runs as root (⚠50, ⚠52)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from attrs import Attribute, field, frozen
 from nanoclaw_core.errors import InvalidArguments
 from nanoclaw_core.ids import GroupId
 
-_PATTERNS = {  # what the package managers themselves take for a name, and nothing that begins like an option
-    "apt": re.compile(r"[a-z0-9]([a-z0-9._+-]*[a-z0-9.+])?"),  # with - at its end apt would remove it
+_PATTERNS = {  # the package managers' own rules for names; a name must not begin like an option
+    "apt": re.compile(r"[a-z0-9]([a-z0-9._+-]*[a-z0-9.+])?"),  # a final hyphen would tell apt to remove the package
     "npm": re.compile(r"(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*"),
     "pip": re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"),
 }
@@ -20,22 +20,24 @@ _PATTERNS = {  # what the package managers themselves take for a name, and nothi
 
 def _as_names(names: Any) -> tuple[Any, ...]:
     if not isinstance(names, list | tuple):
-        raise InvalidArguments(f"packages are a list of names, not {names!r}")
+        raise InvalidArguments(f"packages: must be a list of names, got {names!r}")
     return tuple(names)
 
 
 def _check_names(_packages: Packages, attribute: Attribute[Sequence[str]], names: Any) -> None:
     wrong = [name for name in names if not (isinstance(name, str) and _PATTERNS[attribute.name].fullmatch(name))]
     if wrong:
-        raise InvalidArguments(f"{wrong[0]!r} cannot be the name of a package of {attribute.name}; give names alone")
+        raise InvalidArguments(
+            f"{attribute.name}: must be package names, got {wrong[0]!r}. Give only names, without versions or options."
+        )
 
 
 @frozen(kw_only=True)
 class Packages:
-    """Packages by where they come from: Debian, npm, PyPI.
+    """Packages by source: Debian, npm, PyPI.
 
     Raises:
-        InvalidArguments: One of them, whatever its type and place, is no name.
+        InvalidArguments: A value is not a package name.
     """
 
     apt: Sequence[str] = field(default=(), converter=_as_names, validator=_check_names)
@@ -51,13 +53,11 @@ class BuildsImages(Protocol):
     """A runtime adapter that can make an image for one agent group."""
 
     async def build_for(self, group_id: GroupId, packages: Packages, tell: Callable[[str], None]) -> str:
-        """Make the image of an agent group on top of the one that all have, and return its name.
+        """Build the image of an agent group on top of the common image, and return its name.
 
-        Args:
-            tell: Takes a line for people on the event loop: each step as it begins.
+        `tell` is called on the event loop with a progress line at the start of each step.
 
         Raises:
-            SandboxRefused: It cannot be made as things are; the message says what to do.
-            SandboxFailed: A step failed; the message has its line and the end of what it said. Images that were there
-                are there still.
+            SandboxRefused: It cannot be built in the current state; the error has the remedy.
+            SandboxFailed: A step failed; the error has its line and the end of its output. Existing images stay.
         """

@@ -1,4 +1,4 @@
-"""Providers, host half: the keys and hosts that a model loop in the sandbox needs, and which never go there."""
+"""Providers, host half: the keys and hosts of a model loop, which never enter the sandbox."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nanoclaw_core.descriptors.names import check_name
 
 @frozen(kw_only=True)
 class TokenCount:
-    """What one call to an upstream used, as its answer says; None where it does not."""
+    """Token usage of one call to an upstream, from its answer; None for a value that it lacks."""
 
     model: str | None = None
     input_tokens: int | None = None
@@ -20,13 +20,13 @@ class TokenCount:
 
 
 class UsageReader(Protocol):
-    """Reads model and tokens out of an answer while it streams by."""
+    """Reads the model and the token counts from a streaming answer."""
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next piece of the decoded body, of any size. Must not raise, must not keep more than it needs."""
+        """Read the next piece of the decoded body, of any size. Must not raise, and must keep little memory."""
 
     def count(self) -> TokenCount:
-        """Say what was seen so far."""
+        """Return the usage seen so far."""
 
 
 @frozen(kw_only=True)
@@ -35,12 +35,14 @@ class Upstream:
 
     Args:
         name: The first path segment in the sandbox: `http://127.0.0.1:PORT/<name>/…` goes to `<base_url>/…`.
-        base_url: `https://api.anthropic.com`; a path in it is kept in front.
-        headers: What the gateway adds: the credential. Never shown, never logged, never in the sandbox.
-        append: List headers (`anthropic-beta`) whose value is added to what the sandbox sends, unless it is there.
-        strip: Header names that are dropped from what the sandbox sends, lower case.
-        missing: Why it cannot be used now, and what to do: "no model key: set …". None where it can.
-        usage: Makes a reader per call from the answer's content type; None where the answers carry no usage.
+        base_url: `https://api.anthropic.com`. A path in it becomes a prefix.
+        headers: The headers that the gateway adds, with the credential. They are never shown or logged, and never enter
+            the sandbox.
+        append: Values that the gateway adds to list headers (`anthropic-beta`) of the sandbox's request, unless they
+            are in it.
+        strip: Lower-case names of headers that the gateway removes from the sandbox's request.
+        missing: Why it cannot be used now, with the remedy: "no model key: set …". None if it can.
+        usage: Makes a reader for one call from the answer's content type; None if the answers have no usage.
     """
 
     name: str = field(validator=check_name)
@@ -54,14 +56,14 @@ class Upstream:
 
 @frozen(kw_only=True)
 class Provider:
-    """What runs the model loop inside a sandbox.
+    """A provider, which runs the model loop in a sandbox.
 
     Args:
         name: Also the name of its runner half.
-        runs_tools: True where the model can execute anything; such a provider never runs without isolation.
-        upstreams: From settings and environment, what the gateway serves to its sandboxes.
+        runs_tools: True if the model can execute commands. Such a provider never runs without isolation.
+        upstreams: Returns the upstreams for its sandboxes from settings and environment.
         settings: The shape of [plugins.<name>].
-        options: From settings and environment, what its runner half is told; secrets have no place here.
+        options: Returns the options for its runner half from settings and environment. They must not have secrets.
     """
 
     name: str = field(validator=check_name)

@@ -1,4 +1,4 @@
-"""Nouns: tables as `ncl` shows and changes them. A resource registry makes their verbs; nothing here runs."""
+"""Resources: tables that `ncl` shows and changes. A resource registry generates their verbs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from nanoclaw_core.descriptors.names import check_name
 from nanoclaw_core.descriptors.votes import Access
 
 READ: Mapping[str, Access] = {"list": Access.ALLOWED, "get": Access.ALLOWED}
-"""The operations of a noun that is only looked at."""
+"""The operations of a read-only resource."""
 WRITE: Mapping[str, Access] = {
     "create": Access.NEEDS_APPROVAL,
     "update": Access.NEEDS_APPROVAL,
     "delete": Access.NEEDS_APPROVAL,
 }
-"""The operations that change something; an agent's wait for a human."""
+"""The operations that change rows; an agent's request waits for a human."""
 
 
 @frozen(kw_only=True)
@@ -25,12 +25,12 @@ class Column:
     """One column of a resource's table.
 
     Args:
-        kind: What its values are: str, int, float, bool; dict or list where it holds JSON, which is only shown.
-        choices: The only texts that are allowed; empty allows all.
-        default: What `create` writes where nothing is given; None leaves it to the table.
-        generate: Makes the value at `create`; such a column cannot be given.
-        is_required: True where `create` needs it.
-        is_updatable: True where `update` may change it.
+        kind: The type of its values: str, int, float or bool; dict or list for JSON, which is only shown.
+        choices: The allowed strings; empty allows all.
+        default: The value that `create` writes if none is given; None leaves it to the table.
+        generate: Makes the value at `create`; a caller cannot give the column.
+        is_required: True if `create` needs it.
+        is_updatable: True if `update` may change it.
     """
 
     name: str
@@ -45,18 +45,18 @@ class Column:
 
 @frozen(kw_only=True)
 class Resource:
-    """A noun over one table: `ncl <name> list|get|create|update|delete`.
+    """A resource over one table: `ncl <name> list|get|create|update|delete`.
 
     Args:
         name: The plural that people type: `messaging-groups`.
-        table: The table. Only columns that are named here are ever read or written.
+        table: The table. Only the columns of this resource are read or written.
         key: The columns that identify a row, in the order in which they are typed.
-        operations: Which of list, get, create, update and delete there are, and what the guard needs to know of each.
-        scope_column: The column that holds the owning agent group; without one it is invisible to group scope.
-        check: Raises InvalidArguments where values do not fit together; gets the whole row as it would be.
-        owns: Tables whose rows are part of a row and go with it, as the tables say.
-        display: The columns that `list` shows where nobody names others; empty shows all.
-        cascades: True where `delete --cascade` may take what refers to a row along, as the tables say.
+        operations: The available ones of list, get, create, update and delete, each with the access of agents.
+        scope_column: The column of the owning agent group. Without it, agents of group scope cannot see the resource.
+        check: Raises InvalidArguments if the values do not fit together. It gets the complete new row.
+        owns: Tables with rows that are deleted with a row by their foreign keys.
+        display: The columns that `list` shows by default; empty shows all.
+        cascades: True if `delete --cascade` may delete the rows that refer to a row by their foreign keys.
     """
 
     name: str = field(validator=check_name)

@@ -1,4 +1,4 @@
-"""Runtimes: plugins that start sandboxes from their descriptions."""
+"""Runtimes: plugins that start sandboxes from specifications."""
 
 from __future__ import annotations
 
@@ -17,41 +17,40 @@ class RuntimeAdapter(Protocol):
     """The running half of a runtime. Nothing in it may block the event loop (⚠26)."""
 
     async def check(self) -> Readiness:
-        """Look whether sandboxes can be made now, within 10 s. Does not raise."""
+        """Check within 10 s whether sandboxes can be made now. Must not raise."""
 
     async def shown_directories(self) -> Sequence[Path]:
-        """Return the directories of the host that every sandbox sees beside its mounts; empty for an image.
+        """Return the directories of the host that every sandbox sees in addition to its mounts; empty for an image.
 
-        The core refuses to start a sandbox that would see a part of the instance directory through one of them.
+        The core refuses to start a sandbox that would see a part of the instance directory in one of them.
         """
 
     async def start(self, spec: SandboxSpec) -> Sandbox:
         """Make a sandbox and start it.
 
-        Open the mounts with `hold_mounts`, which refuses a directory that is not the approved one, and mount the
-        directories that are held; if the engine opens them by name, compare with `require_mounted` before anything
-        of the agent runs.
+        Open the mounts with `hold_mounts`, which refuses a directory other than the approved one, and mount the held
+        directories. If the engine opens them by name, compare them with `require_mounted` before the agent runs.
 
         Raises:
-            SandboxRefused: It cannot work as things are; the message says what to do.
-            SandboxFailed: It did not work this time. Nothing is left behind in either case.
+            SandboxRefused: It cannot work in the current state; the error has the remedy.
+            SandboxFailed: It did not work this time. Both errors leave nothing behind.
         """
 
     async def reap(self) -> int:
-        """End all sandboxes of this instance that an earlier host left, and return how many there were."""
+        """Stop all sandboxes of this instance that an earlier host left, and return their number."""
 
     async def close(self) -> None:
-        """Let go of the engine; sandboxes that still run stay as they are."""
+        """Close the connection to the engine; running sandboxes continue."""
 
 
 @frozen(kw_only=True)
 class Runtime:
-    """A maker of sandboxes.
+    """A runtime, which makes sandboxes.
 
     Args:
-        connect: Makes the running half from settings, context and the parts of all plugins. Must not do I/O.
-        preference: Where nobody chose, the ready runtime with the highest one is taken for providers that run tools,
-            and the one with the lowest for those that do not.
+        connect: Makes the running half from settings, context and the requirements of all plugins. Must not do I/O.
+        preference: If none is configured, a provider with tools gets the ready runtime with the highest preference, and
+            a provider without tools the one with the lowest.
     """
 
     name: str = field(validator=check_name)

@@ -1,4 +1,4 @@
-"""Sandboxes: the values that describe one, its mounts and its end."""
+"""Values that describe a sandbox, its mounts and its end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nanoclaw_core.ids import SessionId
 
 
 class Network(Enum):
-    """What a sandbox may reach: the model gateway alone, the engine's network, or nothing."""
+    """The network of a sandbox: only the model gateway, the engine's network, or none."""
 
     GATEWAY = "gateway"
     OPEN = "open"
@@ -23,11 +23,11 @@ class Network(Enum):
 
 @frozen(kw_only=True)
 class DirectoryIdentity:
-    """A directory of this machine, whatever its name.
+    """The identity of a directory of this machine, independent of its name.
 
     Args:
-        boot: The kernel's id of the boot in which the other two were read; empty where the kernel has none. The number
-            of a device may change with a reboot.
+        boot: The kernel's id of the boot in which the other two were read; empty if the kernel has none. A device
+            number can change with a reboot.
     """
 
     device: int
@@ -35,19 +35,19 @@ class DirectoryIdentity:
     boot: str = ""
 
     def matches_approved(self, other: DirectoryIdentity) -> bool:
-        """Compare two identities; those of two boots by their inode alone."""
+        """Return True if this directory is the approved one; identities of two boots are compared by inode only."""
         return self.inode == other.inode and (self.device == other.device or self.boot != other.boot)
 
     def to_text(self) -> str:
-        """Return it as `device:inode:boot`."""
+        """Return the identity as `device:inode:boot`."""
         return f"{self.device}:{self.inode}:{self.boot}"
 
     @classmethod
     def from_text(cls, text: str) -> DirectoryIdentity:
-        """Read the text of `to_text`.
+        """Parse the text of `to_text`.
 
         Raises:
-            ValueError: It is another text.
+            ValueError: The text has another form.
         """
         device, _, rest = text.partition(":")
         inode, colon, boot = rest.partition(":")
@@ -61,8 +61,8 @@ class Mount:
     """A directory of the host in the sandbox; read-only unless `writable`. Both paths are absolute.
 
     Args:
-        identity: The directory that a human approved: `source` must lead to it without a link. None for the session's
-            own directories, and for mounts that were approved before identities were kept.
+        identity: The identity of the approved directory; `source` must lead to it without a link. None for the
+            session's own directories, and for mounts that were approved before identities were stored.
     """
 
     source: Path
@@ -73,7 +73,7 @@ class Mount:
 
 @frozen(kw_only=True)
 class Limits:
-    """What one sandbox may use at most."""
+    """The resource limits of one sandbox."""
 
     memory_bytes: int = 4 * 1024**3
     cpus: float = 2.0
@@ -82,15 +82,15 @@ class Limits:
 
 @frozen(kw_only=True)
 class SandboxSpec:
-    """One sandbox, completely described.
+    """The complete specification of one sandbox.
 
     Args:
         name: Unique on the machine, `[A-Za-z0-9][A-Za-z0-9_.-]*`.
-        arguments: For the sandbox's Python interpreter: `("-m", "nanoclaw_runner")`.
-        mounts: The session's `in` (read-only) and `out`, the group's folder, and what was allowed beside them.
-        environment: All of it; nothing of the host's environment is added.
-        runs_tools: True where what runs inside can execute anything; without isolation it is refused.
-        image: A runtime's own name of an image, or None for its default.
+        arguments: The arguments of the sandbox's Python interpreter: `("-m", "nanoclaw_runner")`.
+        mounts: The session's `in` (read-only) and `out`, the group's folder, and the allowed additional mounts.
+        environment: The complete environment; the host's environment is not added.
+        runs_tools: True if the provider can execute commands; without isolation such a sandbox is refused.
+        image: The name of an image of the runtime, or None for its default.
     """
 
     session_id: SessionId
@@ -106,12 +106,12 @@ class SandboxSpec:
 
 @frozen(kw_only=True)
 class SandboxExit:
-    """How a sandbox ended.
+    """The end of a sandbox.
 
     Args:
-        code: The exit status; negative is a signal.
+        code: The exit status; a negative number is a signal.
         reason: A short phrase for the log: `exited`, `killed`, `out of memory`.
-        stderr_tail: The end of what it wrote to its error output, at most 4 000 characters.
+        stderr_tail: The end of its error output, at most 4 000 characters.
     """
 
     code: int
@@ -123,23 +123,24 @@ class Sandbox(Protocol):
     """A running sandbox."""
 
     async def wait(self) -> SandboxExit:
-        """Wait for its end. May be called by several at once, and after the end."""
+        """Wait for its end. Several tasks may call this, even after the end."""
 
     async def stop(self, grace_s: float) -> None:
-        """Ask it to end, and end it after so many seconds. Returns when it is gone; silently where it already was."""
+        """Ask it to end, and kill it after the grace period. Return once it has ended, or if it had ended before."""
 
 
 @frozen(kw_only=True)
 class Readiness:
-    """Whether a runtime can be used now.
+    """The state of a runtime.
 
     Args:
-        isolates: True where what runs inside cannot reach the host's files and processes.
-        takes_tools_unisolated: True where the operator allowed that providers with tools run without isolation.
-        detail: What was found: "Docker Engine 20.10, image nanoclaw-agent:1f2e".
-        remedy: What to do where it is not ready, or not isolating; empty otherwise.
-        missing_protections: Those that do not hold although it isolates, each a phrase with its remedy. `ncl doctor`
-            warns of them.
+        ready: True if it can make sandboxes now.
+        isolates: True if a sandbox cannot reach the host's files and processes.
+        takes_tools_unisolated: True if the operator allowed providers with tools without isolation.
+        detail: The result of the check: "Docker Engine 20.10, image nanoclaw-agent:1f2e".
+        remedy: The remedy if it is not ready or does not isolate; empty otherwise.
+        missing_protections: The missing protections of an isolating runtime, each a phrase with its remedy. `ncl
+            doctor` warns about them.
     """
 
     ready: bool
@@ -152,12 +153,15 @@ class Readiness:
 
 @frozen(kw_only=True)
 class SandboxRequirements:
-    """What a plugin wants inside the image.
+    """A plugin's requirements for the sandbox image.
 
     Args:
         name: The plugin's name.
-        distribution: The distribution whose `[runner]` extra goes into the image, or None.
-        apt: Debian packages; `npm`: npm packages, each `name` or `name@version`; `pip`: requirements.
+        distribution: The distribution that is installed in the image with its `[runner]` extra, or None.
+        apt: Debian packages.
+        npm: npm packages, each as `name` or `name@version`.
+        pip: Requirements for pip.
+        environment: Environment variables of the image.
     """
 
     name: str = field(validator=check_name)

@@ -1,4 +1,4 @@
-"""Services: long-running parts that the core supervises, and the one that is the model gateway."""
+"""Services: long-running parts that the core supervises, such as the model gateway."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class RunningService(Protocol):
     """The running half of a service."""
 
     async def run(self) -> None:
-        """Work until cancelled. What it raises is logged, and it is called again after a growing pause."""
+        """Work until cancelled. The core logs an error and calls again after a growing pause."""
 
 
 @frozen(kw_only=True)
 class GatewayEndpoint:
-    """What one sandbox may reach through the gateway.
+    """The gateway's endpoint for one sandbox.
 
     Args:
-        socket: Where the gateway listens for this session; the sandbox sees it in its read-only directory.
-        upstreams: What it serves there, and nothing else.
+        socket: The path of the session's socket, in the read-only directory of the sandbox.
+        upstreams: The upstreams of this endpoint; the sandbox reaches no others.
     """
 
     session_id: SessionId
@@ -38,22 +38,22 @@ class GatewayEndpoint:
 
 @runtime_checkable
 class Gateway(RunningService, Protocol):
-    """A service that gives sandboxes a way to their models without giving them a key."""
+    """A service that connects sandboxes to their models without exposing the keys."""
 
-    async def open_endpoint(self, door: GatewayEndpoint) -> None:
-        """Listen for one session. A door that is open for it is closed first."""
+    async def open_endpoint(self, endpoint: GatewayEndpoint) -> None:
+        """Listen for one session; an open endpoint of the session is closed first."""
 
     async def close_endpoint(self, session_id: SessionId) -> None:
-        """Stop listening and end what is under way; silently nothing where no door is open."""
+        """Stop listening for a session and end its connections; do nothing if it has no open endpoint."""
 
 
 @frozen(kw_only=True)
 class Service:
-    """Something that runs as long as the host does.
+    """A part that runs as long as the host.
 
     Args:
         connect: Makes the running half. Must not do I/O.
-        is_gateway: True where the running half is a `Gateway`; there can be one in a host.
+        is_gateway: True if the running half is a `Gateway`; a host can have only one.
     """
 
     name: str = field(validator=check_name)

@@ -1,4 +1,4 @@
-"""Votes and their questions. Without a vote the answer is no, also if an implementation raises (I8)."""
+"""Votes and their questions. Without an ALLOW, or after an error, the result is DENY (I8)."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Admission:
     """The question of `nanoclaw_admit_message`: may this sender reach this agent through this wiring?
 
     Args:
-        user_id: None where the platform cannot say who wrote.
+        user_id: None if the platform does not provide the writer.
         engaged: True if the agent would answer, False if the message would only be kept as context. None if the
-            wiring's pattern decides, which is matched against admitted messages only; a vote must judge it like True.
+            wiring's pattern decides, which is only matched against admitted messages; a vote must treat it like True.
     """
 
     address: Address
@@ -47,7 +47,7 @@ class Admission:
 
 @frozen(kw_only=True)
 class DeliveryRequest:
-    """The question of `nanoclaw_permit_delivery`: may this session write to a room it did not come from?"""
+    """The question of `nanoclaw_permit_delivery`: may this session write to a foreign room?"""
 
     session_id: SessionId
     agent_group_id: GroupId
@@ -74,14 +74,14 @@ class Access(Enum):
 
 @frozen(kw_only=True)
 class Caller:
-    """The sender of a request, as the transport knows it (I7).
+    """The sender of a request, as identified by the transport (I7).
 
     Args:
-        operator: True on the host's own socket, which its file mode protects.
+        operator: True on the host's own socket, which is protected by its file mode.
         session_id: The asking sandbox's session; None for the operator.
         agent_group_id: The asking agent; None for the operator.
-        scope_group_id: The one agent group whose rows this caller may read and change; None sets no limit. Dispatch
-            sets it from the agent's scope. A verb with `filters_by_scope` applies it itself.
+        scope_group_id: The agent group to which this caller's reads and changes are limited; None sets no limit.
+            Dispatch sets it from the agent's scope. A verb with `filters_by_scope` applies it itself.
         progress: Shows a line about the progress of a slow operation.
     """
 

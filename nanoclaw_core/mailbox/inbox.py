@@ -55,8 +55,7 @@ class InboxWriter:
     ) -> list[int]:
         """Store messages durably and return their sequence numbers.
 
-        Args:
-            addresses: Written in the same commit if they changed.
+        The addresses are written in the same commit if they changed.
 
         Raises:
             NanoclawError: The file cannot be written; none of these messages was stored.

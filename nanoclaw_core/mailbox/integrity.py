@@ -55,10 +55,10 @@ def _of_inbound(path: Path) -> str:
 
 def _of_header(db: apsw.Connection, path: Path) -> str:
     """Return the damage of an empty file or a damaged header; a file of another version is whole."""
-    found = db.pragma("user_version")
-    if 0 < found <= MAX_PROTOCOL and db.pragma("application_id") == 0:  # no version of nanoclaw sets the id
+    version = db.pragma("user_version")
+    if 0 < version <= MAX_PROTOCOL and db.pragma("application_id") == 0:  # no version of nanoclaw sets the id
         return ""
-    return f"{path.name} has the protocol {found}" if found else f"{path.name} is empty"
+    return f"{path.name} has the protocol {version}" if version else f"{path.name} is empty"
 
 
 def _of_directories(layout: Layout) -> str:
@@ -95,10 +95,10 @@ def _of_outbound(path: Path, session: Session) -> str:
 
 
 def _of_schema(db: apsw.Connection, path: Path, made_by: str) -> str:
-    found = integrity.schema_damage(integrity.schema_of(db), integrity.schema_made_by(made_by))
-    return f"{path.name}: {found}" if found else ""
+    damage = integrity.schema_damage(integrity.schema_of(db), integrity.schema_made_by(made_by))
+    return f"{path.name}: {damage}" if damage else ""
 
 
 def _of_pages(db: apsw.Connection, path: Path) -> str:
-    found = integrity.page_damage(db)
-    return f"{path.name}: {found}" if found else ""
+    damage = integrity.page_damage(db)
+    return f"{path.name}: {damage}" if damage else ""

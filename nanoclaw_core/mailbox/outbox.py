@@ -76,9 +76,9 @@ class OutboxReader:
             apsw.Error, NotARegularFile, WrongProtocol, ValueError: The file is damaged, locked or of the wrong type.
         """
         with self._database(session_id) as db:
-            found = outbound.messages_after(db, after_seq, limit=ROW_BATCH, bytes_at_most=MAX_READ_BYTES)
-            has_more = bool(found) and outbound.has_messages_after(db, found[-1].seq)
-            return OutboxSnapshot(messages=found, state=outbound.runner_state(db), has_more=has_more)
+            messages = outbound.messages_after(db, after_seq, limit=ROW_BATCH, bytes_at_most=MAX_READ_BYTES)
+            has_more = bool(messages) and outbound.has_messages_after(db, messages[-1].seq)
+            return OutboxSnapshot(messages=messages, state=outbound.runner_state(db), has_more=has_more)
 
     def acknowledgements(self, session_id: SessionId, after_revision: int) -> list[Acknowledgement]:
         """Read the acknowledgements after a revision, at most `ROW_BATCH`. Raises as `read_new` does."""
@@ -144,12 +144,12 @@ class OutboxReader:
         the sandbox forged it.
         """
         try:
-            found = self._directories.layout(session_id).heartbeat.lstat()
+            status = self._directories.layout(session_id).heartbeat.lstat()
         except OSError:
             return None
         now = time.time()
-        is_known = stat.S_ISREG(found.st_mode) and found.st_mtime <= now + CLOCK_SKEW_S
-        return min(found.st_mtime, now) if is_known else None
+        is_known = stat.S_ISREG(status.st_mode) and status.st_mtime <= now + CLOCK_SKEW_S
+        return min(status.st_mtime, now) if is_known else None
 
     def runner_log(self, session_id: SessionId) -> Path:
         """Return the path of the runner's log for people; the host itself never reads it."""

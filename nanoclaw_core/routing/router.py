@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 import apsw
 from attrs import frozen
@@ -57,15 +58,23 @@ class Router:
                 if room is None or not wirings:
                     return self._leave_unwired(channel, inbound, address, room, correlation_id)
                 message = incoming.read(channel, inbound, address, room, correlation_id)
-                # Side by side: otherwise a younger message to the second agent alone overtakes this one at its inbox.
-                routes = (self.wiring_route.follow(message, wiring) for wiring in wirings)
-                results = await asyncio.gather(*routes, return_exceptions=True)
+                routes = [self.wiring_route.follow(message, wiring) for wiring in wirings]
+                results: Sequence[Receipt | BaseException]
+                try:
+                    # Side by side: otherwise a younger message to the second agent alone overtakes this one. A single
+                    # agent needs no task, which would let a notice about the message overtake its receipt.
+                    if len(routes) > 1:
+                        results = await asyncio.gather(*routes, return_exceptions=True)
+                    else:
+                        results = [await routes[0]]
+                except Exception as error:  # one wiring that fails does not touch the others (⚠1)
+                    results = [error]
             except apsw.Error as error:  # of the central database
                 raise NanoclawError(f"the message could not be recorded: {error}. Offer it again") from error
             receipts = [result for result in results if isinstance(result, Receipt)]
             has_failed = len(receipts) < len(results)
             for wiring, result in zip(wirings, results, strict=True):
-                if isinstance(result, BaseException):  # one wiring that fails does not touch the others (⚠1)
+                if isinstance(result, BaseException):
                     about = {"wiring": wiring.id, "group": wiring.agent_group_id}
                     log.error("wiring failed", exc_info=result, extra=about)
             texts = (result.reason if isinstance(result, Receipt) else str(result) for result in results)

@@ -26,7 +26,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @frozen(kw_only=True)
 class HeldMount:
-    """A mount whose directory is open; valid inside the block of `hold_mounts`.
+    """A mount with an open directory; valid in the block of `hold_mounts`.
 
     Args:
         path: The mount's source with all links resolved.
@@ -57,8 +57,7 @@ def hold_mounts(mounts: Iterable[Mount]) -> Iterator[Sequence[HeldMount]]:
 def require_mounted(held: Iterable[HeldMount], root: Path) -> None:
     """Check that the directories mounted in a sandbox are the held ones.
 
-    Args:
-        root: The sandbox's root directory in the host's view, `/proc/<process>/root`.
+    `root` is the sandbox's root directory in the host's view, `/proc/<process>/root`.
 
     Raises:
         SandboxRefused: Another directory is mounted.
@@ -67,7 +66,8 @@ def require_mounted(held: Iterable[HeldMount], root: Path) -> None:
     for directory in held:
         mounted = root / directory.mount.target.lstrip("/")
         if not os.path.samestat(mounted.stat(), os.fstat(directory.descriptor)):
-            raise SandboxRefused(f"{directory.mount.source}: another directory took its place while the sandbox started")
+            source = directory.mount.source
+            raise SandboxRefused(f"{source}: another directory took its place while the sandbox started")
 
 
 def change_owner(held: Iterable[HeldMount], user_id: int, group_id: int) -> None:
@@ -128,9 +128,9 @@ def lineage_of(path: Path) -> Sequence[DirectoryIdentity]:
     return identities
 
 
-def identity_of(found: os.stat_result, boot: str) -> DirectoryIdentity:
+def identity_of(status: os.stat_result, boot: str) -> DirectoryIdentity:
     """Return the identity of a directory in a boot (see `boot_id`)."""
-    return DirectoryIdentity(device=found.st_dev, inode=found.st_ino, boot=boot)
+    return DirectoryIdentity(device=status.st_dev, inode=status.st_ino, boot=boot)
 
 
 def boot_id() -> str:
@@ -181,25 +181,25 @@ class _NewOwner:
     takes_all: bool
     must_succeed: bool
 
-    def concerns(self, found: os.stat_result) -> bool:
+    def concerns(self, status: os.stat_result) -> bool:
         """Return True if a file's owner must change, or if the file is a directory, which may hold such files."""
-        if stat.S_ISDIR(found.st_mode):
+        if stat.S_ISDIR(status.st_mode):
             return True
-        has_one_name = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
-        return has_one_name and self._is_foreign(found)
+        has_one_name = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+        return has_one_name and self._is_foreign(status)
 
     def apply(self, descriptor: int) -> None:
-        found = os.fstat(descriptor)  # check again: the name may mean another file than when it was listed
-        if self.concerns(found) and self._is_foreign(found):
+        status = os.fstat(descriptor)  # check again: the name may mean another file than when it was listed
+        if self.concerns(status) and self._is_foreign(status):
             try:
                 os.fchown(descriptor, self.user_id, self.group_id)
             except OSError:
                 if self.must_succeed:
                     raise
 
-    def _is_foreign(self, found: os.stat_result) -> bool:
-        is_given = (found.st_uid, found.st_gid) == (self.user_id, self.group_id)
-        return not is_given and (self.takes_all or found.st_uid == os.getuid())
+    def _is_foreign(self, status: os.stat_result) -> bool:
+        is_given = (status.st_uid, status.st_gid) == (self.user_id, self.group_id)
+        return not is_given and (self.takes_all or status.st_uid == os.getuid())
 
 
 @contextlib.contextmanager

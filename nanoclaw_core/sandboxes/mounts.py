@@ -116,9 +116,9 @@ def mount_policy(db: apsw.Connection, settings: Settings) -> MountPolicy:
     return MountPolicy(allowed=settings.core.allowed_mounts, home=settings.home, given=given)
 
 
-def is_nested(one: Sequence[DirectoryIdentity], other: Sequence[DirectoryIdentity]) -> bool:
+def is_nested(first: Sequence[DirectoryIdentity], second: Sequence[DirectoryIdentity]) -> bool:
     """Return True if one directory lies below the other; False for the same directory."""
-    return one[-1] != other[-1] and (one[-1] in other or other[-1] in one)
+    return first[-1] != second[-1] and (first[-1] in second or second[-1] in first)
 
 
 def exposure_of(lineage: Sequence[DirectoryIdentity], home: Path) -> str:
@@ -151,6 +151,7 @@ def require_unexposed(shown: Iterable[Path], own: Iterable[Path], home: Path) ->
     Args:
         shown: The directories of the host that the sandbox sees.
         own: The directories of the instance that it may see: the session's `in` and `out`, and the group's folder.
+        home: The instance directory.
 
     Raises:
         SandboxRefused: Another visible directory lies in the instance directory or above it.

@@ -1,4 +1,4 @@
-"""Notices to people whose messages no sandbox answers.
+"""Notices to people who get no answer from a sandbox.
 
 I12  People read plain words and a reference. The log has the reason under the reference.
 """
@@ -49,9 +49,7 @@ class Notices:
     def send(self, session_id: SessionId, text: str, *, reason: str = "") -> bool:
         """Send a text to every room and thread with waiting messages.
 
-        Args:
-            reason: Text for the operator, which is logged under the reference that people read. If it is empty, people
-                read no reference.
+        A `reason` for the operator is logged under a reference that people read. Without one they read no reference.
 
         Returns:
             False if the text could not be sent everywhere; the caller may send it again later.

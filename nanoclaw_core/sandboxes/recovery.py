@@ -36,7 +36,7 @@ class SessionRecovery:
     supervisor: Supervisor
     _quarantining: dict[SessionId, asyncio.Task[None]] = field(factory=dict, init=False)
     _diagnoses: dict[SessionId, asyncio.Task[bool]] = field(factory=dict, init=False)
-    _said_at: dict[SessionId, float] = field(factory=dict, init=False)
+    _logged_at: dict[SessionId, float] = field(factory=dict, init=False)
     _is_closing: bool = field(default=False, init=False)
 
     def report_unreadable(self, session_id: SessionId, reason: str) -> None:
@@ -45,10 +45,10 @@ class SessionRecovery:
         if (
             self._is_closing
             or session_id in self._quarantining
-            or now - self._said_at.get(session_id, -LOG_REPEAT_S) < LOG_REPEAT_S
+            or now - self._logged_at.get(session_id, -LOG_REPEAT_S) < LOG_REPEAT_S
         ):
             return
-        self._said_at[session_id] = now
+        self._logged_at[session_id] = now
         log.warning("session files cannot be read", extra={"session": session_id, "reason": reason})
         if session_id not in self._diagnoses:
             diagnosis = self._diagnoses[session_id] = asyncio.create_task(self.diagnose(session_id))
@@ -57,8 +57,7 @@ class SessionRecovery:
     async def diagnose(self, session_id: SessionId, force_reason: str = "") -> bool:
         """Check a session for damage, and start the quarantine of a damaged one.
 
-        Args:
-            force_reason: The reason to quarantine the session even if its files look whole; empty if there is none.
+        With a `force_reason` the session is quarantined even if its files look whole.
 
         Returns:
             True if the session is damaged.
@@ -116,4 +115,4 @@ class SessionRecovery:
 
     def _done(self, session_id: SessionId, _task: asyncio.Task[None]) -> None:
         self._quarantining.pop(session_id, None)
-        self._said_at.pop(session_id, None)
+        self._logged_at.pop(session_id, None)

@@ -45,8 +45,7 @@ def choose_provider(
 
     The fallback only replaces the default of the settings, never an explicit choice of a session or a group.
 
-    Args:
-        missing: The reason for each unusable provider, installed or not.
+    `missing` has the reason for each unusable provider, installed or not.
 
     Raises:
         SandboxRefused: The chosen provider is not installed.
@@ -58,8 +57,7 @@ def choose_provider(
     if name not in installed and name not in missing:
         known = ", ".join(sorted(installed)) or "none"
         raise SandboxRefused(
-            f"The provider {name!r} is not installed (installed: {known}). "
-            "Check the spelling, or choose another one."
+            f"The provider {name!r} is not installed (installed: {known}). Check the spelling, or choose another one."
         )
     return ChosenProvider(name=name)
 
@@ -73,8 +71,7 @@ def missing_reason(upstreams: Sequence[Upstream]) -> str:
 def choose_runtime(*, wanted: str, runs_tools: bool, candidates: Sequence[Candidate]) -> str:
     """Choose the configured runtime, else a ready one that isolates tools if the provider runs tools.
 
-    Args:
-        wanted: The runtime that the group or the settings name; empty if none does.
+    `wanted` is the runtime of the group or the settings; it is empty if none is configured.
 
     Raises:
         SandboxRefused: No runtime fits; the error has the remedy of each candidate.

@@ -33,11 +33,7 @@ class Slots:
     async def held(
         self, session_id: SessionId, while_waiting: Callable[[], Coroutine[Any, Any, None]]
     ) -> AsyncIterator[None]:
-        """Hold a slot during a `with` block.
-
-        Args:
-            while_waiting: Runs while no slot is free; cancelled once the slot is granted.
-        """
+        """Hold a slot during a `with` block. `while_waiting` runs while no slot is free, and is cancelled then."""
         if self._free and not self._waiting:
             self._free -= 1
         else:
@@ -71,11 +67,7 @@ class Slots:
 
 
 def idle_to_end(running: dict[SessionId, Running], waiting: int) -> list[SessionId]:
-    """Return the idle sandboxes to stop for waiting conversations, the longest idle first.
-
-    Args:
-        waiting: The number of waiting conversations.
-    """
+    """Return the idle sandboxes to stop for a number of waiting conversations, the longest idle first."""
     ending = sum(bool(sandbox.ending) for sandbox in running.values())
     idle = [
         (sandbox.idle_since, session_id)

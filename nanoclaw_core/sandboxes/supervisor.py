@@ -96,8 +96,7 @@ class Supervisor:
     def wake(self, session_id: SessionId, *, for_people: bool = True) -> None:
         """Ensure that a sandbox of a session runs or starts; return at once.
 
-        Args:
-            for_people: True if a person wrote, so that an earlier notice about a missing answer is sent again.
+        `for_people` is True if a person wrote: then an earlier notice about a missing answer is sent again.
         """
         if self._is_closing:
             return
@@ -128,8 +127,7 @@ class Supervisor:
     async def stop(self, session_id: SessionId, reason: str, *, counts_as_failure: bool = False) -> None:
         """Stop a session's sandbox, if one runs, and wait for its end.
 
-        Args:
-            counts_as_failure: True if the sandbox was stuck; its claimed messages then have one more failed try.
+        `counts_as_failure` is True if the sandbox was stuck: its claimed messages then have one more failed try.
         """
         current = self.running.get(session_id)
         if current is None:
@@ -157,8 +155,7 @@ class Supervisor:
     async def restart(self, session_id: SessionId, note: str | None) -> None:
         """Stop a session's sandbox and start a fresh one, which reads a note; the old one cannot read it (I5).
 
-        Args:
-            note: None starts no fresh sandbox; the next message does.
+        If the note is None, no fresh sandbox starts; the next message does that.
         """
         if note is not None:
             await self._append_note(session_id, note_row(note, wakes=True, on_wake=True))

@@ -29,8 +29,7 @@ class Tries:
     async def count(self, session_id: SessionId, *, waited_s: float = 0.0) -> None:
         """Postpone the sandbox's messages. After its last try a message fails, and its writer gets a notice.
 
-        Args:
-            waited_s: Skip messages that are younger than this, in seconds.
+        Messages younger than `waited_s` seconds are skipped.
 
         Raises:
             CentralDatabaseFailed: The notice could not be stored; the message is unchanged.

@@ -1,7 +1,7 @@
-"""Messages that agents accepted lately: a platform that offers one again gets its receipt and no second answer.
+"""Recently accepted messages: if a platform offers one again, it gets a receipt and no second answer.
 
-While a session is in use its inbound.db knows the same. This table outlives the session. A row is written only after
-its message is durable in inbound.db (I3), so a row never stands for a message that nobody has.
+The inbound.db of an active session has the same data; this table outlives the session. A row is written only after its
+message is durable in inbound.db (I3), so no row exists without a stored message.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from nanoclaw_core.descriptors.messages import Address
 from nanoclaw_core.ids import GroupId, SessionId
 from nanoclaw_core.store.connection import write
 
-PRUNE_BATCH = 5_000  # takes about 0.02 s; a host that was off for long forgets the rest a minute later
+PRUNE_BATCH = 5_000  # takes about 0.02 s; the next sweep, a minute later, removes the rest
 
 
 @frozen(kw_only=True)
@@ -22,9 +22,9 @@ class Accepted:
     """One message in one agent group's session.
 
     Args:
-        message_id: `messages_in.id`, the same for each contribution of one platform message.
-        correlation_id: Under which its answer is delivered.
-        accepted_at: The host's time, clock text form.
+        message_id: `messages_in.id`, the same for each offer of one platform message.
+        correlation_id: The id under which its answer is delivered.
+        accepted_at: The host's time in clock text form.
     """
 
     agent_group_id: GroupId
@@ -40,8 +40,8 @@ class Accepted:
 def record(db: apsw.Connection, accepted: Accepted) -> None:
     """Store that a message was accepted, without a sync of its own.
 
-    It survives the end of the process at once, and a crash of the machine with the next commit. If a crash of the
-    machine undoes it, inbound.db still has the message (`docs/decisions/0006`). Call it outside of transactions.
+    The row survives the end of the process at once, and a crash of the machine after the next commit. If such a crash
+    undoes it, inbound.db still has the message (`docs/decisions/0006`). Call it outside of transactions.
     """
     db.pragma("synchronous", "normal")
     try:
@@ -53,8 +53,8 @@ def record(db: apsw.Connection, accepted: Accepted) -> None:
 def session_of(db: apsw.Connection, group_id: GroupId, message_id: str) -> SessionId | None:
     """Return the session in which an agent group accepted a message, or None."""
     query = "SELECT session_id FROM accepted_messages WHERE agent_group_id = ? AND message_id = ?"
-    found = db.execute(query, (group_id, message_id)).get
-    return SessionId(found) if found else None
+    session_id = db.execute(query, (group_id, message_id)).get
+    return SessionId(session_id) if session_id else None
 
 
 def recent_addresses(db: apsw.Connection, group_id: GroupId, session_id: SessionId, limit: int) -> list[Address]:
@@ -63,14 +63,14 @@ def recent_addresses(db: apsw.Connection, group_id: GroupId, session_id: Session
         "SELECT channel, room, thread FROM accepted_messages WHERE agent_group_id = ? AND session_id = ?"
         " GROUP BY channel, room, thread ORDER BY max(rowid) DESC LIMIT ?"
     )
-    return [Address(*found) for found in db.execute(query, (group_id, session_id, limit))]
+    return [Address(*values) for values in db.execute(query, (group_id, session_id, limit))]
 
 
 def forget_unanswered(db: apsw.Connection, group_id: GroupId, session_id: SessionId) -> int:
-    """Forget what a session accepted after the last message that it answered; return how many messages.
+    """Forget the messages that a session accepted after its last answered one; return their number.
 
-    Use it if a session is lost with its inbound.db: a platform that offers these again then gets them answered. One
-    prompt may hold several messages and its answer names the last, so everything before that one counts as answered.
+    Use it if a session is lost with its inbound.db: if a platform offers these messages again, they are answered. A
+    prompt can hold several messages and its answer names the last one, so all earlier ones count as answered.
     """
     own = "agent_group_id = ?1 AND session_id = ?2"
     answered = "correlation_id IN (SELECT correlation_id FROM deliveries WHERE session_id = ?2)"
@@ -83,7 +83,7 @@ def forget_unanswered(db: apsw.Connection, group_id: GroupId, session_id: Sessio
 
 
 def prune(db: apsw.Connection, before: str, *, limit: int = PRUNE_BATCH) -> int:
-    """Forget the oldest messages that were accepted before a time (clock text form); return how many."""
+    """Forget the oldest messages accepted before a time (clock text form); return their number."""
     oldest = "SELECT rowid FROM accepted_messages WHERE accepted_at < ? ORDER BY accepted_at LIMIT ?"
     db.execute(f"DELETE FROM accepted_messages WHERE rowid IN ({oldest})", (before, limit))
     return db.changes()

@@ -37,14 +37,14 @@ def _skills(value: Any) -> Any:
 
 @frozen(kw_only=True)
 class ContainerConfig:
-    """How an agent group's sandboxes are made. None leaves a choice to the settings.
+    """The configuration of an agent group's sandboxes. None leaves a choice to the settings.
 
     Args:
         skills: `"all"` or a list of names.
-        mcp_servers: By name: `{command, args, env, instructions}`.
+        mcp_servers: `{command, args, env, instructions}` by name.
         additional_mounts: `[{path, name, writable, identity}]`; each is checked at every start of a sandbox. `identity`
-            is the directory that was approved, `device:inode:boot`.
-        limits: `{memory_mb, cpus, pids}`, those that differ from the settings.
+            is the approved directory as `device:inode:boot`.
+        limits: `{memory_mb, cpus, pids}`; only the values that differ from the settings.
     """
 
     agent_group_id: GroupId
@@ -68,10 +68,10 @@ class ContainerConfig:
 
 
 def create(db: apsw.Connection, *, name: str, folder: str, config: ContainerConfig | None = None) -> AgentGroup:
-    """Make an agent group with its config row, in the caller's transaction.
+    """Create an agent group with its config row, in the caller's transaction.
 
     Raises:
-        apsw.ConstraintError: The folder is taken.
+        apsw.ConstraintError: Another agent group has the folder.
     """
     group = AgentGroup(id=GroupId(new_id("ag")), name=name, folder=folder, created_at=clock.now_text())
     insert(db, "agent_groups", group)
@@ -85,25 +85,25 @@ def get(db: apsw.Connection, group_id: GroupId) -> AgentGroup | None:
 
 
 def by_folder(db: apsw.Connection, folder: str) -> AgentGroup | None:
-    """Return the agent group with a folder, or None; some file systems know no case."""
+    """Return the agent group with a folder, or None. The search ignores case, as some file systems do."""
     return row(db, AgentGroup, "agent_groups WHERE folder = ? COLLATE NOCASE", (folder,))
 
 
 def config_of(db: apsw.Connection, group_id: GroupId) -> ContainerConfig:
-    """Return a group's config; all defaults where it has no row."""
-    found = row(db, ContainerConfig, "container_configs WHERE agent_group_id = ?", (group_id,))
-    return found or ContainerConfig(agent_group_id=group_id)
+    """Return a group's config, or the defaults if it has no row."""
+    config = row(db, ContainerConfig, "container_configs WHERE agent_group_id = ?", (group_id,))
+    return config or ContainerConfig(agent_group_id=group_id)
 
 
 def all_mounts(db: apsw.Connection) -> list[tuple[GroupId, Mapping[str, Any]]]:
-    """Return the entries of `additional_mounts` of all agent groups, each with its group."""
+    """Return the `additional_mounts` entries of all agent groups, each with its group."""
     query = "SELECT agent_group_id, additional_mounts FROM container_configs WHERE additional_mounts <> '[]'"
-    found = db.execute(f"{query} ORDER BY agent_group_id")
-    return [(group_id, one) for group_id, text in found for one in json.loads(text) if isinstance(one, dict)]
+    lists = db.execute(f"{query} ORDER BY agent_group_id")
+    return [(group_id, entry) for group_id, text in lists for entry in json.loads(text) if isinstance(entry, dict)]
 
 
 def save_config(db: apsw.Connection, config: ContainerConfig) -> None:
-    """Write a group's whole config row. Restarts nothing."""
+    """Write a group's complete config row; restart no sandbox."""
     written = {name: json.dumps(getattr(config, name), ensure_ascii=False) for name in _AS_JSON}
     values = asdict(config, recurse=False) | written | {"updated_at": clock.now_text()}
     write(db, "INSERT OR REPLACE", "container_configs", values)

@@ -1,4 +1,4 @@
-"""Held actions: the exact request is kept until a human answers or it expires."""
+"""Requests that wait for an approval: each is kept exactly until a human answers or it expires."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from nanoclaw_core.store.connection import row
 
 @frozen(kw_only=True)
 class Approval:
-    """A held step.
+    """A held request. All times are in clock text form.
 
     Args:
-        arguments: The complete request as canonical JSON.
-        used_at: When it was carried out, as all times in clock text form; None where it was not.
-        outcome: What came of it, an answer frame as JSON; None until that is known.
+        arguments: The complete arguments as canonical JSON.
+        used_at: The time of its execution; None if it was not executed.
+        outcome: Its result, an answer frame as JSON; None until it is known.
     """
 
     id: ApprovalId
@@ -41,8 +41,8 @@ def get(db: apsw.Connection, approval_id: ApprovalId) -> Approval | None:
 
 
 def use(db: apsw.Connection, approval: Approval) -> bool:
-    """Use up a grant for exactly the step it was given for; False where it is none, or was used before."""
+    """Use up the grant of exactly this request; return False if it has no grant or the grant was used before."""
     query = "UPDATE approvals SET used_at = ? WHERE id = ? AND status = 'approved' AND used_at IS NULL AND kind = ?"
-    step = (approval.kind, approval.name, approval.arguments, approval.session_id)
-    db.execute(f"{query} AND name = ? AND arguments = ? AND session_id IS ?", (clock.now_text(), approval.id, *step))
+    request = (approval.kind, approval.name, approval.arguments, approval.session_id)
+    db.execute(f"{query} AND name = ? AND arguments = ? AND session_id IS ?", (clock.now_text(), approval.id, *request))
     return bool(db.changes())

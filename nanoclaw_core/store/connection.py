@@ -1,4 +1,4 @@
-"""Opening the central database."""
+"""Connection to the central database, and helpers to read and write rows."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ BUSY_TIMEOUT_MS = 5_000
 T = TypeVar("T")
 Bindings = Mapping[str, Any] | Sequence[Any]
 _CAUSED_BY_ROWS = (apsw.ConstraintError, apsw.TooBigError, apsw.MismatchError, apsw.SQLError, apsw.RangeError)
-STORE_RETRY_S = 5.0  # a full disk is not emptied sooner
+STORE_RETRY_S = 5.0  # a full disk rarely gets room sooner
 
 
 class CentralDatabaseFailed(NanoclawError):
-    """The central database cannot be read or written now. That says nothing about the session of the work."""
+    """The central database cannot be read or written now. The session of the work is not at fault."""
 
 
 @contextlib.contextmanager
 def central() -> Iterator[None]:
-    """Tell errors of the central database from those of a session's files, which raise the same classes.
+    """Convert errors of the central database, because a session's files raise the same classes.
 
-    Errors that a row can cause pass, because no waiting helps against them.
+    Errors that a row can cause pass unchanged, because waiting does not help against them.
 
     Raises:
         CentralDatabaseFailed: SQLite cannot read or write the database now.
@@ -45,10 +45,10 @@ def central() -> Iterator[None]:
 
 
 def open_central(path: Path) -> apsw.Connection:
-    """Open the central database, or make an empty one; private to its owner.
+    """Open the central database, or create an empty one that only its owner can read.
 
-    `synchronous=FULL` because a session or a wiring that a crash of the machine loses would lose accepted messages
-    with it (I3, I4).
+    `synchronous=FULL` is needed, because a crash of the machine that loses a session or a wiring would lose accepted
+    messages with it (I3, I4).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
@@ -62,7 +62,7 @@ def open_central(path: Path) -> apsw.Connection:
 
 
 def _use_wal(db: apsw.Connection) -> None:
-    """Switch to the write-ahead log; SQLite fails at once where two do so, whatever the busy timeout says."""
+    """Switch to the write-ahead log. Retry here: SQLite ignores the busy timeout if two connections switch at once."""
     ends_at = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while True:
         try:
@@ -76,29 +76,28 @@ def _use_wal(db: apsw.Connection) -> None:
 
 
 def rows(db: apsw.Connection, kind: type[T], source: str, bindings: Bindings = ()) -> list[T]:
-    """Select an attrs class's fields; return one instance per row.
+    """Select the columns of an attrs class's fields; return one instance per row.
 
-    Args:
-        source: What stands behind FROM: `sessions WHERE id = ?`. It is ours, never a caller's text.
+    `source` is the SQL after FROM, `sessions WHERE id = ?`. It must be a constant, never a user's text.
     """
-    names = _names(kind)  # type: ignore[arg-type]  # mypy holds no type variable for hashable
-    found = db.execute(f"SELECT {', '.join(names)} FROM {source}", bindings)
-    return [kind(**dict(zip(names, values, strict=True))) for values in found]
+    names = _names(kind)  # type: ignore[arg-type]  # mypy takes no type variable for hashable
+    selected = db.execute(f"SELECT {', '.join(names)} FROM {source}", bindings)
+    return [kind(**dict(zip(names, values, strict=True))) for values in selected]
 
 
 def row(db: apsw.Connection, kind: type[T], source: str, bindings: Bindings = ()) -> T | None:
-    """Select at most one row, as `rows` does."""
-    found = rows(db, kind, source, bindings)
-    return found[0] if found else None
+    """Return the first row that `rows` selects, or None."""
+    selected = rows(db, kind, source, bindings)
+    return selected[0] if selected else None
 
 
 def insert(db: apsw.Connection, table: str, value: Any) -> None:
-    """Insert an attrs instance whose fields are the table's columns. The table name is ours, never a caller's text."""
+    """Insert an attrs instance with the table's columns as fields. `table` must be a constant."""
     write(db, "INSERT", table, attrs.asdict(value, recurse=False))
 
 
 def write(db: apsw.Connection, verb: str, table: str, values: Mapping[str, Any]) -> None:
-    """Write a row by its columns; `verb` is `INSERT` or `INSERT OR REPLACE`."""
+    """Write a row from column values; `verb` is `INSERT` or `INSERT OR REPLACE`."""
     marks = ", ".join(f":{name}" for name in values)
     bindable = {
         name: int(value) if isinstance(value, bool) else getattr(value, "value", value)

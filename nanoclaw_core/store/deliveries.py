@@ -1,6 +1,6 @@
-"""Outbound messages on their way: queued → sending → sent or failed, durable at every step.
+"""Outbound messages: queued → sending → sent or failed, durable at every step.
 
-`sending` is written before the platform is called. After a crash such a row is tried again under the same key (I4).
+`sending` is written before the platform is called. After a crash such a row is retried under the same key (I4).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nanoclaw_core.store.connection import insert, row, rows
 
 
 class DeliveryStatus(str, Enum):
-    """Where an outbound message stands; SENT and FAILED are final."""
+    """State of an outbound message; SENT and FAILED are final."""
 
     QUEUED = "queued"
     SENDING = "sending"
@@ -32,16 +32,16 @@ class Delivery:
 
     Args:
         id: Also the idempotency key; the same for every attempt.
-        position: The order within a destination; grows with every message of the host.
-        session_id: None where the host itself speaks.
+        position: The order within a room; grows with every message of the host.
+        session_id: None for a message of the host itself.
         message_id: The folder of its files in the session's outbox.
-        message_seq: Its number in the session, which agents use to name it.
+        message_seq: Its number in the session, with which agents refer to it.
         kind: `chat` or `card`.
-        content: The runner's JSON object, checked when it was taken over.
-        next_try_at: Clock text form; None is at once.
-        deliver_after: The message's own date, as its agent wrote it; None is at once.
-        retried_at: When an operator had it sent once more.
-        owes_notice: True if it was sent late and its room and thread have not been told so.
+        content: The runner's JSON object, validated at import.
+        next_try_at: Clock text form; None means at once.
+        deliver_after: The message's own date, set by its agent; None means at once.
+        retried_at: The time of an operator's retry, or None.
+        owes_notice: True if it was sent late and its thread still needs a notice.
     """
 
     id: DeliveryId
@@ -73,19 +73,19 @@ class Delivery:
 
 
 def next_position(db: apsw.Connection) -> int:
-    """Return the position for one more message; call it inside the transaction that inserts it."""
+    """Return the position of the next message; call it in the transaction that inserts the message."""
     return (db.execute("SELECT max(position) FROM deliveries").get or 0) + 1
 
 
 def add(db: apsw.Connection, deliveries: Iterable[Delivery]) -> None:
-    """Queue messages; one that is there already (same id) is left as it is."""
+    """Insert messages; an existing one with the same id stays unchanged."""
     for delivery in deliveries:
         if db.execute("SELECT 1 FROM deliveries WHERE id = ?", (delivery.id,)).fetchone() is None:
             insert(db, "deliveries", delivery)
 
 
 def open_deliveries(db: apsw.Connection) -> list[Delivery]:
-    """Return what is not finished, in order: for the start of a host."""
+    """Return all unfinished deliveries, in order."""
     return rows(db, Delivery, "deliveries WHERE status IN ('queued', 'sending') ORDER BY position")
 
 
@@ -95,14 +95,14 @@ def get(db: apsw.Connection, delivery_id: DeliveryId) -> Delivery | None:
 
 
 def of_message(db: apsw.Connection, session_id: SessionId, seq: int) -> Delivery | None:
-    """Return the delivery of a session's message by its number, or None."""
+    """Return the delivery of a session's message by its sequence number, or None."""
     return row(db, Delivery, "deliveries WHERE session_id = ? AND message_seq = ?", (session_id, seq))
 
 
 def answered(db: apsw.Connection, session_id: SessionId, correlation_ids: Sequence[str]) -> set[str]:
-    """Return those of the correlation ids under which a session has written something."""
+    """Return those of the correlation ids under which a session has written a message."""
     query = "SELECT 1 FROM deliveries WHERE session_id = ? AND correlation_id = ? LIMIT 1"
-    return {one for one in correlation_ids if db.execute(query, (session_id, one)).fetchone() is not None}
+    return {text for text in correlation_ids if db.execute(query, (session_id, text)).fetchone() is not None}
 
 
 def recent_addresses(db: apsw.Connection, session_id: SessionId, limit: int) -> list[Address]:
@@ -111,13 +111,13 @@ def recent_addresses(db: apsw.Connection, session_id: SessionId, limit: int) -> 
         "SELECT channel, room, thread FROM deliveries WHERE session_id = ?"
         " GROUP BY channel, room, thread ORDER BY max(message_seq) DESC LIMIT ?"
     )
-    return [Address(*found) for found in db.execute(query, (session_id, limit))]
+    return [Address(*values) for values in db.execute(query, (session_id, limit))]
 
 
 def mark_sending(db: apsw.Connection, delivery_id: DeliveryId) -> bool:
-    """Note an attempt, before it is made; False where it was discarded meanwhile, or retried and sent since.
+    """Record an attempt before it is made; return False if the delivery is already finished.
 
-    An attempt that is `sending` already was cut off by the end of a host: it is the same attempt once more.
+    If the row is already `sending`, a host ended during that attempt. The repetition does not count as another one.
     """
     query = "UPDATE deliveries SET status = 'sending', attempts = attempts + (status <> 'sending'), updated_at = ?"
     query = f"{query} WHERE id = ?"
@@ -128,7 +128,7 @@ def mark_sending(db: apsw.Connection, delivery_id: DeliveryId) -> bool:
 def mark_sent(
     db: apsw.Connection, delivery_id: DeliveryId, platform_message_id: str | None, *, owes_notice: bool = False
 ) -> None:
-    """Note that the platform took it; with `owes_notice`, that its room and thread must be told it came late."""
+    """Record that a platform accepted a message; `owes_notice` marks it as late, without a notice yet."""
     db.execute(
         "UPDATE deliveries SET status = 'sent', platform_message_id = ?, last_error = NULL, owes_notice = ?,"
         " updated_at = ? WHERE id = ?",
@@ -137,25 +137,25 @@ def mark_sent(
 
 
 def rooms_owing_notices(db: apsw.Connection) -> list[tuple[str, str]]:
-    """Return the channels and rooms in which a message came late and people have not been told."""
-    found = db.execute("SELECT DISTINCT channel, room FROM deliveries WHERE owes_notice = 1")
-    return [(channel, room) for channel, room in found]
+    """Return the channels and rooms with late messages that still need a notice."""
+    rooms = db.execute("SELECT DISTINCT channel, room FROM deliveries WHERE owes_notice = 1")
+    return [(channel, room) for channel, room in rooms]
 
 
 def first_owing_notice(db: apsw.Connection, channel: str, room: str) -> list[Delivery]:
-    """Return the first late message of each thread of a room whose people have not been told."""
+    """Return the first late message of each thread of a room that still needs a notice."""
     owing = "SELECT min(position) FROM deliveries WHERE owes_notice = 1 AND channel = ? AND room = ? GROUP BY thread"
     return rows(db, Delivery, f"deliveries WHERE position IN ({owing}) ORDER BY position", (channel, room))
 
 
 def mark_notices_queued(db: apsw.Connection, channel: str, room: str) -> None:
-    """Note that the notices of a room are queued."""
+    """Record that the notices of a room are queued."""
     query = "UPDATE deliveries SET owes_notice = 0 WHERE owes_notice = 1 AND channel = ? AND room = ?"
     db.execute(query, (channel, room))
 
 
 def mark_waiting(db: apsw.Connection, delivery_id: DeliveryId, next_try_at: str, error: str) -> None:
-    """Note a failed attempt, and when the next one is due."""
+    """Record a failed attempt and the time of the next one."""
     db.execute(
         "UPDATE deliveries SET status = 'queued', next_try_at = ?, last_error = ?, updated_at = ?"
         " WHERE id = ? AND status = 'sending'",
@@ -164,7 +164,7 @@ def mark_waiting(db: apsw.Connection, delivery_id: DeliveryId, next_try_at: str,
 
 
 def mark_absent(db: apsw.Connection, delivery_id: DeliveryId, reason: str) -> bool:
-    """Note that nothing can be tried in this host, and count no attempt; return False if it is finished."""
+    """Record that this host cannot try a delivery, without an attempt; return False if it is finished."""
     db.execute(
         "UPDATE deliveries SET status = 'queued', last_error = ?, updated_at = ? WHERE id = ?"
         " AND status IN ('queued', 'sending') AND (status, last_error) IS NOT ('queued', ?)",
@@ -175,13 +175,13 @@ def mark_absent(db: apsw.Connection, delivery_id: DeliveryId, reason: str) -> bo
 
 
 def waiting_by_channel(db: apsw.Connection) -> dict[str, tuple[int, str]]:
-    """Return by channel how many messages are not finished, and when the oldest was written (clock text form)."""
+    """Return by channel the number of unfinished messages and the oldest creation time (clock text form)."""
     query = "SELECT channel, count(*), min(created_at) FROM deliveries WHERE status IN ('queued', 'sending')"
     return {channel: (count, oldest) for channel, count, oldest in db.execute(f"{query} GROUP BY channel")}
 
 
 def mark_failed(db: apsw.Connection, delivery_id: DeliveryId, error: str) -> bool:
-    """Note that it failed for good; return False if it was finished before."""
+    """Record that a delivery failed for good; return False if it was already finished."""
     db.execute(
         "UPDATE deliveries SET status = 'failed', last_error = ?, updated_at = ? WHERE id = ?"
         " AND status IN ('queued', 'sending')",
@@ -191,6 +191,6 @@ def mark_failed(db: apsw.Connection, delivery_id: DeliveryId, error: str) -> boo
 
 
 def prune(db: apsw.Connection, before: str) -> int:
-    """Forget finished deliveries older than a time (clock text form); return how many."""
+    """Remove finished deliveries that changed last before a time (clock text form); return their number."""
     db.execute("DELETE FROM deliveries WHERE status IN ('sent', 'failed') AND updated_at < ?", (before,))
     return db.changes()

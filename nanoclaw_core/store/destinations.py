@@ -1,7 +1,7 @@
 """Destination names: each means one target of one agent group, for ever (I15).
 
-A name is given when the agent is first told about the target, and its row is never changed or removed while the agent
-group exists: not if the room is renamed, unwired or deleted. The name then still cannot mean another target.
+A target gets its name before the agent first reads of it. The row never changes while the agent group exists, even if
+the room is renamed, unwired or deleted, so the name cannot mean another target later.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _ONE = f"SELECT {_COLUMNS} FROM messaging_groups m {_NAMED} WHERE m.id = ?2"
 
 
 class Room(NamedTuple):
-    """A room that an agent may be told about.
+    """A room that an agent may write to.
 
     Args:
         name: The room's destination name; None if it has none yet.
-        display_name: What people call it now, or None.
+        display_name: The room's current name on its platform, or None.
     """
 
     id: MessagingGroupId
@@ -41,11 +41,9 @@ class Room(NamedTuple):
 
 
 def rooms_of(db: apsw.Connection, group_id: GroupId, own: MessagingGroupId, limit: int) -> list[Room]:
-    """Return the agent group's rooms that were wired first, in that order, and a conversation's own room.
+    """Return the agent group's rooms in the order of their wirings, and the conversation's own room.
 
-    Args:
-        own: The room of the conversation; it is added at the end if it is not one of the others.
-        limit: How many rooms beside it.
+    The conversation's room `own` comes last if it is not among the others. `limit` is the maximum of the others.
     """
     rooms = [Room(*values) for values in db.execute(_WIRED_FIRST, (group_id, limit))]
     if all(room.id != own for room in rooms):
@@ -56,8 +54,8 @@ def rooms_of(db: apsw.Connection, group_id: GroupId, own: MessagingGroupId, limi
 def give_names(db: apsw.Connection, group_id: GroupId, rooms: Sequence[Room]) -> None:
     """Name the rooms that have no name yet, in their order; call it in a write transaction.
 
-    A room is called what people call it now, or its channel if they call it nothing: an id of the platform may be
-    somebody's phone number. A name that is taken gets a number.
+    The name is the room's display name, or its channel if it has none, because a platform's id may be a phone number.
+    If the name exists already, a number is added.
     """
     taken = {name for (name,) in db.execute("SELECT name FROM destinations WHERE agent_group_id = ?", (group_id,))}
     for room in rooms:
@@ -69,7 +67,7 @@ def give_names(db: apsw.Connection, group_id: GroupId, rooms: Sequence[Room]) ->
 
 
 def _free(base: str, taken: set[str]) -> str:
-    """Return a name that no target has or had, the plain one or one with a number."""
+    """Return the base name, or the base name with a number if a target has or had it."""
     if base not in taken:
         return base
     return next(name for number in count(2) if (name := f"{base}-{number}") not in taken)

@@ -1,4 +1,4 @@
-"""The engage patterns that do not work as they are: which timed out, and which cannot be used."""
+"""Records of the engage patterns that do not work: invalid ones, and those that timed out."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from nanoclaw_wire import clock
 from nanoclaw_core import patterns
 from nanoclaw_core.ids import WiringId
 
-EVERYTHING = "."  # also an empty text that came with a file
+EVERYTHING = "."  # matches every message, even an empty text with a file
 
 
 @frozen(kw_only=True)
 class PatternProblem:
-    """A wiring whose pattern does not work. `reason` continues the sentence "the pattern …"."""
+    """A wiring with a pattern that does not work. `reason` continues the sentence "the pattern …"."""
 
     wiring_id: str
     pattern: str
@@ -22,7 +22,7 @@ class PatternProblem:
 
 
 def has_timed_out(db: apsw.Connection, wiring_id: WiringId, pattern: str) -> bool:
-    """Say whether this pattern of this wiring exceeded its time limit before."""
+    """Return True if this pattern of this wiring has exceeded its time limit before."""
     query = "SELECT 1 FROM pattern_timeouts WHERE wiring_id = ? AND pattern = ?"
     return db.execute(query, (wiring_id, pattern)).fetchone() is not None
 
@@ -33,21 +33,21 @@ def record_timeout(db: apsw.Connection, wiring_id: WiringId, pattern: str) -> No
 
 
 def problems(db: apsw.Connection) -> list[PatternProblem]:
-    """Return the wirings whose pattern cannot be used or has timed out, oldest first.
+    """Return the wirings with a pattern that is invalid or has timed out, oldest first.
 
-    A database that no host of this version opened yet has no record of timeouts.
+    A database that no host of this version has opened yet has no record of timeouts.
     """
     query = "SELECT id, engage_pattern FROM wirings WHERE engage_mode = 'pattern' AND engage_pattern <> ?"
-    found = [
+    invalid = [
         PatternProblem(wiring_id=wiring_id, pattern=pattern, reason=reason)
         for wiring_id, pattern in db.execute(f"{query} ORDER BY created_at, id", (EVERYTHING,))
         if (reason := patterns.problem_of(pattern))
     ]
     if not db.table_exists("main", "pattern_timeouts"):
-        return found
+        return invalid
     query = (
         "SELECT id, engage_pattern FROM wirings JOIN pattern_timeouts ON wiring_id = id AND pattern = engage_pattern"
     )
     reason = f"exceeded its time limit of {patterns.TIME_LIMIT_S * 1000:.0f} ms"
     slow = db.execute(f"{query} ORDER BY created_at, id")
-    return found + [PatternProblem(wiring_id=one, pattern=pattern, reason=reason) for one, pattern in slow]
+    return invalid + [PatternProblem(wiring_id=wiring_id, pattern=pattern, reason=reason) for wiring_id, pattern in slow]

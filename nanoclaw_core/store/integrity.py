@@ -1,7 +1,7 @@
 """Checks of a whole SQLite file: its pages and indexes, and its table definitions.
 
-SQLite opens a file whose definitions lost a letter, and then refuses each write to that table; a damaged index loses
-rows without an error. Both checks read whole files: use them after an error or once at a start, never for each message.
+SQLite opens a file with a damaged definition, and then refuses each write to that table. A damaged index hides rows
+without an error. Both checks read whole files: use them after an error or once at a start, never for each message.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _STEPS_BETWEEN = 1_000
 def page_damage(db: apsw.Connection) -> str:
     """Check all pages, rows and indexes of a file; return the first damage, or an empty text.
 
-    `quick_check` would not compare indexes with their tables, and a row that its index does not name is never found.
+    `quick_check` does not compare indexes with their tables, so it would miss rows that are absent from an index.
     """
     try:
-        found: str = db.execute("PRAGMA integrity_check(1)").get
-    except UnicodeDecodeError as error:  # the report names what is damaged, as it is written there
+        report: str = db.execute("PRAGMA integrity_check(1)").get
+    except UnicodeDecodeError as error:  # the report quotes the damaged text
         return str(error)
-    return "" if found == "ok" else found.splitlines()[-1]
+    return "" if report == "ok" else report.splitlines()[-1]
 
 
 def page_damage_within(db: apsw.Connection, cpu_s: float) -> str:
-    """Check as `page_damage` does for at most so much processor time; report no damage if the time is over."""
+    """Check as `page_damage` does, within a limit of processor time; return an empty text if the time is over."""
     until = time.thread_time() + cpu_s
     db.set_progress_handler(lambda: time.thread_time() > until, _STEPS_BETWEEN)
     try:
@@ -46,19 +46,19 @@ def page_damage_within(db: apsw.Connection, cpu_s: float) -> str:
 
 
 def schema_of(db: apsw.Connection) -> Schema:
-    """Return each object's table and definition by type and name, without comments and with single blanks.
+    """Return each object's table and definition by type and name, without comments and extra blanks.
 
-    A version that words a comment differently makes the same schema.
+    Versions that differ only in comments have the same schema.
     """
     texts = [f"substr(CAST({column} AS BLOB), 1, {MAX_DEFINITION})" for column in ("type", "name", "tbl_name", "sql")]
-    found = db.execute(f"SELECT {', '.join(texts)} FROM sqlite_schema LIMIT ?", (MAX_OBJECTS,))
-    rows = ([_plain(text or b"") for text in row] for row in found)
+    objects = db.execute(f"SELECT {', '.join(texts)} FROM sqlite_schema LIMIT ?", (MAX_OBJECTS,))
+    rows = ([_plain(text or b"") for text in row] for row in objects)
     return {(kind, name): (table, sql) for kind, name, table, sql in rows}
 
 
 @cache
 def schema_made_by(*scripts: str) -> Schema:
-    """Return the schema that SQL scripts make in an empty database."""
+    """Return the schema that SQL scripts create in an empty database."""
     db = apsw.Connection(":memory:")
     try:
         for script in scripts:
@@ -68,15 +68,14 @@ def schema_made_by(*scripts: str) -> Schema:
         db.close()
 
 
-def schema_damage(found: Schema, made: Schema, *, may_have_more: bool = False) -> str:
-    """Return which objects are missing, changed or too many; an empty text if none is.
+def schema_damage(actual: Schema, expected: Schema, *, may_have_more: bool = False) -> str:
+    """Return the names of missing, changed and extra objects in one text; an empty text if there are none.
 
-    Args:
-        may_have_more: True for a file to which others add objects of their own.
+    Extra objects are ignored if `may_have_more`.
     """
-    names = {key[1] for key in made if found.get(key) != made[key]}
+    names = {key[1] for key in expected if actual.get(key) != expected[key]}
     if not may_have_more:
-        names |= {name for kind, name in found if (kind, name) not in made}
+        names |= {name for kind, name in actual if (kind, name) not in expected}
     return f"the definition of {', '.join(sorted(names)[:5])} is damaged" if names else ""
 
 

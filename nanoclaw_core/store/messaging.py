@@ -1,4 +1,4 @@
-"""What the router reads and writes: messaging groups, wirings, stickiness, users and dropped messages."""
+"""Tables of the router: messaging groups, wirings, sticky threads, users and dropped messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class EngageMode(str, Enum):
-    """When an agent answers in a room."""
+    """Rule that decides which messages of a room an agent answers."""
 
     PATTERN = "pattern"
     MENTION = "mention"
@@ -26,14 +26,14 @@ class EngageMode(str, Enum):
 
 
 class IgnoredPolicy(str, Enum):
-    """What becomes of a message the agent does not answer."""
+    """Use of a message that the agent does not answer."""
 
     DROP = "drop"
     ACCUMULATE = "accumulate"
 
 
 class SessionMode(str, Enum):
-    """Which messages share a conversation."""
+    """Rule that decides which messages share a conversation."""
 
     SHARED = "shared"
     PER_THREAD = "per-thread"
@@ -54,11 +54,11 @@ class MessagingGroup:
 
 @frozen(kw_only=True)
 class Wiring:
-    """A messaging group tied to an agent group, and how.
+    """A connection of a messaging group with an agent group.
 
     Args:
-        engage_pattern: A regular expression, searched as `patterns.search` says; set in mode PATTERN and only then.
-        priority: The higher one is served first.
+        engage_pattern: A regular expression for `patterns.search`; set only in mode PATTERN.
+        priority: Wirings with a higher priority are served first.
     """
 
     id: WiringId = field(factory=lambda: WiringId(new_id("wir")))
@@ -74,7 +74,7 @@ class Wiring:
 
 @frozen(kw_only=True)
 class DroppedMessage:
-    """A message that was turned down. `sender` is empty where the platform cannot say."""
+    """A refused message. `sender` is empty if the platform does not name one."""
 
     channel: str
     room: str
@@ -98,43 +98,44 @@ def add(db: apsw.Connection, group: MessagingGroup) -> MessagingGroup:
     """Store a new messaging group, and return it.
 
     Raises:
-        apsw.ConstraintError: The room has one already.
+        apsw.ConstraintError: The room already has a messaging group.
     """
     insert(db, "messaging_groups", group)
     return group
 
 
 def rename(db: apsw.Connection, room_id: MessagingGroupId, name: str) -> None:
-    """Keep a room's name as the platform says it (⚠44)."""
+    """Store a room's name from its platform (⚠44)."""
     db.execute("UPDATE messaging_groups SET name = ? WHERE id = ?", (name, room_id))
 
 
 def wire(db: apsw.Connection, wiring: Wiring) -> None:
-    """Tie a messaging group to an agent group.
+    """Wire a messaging group to an agent group.
 
     Raises:
-        InvalidArguments: The pattern does not compile, is missing, or is given with a mode that takes none. Refusing it
-            here means that routing never has to guess what a broken one means.
-        apsw.ConstraintError: The pair is wired already, or one of the two does not exist.
+        InvalidArguments: The pattern is invalid or missing, or the mode takes no pattern. Routing therefore never sees
+            an invalid pattern.
+        apsw.ConstraintError: The pair is already wired, or one of the two does not exist.
     """
     check_pattern(wiring.engage_mode, wiring.engage_pattern)
     insert(db, "wirings", wiring)
 
 
 def check_pattern(mode: str, pattern: str | None) -> None:
-    """Insist that mode and pattern fit, and that the pattern compiles and is no longer than MAX_PATTERN_CHARACTERS.
+    """Check that a pattern fits its engage mode, compiles and has at most MAX_PATTERN_CHARACTERS.
 
     Raises:
-        InvalidArguments: They do not.
+        InvalidArguments: It does not.
     """
     if mode != EngageMode.PATTERN:
         if pattern is not None:
             raise InvalidArguments(
-                f"a pattern ({pattern!r}) goes with engage mode 'pattern' alone; --engage-pattern=null removes it"
+                f"engage_pattern: only engage mode 'pattern' has one, got {pattern!r}. Remove it with"
+                " --engage-pattern=null."
             )
         return
     if not pattern:
-        raise InvalidArguments("engage mode 'pattern' needs a pattern; '.' engages for every message")
+        raise InvalidArguments("engage_pattern: engage mode 'pattern' needs one. '.' matches every message.")
     problem = patterns.problem_of(pattern)
     if problem:
         is_long = len(pattern) > patterns.MAX_PATTERN_CHARACTERS
@@ -144,12 +145,12 @@ def check_pattern(mode: str, pattern: str | None) -> None:
 
 def wirings_of(db: apsw.Connection, room_id: MessagingGroupId) -> list[Wiring]:
     """Return a room's wirings, highest priority first, then oldest first."""
-    found = rows(db, Wiring, "wirings WHERE messaging_group_id = ?", (room_id,))
-    return sorted(found, key=lambda wiring: (-wiring.priority, wiring.created_at, wiring.id))
+    wirings = rows(db, Wiring, "wirings WHERE messaging_group_id = ?", (room_id,))
+    return sorted(wirings, key=lambda wiring: (-wiring.priority, wiring.created_at, wiring.id))
 
 
 def rooms_sharing(db: apsw.Connection, group_id: GroupId, limit: int) -> list[MessagingGroup]:
-    """Return the rooms whose messages go to an agent group's shared session, the ones that were wired first."""
+    """Return the rooms that share an agent group's session, in the order of their wirings."""
     source = (
         "messaging_groups WHERE id IN (SELECT messaging_group_id FROM wirings WHERE agent_group_id = ?"
         " AND session_mode = 'agent-shared' ORDER BY created_at, rowid LIMIT ?)"
@@ -158,25 +159,25 @@ def rooms_sharing(db: apsw.Connection, group_id: GroupId, limit: int) -> list[Me
 
 
 def is_wired(db: apsw.Connection, group_id: GroupId, channel: str, room: str) -> bool:
-    """Say whether an agent group is wired to a room."""
+    """Return True if an agent group is wired to a room."""
     query = "SELECT 1 FROM wirings w JOIN messaging_groups m ON m.id = w.messaging_group_id"
     query = f"{query} WHERE w.agent_group_id = ? AND m.channel = ? AND m.room = ?"
     return db.execute(query, (group_id, channel, room)).fetchone() is not None
 
 
 def is_sticky(db: apsw.Connection, wiring_id: WiringId, thread: str | None) -> bool:
-    """Say whether an agent was mentioned in a thread (None: the room itself) and stays engaged there."""
+    """Return True if an agent stays engaged in a thread after a mention; None means the room itself."""
     query = "SELECT 1 FROM sticky_threads WHERE wiring_id = ? AND thread = ?"
     return db.execute(query, (wiring_id, thread or "")).fetchone() is not None
 
 
 def make_sticky(db: apsw.Connection, wiring_id: WiringId, thread: str | None) -> None:
-    """Note that an agent was mentioned in a thread (⚠3: stored as itself, not guessed from a session)."""
+    """Record a mention of an agent in a thread (⚠3: the mention itself is stored, not guessed from a session)."""
     db.execute("INSERT OR IGNORE INTO sticky_threads VALUES (?, ?, ?)", (wiring_id, thread or "", clock.now_text()))
 
 
 def upsert_user(db: apsw.Connection, user: UserId, channel: str, display_name: str | None) -> None:
-    """Keep a person's identity and the name the platform gives last."""
+    """Store a person with the latest name from the platform."""
     db.execute(
         "INSERT INTO users (id, channel, display_name, created_at) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (id) DO UPDATE SET display_name = excluded.display_name"

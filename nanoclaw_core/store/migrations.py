@@ -1,8 +1,8 @@
-"""Schema changes: one ledger, one set per plugin, and a fence around each set.
+"""Schema changes: one ledger, one set of steps per plugin, and a restriction of each set to its own tables.
 
-A step and its ledger row commit together. A plugin's step may touch only objects whose names start with its prefix:
-rows are fenced by an SQLite authorizer, the schema by comparing it before and after, because the authorizer is not told
-the new name of a renamed table nor whose table an index is on.
+A step and its ledger row commit together. A plugin's step may only touch objects with its own prefix. An SQLite
+authorizer protects rows. A comparison before and after the step protects the schema, because the authorizer receives
+neither the new name of a renamed table nor the table of an index.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ _NEVER = frozenset({apsw.SQLITE_ATTACH, apsw.SQLITE_DETACH, apsw.SQLITE_PRAGMA, 
 
 
 def migrate_core(db: apsw.Connection, steps: Sequence[Migration]) -> list[str]:
-    """Apply the core's own missing steps; return their names.
+    """Apply the core's missing steps; return their names.
 
     Raises:
         MigrationError: A step failed; it left nothing behind.
     """
     db.execute(LEDGER)
-    return [step.name for step in _missing(db, CORE, steps) if _apply(db, CORE, step, fenced=False)]
+    return [step.name for step in _missing(db, CORE, steps) if _apply(db, CORE, step, is_restricted=False)]
 
 
 def migrate_plugin(db: apsw.Connection, plugin: str, steps: Sequence[Migration]) -> list[str]:
-    """Apply a plugin's missing steps inside the fence; return their names.
+    """Apply a plugin's missing steps, restricted to its own tables; return their names.
 
     Raises:
-        MigrationError: A step failed or touched what is not the plugin's; that step left nothing behind, the steps
-            before it stand.
+        MigrationError: A step failed or touched a foreign object; it left nothing behind, and earlier steps stay
+            applied.
     """
-    return [step.name for step in _missing(db, plugin, steps) if _apply(db, plugin, step, fenced=True)]
+    return [step.name for step in _missing(db, plugin, steps) if _apply(db, plugin, step, is_restricted=True)]
 
 
 def require_separate_prefixes(plugins: Iterable[str], core_tables: Iterable[str]) -> None:
-    """Insist that no plugin's table prefix covers another's tables or the core's.
+    """Check that no plugin's table prefix covers the tables of another plugin or of the core.
 
     Raises:
-        MigrationError: Names both.
+        MigrationError: A prefix covers foreign tables; the error names both sides.
     """
     prefixes = {plugin: table_prefix(plugin) for plugin in plugins}
     taken: Mapping[str, str] = {**prefixes, **{f"table {name}": name for name in core_tables}}
@@ -58,17 +58,17 @@ def require_separate_prefixes(plugins: Iterable[str], core_tables: Iterable[str]
         for other, name in taken.items():
             if other != plugin and name.startswith(prefix):
                 raise MigrationError(
-                    f"the plugin name {plugin!r} makes the table prefix {prefix!r}, which covers {other!r}"
+                    f"the plugin name {plugin!r} has the table prefix {prefix!r}, which covers {other!r}"
                 )
 
 
 def table_prefix(plugin: str) -> str:
-    """Return what a plugin's tables, indexes and triggers start with."""
+    """Return the prefix of a plugin's tables, indexes and triggers."""
     return plugin.replace("-", "_") + "_"
 
 
 def applied_steps(db: apsw.Connection, plugin: str) -> list[str]:
-    """Return the names of the steps of a plugin, or of the core, that a database went through."""
+    """Return the names of the applied steps of a plugin or the core."""
     return [name for (name,) in db.execute("SELECT name FROM migrations WHERE plugin = ?", (plugin,))]
 
 
@@ -77,26 +77,26 @@ def _missing(db: apsw.Connection, plugin: str, steps: Sequence[Migration]) -> li
     return [step for step in steps if step.name not in applied]
 
 
-def _apply(db: apsw.Connection, plugin: str, step: Migration, *, fenced: bool) -> bool:
+def _apply(db: apsw.Connection, plugin: str, step: Migration, *, is_restricted: bool) -> bool:
     try:
         with immediate(db):
             if not _missing(db, plugin, [step]):
-                return False  # another process was quicker
-            if fenced:
-                _apply_fenced(db, table_prefix(plugin), step)
+                return False  # another process applied it meanwhile
+            if is_restricted:
+                _apply_restricted(db, table_prefix(plugin), step)
             else:
                 step.apply(db)
             db.execute("INSERT INTO migrations VALUES (?, ?, ?)", (plugin, step.name, clock.now_text()))
-    except PLUGIN_ERRORS as error:  # a step is a plugin's code: whatever it raises, the transaction is undone
+    except PLUGIN_ERRORS as error:  # error boundary: a step is a plugin's code, and any error undoes the transaction
         raise MigrationError(f"the migration {step.name!r} of {plugin!r} failed: {error}") from error
     return True
 
 
-def _apply_fenced(db: apsw.Connection, prefix: str, step: Migration) -> None:
+def _apply_restricted(db: apsw.Connection, prefix: str, step: Migration) -> None:
     def authorize(operation: int, table: str | None, *_rest: str | None) -> int:
-        ours = (table or "").startswith((prefix, "sqlite_"))
-        trespass = operation in _NEVER or (operation in _WRITES and not ours)
-        return apsw.SQLITE_DENY if trespass else apsw.SQLITE_OK
+        is_own = (table or "").startswith((prefix, "sqlite_"))
+        is_forbidden = operation in _NEVER or (operation in _WRITES and not is_own)
+        return apsw.SQLITE_DENY if is_forbidden else apsw.SQLITE_OK
 
     before = _schema_outside(db, prefix)
     db.authorizer = authorize
@@ -109,11 +109,11 @@ def _apply_fenced(db: apsw.Connection, prefix: str, step: Migration) -> None:
 
 
 def _schema_outside(db: apsw.Connection, prefix: str) -> set[tuple[str, str, str, str | None]]:
-    found = db.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema")
-    return {row for row in found if not _is_inside(row[1], row[2], prefix)}
+    objects = db.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema")
+    return {row for row in objects if not _is_inside(row[1], row[2], prefix)}
 
 
 def _is_inside(name: str, table: str, prefix: str) -> bool:
-    if name.startswith("sqlite_"):  # what SQLite adds by itself: indexes of ours, and its own sqlite_sequence
+    if name.startswith("sqlite_"):  # SQLite's own objects: automatic indexes and sqlite_sequence
         return table.startswith((prefix, "sqlite_"))
     return name.startswith(prefix) and table.startswith(prefix)

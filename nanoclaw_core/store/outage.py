@@ -1,4 +1,4 @@
-"""Log lines about a central database that takes no writes, a few for the whole host."""
+"""Log lines about a central database that refuses writes: a few for the whole host."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ LOG_REPEAT_S = 60.0
 class DatabaseOutage:
     """Logs that the central database refuses writes, and that it works again.
 
-    All parts of a host share one. Each of them tries again every few seconds, for each session and room, so a line for
-    each try would fill the log. An outage has a line when it begins, at most one a minute, and one when it ends.
+    All components of a host share one instance. Each retries every few seconds for each session and room, so a line for
+    each retry would fill the log. An outage gets one line at its start, at most one a minute after that, and one at its
+    end.
 
     Args:
         now: A clock in seconds that never goes back; tests pass their own.
@@ -22,27 +23,28 @@ class DatabaseOutage:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._said_at: float | None = None
-        self._is_said = False
+        self._logged_at: float | None = None
+        self._is_logged = False
         self._refused = 0
 
     def note_refusal(self, work: str, error: BaseException, *, again_in_s: float) -> None:
-        """Note that something could not be written.
+        """Record a refused write.
 
         Args:
-            work: The work that waits, in plain words.
-            again_in_s: Seconds until it is tried again.
+            work: A short name of the waiting work.
+            error: The error of the database.
+            again_in_s: Seconds until the next attempt.
         """
         self._refused += 1
         now = self._now()
-        if self._said_at is not None and now - self._said_at < LOG_REPEAT_S:
+        if self._logged_at is not None and now - self._logged_at < LOG_REPEAT_S:
             return
-        self._said_at, self._is_said = now, True
+        self._logged_at, self._is_logged = now, True
         extra = {"work": work, "error": str(error), "refused": self._refused, "again_in_s": again_in_s}
         log.error("central database refuses writes", extra=extra)
 
     def note_success(self) -> None:
-        """Note that something was written; reading proves nothing. Cheap to call often."""
-        if self._is_said:
-            log.warning("central database takes writes again", extra={"refused": self._refused})
-        self._is_said, self._refused = False, 0
+        """Record a successful write; a successful read proves nothing. Cheap to call often."""
+        if self._is_logged:
+            log.warning("central database accepts writes again", extra={"refused": self._refused})
+        self._is_logged, self._refused = False, 0

@@ -1,4 +1,4 @@
-"""The core's own tables, one SQL file a step. A step is never edited once released; a change is a new one."""
+"""The core's own tables, one SQL file per step. A released step never changes; each change is a new step."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def core_migrations() -> Sequence[Migration]:
 
 
 def core_tables(db: apsw.Connection) -> list[str]:
-    """Return the names of all tables that no plugin owns, read before any plugin migrated."""
+    """Return the names of all tables in the database."""
     return [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
 
 

@@ -1,4 +1,4 @@
-"""Sessions: one conversation each. Whether a sandbox runs is not stored: only the supervisor knows (⚠24)."""
+"""Sessions, one per conversation. Only the supervisor knows whether a sandbox runs; it is not stored (⚠24)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class Session:
     """One conversation.
 
     Args:
-        messaging_group_id: Where it takes place; None where it has no chat of its own.
-        thread: Set where one thread is one conversation.
-        conversation: What makes it one; unique among an agent group's active sessions.
-        provider: Overrides the group's, or None.
-        outbound_seq: The last number of outbound.db that was taken over.
-        acknowledged_revision: The last acknowledgement that was taken over.
-        due_at: When it next needs a sandbox (clock text form); None where nothing waits. Set before a message is
-            written and cleared after everything is answered, so that a start finds its work without looking into every
-            session.
+        messaging_group_id: The chat of the conversation; None if it has no chat of its own.
+        thread: Set if each thread of the chat is a conversation.
+        conversation: The key of the conversation; unique among an agent group's active sessions.
+        provider: Overrides the group's provider; None does not.
+        outbound_seq: The sequence number of the last imported row of outbound.db.
+        acknowledged_revision: The revision of the last imported acknowledgement.
+        due_at: The time when it next needs a sandbox (clock text form); None if no message waits. It is set before a
+            message is written and cleared after all are answered, so that a starting host finds its work without
+            opening every session.
     """
 
     id: SessionId = field(factory=lambda: SessionId(new_id("ses")))
@@ -40,7 +40,7 @@ class Session:
 
 
 def find(db: apsw.Connection, group_id: GroupId, conversation: str) -> Session | None:
-    """Return an agent group's active session of a conversation, or None."""
+    """Return the active session of an agent group's conversation, or None."""
     source = "sessions WHERE agent_group_id = ? AND conversation = ? AND status = 'active'"
     return row(db, Session, source, (group_id, conversation))
 
@@ -54,32 +54,32 @@ def add(db: apsw.Connection, session: Session) -> None:
     """Store a new session.
 
     Raises:
-        apsw.ConstraintError: The conversation has an active one already.
+        apsw.ConstraintError: The conversation already has an active session.
     """
     insert(db, "sessions", session)
 
 
 def due(db: apsw.Connection, now: str) -> list[SessionId]:
-    """Return the active sessions that need a sandbox, in the order of their dates, then the oldest first."""
+    """Return the active sessions that need a sandbox, in the order of due time and creation."""
     query = "SELECT id FROM sessions WHERE due_at <= ? AND status = 'active' ORDER BY due_at, created_at"
-    return [SessionId(found) for (found,) in db.execute(query, (now,))]
+    return [SessionId(session_id) for (session_id,) in db.execute(query, (now,))]
 
 
 def set_due(db: apsw.Connection, session_id: SessionId, due_at: str | None) -> None:
-    """Note when a session next needs a sandbox; None: nothing waits."""
+    """Set the time when a session next needs a sandbox; None if no message waits."""
     db.execute("UPDATE sessions SET due_at = ? WHERE id = ?", (due_at, session_id))
 
 
 def set_outbound_cursor(db: apsw.Connection, session_id: SessionId, outbound_seq: int) -> None:
-    """Note how far a session's outbound messages were taken over; in the transaction that takes them over."""
+    """Set the sequence number of the last imported row; call it in the transaction of the import."""
     db.execute("UPDATE sessions SET outbound_seq = ? WHERE id = ?", (outbound_seq, session_id))
 
 
 def set_ack_cursor(db: apsw.Connection, session_id: SessionId, revision: int) -> None:
-    """Note up to which acknowledgement inbound.db was brought."""
+    """Set the revision of the last acknowledgement that was copied into inbound.db."""
     db.execute("UPDATE sessions SET acknowledged_revision = ? WHERE id = ?", (revision, session_id))
 
 
 def close(db: apsw.Connection, session_id: SessionId) -> None:
-    """End a conversation: its next message starts a new one."""
+    """Close a session; the next message of its conversation starts a new one."""
     db.execute("UPDATE sessions SET status = 'closed' WHERE id = ?", (session_id,))

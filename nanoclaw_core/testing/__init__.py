@@ -1,1 +1,1 @@
-"""The test kit: what a plugin author needs to test a plugin in a few lines, and what our own tests are made of."""
+"""The test kit for plugin authors, which our own tests use, too."""

@@ -1,4 +1,4 @@
-"""A channel between a platform that a test plays and a core that a test plays; what the channel contract stands on."""
+"""A channel between a fake platform and a fake core, for the channel contract."""
 
 from __future__ import annotations
 
@@ -25,46 +25,48 @@ from nanoclaw_core.store.schema import core_migrations
 from nanoclaw_core.tasks import run_forever
 from nanoclaw_core.testing.recorder import WAIT_S
 
-AGAIN_S = 0.02  # a host waits a second before it listens again; a test has no reason to
+AGAIN_S = 0.02  # a host waits for a second before it listens again, which a test need not
 
 
 @frozen(kw_only=True)
 class Shown:
-    """One message of the assistant as people see it on the platform; `files` are the names that are shown."""
+    """One message of the assistant as people see it on the platform. `files` are the shown names."""
 
     text: str = ""
     files: Sequence[str] = field(default=(), converter=tuple)
 
 
 class Platform(ABC):
-    """The platform's side of a test: a fake server, or the socket that a real one would use."""
+    """The platform's side of a test: a fake server, or the socket that a real platform would use."""
 
     async def open(self, home: Path) -> None:  # noqa: B027  # a fake server needs neither this nor `close`
-        """Get ready; the channel is listening. `home` is the instance directory."""
+        """Prepare for the test. The channel is listening, and `home` is the instance directory."""
 
     @abstractmethod
     async def say(self, text: str, *, thread: str | None = None) -> None:
-        """Let a person write in the room of the contract."""
+        """Send a message of a person in the room of the contract."""
 
     @abstractmethod
     async def shown(self, count: int) -> Sequence[Shown]:
-        """Wait until so many messages of the assistant can be seen, and return all there are, oldest first."""
+        """Wait until `count` messages of the assistant are visible, and return all of them, oldest first."""
 
     async def close(self) -> None:  # noqa: B027
-        """Let go of everything."""
+        """Release all resources."""
 
 
 class Stage:
     """One channel, connected as a host connects it.
 
     Args:
-        plugin: The module of the plugin by name, or the plugin object itself.
-        table: What would stand in the plugin's table in nanoclaw.toml.
+        home: The instance directory.
+        plugin: The name of the plugin's module, or the plugin object.
+        table: The plugin's table in nanoclaw.toml.
+        environment: The host's environment; None for an empty one.
 
     Attributes:
-        received: What the channel passed on.
-        troubles: Raised by the core's side for the next messages, one each.
-        failures: What `listen` raised.
+        received: The messages that the channel passed on.
+        troubles: The errors that the core raises for the next messages, one each.
+        failures: The errors that `listen` raised.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class Stage:
         self.troubles: list[Exception] = []
         self.failures: list[BaseException] = []
         self.outcome = Outcome.ROUTED
-        self._news = asyncio.Event()
+        self._arrival = asyncio.Event()
         for directory in ("data", "run"):
             (home / directory).mkdir(parents=True, exist_ok=True)
         self.database = apsw.Connection(str(home / "data" / "nanoclaw.db"))
@@ -90,7 +92,7 @@ class Stage:
         self.adapter = self.connect()
 
     def connect(self) -> ChannelAdapter:
-        """Make an adapter, as each start of a host does."""
+        """Create an adapter, as each start of a host does."""
         name = self.channel.name
         context = PluginContext(
             plugin=name,
@@ -105,20 +107,20 @@ class Stage:
         return self.channel.connect(self._settings, context)
 
     async def receive(self, inbound: Inbound) -> Receipt:
-        """Stand for the core."""
+        """Receive a message instead of the core."""
         if self.troubles:
             raise self.troubles.pop(0)
         self.received.append(inbound)
-        self._news.set()
+        self._arrival.set()
         return Receipt(outcome=self.outcome, correlation_id="c-1", reason="a test says so")
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """Listen as a host does, which calls again where it fails, until the block ends."""
+        """Listen until the block ends. Like a host, call `listen` again after a failure."""
         listen = partial(self.adapter.listen, self.receive)
         pause: Callable[[float], Any] = lambda _seconds: asyncio.sleep(AGAIN_S)  # noqa: E731
         task = asyncio.create_task(run_forever(self.channel.name, "listen", listen, failed=self._failed, sleep=pause))
-        await asyncio.sleep(0)  # whatever `listen` does before it first waits is done
+        await asyncio.sleep(0)  # `listen` has run to its first wait
         try:
             yield
         finally:
@@ -128,19 +130,19 @@ class Stage:
                     await task
 
     async def arrived(self, count: int) -> list[Inbound]:
-        """Wait until the channel has passed on so many messages, and return them.
+        """Wait until the channel has passed on `count` messages, and return them.
 
         Raises:
-            AssertionError: They did not come; the message has what `listen` raised meanwhile.
+            AssertionError: They did not arrive. The message names the errors of `listen`.
         """
         try:
             async with asyncio.timeout(WAIT_S):
                 while len(self.received) < count:
-                    self._news.clear()
-                    await self._news.wait()
+                    self._arrival.clear()
+                    await self._arrival.wait()
         except TimeoutError:
-            texts = [one.text for one in self.received]
-            raise AssertionError(f"{count} messages should have come, not {texts}; failures: {self.failures}") from None
+            texts = [inbound.text for inbound in self.received]
+            raise AssertionError(f"expected {count} messages, got {texts}; failures: {self.failures}") from None
         return self.received
 
     def close(self) -> None:

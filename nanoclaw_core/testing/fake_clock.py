@@ -1,4 +1,4 @@
-"""A clock that goes when the test says so, for whatever takes a `sleep` or a time: no test waits by sleeping."""
+"""A clock that the test moves, for code that takes a `sleep` or a current time. So no test waits by sleeping."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ START = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 
 
 class FakeClock:
-    """Give `clock.sleep` in place of `asyncio.sleep`, and `clock.now` in place of a current time.
+    """A clock for tests: pass `clock.sleep` for `asyncio.sleep`, and `clock.now` for the current time.
 
     Args:
-        at: What it shows first.
-        hurries: True moves the clock on by itself: every sleep ends at once, and only `pauses` tells of it.
+        at: The time at which it starts.
+        hurries: True to advance by itself: every sleep ends at once, and only `pauses` records it.
     """
 
     def __init__(self, at: datetime = START, *, hurries: bool = False) -> None:
@@ -24,11 +24,11 @@ class FakeClock:
         self._moved, self._asked = asyncio.Event(), asyncio.Event()
 
     def now(self) -> datetime:
-        """Return what it shows, aware, in UTC."""
+        """Return the clock's time, aware, in UTC."""
         return self._at
 
     async def sleep(self, seconds: float) -> None:
-        """Wait until the test has moved the clock on by so many seconds."""
+        """Wait until the test has advanced the clock by this many seconds."""
         self.pauses.append(seconds)
         self._asked.set()
         if self._hurries:
@@ -40,12 +40,12 @@ class FakeClock:
             await self._moved.wait()
 
     def advance(self, seconds: float) -> None:
-        """Move the clock on; below nothing it goes back, as a machine's clock may."""
+        """Advance the clock. A negative number sets it back, as can happen to a machine's clock."""
         self._at += timedelta(seconds=seconds)
         self._moved.set()
 
     async def asked(self, count: int) -> list[float]:
-        """Wait until so many sleeps were asked for, and return how long each is, in seconds."""
+        """Wait until `count` sleeps were requested, and return the length of each, in seconds."""
         async with asyncio.timeout(WAIT_S):
             while len(self.pauses) < count:
                 self._asked.clear()

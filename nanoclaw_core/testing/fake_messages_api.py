@@ -1,7 +1,7 @@
-"""A local stand-in for the Anthropic Messages API, for tests with the real `claude` program and no network.
+"""A local fake of the Anthropic Messages API, for tests with the real `claude` program and no network.
 
-It speaks the protocol of https://docs.anthropic.com/en/api/messages, streaming or not, follows a script (see
-`messages_script`), and refuses what the platform refuses: a missing or wrong key with 401, a malformed body with 400.
+It implements https://docs.anthropic.com/en/api/messages, with and without streaming, and follows a script (see
+`messages_script`). Like the platform, it refuses a missing or wrong key with 401 and a malformed body with 400.
 
     async with FakeMessagesApi([Step(tool="Bash", input={"command": "date"}), Step(text="done")]) as api:
         ...  # ANTHROPIC_BASE_URL=api.url, ANTHROPIC_API_KEY=api.key
@@ -39,11 +39,13 @@ MAX_BODY_BYTES = 32 * 1024**2  # the platform's own limit
 
 @frozen(kw_only=True)
 class RecordedRequest:
-    """One request as it arrived.
+    """One received request.
 
     Args:
-        headers: With lower-case names.
-        body: Decoded JSON, or None where there was none or it could not be read.
+        method: The HTTP method.
+        path: The path, without the query.
+        headers: The headers, with lower-case names.
+        body: Decoded JSON; None if the body is empty or invalid.
     """
 
     method: str
@@ -52,8 +54,8 @@ class RecordedRequest:
     body: Any = field(default=None, repr=False)
 
     def says(self, text: str) -> bool:
-        """Say whether some message of the conversation contains a text: what the model can remember."""
-        return any(text in said for message in self._messages() for said in texts_of(message))
+        """Return True if a message of the conversation contains a text, so that the model can know it."""
+        return any(text in content for message in self._messages() for content in texts_of(message))
 
     @property
     def last_said(self) -> str:
@@ -67,7 +69,7 @@ class RecordedRequest:
 
     @property
     def tools(self) -> list[str]:
-        """The names of the tools the model may call."""
+        """The names of the tools that the model may call."""
         return [tool.get("name", "") for tool in (self.body or {}).get("tools", [])]
 
     def _messages(self) -> Iterable[Mapping[str, Any]]:
@@ -75,14 +77,14 @@ class RecordedRequest:
 
 
 class FakeMessagesApi:
-    """The server; listens while the `async with` lasts.
+    """The server. It listens while its `async with` block runs.
 
     Args:
         steps: The script.
-        key: The only `x-api-key` it takes.
-        bearer: The only bearer token it takes, and only with the beta header of OAuth; None takes none.
-        prefix: A path in front of all others, where the client is told one.
-        port: 0 for a free one.
+        key: The only accepted `x-api-key`.
+        bearer: The only accepted bearer token, which also needs the beta header of OAuth; None accepts none.
+        prefix: A path before all others, if the client's base URL has one.
+        port: 0 for a free port.
     """
 
     def __init__(
@@ -102,23 +104,24 @@ class FakeMessagesApi:
 
     @property
     def url(self) -> str:
-        """Its address, without a slash at the end."""
+        """The server's address, without a slash at the end."""
         return f"http://127.0.0.1:{self._port}"
 
     @property
     def conversations(self) -> list[RecordedRequest]:
-        """The requests of the conversation itself: to `/v1/messages`, with tools, not the client's side questions."""
-        return [r for r in list(self.requests) if r.path == f"{self._prefix}/v1/messages" and r.tools]
+        """The requests of the conversation: those to `/v1/messages` with tools. Side requests of the client have none."""
+        path = f"{self._prefix}/v1/messages"
+        return [request for request in list(self.requests) if request.path == path and request.tools]
 
     def release(self) -> None:
-        """Let the answers go on that a `hold` step keeps back, and those to come."""
+        """Send the rest of the answers of `hold` steps, of current and of later ones."""
         self._release.set()
 
     async def wait_for_requests(self, count: int, timeout_s: float = 30.0) -> None:
-        """Wait until so many requests of the conversation arrived.
+        """Wait until `count` requests of the conversation arrived.
 
         Raises:
-            TimeoutError: They did not.
+            TimeoutError: They did not arrive in time.
         """
         async with asyncio.timeout(timeout_s), self._arrived:
             await self._arrived.wait_for(lambda: len(self.conversations) >= count)
@@ -234,7 +237,7 @@ class FakeMessagesApi:
 
 @contextlib.contextmanager
 def serve_in_thread(steps: Iterable[Step] = (), **options: Any) -> Iterator[FakeMessagesApi]:
-    """Serve on an event loop of its own, for tests whose own loop is busy or absent. The options are the class's."""
+    """Serve on an event loop in a thread, for tests without a free loop. The options are those of `FakeMessagesApi`."""
     started: threading.Event = threading.Event()
     box: list[tuple[FakeMessagesApi, asyncio.AbstractEventLoop, asyncio.Event]] = []
 
@@ -274,7 +277,7 @@ def _tokens(body: Mapping[str, Any]) -> int:
 
 
 def _cut(request: web.Request, reply: web.StreamResponse | None = None) -> web.StreamResponse:
-    """Cut the connection, so that the client sees no end of the answer."""
+    """Cut the connection, so that the client gets no end of the answer."""
     from aiohttp import web
 
     if request.transport is not None:
@@ -303,13 +306,15 @@ async def _serve_until_stopped(port: int, steps: Iterable[Step], key: str) -> No
 
 def main(arguments: list[str] | None = None) -> None:
     """Serve until a signal, after printing the address."""
-    parser = argparse.ArgumentParser(description="A local stand-in for the Anthropic Messages API")
-    parser.add_argument("--port", type=int, default=0, help="0 (the default) takes a free one")
-    parser.add_argument("--script", type=Path, help="a JSON list of steps; without it every prompt is echoed")
-    parser.add_argument("--key", default=os.environ.get("FAKE_MESSAGES_API_KEY", DEFAULT_KEY), help="the key it takes")
-    given = parser.parse_args(arguments)
-    steps = read_script(given.script.read_text("utf-8")) if given.script else []
-    asyncio.run(_serve_until_stopped(given.port, steps, given.key))
+    parser = argparse.ArgumentParser(description="A local fake of the Anthropic Messages API")
+    parser.add_argument("--port", type=int, default=0, help="the port; 0, the default, for a free one")
+    parser.add_argument(
+        "--script", type=Path, help="a file with a JSON list of steps; without it the server echoes every prompt"
+    )
+    parser.add_argument("--key", default=os.environ.get("FAKE_MESSAGES_API_KEY", DEFAULT_KEY), help="the accepted key")
+    options = parser.parse_args(arguments)
+    steps = read_script(options.script.read_text("utf-8")) if options.script else []
+    asyncio.run(_serve_until_stopped(options.port, steps, options.key))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Running a host in a test, with a recording channel and scripted sandboxes unless the test brings others.
+"""Runs a host in a test, with a recording channel and scripted sandboxes unless the test passes others.
 
 In an async test:
 
@@ -6,7 +6,7 @@ In an async test:
         await running.channel.say("hello")
         assert await running.channel.texts(1) == ["echo: hello"]
 
-A test without an event loop runs the same in a thread, with `host_in_thread`, which the fixture `nanoclaw_host` gives.
+A test without an event loop runs the host in a thread with `host_in_thread`, or with the fixture `nanoclaw_host`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 @frozen(kw_only=True)
 class Running:
-    """A host at work and what a test looks at."""
+    """A running host, and the objects that a test inspects."""
 
     host: Host
     instance: Instance
@@ -41,13 +41,13 @@ class Running:
     _loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop)
 
     async def ask(self, *words: str, caller: Caller | None = None, **options: Any) -> dict[str, Any]:
-        """Ask for a verb, as the operator where no caller is given, and return the answer frame."""
+        """Run a verb, as the operator if `caller` is None, and return the answer frame."""
         request = Request(id="test", words=list(words), options=options)
         answer = await self.host.components.dispatch.answer(request, caller or Caller(operator=True))
         return answer.as_json_object()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run something on the host's loop, from another thread, and return what it returns."""
+        """Run a coroutine on the host's loop from another thread, and return its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(WAIT_S)
 
 
@@ -63,8 +63,11 @@ async def running_host(
     """Run a host from its start to its stop.
 
     Args:
-        environment: The host's environment; empty unless told.
-        plugins: Plugin modules or objects of the test's own, by name. Installed ones are not loaded.
+        instance: The instance directory.
+        channel: The channel; None for a new `RecorderChannel`.
+        runtime: The runtime; None for a new `ScriptedRuntime`.
+        environment: The host's environment; None for an empty one.
+        plugins: The test's own plugin modules or objects, by name. Installed plugins are not loaded.
     """
     channel, runtime = channel or RecorderChannel(), runtime or ScriptedRuntime()
     own = {"recorder": channel, "scripted": runtime, **plugins}
@@ -74,29 +77,29 @@ async def running_host(
 
 
 @contextlib.contextmanager
-def host_in_thread(instance: Instance, **given: Any) -> Iterator[Running]:
-    """Run a host on an event loop of its own; the arguments are those of `running_host`.
+def host_in_thread(instance: Instance, **options: Any) -> Iterator[Running]:
+    """Run a host on an event loop in a thread. The arguments are those of `running_host`.
 
     Raises:
-        NanoclawError: It could not start.
+        NanoclawError: The host could not start.
     """
     started: Future[tuple[Running, asyncio.Event]] = Future()
 
-    async def work() -> None:
-        async with running_host(instance, **given) as running:
+    async def run_host() -> None:
+        async with running_host(instance, **options) as running:
             stop = asyncio.Event()
             started.set_result((running, stop))
             await stop.wait()
 
-    def whole() -> None:
+    def run_thread() -> None:
         try:
-            asyncio.run(work())
-        except BaseException as error:  # this thread's end; the test's thread raises it
+            asyncio.run(run_host())
+        except BaseException as error:  # the test's thread raises it
             if started.done():
                 raise
             started.set_exception(error)
 
-    thread = threading.Thread(target=whole, name="nanoclaw host", daemon=True)
+    thread = threading.Thread(target=run_thread, name="nanoclaw host", daemon=True)
     thread.start()
     running, stop = started.result(WAIT_S)
     try:
@@ -107,7 +110,7 @@ def host_in_thread(instance: Instance, **given: Any) -> Iterator[Running]:
 
 
 async def until(holds: Callable[[], object]) -> None:
-    """Wait until something is true that nothing announces; the event loop goes on meanwhile."""
+    """Wait until a condition holds that no event announces. The event loop runs meanwhile."""
     async with asyncio.timeout(WAIT_S):
-        while not holds():  # noqa: ASYNC110  # the files of a session announce nothing to a test
+        while not holds():  # noqa: ASYNC110  # session files send a test no event
             await asyncio.sleep(0.005)

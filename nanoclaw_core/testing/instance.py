@@ -1,4 +1,4 @@
-"""Making an instance for a test: settings without a file, an agent group and a wired room."""
+"""Creates an instance for a test: settings without a file, an agent group and a wired room."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from nanoclaw_core.store.sessions import Session
 
 @define(kw_only=True, eq=False)
 class Instance:
-    """An instance directory with its database open for the test's own looks."""
+    """An instance directory, with an open connection to its database for the test."""
 
     settings: Settings
     places: InstancePaths
     db: apsw.Connection
 
     def configure(self, plugin: str, **table: object) -> None:
-        """Set what would stand under [plugins.<name>] in nanoclaw.toml, for the next host."""
+        """Set the table [plugins.<name>] of nanoclaw.toml for the next host."""
         self.settings = evolve(self.settings, plugins={**self.settings.plugins, plugin: table})
 
     def wire(
@@ -38,24 +38,29 @@ class Instance:
         is_group: bool = False,
         **wiring: object,
     ) -> Wiring:
-        """Wire a room to an agent group, making either where it is missing; engages for everything unless told."""
-        found = messaging.find(self.db, channel, room)
-        found = found or messaging.add(self.db, MessagingGroup(channel=channel, room=room, is_group=is_group))
+        """Wire a room to an agent group, and create both if they are missing.
+
+        The wiring engages for every message unless `wiring` has an `engage_mode`.
+        """
+        messaging_group = messaging.find(self.db, channel, room)
+        messaging_group = messaging_group or messaging.add(
+            self.db, MessagingGroup(channel=channel, room=room, is_group=is_group)
+        )
         defaults: dict[str, object] = {"engage_mode": EngageMode.PATTERN, "engage_pattern": "."}
         if "engage_mode" in wiring:
             defaults = {}
-        made = Wiring(
-            messaging_group_id=found.id,
+        new_wiring = Wiring(
+            messaging_group_id=messaging_group.id,
             agent_group_id=self.group(folder).id,
             **(defaults | wiring),  # type: ignore[arg-type]
         )
-        messaging.wire(self.db, made)
-        return made
+        messaging.wire(self.db, new_wiring)
+        return new_wiring
 
     def group(self, folder: str = "agent") -> AgentGroup:
-        """Return an agent group, made where it is missing."""
-        found = agents.by_folder(self.db, folder)
-        return found or create_agent_group(self.db, self.places, name=folder.title(), folder=folder)
+        """Return an agent group, and create it if it is missing."""
+        agent_group = agents.by_folder(self.db, folder)
+        return agent_group or create_agent_group(self.db, self.places, name=folder.title(), folder=folder)
 
     def groups(self) -> list[AgentGroup]:
         """Return all agent groups, oldest first."""
@@ -67,22 +72,23 @@ class Instance:
 
     def room(self, room: str = "room", channel: str = "recorder") -> MessagingGroup:
         """Return a messaging group that must exist."""
-        found = messaging.find(self.db, channel, room)
-        assert found is not None, f"no messaging group for {channel} {room}"
-        return found
+        messaging_group = messaging.find(self.db, channel, room)
+        assert messaging_group is not None, f"no messaging group for {channel} {room}"
+        return messaging_group
 
 
 def make_instance(home: Path, **core: object) -> Instance:
-    """Make an instance directory with an empty, migrated database.
+    """Create an instance directory with an empty, migrated database.
 
     Args:
-        core: Fields of CoreSettings; nothing waits before it is tried again, where this does not say otherwise.
+        home: The instance directory.
+        core: Fields of CoreSettings. By default, no retry waits.
     """
     defaults: dict[str, object] = {
         "provider": "scripted",
         "fallback_provider": "",
         "delivery_pauses_s": [0.0, 0.0],
-        "delivery_max_age_s": 0.0,  # so three attempts are made
+        "delivery_max_age_s": 0.0,  # allows three attempts
         "start_pauses_s": [0.0],
         "retry_pause_s": 0.0,
     }
@@ -93,6 +99,6 @@ def make_instance(home: Path, **core: object) -> Instance:
 
 
 def set_aside_before(root: Path) -> list[str]:
-    """Return the names of the sessions that were set aside below `sessions/`, oldest first."""
-    found = [path for path in root.glob(f"*{QUARANTINE_SUFFIX}*") if path.is_dir()] if root.is_dir() else []
-    return sorted((path.name for path in found), key=lambda name: name.rpartition(QUARANTINE_SUFFIX)[2])
+    """Return the names of the quarantined sessions below `sessions/`, oldest first."""
+    quarantined = [path for path in root.glob(f"*{QUARANTINE_SUFFIX}*") if path.is_dir()] if root.is_dir() else []
+    return sorted((path.name for path in quarantined), key=lambda name: name.rpartition(QUARANTINE_SUFFIX)[2])

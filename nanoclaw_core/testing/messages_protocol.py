@@ -1,6 +1,6 @@
-"""The shapes of the Anthropic Messages API: what it refuses, how it says so, and how an answer streams.
+"""The protocol of the Anthropic Messages API: validation of requests, errors, and streams of answers.
 
-From https://docs.anthropic.com/en/api/messages, /errors and /streaming; error texts are the platform's own.
+From https://docs.anthropic.com/en/api/messages, /errors and /streaming. Error texts are the platform's own.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ ERRORS: Mapping[int, tuple[str, str]] = {
     500: ("api_error", "Internal server error"),
     529: ("overloaded_error", "Overloaded"),
 }
-"""Status → error type and usual message."""
+"""The error type and the usual message of each status."""
 
 
 class Refused(Exception):
-    """The platform does not take this request.
+    """The platform refuses a request.
 
     Args:
         status: One of `ERRORS`.
-        message: Why; the usual message where it is empty.
+        message: The reason. Empty for the usual message.
     """
 
     def __init__(self, status: int, message: str = "") -> None:
@@ -38,14 +38,14 @@ class Refused(Exception):
         self.status, self.kind, self.message = status, kind, message or usual
 
     def body(self, request_id: str) -> dict[str, Any]:
-        """Return the JSON body."""
+        """Return the JSON body of the response."""
         error = {"type": self.kind, "message": self.message}
         return {"type": "error", "error": error, "request_id": request_id}
 
 
 @frozen(kw_only=True)
 class Answer:
-    """A whole answer, before it is cut into events."""
+    """A complete answer, before it is split into events."""
 
     id: str
     model: str
@@ -57,7 +57,7 @@ class Answer:
 
     @property
     def output_tokens(self) -> int:
-        """A count that a test can work out: words of the text, and ten for a tool call."""
+        """The count of output tokens: the words of the text, ten for a tool call, and one."""
         return len(self.text.split()) + (10 if self.tool else 0) + 1
 
     @property
@@ -69,11 +69,11 @@ class Answer:
 
     @property
     def stop_reason(self) -> str:
-        """Why it ended."""
+        """The reason for the end of the answer."""
         return "tool_use" if self.tool else "end_turn"
 
     def usage(self, output_tokens: int) -> dict[str, Any]:
-        """Return the usage object with so many output tokens."""
+        """Return the usage object with this number of output tokens."""
         return {
             "input_tokens": self.input_tokens,
             "cache_creation_input_tokens": 0,
@@ -126,10 +126,10 @@ def _event(data: Mapping[str, Any]) -> bytes:
 
 
 def check_body(body: object, *, needs_max_tokens: bool = True) -> dict[str, Any]:
-    """Return the body as an object.
+    """Validate a request's body, and return it as an object.
 
     Raises:
-        Refused: It is not what the platform takes.
+        Refused: The platform would refuse the body.
     """
     if not isinstance(body, dict):
         raise Refused(400, "The request body is not valid JSON: an object is required")
@@ -147,14 +147,14 @@ def _check_messages(messages: object) -> None:
         raise Refused(400, "messages: at least one message is required")
     if not isinstance(messages[0], dict) or messages[0].get("role") != "user":
         raise Refused(400, 'messages: first message must use the "user" role')
-    asked: set[str] = set()
+    open_calls: set[str] = set()
     for index, message in enumerate(messages):
-        asked = _check_message(index, message, asked)
-    if asked:
-        raise Refused(400, _unanswered(len(messages) - 1, asked))
+        open_calls = _check_message(index, message, open_calls)
+    if open_calls:
+        raise Refused(400, _unanswered(len(messages) - 1, open_calls))
 
 
-def _check_message(index: int, message: Mapping[str, Any], asked: set[str]) -> set[str]:
+def _check_message(index: int, message: Mapping[str, Any], open_calls: set[str]) -> set[str]:
     role, content = message.get("role"), message.get("content")
     if role not in ("user", "assistant", "system"):
         raise Refused(400, f"messages.{index}.role: Input should be 'user' or 'assistant'")
@@ -166,15 +166,15 @@ def _check_message(index: int, message: Mapping[str, Any], asked: set[str]) -> s
         if block.get("type") == "text" and not block.get("text"):
             raise Refused(400, "messages: text content blocks must be non-empty")
         if block.get("type") == "tool_result":
-            answered.add(_known_call(f"messages.{index}.content.{at}", block, asked))
-    if asked - answered:
-        raise Refused(400, _unanswered(index - 1, asked - answered))
+            answered.add(_known_call(f"messages.{index}.content.{at}", block, open_calls))
+    if open_calls - answered:
+        raise Refused(400, _unanswered(index - 1, open_calls - answered))
     return {str(block["id"]) for block in blocks if block.get("type") == "tool_use"} if role == "assistant" else set()
 
 
-def _known_call(where: str, block: Mapping[str, Any], asked: set[str]) -> str:
+def _known_call(where: str, block: Mapping[str, Any], open_calls: set[str]) -> str:
     call = str(block.get("tool_use_id"))
-    if call not in asked:
+    if call not in open_calls:
         raise Refused(
             400,
             f"{where}: unexpected `tool_use_id` found in `tool_result` blocks: {call}. Each `tool_result` block must"

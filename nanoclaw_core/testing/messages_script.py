@@ -1,7 +1,7 @@
-"""What the fake Messages API answers: scripted steps first, and where no step fits an echo of what was said.
+"""The script of the fake Messages API: it answers with the first step that fits, or with an echo if none does.
 
-A step is consumed by the first conversation request that fits its `when`. Requests that carry no tools are the client's
-own side questions (a title, a summary) and take no step unless one names them by `when`.
+The first conversation request that fits the `when` of a step consumes the step. Requests without tools are the client's
+own side requests (a title, a summary). They consume only steps with a `when`.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ class Step:
     """One answer.
 
     Args:
-        text: What the model says.
-        tool: A tool it calls, with `input`; the text, where there is one, comes before the call.
-        error: An HTTP status to fail with instead: 400, 401, 403, 404, 413, 429, 500 or 529.
-        message: The error's text; the platform's usual one where it is empty.
+        text: The model's text.
+        tool: The name of a tool to call. A text comes before the call.
+        input: The arguments of the tool call.
+        error: The HTTP status of a failure instead of an answer: 400, 401, 403, 404, 413, 429, 500 or 529.
+        message: The error's text. Empty for the platform's usual one.
         retry_after_s: The `retry-after` header of an error, in seconds.
-        delay_s: How long nothing at all is sent.
+        delay_s: The seconds before the first byte of the answer.
         drop: True to cut the connection in the middle of the answer.
         hold: True to send the beginning and wait for `FakeMessagesApi.release` before the rest.
-        when: Only for a request whose last user message contains this.
-        times: For so many requests; 0 is for ever.
-        input_tokens: What the answer reports; counted from the request where None.
+        when: A text that the last user message of the request must contain. Empty for any request.
+        times: The number of requests that use the step; 0 for no limit.
+        input_tokens: The reported number; None to count the request's.
         cache_read_tokens: Reported beside `input_tokens`, as the platform does.
     """
 
@@ -56,14 +57,14 @@ class Step:
 
 
 def read_script(text: str) -> list[Step]:
-    """Read a JSON list of steps.
+    """Parse a JSON list of steps.
 
     Raises:
-        ValueError: Not a list of steps; the message names what is wrong.
+        ValueError: The text is not a list of steps. The message names each fault.
     """
     try:
         return cattrs.Converter(forbid_extra_keys=True).structure(json.loads(text), list[Step])
-    except Exception as error:  # cattrs raises groups of many kinds; one message is what the reader needs
+    except Exception as error:  # cattrs raises groups of many types; callers need one message
         raise ValueError(f"script: {'; '.join(cattrs.transform_error(error))}") from error
 
 
@@ -79,14 +80,14 @@ class Script:
 
     @property
     def is_done(self) -> bool:
-        """True where no step with an end is left."""
+        """True if only steps without a limit are left."""
         return all(step.times == 0 for step, _ in self._left)
 
     def take(self, body: Mapping[str, Any]) -> Step:
-        """Return the step for a request, or an echo where none fits."""
-        said = last_said(body)
+        """Return the step for a request, or an echo if no step fits."""
+        prompt = last_said(body)
         for index, (step, times) in enumerate(self._left):
-            if step.when and step.when not in said:
+            if step.when and step.when not in prompt:
                 continue
             if not step.when and not body.get("tools"):
                 continue
@@ -95,35 +96,35 @@ class Script:
             elif times > 1:
                 self._left[index] = (step, times - 1)
             return step
-        return Step(text=echo(said))
+        return Step(text=echo(prompt))
 
 
-def echo(said: str) -> str:
-    """Answer a prompt with its own words, wrapped for the destination that its `from="…"` names, where there is one."""
-    chats = list(_CHAT.finditer(said))
+def echo(prompt: str) -> str:
+    """Answer a prompt with its own text, in a block for the destination of its `from="…"`, if it has one."""
+    chats = list(_CHAT.finditer(prompt))
     if not chats:
-        return f"You said: {said.strip()}"
+        return f"You said: {prompt.strip()}"
     last = chats[-1]
-    words = f"You said: {html.unescape(last['body']).strip()}"
+    text = f"You said: {html.unescape(last['body']).strip()}"
     sender = _FROM.search(last["attributes"])
-    return f'<message to="{sender[1]}">{words}</message>' if sender else words
+    return f'<message to="{sender[1]}">{text}</message>' if sender else text
 
 
 def last_said(body: Mapping[str, Any]) -> str:
-    """Return the text of the newest user message, without what the client adds as reminders; a tool's result counts.
+    """Return the text of the newest user message or tool result, without the client's reminders.
 
     The client (claude 2.1.330) joins a prompt that was interrupted before it was sent, a mark, and the next prompt
-    into one message: then what follows the mark counts.
+    into one message. Only the text after the mark counts then.
     """
     for message in reversed(body.get("messages", [])):
         if message.get("role") == "user":
-            said = _REMINDER.sub("", "\n".join(texts_of(message)))
-            return said.rpartition(_INTERRUPTED)[2].strip()
+            text = _REMINDER.sub("", "\n".join(texts_of(message)))
+            return text.rpartition(_INTERRUPTED)[2].strip()
     return ""
 
 
 def texts_of(message: Mapping[str, Any]) -> list[str]:
-    """Return every text in a message, those inside of tool results too, in order."""
+    """Return all texts of a message in order, including those in tool results."""
     return list(_texts(message.get("content")))
 
 

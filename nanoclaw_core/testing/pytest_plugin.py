@@ -1,9 +1,9 @@
-"""What pytest loads wherever this distribution is installed: fixtures, and nothing else of ours until one is used.
+"""The fixtures that pytest loads if this distribution is installed. Each imports its modules only when a test uses it.
 
-`nanoclaw_instance`     an instance directory, with its database open
+`nanoclaw_instance`     an instance directory, with an open database
 `nanoclaw_host`         runs a host on it, in a thread: `with nanoclaw_host(mine=my_plugin) as running: …`
-`nanoclaw_clock`        a clock that goes when the test says so
-`nanoclaw_messages_api` a local stand-in for the Anthropic Messages API; needs the extra `testing`
+`nanoclaw_clock`        a clock that the test moves
+`nanoclaw_messages_api` a local fake of the Anthropic Messages API; needs the extra `testing`
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nanoclaw_core.testing.hosting import Running
     from nanoclaw_core.testing.instance import Instance
 
-# By name, so that nothing is imported: their asserts say what was compared.
+# Their asserts show the compared values. Names and not modules, so that nothing is imported here.
 pytest.register_assert_rewrite(
     "nanoclaw_core.testing.channel_contract",
     "nanoclaw_core.testing.channel_stage",
@@ -34,17 +34,17 @@ pytest.register_assert_rewrite(
 
 @pytest.fixture
 def nanoclaw_instance(tmp_path: Path) -> Iterator[Instance]:
-    """An instance directory without agents and rooms; `wire` makes both."""
+    """Create an instance directory without agents and rooms. Its `wire` creates both."""
     from nanoclaw_core.testing.instance import make_instance
 
-    made = make_instance(tmp_path / "home")
-    yield made
-    made.db.close()
+    instance = make_instance(tmp_path / "home")
+    yield instance
+    instance.db.close()
 
 
 @pytest.fixture
 def nanoclaw_host(nanoclaw_instance: Instance) -> Callable[..., AbstractContextManager[Running]]:
-    """Return what runs a host on the instance, in a thread; it takes what `running_host` takes."""
+    """Return a function that runs a host on the instance, in a thread. Its arguments are those of `running_host`."""
     from nanoclaw_core.testing.hosting import host_in_thread
 
     return partial(host_in_thread, nanoclaw_instance)
@@ -52,7 +52,7 @@ def nanoclaw_host(nanoclaw_instance: Instance) -> Callable[..., AbstractContextM
 
 @pytest.fixture
 def nanoclaw_clock() -> FakeClock:
-    """A clock that stands still until the test moves it."""
+    """Create a clock that stands still until the test moves it."""
     from nanoclaw_core.testing.fake_clock import FakeClock
 
     return FakeClock()
@@ -60,7 +60,7 @@ def nanoclaw_clock() -> FakeClock:
 
 @pytest.fixture
 def nanoclaw_messages_api() -> Iterator[FakeMessagesApi]:
-    """A fake of the Anthropic Messages API that says back what it hears; `script.add` gives it other answers."""
+    """Run a fake of the Anthropic Messages API that echoes prompts. `script.add` gives it other answers."""
     from nanoclaw_core.testing.fake_messages_api import serve_in_thread
 
     with serve_in_thread() as api:

@@ -1,4 +1,4 @@
-"""A channel that records: what a test says comes in, what the host delivers is kept. It is a plugin object, whole."""
+"""A channel plugin for tests: it sends the messages of a test, and records the deliveries of the host."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from nanoclaw_core import (
     hookimpl,
 )
 
-WAIT_S = 30.0  # for what must happen; long, because a busy machine is no failure
+WAIT_S = 30.0  # for events that must happen; long, because a busy machine is no failure
 
 
 @frozen
 class Delivered:
-    """One message the host delivered, and the platform id it was given."""
+    """A message that the host delivered, and its platform id."""
 
     address: Address
     message: Outbound
@@ -39,7 +39,7 @@ class RecorderChannel:
     Args:
         name: The channel's name.
         has_threads: As in `Channel`.
-        refused: Senders whom the admission vote turns away; everybody else is admitted.
+        refused: The senders that the admission vote denies. It allows all others.
     """
 
     def __init__(self, name: str = "recorder", *, has_threads: bool = False, refused: Iterable[str] = ()) -> None:
@@ -50,32 +50,32 @@ class RecorderChannel:
         self.statuses: list[str] = []
         self.troubles: list[Exception] = []
         self._receive: asyncio.Future[Receive] | None = None
-        self._news = asyncio.Event()
+        self._change = asyncio.Event()
 
     async def say(self, text: str, *, room: str = "room", sender: str = "ada", **more: object) -> Receipt:
-        """Let somebody write, and return the core's receipt."""
+        """Send a message of a person, and return the core's receipt."""
         return await self.pass_on(Inbound(room=room, text=text, sender=sender, **more))  # type: ignore[arg-type]
 
     async def pass_on(self, inbound: Inbound) -> Receipt:
-        """Pass on any message, and return the core's receipt."""
+        """Pass any message to the core, and return the receipt."""
         async with asyncio.timeout(WAIT_S):
             while self._receive is None:
-                await self._changed()
+                await self._next_change()
             receive = await self._receive
         return await receive(inbound)
 
     async def texts(self, count: int) -> list[str]:
-        """Wait until so many messages were delivered, and return their texts."""
+        """Wait until `count` messages were delivered, and return their texts."""
         async with asyncio.timeout(WAIT_S):
             while len(self.delivered) < count:
-                await self._changed()
-        return [one.message.text for one in self.delivered]
+                await self._next_change()
+        return [delivered.message.text for delivered in self.delivered]
 
     async def status(self, text: str) -> None:
-        """Wait until people were shown a status."""
+        """Wait until the host showed this status."""
         async with asyncio.timeout(WAIT_S):
             while text not in self.statuses:
-                await self._changed()
+                await self._next_change()
 
     @hookimpl
     def nanoclaw_channels(self) -> Iterable[Channel]:
@@ -92,7 +92,7 @@ class RecorderChannel:
     async def listen(self, receive: Receive) -> None:
         self._receive = asyncio.get_running_loop().create_future()
         self._receive.set_result(receive)
-        self._tell()
+        self._announce()
         await asyncio.Event().wait()
 
     async def deliver(self, address: Address, message: Outbound) -> str:
@@ -101,19 +101,19 @@ class RecorderChannel:
             raise self.troubles.pop(0)
         platform_id = f"{self.name}-{len(self.delivered) + 1}"
         self.delivered.append(Delivered(address, message, platform_id))
-        self._tell()
+        self._announce()
         return platform_id
 
     async def show_status(self, address: Address, text: str) -> None:
         self.statuses.append(text)
-        self._tell()
+        self._announce()
 
     def _connect(self, _settings: object, _context: PluginContext) -> RecorderChannel:
         return self
 
-    def _tell(self) -> None:
-        self._news.set()
+    def _announce(self) -> None:
+        self._change.set()
 
-    async def _changed(self) -> None:
-        await self._news.wait()
-        self._news.clear()
+    async def _next_change(self) -> None:
+        await self._change.wait()
+        self._change.clear()

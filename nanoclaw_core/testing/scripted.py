@@ -1,6 +1,6 @@
-"""A runtime whose sandboxes are coroutines of the test, working on the real session files over the real doorbell.
+"""A runtime for tests. Its sandboxes are coroutines that use the real session files and the real doorbell.
 
-With it the host's side is tested whole and fast. What real sandboxes do is the business of the runtime contract.
+With it a test runs the whole host side fast. The runtime contract tests real sandboxes.
 """
 
 from __future__ import annotations
@@ -31,16 +31,19 @@ from nanoclaw_core import (
     hookimpl,
 )
 
-NO_POLL_S = 3_600.0  # a fake runner goes by the bell alone: a host that forgets to ring is found out
+NO_POLL_S = 3_600.0  # a fake runner relies on rings alone, so a missing ring fails the test
 
 
 @define
 class FakeRunner:
-    """What a script has: the session's files as a runner sees them.
+    """The argument of a script: the session's files as a runner sees them.
 
     Args:
-        spec: What the host asked for.
-        files: Where the session's files are.
+        spec: The sandbox that the host requested.
+        files: The paths of the session's files.
+        bell: The connection to the host's doorbell.
+        received: A connection to inbound.db.
+        written: A connection to outbound.db.
         is_fresh: True until the first `take`.
     """
 
@@ -65,20 +68,20 @@ class FakeRunner:
             await self.bell.wait(NO_POLL_S)
 
     def pending(self, *, limit: int = 10) -> list[InboundMessage]:
-        """Return what a runner would take now, oldest first."""
+        """Return the messages that a runner would take now, oldest first."""
         now = clock.now_text()
-        while found := inbound.pending(self.received, now=now, fresh=self.is_fresh, without=self._done, limit=limit):
-            settled = outbound.settled(self.written, [message.id for message in found])
+        while messages := inbound.pending(self.received, now=now, fresh=self.is_fresh, without=self._done, limit=limit):
+            settled = outbound.settled(self.written, [message.id for message in messages])
             if not settled:
                 break
-            self._done.update(message.seq for message in found if message.id in settled)
-        return found
+            self._done.update(message.seq for message in messages if message.id in settled)
+        return messages
 
     def answer(self, messages: Sequence[InboundMessage], text: str, **more: Any) -> None:
-        """Reply to the last of some messages that triggers, acknowledge all, and ring."""
+        """Reply to the last message that triggers, acknowledge all of them, and ring."""
         last = next((message for message in reversed(messages) if message.trigger), messages[-1])
-        where: dict[str, Any] = {"channel": last.channel, "room": last.room, "thread": last.thread}
-        self.write({"text": text}, done=messages, **(where | {"in_reply_to": last.id} | more))
+        address: dict[str, Any] = {"channel": last.channel, "room": last.room, "thread": last.thread}
+        self.write({"text": text}, done=messages, **(address | {"in_reply_to": last.id} | more))
 
     def write(
         self,
@@ -88,18 +91,18 @@ class FakeRunner:
         kind: OutKind = OutKind.CHAT,
         **columns: Any,
     ) -> NewOutbound:
-        """Write one outbound row, and ring; `content` may be any text, well-formed or not."""
+        """Write one outbound row, and ring. `content` may be any text, valid or not."""
         self._count += 1
         text = content if isinstance(content, str) else json.dumps(content)
-        stamp = f"{self.spec.name}-{self._count}"
-        row = NewOutbound(id=stamp, kind=kind, at=clock.now_text(), content=text, **columns)
-        done_with = [(message.id, AckStatus.COMPLETED) for message in done]
-        outbound.write(self.written, now=clock.now_text(), messages=[row], acknowledge=done_with)
+        row_id = f"{self.spec.name}-{self._count}"
+        row = NewOutbound(id=row_id, kind=kind, at=clock.now_text(), content=text, **columns)
+        completed = [(message.id, AckStatus.COMPLETED) for message in done]
+        outbound.write(self.written, now=clock.now_text(), messages=[row], acknowledge=completed)
         self.idle()
         return row
 
     def idle(self) -> None:
-        """Say that no turn is open, and ring."""
+        """Report that no turn is open, and ring."""
         state = RunnerState(
             activity=Activity.IDLE, tool=None, tool_timeout_s=None, tool_started_at=None, updated_at=clock.now_text()
         )
@@ -111,20 +114,21 @@ Script = Callable[[FakeRunner], Awaitable[int]]
 
 
 async def echo(runner: FakeRunner) -> int:
-    """The plainest runner: say every message back, for ever."""
+    """Answer every message with its own text, for ever."""
     while True:
         messages = await runner.take()
-        words = [json.loads(message.content)["text"] for message in messages if message.trigger]
-        runner.answer(messages, f"echo: {' | '.join(words)}")
+        texts = [json.loads(message.content)["text"] for message in messages if message.trigger]
+        runner.answer(messages, f"echo: {' | '.join(texts)}")
 
 
 class ScriptedRuntime:
     """A runtime and a provider for tests, as one plugin object.
 
     Args:
-        script: What runs as the sandbox; its return value is the exit code, an exception is exit code 1.
-        readiness: What `check` answers.
-        shown: The directories of the host that its sandboxes would see beside their mounts.
+        script: Runs as the sandbox. Its return value is the exit code, and an exception is exit code 1.
+        readiness: The answer of `check`.
+        provider: The provider's name.
+        shown: The host directories that its sandboxes would see beside their mounts.
     """
 
     def __init__(
@@ -176,7 +180,7 @@ class ScriptedRuntime:
 
 
 class ScriptedSandbox:
-    """A coroutine in the place of a sandbox."""
+    """A coroutine instead of a sandbox."""
 
     def __init__(self, spec: SandboxSpec, script: Script) -> None:
         self._task = asyncio.create_task(_run(spec, script))
@@ -193,7 +197,7 @@ class ScriptedSandbox:
         await self.kill()
 
     async def kill(self) -> None:
-        """End it as a crash would: the host did not ask for it."""
+        """End the sandbox as a crash does, without a request of the host."""
         self._task.cancel()
         await asyncio.wait([self._task])
 
@@ -211,7 +215,7 @@ async def _run(spec: SandboxSpec, script: Script) -> int:
         try:
             runner = FakeRunner(spec=spec, files=files, bell=bell, received=received, written=written)
             return await script(runner)
-        except Exception:  # a script that raises is a runner that died
+        except Exception:  # a script that raises counts as a runner that died
             return 1
         finally:
             await bell.close()

@@ -11,7 +11,7 @@ from nanoclaw_core.testing.instance import Instance
 
 @pytest.fixture
 def instance(nanoclaw_instance: Instance) -> Iterator[Instance]:
-    """An instance whose agent `agent` is wired to the room `room` and answers everything."""
+    """Return an instance. Its agent `agent` is wired to the room `room` and answers each message."""
     nanoclaw_instance.wire()
     yield nanoclaw_instance
     gc.collect()
@@ -19,16 +19,16 @@ def instance(nanoclaw_instance: Instance) -> Iterator[Instance]:
 
 @pytest.fixture
 def bare_instance(nanoclaw_instance: Instance) -> Instance:
-    """An instance without agents and rooms."""
+    """Return an instance without agents and rooms."""
     return nanoclaw_instance
 
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A directory of installed distributions, and nothing else of ours installed."""
+    """Return an empty directory of distributions; no installed distribution of ours is on the path."""
     path = tmp_path / "site"
     path.mkdir()
-    import_module("regex")  # the core imports it with the first pattern, and would not find it any more
+    import_module("regex")  # the core imports it with the first pattern, and it is not on the path below
     before = set(sys.modules)
     monkeypatch.setattr(sys, "path", [str(path), *(p for p in sys.path if "site-packages" not in p)])
     yield path

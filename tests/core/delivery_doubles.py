@@ -46,5 +46,5 @@ class QuietEvents(HostEvents):
 
 
 def adapters_of(platform: Any, *channels: str) -> dict[str, Any]:
-    """Return the adapters of a host whose channels are one platform; none if it is None."""
+    """Return one adapter for all channels of a host; an empty dict if `platform` is None."""
     return dict.fromkeys(channels or ("chat", "recorder"), platform) if platform is not None else {}

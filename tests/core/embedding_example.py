@@ -1,4 +1,4 @@
-"""An application with its own way to talk to an agent: a channel in the program itself, and a nanoclaw host."""
+"""An application that contains a nanoclaw host and talks to its agent over a channel of its own."""
 
 import asyncio
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ from nanoclaw_core import (
 
 
 class Window:
-    """A channel whose only room is this program: what is asked goes in, what is answered comes out."""
+    """A channel with one room, this program: questions go in, answers come out."""
 
     def __init__(self) -> None:
         self.questions: asyncio.Queue[str] = asyncio.Queue()

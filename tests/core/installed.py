@@ -1,4 +1,4 @@
-"""Installing plugin distributions for a test: a real dist-info directory and a module, in a directory on the path."""
+"""Installs plugin distributions for a test: a real dist-info directory and a module, in a directory on the path."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def install(site: Path, distribution: str, module: str, source: str, *, plugin: str | None = None) -> None:
-    """Write a distribution whose one entry point is a module of ours, as pip would leave it."""
+    """Write a distribution as pip does; its only entry point is the module."""
     site.mkdir(exist_ok=True)
     metadata = site / f"{distribution.replace('-', '_')}-1.2.dist-info"
     metadata.mkdir()

@@ -1,8 +1,8 @@
-"""A host whose wiring has a slow pattern, under attack, in a process that dies after 20 s of processor time.
+"""Attacks a host with a slow engage pattern, in a process that is killed after 20 s of processor time.
 
-The flood costs 25 s if each of its messages gets the time of the first one.
+The flood costs 25 s if each of its messages may use as much time as the first one.
 
-Usage: pattern_attack.py HOME. Prints as JSON what became of each message, and what the doctor found.
+Usage: pattern_attack.py HOME. Prints the outcome of each message and the findings of the doctor as JSON.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ async def attack(home: Path) -> dict[str, Any]:
 
 
 async def named(home: Path) -> dict[str, str]:
-    return {one.name: one.detail for one in await run_checks(home, {}) if one.area == "wirings"}
+    return {finding.name: finding.detail for finding in await run_checks(home, {}) if finding.area == "wirings"}
 
 
 if __name__ == "__main__":

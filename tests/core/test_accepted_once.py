@@ -1,4 +1,4 @@
-"""A message that a platform offers once more is accepted once, also after its session was closed or set aside."""
+"""A message that its platform offers again is accepted once, also if its session was closed or quarantined."""
 
 import asyncio
 from datetime import timedelta
@@ -19,9 +19,9 @@ from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
 
 
 def session_of(instance: Instance, folder: str = "agent") -> Session:
-    found = sessions.find(instance.db, instance.group(folder).id, f"room:{instance.room().id}")
-    assert found is not None
-    return found
+    session = sessions.find(instance.db, instance.group(folder).id, f"room:{instance.room().id}")
+    assert session is not None
+    return session
 
 
 def file_of(instance: Instance, name: str) -> Path:
@@ -33,7 +33,7 @@ async def close(running: Running, folder: str = "agent") -> None:
 
 
 async def answers_one(runner: FakeRunner) -> int:
-    """Answer the first message, take the others and answer none."""
+    """Answer the first message, then take the others without an answer."""
     runner.answer(await runner.take(limit=1), "answered")
     await asyncio.Event().wait()
     return 0
@@ -50,7 +50,7 @@ def rows_stored(instance: Instance) -> int:
 
 @pytest.mark.invariant(number=3)
 def test_message_offered_again_after_close_is_accepted_once(instance: Instance) -> None:
-    """An operator closes the conversation; the platform offers an answered message again and gets its receipt."""
+    """The operator closes the session; the platform offers an answered message again and gets its receipt."""
 
     async def scenario() -> None:
         async with running_host(instance) as running:
@@ -66,7 +66,7 @@ def test_message_offered_again_after_close_is_accepted_once(instance: Instance) 
 
 @pytest.mark.invariant(number=3)
 def test_offered_again_after_close_and_restart_accepted_once(instance: Instance) -> None:
-    """The acknowledgement was lost with the host; the next host still knows the message."""
+    """The host died before its acknowledgement arrived; the next host still knows the message."""
 
     async def first() -> None:
         async with running_host(instance) as running:
@@ -87,7 +87,7 @@ def test_offered_again_after_close_and_restart_accepted_once(instance: Instance)
 @pytest.mark.invariant(number=3)
 @pytest.mark.parametrize("name", ["in/inbound.db", "out/outbound.db"])
 def test_offered_again_after_quarantine_is_accepted_once(instance: Instance, name: str) -> None:
-    """One side of the session is damaged after the answer; the platform offers the answered message again."""
+    """A file of the session is damaged after the answer; the platform offers the answered message again."""
 
     async def first() -> None:
         async with running_host(instance) as running:
@@ -113,7 +113,7 @@ def test_offered_again_after_quarantine_is_accepted_once(instance: Instance, nam
 
 @pytest.mark.invariant(number=4)
 def test_message_lost_with_inbound_db_may_be_offered_again(instance: Instance) -> None:
-    """Nobody answered it, and inbound.db cannot be read: offered once more, it is answered."""
+    """The message has no answer, and inbound.db is unreadable: the message is answered if it is offered again."""
 
     async def first() -> None:
         async with running_host(instance, runtime=ScriptedRuntime(answers_one)) as running:
@@ -130,14 +130,14 @@ def test_message_lost_with_inbound_db_may_be_offered_again(instance: Instance) -
 
     asyncio.run(first())
     file_of(instance, "in/inbound.db").write_bytes(b"")
-    told, answer = asyncio.run(second())
-    assert "please send it again" in told
+    notice, answer = asyncio.run(second())
+    assert "please send it again" in notice
     assert answer == "echo: two"
 
 
 @pytest.mark.invariant(number=4)
 def test_wiring_that_failed_gets_the_offered_message(instance: Instance) -> None:
-    """One of two agents could not store the message; offered again, it reaches that one alone."""
+    """One of two agents could not store the message; if it is offered again, only that agent receives it."""
     instance.wire(folder="other")
 
     async def scenario() -> list[str]:
@@ -148,7 +148,7 @@ def test_wiring_that_failed_gets_the_offered_message(instance: Instance) -> None
             running.host.components.mailbox.release(session_of(instance, "other").id)
             aside = blocked.with_suffix(".moved")
             blocked.rename(aside)
-            blocked.mkdir()  # cannot be opened, and is no damage that a look can judge
+            blocked.mkdir()  # cannot be opened, and no check can call it damaged
             with pytest.raises(NanoclawError):
                 await running.channel.say("two", message_id="p-2")
             blocked.rmdir()
@@ -164,7 +164,7 @@ def test_wiring_that_failed_gets_the_offered_message(instance: Instance) -> None
 
 @pytest.mark.invariant(number=4)
 def test_accepted_record_without_its_row_stores_again(instance: Instance) -> None:
-    """A restored inbound.db lacks a message that the central database knows; offered again, it is stored."""
+    """A restored inbound.db lacks a message that the central database knows; if offered again, it is stored."""
 
     async def first() -> None:
         async with running_host(instance) as running:
@@ -189,7 +189,7 @@ def test_accepted_record_without_its_row_stores_again(instance: Instance) -> Non
 
 @pytest.mark.invariant(number=4)
 def test_stored_but_unrecorded_message_is_stored_once(instance: Instance) -> None:
-    """A crash between the two leaves a stored message that nothing recorded: its file still knows it."""
+    """A crash between store and record leaves only the row in inbound.db, which prevents a second one."""
 
     async def scenario() -> list[str]:
         async with running_host(instance) as running:
@@ -205,7 +205,7 @@ def test_stored_but_unrecorded_message_is_stored_once(instance: Instance) -> Non
 
 
 def test_sweep_forgets_old_accepted_messages(instance: Instance) -> None:
-    """What no platform offers any more does not stay in the central database."""
+    """Records that are too old to be offered again leave the central database."""
 
     async def scenario() -> None:
         async with running_host(instance) as running:
@@ -220,7 +220,7 @@ def test_sweep_forgets_old_accepted_messages(instance: Instance) -> None:
 
 
 def test_prune_of_accepted_messages_has_a_limit(instance: Instance) -> None:
-    """A host that was off for long forgets in portions and does not stop for it."""
+    """A host that was off for a long time prunes in batches, so that other work does not wait."""
     row = {"agent_group_id": instance.group().id, "session_id": "ses-1", "channel": "recorder", "room": "room"}
     for number in range(3):
         accepted.record(
@@ -233,4 +233,4 @@ def test_prune_of_accepted_messages_has_a_limit(instance: Instance) -> None:
             ),
         )
     assert accepted.prune(instance.db, "2021-01-01T00:00:00.000Z", limit=2) == 2
-    assert [one for (one,) in instance.db.execute("SELECT message_id FROM accepted_messages")] == ["in-2"]
+    assert [message_id for (message_id,) in instance.db.execute("SELECT message_id FROM accepted_messages")] == ["in-2"]

@@ -1,4 +1,4 @@
-"""What came with a message: reference §10.1, 6 to 9 and 15, and the names (⚠54, ⚠63)."""
+"""Attachments of inbound messages: where they are stored, and under which names (⚠29, ⚠54, ⚠63)."""
 
 import os
 import resource
@@ -18,7 +18,7 @@ from nanoclaw_core.mailbox.attachments import PART, file_name, store
 
 @pytest.fixture
 def incoming(tmp_path: Path) -> Path:
-    """A session's `in/` directory."""
+    """Return a session's `in/` directory."""
     (tmp_path / "session" / "in" / "inbox").mkdir(parents=True)
     return tmp_path / "session" / "in"
 
@@ -41,13 +41,13 @@ def limited(kind: int, value: int) -> Iterator[None]:
 
 
 def file_size_limit(size_bytes: int) -> AbstractContextManager[None]:
-    """Let no file grow beyond a size; Python ignores the signal, so writing fails with EFBIG."""
+    """Limit the size of each file. Python ignores the signal, so a write fails with EFBIG."""
     return limited(resource.RLIMIT_FSIZE, size_bytes)
 
 
 @contextmanager
 def no_descriptors() -> Iterator[None]:
-    """Let this process open no further file."""
+    """Prevent this process from opening another file."""
     probe = os.dup(0)
     os.close(probe)
     with limited(resource.RLIMIT_NOFILE, probe):
@@ -202,7 +202,7 @@ def test_shortened_name_is_below_255_bytes() -> None:
 
 
 def test_attachment_beyond_free_space_leaves_no_partial_file(incoming: Path) -> None:
-    """A file that is cut short never stands under its final name, and is whole when it is stored again."""
+    """A partial file never gets its final name; the next attempt stores all bytes."""
     message = Attachment(name="a.txt", content=b"x" * 8_192)
     with file_size_limit(4_096):
         (entry,) = stored(incoming, message, limit=10_000)
@@ -212,7 +212,7 @@ def test_attachment_beyond_free_space_leaves_no_partial_file(incoming: Path) -> 
 
 
 def test_partial_file_of_a_killed_host_is_replaced(incoming: Path) -> None:
-    """A host that was killed while it wrote a file leaves a part, which the next file replaces."""
+    """A host that was killed during a write leaves a partial file, which the next write replaces."""
     (incoming / "inbox" / PART).write_bytes(b"half")
     (entry,) = stored(incoming, Attachment(name="a.txt", content=b"hello"))
     assert (incoming / entry["path"]).read_bytes() == b"hello"
@@ -220,7 +220,7 @@ def test_partial_file_of_a_killed_host_is_replaced(incoming: Path) -> None:
 
 
 def test_link_instead_of_partial_file_is_not_followed(incoming: Path, tmp_path: Path) -> None:
-    """The name under which a file is written first is no way out of the inbox."""
+    """A link under the temporary name does not lead a write out of the inbox."""
     (tmp_path / "target").write_text("untouched")
     (incoming / "inbox" / PART).symlink_to(tmp_path / "target")
     (entry,) = stored(incoming, Attachment(name="a.txt", content=b"hello"))
@@ -229,7 +229,7 @@ def test_link_instead_of_partial_file_is_not_followed(incoming: Path, tmp_path: 
 
 
 def test_too_many_open_files_reject_the_message(incoming: Path) -> None:
-    """EMFILE says nothing about the file: the caller must not acknowledge the message."""
+    """EMFILE is no property of the file, so the caller must not acknowledge the message."""
     with no_descriptors(), pytest.raises(OSError, match="Too many open files"):
         stored(incoming, Attachment(name="a.txt", content=b"hello"))
     assert everything_below(incoming / "inbox") == set()

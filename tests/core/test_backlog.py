@@ -1,4 +1,4 @@
-"""Flow control counts the messages that move; those that wait have a limit per session and room (I14)."""
+"""Flow control counts moving messages only; waiting messages have a limit per session and room (I14)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.invariant(number=14)
 
 
 class HalfBroken(RecorderChannel):
-    """A channel whose platform does not take messages for one room."""
+    """A channel that fails for one room."""
 
     async def deliver(self, address: Address, message: Outbound) -> str:
         if address.room == "broken":
@@ -64,7 +64,7 @@ def may_wait(counted: Backlog, message: Delivery) -> bool:
 
 
 def test_stopped_room_leaves_flow_control() -> None:
-    """Its messages wait, the new ones too, and those of other rooms move."""
+    """Old and new messages of the room wait; messages of other rooms move."""
     counted = backlog()
     counted.enter(delivery(1))
     counted.enter(delivery(2, "garden"))
@@ -75,7 +75,7 @@ def test_stopped_room_leaves_flow_control() -> None:
 
 
 def test_recovered_room_counts_only_new_messages() -> None:
-    """What waited goes out without flow control, and what comes now moves."""
+    """Messages that waited leave without flow control; new ones move."""
     counted = backlog()
     waited = counted.enter(delivery(1))
     counted.stop(BROKEN)
@@ -89,7 +89,7 @@ def test_recovered_room_counts_only_new_messages() -> None:
 
 
 def test_waiting_messages_have_a_limit_per_room() -> None:
-    """One message more is refused with the limit and the reason; another room is not concerned."""
+    """The first message beyond the limit is refused with limit and reason; other rooms are not affected."""
     counted = backlog()
     counted.stop(BROKEN)
     counted.stop(GARDEN)
@@ -107,24 +107,24 @@ def test_waiting_messages_have_a_limit_per_room() -> None:
 
 @pytest.mark.parametrize("in_s", [0.0, AN_HOUR_S], ids=["now", "later"])
 def test_limit_counts_the_messages_of_one_import(in_s: float) -> None:
-    """Messages that are accepted together cannot pass the limit together."""
+    """A batch cannot exceed the limit."""
     counted, accepted = backlog(), Counter[CountKey]()
     counted.stop(BROKEN)
-    found = [counted.refusal(delivery(number, in_s=in_s), accepted) for number in range(MAX_WAITING + 1)]
-    assert [reason is None for reason in found] == [True] * MAX_WAITING + [False]
+    reasons = [counted.refusal(delivery(number, in_s=in_s), accepted) for number in range(MAX_WAITING + 1)]
+    assert [reason is None for reason in reasons] == [True] * MAX_WAITING + [False]
 
 
 def test_room_of_a_missing_channel_has_the_limit() -> None:
-    """It holds from the first message on, before any queue has met the channel."""
+    """The limit applies from the first message, before a queue knows that the channel is missing."""
     counted, accepted = backlog(absent="recorder"), Counter[CountKey]()
-    found = [counted.refusal(delivery(number), accepted) for number in range(MAX_WAITING + 1)]
-    assert [reason is None for reason in found] == [True] * MAX_WAITING + [False]
+    reasons = [counted.refusal(delivery(number), accepted) for number in range(MAX_WAITING + 1)]
+    assert [reason is None for reason in reasons] == [True] * MAX_WAITING + [False]
     counted.enter(delivery())
     assert counted.moving(SESSION) == 0
 
 
 def test_scheduled_messages_have_their_own_limit() -> None:
-    """Messages for next year neither stop the import nor an answer of today."""
+    """Messages for next year stop neither the import nor an answer that is due now."""
     counted = backlog()
     for number in range(MAX_WAITING):
         counted.enter(delivery(number, in_s=AN_HOUR_S))
@@ -134,12 +134,12 @@ def test_scheduled_messages_have_their_own_limit() -> None:
 
 
 def test_scheduled_message_that_falls_due_moves_or_waits() -> None:
-    """The state of its room decides."""
+    """It waits if its room is stopped."""
     counted = backlog()
     first, second = counted.enter(delivery(1, in_s=AN_HOUR_S)), counted.enter(delivery(2, "garden", in_s=AN_HOUR_S))
     counted.stop(BROKEN)
-    for one in (first, second):
-        counted.fall_due(one)
+    for counted_message in (first, second):
+        counted.fall_due(counted_message)
     assert (counted.moving(SESSION), counted.unfinished(SESSION)) == (1, 2)
 
 
@@ -158,7 +158,7 @@ def chats(count: int, room: str) -> list[NewOutbound]:
 
 
 def wired(instance: Instance) -> Instance:
-    """Wire two more rooms to the agent, and one to another agent; one sandbox may run at once."""
+    """Wire two more rooms to the agent and one to another agent; only one sandbox may run."""
     patient = make_instance(
         instance.places.home, delivery_pauses_s=[AN_HOUR_S], delivery_max_age_s=86_400.0, max_sandboxes=1
     )
@@ -169,7 +169,7 @@ def wired(instance: Instance) -> Instance:
 
 
 def test_full_room_delays_neither_rooms_nor_sandboxes(instance: Instance) -> None:
-    """More messages than may wait for one room: the other room gets its message, and the sandbox's slot is freed."""
+    """One room exceeds its limit; the other room gets its message, and the sandbox frees its slot."""
 
     async def floods(runner: FakeRunner) -> int:
         if len(runtime.specs) > 1:
@@ -207,8 +207,8 @@ def write(runner: FakeRunner, done: Sequence[InboundMessage], rows: Sequence[New
     runner.idle()
 
 
-def lanes_of(instance: Instance, channel: RecorderChannel | None) -> DeliveryQueues:
-    """Make lanes for a session of the instance; None is a channel that does not run."""
+def make_queues(instance: Instance, channel: RecorderChannel | None) -> DeliveryQueues:
+    """Make queues for a session of the instance. None stands for a channel that does not run."""
     sessions.add(instance.db, Session(id=SESSION, agent_group_id=instance.group().id, conversation="c"))
     return DeliveryQueues(
         DeliveryContext(
@@ -224,50 +224,50 @@ def lanes_of(instance: Instance, channel: RecorderChannel | None) -> DeliveryQue
 
 
 def test_next_host_counts_waiting_messages(instance: Instance) -> None:
-    """The counts are those of the host before, before anything is tried."""
+    """The counts include the messages of the earlier host before the first attempt."""
 
     async def scenario() -> None:
-        lanes = lanes_of(instance, HalfBroken())
+        queues = make_queues(instance, HalfBroken())
         with instance.db:
             deliveries.add(instance.db, [delivery(number) for number in range(1, MAX_WAITING + 1)])
         deliveries.mark_sending(instance.db, DeliveryId("dlv-1"))
         deliveries.mark_waiting(instance.db, DeliveryId("dlv-1"), clock.now_text(), "down")
-        lanes.start()
-        assert (lanes.moving(SESSION), lanes.backlog(SESSION)) == (0, MAX_WAITING)
-        assert lanes.refusal(delivery(), Counter()) is not None
-        assert lanes.refusal(delivery(room="garden"), Counter()) is None
-        await lanes.close()
+        queues.start()
+        assert (queues.moving(SESSION), queues.backlog(SESSION)) == (0, MAX_WAITING)
+        assert queues.refusal(delivery(), Counter()) is not None
+        assert queues.refusal(delivery(room="garden"), Counter()) is None
+        await queues.close()
 
     asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("in_s", [0.0, AN_HOUR_S], ids=["absent", "dated"])
 def test_discarded_message_is_not_counted(instance: Instance, in_s: float) -> None:
-    """Also if its queue has not met it yet."""
+    """This also holds if its queue has not reached it."""
 
     async def scenario() -> None:
-        lanes = lanes_of(instance, None)
+        queues = make_queues(instance, None)
         deliveries.add(instance.db, [message := delivery(1, in_s=in_s)])
-        lanes.put([message])
+        queues.put([message])
         deliveries.mark_failed(instance.db, message.id, "discarded")
-        lanes.refresh(evolve(message, status=DeliveryStatus.FAILED))
-        await lanes.drained()
-        assert lanes.backlog(SESSION) == 0
-        await lanes.close()
+        queues.refresh(evolve(message, status=DeliveryStatus.FAILED))
+        await queues.drained()
+        assert queues.backlog(SESSION) == 0
+        await queues.close()
 
     asyncio.run(scenario())
 
 
 def test_message_queued_twice_counts_once(instance: Instance) -> None:
-    """The operator discards and retries it before its queue comes to it."""
+    """The operator discards and retries it before its queue reaches it."""
 
     async def scenario() -> None:
-        lanes = lanes_of(instance, None)
+        queues = make_queues(instance, None)
         deliveries.add(instance.db, [message := delivery(1)])
-        lanes.put([message])
-        lanes.refresh(message)
-        await lanes.drained()
-        assert lanes.backlog(SESSION) == 1
-        await lanes.close()
+        queues.put([message])
+        queues.refresh(message)
+        await queues.drained()
+        assert queues.backlog(SESSION) == 1
+        await queues.close()
 
     asyncio.run(scenario())

@@ -1,4 +1,4 @@
-"""The doctor reports, whatever is broken."""
+"""The doctor reports each problem, also if several parts are broken."""
 
 import asyncio
 import os
@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 from installed import install
-from nanoclaw_cli.checks import Finding, Health, run_checks
+from nanoclaw_cli.checks import run_checks
+from nanoclaw_cli.findings import Finding, Health
 from nanoclaw_cli.init import create
 
 from nanoclaw_core import Host
@@ -48,44 +49,44 @@ def nanoclaw_providers():
     yield Provider(name="claude", runs_tools=True, upstreams=upstreams)
 """
 
-MOVE = "Move the instance directory elsewhere (--home)"
+MOVE = "Move the instance directory (--home)."
 
 pytestmark = pytest.mark.usefixtures("site")
 
 
-def look(home: Path) -> dict[tuple[str, str], Finding]:
+def doctor(home: Path) -> dict[tuple[str, str], Finding]:
     return {(finding.area, finding.name): finding for finding in asyncio.run(run_checks(home, {}))}
 
 
 def test_doctor_missing_directory_is_reported_not_created(tmp_path: Path) -> None:
-    found = look(tmp_path / "home")
-    assert found["instance", "home"].remedy == f"Run `ncl --home {tmp_path / 'home'} init`."
-    assert found["instance", "database"].state is Health.WARNING
+    findings = doctor(tmp_path / "home")
+    assert findings["instance", "home"].remedy == f"Run `ncl --home {tmp_path / 'home'} init`."
+    assert findings["instance", "database"].state is Health.WARNING
     assert not (tmp_path / "home").exists()
 
 
 def test_doctor_without_plugins_explains_installation(tmp_path: Path) -> None:
-    found = look(tmp_path)
-    assert "pip install" in found["plugins", "all"].remedy
-    assert found["runtimes", "isolation"].state is Health.WARNING
-    assert found["providers", "claude"].state is Health.PROBLEM
-    assert found["services", "gateway"].state is Health.PROBLEM
+    findings = doctor(tmp_path)
+    assert "pip install" in findings["plugins", "all"].remedy
+    assert findings["runtimes", "isolation"].state is Health.WARNING
+    assert findings["providers", "claude"].state is Health.PROBLEM
+    assert findings["services", "gateway"].state is Health.PROBLEM
 
 
 def test_doctor_without_channel_explains_installation(tmp_path: Path, site: Path) -> None:
-    warning = look(tmp_path)["channels", "all"]
+    warning = doctor(tmp_path)["channels", "all"]
     assert (warning.state, warning.detail) == (Health.WARNING, "no channel works: the agents get no messages")
     assert "pip install nanoclaw-channel-terminal" in warning.remedy
     install(site, "acme-channel", "acme", CHANNEL)
-    assert ("channels", "all") not in look(tmp_path)
+    assert ("channels", "all") not in doctor(tmp_path)
 
 
 def test_doctor_healthy_instance_is_ok(tmp_path: Path) -> None:
     create(tmp_path, {})
-    found = look(tmp_path)
+    findings = doctor(tmp_path)
     for name in ("home", "settings", "database"):
-        assert found["instance", name].state is Health.OK
-    assert found["instance", "database"].detail == "1 agent group"
+        assert findings["instance", name].state is Health.OK
+    assert findings["instance", "database"].detail == "1 agent group"
 
 
 def test_doctor_finds_a_running_host(bare_instance: Instance) -> None:
@@ -100,23 +101,23 @@ def test_doctor_finds_a_running_host(bare_instance: Instance) -> None:
 
 def test_doctor_broken_settings_do_not_stop_other_checks(tmp_path: Path) -> None:
     (tmp_path / "nanoclaw.toml").write_text("[core]\nprovidr = 'x'")
-    found = look(tmp_path)
-    assert "did you mean 'provider'" in found["instance", "settings"].detail
-    assert ("services", "gateway") in found
+    findings = doctor(tmp_path)
+    assert "did you mean 'provider'" in findings["instance", "settings"].detail
+    assert ("services", "gateway") in findings
 
 
 @pytest.mark.parametrize("content", [b"garbage" * 200, b"SQLite format 3\0" + b"\xff" * 5000, b""])
 def test_doctor_reports_a_broken_database(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "nanoclaw.db").write_bytes(content)
-    found = look(tmp_path)
-    assert found["instance", "database"].state is Health.PROBLEM
-    assert "backup" in found["instance", "database"].remedy
-    assert ("services", "gateway") in found
+    findings = doctor(tmp_path)
+    assert findings["instance", "database"].state is Health.PROBLEM
+    assert "backup" in findings["instance", "database"].remedy
+    assert ("services", "gateway") in findings
 
 
 def test_doctor_reports_a_damaged_database_page(tmp_path: Path) -> None:
-    """The database opens and answers; only a check of its pages finds the damage."""
+    """The database opens and answers queries; only a page check finds the damage."""
     places = InstancePaths(home=tmp_path)
     places.make()
     db = open_database(places)
@@ -126,7 +127,7 @@ def test_doctor_reports_a_damaged_database_page(tmp_path: Path) -> None:
     with places.database.open("r+b") as file:
         file.seek((page - 1) * 4096 + 1)
         file.write(b"\xff" * 30)
-    finding = look(tmp_path)["instance", "database"]
+    finding = doctor(tmp_path)["instance", "database"]
     assert finding.state is Health.PROBLEM
     assert "is damaged" in finding.detail
     assert "backup" in finding.remedy
@@ -134,7 +135,7 @@ def test_doctor_reports_a_damaged_database_page(tmp_path: Path) -> None:
 
 def test_doctor_reports_a_file_instead_of_the_directory(tmp_path: Path) -> None:
     (tmp_path / "home").touch()
-    assert look(tmp_path / "home")["instance", "settings"].state is Health.PROBLEM
+    assert doctor(tmp_path / "home")["instance", "settings"].state is Health.PROBLEM
 
 
 def test_doctor_remedy_omits_the_default_directory(tmp_path: Path) -> None:
@@ -142,12 +143,12 @@ def test_doctor_remedy_omits_the_default_directory(tmp_path: Path) -> None:
     assert next(finding for finding in findings if finding.name == "host").remedy == "Start one with `ncl serve`."
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may look everywhere")
+@pytest.mark.skipif(os.getuid() == 0, reason="root can read each directory")
 def test_doctor_reports_an_unreadable_directory(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir(mode=0)
-    found = look(tmp_path / "theirs" / "home")
-    assert found["instance", "home"].detail.endswith("Permission denied")
-    assert ("services", "gateway") in found
+    findings = doctor(tmp_path / "theirs" / "home")
+    assert findings["instance", "home"].detail.endswith("Permission denied")
+    assert ("services", "gateway") in findings
 
 
 def test_doctor_plugin_with_wrong_setting_is_not_missing(tmp_path: Path, site: Path) -> None:
@@ -157,23 +158,23 @@ def test_doctor_plugin_with_wrong_setting_is_not_missing(tmp_path: Path, site: P
     )
     install(site, "acme-provider", "acme", settings + provider)
     (tmp_path / "nanoclaw.toml").write_text("[plugins.acme]\nkye = 'x'")
-    found = look(tmp_path)
-    assert "did you mean 'key'" in found["plugins", "acme"].detail
-    assert "its plugin acme does not work" in found["providers", "claude"].detail
-    assert "pip install" not in found["providers", "claude"].remedy
+    findings = doctor(tmp_path)
+    assert "did you mean 'key'" in findings["plugins", "acme"].detail
+    assert "its plugin acme does not work" in findings["providers", "claude"].detail
+    assert "pip install" not in findings["providers", "claude"].remedy
 
 
 def test_doctor_broken_plugin_names_distribution_and_reason(tmp_path: Path, site: Path) -> None:
     install(site, "acme-bad", "acme_bad", "1 / 0", plugin="bad")
-    found = look(tmp_path)["plugins", "bad"]
-    assert found.state is Health.PROBLEM
-    assert found.detail == "acme-bad 1.2: ZeroDivisionError: division by zero"
+    finding = doctor(tmp_path)["plugins", "bad"]
+    assert finding.state is Health.PROBLEM
+    assert finding.detail == "acme-bad 1.2: ZeroDivisionError: division by zero"
 
 
 def test_doctor_reports_two_plugins_of_one_name(tmp_path: Path, site: Path) -> None:
     install(site, "acme-one", "acme_one", "", plugin="chat")
     install(site, "acme-two", "acme_two", "", plugin="chat")
-    assert "acme-one 1.2 and acme-two 1.2" in look(tmp_path)["plugins", "all"].detail
+    assert "acme-one 1.2 and acme-two 1.2" in doctor(tmp_path)["plugins", "all"].detail
 
 
 @pytest.mark.parametrize("disabled", ["", "disabled_plugins = ['acme']"])
@@ -189,9 +190,9 @@ def test_doctor_unavailable_required_plugin_is_a_problem(tmp_path: Path, site: P
 def test_doctor_reports_an_unknown_disabled_plugin(tmp_path: Path, site: Path, name: str, remedy: str) -> None:
     install(site, "acme-chat", "acme", "")
     (tmp_path / "nanoclaw.toml").write_text(f"[core]\ndisabled_plugins = ['{name}']")
-    found = look(tmp_path)["plugins", name]
-    assert found.state is Health.WARNING
-    assert found.remedy.startswith(remedy)
+    finding = doctor(tmp_path)["plugins", name]
+    assert finding.state is Health.WARNING
+    assert finding.remedy.startswith(remedy)
 
 
 @pytest.mark.parametrize(
@@ -201,43 +202,47 @@ def test_doctor_reports_an_unknown_disabled_plugin(tmp_path: Path, site: Path, n
 def test_doctor_reports_a_runtime_that_is_not_installed(tmp_path: Path, site: Path, name: str, remedy: str) -> None:
     install(site, "acme-runtime", "acme", RUNTIME.format(check="return None", shown=[]))
     (tmp_path / "nanoclaw.toml").write_text(f"[core]\nruntime = '{name}'")
-    found = look(tmp_path)["runtimes", name]
-    assert (found.state, found.remedy) == (Health.PROBLEM, remedy)
+    finding = doctor(tmp_path)["runtimes", name]
+    assert (finding.state, finding.remedy) == (Health.PROBLEM, remedy)
 
 
 def test_doctor_runtime_of_disabled_plugin_has_a_remedy(tmp_path: Path, site: Path) -> None:
     install(site, "acme-runtime", "acme", RUNTIME.format(check="return None", shown=[]))
     (tmp_path / "nanoclaw.toml").write_text("[core]\nruntime = 'acme'\ndisabled_plugins = ['acme']")
-    assert look(tmp_path)["runtimes", "acme"].remedy == "Remove it from core.disabled_plugins."
+    assert doctor(tmp_path)["runtimes", "acme"].remedy == "Remove it from core.disabled_plugins."
 
 
 def test_doctor_mistyped_provider_suggests_the_nearest(tmp_path: Path, site: Path) -> None:
     install(site, "acme-provider", "acme", PROVIDER.format(upstreams="return []"))
     (tmp_path / "nanoclaw.toml").write_text("[core]\nprovider = 'claud'")
-    assert look(tmp_path)["providers", "claud"].remedy == "Did you mean 'claude'?"
+    assert doctor(tmp_path)["providers", "claud"].remedy == "Did you mean 'claude'?"
 
 
 @pytest.mark.parametrize("check", ["1 / 0", "return None"])
 def test_doctor_reports_a_runtime_whose_check_fails(tmp_path: Path, site: Path, check: str) -> None:
     install(site, "acme-runtime", "acme", RUNTIME.format(check=check, shown=[]))
-    assert look(tmp_path)["runtimes", "acme"].state is Health.PROBLEM
+    assert doctor(tmp_path)["runtimes", "acme"].state is Health.PROBLEM
 
 
 def test_doctor_shows_detail_and_remedy_of_a_runtime(tmp_path: Path, site: Path) -> None:
     check = "return Readiness(ready=False, isolates=False, detail='no engine', remedy='Start it.')"
     install(site, "acme-runtime", "acme", RUNTIME.format(check=check, shown=[]))
-    found = look(tmp_path)["runtimes", "acme"]
-    assert (found.state, found.detail, found.remedy) == (Health.WARNING, "no engine", "Start it.")
+    finding = doctor(tmp_path)["runtimes", "acme"]
+    assert (finding.state, finding.detail, finding.remedy) == (Health.WARNING, "no engine", "Start it.")
 
 
 def test_doctor_missing_protection_is_a_warning(tmp_path: Path, site: Path) -> None:
-    """A wall that does not hold is reported although the rest isolates."""
+    """A missing protection is reported although the runtime isolates."""
     check = (
         "return Readiness(ready=True, isolates=True, detail='walls', missing_protections=['a wall is open; close it'])"
     )
     install(site, "acme-runtime", "acme", RUNTIME.format(check=check, shown=[]))
-    found = [one for one in asyncio.run(run_checks(tmp_path, {})) if (one.area, one.name) == ("runtimes", "acme")]
-    assert [(one.state, one.detail) for one in found] == [
+    findings = [
+        finding
+        for finding in asyncio.run(run_checks(tmp_path, {}))
+        if (finding.area, finding.name) == ("runtimes", "acme")
+    ]
+    assert [(finding.state, finding.detail) for finding in findings] == [
         (Health.OK, "walls"),
         (Health.WARNING, "a wall is open; close it"),
     ]
@@ -245,25 +250,28 @@ def test_doctor_missing_protection_is_a_warning(tmp_path: Path, site: Path) -> N
 
 @pytest.mark.invariant(number=6)
 def test_doctor_runtime_showing_the_instance_is_a_problem(tmp_path: Path, site: Path) -> None:
-    """An instance in the virtual environment could be seen and controlled by every sandbox (audit C4)."""
+    """Each sandbox could see and control an instance inside the virtual environment (audit C4)."""
     check = "return Readiness(ready=True, isolates=True, detail='walls')"
     shown = f"[__import__('pathlib').Path({str(tmp_path)!r})]"
     (tmp_path / "instance").mkdir()
     install(site, "acme-runtime", "acme", RUNTIME.format(check=check, shown=shown))
-    found = look(tmp_path / "instance")["runtimes", "acme"]
-    assert found.state is Health.PROBLEM
-    assert found.detail.endswith(f"holds the instance directory {tmp_path / 'instance'}. {MOVE}")
+    finding = doctor(tmp_path / "instance")["runtimes", "acme"]
+    assert finding.state is Health.PROBLEM
+    assert finding.detail.endswith(f"holds the instance directory {tmp_path / 'instance'}. {MOVE}")
 
 
 def test_doctor_reports_a_refused_mount(instance: Instance, tmp_path: Path) -> None:
-    """The agent lacks a directory, and only the log would say so."""
+    """Without the doctor, only the log reports that the agent lacks a directory."""
     (tmp_path / "shared").mkdir()
     mount = {"path": str(tmp_path / "shared"), "name": "shared", "writable": False}
     config = agents.config_of(instance.db, instance.group().id)
     agents.save_config(instance.db, evolve(config, additional_mounts=[mount]))
-    found = look(instance.places.home)["mounts", instance.group().id]
-    assert (found.state, "is not below any of core.allowed_mounts" in found.detail) == (Health.WARNING, True)
-    assert f"remove-mount {instance.group().id} --name shared" in found.remedy
+    finding = doctor(instance.places.home)["mounts", instance.group().id]
+    assert (finding.state, "is not below a directory of core.allowed_mounts" in finding.detail) == (
+        Health.WARNING,
+        True,
+    )
+    assert f"remove-mount {instance.group().id} --name shared" in finding.remedy
 
 
 @pytest.mark.parametrize(
@@ -277,31 +285,31 @@ def test_doctor_reports_a_refused_mount(instance: Instance, tmp_path: Path) -> N
 def test_doctor_counts_waiting_messages_by_channel(
     instance: Instance, site: Path, channel: str, age: str, remedy: str | None
 ) -> None:
-    """Messages wait for a channel that is missing, and for a platform that is away; a short wait is nothing."""
+    """A missing channel and a platform that does not answer are reported; a short wait is not."""
     install(site, "acme-chat", "acme", CHANNEL)
     query = "INSERT INTO deliveries (id, position, channel, room, kind, content, status, created_at, updated_at)"
     query = f"{query} VALUES ('d', 1, ?, 'r', 'chat', '{{}}', 'queued', ?, ?)"
     instance.db.execute(query, (channel, age, age))
-    found = look(instance.places.home).get(("deliveries", channel))
+    finding = doctor(instance.places.home).get(("deliveries", channel))
     if remedy is None:
-        assert found is None
+        assert finding is None
     else:
-        assert found is not None
-        assert (found.state, found.detail) == (Health.WARNING, f"1 message to be sent, the oldest since {age}")
-        assert found.remedy.startswith(remedy)
+        assert finding is not None
+        assert (finding.state, finding.detail) == (Health.WARNING, f"1 message to be sent, the oldest since {age}")
+        assert finding.remedy.startswith(remedy)
 
 
 def test_doctor_reports_a_provider_without_key(tmp_path: Path, site: Path) -> None:
     answer = "return [Upstream(name='a', base_url='https://model.test', missing='no model key: set KEY')]"
     install(site, "acme-provider", "acme", PROVIDER.format(upstreams=answer))
-    found = look(tmp_path)["providers", "claude"]
-    assert (found.state, found.detail) == (Health.WARNING, "no model key: set KEY")
+    finding = doctor(tmp_path)["providers", "claude"]
+    assert (finding.state, finding.detail) == (Health.WARNING, "no model key: set KEY")
 
 
 @pytest.mark.parametrize("answer", ["1 / 0", "return 7", "return [7]"])
 def test_doctor_reports_a_provider_whose_check_fails(tmp_path: Path, site: Path, answer: str) -> None:
     install(site, "acme-provider", "acme", PROVIDER.format(upstreams=answer))
-    assert look(tmp_path)["providers", "claude"].state is Health.PROBLEM
+    assert doctor(tmp_path)["providers", "claude"].state is Health.PROBLEM
 
 
 def test_doctor_reports_all_problems_at_once(tmp_path: Path, site: Path) -> None:
@@ -311,8 +319,8 @@ def test_doctor_reports_all_problems_at_once(tmp_path: Path, site: Path) -> None
     (tmp_path / "nanoclaw.toml").write_bytes(b"\xff")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "nanoclaw.db").write_bytes(b"garbage" * 200)
-    found = look(tmp_path)
-    broken = {key for key, finding in found.items() if finding.state is Health.PROBLEM}
+    findings = doctor(tmp_path)
+    broken = {key for key, finding in findings.items() if finding.state is Health.PROBLEM}
     assert {
         ("instance", "settings"),
         ("instance", "database"),
@@ -321,13 +329,13 @@ def test_doctor_reports_all_problems_at_once(tmp_path: Path, site: Path) -> None
         ("providers", "claude"),
         ("services", "gateway"),
     } <= broken
-    assert all(finding.remedy for key, finding in found.items() if key in broken)
+    assert all(finding.remedy for key, finding in findings.items() if key in broken)
 
 
 def test_doctor_reports_quarantined_sessions(tmp_path: Path) -> None:
     create(tmp_path, {})
-    assert ("instance", "sessions") not in look(tmp_path)
+    assert ("instance", "sessions") not in doctor(tmp_path)
     (tmp_path / "sessions" / "ses-1.broken-20260105T120000Z").mkdir(parents=True)
-    found = look(tmp_path)["instance", "sessions"]
-    assert found.state is Health.WARNING
-    assert "ses-1.broken-20260105T120000Z" in found.detail
+    finding = doctor(tmp_path)["instance", "sessions"]
+    assert finding.state is Health.WARNING
+    assert "ses-1.broken-20260105T120000Z" in finding.detail

@@ -1,4 +1,4 @@
-"""Stopping a host whose runtime does not play along."""
+"""Stopping a host while its runtime, channel or database fails."""
 
 import asyncio
 import time
@@ -16,14 +16,14 @@ from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, Scripted
 
 
 class Unstoppable(ScriptedSandbox):
-    """A sandbox whose engine is gone."""
+    """A sandbox of an engine that does not answer."""
 
     async def stop(self, _grace_s: float) -> None:
         raise SandboxFailed("the engine does not answer")
 
 
 class OneUnstoppable(ScriptedRuntime):
-    """A runtime that cannot end its first sandbox."""
+    """A runtime that cannot stop its first sandbox."""
 
     async def start(self, spec: SandboxSpec) -> ScriptedSandbox:
         if self.sandboxes:
@@ -45,12 +45,12 @@ def test_stop_is_not_delayed_by_an_unstoppable_sandbox(instance: Instance) -> No
             await running.channel.texts(2)
             began = time.monotonic()
         took_s = time.monotonic() - began
-        left, other = running.runtime.sandboxes
+        unstoppable, other = running.runtime.sandboxes
         await asyncio.wait_for(other.wait(), 1)
-        await left.kill()
-        async with running_host(instance) as again:
-            await again.channel.say("still there?")
-            return took_s, await again.channel.texts(1)
+        await unstoppable.kill()
+        async with running_host(instance) as next_host:
+            await next_host.channel.say("still there?")
+            return took_s, await next_host.channel.texts(1)
 
     took_s, texts = asyncio.run(scenario())
     assert took_s < 10
@@ -58,7 +58,7 @@ def test_stop_is_not_delayed_by_an_unstoppable_sandbox(instance: Instance) -> No
 
 
 class OneConnection(RecorderChannel):
-    """A channel that sends through the connection that its `listen` holds, and starts to send when the host stops."""
+    """A channel that sends over the connection of its `listen`, and only after the host begins to stop."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class OneConnection(RecorderChannel):
 
 @pytest.mark.invariant(number=4)
 def test_stop_sends_the_last_messages_while_channels_run(instance: Instance) -> None:
-    """A channel listens until the queues had their time to send."""
+    """A channel listens until the queues have drained."""
 
     async def scenario() -> None:
         channel = OneConnection()
@@ -96,7 +96,7 @@ def test_stop_sends_the_last_messages_while_channels_run(instance: Instance) -> 
 
 
 def test_stop_does_not_wait_for_the_central_database(instance: Instance) -> None:
-    """A host that stops leaves an acknowledgement to the next host if the database takes no write."""
+    """If the database refuses writes, the next host records the acknowledgement."""
     pauses: list[float] = []
 
     async def script(runner: FakeRunner) -> int:

@@ -1,4 +1,4 @@
-"""The control socket: real connections to a real host, and to a host without any plugin."""
+"""The control socket: real connections to a real host that has no plugins."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from nanoclaw_core.testing.recorder import WAIT_S
 
 @frozen
 class Connection:
-    """A client's end of the control socket."""
+    """The client's end of a connection to the control socket."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -40,7 +40,7 @@ class Connection:
 
 @asynccontextmanager
 async def connected(instance: Instance) -> AsyncIterator[Connection]:
-    """Run a host without any plugin, and connect to it."""
+    """Run a host without plugins, and connect to it."""
     async with Host(instance.settings, environment={}, use_installed_plugins=False):
         reader, writer = await asyncio.open_unix_connection(instance.places.control_socket)
         try:
@@ -165,9 +165,9 @@ def test_control_socket_is_for_its_owner_only(bare_instance: Instance) -> None:
 
 
 def test_stale_control_socket_is_replaced(bare_instance: Instance) -> None:
-    left = socket.socket(socket.AF_UNIX)
-    left.bind(str(bare_instance.places.control_socket))
-    left.close()
+    stale_socket = socket.socket(socket.AF_UNIX)
+    stale_socket.bind(str(bare_instance.places.control_socket))
+    stale_socket.close()
     assert exchange(bare_instance, request())[0]["ok"]
 
 

@@ -1,4 +1,4 @@
-"""People read once, in each thread, that messages came late, whatever the host does meanwhile."""
+"""Each thread gets one notice that its messages were delayed, also if the host restarts or crashes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.invariant(number=4)
 
 @pytest.fixture
 def instance(instance: Instance) -> Instance:
-    """Return an instance with a session, whose host is patient and has no pauses."""
+    """Return an instance with a session, a huge maximum age and no retry pauses."""
     sessions.add(instance.db, Session(id=SESSION, agent_group_id=instance.group().id, conversation="c"))
     return make_instance(
         instance.places.home, delivery_pauses_s=[0.0], delivery_max_age_s=1e12, timezone="Europe/London"
@@ -48,13 +48,13 @@ def queued(number: int, *, thread: str | None = None, error: str | None = None, 
 def delivered(
     instance: Instance, count: int, *, channel: RecorderChannel | None = None
 ) -> list[tuple[str | None, str]]:
-    """Run a host until everything is sent; return the threads and texts of so many messages."""
+    """Run a host until its queues are empty; return the thread and text of each of `count` messages."""
 
     async def scenario(channel: RecorderChannel) -> list[tuple[str | None, str]]:
         async with running_host(instance, channel=channel) as running:
             await running.channel.texts(count)
             await running.host.components.queues.drained()
-            return [(one.address.thread, one.message.text) for one in channel.delivered]
+            return [(sent.address.thread, sent.message.text) for sent in channel.delivered]
 
     return asyncio.run(scenario(channel or RecorderChannel()))
 
@@ -63,12 +63,15 @@ def since(date: str) -> str:
     return f"Messages here were delayed since {date}, 3:04 PM. Waiting messages have now been sent."
 
 
-def owing(instance: Instance) -> list[str]:
-    return [one for (one,) in instance.db.execute("SELECT id FROM deliveries WHERE owes_notice = 1 ORDER BY position")]
+def messages_that_owe_a_notice(instance: Instance) -> list[str]:
+    return [
+        delivery_id
+        for (delivery_id,) in instance.db.execute("SELECT id FROM deliveries WHERE owes_notice = 1 ORDER BY position")
+    ]
 
 
 def test_delay_notice_is_sent_in_each_thread(instance: Instance) -> None:
-    """Also in a thread whose messages only waited behind the one that failed."""
+    """A thread gets the notice even if its messages only waited behind a failed one."""
     messages = [
         queued(1, thread="a", error="down"),
         queued(2, thread="b", created_at=LATER),
@@ -80,11 +83,11 @@ def test_delay_notice_is_sent_in_each_thread(instance: Instance) -> None:
         *(("a", "1"), ("b", "2"), (None, "3"), ("b", "4")),
         *(("a", since("Jan 5, 2020")), ("b", since("Mar 5, 2020")), (None, since("Jan 5, 2020"))),
     ]
-    assert owing(instance) == []
+    assert messages_that_owe_a_notice(instance) == []
 
 
 def test_delay_notice_is_sent_by_the_next_host(instance: Instance) -> None:
-    """A host that died after the last late message has left the notice to the next one, which tells it once."""
+    """The host died after the last late message; the next host sends the notice once."""
     deliveries.add(instance.db, [queued(1, thread="a")])
     deliveries.mark_sent(instance.db, DeliveryId("dlv-1"), "p-1", owes_notice=True)
     assert delivered(instance, 1) == [("a", since("Jan 5, 2020"))]
@@ -92,17 +95,17 @@ def test_delay_notice_is_sent_by_the_next_host(instance: Instance) -> None:
 
 
 def test_delay_notice_is_sent_once_after_a_crash(instance: Instance) -> None:
-    """A host that died between the notice and its mark leaves both to the next host, which does not repeat it."""
+    """The host died between the notice and its record; the next host does not repeat the notice."""
     deliveries.add(instance.db, [queued(1, thread="a")])
     deliveries.mark_sent(instance.db, DeliveryId("dlv-1"), "p-1", owes_notice=True)
     delivered(instance, 1)
     instance.db.execute("UPDATE deliveries SET owes_notice = 1 WHERE id = 'dlv-1'")
     assert delivered(instance, 0) == []
-    assert owing(instance) == []
+    assert messages_that_owe_a_notice(instance) == []
 
 
 def test_delay_notice_covers_the_rest_of_the_queue(instance: Instance) -> None:
-    """A host died after the first late message; those behind it never failed, and their thread is told all the same."""
+    """The host died after the first late message; the messages behind it never failed but are late, too."""
     deliveries.add(instance.db, [queued(1, thread="a"), queued(2, thread="b"), queued(3, thread="a")])
     deliveries.mark_sent(instance.db, DeliveryId("dlv-1"), "p-1", owes_notice=True)
     assert delivered(instance, 4) == [
@@ -112,24 +115,24 @@ def test_delay_notice_covers_the_rest_of_the_queue(instance: Instance) -> None:
 
 
 class Flapping(RecorderChannel):
-    """A channel whose platform takes each message of a session at the second attempt."""
+    """A channel that accepts each message at the second attempt."""
 
     async def deliver(self, address: Address, message: Outbound) -> str:
-        if message.idempotency_key not in {one.idempotency_key for one in self.attempts}:
+        if message.idempotency_key not in {attempt.idempotency_key for attempt in self.attempts}:
             self.attempts.append(message)
             raise ConnectionError("down")
         return await super().deliver(address, message)
 
 
 def test_delay_notice_of_a_flapping_platform_is_sent_once(instance: Instance) -> None:
-    """The notice waits until the queue is empty, whatever happens between its messages."""
+    """The notice waits until the queue is empty, even if the platform fails between messages."""
     deliveries.add(instance.db, [queued(number, error="down" if number == 1 else None) for number in range(1, 4)])
-    found = delivered(instance, 4, channel=Flapping())
-    assert [text for _, text in found] == ["1", "2", "3", since("Jan 5, 2020")]
+    messages = delivered(instance, 4, channel=Flapping())
+    assert [text for _, text in messages] == ["1", "2", "3", since("Jan 5, 2020")]
 
 
 def test_delay_notice_is_not_sent_for_a_refused_message(instance: Instance) -> None:
-    """Nothing was sent, so nothing came late."""
+    """A refused message was not sent, so it was not late."""
     channel = RecorderChannel()
     channel.troubles = [DeliveryRefused("the room is closed")]
     deliveries.add(instance.db, [queued(1, error="down")])
@@ -137,24 +140,24 @@ def test_delay_notice_is_not_sent_for_a_refused_message(instance: Instance) -> N
 
 
 def test_delay_counts_from_deliver_after(instance: Instance) -> None:
-    """A message of long ago that was due just now is on time."""
+    """An old message that is due now is not late."""
     now = clock.now_text()
     deliveries.add(instance.db, [queued(1, error="down")])
     instance.db.execute("UPDATE deliveries SET deliver_after = ?", (now,))
     assert [text for _, text in delivered(instance, 1)] == ["1"]
-    assert owing(instance) == []
+    assert messages_that_owe_a_notice(instance) == []
 
 
 def test_delay_notice_waits_for_the_database(instance: Instance) -> None:
-    """A central database that takes nothing when the queue is empty delays the notice, and changes no name of it."""
-    told: list[tuple[Address, str]] = []
+    """A central database that refuses writes delays the notice; the notice keeps its deduplication key."""
+    notices: list[tuple[Address, str]] = []
 
     class FullDisk(QuietEvents):
         def delivery_sent(self, delivery: Delivery) -> None:
             instance.db.pragma("query_only", 1)
 
         def delivery_delayed(self, address: Address, since: datetime, dedup_key: str) -> None:
-            told.append((address, dedup_key))
+            notices.append((address, dedup_key))
 
     async def sleep(_seconds: float) -> None:
         instance.db.pragma("query_only", 0)
@@ -171,12 +174,12 @@ def test_delay_notice_waits_for_the_database(instance: Instance) -> None:
             max_age_s=86_400.0,
             sleep=sleep,
         )
-        lanes = DeliveryQueues(sending)
-        lanes.start()
-        await lanes.drained()
+        queues = DeliveryQueues(sending)
+        queues.start()
+        await queues.drained()
 
     deliveries.add(instance.db, [queued(1, error="down")])
     instance.db.execute("UPDATE deliveries SET attempts = 0")
     asyncio.run(scenario())
-    assert told == [(Address("recorder", "room"), "late-dlv-1")] * 2
-    assert owing(instance) == []
+    assert notices == [(Address("recorder", "room"), "late-dlv-1")] * 2
+    assert messages_that_owe_a_notice(instance) == []

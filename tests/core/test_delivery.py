@@ -1,4 +1,4 @@
-"""Delivery, through a running host: reference §10.3 and the defects of delivery."""
+"""Delivery by a running host: order, retries, refusals, files, and the known defects of delivery."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ async def silent(_runner: FakeRunner) -> int:
 
 
 def writing(*contents: dict[str, Any] | str, kind: OutKind = OutKind.CHAT, **columns: Any) -> Script:
-    """A runner that answers one batch with several rows, then keeps still."""
+    """Return a runner that answers one batch with several rows, then waits."""
 
     async def script(runner: FakeRunner) -> int:
         messages = await runner.take()
@@ -154,13 +154,13 @@ def test_failing_message_is_not_overtaken(instance: Instance) -> None:
 
 @pytest.mark.defect(number=23)
 def test_agent_is_informed_of_a_failed_message(instance: Instance) -> None:
-    heard: list[str] = []
+    received: list[str] = []
 
     async def script(runner: FakeRunner) -> int:
         first = await runner.take()
         runner.answer(first, "lost")
         second = await runner.take()
-        heard.extend(json.loads(message.content)["text"] for message in second)
+        received.extend(json.loads(message.content)["text"] for message in second)
         runner.answer(second, "thanks")
         await asyncio.Event().wait()
         return 0
@@ -174,8 +174,8 @@ def test_agent_is_informed_of_a_failed_message(instance: Instance) -> None:
             await running.channel.texts(1)
 
     asyncio.run(scenario())
-    assert "could not be delivered" in heard[0]
-    assert heard[1] == "and?"
+    assert "could not be delivered" in received[0]
+    assert received[1] == "and?"
 
 
 @pytest.mark.defect(number=23)
@@ -255,7 +255,7 @@ def test_rows_beyond_one_batch_are_delivered_in_order(instance: Instance) -> Non
 
 @pytest.mark.defect(number=24)
 def test_last_message_of_a_sandbox_is_delivered_at_once(instance: Instance) -> None:
-    async def stderr_tail(runner: FakeRunner) -> int:
+    async def answers_and_exits(runner: FakeRunner) -> int:
         messages = await runner.take()
         await is_connected.wait()
         await runner.bell.close()
@@ -263,11 +263,11 @@ def test_last_message_of_a_sandbox_is_delivered_at_once(instance: Instance) -> N
         return 0
 
     async def scenario() -> list[str]:
-        async with running_host(instance, runtime=ScriptedRuntime(stderr_tail)) as running:
+        async with running_host(instance, runtime=ScriptedRuntime(answers_and_exits)) as running:
             await running.channel.say("hi")
-            machine = running.host.components
-            await until(lambda: any(one.bell.connected for one in machine.supervisor.running.values()))
-            is_connected.set()  # the look that follows a connection is over
+            components = running.host.components
+            await until(lambda: any(sandbox.bell.connected for sandbox in components.supervisor.running.values()))
+            is_connected.set()  # the poll that follows a connection is over
             return await running.channel.texts(1)
 
     is_connected = asyncio.Event()
@@ -296,7 +296,7 @@ def test_next_host_sends_queued_message_under_same_key(instance: Instance) -> No
             return running.channel.delivered[0].message.idempotency_key
 
     assert asyncio.run(first()) == asyncio.run(second())
-    assert states(instance) == [("sent", 1)]  # the end of a host is no failure of the platform
+    assert states(instance) == [("sent", 1)]  # a host that stops does not count as a failed attempt
 
 
 def test_edit_names_the_platform_id_of_an_answer(instance: Instance) -> None:
@@ -315,9 +315,9 @@ def test_edit_names_the_platform_id_of_an_answer(instance: Instance) -> None:
         async with running_host(instance, runtime=ScriptedRuntime(editing)) as running:
             await running.channel.say("hi", message_id="p-1")
             await running.channel.texts(1)
-            await running.channel.say("mend it", message_id="p-2")
+            await running.channel.say("fix it", message_id="p-2")
             await running.channel.texts(3)
-            return [one.message for one in running.channel.delivered]
+            return [sent.message for sent in running.channel.delivered]
 
     answer, edit, reaction = asyncio.run(scenario())
     assert answer.in_reply_to == "p-1"
@@ -379,7 +379,7 @@ def test_forged_outbound_ids_stay_in_their_session(instance: Instance) -> None:
         row = ("../../escape", "chat", "never", '{"text": "boo", "files": ["x"]}', "recorder", "room")
         statement = "INSERT INTO messages_out (seq, id, kind, at, content, channel, room) VALUES (9, ?, ?, ?, ?, ?, ?)"
         runner.written.execute(statement, row)
-        runner.answer(messages, "and on it goes")
+        runner.answer(messages, "after the forgery")
         await asyncio.Event().wait()
         return 0
 
@@ -388,7 +388,7 @@ def test_forged_outbound_ids_stay_in_their_session(instance: Instance) -> None:
             await running.channel.say("hi")
             return await running.channel.texts(1)
 
-    assert asyncio.run(scenario()) == ["and on it goes"]
+    assert asyncio.run(scenario()) == ["after the forgery"]
     assert [status for status, _ in states(instance)] == ["failed", "sent"]
 
 
@@ -423,7 +423,7 @@ def test_status_shows_sandbox_start_and_work(instance: Instance) -> None:
 
 
 def test_retry_pauses_grow_to_minutes() -> None:
-    """An outage costs a platform little, and its end is noticed within minutes."""
+    """An outage causes few attempts, and its end is noticed within minutes."""
     pauses_s = CoreSettings().delivery_pauses_s
     assert [pause_after(attempts, pauses_s) for attempts in (1, 2, 3, 4, 99)] == [2.0, 15.0, 60.0, 240.0, 240.0]
 
@@ -436,7 +436,7 @@ def test_poll_without_news_reads_no_old_message(instance: Instance) -> None:
                 await running.channel.say("hi")
                 await running.channel.texts(count)
             session_id, mark = instance.db.execute("SELECT id, outbound_seq FROM sessions").fetchone()
-            machine = running.host.components
-            return len(machine.mailbox.outbox.read_new(session_id, mark).messages)
+            components = running.host.components
+            return len(components.mailbox.outbox.read_new(session_id, mark).messages)
 
     assert asyncio.run(scenario()) == 0

@@ -1,4 +1,4 @@
-"""Dispatch: from words and options to a verb with typed arguments, and every failure to a code."""
+"""Dispatch: words and options become a verb with typed arguments; each failure has a code."""
 
 import asyncio
 import json
@@ -34,10 +34,10 @@ JSON = st.recursive(
 )
 
 
-class Teapot(NanoclawError):
-    """An error of a plugin's own."""
+class CustomError(NanoclawError):
+    """An error that a plugin defines, with a code of its own."""
 
-    code: ClassVar[str] = "teapot"
+    code: ClassVar[str] = "custom"
 
 
 async def echo(arguments: Mapping[str, Any], _caller: Caller, _context: PluginContext) -> Any:
@@ -56,11 +56,11 @@ def dispatch(*verbs: Verb, scope: Scope = Scope.GLOBAL) -> Dispatch:
         data_dir=Path("/nowhere"),
         run_dir=Path("/nowhere"),
         environment={},
-        database=None,  # type: ignore[arg-type]  # no verb here looks into it
+        database=None,  # type: ignore[arg-type]  # no verb here uses it
     )
     guard = Guard(db=apsw.Connection(":memory:"), plugins=Plugins())
     return Dispatch(
-        offers={full_name(one): Contribution(one, "acme") for one in verbs},
+        offers={full_name(added): Contribution(added, "acme") for added in verbs},
         guard=guard,
         scope_of=lambda _group_id: scope,
         plugin_context=lambda _plugin: context,
@@ -104,8 +104,8 @@ def refused(**options: Any) -> str:
     ],
 )
 def test_value_is_converted_to_its_parameter_kind(name: str, given_value: object, expected: object) -> None:
-    found = typed(**{name: given_value})[name]
-    assert (found, type(found)) == (expected, type(expected))
+    value = typed(**{name: given_value})[name]
+    assert (value, type(value)) == (expected, type(expected))
 
 
 @pytest.mark.defect(number=17)
@@ -134,7 +134,7 @@ def test_value_is_converted_to_its_parameter_kind(name: str, given_value: object
 )
 def test_value_of_another_kind_is_refused(name: str, value: object) -> None:
     if name == "id":
-        with pytest.raises(InvalidArguments, match="--id must be a text"):
+        with pytest.raises(InvalidArguments, match="--id must be a string"):
             typed_arguments(verb("update"), [], {"id": value})
     else:
         assert f"--{name.replace('_', '-')} must be" in refused(**{name: value})
@@ -143,8 +143,8 @@ def test_value_of_another_kind_is_refused(name: str, value: object) -> None:
 @pytest.mark.defect(number=15)
 def test_words_fill_positional_parameters_in_order() -> None:
     """A hyphen in a word does not make it an option."""
-    found = typed_arguments(verb("update"), ["ag-1", "-a note-"], {})
-    assert found == {"id": "ag-1", "note": "-a note-"}
+    arguments = typed_arguments(verb("update"), ["ag-1", "-a note-"], {})
+    assert arguments == {"id": "ag-1", "note": "-a note-"}
 
 
 def test_positional_parameter_can_be_given_as_option() -> None:
@@ -152,7 +152,7 @@ def test_positional_parameter_can_be_given_as_option() -> None:
 
 
 def test_surplus_word_is_named() -> None:
-    with pytest.raises(InvalidArguments, match="'three' is one word too many"):
+    with pytest.raises(InvalidArguments, match="unexpected argument 'three'"):
         typed_arguments(verb("update"), ["one", "two", "three"], {})
 
 
@@ -170,7 +170,7 @@ def test_unknown_option_suggests_the_nearest() -> None:
 
 
 def test_unknown_option_without_match_lists_all_options() -> None:
-    assert "known are: --id, --max-messages, --ratio, --force, --tags, --note" in refused(xyz=1)
+    assert "known options: --id, --max-messages, --ratio, --force, --tags, --note" in refused(xyz=1)
 
 
 @pytest.mark.parametrize("options", [{}, {"id": None}])
@@ -184,11 +184,11 @@ def test_missing_required_parameter_is_named_with_its_help(options: dict[str, An
 )
 def test_any_arguments_are_typed_or_refused(rest: list[str], options: dict[str, Any]) -> None:
     try:
-        found = typed_arguments(verb("update"), rest, options)
+        arguments = typed_arguments(verb("update"), rest, options)
     except InvalidArguments:
         return
     kinds = {parameter.name: parameter.kind for parameter in PARAMETERS}
-    assert all(value is None or type(value) is kinds[name] for name, value in found.items())
+    assert all(value is None or type(value) is kinds[name] for name, value in arguments.items())
 
 
 # Verbs
@@ -238,7 +238,7 @@ def raising(error: Exception) -> Verb:
         (NotFound("no such group"), Code.NOT_FOUND),
         (InvalidArguments("no"), Code.INVALID_ARGS),
         (NanoclawError("no"), Code.HANDLER_ERROR),
-        (Teapot("short and stout"), Code.HANDLER_ERROR),
+        (CustomError("no"), Code.HANDLER_ERROR),
         (ZeroDivisionError("by nothing"), Code.HANDLER_ERROR),
         (ExceptionGroup("several", [ValueError("a")]), Code.HANDLER_ERROR),
     ],
@@ -267,9 +267,9 @@ def test_any_request_is_answered(words: list[str], options: dict[str, Any]) -> N
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(True, "and nothing was said"), (["a", "b"], "and is given twice"), ("\ud800", r"not '\ud800'")],
+    [(True, "got no value"), (["a", "b"], "got several values"), ("\ud800", r"got '\ud800'")],
 )
 def test_invalid_string_is_refused_with_the_reason(value: object, said: str) -> None:
     named = verb("rename", parameters=[Parameter(name="title")])
     answer = ask(dispatch(named), "groups", "rename", title=value)
-    assert answer.message == f"groups rename: --title must be a text, {said}"
+    assert answer.message == f"groups rename: --title must be a string, {said}"

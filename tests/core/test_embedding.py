@@ -1,4 +1,4 @@
-"""An application embeds a host: the example of the documentation, on the real runtime and the real mock provider."""
+"""An application embeds a host: the documented example, on the process runtime with the mock provider."""
 
 import asyncio
 import logging
@@ -47,20 +47,20 @@ def test_agent_remembers_across_two_hosts(home: Path) -> None:
 
 
 def test_host_leaves_logging_and_signals_unchanged(bare_instance: Instance) -> None:
-    def theirs() -> tuple[object, ...]:
+    def process_state() -> tuple[object, ...]:
         root = logging.getLogger()
         return (list(root.handlers), root.level, signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
 
-    before = theirs()
+    before = process_state()
 
     async def scenario() -> tuple[object, ...]:
         handlers = signal.getsignal(signal.SIGINT)
         async with Host(bare_instance.settings, environment={}, use_installed_plugins=False):
             assert signal.getsignal(signal.SIGINT) is handlers
-            return theirs()[:3]
+            return process_state()[:3]
 
     assert asyncio.run(scenario()) == before[:3]
-    assert theirs() == before
+    assert process_state() == before
 
 
 def test_two_hosts_on_two_directories_run_side_by_side(tmp_path: Path) -> None:
@@ -72,6 +72,6 @@ def test_two_hosts_on_two_directories_run_side_by_side(tmp_path: Path) -> None:
         async with asyncio.timeout(2 * WAIT_S):
             return await asyncio.gather(*(ask(tmp_path / name, f"hello {name}") for name in ("one", "two")))
 
-    one, two = asyncio.run(scenario())
-    assert "said: hello one" in one
-    assert "said: hello two" in two
+    first, second = asyncio.run(scenario())
+    assert "said: hello one" in first
+    assert "said: hello two" in second

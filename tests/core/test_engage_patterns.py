@@ -1,4 +1,4 @@
-"""Patterns that people write and texts that others send: neither stops the host (audit S3)."""
+"""Engage patterns: neither a slow pattern nor an attacker's text stops the host (audit S3)."""
 
 import asyncio
 import json
@@ -18,11 +18,11 @@ from nanoclaw_core.testing.hosting import running_host
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.recorder import RecorderChannel
 
-BROKEN = "(nobody closed this"
+BROKEN = "(not closed"
 
 
 class Observer(RecorderChannel):
-    """A channel that keeps the admission votes it was asked for."""
+    """A channel that records the admissions that it votes on."""
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
@@ -55,8 +55,8 @@ def outcomes(
 
 
 def named_by_doctor(instance: Instance) -> dict[str, str]:
-    found = asyncio.run(run_checks(instance.places.home, {}))
-    return {one.name: f"{one.detail}. {one.remedy}" for one in found if one.area == "wirings"}
+    findings = asyncio.run(run_checks(instance.places.home, {}))
+    return {finding.name: f"{finding.detail}. {finding.remedy}" for finding in findings if finding.area == "wirings"}
 
 
 def dropped(instance: Instance) -> list[tuple[str, str, int]]:
@@ -65,11 +65,11 @@ def dropped(instance: Instance) -> list[tuple[str, str, int]]:
 
 @pytest.fixture(scope="module")
 def attack(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What became of an attack on a slow pattern; the process is killed if a match takes for ever."""
+    """Return the report of an attack on a slow pattern. A match without a time limit kills the process."""
     script, home = Path(pattern_attack.__file__), tmp_path_factory.mktemp("attack") / "home"
     done = subprocess.run([sys.executable, script, home], capture_output=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
 
 
 @pytest.mark.invariant(number=14)
@@ -78,14 +78,14 @@ def attack(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     ["(?:a{1000}){1000}", "(?:(?:a?){2000}){2000}", "(?:(?:.{9999}){9999}){9999}", "a{ 99999}", "(?:x{10,}y){999}z{9}"],
 )
 def test_pattern_that_repeats_too_much_is_refused(pattern: str) -> None:
-    """The engine writes repetitions out: 17 characters took 274 MB, and an agent may ask for a pattern."""
-    with pytest.raises(InvalidArguments, match="engage_pattern: it repeats too much"):
+    """The engine expands repetitions: 17 characters took 274 MB, and an agent may request a pattern."""
+    with pytest.raises(InvalidArguments, match="engage_pattern: it has too many repetitions"):
         check_pattern("pattern", pattern)
 
 
 @pytest.mark.parametrize("pattern", [r"^\d{4}-\d{2}-\d{2}$", r"(?:[a-z]{2,5} ){3}", ".{500,}", r"\{1}", "a{0,9}"])
 def test_pattern_with_usual_repetitions_is_accepted(pattern: str) -> None:
-    """Dates, codes and lengths are no bombs."""
+    """Dates, codes and lengths are below the limit."""
     check_pattern("pattern", pattern)
 
 
@@ -96,41 +96,41 @@ def test_slow_pattern_timed_out_does_not_engage(attack: dict[str, Any], message:
 
 
 def test_slow_pattern_after_timeouts_still_engages(attack: dict[str, Any]) -> None:
-    """After a flood of timeouts, an ordinary message that fits is answered."""
+    """After a flood of timeouts, a normal message that matches is answered."""
     assert (attack["outcomes"]["fitting"], attack["answers"]) == ("routed", ["echo: aaa"])
 
 
 def test_slow_pattern_timed_out_is_named_by_doctor(attack: dict[str, Any]) -> None:
-    """The doctor names the wiring and its pattern, on a host that runs and after it stopped."""
+    """The doctor names the wiring and its pattern, also after the host has stopped."""
     detail = "the engage pattern '^(a+)+$' exceeded its time limit of 50 ms"
     assert attack["named"] == {attack["wiring"]: detail}
 
 
 def test_refused_sender_is_not_matched(attack: dict[str, Any]) -> None:
-    """A stranger's text would time out, but is not matched."""
+    """The text of a stranger would time out, but it is not matched."""
     assert (attack["outcomes"]["stranger"], attack["named after the stranger"]) == ("dropped", {})
 
 
 @pytest.mark.parametrize("text", ["hi agent", "by the way"])
 def test_vote_comes_before_the_pattern_match(bare_instance: Instance, text: str) -> None:
-    """The vote is asked about each message, and told that the pattern has not decided yet."""
+    """The vote sees each message; `engaged` is None because the pattern is not matched yet."""
     wire(bare_instance, "^hi")
     channel = Observer()
     outcomes(bare_instance, text, channel=channel)
-    assert [one.engaged for one in channel.admissions] == [None]
+    assert [admission.engaged for admission in channel.admissions] == [None]
 
 
 def test_vote_with_match_all_pattern_knows_the_outcome(bare_instance: Instance) -> None:
-    """The pattern `.` needs no match: the vote knows that the agent would answer."""
+    """The pattern `.` needs no match, so `engaged` is True."""
     wire(bare_instance, ".")
     channel = Observer()
     outcomes(bare_instance, "hi", channel=channel)
-    assert [one.engaged for one in channel.admissions] == [True]
+    assert [admission.engaged for admission in channel.admissions] == [True]
 
 
 @pytest.mark.parametrize("text", ["hi agent", "by the way"])
 def test_refused_sender_with_a_pattern_is_recorded(bare_instance: Instance, text: str) -> None:
-    """Whether a stranger's text fits stays unknown, so each refusal is recorded with its reason."""
+    """The text of a stranger is not matched, so each refusal is recorded with its reason."""
     wire(bare_instance, "^hi")
     assert outcomes(bare_instance, text, channel=RecorderChannel(refused=["eve"]), sender="eve") == [Outcome.DROPPED]
     assert dropped(bare_instance) == [("eve", "a stranger", 1)]
@@ -138,14 +138,14 @@ def test_refused_sender_with_a_pattern_is_recorded(bare_instance: Instance, text
 
 @pytest.mark.defect(number=5)
 def test_refused_sender_with_accumulate_stores_nothing(bare_instance: Instance) -> None:
-    """A pattern that would only keep a stranger's text as context does not store it."""
+    """The text of a stranger is not stored as context either."""
     wire(bare_instance, "^hi", ignored_policy=IgnoredPolicy.ACCUMULATE)
     assert outcomes(bare_instance, "hm", channel=RecorderChannel(refused=["eve"]), sender="eve") == [Outcome.DROPPED]
     assert bare_instance.sessions() == []
 
 
 def test_pattern_without_match_follows_ignored_policy(bare_instance: Instance) -> None:
-    """The ignored policy decides about an admitted message that does not fit."""
+    """The ignored policy applies to an admitted message that does not match."""
     wire(bare_instance, "^hi", ignored_policy=IgnoredPolicy.ACCUMULATE)
     assert outcomes(bare_instance, "hm", "hi") == [Outcome.ACCUMULATED, Outcome.ROUTED]
 
@@ -163,25 +163,25 @@ def test_pattern_in_re_dialect_engages(bare_instance: Instance, pattern: str, te
 
 @pytest.mark.parametrize(("before", "outcome"), [(9_998, Outcome.ROUTED), (9_999, Outcome.IGNORED)])
 def test_pattern_sees_the_first_10000_characters(bare_instance: Instance, before: int, outcome: Outcome) -> None:
-    """A text of any length costs a bounded search."""
+    """The cost of a search does not depend on the length of the text."""
     wire(bare_instance, "hi")
     assert outcomes(bare_instance, "x" * before + "hi") == [outcome]
 
 
 def test_check_pattern_with_a_long_pattern_is_refused() -> None:
-    """The cost of compiling grows with the length, so the length is limited."""
+    """The cost of compiling grows with the length of the pattern."""
     check_pattern("pattern", "x" * 500)
     with pytest.raises(InvalidArguments) as caught:
         check_pattern("pattern", "x" * 501)
     assert str(caught.value) == (
-        "engage_pattern: it is no regular expression of at most 500 characters, got 501 characters. Shorten it."
+        "engage_pattern: it is longer than 500 characters, got 501 characters. Shorten it."
     )
 
 
 @pytest.mark.invariant(number=8)
 @pytest.mark.parametrize("pattern", [BROKEN, "", "x" * 501])
 def test_unusable_pattern_engages_no_agent(bare_instance: Instance, pattern: str) -> None:
-    """A pattern that got into the table in another way than through `check_pattern` matches nothing."""
+    """A pattern that was stored without `check_pattern` matches no text."""
     wire_unchecked(bare_instance, pattern)
     assert outcomes(bare_instance, "x" * 600) == [Outcome.IGNORED]
 
@@ -189,9 +189,9 @@ def test_unusable_pattern_engages_no_agent(bare_instance: Instance, pattern: str
 @pytest.mark.parametrize(
     ("pattern", "reason"),
     [
-        (BROKEN, "is no regular expression: missing )"),
+        (BROKEN, "is not a regular expression: missing )"),
         ("", "is empty"),
-        ("x" * 501, "is no regular expression of at most 500 characters"),
+        ("x" * 501, "is longer than 500 characters"),
     ],
 )
 def test_unusable_pattern_is_named_by_doctor(bare_instance: Instance, pattern: str, reason: str) -> None:
@@ -206,17 +206,17 @@ def test_unusable_pattern_is_named_by_doctor(bare_instance: Instance, pattern: s
 def test_unusable_pattern_is_logged_once_at_the_start(
     bare_instance: Instance, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Messages do not repeat the warning."""
+    """Later messages do not repeat the warning."""
     wiring_id = wire_unchecked(bare_instance, BROKEN)
     with caplog.at_level(logging.WARNING):
         outcomes(bare_instance, "one", "two")
-    assert [(one.message, vars(one)["wiring"]) for one in caplog.records] == [
+    assert [(record.message, vars(record)["wiring"]) for record in caplog.records] == [
         ("engage pattern does not work", wiring_id)
     ]
 
 
 def test_changed_pattern_is_no_longer_named_by_doctor(bare_instance: Instance) -> None:
-    """A record of a timeout is about one pattern; the wiring's next one starts anew."""
+    """A timeout is recorded per pattern, so a new pattern of the wiring has none."""
     wire(bare_instance, pattern_attack.PATTERN)
     bare_instance.db.execute(
         "INSERT INTO pattern_timeouts SELECT id, engage_pattern, '2026-01-02T03:04:05.678Z' FROM wirings"
@@ -234,7 +234,9 @@ def test_doctor_before_the_upgrade_names_patterns(bare_instance: Instance) -> No
 
 
 def test_usual_patterns_are_not_named_by_doctor(bare_instance: Instance) -> None:
-    """A healthy instance has no finding about wirings."""
+    """A healthy instance has no finding in the area `wirings`."""
     wire(bare_instance, "^hi", folder="one")
     wire(bare_instance, ".", folder="two")
-    assert [one for one in asyncio.run(run_checks(bare_instance.places.home, {})) if one.area == "wirings"] == []
+    assert [
+        finding for finding in asyncio.run(run_checks(bare_instance.places.home, {})) if finding.area == "wirings"
+    ] == []

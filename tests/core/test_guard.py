@@ -1,4 +1,4 @@
-"""The guard: caller × access × objection × grant, and what is held is kept as it was asked (I8)."""
+"""The guard: decides by caller, access, objection and grant, and stores held requests unchanged (I8)."""
 
 import json
 from datetime import timedelta
@@ -31,7 +31,7 @@ from nanoclaw_core.testing.instance import Instance
 
 OPERATOR = Caller(operator=True)
 AGENT = Caller(session_id=SessionId("ses-1"), agent_group_id=GroupId("ag-1"))
-NOBODY = Caller()
+UNKNOWN = Caller()
 NO = Verdict(Vote.DENY, "not today")
 ALLOW, HOLD, DENY = Effect.ALLOW, Effect.HOLD, Effect.DENY
 
@@ -53,9 +53,9 @@ def make_request(access: Access, caller: Caller = AGENT, **more: object) -> Perm
         (AGENT, Access.NEEDS_APPROVAL, NO, True, DENY),
         (AGENT, Access.OPERATOR_ONLY, None, False, DENY),
         (AGENT, Access.OPERATOR_ONLY, None, True, DENY),
-        (NOBODY, Access.ALLOWED, None, False, DENY),
-        (NOBODY, Access.NEEDS_APPROVAL, None, True, DENY),
-        (NOBODY, Access.OPERATOR_ONLY, None, False, DENY),
+        (UNKNOWN, Access.ALLOWED, None, False, DENY),
+        (UNKNOWN, Access.NEEDS_APPROVAL, None, True, DENY),
+        (UNKNOWN, Access.OPERATOR_ONLY, None, False, DENY),
         (evolve(AGENT, session_id=None), Access.ALLOWED, None, False, DENY),
         (evolve(AGENT, agent_group_id=None), Access.ALLOWED, None, False, DENY),
     ],
@@ -80,7 +80,7 @@ def test_denial_has_the_reason_of_the_objection() -> None:
 
 
 class Objecting:
-    """A plugin that objects to everything, or raises."""
+    """A plugin that objects to each request, or raises."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self._error = error
@@ -93,22 +93,22 @@ class Objecting:
 
 
 def make_guard(instance: Instance, **plugins: object) -> tuple[Guard, Caller]:
-    found = Plugins()
+    loaded = Plugins()
     for name, plugin in plugins.items():
-        found.add(plugin, name=name)
+        loaded.add(plugin, name=name)
     group = instance.group()
     session = Session(agent_group_id=group.id, conversation="agent")
     sessions.add(instance.db, session)
-    return Guard(db=instance.db, plugins=found), Caller(session_id=session.id, agent_group_id=group.id)
+    return Guard(db=instance.db, plugins=loaded), Caller(session_id=session.id, agent_group_id=group.id)
 
 
 def held(guard: Guard, asked: PermissionRequest) -> Approval:
     with pytest.raises(ApprovalPending):
         guard.check(asked)
     (newest,) = guard.db.execute("SELECT id FROM approvals ORDER BY rowid DESC LIMIT 1").fetchone()
-    found = approvals.get(guard.db, newest)
-    assert found is not None
-    return found
+    approval = approvals.get(guard.db, newest)
+    assert approval is not None
+    return approval
 
 
 def approve(instance: Instance, approval: Approval, status: str = "approved") -> None:
@@ -135,7 +135,7 @@ def test_pending_requests_of_an_agent_are_limited(bare_instance: Instance) -> No
     guard, caller = make_guard(bare_instance)
     for _ in range(MAX_PENDING):
         held(guard, make_request(Access.NEEDS_APPROVAL, caller))
-    with pytest.raises(Forbidden, match="wait for a human; ask again after those"):
+    with pytest.raises(Forbidden, match="wait for a human. Ask again later"):
         guard.check(make_request(Access.NEEDS_APPROVAL, caller))
     bare_instance.db.execute("UPDATE approvals SET status = 'rejected'")
     held(guard, make_request(Access.NEEDS_APPROVAL, caller))
@@ -155,7 +155,7 @@ def test_unapproved_request_is_refused(bare_instance: Instance, status: str) -> 
     asked = make_request(Access.NEEDS_APPROVAL, caller)
     approval = held(guard, asked)
     approve(bare_instance, approval, status)
-    with pytest.raises(Forbidden, match="its approval was for something else, or counted already"):
+    with pytest.raises(Forbidden, match="its approval was for another request or was already used"):
         guard.check(evolve(asked, grant=approval.id))
 
 
@@ -170,7 +170,7 @@ def test_grant_for_another_request_is_refused(bare_instance: Instance, other: di
     approve(bare_instance, approval)
     with pytest.raises(Forbidden):
         guard.check(evolve(asked, **({"grant": approval.id} | other)))
-    guard.check(evolve(asked, grant=approval.id))  # what it was given for it is still good for
+    guard.check(evolve(asked, grant=approval.id))  # it is still valid for its own request
 
 
 @pytest.mark.defect(number=13)
@@ -208,15 +208,15 @@ def test_delivery_to_another_room_without_a_vote_is_refused(bare_instance: Insta
     guard, caller = make_guard(bare_instance)
     assert caller.session_id is not None
     assert caller.agent_group_id is not None
-    elsewhere = Address("recorder", "another room", None)
-    with pytest.raises(Forbidden, match="may not write to that room"):
+    elsewhere = Address("recorder", "another room")
+    with pytest.raises(Forbidden, match="may not write to the room"):
         guard.check_delivery(
             DeliveryRequest(session_id=caller.session_id, agent_group_id=caller.agent_group_id, address=elsewhere)
         )
 
 
 def wired(instance: Instance, guard: Guard, caller: Caller) -> DeliveryRequest:
-    """Return the request to write to a room that the agent is wired to and that is not the session's own."""
+    """Wire the agent to a second room, and return a request to write to it."""
     instance.wire(room="kitchen")
     assert caller.session_id is not None
     assert caller.agent_group_id is not None
@@ -230,8 +230,8 @@ def test_wiring_makes_its_room_a_destination(bare_instance: Instance) -> None:
     guard.check_delivery(wired(bare_instance, guard, caller))
 
 
-class Jealous:
-    """A plugin that lets nobody write to another room."""
+class DenyingDeliveries:
+    """A plugin that denies each delivery to another room."""
 
     @hookimpl
     def nanoclaw_permit_delivery(self, request: DeliveryRequest) -> Verdict:
@@ -240,7 +240,7 @@ class Jealous:
 
 @pytest.mark.invariant(number=8)
 def test_wired_room_with_an_objection_gets_nothing(bare_instance: Instance) -> None:
-    guard, caller = make_guard(bare_instance, jealous=Jealous())
+    guard, caller = make_guard(bare_instance, denying=DenyingDeliveries())
     with pytest.raises(Forbidden, match="not to kitchen"):
         guard.check_delivery(wired(bare_instance, guard, caller))
 

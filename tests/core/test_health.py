@@ -1,4 +1,4 @@
-"""When a sandbox is stuck: reference §10.5, 1 to 10, and ⚠28."""
+"""Stuck sandboxes: limits of heartbeat, claims, tool timeouts and idle time (⚠28)."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -86,7 +86,7 @@ def test_heartbeat_after_the_claim_is_healthy() -> None:
 
 
 def test_heartbeat_a_tick_before_its_claim_is_healthy() -> None:
-    """The beat of a claim may have an earlier time than the claim, where the kernel's coarse clock stamped it."""
+    """The coarse clock of the kernel may stamp a heartbeat earlier than the claim that it follows."""
     assert reason(claim(100), beat_s=100.01) == ""
     assert reason(claim(100), beat_s=101.5) == "claim-stuck"
 

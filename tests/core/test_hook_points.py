@@ -1,4 +1,4 @@
-"""Each hook, through a running host: what a plugin offers is used, and what happens is told."""
+"""Each hook in a running host: contributions are used, votes count, and events are reported."""
 
 import asyncio
 import contextlib
@@ -50,7 +50,7 @@ async def ask(instance: Instance, *words: str) -> dict[str, Any]:
 
 
 def requesting(*actions: str) -> Script:
-    """A runner that asks the host for actions, one after the other, and tells the chat what it was answered."""
+    """Return a runner that requests actions in order and sends their answers to the chat."""
 
     async def script(runner: FakeRunner) -> int:
         messages = await runner.take()
@@ -68,15 +68,15 @@ def requesting(*actions: str) -> Script:
 
 def answer_to(runner: FakeRunner, request_id: str) -> str:
     rows = runner.received.execute("SELECT content FROM messages_in WHERE kind = 'system'").fetchall()
-    found = [json.loads(content) for (content,) in rows]
-    answers = [one for one in found if one["request_id"] == request_id]
+    contents = [json.loads(content) for (content,) in rows]
+    answers = [content for content in contents if content["request_id"] == request_id]
     if not answers:
         return ""
     return str(answers[0]["data"]) if answers[0]["ok"] else str(answers[0]["error"]["code"])
 
 
 class Shouting:
-    """A plugin with a verb, an action and tables of its own."""
+    """A plugin with a verb and an action."""
 
     def __init__(self, access: Access = Access.ALLOWED) -> None:
         self.access, self.callers = access, list[Caller]()
@@ -214,7 +214,7 @@ def test_two_gateways_prevent_the_start(instance: Instance) -> None:
             self.name = name
 
         def connect(self, _settings: object, _context: PluginContext) -> RunningService:
-            raise AssertionError("never made")
+            raise AssertionError("no gateway is connected")
 
         @hookimpl
         def nanoclaw_services(self) -> Iterable[Service]:
@@ -224,16 +224,16 @@ def test_two_gateways_prevent_the_start(instance: Instance) -> None:
         async with running_host(instance, one=Gateway("one"), two=Gateway("two")):
             pass
 
-    with pytest.raises(PluginError, match="one and two both want to be it"):
+    with pytest.raises(PluginError, match="at most one may be a model gateway, got one, two"):
         asyncio.run(scenario())
 
 
 def test_nanoclaw_sweeps_run_repeatedly_with_plugin_context(instance: Instance) -> None:
-    seen: list[str] = []
+    plugins: list[str] = []
 
     class Sweeping:
         async def sweep(self, context: PluginContext) -> None:
-            seen.append(context.plugin)
+            plugins.append(context.plugin)
 
         @hookimpl
         def nanoclaw_sweeps(self) -> Iterable[Sweep]:
@@ -241,14 +241,14 @@ def test_nanoclaw_sweeps_run_repeatedly_with_plugin_context(instance: Instance) 
 
     async def scenario() -> None:
         async with running_host(instance, sweeping=Sweeping()):
-            await until(lambda: len(seen) > 2)
+            await until(lambda: len(plugins) > 2)
 
     asyncio.run(scenario())
-    assert set(seen) == {"sweeping"}
+    assert set(plugins) == {"sweeping"}
 
 
 def test_nanoclaw_migrations_run_before_the_verbs(instance: Instance) -> None:
-    class Keeping:
+    class WithTable:
         @hookimpl
         def nanoclaw_migrations(self) -> Iterable[Migration]:
             yield Migration(name="0001", apply=lambda db: db.execute("CREATE TABLE keeping_things (name TEXT) STRICT"))
@@ -261,7 +261,7 @@ def test_nanoclaw_migrations_run_before_the_verbs(instance: Instance) -> None:
             return context.database.execute("SELECT count(*) FROM keeping_things").get
 
     async def scenario() -> dict[str, Any]:
-        async with running_host(instance, keeping=Keeping()):
+        async with running_host(instance, keeping=WithTable()):
             return await ask(instance, "things", "count")
 
     assert asyncio.run(scenario())["data"] == 0
@@ -270,7 +270,7 @@ def test_nanoclaw_migrations_run_before_the_verbs(instance: Instance) -> None:
 @pytest.mark.parametrize("hook", ["nanoclaw_resources", "nanoclaw_approval_handlers"])
 def test_two_contributions_of_one_name_prevent_the_start(instance: Instance, hook: str) -> None:
     async def run(_arguments: object, _caller: Caller, _context: PluginContext) -> Any:
-        raise AssertionError("never asked")
+        raise AssertionError("the handler is not called")
 
     items: dict[str, object] = {
         "nanoclaw_resources": Resource(name="things", table="keeping_things", columns=("name",)),
@@ -290,38 +290,38 @@ def test_two_contributions_of_one_name_prevent_the_start(instance: Instance, hoo
 
 
 class Listening:
-    """A plugin that writes down what it is told."""
+    """A plugin that records the events that it receives."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.events: list[str] = []
 
     @hookimpl
     def nanoclaw_room_unknown(self, address: Address, mentioned: bool) -> None:
-        self.told.append(f"unknown {address.room} {mentioned}")
+        self.events.append(f"unknown {address.room} {mentioned}")
 
     @hookimpl
     def nanoclaw_sender_refused(self, admission: Admission, reason: str) -> None:
-        self.told.append(f"refused {admission.user_id}: {reason}")
+        self.events.append(f"refused {admission.user_id}: {reason}")
 
     @hookimpl
     def nanoclaw_message_routed(self, address: Address, session_id: str, correlation_id: str) -> None:
-        self.told.append(f"routed {address.room} {session_id[:4]} {correlation_id[:4]}")
+        self.events.append(f"routed {address.room} {session_id[:4]} {correlation_id[:4]}")
 
     @hookimpl
     def nanoclaw_message_delivered(self, address: Address, platform_message_id: str | None) -> None:
-        self.told.append(f"delivered {address.room} {platform_message_id}")
+        self.events.append(f"delivered {address.room} {platform_message_id}")
 
     @hookimpl
     def nanoclaw_delivery_failed(self, address: Address, reason: str) -> None:
-        self.told.append(f"failed {address.room}: {reason}")
+        self.events.append(f"failed {address.room}: {reason}")
 
     @hookimpl
     def nanoclaw_host_started(self) -> None:
-        self.told.append("started")
+        self.events.append("started")
 
     @hookimpl
     def nanoclaw_host_stopping(self) -> None:
-        self.told.append("stopping")
+        self.events.append("stopping")
 
 
 def test_notify_hooks_report_events(instance: Instance) -> None:
@@ -335,10 +335,10 @@ def test_notify_hooks_report_events(instance: Instance) -> None:
             await running.channel.texts(1)
             running.channel.troubles = [DeliveryRefused("closed")]
             await running.channel.say("again")
-            await until(lambda: plugin.told[-1].startswith("failed"))
+            await until(lambda: plugin.events[-1].startswith("failed"))
 
     asyncio.run(scenario())
-    assert plugin.told == [
+    assert plugin.events == [
         "started",
         "unknown elsewhere False",
         "refused recorder:eve: a stranger",

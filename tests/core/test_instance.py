@@ -1,4 +1,4 @@
-"""The instance directory: making a first one that works, and agent groups in it."""
+"""The instance directory: how `ncl init` makes it, and how agent groups are created in it."""
 
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def test_instance_files_are_private_to_their_owner(tmp_path: Path) -> None:
 
 def test_init_impossible_directory_is_named_with_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(NanoclawError, match=r"cannot be made: .* Choose another with --home"):
+    with pytest.raises(NanoclawError, match=r"cannot be created: .* Choose another with --home"):
         create(tmp_path / "file" / "home", {})
 
 
@@ -97,8 +97,8 @@ def test_damaged_central_database_is_refused_with_remedy(tmp_path: Path, content
     "change", [(b"last_error TEXT", b"last_eXror TEXT"), (b"'sending', 'sent'", b"'senXing', 'sent'")]
 )
 def test_central_database_with_damaged_schema_is_refused(tmp_path: Path, change: tuple[bytes, bytes]) -> None:
-    """A table definition lost a letter: the host would start, and fail at each message."""
-    path = a_database(tmp_path)
+    """A table definition lost a letter: the host would start and fail at each message."""
+    path = make_database(tmp_path)
     content = path.read_bytes()
     assert change[0] in content
     path.write_bytes(content.replace(*change))
@@ -108,8 +108,8 @@ def test_central_database_with_damaged_schema_is_refused(tmp_path: Path, change:
 
 @pytest.mark.invariant(number=4)
 def test_central_database_with_a_damaged_index_is_refused(tmp_path: Path) -> None:
-    """An index that names another room than its table: the room would seem not to be wired."""
-    path = a_database(tmp_path)
+    """An index differs from its table: the room would seem unwired."""
+    path = make_database(tmp_path)
     content = path.read_bytes()
     assert content.count(b"recorder-room") == 2
     first = content.index(b"recorder-room")
@@ -119,8 +119,8 @@ def test_central_database_with_a_damaged_index_is_refused(tmp_path: Path) -> Non
 
 
 def test_central_database_with_extra_tables_is_intact(tmp_path: Path) -> None:
-    """Plugins have tables of their own, an operator may add an index, and a later version knows more steps."""
-    path = a_database(tmp_path)
+    """Plugins add tables, an operator may add an index, and a later version records more migrations."""
+    path = make_database(tmp_path)
     db = apsw.Connection(str(path))
     db.execute("CREATE TABLE acme_things (name TEXT); CREATE INDEX mine ON deliveries (created_at)")
     db.close()
@@ -132,14 +132,14 @@ def test_central_database_with_extra_tables_is_intact(tmp_path: Path) -> None:
 
 
 def test_central_database_of_an_earlier_version_is_intact(tmp_path: Path) -> None:
-    """Before the first start of a new version the doctor looks at a database that lacks its last steps."""
+    """Before the first start of a new version, the database lacks the latest migrations."""
     db = apsw.Connection(str(tmp_path / "old.db"))
     migrate_core(db, core_migrations()[:2])
     assert core_schema_damage(db) == ""
     db.close()
 
 
-def a_database(home: Path) -> Path:
+def make_database(home: Path) -> Path:
     """Make an instance with one room, and return its database without a write-ahead log."""
     places = InstancePaths(home=home)
     places.make()
@@ -151,10 +151,10 @@ def a_database(home: Path) -> Path:
 
 
 def test_instance_id_is_stable_and_unique(tmp_path: Path) -> None:
-    one, two = InstancePaths(home=tmp_path / "one"), InstancePaths(home=tmp_path / "two")
-    assert one.instance_id == InstancePaths(home=tmp_path / "two" / ".." / "one").instance_id
-    assert one.instance_id != two.instance_id
-    assert len(one.instance_id) == 12
+    first, second = InstancePaths(home=tmp_path / "one"), InstancePaths(home=tmp_path / "two")
+    assert first.instance_id == InstancePaths(home=tmp_path / "two" / ".." / "one").instance_id
+    assert first.instance_id != second.instance_id
+    assert len(first.instance_id) == 12
 
 
 @pytest.mark.defect(number=16)
@@ -203,12 +203,12 @@ def test_create_agent_group_without_a_name_leaves_nothing(bare_instance: Instanc
 
 @pytest.mark.defect(number=16)
 def test_create_agent_group_without_a_folder_leaves_nothing(bare_instance: Instance) -> None:
-    (bare_instance.places.groups / "ada").write_text("a file in its place")
-    with pytest.raises(NanoclawError, match=r"groups/ada cannot be made: (File exists|Not a directory)"):
+    (bare_instance.places.groups / "ada").write_text("no folder")
+    with pytest.raises(NanoclawError, match=r"groups/ada cannot be created: (File exists|Not a directory)"):
         create_agent_group(bare_instance.db, bare_instance.places, name="Ada", folder="ada")
     assert _rows(bare_instance) == (0, 0)
 
 
 def _rows(instance: Instance) -> tuple[int, int]:
-    found = instance.db.execute("SELECT (SELECT count(*) FROM agent_groups), (SELECT count(*) FROM container_configs)")
-    return found.fetchall()[0]
+    counts = instance.db.execute("SELECT (SELECT count(*) FROM agent_groups), (SELECT count(*) FROM container_configs)")
+    return counts.fetchall()[0]

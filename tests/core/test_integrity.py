@@ -1,4 +1,4 @@
-"""Checks of whole SQLite files."""
+"""Integrity checks of SQLite files."""
 
 import hashlib
 from pathlib import Path
@@ -16,21 +16,21 @@ DIGESTS = {(1, "inbound"): "a84ffc3c52aaa822", (1, "outbound"): "473117eb4ce69da
     ("name", "script"), [("inbound", session_files.INBOUND_SCHEMA), ("outbound", session_files.OUTBOUND_SCHEMA)]
 )
 def test_session_schema_is_fixed_within_a_protocol(name: str, script: str) -> None:
-    """A changed table under the same PROTOCOL would set each session of an upgraded instance aside as damaged."""
+    """A table that changes under the same PROTOCOL would quarantine each session of an upgraded instance."""
     schema = repr(sorted(schema_made_by(script).items()))
     assert hashlib.sha256(schema.encode()).hexdigest()[:16] == DIGESTS[PROTOCOL, name]
 
 
 def test_schema_damage_ignores_comments_and_blanks() -> None:
-    """The same tables, written differently."""
-    made = schema_made_by("CREATE TABLE t (a TEXT,   -- what it is\n    b TEXT)")
+    """The tables are the same, but their SQL texts differ."""
+    made = schema_made_by("CREATE TABLE t (a TEXT,   -- a comment\n    b TEXT)")
     assert schema_damage(schema_made_by("CREATE TABLE t (a TEXT, -- other\n b TEXT)"), made) == ""
     assert "t" in schema_damage(schema_made_by("CREATE TABLE t (a TEXT, c TEXT)"), made)
     assert "more" in schema_damage(schema_made_by("CREATE TABLE t (a TEXT, b TEXT); CREATE TABLE more (a)"), made)
 
 
 def test_schema_that_is_not_unicode_is_damage(tmp_path: Path) -> None:
-    """A flipped bit may leave bytes that are no UTF-8; that is damage, and no error of the check."""
+    """A flipped bit may leave bytes that are not UTF-8; the check reports damage and does not fail."""
     path = tmp_path / "some.db"
     db = apsw.Connection(str(path))
     db.execute("CREATE TABLE t (a TEXT CHECK (a <> 'word'))")
@@ -43,7 +43,7 @@ def test_schema_that_is_not_unicode_is_damage(tmp_path: Path) -> None:
 
 
 def test_page_check_stops_at_its_time_limit() -> None:
-    """A database that is too large for the limit is believed as far as it was read."""
+    """A database that is too large for the time limit counts as intact."""
     db = apsw.Connection(":memory:")
     db.execute("CREATE TABLE t (a INTEGER CHECK (a > 0))")
     db.execute(

@@ -1,4 +1,4 @@
-"""I11: one host per instance directory, by a lock that dies with its process."""
+"""One host per instance directory, by a lock that ends with its process (I11)."""
 
 import asyncio
 import subprocess
@@ -26,7 +26,7 @@ sys.stdin.read()
 
 @contextmanager
 def another_process(run_dir: Path) -> Iterator[subprocess.Popen[str]]:
-    """Let another process hold the lock."""
+    """Hold the lock in another process."""
     command = [sys.executable, "-c", HOLDER, str(run_dir)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -93,24 +93,24 @@ def test_released_lock_can_be_acquired_again(tmp_path: Path) -> None:
 
 
 def test_host_process_of_does_not_block_a_host(tmp_path: Path) -> None:
-    looking = [sys.executable, "-c", LOOKER, str(tmp_path)]
-    with subprocess.Popen(looking, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as looker:
-        assert looker.stdout is not None
-        assert looker.stdout.readline() == "looking\n"
+    command = [sys.executable, "-c", POLLER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as poller:
+        assert poller.stdout is not None
+        assert poller.stdout.readline() == "polling\n"
         try:
             for _ in range(300):
                 lock = InstanceLock(tmp_path)
                 lock.acquire()
                 lock.release()
         finally:
-            looker.kill()
+            poller.kill()
 
 
-LOOKER = """
+POLLER = """
 import sys
 from pathlib import Path
 from nanoclaw_cli.host_process import host_process_of
-print("looking", flush=True)
+print("polling", flush=True)
 while True:
     host_process_of(Path(sys.argv[1]))
 """

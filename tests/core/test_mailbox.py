@@ -1,4 +1,4 @@
-"""Bringing inbound.db up to date with what runners acknowledged, seen from a running host."""
+"""Copying the acknowledgements of runners into inbound.db, by a running host."""
 
 import asyncio
 import logging
@@ -39,7 +39,7 @@ def test_failed_message_is_logged_with_its_correlation_id(instance: Instance, ca
 
 @pytest.mark.invariant(number=6)
 def test_acknowledgements_are_copied_in_limited_batches(instance: Instance) -> None:
-    """A sandbox can write them faster than the host reads, and the sweep has to come round to the others."""
+    """A sandbox can write faster than the host reads, and the sweep must reach the other sessions."""
 
     async def acknowledges_much(runner: FakeRunner) -> int:
         await runner.take()

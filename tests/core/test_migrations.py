@@ -1,4 +1,4 @@
-"""Schema changes: the ledger, the fence around each plugin's set, and what the core's own tables insist on."""
+"""Migrations: their ledger, the limits of each plugin, and the constraints of the core tables."""
 
 import threading
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ AT = "2026-01-05T15:04:00.000Z"
 
 @pytest.fixture
 def central(tmp_path: Path) -> Iterator[apsw.Connection]:
-    """A central database with the core's tables and the table of another plugin, `chat`."""
+    """Return a central database with the core tables and a table of the plugin `chat`."""
     db = open_central(tmp_path / "nanoclaw.db")
     migrate_core(db, core_migrations())
     migrate_plugin(
@@ -99,12 +99,12 @@ def test_database_works_after_a_failed_migration(central: apsw.Connection) -> No
 def test_open_central_waits_for_another_process(tmp_path: Path) -> None:
     other = apsw.Connection(str(tmp_path / "nanoclaw.db"))
     other.execute("BEGIN IMMEDIATE")
-    letting_go = threading.Timer(0.2, other.execute, ["ROLLBACK"])
-    letting_go.start()
+    release = threading.Timer(0.2, other.execute, ["ROLLBACK"])
+    release.start()
     db = open_central(tmp_path / "nanoclaw.db")
     assert db.pragma("journal_mode") == "wal"
     db.close()
-    letting_go.join()
+    release.join()
     other.close()
 
 
@@ -126,7 +126,7 @@ def test_two_hosts_migrate_a_database_once(tmp_path: Path) -> None:
     assert sorted(applied) == [[], [step.name for step in core_migrations()]]
 
 
-# The fence
+# The limits of a plugin
 
 
 def test_migration_may_change_its_own_tables(central: apsw.Connection) -> None:
@@ -193,7 +193,7 @@ def test_migration_that_changes_other_tables_leaves_nothing(central: apsw.Connec
 
 @pytest.mark.parametrize(("first", "second"), [("task", "task-runs"), ("task-runs", "task")])
 def test_prefix_that_covers_another_plugin_is_refused(first: str, second: str) -> None:
-    with pytest.raises(MigrationError, match="'task' makes the table prefix 'task_', which covers 'task-runs'"):
+    with pytest.raises(MigrationError, match="'task' has the table prefix 'task_', which covers 'task-runs'"):
         require_separate_prefixes([first, second], [])
 
 
@@ -207,7 +207,7 @@ def test_similar_plugin_names_do_not_clash() -> None:
     assert table_prefix("task-runs") == "task_runs_"
 
 
-# What the core's tables insist on
+# Constraints of the core tables
 
 
 @pytest.fixture
@@ -272,7 +272,7 @@ def test_primary_key_columns_are_not_null(bare_instance: Instance) -> None:
         "SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c"
         " WHERE t.type = 'table' AND c.pk > 0 AND c.\"notnull\" = 0"
     ).fetchall()
-    for table, column in nullable:  # a single TEXT PRIMARY KEY says it less loudly; in a STRICT table it holds as well
+    for table, column in nullable:  # STRICT implies NOT NULL for a TEXT PRIMARY KEY
         names = [row[1] for row in bare_instance.db.execute(f"PRAGMA table_info({table})")]
         marks = ", ".join("NULL" if name == column else "1" for name in names)
         with pytest.raises(apsw.ConstraintError):
@@ -280,9 +280,9 @@ def test_primary_key_columns_are_not_null(bare_instance: Instance) -> None:
 
 
 def make_session(instance: Instance, group: GroupId, conversation: str) -> SessionId:
-    made = Session(agent_group_id=group, conversation=conversation)
-    sessions.add(instance.db, made)
-    return made.id
+    session = Session(agent_group_id=group, conversation=conversation)
+    sessions.add(instance.db, session)
+    return session.id
 
 
 def test_conversation_has_one_active_session(bare_instance: Instance) -> None:
@@ -292,9 +292,9 @@ def test_conversation_has_one_active_session(bare_instance: Instance) -> None:
         make_session(bare_instance, group, "agent")
     sessions.close(bare_instance.db, first)
     second = make_session(bare_instance, group, "agent")
-    found = sessions.find(bare_instance.db, group, "agent")
-    assert found is not None
-    assert found.id == second
+    session = sessions.find(bare_instance.db, group, "agent")
+    assert session is not None
+    assert session.id == second
 
 
 def test_each_agent_has_its_own_session_of_a_conversation(bare_instance: Instance) -> None:

@@ -1,4 +1,4 @@
-"""A mount is the directory that a human approved, and shows nothing that a sandbox may change or must not see (I6)."""
+"""Rules for mounts: they keep their approved identity, do not nest, and never show the instance (I6)."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ def entry(path: Path, *, writable: bool = False) -> dict[str, Any]:
 def test_mount_nested_with_a_writable_one_is_refused(
     allowed: Path, asked: str, has: str, asks_to_write: bool, may_write: bool
 ) -> None:
-    """The sandbox that writes above a mount could put another directory into its place after the approval."""
+    """A sandbox that can write above a mount could replace its directory after the approval."""
     rules = policy(allowed, entry(allowed / has, writable=may_write))
     with pytest.raises(MountRefused, match="lies above or below"):
         rules.check(entry(allowed / asked, writable=asks_to_write))
 
 
 def test_mount_nested_with_a_readable_one_is_allowed(allowed: Path) -> None:
-    """Two mounts that no sandbox may write cannot change each other."""
+    """Read-only mounts cannot change each other."""
     assert policy(allowed, entry(allowed / "team")).check(entry(allowed / "team/notes")).source.name == "notes"
 
 
 def test_mount_of_the_same_directory_may_be_shared(allowed: Path) -> None:
-    """Two agents may write in one directory."""
+    """Two agents may write to one directory."""
     rules = policy(allowed, entry(allowed / "team", writable=True))
     assert rules.check(entry(allowed / "team", writable=True)).writable
 
 
 def test_mount_nested_through_a_link_is_refused(allowed: Path) -> None:
-    """Another name of the writable directory is still that directory."""
+    """A link to the writable directory counts as that directory."""
     (allowed / "link").symlink_to(allowed / "team")
     with pytest.raises(MountRefused, match="lies above or below"):
         policy(allowed, entry(allowed / "link", writable=True)).check(entry(allowed / "team/notes"))
@@ -68,20 +68,20 @@ def test_mount_nested_through_a_link_is_refused(allowed: Path) -> None:
 
 @pytest.mark.parametrize("name", ["instance", "instance/run", "."])
 def test_mount_of_the_instance_is_refused(allowed: Path, name: str) -> None:
-    """The operator's socket can be connected to through a read-only mount."""
+    """A read-only mount is enough to connect to the control socket."""
     with pytest.raises(MountRefused, match="the instance directory"):
         policy(allowed).check({"path": str(allowed.parent / name), "name": "x"})
 
 
 def test_mount_of_a_part_of_the_instance_is_refused(allowed: Path) -> None:
-    """A part of the instance may lie on another disk, below what is allowed, and is no less a part of it."""
+    """A linked part of the instance below an allowed directory still belongs to the instance."""
     (allowed.parent / "instance" / "data").symlink_to(allowed / "team")
     with pytest.raises(MountRefused, match="lies in the instance directory"):
         policy(allowed).check(entry(allowed / "team"))
 
 
 def test_mount_of_another_directory_than_approved_is_refused(allowed: Path) -> None:
-    """A directory that took the place of the approved one is not mounted."""
+    """A directory that replaced the approved one is not mounted."""
     approved = policy(allowed).check(entry(allowed / "team")).identity
     assert approved is not None
     (allowed / "team").rename(allowed / "moved")
@@ -91,7 +91,7 @@ def test_mount_of_another_directory_than_approved_is_refused(allowed: Path) -> N
 
 
 def test_mount_exchanged_for_a_link_is_refused(allowed: Path) -> None:
-    """A link in the place of the approved directory leads nowhere."""
+    """A link that replaced the approved directory is not followed."""
     approved = policy(allowed).check(entry(allowed / "team")).identity
     assert approved is not None
     (allowed / "team").rename(allowed / "moved")
@@ -101,7 +101,7 @@ def test_mount_exchanged_for_a_link_is_refused(allowed: Path) -> None:
 
 
 def test_identity_of_another_boot_compares_inodes() -> None:
-    """The kernel may number devices anew at a reboot; within one boot the number counts."""
+    """The kernel may renumber devices at a reboot, so device numbers count within one boot only."""
     here = DirectoryIdentity(device=1, inode=7, boot="today")
     assert here.matches_approved(DirectoryIdentity(device=2, inode=7, boot="yesterday"))
     assert not here.matches_approved(DirectoryIdentity(device=2, inode=7, boot="today"))
@@ -110,13 +110,13 @@ def test_identity_of_another_boot_compares_inodes() -> None:
 
 @pytest.mark.parametrize("text", ["", "1", "1:2", "a:2:x", "1:b:x", "-1:2:x", "1:2 :x"])
 def test_identity_in_another_form_is_refused(allowed: Path, text: str) -> None:
-    """A config row that was changed by hand does not lose its check."""
+    """A row with an invalid identity is refused, not mounted without a check."""
     with pytest.raises(MountRefused, match="must be device:inode:boot"):
         policy(allowed).check(entry(allowed / "team") | {"identity": text})
 
 
 def test_held_mount_with_a_link_below_its_root_is_refused(allowed: Path) -> None:
-    """Between the check and the start the path may be exchanged; the walk follows no link."""
+    """The path may be exchanged between check and start, so opening it follows no link."""
     mount = policy(allowed).check(entry(allowed / "team/notes"))
     (allowed / "team").rename(allowed / "moved")
     (allowed / "team").symlink_to(allowed / "moved")
@@ -125,7 +125,7 @@ def test_held_mount_with_a_link_below_its_root_is_refused(allowed: Path) -> None
 
 
 def test_held_mount_of_another_directory_is_refused(allowed: Path) -> None:
-    """A directory that was exchanged after the check is not opened."""
+    """A directory that was exchanged after the check is not held."""
     mount = policy(allowed).check(entry(allowed / "team"))
     (allowed / "team").rename(allowed / "moved")
     (allowed / "team").mkdir()
@@ -134,7 +134,7 @@ def test_held_mount_of_another_directory_is_refused(allowed: Path) -> None:
 
 
 def test_mounted_directory_that_is_not_held_is_refused(allowed: Path, tmp_path: Path) -> None:
-    """An engine that opens mounts by name may have opened another directory."""
+    """An engine that opens mounts by path may have opened another directory."""
     held_mount = Mount(source=allowed / "team", target="/workspace/extra/team")
     root = tmp_path / "root"
     (root / "workspace/extra").mkdir(parents=True)
@@ -148,7 +148,7 @@ def test_mounted_directory_that_is_not_held_is_refused(allowed: Path, tmp_path: 
 
 
 def test_instance_inside_a_shown_directory_is_refused(allowed: Path) -> None:
-    """A virtual environment that holds the instance would show the operator's socket to every sandbox."""
+    """A virtual environment that contains the instance would show the control socket to each sandbox."""
     home = allowed.parent / "instance"
     for shown in (home, home / "run", allowed.parent):
         with pytest.raises(SandboxRefused, match=r"the instance directory.* Move the instance directory"):
@@ -156,7 +156,7 @@ def test_instance_inside_a_shown_directory_is_refused(allowed: Path) -> None:
 
 
 def test_own_directories_of_the_session_may_be_shown(allowed: Path) -> None:
-    """The session's own directories lie in the instance and are the only ones that a sandbox sees of it."""
+    """A sandbox sees only its session's directories of the instance."""
     home = allowed.parent / "instance"
     require_unexposed([home / "run", allowed], [home / "run"], home)
     with pytest.raises(SandboxRefused, match="lies in the instance directory"):
@@ -164,7 +164,7 @@ def test_own_directories_of_the_session_may_be_shown(allowed: Path) -> None:
 
 
 def test_link_to_the_instance_is_refused(allowed: Path) -> None:
-    """A shown directory counts by what it is, not by its name."""
+    """A shown directory is resolved before it is compared."""
     (allowed / "link").symlink_to(allowed.parent / "instance")
     with pytest.raises(SandboxRefused, match="the instance directory"):
         require_unexposed([allowed / "link"], [], policy(allowed).home)

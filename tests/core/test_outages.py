@@ -1,4 +1,4 @@
-"""A platform that does not work says nothing about a message: only a refusal is final (I4)."""
+"""Outages of a platform: a failed attempt is retried, and only a refusal is final (I4)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.invariant(number=4)
 
 @pytest.fixture
 def instance(instance: Instance) -> Instance:
-    """Return the instance with the timeouts of a real one, and no pauses."""
+    """Return the instance with the default maximum age and no retry pauses."""
     return patient(instance, 0.0)
 
 
@@ -44,7 +44,7 @@ def has_answers(instance: Instance, count: int) -> bool:
 
 
 async def left_waiting(instance: Instance, *texts: str) -> None:
-    """Run a host whose platform fails once, and whose next attempt is an hour away."""
+    """Run a host until its first attempt has failed; the next attempt is an hour away."""
     async with running_host(patient(instance, AN_HOUR_S)) as running:
         running.channel.troubles = [ConnectionError("down")]
         for count, text in enumerate(texts, 1):
@@ -55,7 +55,7 @@ async def left_waiting(instance: Instance, *texts: str) -> None:
 
 
 def test_outage_of_any_length_loses_no_message(instance: Instance) -> None:
-    """A platform that fails fifty times takes the message at the fifty-first attempt, under one key."""
+    """A platform that fails 50 times accepts the message at the 51st attempt, under one key."""
 
     async def scenario() -> set[str]:
         async with running_host(instance) as running:
@@ -69,7 +69,7 @@ def test_outage_of_any_length_loses_no_message(instance: Instance) -> None:
 
 
 def test_refusal_after_an_outage_is_final(instance: Instance) -> None:
-    """A platform that works again may refuse the message itself."""
+    """A platform that works again may still refuse the message."""
 
     async def scenario() -> None:
         async with running_host(instance) as running:
@@ -81,7 +81,7 @@ def test_refusal_after_an_outage_is_final(instance: Instance) -> None:
 
 
 class HalfBroken(RecorderChannel):
-    """A channel whose platform does not take messages for one room."""
+    """A channel that fails for one room."""
 
     async def deliver(self, address: Address, message: Outbound) -> str | None:
         if address.room == "broken":
@@ -90,7 +90,7 @@ class HalfBroken(RecorderChannel):
 
 
 def test_outage_of_one_room_delays_no_other(instance: Instance) -> None:
-    """Rooms wait each for itself."""
+    """Each room has its own queue."""
     instance.wire(room="broken")
     instance.wire(room="garden")
 
@@ -105,7 +105,7 @@ def test_outage_of_one_room_delays_no_other(instance: Instance) -> None:
 
 
 def test_missing_channel_keeps_its_messages(instance: Instance) -> None:
-    """A start without the plugin counts no attempt, and the next host with it sends everything in order."""
+    """A host without the plugin counts no attempt; the next host with it sends all messages in order."""
 
     async def scenario() -> list[str]:
         await left_waiting(instance, "one", "two")
@@ -124,23 +124,23 @@ def errors(instance: Instance) -> list[tuple[str]]:
 
 
 def test_message_for_a_missing_channel_can_be_discarded(instance: Instance) -> None:
-    """The operator may give up what no channel will ever send, and it counts no longer against its session."""
+    """The operator may discard a message that no channel can send; it then leaves the backlog of its session."""
 
     async def scenario() -> None:
         await left_waiting(instance, "one")
         async with running_host(instance, channel=RecorderChannel("another")) as running:
             await until(lambda: all("is not running" in error for (error,) in errors(instance)))
-            (found,) = deliveries.open_deliveries(instance.db)
-            assert found.session_id is not None
-            deliveries.mark_failed(instance.db, found.id, "discarded")
-            running.host.components.queues.refresh(deliveries.get(instance.db, found.id) or found)
-            assert running.host.components.queues.backlog(found.session_id) == 0
+            (delivery,) = deliveries.open_deliveries(instance.db)
+            assert delivery.session_id is not None
+            deliveries.mark_failed(instance.db, delivery.id, "discarded")
+            running.host.components.queues.refresh(deliveries.get(instance.db, delivery.id) or delivery)
+            assert running.host.components.queues.backlog(delivery.session_id) == 0
 
     asyncio.run(scenario())
 
 
 def test_attempt_cut_off_by_a_host_kill_counts_once(instance: Instance) -> None:
-    """A host that is killed while it sends tells nothing about the platform."""
+    """A host that is killed during an attempt proves nothing about the platform."""
 
     async def scenario() -> None:
         await left_waiting(instance, "one")
@@ -153,7 +153,7 @@ def test_attempt_cut_off_by_a_host_kill_counts_once(instance: Instance) -> None:
 
 
 def test_end_of_outage_is_reported_once_in_the_room(instance: Instance) -> None:
-    """People would read an old answer as a new one."""
+    """Without a notice, people would read an old answer as a new one."""
 
     async def scenario() -> list[str]:
         await left_waiting(instance, "one", "two")
@@ -169,7 +169,7 @@ def test_end_of_outage_is_reported_once_in_the_room(instance: Instance) -> None:
 
 
 def test_discarded_delayed_message_sends_no_notice(instance: Instance) -> None:
-    """A message that the operator gave up was not sent, late or otherwise."""
+    """A discarded message was not sent, so it was not late."""
 
     async def scenario() -> list[str]:
         await left_waiting(instance, "one", "two")
@@ -177,9 +177,9 @@ def test_discarded_delayed_message_sends_no_notice(instance: Instance) -> None:
             "UPDATE deliveries SET created_at = ?, next_try_at = '2099-01-05T15:04:00.000Z'", (LONG_AGO,)
         )
         async with running_host(patient(instance, AN_HOUR_S)) as running:
-            for found in deliveries.open_deliveries(instance.db):
-                deliveries.mark_failed(instance.db, found.id, "discarded")
-                running.host.components.queues.refresh(deliveries.get(instance.db, found.id) or found)
+            for delivery in deliveries.open_deliveries(instance.db):
+                deliveries.mark_failed(instance.db, delivery.id, "discarded")
+                running.host.components.queues.refresh(deliveries.get(instance.db, delivery.id) or delivery)
             await running.channel.say("three")
             return await running.channel.texts(1)
 
@@ -187,7 +187,7 @@ def test_discarded_delayed_message_sends_no_notice(instance: Instance) -> None:
 
 
 def test_short_outage_is_not_reported(instance: Instance) -> None:
-    """A hiccup of seconds confuses nobody."""
+    """A delay of seconds needs no notice."""
 
     async def scenario() -> list[str]:
         async with running_host(instance) as running:
@@ -201,7 +201,7 @@ def test_short_outage_is_not_reported(instance: Instance) -> None:
 
 
 def test_expired_message_is_given_up_and_reported(instance: Instance) -> None:
-    """After a day an answer is of no use; its agent hears that it was not delivered."""
+    """An answer expires after a day, and its agent is informed."""
 
     async def scenario() -> str:
         await left_waiting(instance, "one")
@@ -221,7 +221,7 @@ def test_expired_message_is_given_up_and_reported(instance: Instance) -> None:
 
 
 def test_attempts_of_earlier_hosts_use_up_no_pause(instance: Instance) -> None:
-    """The clock may have jumped between two hosts, so each tries as often as it has pauses before age counts."""
+    """The clock may jump between two hosts, so each host uses all its pauses before the age counts."""
 
     async def scenario() -> None:
         await left_waiting(instance, "one")
@@ -235,7 +235,7 @@ def test_attempts_of_earlier_hosts_use_up_no_pause(instance: Instance) -> None:
 
 
 def test_first_pause_of_a_new_host_is_the_shortest(instance: Instance) -> None:
-    """A restart may have removed the reason."""
+    """A restart may have removed the cause of the failure."""
 
     async def scenario() -> list[str]:
         await left_waiting(instance, "one")
@@ -249,7 +249,7 @@ def test_first_pause_of_a_new_host_is_the_shortest(instance: Instance) -> None:
 
 @pytest.mark.parametrize("column", ["deliver_after", "retried_at"])
 def test_age_counts_from_the_last_date_of_a_message(instance: Instance, column: str) -> None:
-    """A message of long ago that was due today, or that the operator retries today, is tried for a day."""
+    """An old message that is due today, or that the operator retries today, has a day of attempts."""
 
     async def scenario() -> list[str]:
         await left_waiting(instance, "one")
@@ -262,7 +262,7 @@ def test_age_counts_from_the_last_date_of_a_message(instance: Instance, column: 
 
 
 def test_deliver_after_of_a_message_is_kept(instance: Instance) -> None:
-    """Attempts move `next_try_at`, and the next host must know since when the message was due."""
+    """Attempts change `next_try_at`, and the next host needs the original date."""
     due = clock.to_text(clock.now())
 
     async def script(runner: FakeRunner) -> int:
@@ -285,7 +285,7 @@ def test_deliver_after_of_a_message_is_kept(instance: Instance) -> None:
 
 @pytest.mark.parametrize("status", ["queued", "sending"])
 def test_message_left_by_a_host_waits_for_its_channel(instance: Instance, status: str) -> None:
-    """A message of a host that died while it was sending is queued again, without an attempt."""
+    """The interrupted message of a dead host is queued again, without another attempt."""
     now = clock.now_text()
     message = deliveries.Delivery(
         id=DeliveryId("dlv-x"), position=1, channel="gone", room="r", thread=None, kind="chat",

@@ -1,4 +1,4 @@
-"""Reading what a sandbox wrote: reference §10.1, 2 to 5, and what a hostile one can put there (⚠29, I6)."""
+"""The outbox reader: files and rows of a sandbox, also if a hostile sandbox replaces them (⚠29, I6)."""
 
 import os
 import resource
@@ -28,7 +28,7 @@ LIMIT = 1000
 
 @frozen
 class Side:
-    """One session: the host's reader, and the files that the sandbox may change."""
+    """One session: the reader of the host and the files that the sandbox may change."""
 
     outbox: OutboxReader
     layout: Layout
@@ -54,7 +54,7 @@ def side(tmp_path: Path) -> Iterator[Side]:
     directories = open_root(tmp_path)
     layout = directories.create(SESSION)
     outbox = OutboxReader(directories, file_bytes=LIMIT)
-    signal.alarm(30)  # a reader that hangs in an open file cannot be ended by Python
+    signal.alarm(30)  # Python cannot interrupt a reader that hangs in open()
     yield Side(outbox, layout, tmp_path)
     signal.alarm(0)
     outbox.close()
@@ -178,7 +178,7 @@ def test_missing_outbox_file_or_folder_is_named(side: Side) -> None:
 
 @pytest.mark.invariant(number=4)
 def test_file_without_a_free_descriptor_is_not_refused(side: Side) -> None:
-    """A host that cannot open anything now says nothing about the file; a refusal would give the message up."""
+    """A host without free descriptors must not refuse the file, because a refusal gives the message up."""
     side.put("report.txt")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
@@ -372,7 +372,7 @@ def test_large_rows_are_read_in_portions(side: Side) -> None:
     assert [message.seq for message in [*first.messages, *rest.messages]] == list(range(1, 24, 2))
 
 
-# The rest
+# Heartbeats and directories
 
 
 def test_heartbeat_is_the_time_of_its_file(side: Side) -> None:
@@ -392,9 +392,9 @@ def test_heartbeat_in_the_far_future_is_none(side: Side, at: int) -> None:
 def test_heartbeat_slightly_in_the_future_is_now(side: Side) -> None:
     side.layout.heartbeat.touch()
     os.utime(side.layout.heartbeat, (time.time() + 9, time.time() + 9))
-    found = side.outbox.heartbeat_at(SESSION)
-    assert found is not None
-    assert found <= time.time()
+    heartbeat_at = side.outbox.heartbeat_at(SESSION)
+    assert heartbeat_at is not None
+    assert heartbeat_at <= time.time()
 
 
 def test_heartbeat_that_is_a_link_is_none(side: Side) -> None:

@@ -1,4 +1,4 @@
-"""The poller among many sessions: whose file is looked into when, and how much of one is taken on (I6)."""
+"""The outbox poller: order and cost of polls among many sessions, and limits per session (I6)."""
 
 import asyncio
 import itertools
@@ -34,29 +34,29 @@ from nanoclaw_core.testing.recorder import WAIT_S
 HONEST = SessionId("honest")
 FLOODERS = [SessionId(f"flooder-{number}") for number in range(5)]
 REQUEST = ActionRequest(action="x", request_id="r")
-MUCH = ImportResult(refused=["no"], has_more=True)
+MORE_ROWS = ImportResult(refused=["no"], has_more=True)
 
 
-class Files:
-    """Sessions in whose files a look finds what the test says, noted in the order of the looks."""
+class ScriptedImporter:
+    """An importer that returns the results of the test and records the order of the polls."""
 
-    def __init__(self, finds: Mapping[SessionId, Callable[[], ImportResult]]) -> None:
-        self._finds = finds
-        self.seen: list[str] = []
+    def __init__(self, results: Mapping[SessionId, Callable[[], ImportResult]]) -> None:
+        self._results = results
+        self.polls: list[str] = []
         self.at: list[float] = []
 
-    def are_seen(self, count: int) -> bool:
-        return len(self.seen) >= count
+    def has_polls(self, count: int) -> bool:
+        return len(self.polls) >= count
 
     def import_next(self, session_id: SessionId) -> ImportResult:
-        self.seen.append(session_id)
+        self.polls.append(session_id)
         self.at.append(asyncio.get_running_loop().time())
-        return self._finds[session_id]()
+        return self._results[session_id]()
 
 
 @asynccontextmanager
 async def poller_over(
-    files: Files, instance: Instance, events: QuietEvents | None = None
+    importer: ScriptedImporter, instance: Instance, events: QuietEvents | None = None
 ) -> AsyncIterator[OutboxPoller]:
     events = events or QuietEvents()
     sending = DeliveryContext(
@@ -68,20 +68,20 @@ async def poller_over(
         pauses_s=(),
         max_age_s=0.0,
     )
-    poller = OutboxPoller(files, DeliveryQueues(sending), events, DatabaseOutage())  # type: ignore[arg-type]  # it is only looked through
+    poller = OutboxPoller(importer, DeliveryQueues(sending), events, DatabaseOutage())  # type: ignore[arg-type]  # a double of it
     yield poller
-    for one in (HONEST, *FLOODERS):
-        poller.forget(one)
+    for session_id in (HONEST, *FLOODERS):
+        poller.forget(session_id)
     await poller.close()
 
 
 @asynccontextmanager
-async def turns_of_the_loop(files: Files) -> AsyncIterator[None]:
-    """Note every turn of the event loop between the looks."""
+async def turns_of_the_loop(importer: ScriptedImporter) -> AsyncIterator[None]:
+    """Record each turn of the event loop between the polls."""
 
     async def note() -> None:
         while True:
-            files.seen.append("turn")
+            importer.polls.append("turn")
             await asyncio.sleep(0)
 
     noting = asyncio.create_task(note())
@@ -99,54 +99,54 @@ def busy(cpu_s: float) -> Iterator[None]:
 
 @pytest.mark.invariant(number=6)
 def test_event_loop_turns_between_two_polls(instance: Instance) -> None:
-    files = Files({one: lambda: MUCH for one in FLOODERS})
+    importer = ScriptedImporter({session_id: lambda: MORE_ROWS for session_id in FLOODERS})
 
     async def scenario() -> None:
-        async with poller_over(files, instance) as poller, turns_of_the_loop(files):
-            for one in FLOODERS:
-                poller.notify(one)
-            await until(lambda: sum(one != "turn" for one in files.seen) > 100)
+        async with poller_over(importer, instance) as poller, turns_of_the_loop(importer):
+            for session_id in FLOODERS:
+                poller.notify(session_id)
+            await until(lambda: sum(poll != "turn" for poll in importer.polls) > 100)
 
     asyncio.run(scenario())
-    assert all("turn" in pair for pair in zip(files.seen, files.seen[1:], strict=False))
+    assert all("turn" in pair for pair in zip(importer.polls, importer.polls[1:], strict=False))
 
 
 @pytest.mark.invariant(number=6)
 def test_notified_session_is_polled_before_repeated_ones(instance: Instance) -> None:
-    rung: list[int] = []
+    notified_at: list[int] = []
 
     async def scenario() -> None:
-        async with poller_over(files, instance) as poller:
-            for one in FLOODERS:
-                poller.notify(one)
+        async with poller_over(importer, instance) as poller:
+            for session_id in FLOODERS:
+                poller.notify(session_id)
             for number in range(20):
-                await until(partial(files.are_seen, (number + 1) * len(FLOODERS)))
-                rung.append(len(files.seen))
+                await until(partial(importer.has_polls, (number + 1) * len(FLOODERS)))
+                notified_at.append(len(importer.polls))
                 poller.notify(HONEST)
-                await until(lambda: HONEST in files.seen[rung[-1] :])
+                await until(lambda: HONEST in importer.polls[notified_at[-1] :])
 
     def honest() -> ImportResult:
         return ImportResult(refused=["an answer"])
 
-    files = Files({one: lambda: MUCH for one in FLOODERS} | {HONEST: honest})
+    importer = ScriptedImporter({session_id: lambda: MORE_ROWS for session_id in FLOODERS} | {HONEST: honest})
     asyncio.run(scenario())
-    for start in rung:
-        meanwhile = files.seen[start : files.seen.index(HONEST, start)]
+    for start in notified_at:
+        meanwhile = importer.polls[start : importer.polls.index(HONEST, start)]
         assert len(meanwhile) <= 2 * len(FLOODERS), meanwhile
 
 
 @pytest.mark.invariant(number=6)
 def test_empty_notifications_are_polled_less_often(instance: Instance) -> None:
-    files = Files({HONEST: ImportResult})
+    importer = ScriptedImporter({HONEST: ImportResult})
 
     async def scenario() -> None:
-        async with poller_over(files, instance) as poller:
+        async with poller_over(importer, instance) as poller:
             for _ in range(20_000):
                 poller.notify(HONEST)
                 await asyncio.sleep(0)
 
     asyncio.run(scenario())
-    assert len(files.seen) <= FREE_EMPTY_POLLS + 2 + (files.at[-1] - files.at[0]) / PAUSE_S
+    assert len(importer.polls) <= FREE_EMPTY_POLLS + 2 + (importer.at[-1] - importer.at[0]) / PAUSE_S
 
 
 @pytest.mark.invariant(number=6)
@@ -155,23 +155,23 @@ def test_slow_poll_is_followed_by_a_longer_cooldown(instance: Instance) -> None:
 
     def costly() -> ImportResult:
         with busy(cost_s):
-            return MUCH
+            return MORE_ROWS
 
-    files = Files({HONEST: costly})
+    importer = ScriptedImporter({HONEST: costly})
 
     async def scenario() -> None:
-        async with poller_over(files, instance) as poller:
+        async with poller_over(importer, instance) as poller:
             poller.notify(HONEST)
-            await until(partial(files.are_seen, 4))
+            await until(partial(importer.has_polls, 4))
 
     asyncio.run(scenario())
-    pauses_s = [later - earlier for earlier, later in itertools.pairwise(files.at)]
+    pauses_s = [later - earlier for earlier, later in itertools.pairwise(importer.at)]
     assert min(pauses_s) >= (1 + COOLDOWN_FACTOR) * cost_s
 
 
 @pytest.mark.invariant(number=6)
 def test_poller_limits_unfinished_requests(instance: Instance) -> None:
-    files = Files({HONEST: lambda: ImportResult(requests=[REQUEST] * ROW_BATCH, has_more=True)})
+    importer = ScriptedImporter({HONEST: lambda: ImportResult(requests=[REQUEST] * ROW_BATCH, has_more=True)})
 
     async def scenario() -> None:
         finish = asyncio.Event()
@@ -180,15 +180,15 @@ def test_poller_limits_unfinished_requests(instance: Instance) -> None:
             async def action_requested(self, session_id: SessionId, request: ActionRequest) -> None:
                 await finish.wait()
 
-        looks = MAX_BACKLOG // ROW_BATCH
-        async with poller_over(files, instance, Slow()) as poller:
+        poll_count = MAX_BACKLOG // ROW_BATCH
+        async with poller_over(importer, instance, Slow()) as poller:
             poller.notify(HONEST)
-            await until(partial(files.are_seen, looks))
+            await until(partial(importer.has_polls, poll_count))
             for _ in range(100):
                 assert poller.poll(HONEST)
-            assert len(files.seen) == looks
+            assert len(importer.polls) == poll_count
             finish.set()
-            await until(partial(files.are_seen, looks + 1))
+            await until(partial(importer.has_polls, poll_count + 1))
 
     asyncio.run(scenario())
 
@@ -198,50 +198,50 @@ def refuse() -> ImportResult:
 
 
 def test_drain_during_stop_ends_at_once_on_a_full_disk(instance: Instance) -> None:
-    """A central database that takes nothing must not hold up the stop; the next host imports the rest."""
-    files = Files({HONEST: refuse})
+    """A central database that refuses writes must not delay the stop; the next host imports the rest."""
+    importer = ScriptedImporter({HONEST: refuse})
 
     async def scenario() -> None:
-        async with poller_over(files, instance) as poller, asyncio.timeout(WAIT_S):
+        async with poller_over(importer, instance) as poller, asyncio.timeout(WAIT_S):
             draining = asyncio.create_task(poller.drain(HONEST))
-            await until(partial(files.are_seen, 1))
+            await until(partial(importer.has_polls, 1))
             poller.stop_waiting()
             assert not await draining
             assert not await poller.drain(HONEST)
 
     asyncio.run(scenario())
-    assert len(files.seen) <= 3  # one for the first wait, one more before it ends, one for the second
+    assert len(importer.polls) <= 3  # two polls of the first drain, one of the second
 
 
 def test_drain_during_stop_imports_all_rows(instance: Instance) -> None:
-    """A database that works is no reason to leave messages behind."""
-    found = [ImportResult(is_idle=True), *[MUCH] * 5]
-    files = Files({HONEST: found.pop})
+    """A host with a working database imports all rows before it stops."""
+    results = [ImportResult(is_idle=True), *[MORE_ROWS] * 5]
+    importer = ScriptedImporter({HONEST: results.pop})
 
     async def scenario() -> None:
-        async with poller_over(files, instance) as poller, asyncio.timeout(WAIT_S):
+        async with poller_over(importer, instance) as poller, asyncio.timeout(WAIT_S):
             poller.stop_waiting()
             assert await poller.drain(HONEST)
 
     asyncio.run(scenario())
-    assert found == []
+    assert results == []
 
 
 def test_refused_import_logs_one_line_for_all_sessions(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
-    """Each session is looked at again every few seconds, and the log says once that the database refuses."""
+    """Each session is polled again every few seconds, but the log has one line about the database."""
     is_full = True
 
-    def look() -> ImportResult:
+    def import_next() -> ImportResult:
         return refuse() if is_full else ImportResult(refused=["no"])
 
     async def scenario() -> None:
         nonlocal is_full
-        async with poller_over(Files(dict.fromkeys(FLOODERS, look)), instance) as poller:
-            for one in FLOODERS:
-                assert poller.poll(one)
+        async with poller_over(ScriptedImporter(dict.fromkeys(FLOODERS, import_next)), instance) as poller:
+            for session_id in FLOODERS:
+                assert poller.poll(session_id)
             is_full = False
-            for one in FLOODERS:
-                assert poller.poll(one)
+            for session_id in FLOODERS:
+                assert poller.poll(session_id)
 
     asyncio.run(scenario())
-    assert caplog.messages == ["central database refuses writes", "central database takes writes again"]
+    assert caplog.messages == ["central database refuses writes", "central database accepts writes again"]

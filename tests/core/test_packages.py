@@ -1,4 +1,4 @@
-"""What may be the name of a package; whatever gets through ends up in a build that runs as root."""
+"""Names of packages: a valid name ends up in an image build that runs as root (⚠50, ⚠52)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ COMMANDS = ("a;b", "a b", "$(id)", "`id`", "a|b", "a&b", "a>b", "a'b", 'a"b', "a
 OPTIONS = ("-rf", "--config", "-o=APT::x", "-r requirements.txt", "--index-url=http://x")
 PLACES = ("../x", "/etc/passwd", "./x", "a/../b", "http://x/y", "git+https://x", "a@file:///x", ".", "..")
 LINES = ("", " ", "\n", "jq\n", "jq\r", "\njq", "a\nb", "jq\0", "jq\u2028--x")
-NO_TEXTS = (None, 1, 1.5, True, False, ["jq"], [["jq"]], {"name": "jq"}, b"jq")
+NO_STRINGS = (None, 1, 1.5, True, False, ["jq"], [["jq"]], {"name": "jq"}, b"jq")
 
 
 def refuse(kind: str, names: list[Any]) -> str:
-    """Have a list of names refused, and return the reason."""
+    """Expect that names are refused; return the reason."""
     with pytest.raises(InvalidArguments) as refused:
         Packages(**{kind: names})
     return str(refused.value)
@@ -34,7 +34,7 @@ def test_invalid_package_name_is_refused(kind: str, name: str) -> None:
 
 @pytest.mark.defect(number=52)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", NO_TEXTS)
+@pytest.mark.parametrize("name", NO_STRINGS)
 def test_package_name_that_is_no_string_is_refused(kind: str, name: object) -> None:
     assert repr(name) in refuse(kind, [name])
 
@@ -81,7 +81,7 @@ def test_empty_packages_are_false() -> None:
 @pytest.mark.defect(number=52)
 @pytest.mark.parametrize("names", ["jq", None, 7, {"jq": 1}, b"jq"])
 def test_packages_that_are_no_list_are_refused(names: object) -> None:
-    with pytest.raises(InvalidArguments, match="packages are a list of names"):
+    with pytest.raises(InvalidArguments, match="packages: must be a list of names"):
         Packages(apt=names)  # type: ignore[arg-type]
 
 

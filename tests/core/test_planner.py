@@ -1,4 +1,4 @@
-"""What an agent group's container config makes of its sandboxes, through a running host."""
+"""Sandbox plans in a running host: the container config of an agent group decides about its sandboxes."""
 
 import asyncio
 from pathlib import Path
@@ -20,7 +20,7 @@ from nanoclaw_core.testing.scripted import ScriptedRuntime
 
 
 def sandbox_of(instance: Instance, **choices: Any) -> tuple[SandboxSpec, RunnerConfig]:
-    """Say something to an agent whose config has these choices, and return what its sandbox got."""
+    """Write to an agent with these config values; return the spec and the runner config of its sandbox."""
     group = instance.group()
     agents.save_config(instance.db, evolve(agents.config_of(instance.db, group.id), **choices))
 
@@ -62,7 +62,7 @@ def test_empty_config_uses_settings_and_provider(instance: Instance) -> None:
 
 
 def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return why sandboxes were refused: the operator reads it in the log."""
+    """Return the logged reasons of refused sandboxes."""
     return [vars(record)["reason"] for record in caplog.records if record.message == "sandbox refused"]
 
 
@@ -108,7 +108,7 @@ def test_config_with_an_mcp_server_runs_tools(instance: Instance) -> None:
 def test_sandbox_that_would_see_the_instance_is_refused(
     instance: Instance, shown: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The operator's socket must not lie in a directory that the runtime shows, and the log says why (audit C4)."""
+    """A runtime must not show the control socket; the log has the reason (audit C4)."""
     runtime = ScriptedRuntime(shown=[instance.settings.home / shown])
 
     async def scenario() -> list[str]:

@@ -1,4 +1,4 @@
-"""Plugins behind their three fences: load, call, run."""
+"""Plugins: loading them, calling their hooks, and running their tasks, each behind an error boundary."""
 
 import asyncio
 import logging
@@ -40,13 +40,13 @@ ADMISSION = Admission(
 
 def channel(name: str) -> Channel:
     def connect(_settings: object, _context: PluginContext) -> object:
-        raise AssertionError("nobody connects here")
+        raise AssertionError("no test connects it")
 
     return Channel(name=name, connect=connect)  # type: ignore[arg-type]
 
 
 class Offering:
-    """A plugin that offers channels."""
+    """A plugin that contributes channels."""
 
     def __init__(self, *names: str) -> None:
         self._names = names
@@ -57,7 +57,7 @@ class Offering:
 
 
 class Voting:
-    """A plugin that votes on admissions and actions, or raises what it is given."""
+    """A plugin that answers votes with a value, or raises it if it is an exception."""
 
     def __init__(self, answer: object) -> None:
         self._answer = answer
@@ -81,7 +81,7 @@ def with_plugins(**objects: object) -> Plugins:
 
 
 def report(plugins: Plugins, name: str) -> Report:
-    return next(one for one in plugins.reports() if one.name == name)
+    return next(entry for entry in plugins.reports() if entry.name == name)
 
 
 def admit(*answers: object) -> Verdict:
@@ -133,7 +133,7 @@ def test_distribution_twice_on_the_path_counts_once(site: Path, tmp_path: Path) 
     install(site, "acme-chat", "acme", "")
     install(tmp_path / "older", "Acme_Chat", "acme", "")
     sys.path += [str(site), str(tmp_path / "older")]
-    assert [found.source for found in find_installed()] == ["acme-chat 1.2"]
+    assert [plugin.source for plugin in find_installed()] == ["acme-chat 1.2"]
 
 
 def test_interrupted_installation_is_ignored(site: Path) -> None:
@@ -165,7 +165,7 @@ import sys
 sys.path.insert(0, {str(site)!r})
 before = set(sys.modules)
 from nanoclaw_core.plugins import find_installed
-names = [found.name for found in find_installed()]
+names = [plugin.name for plugin in find_installed()]
 assert "acme" in names, names
 ours = [name for name in sys.modules if name == "acme" or name.startswith("nanoclaw_") and name not in before]
 print(sorted({{name.split(".")[0] for name in ours}}))
@@ -199,13 +199,13 @@ def test_hook_with_an_unknown_argument_is_refused() -> None:
 
 
 def test_plugin_with_a_raising_attribute_is_refused() -> None:
-    class Thorny:
+    class RaisingAttribute:
         @property
         def anything(self) -> None:
-            raise ZeroDivisionError("thorn")
+            raise ZeroDivisionError("not now")
 
-    with pytest.raises(PluginError, match="thorn"):
-        Plugins().add(Thorny(), name="acme")
+    with pytest.raises(PluginError, match="not now"):
+        Plugins().add(RaisingAttribute(), name="acme")
 
 
 def test_refused_plugin_leaves_no_trace() -> None:
@@ -251,8 +251,8 @@ def test_require_names_a_missing_or_disabled_plugin(site: Path) -> None:
 
 def test_collect_returns_descriptors_by_name() -> None:
     plugins = with_plugins(one=Offering("a"), two=Offering("b", "c"))
-    found = plugins.collect("nanoclaw_channels", Channel)
-    assert {name: offer.plugin for name, offer in found.items()} == {"a": "one", "b": "two", "c": "two"}
+    collected = plugins.collect("nanoclaw_channels", Channel)
+    assert {name: offer.plugin for name, offer in collected.items()} == {"a": "one", "b": "two", "c": "two"}
 
 
 def test_failing_collect_hook_fails_only_its_plugin() -> None:
@@ -315,8 +315,8 @@ def test_collect_all_keeps_the_order_of_a_plugin() -> None:
             return [Migration(name=name, apply=lambda _db: None) for name in ("2", "1")]
 
     plugins = with_plugins(acme=Migrating(), other=Offering())
-    found = plugins.collect_all("nanoclaw_migrations", Migration)
-    assert {name: [step.name for step in steps] for name, steps in found.items()} == {"acme": ["2", "1"]}
+    collected = plugins.collect_all("nanoclaw_migrations", Migration)
+    assert {name: [step.name for step in steps] for name, steps in collected.items()} == {"acme": ["2", "1"]}
 
 
 @pytest.mark.invariant(number=8)
@@ -358,12 +358,12 @@ def test_objection_is_the_first_denial_or_none() -> None:
 
 
 def test_failing_notify_hook_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
-    told: list[str] = []
+    events: list[str] = []
 
     class Listening:
         @hookimpl
         def nanoclaw_host_started(self) -> None:
-            told.append("started")
+            events.append("started")
 
     class Raising:
         @hookimpl
@@ -371,7 +371,7 @@ def test_failing_notify_hook_does_not_stop_the_others(caplog: pytest.LogCaptureF
             raise ZeroDivisionError
 
     with_plugins(a=Raising(), b=Listening()).notify("nanoclaw_host_started")
-    assert told == ["started"]
+    assert events == ["started"]
     assert [record.message for record in caplog.records] == ["notify hook failed"]
 
 
@@ -379,19 +379,19 @@ def test_failing_notify_hook_does_not_stop_the_others(caplog: pytest.LogCaptureF
 
 
 class Stopped(BaseException):
-    """Ends `run_forever` from the outside, as a cancellation does."""
+    """Ends `run_forever` from outside, as a cancellation does."""
 
 
 async def run_until_stopped(outcomes: list[Exception | None]) -> tuple[list[float], list[Exception]]:
-    """Run a part that ends as told, once per outcome; return the pauses between and the failures that were told."""
+    """Run a task once per outcome; return the pauses between the runs and the reported failures."""
     pauses: list[float] = []
     failures: list[Exception] = []
-    left = list(outcomes)
+    remaining = list(outcomes)
 
     async def part() -> None:
-        if not left:
+        if not remaining:
             raise Stopped
-        outcome = left.pop(0)
+        outcome = remaining.pop(0)
         if outcome is not None:
             raise outcome
 

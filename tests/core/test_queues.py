@@ -1,4 +1,4 @@
-"""DeliveryQueues: fair among each other, and over a central database that cannot be written for a while."""
+"""Delivery queues: fairness, a central database that refuses writes, and unexpected errors."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -27,7 +27,7 @@ def delivery(number: int, room: str = "r") -> Delivery:
     )
 
 
-def lanes_to(
+def queues_to(
     platform: object, instance: Instance, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep, **more: Any
 ) -> DeliveryQueues:
     given: dict[str, Any] = {
@@ -44,7 +44,7 @@ def lanes_to(
 
 
 class Platform:
-    """A channel that takes everything, and fills the disk while it takes the first message."""
+    """A channel that accepts each message; the database refuses writes from the first one on."""
 
     def __init__(self, instance: Instance) -> None:
         self.taken: list[str] = []
@@ -70,12 +70,12 @@ def test_refusing_database_loses_and_repeats_no_delivery(instance: Instance, is_
         await asyncio.sleep(0)
 
     async def scenario(messages: Sequence[Delivery]) -> None:
-        lanes = lanes_to(platform, instance, sleep)
+        queues = queues_to(platform, instance, sleep)
         deliveries.add(instance.db, messages)
         if is_full_before:
             instance.db.pragma("query_only", 1)
-        lanes.put(messages)
-        await lanes.drained()
+        queues.put(messages)
+        await queues.drained()
 
     asyncio.run(scenario([delivery(1), delivery(2)]))
     assert platform.taken == ["d1", "d2"]
@@ -84,7 +84,7 @@ def test_refusing_database_loses_and_repeats_no_delivery(instance: Instance, is_
 
 
 class InstantPlatform:
-    """A channel that takes everything without ever waiting."""
+    """A channel that accepts each message without waiting."""
 
     def __init__(self) -> None:
         self.rooms: list[str] = []
@@ -100,10 +100,10 @@ def test_long_queue_delays_no_other_queue(instance: Instance) -> None:
     messages = [*(delivery(number, "long") for number in range(200)), delivery(200, "short")]
 
     async def scenario() -> None:
-        lanes = lanes_to(platform, instance)
+        queues = queues_to(platform, instance)
         deliveries.add(instance.db, messages)
-        lanes.put(messages)
-        await lanes.drained()
+        queues.put(messages)
+        await queues.drained()
 
     asyncio.run(scenario())
     assert platform.rooms.index("short") <= 2
@@ -111,7 +111,7 @@ def test_long_queue_delays_no_other_queue(instance: Instance) -> None:
 
 
 class Refusing:
-    """A central database that takes no writes; `asleep` is set when as many queues as wanted wait for it."""
+    """A central database that refuses writes; `asleep` is set when `queues` queues wait for it."""
 
     def __init__(self, instance: Instance, queues: int = 1) -> None:
         self.asleep = asyncio.Event()
@@ -127,26 +127,26 @@ class Refusing:
 
 @pytest.mark.parametrize("is_asleep", [True, False], ids=["before", "while"])
 def test_stop_ends_queues_that_wait_for_the_database(instance: Instance, is_asleep: bool) -> None:
-    """A lane that cannot record its message ends, whether it waited before the stop or is refused while it lasts."""
+    """A queue that cannot record its message ends, if it waited before the stop or is refused during it."""
 
     async def scenario() -> None:
         refusing = Refusing(instance)
-        lanes = lanes_to(InstantPlatform(), instance, refusing.sleep)
-        lanes.put([delivery(1)])
+        queues = queues_to(InstantPlatform(), instance, refusing.sleep)
+        queues.put([delivery(1)])
         if is_asleep:
             await refusing.asleep.wait()
-        await lanes.drain_for()
+        await queues.drain_for()
         async with asyncio.timeout(WAIT_S):
-            await lanes.drained()
+            await queues.drained()
 
     deliveries.add(instance.db, [delivery(1)])
     asyncio.run(scenario())
     instance.db.pragma("query_only", 0)
-    assert [one.id for one in deliveries.open_deliveries(instance.db)] == ["d1"]
+    assert [open_delivery.id for open_delivery in deliveries.open_deliveries(instance.db)] == ["d1"]
 
 
 def test_refusing_database_logs_one_line_for_all_queues(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
-    """Fifty rooms are refused and recover; the log has one line for each change."""
+    """50 rooms are refused and recover; the log has one line per change."""
     messages = [delivery(number, f"room {number}") for number in range(50)]
     refused = 0
 
@@ -158,27 +158,27 @@ def test_refusing_database_logs_one_line_for_all_queues(instance: Instance, capl
         await asyncio.sleep(0)
 
     async def scenario() -> None:
-        lanes = lanes_to(InstantPlatform(), instance, sleep, outage=DatabaseOutage(now=lambda: 0.0))
-        lanes.put(messages)
-        await lanes.drained()
+        queues = queues_to(InstantPlatform(), instance, sleep, outage=DatabaseOutage(now=lambda: 0.0))
+        queues.put(messages)
+        await queues.drained()
 
     deliveries.add(instance.db, messages)
     instance.db.pragma("query_only", 1)
     asyncio.run(scenario())
     about = [text for text in caplog.messages if text != "message delivered"]
-    assert about == ["central database refuses writes", "central database takes writes again"]
+    assert about == ["central database refuses writes", "central database accepts writes again"]
 
 
 @pytest.mark.parametrize("attempts", [0, 1])
 def test_unreadable_date_is_due_now(instance: Instance, attempts: int) -> None:
-    """A damaged row is sent, and so are the messages behind it."""
+    """A damaged row is sent, and the messages behind it follow."""
     platform = InstantPlatform()
     first = evolve(delivery(1), next_try_at="soon", created_at="once", deliver_after="?", attempts=attempts)
 
     async def scenario() -> None:
-        lanes = lanes_to(platform, instance)
-        lanes.start()
-        await lanes.drained()
+        queues = queues_to(platform, instance)
+        queues.start()
+        await queues.drained()
 
     deliveries.add(instance.db, [first, delivery(2)])
     asyncio.run(scenario())
@@ -187,7 +187,7 @@ def test_unreadable_date_is_due_now(instance: Instance, attempts: int) -> None:
 
 
 def test_unexpected_error_fails_one_message(instance: Instance) -> None:
-    """An unexpected error fails one message with a plain reason, and its room goes on."""
+    """The message fails with a plain reason, and its room continues."""
     platform, reasons = InstantPlatform(), []
     errors = [RuntimeError("no adapter today")]
 
@@ -202,19 +202,19 @@ def test_unexpected_error_fails_one_message(instance: Instance) -> None:
             reasons.append(reason)
 
     async def scenario() -> None:
-        lanes = lanes_to(platform, instance, adapters=Adapters(adapters_of(platform)), events=Failures())
-        lanes.put([delivery(1), delivery(2)])
-        await lanes.drained()
+        queues = queues_to(platform, instance, adapters=Adapters(adapters_of(platform)), events=Failures())
+        queues.put([delivery(1), delivery(2)])
+        await queues.drained()
 
     deliveries.add(instance.db, [delivery(1), delivery(2)])
     asyncio.run(scenario())
-    states = [one.status for number in (1, 2) if (one := deliveries.get(instance.db, DeliveryId(f"d{number}")))]
+    states = [stored.status for number in (1, 2) if (stored := deliveries.get(instance.db, DeliveryId(f"d{number}")))]
     assert states == [DeliveryStatus.FAILED, DeliveryStatus.SENT]
     assert reasons == ["the host cannot process it: RuntimeError: no adapter today"]
 
 
 def test_sent_message_stays_sent_if_its_callback_fails(instance: Instance) -> None:
-    """An error after the platform took a message must not have it sent again."""
+    """An error after the platform accepted a message must not send it again."""
 
     class NoClearing(QuietEvents):
         def delivery_sent(self, delivery: Delivery) -> None:
@@ -222,18 +222,18 @@ def test_sent_message_stays_sent_if_its_callback_fails(instance: Instance) -> No
                 raise RuntimeError("no clearing today")
 
     async def scenario() -> None:
-        lanes = lanes_to(InstantPlatform(), instance, events=NoClearing())
-        lanes.put([delivery(1), delivery(2)])
-        await lanes.drained()
+        queues = queues_to(InstantPlatform(), instance, events=NoClearing())
+        queues.put([delivery(1), delivery(2)])
+        await queues.drained()
 
     deliveries.add(instance.db, [delivery(1), delivery(2)])
     asyncio.run(scenario())
-    states = [one.status for number in (1, 2) if (one := deliveries.get(instance.db, DeliveryId(f"d{number}")))]
+    states = [stored.status for number in (1, 2) if (stored := deliveries.get(instance.db, DeliveryId(f"d{number}")))]
     assert states == [DeliveryStatus.SENT, DeliveryStatus.SENT]
 
 
-class BadWords(InstantPlatform):
-    """A channel whose first error and ids hold half a character, as names of files do."""
+class LoneSurrogates(InstantPlatform):
+    """A channel with a lone surrogate in its error and ids, as in undecodable file names."""
 
     async def deliver(self, address: Address, message: Outbound) -> str:
         await super().deliver(address, message)
@@ -243,22 +243,22 @@ class BadWords(InstantPlatform):
 
 
 def test_lone_surrogates_of_a_platform_are_escaped(instance: Instance) -> None:
-    """No database takes them, and the message is tried again and recorded as sent."""
+    """SQLite stores no lone surrogate; the message is still retried and recorded as sent."""
 
     async def scenario() -> None:
-        lanes = lanes_to(BadWords(), instance, max_age_s=60.0)
-        lanes.put([delivery(1)])
-        await lanes.drained()
+        queues = queues_to(LoneSurrogates(), instance, max_age_s=60.0)
+        queues.put([delivery(1)])
+        await queues.drained()
 
     deliveries.add(instance.db, [delivery(1)])
     asyncio.run(scenario())
-    found = deliveries.get(instance.db, DeliveryId("d1"))
-    assert found is not None
-    assert (found.status, found.attempts, found.platform_message_id) == (DeliveryStatus.SENT, 2, "id-\\udcff")
+    stored = deliveries.get(instance.db, DeliveryId("d1"))
+    assert stored is not None
+    assert (stored.status, stored.attempts, stored.platform_message_id) == (DeliveryStatus.SENT, 2, "id-\\udcff")
 
 
 def test_hanging_hint_delays_no_message(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A status that a platform never takes is given up."""
+    """A status that hangs in the platform is dropped after its timeout."""
     monkeypatch.setattr(queues_module, "HINT_TIMEOUT_S", 0.0)
     platform = InstantPlatform()
 
@@ -266,11 +266,11 @@ def test_hanging_hint_delays_no_message(instance: Instance, monkeypatch: pytest.
         await asyncio.Event().wait()
 
     async def scenario() -> None:
-        lanes = lanes_to(platform, instance)
-        lanes.call_when_drained(Address("chat", "r"), hang)
-        lanes.put([delivery(1)])
+        queues = queues_to(platform, instance)
+        queues.call_when_drained(Address("chat", "r"), hang)
+        queues.put([delivery(1)])
         async with asyncio.timeout(WAIT_S):
-            await lanes.drained()
+            await queues.drained()
 
     deliveries.add(instance.db, [delivery(1)])
     asyncio.run(scenario())

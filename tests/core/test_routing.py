@@ -1,4 +1,4 @@
-"""The router, through a running host: reference §10.2 and the defects of routing."""
+"""The router of a running host: rooms, wirings, votes, commands, and the known defects of routing."""
 
 import asyncio
 import json
@@ -23,8 +23,8 @@ def stored(instance: Instance, session: Session) -> list[InboundMessage]:
     db = session_files.open_readable(instance.places.home / "sessions" / session.id / "in" / "inbound.db")
     try:
         numbers = [seq for (seq,) in db.execute("SELECT seq FROM messages_in ORDER BY seq")]
-        found = [inbound.by_seq(db, seq) for seq in numbers]
-        return [one for one in found if one is not None]
+        messages = [inbound.by_seq(db, seq) for seq in numbers]
+        return [message for message in messages if message is not None]
     finally:
         db.close()
 
@@ -165,7 +165,7 @@ def test_repeated_platform_message_is_stored_once(instance: Instance) -> None:
 
 
 class AdminOf:
-    """A plugin by which somebody is an admin of one agent group."""
+    """A plugin that makes a user an approver of one agent group."""
 
     def __init__(self, user: str, group_id: str) -> None:
         self._user, self._group_id = UserId(user), group_id
@@ -208,7 +208,7 @@ def test_failing_wiring_does_not_stop_the_next(instance: Instance) -> None:
     damaged = sessions.find(instance.db, instance.group().id, f"room:{instance.room().id}")
     assert damaged is not None
     db = apsw.Connection(str(instance.places.home / "sessions" / damaged.id / "in" / "inbound.db"))
-    db.pragma("user_version", 99)  # of another version, so nothing can be done about it here
+    db.pragma("user_version", 99)  # another version, which the host neither reads nor repairs
     db.close()
     assert asyncio.run(second()) == ["echo: second"]
 
@@ -306,10 +306,10 @@ def test_agent_shared_session_follows_the_last_room(bare_instance: Instance) -> 
             for count, room in enumerate(("private", "a", "b", "a"), 1):
                 await running.channel.say(f"in {room}", room=room)
                 await running.channel.texts(count)
-            return [one.address.room for one in running.channel.delivered]
+            return [sent.address.room for sent in running.channel.delivered]
 
     assert asyncio.run(scenario()) == ["private", "a", "b", "a"]
-    (shared,) = [one for one in all_sessions(bare_instance) if one.messaging_group_id is None]
+    (shared,) = [session for session in all_sessions(bare_instance) if session.messaging_group_id is None]
     assert len(all_sessions(bare_instance)) == 2
     assert routing_of(bare_instance, shared) == Routing(channel="recorder", room="a")
 
@@ -343,7 +343,7 @@ def test_failed_attachment_does_not_lose_its_message(instance: Instance) -> None
             inbox = instance.places.home / "sessions" / session.id / "in" / "inbox"
             inbox.rmdir()
             inbox.symlink_to(instance.places.home / "nowhere")
-            await running.channel.say("look", attachments=(Attachment(name="a.txt", content=b"x"),))
+            await running.channel.say("see", attachments=(Attachment(name="a.txt", content=b"x"),))
 
     asyncio.run(scenario())
     *_, last = stored(instance, all_sessions(instance)[0])
@@ -356,7 +356,7 @@ def test_failed_attachment_does_not_lose_its_message(instance: Instance) -> None
 def test_long_file_name_is_shortened(instance: Instance) -> None:
     async def scenario() -> None:
         async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
-            await running.channel.say("look", attachments=(Attachment(name="ä" * 120 + ".txt", content=b"x"),))
+            await running.channel.say("see", attachments=(Attachment(name="ä" * 120 + ".txt", content=b"x"),))
 
     asyncio.run(scenario())
     (session,) = all_sessions(instance)
@@ -438,7 +438,7 @@ def test_message_that_cannot_be_stored_is_not_accepted(instance: Instance) -> No
             await until(lambda: running.runtime.sandboxes)
             path = instance.places.home / "sessions" / session.id / "in" / "inbound.db"
             reader = session_files.open_readable(path)
-            lock = reader.execute("BEGIN; SELECT * FROM messages_in")  # a read lock, as a sandbox can hold one
+            lock = reader.execute("BEGIN; SELECT * FROM messages_in")  # a sandbox can hold a read lock, too
             with pytest.raises(Exception, match="locked"):
                 await running.channel.say("again")
             lock.close()

@@ -1,4 +1,4 @@
-"""What an agent's `ncl` reaches: the cases of reference §10.4, decided on verbs of the test's own."""
+"""The scope of an agent's `ncl`: which verbs and groups it reaches, on verbs that the test defines."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def own_session(arguments: Mapping[str, Any], caller: Caller, _context: Pl
 
 
 def verb(resource: str, name: str, *parameters: str, **more: Any) -> Verb:
-    made = [Parameter(name=one, is_positional=one == "id", is_required=one == "id") for one in parameters]
+    made = [Parameter(name=key, is_positional=key == "id", is_required=key == "id") for key in parameters]
     return Verb(
         **({"resource": resource, "name": name, "access": Access.ALLOWED, "run": echo, "parameters": made} | more)
     )
@@ -51,7 +51,9 @@ VERBS = (
     verb("destinations", "list", "agent_group_id", scope_parameter="agent_group_id"),
     verb("members", "list", "group", scope_parameter="group"),
     verb("wirings", "list", "agent_group_id"),
-    verb("things", "list", "scope", scope_parameter="agent_group_id"),  # its parameter does not exist: no scope at all
+    verb(
+        "things", "list", "scope", scope_parameter="agent_group_id"
+    ),  # its scope parameter does not exist, so it has no scope
     verb("secrets", "show", "id", access=Access.OPERATOR_ONLY, scope_parameter="id"),
 )
 
@@ -70,9 +72,9 @@ def ask(scope: Scope, *words: str, caller: Caller = AGENT, **options: Any) -> An
         environment={},
         database=apsw.Connection(":memory:"),
     )
-    offers = {full_name(one): Contribution(one, "acme") for one in VERBS}
+    offers = {full_name(known_verb): Contribution(known_verb, "acme") for known_verb in VERBS}
     own = core_verbs(status=dict, plugins=list, verbs=lambda: [offer.value for offer in offers.values()])
-    offers |= {full_name(one): Contribution(one, "core") for one in own}
+    offers |= {full_name(known_verb): Contribution(known_verb, "core") for known_verb in own}
     dispatch = Dispatch(
         offers=offers,
         guard=Guard(db=context.database, plugins=Plugins()),
@@ -157,8 +159,8 @@ def test_verb_without_a_scope_is_refused_by_name() -> None:
 
 
 def test_help_lists_only_reachable_verbs() -> None:
-    told = {one["command"] for one in ask(Scope.GROUP, "help").data}
-    assert told == {
+    commands = {entry["command"] for entry in ask(Scope.GROUP, "help").data}
+    assert commands == {
         "help",
         "groups get",
         "groups config update",
@@ -170,10 +172,10 @@ def test_help_lists_only_reachable_verbs() -> None:
 
 
 def test_help_marks_parameters_that_are_filled_in() -> None:
-    (told,) = ask(Scope.GROUP, "help", "members").data
-    assert told["parameters"][0]["is_filled_in"]
-    told, _ = ask(Scope.GROUP, "help", "groups").data
-    first = told["parameters"][0]
+    (entry,) = ask(Scope.GROUP, "help", "members").data
+    assert entry["parameters"][0]["is_filled_in"]
+    entry, _ = ask(Scope.GROUP, "help", "groups").data
+    first = entry["parameters"][0]
     assert (first["name"], first["is_filled_in"], first["is_required"]) == ("id", True, False)
 
 
@@ -213,7 +215,7 @@ def test_global_scope_must_name_its_target() -> None:
 @pytest.mark.parametrize("scope", [Scope.GROUP, Scope.GLOBAL])
 def test_operator_only_verb_is_hidden_from_agents(scope: Scope) -> None:
     forbidden(ask(scope, "secrets", "show", OWN))
-    assert "secrets show" not in {one["command"] for one in ask(scope, "help").data}
+    assert "secrets show" not in {entry["command"] for entry in ask(scope, "help").data}
 
 
 def test_operator_needs_no_scope() -> None:
@@ -267,7 +269,7 @@ def test_names_scope_ignores_other_values(value: Any) -> None:
 @pytest.mark.invariant(number=8)
 def test_verb_without_a_scope_is_invisible() -> None:
     limited = Caller(session_id=SessionId("ses-own"), agent_group_id=OWN, scope_group_id=OWN)
-    assert [full_name(one) for one in VERBS if not is_visible(one, limited)] == [
+    assert [full_name(known_verb) for known_verb in VERBS if not is_visible(known_verb, limited)] == [
         "wirings list",
         "things list",
         "secrets show",

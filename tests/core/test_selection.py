@@ -1,4 +1,4 @@
-"""Which provider and which runtime (⚠32)."""
+"""Selection of the provider and of the runtime (⚠32)."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_provider_of_session_precedes_group_and_settings(session: str | None, gr
 
 def test_fallback_replaces_an_unusable_default() -> None:
     assert provider(missing={"claude": "no key"}) == ChosenProvider(name="mock", instead_of="claude")
-    without = {name: one for name, one in INSTALLED.items() if name != "claude"}
+    without = {name: provided for name, provided in INSTALLED.items() if name != "claude"}
     assert provider(installed=without) == ChosenProvider(name="mock", instead_of="claude")
 
 
@@ -44,7 +44,7 @@ def test_default_without_a_fallback_stays() -> None:
 
 
 def test_missing_provider_is_refused_with_the_remedy() -> None:
-    with pytest.raises(SandboxRefused, match=r"'codex' is not installed .*Look whether it is spelled right"):
+    with pytest.raises(SandboxRefused, match=r"'codex' is not installed .*Check the spelling"):
         provider("codex")
 
 
@@ -65,7 +65,7 @@ def test_provider_is_missing_if_all_upstreams_are() -> None:
 
 def candidate(name: str, preference: int, *, ready: bool = True, isolates: bool = True) -> Candidate:
     remedy = "" if ready else f"install {name}"
-    readiness = Readiness(ready=ready, isolates=isolates, detail=f"{name} looked at", remedy=remedy)
+    readiness = Readiness(ready=ready, isolates=isolates, detail=f"{name} checked", remedy=remedy)
     return Candidate(name=name, preference=preference, readiness=readiness)
 
 
@@ -94,7 +94,7 @@ def test_tools_without_isolation_are_refused() -> None:
 def test_named_runtime_is_used_or_refused() -> None:
     both = (candidate("docker", 20), candidate("process", 10))
     assert runtime(*both, wanted="process") == "process"
-    with pytest.raises(SandboxRefused, match=r"'docker' cannot be used: docker looked at\. install docker"):
+    with pytest.raises(SandboxRefused, match=r"'docker' cannot be used: docker checked\. install docker"):
         runtime(candidate("docker", 20, ready=False), candidate("process", 10), wanted="docker")
     with pytest.raises(SandboxRefused, match=r"'podman' is not installed \(installed: docker, process\)"):
         runtime(*both, wanted="podman")

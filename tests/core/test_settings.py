@@ -1,4 +1,4 @@
-"""nanoclaw.toml: what fits is read, what does not is refused with the place and the remedy."""
+"""nanoclaw.toml: valid settings are read; invalid ones are refused with their place and a remedy."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ def test_missing_settings_file_means_defaults(tmp_path: Path) -> None:
 
 
 def test_settings_are_read(tmp_path: Path) -> None:
-    found = load(
+    settings = load(
         tmp_path,
         """
         [core]
@@ -41,10 +41,10 @@ def test_settings_are_read(tmp_path: Path) -> None:
         topic = "t"
         """,
     )
-    assert found.core.owners == ["terminal:operator"]
-    assert (found.core.max_sandboxes, found.core.idle_stop_s) == (3, 60.0)
-    assert found.core.allowed_mounts == [AllowedMount(path="~/notes", writable=True)]
-    assert found.plugins == {"ntfy": {"topic": "t"}}
+    assert settings.core.owners == ["terminal:operator"]
+    assert (settings.core.max_sandboxes, settings.core.idle_stop_s) == (3, 60.0)
+    assert settings.core.allowed_mounts == [AllowedMount(path="~/notes", writable=True)]
+    assert settings.plugins == {"ntfy": {"topic": "t"}}
 
 
 def test_unknown_key_suggests_the_nearest(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_unknown_key_suggests_the_nearest(tmp_path: Path) -> None:
 
 
 def test_unknown_key_without_match_lists_all_keys(tmp_path: Path) -> None:
-    assert "known are core, plugins" in refusal(tmp_path, "[xyz]\na = 1")
+    assert "known keys: core, plugins" in refusal(tmp_path, "[xyz]\na = 1")
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_value_of_wrong_kind_is_refused_with_its_table(tmp_path: Path, line: str
 @pytest.mark.parametrize(
     ("line", "rule"),
     [
-        ("provider = 7", "must be a text @ "),
+        ("provider = 7", "must be a string @ "),
         ("cpus = 'x'", "must be a number @ "),
-        ("max_sandboxes = 2.9", "must be a whole number @ "),
+        ("max_sandboxes = 2.9", "must be an integer @ "),
         ("max_sandboxes = 0", "'max_sandboxes' must be >= 1 @ "),
         ("owners = 'me'", "must be a list @ "),
         ("log_level = 'loud'", "'log_level' must be in ('debug', 'info', 'warning', 'error') @ "),
@@ -127,8 +127,8 @@ def test_directory_instead_of_settings_file_is_refused(tmp_path: Path) -> None:
 
 def test_value_can_come_from_the_environment(tmp_path: Path) -> None:
     text = "[core]\nprovider = 'env:PROVIDER'\nmax_sandboxes = 'env:COUNT'"
-    found = load(tmp_path, text, PROVIDER="mock", COUNT="7")
-    assert (found.core.provider, found.core.max_sandboxes) == ("mock", 7)
+    settings = load(tmp_path, text, PROVIDER="mock", COUNT="7")
+    assert (settings.core.provider, settings.core.max_sandboxes) == ("mock", 7)
 
 
 def test_unset_variable_is_named(tmp_path: Path) -> None:
@@ -137,8 +137,8 @@ def test_unset_variable_is_named(tmp_path: Path) -> None:
 
 def test_value_can_come_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("secret\n")
-    found = load(tmp_path, "[plugins.ntfy]\ntoken = 'file:token'")
-    assert found.for_plugin("ntfy", Ntfy, {}) == Ntfy(token="secret")
+    settings = load(tmp_path, "[plugins.ntfy]\ntoken = 'file:token'")
+    assert settings.for_plugin("ntfy", Ntfy, {}) == Ntfy(token="secret")
 
 
 @pytest.mark.parametrize("name", ["nowhere", ".", "a\\u0000b", "x" * 300])
@@ -206,7 +206,7 @@ def no_blanks(_settings: object, _attribute: object, value: str) -> None:
 
 @frozen(kw_only=True)
 class Checked:
-    """Settings of a plugin that checks them itself."""
+    """The settings of a plugin that validates them itself."""
 
     own: str = field(default="", validator=no_blanks)
     topic: str = field(default="", validator=validators.matches_re(r"[a-z]*"))
@@ -247,13 +247,13 @@ VALUES = st.recursive(
 def test_any_table_is_read_with_its_types_or_refused(table: dict[str, Any]) -> None:
     settings = Settings(home=Path("/nowhere"), plugins={"core": table})
     try:
-        found = settings.for_plugin("core", CoreSettings, {})
+        core = settings.for_plugin("core", CoreSettings, {})
     except SettingsError:
         return
-    assert found is not None
-    assert type(found.max_sandboxes) is int
-    assert type(found.idle_stop_s) is float
-    assert all(type(owner) is str for owner in found.owners)
+    assert core is not None
+    assert type(core.max_sandboxes) is int
+    assert type(core.idle_stop_s) is float
+    assert all(type(owner) is str for owner in core.owners)
 
 
 @given(st.text(max_size=50))

@@ -1,4 +1,4 @@
-"""A slot is for a sandbox that works: an idle one is ended for a conversation that waits, and waiting is told."""
+"""Sandbox slots: an idle sandbox stops for a waiting session, and people are informed of a long wait."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def with_slots(tmp_path: Path, count: int, rooms: list[str]) -> Instance:
 
 
 async def busy(runner: FakeRunner) -> int:
-    """Work on the first message for ever."""
+    """Take the first message and never answer it."""
     await runner.take()
     await asyncio.Event().wait()
     return 0
@@ -45,7 +45,7 @@ async def at_once(_seconds: float) -> None:
 
 @pytest.mark.slow
 def test_hundred_conversations_share_two_slots(tmp_path: Path) -> None:
-    """Nothing is answered late only because others have been answered before."""
+    """Each of 100 rooms gets its answer."""
     rooms = [f"room-{number}" for number in range(100)]
     instance = with_slots(tmp_path, 2, rooms)
 
@@ -54,13 +54,13 @@ def test_hundred_conversations_share_two_slots(tmp_path: Path) -> None:
             for room in rooms:
                 await running.channel.say(f"hi from {room}", room=room)
             await running.channel.texts(len(rooms))
-            return {one.address.room for one in running.channel.delivered}
+            return {sent.address.room for sent in running.channel.delivered}
 
     assert asyncio.run(scenario()) == set(rooms)
 
 
 def test_idle_sandbox_is_stopped_for_a_waiting_session(tmp_path: Path) -> None:
-    """The one that has been idle longest goes, and its conversation is answered again later."""
+    """The sandbox with the longest idle time stops; its session is answered again later."""
     instance = with_slots(tmp_path, 2, ["a", "b", "c"])
 
     async def scenario() -> list[str]:
@@ -75,7 +75,7 @@ def test_idle_sandbox_is_stopped_for_a_waiting_session(tmp_path: Path) -> None:
 
 
 def test_working_sandbox_is_never_stopped_for_another(tmp_path: Path) -> None:
-    """People who wait hear that all agents are busy, the log says so, and status names the conversation."""
+    """Waiting people read that all agents are busy, and `status` lists the session."""
     instance = with_slots(tmp_path, 1, ["a", "b"])
 
     async def scenario() -> tuple[list[str], object]:
@@ -93,8 +93,8 @@ def test_working_sandbox_is_never_stopped_for_another(tmp_path: Path) -> None:
     assert (texts, waiting) == ([ALL_BUSY], [instance.db.execute(query).get])
 
 
-def test_each_waiting_room_is_notified_once(tmp_path: Path) -> None:
-    """A second room of an agent-shared session that writes meanwhile is told, and the first one is not told again."""
+def test_each_message_during_a_wait_gets_one_notice(tmp_path: Path) -> None:
+    """Each message gets the notice once, also in a second room of an agent-shared session."""
     instance = with_slots(tmp_path, 1, ["a"])
     for room in ("b", "c"):
         instance.wire(room=room, folder="shared", session_mode=SessionMode.AGENT_SHARED)
@@ -107,13 +107,13 @@ def test_each_waiting_room_is_notified_once(tmp_path: Path) -> None:
             for count, room in enumerate(["b", "c", "b"], 1):
                 await running.channel.say("and me?", room=room)
                 await running.channel.texts(count)
-            return [one.address.room for one in running.channel.delivered]
+            return [sent.address.room for sent in running.channel.delivered]
 
     assert asyncio.run(scenario()) == ["b", "c", "b"]
 
 
 class SlowGateway:
-    """A gateway that closes its doors when the test says so."""
+    """A gateway that closes its endpoints when the test permits it."""
 
     def __init__(self) -> None:
         self.may_close, self.is_closing = asyncio.Event(), asyncio.Event()
@@ -134,7 +134,7 @@ class SlowGateway:
 
 
 def test_stopping_sandbox_counts_as_a_free_slot(tmp_path: Path) -> None:
-    """Between the end of a sandbox and the release of its slot, no second one is ended for the same conversation."""
+    """Until a stopping sandbox frees its slot, no second sandbox stops for the same session."""
     instance = with_slots(tmp_path, 2, ["a", "b", "c"])
 
     async def scenario() -> int:
@@ -156,7 +156,7 @@ def test_stopping_sandbox_counts_as_a_free_slot(tmp_path: Path) -> None:
 
 
 class Stubborn(ScriptedRuntime):
-    """A runtime whose engine fails to end a sandbox once."""
+    """A runtime that fails once to stop a sandbox."""
 
     async def start(self, spec: SandboxSpec) -> ScriptedSandbox:
         sandbox = await super().start(spec)
@@ -174,7 +174,7 @@ class Stubborn(ScriptedRuntime):
 
 
 def test_sandbox_that_failed_to_stop_is_stopped_later(tmp_path: Path) -> None:
-    """An engine that fails once does not keep a conversation waiting for ever."""
+    """After one failure of the engine, the waiting session still gets a slot."""
     instance = with_slots(tmp_path, 1, ["a", "b", "c"])
 
     async def scenario() -> list[str]:
@@ -184,13 +184,13 @@ def test_sandbox_that_failed_to_stop_is_stopped_later(tmp_path: Path) -> None:
             await running.channel.say("two", room="b")
             await running.channel.say("again", room="a")
             await running.channel.texts(3)
-            return sorted(one.message.text for one in running.channel.delivered)
+            return sorted(sent.message.text for sent in running.channel.delivered)
 
     assert asyncio.run(scenario()) == ["echo: again", "echo: one", "echo: two"]
 
 
 def test_short_wait_for_a_slot_is_not_reported(tmp_path: Path) -> None:
-    """An idle sandbox ends within seconds; a notice for each would be noise."""
+    """An idle sandbox stops within seconds, so a notice would be noise."""
     instance = with_slots(tmp_path, 1, ["a", "b"])
 
     async def scenario() -> list[str]:
@@ -205,14 +205,14 @@ def test_short_wait_for_a_slot_is_not_reported(tmp_path: Path) -> None:
 
 
 def test_slots_are_granted_in_waiting_order() -> None:
-    """Nobody is overtaken, and a conversation that gave up is passed over."""
+    """No session overtakes another, and a cancelled wait is skipped."""
     order: list[str] = []
 
     async def scenario() -> None:
         slots = Slots(1, lambda: None)
 
         async def hold(session_id: SessionId) -> None:
-            async with slots.held(session_id, asyncio.Event().wait):  # type: ignore[arg-type]  # waits for ever
+            async with slots.held(session_id, asyncio.Event().wait):  # type: ignore[arg-type]  # never ends
                 order.append(session_id)
 
         async with slots.held(ONE, asyncio.Event().wait):  # type: ignore[arg-type]
@@ -231,7 +231,7 @@ def test_slots_are_granted_in_waiting_order() -> None:
 
 
 def test_slot_of_a_cancelled_wait_is_passed_on() -> None:
-    """A conversation that is closed in the moment it gets its slot does not keep it."""
+    """A session that is closed at the moment it gets its slot does not keep it."""
 
     async def scenario() -> list[SessionId]:
         slots, got = Slots(1, lambda: None), []
@@ -251,7 +251,7 @@ def test_slot_of_a_cancelled_wait_is_passed_on() -> None:
 
 
 def test_only_as_many_sandboxes_stop_as_sessions_wait() -> None:
-    """One that is ending already counts."""
+    """A sandbox that is already stopping counts."""
 
     def sandbox(idle_since: float | None, ending: str = "") -> Running:
         nothing: Any = None  # the decision reads neither

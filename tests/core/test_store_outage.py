@@ -1,4 +1,4 @@
-"""Log lines about a central database that takes no writes: a few for the whole host."""
+"""Log lines about a central database that refuses writes: a few for the whole host."""
 
 import logging
 
@@ -6,7 +6,7 @@ import pytest
 
 from nanoclaw_core.store.outage import LOG_REPEAT_S, DatabaseOutage
 
-REFUSES, WORKS = "central database refuses writes", "central database takes writes again"
+REFUSES, WORKS = "central database refuses writes", "central database accepts writes again"
 FULL = OSError("database or disk is full")
 
 
@@ -36,7 +36,7 @@ def refuse(outage: DatabaseOutage, times: int = 1) -> None:
 
 
 def test_outage_logs_one_line_at_start_and_end(outage: DatabaseOutage, caplog: pytest.LogCaptureFixture) -> None:
-    """However many parts of a host are refused, and however many succeed afterwards."""
+    """100 refusals and 100 successes share two lines."""
     refuse(outage, 100)
     for _ in range(100):
         outage.note_success()
@@ -49,7 +49,7 @@ def test_outage_logs_one_line_at_start_and_end(outage: DatabaseOutage, caplog: p
 def test_long_outage_logs_one_line_a_minute(
     outage: DatabaseOutage, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An operator who looks in later sees it, too."""
+    """An operator who opens the log later still sees the outage."""
     for _ in range(10):
         refuse(outage, 100)
         clock.now_s += LOG_REPEAT_S / 2
@@ -59,7 +59,7 @@ def test_long_outage_logs_one_line_a_minute(
 def test_repeated_outages_share_their_lines(
     outage: DatabaseOutage, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A disk at its limit takes one write and refuses the next."""
+    """A disk at its limit accepts one write and refuses the next."""
     for _ in range(100):
         refuse(outage)
         outage.note_success()
@@ -69,6 +69,6 @@ def test_repeated_outages_share_their_lines(
 
 
 def test_working_database_logs_no_line(outage: DatabaseOutage, caplog: pytest.LogCaptureFixture) -> None:
-    """Every write is a success."""
+    """Without a refusal, a success is not logged."""
     outage.note_success()
     assert caplog.messages == []

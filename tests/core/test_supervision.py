@@ -1,4 +1,4 @@
-"""Sandboxes over their lives, through a running host: waking, dying, being stuck, restarting, being refused."""
+"""Supervision of sandboxes by a running host: wakes, deaths, retries, restarts, refusals and stops."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from nanoclaw_core.testing.instance import Instance, set_aside_before
 from nanoclaw_core.testing.recorder import RecorderChannel
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, ScriptedSandbox, echo
 
-VICTIM = """
+HOST_PROCESS = """
 import asyncio
 import sys
 from pathlib import Path
@@ -54,7 +54,7 @@ def session_directory(instance: Instance) -> Path:
 
 
 def of_another_version(path: Path) -> None:
-    """Make a session file one that this host cannot read, and that is not damaged either."""
+    """Give a session file another version, so that this host cannot read it but does not call it damaged."""
     db = apsw.Connection(str(path))
     db.pragma("user_version", 99)
     db.close()
@@ -69,20 +69,22 @@ def statuses(instance: Instance) -> list[tuple[str, int]]:
 
 
 def due_at(instance: Instance) -> str | None:
-    found: str | None = instance.db.execute("SELECT due_at FROM sessions").get
-    return found
+    due: str | None = instance.db.execute("SELECT due_at FROM sessions").get
+    return due
 
 
-def dying(times: int, how: Callable[[FakeRunner], None] = lambda _runner: None) -> Callable[[FakeRunner], object]:
-    """A runner that dies over its messages so many times before it echoes."""
-    lives = 0
+def dying(
+    times: int, before_death: Callable[[FakeRunner], None] = lambda _runner: None
+) -> Callable[[FakeRunner], object]:
+    """Return a runner that dies `times` times over its messages and then echoes."""
+    runs = 0
 
     async def script(runner: FakeRunner) -> int:
-        nonlocal lives
-        lives += 1
-        if lives <= times:
+        nonlocal runs
+        runs += 1
+        if runs <= times:
             await runner.take()
-            how(runner)
+            before_death(runner)
             raise RuntimeError("dead")
         return await echo(runner)
 
@@ -109,7 +111,7 @@ def test_message_during_sandbox_exit_gets_a_new_sandbox(instance: Instance) -> N
             for count in range(1, 6):
                 await running.channel.say("again")
                 await running.channel.texts(count)
-            return [one.message.text for one in running.channel.delivered]
+            return [sent.message.text for sent in running.channel.delivered]
 
     assert asyncio.run(scenario()) == ["done"] * 5
 
@@ -175,13 +177,13 @@ def test_people_are_informed_of_repeated_start_failures(instance: Instance) -> N
 
 
 def test_runner_with_a_full_disk_counts_no_try(instance: Instance) -> None:
-    """A runner that met a full disk again and again is started again until it works, and no message is given up."""
-    lives = 0
+    """A runner that meets a full disk is restarted until it works, and no message is given up."""
+    runs = 0
 
     async def script(runner: FakeRunner) -> int:
-        nonlocal lives
-        lives += 1
-        if lives > 2 * MAX_TRIES:
+        nonlocal runs
+        runs += 1
+        if runs > 2 * MAX_TRIES:
             return await echo(runner)
         await runner.take()
         return EXIT_NO_ROOM
@@ -191,22 +193,22 @@ def test_runner_with_a_full_disk_counts_no_try(instance: Instance) -> None:
             await running.channel.say("hi")
             return await running.channel.texts(2)
 
-    told, answer = asyncio.run(scenario())
-    assert (told.startswith(NOT_NOW), answer) == (True, "echo: hi")
+    notice, answer = asyncio.run(scenario())
+    assert (notice.startswith(NOT_NOW), answer) == (True, "echo: hi")
     assert statuses(instance) == [("completed", 0)]
     assert set_aside_before(instance.places.home / "sessions") == []
 
 
 def test_runs_with_a_full_disk_do_not_quarantine_a_session(instance: Instance) -> None:
-    """After many runners without room, one failed repair is the first one: a session is set aside after three."""
-    lives = 0
+    """Runs with a full disk do not count as failed repairs, of which three quarantine a session."""
+    runs = 0
 
     async def script(runner: FakeRunner) -> int:
-        nonlocal lives
-        lives += 1
-        if lives <= MAX_UNREADABLE_RUNS:
+        nonlocal runs
+        runs += 1
+        if runs <= MAX_UNREADABLE_RUNS:
             return EXIT_NO_ROOM
-        if lives > MAX_UNREADABLE_RUNS + 1:
+        if runs > MAX_UNREADABLE_RUNS + 1:
             return await echo(runner)
         leave_a_hot_journal(runner.files.outbound_db)
         return 1
@@ -214,8 +216,8 @@ def test_runs_with_a_full_disk_do_not_quarantine_a_session(instance: Instance) -
     async def scenario() -> list[str]:
         async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
             await running.channel.say("hi")
-            await until(lambda: any(one.message.text == "echo: hi" for one in running.channel.delivered))
-            return [one.message.text for one in running.channel.delivered]
+            await until(lambda: any(sent.message.text == "echo: hi" for sent in running.channel.delivered))
+            return [sent.message.text for sent in running.channel.delivered]
 
     assert asyncio.run(scenario())[-1] == "echo: hi"
     assert set_aside_before(instance.places.home / "sessions") == []
@@ -223,7 +225,7 @@ def test_runs_with_a_full_disk_do_not_quarantine_a_session(instance: Instance) -
 
 @pytest.mark.invariant(number=12)
 def test_people_are_informed_of_each_refusal(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
-    """They read plain words and a reference, under which the log has the cause and the remedy for the operator."""
+    """People read plain words and a reference; the log has cause and remedy under that reference."""
     readiness = Readiness(ready=False, isolates=False, detail="no engine", remedy="Install one.")
 
     async def scenario() -> list[str]:
@@ -233,17 +235,20 @@ def test_people_are_informed_of_each_refusal(instance: Instance, caplog: pytest.
             await running.channel.say("still there?")
             return await running.channel.texts(2)
 
-    sentences = {"The agent cannot be started right now", "Your message is kept and will be answered once this is fixed"}
+    sentences = {
+        "The agent cannot be started right now",
+        "Your message is kept and will be answered once this is fixed",
+    }
     for text in asyncio.run(scenario()):
         plain, _, reference = text.partition(f". {REFERENCE_HINT} ")
         assert set(plain.split(". ")) == sentences
-        (logged,) = [one for one in caplog.records if getattr(one, "correlation", "") == reference.rstrip(".")]
+        (logged,) = [record for record in caplog.records if getattr(record, "correlation", "") == reference.rstrip(".")]
         assert "no engine. Install one." in vars(logged)["reason"]
     assert statuses(instance) == [("pending", 0), ("pending", 0)]
 
 
 def test_refusal_is_sent_as_failure_and_message_is_kept(instance: Instance) -> None:
-    """People read the words that are for them, and the message is answered as they were told."""
+    """People read the friendly text of the refusal, and the message is answered later."""
 
     async def scenario() -> tuple[list[str], list[bool]]:
         async with running_host(instance) as running:
@@ -252,11 +257,11 @@ def test_refusal_is_sent_as_failure_and_message_is_kept(instance: Instance) -> N
             await running.channel.texts(1)
             await running.host.components.sweeper.once()
             texts = await running.channel.texts(2)
-            return texts, [one.message.is_failure for one in running.channel.delivered]
+            return texts, [sent.message.is_failure for sent in running.channel.delivered]
 
-    (told, answer), failures = asyncio.run(scenario())
-    assert told.startswith("No agent today. Your message is kept and will be answered once this is fixed. ")
-    assert "image" not in told
+    (notice, answer), failures = asyncio.run(scenario())
+    assert notice.startswith("No agent today. Your message is kept and will be answered once this is fixed. ")
+    assert "image" not in notice
     assert (answer, failures) == ("echo: hi", [True, False])
 
 
@@ -266,11 +271,11 @@ def test_next_host_finds_unfinished_work_after_a_kill(instance: Instance) -> Non
         async with running_host(instance) as running:
             return await running.channel.texts(1)
 
-    command = [sys.executable, "-c", VICTIM, str(instance.places.home)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as victim:
-        assert victim.stdout is not None
-        assert victim.stdout.readline() == "a sandbox runs\n"
-        victim.kill()
+    command = [sys.executable, "-c", HOST_PROCESS, str(instance.places.home)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as host:
+        assert host.stdout is not None
+        assert host.stdout.readline() == "a sandbox runs\n"
+        host.kill()
     assert due_at(instance) is not None
     assert asyncio.run(scenario()) == ["echo: hi"]
 
@@ -289,13 +294,13 @@ def test_fully_answered_session_is_not_due(instance: Instance) -> None:
 
 @pytest.mark.defect(number=25)
 def test_next_runner_repairs_an_interrupted_write(instance: Instance) -> None:
-    """A hot journal is beside outbound.db: the host cannot read it, and must not repair it."""
-    lives = 0
+    """A hot journal lies beside outbound.db: the host cannot read the file and must not repair it."""
+    runs = 0
 
     async def script(runner: FakeRunner) -> int:
-        nonlocal lives
-        lives += 1
-        if lives > 1:
+        nonlocal runs
+        runs += 1
+        if runs > 1:
             return await echo(runner)
         runner.answer(await runner.take(), "first")
         await asyncio.sleep(0)
@@ -305,7 +310,7 @@ def test_next_runner_repairs_an_interrupted_write(instance: Instance) -> None:
     async def scenario() -> list[str]:
         async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
             await running.channel.say("hi")
-            await until(lambda: lives == 2)
+            await until(lambda: runs == 2)
             await running.channel.say("more")
             return await running.channel.texts(2)
 
@@ -316,12 +321,12 @@ def test_next_runner_repairs_an_interrupted_write(instance: Instance) -> None:
 def test_killed_runners_do_not_quarantine_a_session(
     instance: Instance,
 ) -> None:
-    lives = 0
+    runs = 0
 
     async def script(runner: FakeRunner) -> int:
-        nonlocal lives
-        lives += 1
-        if lives > MAX_UNREADABLE_RUNS + 1:
+        nonlocal runs
+        runs += 1
+        if runs > MAX_UNREADABLE_RUNS + 1:
             return await echo(runner)
         leave_a_hot_journal(runner.files.outbound_db)
         return -9
@@ -331,8 +336,8 @@ def test_killed_runners_do_not_quarantine_a_session(
             await running.channel.say("hi")
             return await running.channel.texts(2)
 
-    told, answer = asyncio.run(scenario())
-    assert (told.startswith(NOT_NOW), answer) == (True, "echo: hi")
+    notice, answer = asyncio.run(scenario())
+    assert (notice.startswith(NOT_NOW), answer) == (True, "echo: hi")
     assert set_aside_before(instance.places.home / "sessions") == []
 
 
@@ -356,7 +361,7 @@ def test_wait_for_a_runtime_is_shown_and_logged(instance: Instance, caplog: pyte
 
 
 def test_closed_session_is_not_run_again(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
-    """A wake that comes while a session is set aside finds its files gone, and must not try for ever."""
+    """A wake during a quarantine finds no files and must not retry forever."""
 
     async def scenario() -> None:
         async with running_host(instance) as running:
@@ -392,7 +397,7 @@ def test_stopped_session_can_be_woken_again(instance: Instance) -> None:
 
 
 def leave_a_hot_journal(path: Path) -> None:
-    """Do what a kill in the middle of a commit does: pages written, journal still there."""
+    """Leave the state of a kill during a commit: pages are written, and the journal still exists."""
     pid = os.fork()
     if pid == 0:
         db = apsw.Connection(str(path))
@@ -456,16 +461,16 @@ def test_provider_of_a_session_reaches_the_runner(instance: Instance) -> None:
 
     async def scenario() -> list[str]:
         async with running_host(instance, others=Providers()) as running:
-            found = []
+            providers = []
             for count in (1, 2):
                 await running.channel.say("hi")
                 await running.channel.texts(count)
                 path = session_directory(instance) / "in" / "config.json"
-                found.append(config.read_config(path.read_text()).provider)
+                providers.append(config.read_config(path.read_text()).provider)
                 (session,) = instance.sessions()
                 instance.db.execute("UPDATE sessions SET provider = 'other' WHERE id = ?", (session.id,))
                 await running.runtime.sandboxes[-1].kill()
-            return found
+            return providers
 
     assert asyncio.run(scenario()) == ["scripted", "other"]
 
@@ -481,52 +486,52 @@ def test_second_host_beside_a_running_one_is_refused(instance: Instance) -> None
     asyncio.run(scenario())
 
 
-class Reluctant(ScriptedRuntime):
-    """A runtime whose sandboxes look into their files once more before they end; `last_looks` is what they found."""
+class LateReading(ScriptedRuntime):
+    """A runtime with sandboxes that read their inbox again while they stop; `last_reads` has the texts."""
 
     def __init__(self, script: Callable[[FakeRunner], Awaitable[int]]) -> None:
         super().__init__(self._script)
-        self.last_looks: list[list[str]] = []
+        self.last_reads: list[list[str]] = []
         self._inner = script
         self._runners: list[FakeRunner] = []
 
     async def start(self, spec: SandboxSpec) -> ScriptedSandbox:
         self.specs.append(spec)
-        return ReluctantSandbox(spec, self)
+        return LateReadingSandbox(spec, self)
 
-    def look(self) -> None:
-        found = self._runners[-1].pending()
-        self.last_looks.append([json.loads(message.content)["text"] for message in found])
+    def read_inbox(self) -> None:
+        messages = self._runners[-1].pending()
+        self.last_reads.append([json.loads(message.content)["text"] for message in messages])
 
     async def _script(self, runner: FakeRunner) -> int:
         self._runners.append(runner)
         return await self._inner(runner)
 
 
-class ReluctantSandbox(ScriptedSandbox):
-    """One of its sandboxes."""
+class LateReadingSandbox(ScriptedSandbox):
+    """A sandbox of this runtime."""
 
-    def __init__(self, spec: SandboxSpec, runtime: Reluctant) -> None:
+    def __init__(self, spec: SandboxSpec, runtime: LateReading) -> None:
         super().__init__(spec, runtime.script)
         self._runtime = runtime
 
     async def stop(self, grace_s: float) -> None:
-        self._runtime.look()
+        self._runtime.read_inbox()
         await super().stop(grace_s)
 
 
 @pytest.mark.invariant(number=5)
 def test_restart_note_is_read_only_by_a_fresh_runner(instance: Instance) -> None:
-    seen: list[tuple[int, list[str]]] = []
-    lives = 0
+    received: list[tuple[int, list[str]]] = []
+    runs = 0
 
     async def script(runner: FakeRunner) -> int:
-        nonlocal lives
-        lives += 1
-        life = lives
+        nonlocal runs
+        runs += 1
+        run = runs
         while True:
             messages = await runner.take()
-            seen.append((life, [json.loads(message.content)["text"] for message in messages]))
+            received.append((run, [json.loads(message.content)["text"] for message in messages]))
             outbound.write(
                 runner.written,
                 now="2026-01-01T00:00:00.000Z",
@@ -535,17 +540,17 @@ def test_restart_note_is_read_only_by_a_fresh_runner(instance: Instance) -> None
             runner.bell.ring()
 
     async def scenario() -> None:
-        runtime = Reluctant(script)
+        runtime = LateReading(script)
         async with running_host(instance, runtime=runtime) as running:
             await running.channel.say("hi")
-            await until(lambda: seen)
+            await until(lambda: received)
             (session,) = instance.sessions()
             await running.host.components.supervisor.restart(session.id, "config updated")
-            await until(lambda: len(seen) == 2)
-            assert runtime.last_looks == [[]]
+            await until(lambda: len(received) == 2)
+            assert runtime.last_reads == [[]]
 
     asyncio.run(scenario())
-    assert seen == [(1, ["hi"]), (2, ["config updated"])]
+    assert received == [(1, ["hi"]), (2, ["config updated"])]
 
 
 @pytest.mark.invariant(number=6)
@@ -636,7 +641,7 @@ def test_answer_does_not_wait_for_a_poll(instance: Instance) -> None:
 def test_runner_without_a_doorbell_is_still_polled(instance: Instance) -> None:
     async def deaf(runner: FakeRunner) -> int:
         await runner.bell.close()
-        while not (messages := runner.pending()):  # noqa: ASYNC110  # it has no bell to wait for
+        while not (messages := runner.pending()):  # noqa: ASYNC110  # without a doorbell it must poll
             await asyncio.sleep(0)
         runner.answer(messages, "by the clock")
         await asyncio.Event().wait()

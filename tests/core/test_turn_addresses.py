@@ -1,4 +1,4 @@
-"""Real router, delivery and runner: an answer reaches the room that asked, whoever writes meanwhile (I15)."""
+"""Router, delivery and runner together: an answer reaches the room that asked, also if others write (I15)."""
 
 import asyncio
 from typing import Any
@@ -19,7 +19,7 @@ from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
 
 
 class Model:
-    """A provider whose turn begins with a prompt and ends when the test says so."""
+    """A provider. Its turn begins with a prompt and ends with `says`."""
 
     has_slash_commands = False
 
@@ -66,15 +66,15 @@ class Model:
 
 @pytest.mark.invariant(number=15)
 def test_answer_reaches_the_room_that_asked(bare_instance: Instance) -> None:
-    """Ann asks in one Family; before the agent answers, Bob writes in the other, which the same session serves."""
-    for one in ("a", "b"):
-        messaging.add(bare_instance.db, MessagingGroup(channel="recorder", room=one, name="Family"))
-        bare_instance.wire(room=one, session_mode=SessionMode.AGENT_SHARED)
+    """Ann asks in one room called Family; before the answer, Bob writes in another one of the same session."""
+    for room in ("a", "b"):
+        messaging.add(bare_instance.db, MessagingGroup(channel="recorder", room=room, name="Family"))
+        bare_instance.wire(room=room, session_mode=SessionMode.AGENT_SHARED)
     model = Model()
 
     async def scenario() -> list[tuple[str, str]]:
         async with running_host(bare_instance, runtime=ScriptedRuntime(model.sandbox)) as running:
-            await running.channel.say("what is my balance?", room="a", sender="ann")
+            await running.channel.say("please tell me my balance", room="a", sender="ann")
             await until(lambda: model.prompts)
             assert 'from="family"' in model.prompts[0]
             await running.channel.say("good morning", room="b", sender="bob")
@@ -85,6 +85,6 @@ def test_answer_reaches_the_room_that_asked(bare_instance: Instance) -> None:
             assert 'from="family-2"' in model.prompts[1]
             model.says('<message to="family-2">Good morning, Bob.</message>')
             await running.channel.texts(2)
-            return [(one.address.room, one.message.text) for one in running.channel.delivered]
+            return [(sent.address.room, sent.message.text) for sent in running.channel.delivered]
 
     assert asyncio.run(scenario()) == [("a", "Ann, your balance is 42."), ("b", "Good morning, Bob.")]

@@ -1,4 +1,4 @@
-"""The typing indicator: the constants of reference §2.10 and what they mean, on a clock of the test's own."""
+"""The typing indicator: its times and their effects, on a simulated clock."""
 
 import asyncio
 import time
@@ -11,8 +11,8 @@ ROOM = Address("chat", "r", None)
 SESSION = SessionId("ses-1")
 
 
-class Stage:
-    """A channel that notes when it showed typing, and a clock that moves only while the indicator sleeps."""
+class SimulatedChannel:
+    """A channel that records when it showed typing, and a clock that only moves while the indicator sleeps."""
 
     def __init__(self, *, life_until_s: float = 0.0, delivered_at_s: float | None = None) -> None:
         self.now_s = 0.0
@@ -34,14 +34,14 @@ class Stage:
             self._delivered_at_s = None
 
 
-def shown(stage: Stage) -> list[float]:
+def shown(channel: SimulatedChannel) -> list[float]:
     async def scenario() -> None:
-        stage.indicator.start(SESSION, ROOM)
-        await until(lambda: not stage.indicator.is_shown(SESSION))
-        await stage.indicator.close()
+        channel.indicator.start(SESSION, ROOM)
+        await until(lambda: not channel.indicator.is_shown(SESSION))
+        await channel.indicator.close()
 
     asyncio.run(scenario())
-    return stage.shown_at_s
+    return channel.shown_at_s
 
 
 def test_typing_times_have_their_documented_values() -> None:
@@ -49,28 +49,28 @@ def test_typing_times_have_their_documented_values() -> None:
 
 
 def test_typing_without_heartbeat_ends_after_the_grace_time() -> None:
-    assert shown(Stage()) == [0, 4, 8, 12]
+    assert shown(SimulatedChannel()) == [0, 4, 8, 12]
 
 
 def test_typing_continues_while_the_runner_is_alive() -> None:
-    assert shown(Stage(life_until_s=30)) == [0, 4, 8, 12, 16, 20, 24, 28]
+    assert shown(SimulatedChannel(life_until_s=30)) == [0, 4, 8, 12, 16, 20, 24, 28]
 
 
 def test_typing_pauses_after_a_message() -> None:
-    assert shown(Stage(life_until_s=30, delivered_at_s=8)) == [0, 4, 20, 24, 28]
+    assert shown(SimulatedChannel(life_until_s=30, delivered_at_s=8)) == [0, 4, 20, 24, 28]
 
 
 def test_typing_ends_with_the_sandbox() -> None:
     async def scenario() -> list[float]:
-        stage = Stage(life_until_s=1e12)
-        stage.indicator.start(SESSION, ROOM)
-        await until(lambda: len(stage.shown_at_s) >= 3)
-        stage.indicator.stop(SESSION)
+        channel = SimulatedChannel(life_until_s=1e12)
+        channel.indicator.start(SESSION, ROOM)
+        await until(lambda: len(channel.shown_at_s) >= 3)
+        channel.indicator.stop(SESSION)
         await asyncio.sleep(0)
-        before = list(stage.shown_at_s)
+        before = list(channel.shown_at_s)
         for _ in range(20):
             await asyncio.sleep(0)
-        assert stage.shown_at_s == before
+        assert channel.shown_at_s == before
         return before
 
     assert asyncio.run(scenario())[:3] == [0, 4, 8]

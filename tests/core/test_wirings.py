@@ -1,4 +1,4 @@
-"""What a running host does with several wirings of one room, and with commands that concern no agent."""
+"""Several wirings of one room, and commands that no agent receives, in a running host."""
 
 import asyncio
 

@@ -179,7 +179,7 @@ def test_missing_image_is_reported_with_the_build_command(home: Path, docker_add
 def test_disabled_gateway_is_reported_with_a_remedy(home: Path) -> None:
     settings = '[core]\ndisabled_plugins = ["gateway", "docker"]\n[plugins.process]\nallow_unsandboxed = true\n'
     user = User(home=home, environment={"ANTHROPIC_API_KEY": KEY}).create(settings)
-    assert_no_agent(user, "needs the model gateway", 'Take "gateway" out of disabled_plugins')
+    assert_no_agent(user, "needs the model gateway", 'Remove "gateway" from disabled_plugins')
     assert "Remove it from core.disabled_plugins." in user.run("doctor").stdout
 
 
@@ -295,7 +295,7 @@ def test_unreadable_home_is_reported(home: Path, words: Sequence[str], code: int
     with permissions(home, 0):
         output = user.run(*words)
     assert_one_error(output, code=code, words=["ermission denied", str(home)])
-    assert re.search(r"is it another user's\?|mend .*permissions", output.stderr, re.IGNORECASE)
+    assert re.search(r"does it belong to another user\?|fix .*permissions", output.stderr, re.IGNORECASE)
 
 
 @pytest.mark.parametrize("words", [("serve",), ("chat", "hello"), ("init",)])
@@ -371,13 +371,13 @@ def test_leftover_sockets_are_replaced(place: Path, leave: object) -> None:
 def test_directory_at_the_control_socket_is_reported(home: Path) -> None:
     user = User(home=home, environment=NO_ENGINE).create()
     (home / "run" / "ncl.sock").mkdir()
-    assert_one_error(user.chat(), code=1, words=[str(home / "run" / "ncl.sock"), "move it away"])
+    assert_one_error(user.chat(), code=1, words=[str(home / "run" / "ncl.sock"), "Move that file away"])
 
 
 def test_directory_at_the_terminal_socket_is_reported(home: Path) -> None:
     user = User(home=home, environment=NO_ENGINE).create()
     (home / "run" / "terminal.sock").mkdir()
-    assert_one_error(user.chat(), code=2, words=["it has no terminal", "`ncl logs` say why"])
+    assert_one_error(user.chat(), code=2, words=["its terminal channel does not work", "`ncl logs` show why"])
     assert str(home / "run" / "terminal.sock") in (home / "logs" / "nanoclaw.log").read_text(encoding="utf-8")
 
 
@@ -391,7 +391,7 @@ def test_directory_at_the_terminal_socket_is_reported(home: Path) -> None:
         ('[core]\nprovidr = "mock"\n', "did you mean 'provider'?"),
         ("[core]\nmax_sandboxes = 0\n", "max_sandboxes"),
         ('[plugin.mock]\nscript = ""\n', "did you mean 'plugins'?"),
-        ("this is no toml", "Mend the file"),
+        ("this is no toml", "move it away to start with defaults"),
     ],
 )
 def test_typo_in_the_settings_is_reported(home: Path, words: Sequence[str], settings: str, expected: str) -> None:

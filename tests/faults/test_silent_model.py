@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nanoclaw_runner.plugins import Parts
+from nanoclaw_runner.plugins import RunnerPlugins
 from nanoclaw_runner.provider import ProviderContext, ProviderOffer, RunnerPlugin
 from nanoclaw_runner.runner import Runner
 from nanoclaw_runner.workspace import Workspace
@@ -56,7 +56,8 @@ class SilentModel:
         workspace = Workspace(files=fake.files, agent=fake.files.outgoing, extra=fake.files.outgoing / "extra")
         part = RunnerPlugin(name="x", providers=[ProviderOffer(name="scripted", connect=self._connect)])
         config = read_config(fake.files.config.read_text(encoding="utf-8"))
-        return await Runner(workspace=workspace, config=config, parts=Parts(loaded=(part,)), environment={}).run()
+        plugins = RunnerPlugins(loaded=(part,))
+        return await Runner(workspace=workspace, config=config, plugins=plugins, environment={}).run()
 
     async def query(self, prompt: str, **_more: Any) -> "SilentQuery":
         self.calls.append(prompt)

@@ -12,16 +12,15 @@ import os
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import apsw
-from attrs import frozen
 from nanoclaw_client.suggestions import nearest
 from nanoclaw_wire import clock
 
+from nanoclaw_cli.findings import Finding, Health, fail, ok, warn
 from nanoclaw_cli.host_process import host_process_of
 from nanoclaw_cli.invocation import shell_command
 from nanoclaw_core.contributions import (
@@ -51,25 +50,6 @@ LOW_DISK_BYTES = 500_000_000
 MAX_SHOWN_CHARACTERS = 80
 
 
-class Health(str, Enum):
-    """The result of a check."""
-
-    OK = "ok"
-    WARNING = "warning"
-    PROBLEM = "problem"
-
-
-@frozen(kw_only=True)
-class Finding:
-    """One checked item and its state. `remedy` is empty if no action is needed."""
-
-    area: str
-    name: str
-    state: Health
-    detail: str
-    remedy: str = ""
-
-
 async def run_checks(home: Path, environment: Mapping[str, str]) -> list[Finding]:
     """Run all checks. It never raises, writes nothing and uses no network."""
     places = InstancePaths(home=home)
@@ -85,7 +65,7 @@ async def run_checks(home: Path, environment: Mapping[str, str]) -> list[Finding
         offered = collect_contributions(plugins)
         working = apply_settings(offered, plugins, settings, environment)
     except Exception as error:  # for example two plugins of one name; the findings so far still count
-        return [*findings, _problem("plugins", "all", str(error), "Uninstall or disable one of them.")]
+        return [*findings, fail("plugins", "all", str(error), "Uninstall or disable one of them.")]
     findings += _plugins(plugins, settings)
     findings += _channels(working)
     findings += _waiting_messages(working, places, ncl)
@@ -115,7 +95,7 @@ def plugin_reports(home: Path, environment: Mapping[str, str]) -> tuple[list[Rep
 
 def _python() -> Finding:
     version = ".".join(str(part) for part in sys.version_info[:3])
-    return _ok("machine", "python", f"{version} at {sys.executable}")
+    return ok("machine", "python", f"{version} at {sys.executable}")
 
 
 def _directory(places: InstancePaths, ncl: str) -> Finding:
@@ -123,28 +103,28 @@ def _directory(places: InstancePaths, ncl: str) -> Finding:
     try:
         is_there = home.exists()
     except OSError as error:  # a parent directory is not readable
-        return _problem(area, name, f"{home}: {error.strerror}", remedy)
+        return fail(area, name, f"{home}: {error.strerror}", remedy)
     if not is_there:
-        return _warning(area, name, f"{home} does not exist", f"Run `{ncl} init`.")
+        return warn(area, name, f"{home} does not exist", f"Run `{ncl} init`.")
     top_level = (home, places.data, places.run, places.logs, places.groups)
     files = [path for path in top_level if os.path.isfile(path)]  # noqa: PTH113
     if files:
-        return _problem(area, name, f"{files[0]} is a file, not a directory", "Move it away.")
+        return fail(area, name, f"{files[0]} is a file, not a directory", "Move it away.")
     existing = [path for path in (*top_level, home / "sessions") if os.path.exists(path)]  # noqa: PTH110
     read_only = [str(path) for path in existing if not os.access(path, os.W_OK | os.X_OK)]
     if read_only:
-        return _problem(area, name, f"not writable: {', '.join(read_only)}", remedy)
+        return fail(area, name, f"not writable: {', '.join(read_only)}", remedy)
     free = shutil.disk_usage(home).free
     if free < LOW_DISK_BYTES:
-        return _problem(area, name, f"only {free // 1_000_000} MB are free at {home}", "Free some space.")
-    return _ok(area, name, str(home))
+        return fail(area, name, f"only {free // 1_000_000} MB are free at {home}", "Free some space.")
+    return ok(area, name, str(home))
 
 
 def _host(places: InstancePaths, ncl: str) -> Finding:
     process_id = host_process_of(places.run)
     if process_id is None:
-        return _warning("instance", "host", "no host runs here", f"Start one with `{ncl} serve`.")
-    return _ok("instance", "host", f"process {process_id}")
+        return warn("instance", "host", "no host runs here", f"Start one with `{ncl} serve`.")
+    return ok("instance", "host", f"process {process_id}")
 
 
 def _quarantined(places: InstancePaths) -> list[Finding]:
@@ -154,34 +134,34 @@ def _quarantined(places: InstancePaths) -> list[Finding]:
         return []
     detail = f"quarantined after damage: {', '.join(names)}"
     remedy = "The log gives the reason (`session quarantined`). Remove the directories when you no longer need them."
-    return [_warning("instance", "sessions", detail, remedy)]
+    return [warn("instance", "sessions", detail, remedy)]
 
 
 def _settings(home: Path, environment: Mapping[str, str]) -> tuple[Settings, Finding]:
     try:
         settings = load_settings(home, environment)
     except NanoclawError as error:
-        return Settings(home=home), _problem("instance", "settings", str(error), "Fix nanoclaw.toml.")
-    return settings, _ok("instance", "settings", "nanoclaw.toml is valid")
+        return Settings(home=home), fail("instance", "settings", str(error), "Fix nanoclaw.toml.")
+    return settings, ok("instance", "settings", "nanoclaw.toml is valid")
 
 
 def _database(places: InstancePaths, ncl: str) -> Finding:
     area, name = "instance", "database"
     if not os.path.exists(places.database):  # noqa: PTH110  # Path.exists raises for a path that we may not read
-        return _warning(area, name, "it does not exist yet", f"Run `{ncl} init`.")
+        return warn(area, name, "it does not exist yet", f"Run `{ncl} init`.")
     try:
         with contextlib.closing(apsw.Connection(str(places.database), flags=apsw.SQLITE_OPEN_READONLY)) as db:
             groups = db.execute("SELECT count(*) FROM agent_groups").get
             damage = page_damage_within(db, CHECK_CPU_S) or core_schema_damage(db)
     except (apsw.NotADBError, apsw.CorruptError, apsw.SQLError) as error:
-        return _problem(area, name, str(error), f"Restore {places.database} from a backup.")
+        return fail(area, name, str(error), f"Restore {places.database} from a backup.")
     except apsw.Error as error:
-        return _problem(area, name, str(error), f"Check the disk, and whether you own {places.database}.")
+        return fail(area, name, str(error), f"Check the disk, and whether you own {places.database}.")
     if damage:
-        return _problem(area, name, f"{places.database} is damaged: {damage}", RESTORE)
+        return fail(area, name, f"{places.database} is damaged: {damage}", RESTORE)
     if not os.access(places.database, os.W_OK):
-        return _problem(area, name, f"{places.database} is not writable", "Fix its permissions.")
-    return _ok(area, name, f"{groups} agent group{'' if groups == 1 else 's'}")
+        return fail(area, name, f"{places.database} is not writable", "Fix its permissions.")
+    return ok(area, name, f"{groups} agent group{'' if groups == 1 else 's'}")
 
 
 def _engage_patterns(places: InstancePaths, ncl: str) -> list[Finding]:
@@ -192,7 +172,7 @@ def _engage_patterns(places: InstancePaths, ncl: str) -> list[Finding]:
     except apsw.Error:
         return []
     return [
-        _warning(
+        warn(
             "wirings",
             problem.wiring_id,
             f"the engage pattern {problem.pattern[:MAX_SHOWN_CHARACTERS]!r} {problem.reason}",
@@ -214,7 +194,7 @@ def _mounts(places: InstancePaths, settings: Settings) -> list[Finding]:
                     policy.check(mount)
                 except MountRefused as refusal:
                     remedy = f"Fix it, or run `ncl groups config remove-mount {group_id} --name {mount.get('name')}`."
-                    findings.append(_warning("mounts", group_id, f"not mounted: {refusal}", remedy))
+                    findings.append(warn("mounts", group_id, f"not mounted: {refusal}", remedy))
     except apsw.Error:
         return []
     return findings
@@ -228,16 +208,16 @@ def _plugins(plugins: Plugins, settings: Settings) -> list[Finding]:
         if known.get(name) in (None, State.DISABLED):
             reason = "disabled" if name in known else "not installed"
             remedy = "Install and enable it, or remove it from core.required_plugins."
-            findings.append(_problem(area, name, f"required and {reason}: no host starts", remedy))
+            findings.append(fail(area, name, f"required and {reason}: no host starts", remedy))
     for name in sorted(set(settings.core.disabled_plugins) - set(known)):
         near = nearest(name, known)
         remedy = f"Did you mean {near!r}?" if near else "Remove it from core.disabled_plugins."
-        findings.append(_warning(area, name, "disabled, but no plugin of that name is installed", remedy))
+        findings.append(warn(area, name, "disabled, but no plugin of that name is installed", remedy))
     for table, remedy in unknown_plugin_tables(settings, list(known)).items():
-        findings.append(_warning(area, table, f"[plugins.{table}] in nanoclaw.toml is for no installed plugin", remedy))
+        findings.append(warn(area, table, f"[plugins.{table}] in nanoclaw.toml is for no installed plugin", remedy))
     if not reports:
         remedy = 'Run `pip install "nanoclaw-core[default]"`.'
-        findings.append(_problem(area, "all", "no plugin is installed", remedy))
+        findings.append(fail(area, "all", "no plugin is installed", remedy))
     return findings
 
 
@@ -245,11 +225,11 @@ def _plugin(report: Report) -> Finding:
     area, name = "plugins", report.name
     if report.state is State.FAILED:
         remedy = f"Fix its settings, upgrade it, or disable it: `ncl plugins disable {name}`."
-        return _problem(area, name, f"{report.source}: {report.reason}", remedy)
+        return fail(area, name, f"{report.source}: {report.reason}", remedy)
     if report.state is State.NEEDS_SETTINGS:  # no problem: it may be unwanted
         remedy = f"In nanoclaw.toml {report.reason}; or disable it: `ncl plugins disable {name}`."
-        return _warning(area, name, f"{report.source}, {report.state.value}", remedy)
-    return _ok(area, name, f"{report.source}, {report.state.value}")
+        return warn(area, name, f"{report.source}, {report.state.value}", remedy)
+    return ok(area, name, f"{report.source}, {report.state.value}")
 
 
 def _channels(working: Contributions) -> list[Finding]:
@@ -257,7 +237,7 @@ def _channels(working: Contributions) -> list[Finding]:
     if working.channels:
         return []
     remedy = "Run `pip install nanoclaw-channel-terminal`, or fix or enable one of the channel plugins above."
-    return [_warning("channels", "all", "no channel works: the agents get no messages", remedy)]
+    return [warn("channels", "all", "no channel works: the agents get no messages", remedy)]
 
 
 def _waiting_messages(working: Contributions, places: InstancePaths, ncl: str) -> list[Finding]:
@@ -276,7 +256,7 @@ def _waiting_messages(working: Contributions, places: InstancePaths, ncl: str) -
         else:
             continue
         detail = f"{count} message{'' if count == 1 else 's'} to be sent, the oldest since {oldest}"
-        findings.append(_warning("deliveries", channel, detail, remedy))
+        findings.append(warn("deliveries", channel, detail, remedy))
     return findings
 
 
@@ -327,15 +307,15 @@ async def _check_runtime(name: str, check: Callable[[], Awaitable[Readiness]]) -
             readiness = await check()
         state = Health.OK if readiness.ready and readiness.isolates else Health.WARNING
         findings = [Finding(area="runtimes", name=name, state=state, detail=readiness.detail, remedy=readiness.remedy)]
-        findings += [_warning("runtimes", name, protection) for protection in readiness.missing_protections]
+        findings += [warn("runtimes", name, protection) for protection in readiness.missing_protections]
         return findings, readiness.ready and (readiness.isolates or readiness.takes_tools_unisolated)
     except SandboxRefused as refusal:
-        return [_problem("runtimes", name, str(refusal), "No agent starts there until this is fixed.")], False
+        return [fail("runtimes", name, str(refusal), "No agent starts there until this is fixed.")], False
     except TimeoutError:
         detail = f"did not answer within {RUNTIME_TIMEOUT_S:.0f} s"
-        return [_problem("runtimes", name, detail, "Check whether its engine hangs.")], False
+        return [fail("runtimes", name, detail, "Check whether its engine hangs.")], False
     except Exception as error:  # the call's error boundary: a runtime is plugin code
-        return [_problem("runtimes", name, f"{type(error).__name__}: {error}", "Fix or upgrade the plugin.")], False
+        return [fail("runtimes", name, f"{type(error).__name__}: {error}", "Fix or upgrade the plugin.")], False
 
 
 def _providers(working: Contributions, settings: Settings, environment: Mapping[str, str]) -> list[Finding]:
@@ -347,10 +327,10 @@ def _providers(working: Contributions, settings: Settings, environment: Mapping[
                 provider.value.upstreams(working.plugin_settings.get(provider.plugin), environment)
             )
         except Exception as error:  # the call's error boundary: a provider is plugin code
-            findings.append(_problem(area, name, f"{type(error).__name__}: {error}", "Fix or upgrade the plugin."))
+            findings.append(fail(area, name, f"{type(error).__name__}: {error}", "Fix or upgrade the plugin."))
             continue
         ready = "the default" if name == default else "ready"
-        findings.append(_warning(area, name, missing) if missing else _ok(area, name, ready))
+        findings.append(warn(area, name, missing) if missing else ok(area, name, ready))
     return findings
 
 
@@ -368,10 +348,10 @@ def _selected(
     if name in offered:
         return [_unavailable(area, name, subject, offered[name].plugin)]
     if name in disabled:
-        return [_problem(area, name, f"{subject} is disabled", "Remove it from core.disabled_plugins.")]
+        return [fail(area, name, f"{subject} is disabled", "Remove it from core.disabled_plugins.")]
     near = nearest(name, offered)
     remedy = f"Did you mean {near!r}?" if near else f"Fix the spelling of {name!r}, or install its plugin."
-    return [_problem(area, name, f"{subject} is not installed", remedy)]
+    return [fail(area, name, f"{subject} is not installed", remedy)]
 
 
 def _gateway(working: Contributions, offered: Contributions, disabled: Sequence[str]) -> Finding:
@@ -379,28 +359,16 @@ def _gateway(working: Contributions, offered: Contributions, disabled: Sequence[
     try:
         gateway, broken = gateway_of(working), gateway_of(offered)
     except NanoclawError as error:
-        return _problem(area, name, str(error), "Disable one of them.")
+        return fail(area, name, str(error), "Disable one of them.")
     if gateway is None and broken is not None:
         return _unavailable(area, name, "the model gateway", broken.plugin)
     if gateway is None:
         install = "Run `pip install nanoclaw-resource-gateway`."
         remedy = "Remove it from core.disabled_plugins." if "gateway" in disabled else install
-        return _problem(area, name, "no model gateway: agents cannot reach a model", remedy)
-    return _ok(area, name, f"from {gateway.plugin}")
+        return fail(area, name, "no model gateway: agents cannot reach a model", remedy)
+    return ok(area, name, f"from {gateway.plugin}")
 
 
 def _unavailable(area: str, name: str, subject: str, plugin: str) -> Finding:
     detail = f"{subject} is unavailable, because its plugin {plugin} does not work"
-    return _problem(area, name, detail, f"Fix the plugin {plugin}, see above.")
-
-
-def _ok(area: str, name: str, detail: str) -> Finding:
-    return Finding(area=area, name=name, state=Health.OK, detail=detail)
-
-
-def _warning(area: str, name: str, detail: str, remedy: str = "") -> Finding:
-    return Finding(area=area, name=name, state=Health.WARNING, detail=detail, remedy=remedy)
-
-
-def _problem(area: str, name: str, detail: str, remedy: str) -> Finding:
-    return Finding(area=area, name=name, state=Health.PROBLEM, detail=detail, remedy=remedy)
+    return fail(area, name, detail, f"Fix the plugin {plugin}, see above.")

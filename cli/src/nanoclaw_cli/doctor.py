@@ -16,7 +16,7 @@ from nanoclaw_cli.invocation import Invocation
 from nanoclaw_cli.log_lines import silence_logs
 
 if TYPE_CHECKING:
-    from nanoclaw_cli.checks import Finding
+    from nanoclaw_cli.findings import Finding
 
 
 @click.command()

@@ -52,7 +52,7 @@ def test_help_of_a_resource_accepts_either_word_order(socket):
 
 
 def test_ncl_sends_a_local_command_of_the_host_as_a_verb(socket):
-    error = {"code": "unknown-command", "message": "there is no command 'serve'; `ncl help` lists what there is."}
+    error = {"code": "unknown-command", "message": "there is no command 'serve'; `ncl help` lists the commands."}
     with answering(socket, line(ok=False, error=error)) as requests:
         done = ncl(socket, "serve")
     assert [request["words"] for request in requests][:1] == [["serve"]]

@@ -1,4 +1,4 @@
-"""A result names the pushes that it answers: what is settled, addressed and tried again goes by these (⚠6, ⚠11)."""
+"""Tests of results that name their prompts, which the runner settles, addresses and retries (⚠6, ⚠11)."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from nanoclaw_wire.events import Init, Result, TookIn, ToolEnded, ToolStarted
 from nanoclaw_wire.outbound import AckStatus
 
 TOOL = {"name": "Bash", "delay_s": 0.5}
-NEVER = SilenceTimeouts(idle_s=600, stirred_s=600)  # so that nothing is settled by silence
+NEVER = SilenceTimeouts(idle_s=600, active_s=600)  # silence settles nothing
 QUICK = Timeouts(silence=NEVER, retry_delays_s=(0.01, 0.01, 0.01))
 
 
@@ -22,7 +22,7 @@ def script(*steps):
 
 
 async def say_two_that_join(host, **second):
-    """Say one message, and another while its turn runs a tool; wait for the answer to both; return their ids."""
+    """Write a message, and another while its turn runs a tool; wait for the answer, and return both ids."""
     first = host.say("first", thread="t1")
     await host.until(lambda: host.doing("tool") == "Bash")
     joined = host.say("second", **second)
@@ -32,7 +32,7 @@ async def say_two_that_join(host, **second):
 
 
 def test_joined_message_is_settled_with_its_answer(tmp_path):
-    """SIGTERM follows the answer at once: the next runner answers neither message again."""
+    """SIGTERM follows the answer at once; the next runner answers neither message again."""
 
     async def run():
         steps = ({"tools": [TOOL], "reply": "both"}, {"reply": "{text}", "times": None})
@@ -49,7 +49,7 @@ def test_joined_message_is_settled_with_its_answer(tmp_path):
 
 
 def test_later_failed_turn_retries_its_own_message(tmp_path):
-    """A turn fails for a while after two messages were answered together: only its own message is asked again."""
+    """After two messages were answered together, the retry of a third one repeats neither."""
 
     async def run():
         failure = {"match": "third", "error": {"message": "529", "retryable": True, "kind": "overloaded"}}
@@ -62,8 +62,8 @@ def test_later_failed_turn_retries_its_own_message(tmp_path):
     asyncio.run(run())
 
 
-def test_later_final_error_is_said_in_reply_to_its_message(tmp_path):
-    """The platform refuses a later message: people read which one, and the answered ones stay answered."""
+def test_later_final_error_replies_to_its_own_message(tmp_path):
+    """The error notice names the refused message; the answered messages stay answered."""
 
     async def run():
         failure = {"match": "third", "error": {"message": "400", "retryable": False, "kind": "refused"}}
@@ -82,8 +82,8 @@ def test_later_final_error_is_said_in_reply_to_its_message(tmp_path):
     asyncio.run(run())
 
 
-def test_failed_turn_retries_all_that_joined_it(tmp_path):
-    """The turn of two messages fails once: both are asked again in one prompt."""
+def test_failed_turn_retries_all_joined_messages(tmp_path):
+    """The turn of two messages fails once; one prompt repeats both."""
 
     async def run():
         failure = {"tools": [TOOL], "error": {"message": "529", "retryable": True, "kind": "overloaded"}}
@@ -97,8 +97,8 @@ def test_failed_turn_retries_all_that_joined_it(tmp_path):
     asyncio.run(run())
 
 
-def test_each_answer_goes_to_its_thread_after_a_joined_message(tmp_path):
-    """One room with threads: the answer to two goes to the newer one's thread, each later answer to its own."""
+def test_answers_after_a_joined_message_go_to_their_threads(tmp_path):
+    """In a room with threads, the answer to two messages goes to the newer thread."""
 
     async def run():
         steps = ({"tools": [TOOL], "reply": "both"}, {"reply": "{text}", "times": None})
@@ -117,8 +117,8 @@ def test_each_answer_goes_to_its_thread_after_a_joined_message(tmp_path):
     asyncio.run(run())
 
 
-def test_log_names_the_message_that_a_turn_answered(tmp_path):
-    """The correlation id of the turn after a joined message is that of its own message."""
+def test_log_entry_has_the_correlation_id_of_its_turn(tmp_path):
+    """The turn after a joined message has the correlation id of its own message."""
 
     async def run():
         steps = ({"tools": [TOOL], "reply": "both"}, {"reply": "{text}", "times": None})
@@ -126,15 +126,15 @@ def test_log_names_the_message_that_a_turn_answered(tmp_path):
             await host.start()
             await say_two_that_join(host, correlation_id="corr-2")
             await host.settled(host.say("third", correlation_id="corr-3"))
-            await host.stop()  # then its log is complete
+            await host.stop()  # the log is complete then
             ended = [line["correlation_id"] for line in host.log() if line["message"] == "turn ended"]
             assert ended == ["in-1", "corr-3"]
 
     asyncio.run(run())
 
 
-def test_correction_answers_all_that_joined(tmp_path):
-    """The answer to two messages reached nobody: the corrected one settles both."""
+def test_correction_settles_all_joined_messages(tmp_path):
+    """The answer to two messages had no block; the corrected answer settles both."""
 
     async def run():
         steps = (
@@ -150,13 +150,13 @@ def test_correction_answers_all_that_joined(tmp_path):
 
 
 class Model:
-    """A provider whose turns consist of the events that the test sends."""
+    """A provider that reports the events of the test."""
 
     has_slash_commands = False
 
-    def __init__(self, *, goes_on=False, ends=True):
+    def __init__(self, *, begins_next_turn=False, ends=True):
         self.pushes, self.tools = [], {}
-        self._goes_on, self._ends = goes_on, ends
+        self._begins_next_turn, self._ends = begins_next_turn, ends
         self._events = asyncio.Queue()
 
     def connect(self, context):
@@ -179,7 +179,7 @@ class Model:
             yield event
 
     async def end(self):
-        self.reports(*[Init(continuation="c")] * self._goes_on, *[None] * self._ends)
+        self.reports(*[Init(continuation="c")] * self._begins_next_turn, *[None] * self._ends)
 
     async def abort(self):
         self.reports(None)
@@ -191,8 +191,8 @@ class Model:
 
 
 @contextlib.asynccontextmanager
-async def at_work(tmp_path, model, **timeouts):
-    """Run a runner whose model was told two messages, one after the other, of one room and two threads."""
+async def running_turn(tmp_path, model, **timeouts):
+    """Run a runner; its model has read two messages, one after the other, of one room and two threads."""
     part = RunnerPlugin(name="x", providers=[ProviderOffer(name="model", connect=model.connect)])
     timeouts = Timeouts(silence=NEVER, **timeouts)
     host = HostSide(tmp_path, provider="model")
@@ -205,10 +205,10 @@ async def at_work(tmp_path, model, **timeouts):
 
 
 def in_doubt(tmp_path, model, **timeouts):
-    """Stop the runner after a result that names nothing; return how far the two messages are."""
+    """Stop the runner after a result that names no prompt; return the acknowledgements of the two messages."""
 
     async def run():
-        async with at_work(tmp_path, model, **timeouts) as (host, (first, _second)):
+        async with running_turn(tmp_path, model, **timeouts) as (host, (first, _second)):
             model.reports(Init(continuation="c"), Result(text='<message to="family">1</message>'))
             await host.settled(first)
         return list(host.acknowledged().values())
@@ -216,41 +216,41 @@ def in_doubt(tmp_path, model, **timeouts):
     return asyncio.run(run())
 
 
-def test_stop_settles_doubt_when_the_query_ends(tmp_path):
-    """The provider cannot know; at SIGTERM it has nothing more to say, so it answered both messages."""
+def test_sigterm_query_ends_settles_prompts_in_doubt(tmp_path):
+    """The provider cannot know; at SIGTERM it has no work left, so it answered both messages."""
     assert in_doubt(tmp_path, Model()) == [AckStatus.COMPLETED, AckStatus.COMPLETED]
 
 
-def test_stop_leaves_a_message_whose_turn_begins(tmp_path):
-    """At SIGTERM the provider begins a turn of the second message, which the next runner does again."""
-    model = Model(goes_on=True)
+def test_sigterm_next_turn_begins_keeps_its_message_pending(tmp_path):
+    """At SIGTERM the provider begins the second message's turn, which the next runner repeats."""
+    model = Model(begins_next_turn=True)
     assert sorted(in_doubt(tmp_path, model)) == [AckStatus.COMPLETED, AckStatus.PROCESSING]
 
 
-def test_stop_leaves_doubt_when_the_query_does_not_end(tmp_path):
-    """The provider does not end in time: its silence proves nothing."""
+def test_sigterm_query_hangs_keeps_doubt_pending(tmp_path):
+    """The provider does not end in time; its silence proves nothing."""
     model = Model(ends=False)
     assert sorted(in_doubt(tmp_path, model, end_s=0.05)) == [AckStatus.COMPLETED, AckStatus.PROCESSING]
 
 
 def test_unnamed_result_after_a_tool_settles_both(tmp_path):
-    """The provider cannot know, but a tool ended after the second message: the model has read it."""
+    """The provider cannot know, but a tool ended after the second message: the model read it."""
 
     async def run():
         model = Model()
-        async with at_work(tmp_path, model) as (host, messages):
+        async with running_turn(tmp_path, model) as (host, messages):
             model.reports(Init(continuation="c"), ToolStarted(tool="t"), ToolEnded(tool="t"), Result(text=None))
             assert await host.settled(*messages) == [AckStatus.COMPLETED, AckStatus.COMPLETED]
 
     asyncio.run(run())
 
 
-def test_tool_writes_to_the_thread_of_what_the_turn_took_in(tmp_path):
-    """A tool sends before and after the turn takes in the second message, which does not join at the first tool."""
+def test_tool_writes_to_the_thread_of_the_taken_in_message(tmp_path):
+    """A tool sends before and after the turn takes in the second message."""
 
     async def run():
         model = Model()
-        async with at_work(tmp_path, model) as (host, (first, second)):
+        async with running_turn(tmp_path, model) as (host, (first, second)):
             model.reports(Init(continuation="c"), TookIn(pushes=model.pushes[:1]))
             model.reports(ToolStarted(tool="one"), ToolEnded(tool="one"), ToolStarted(tool="two"))
             await host.until(lambda: host.doing("tool") == "two")

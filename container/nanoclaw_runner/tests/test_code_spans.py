@@ -1,4 +1,4 @@
-"""Which parts of a Markdown text are code."""
+"""Tests of finding the code in a Markdown text."""
 
 import pytest
 from hypothesis import given
@@ -42,7 +42,7 @@ def test_within_whole_text_yields_its_code(text, expected):
 
 
 def test_within_document_in_a_line_begins_a_line():
-    """A body begins behind its tag, so that a fence there is one."""
+    """A body begins behind its tag, so a fence there opens code."""
     text = "<message>```\n`\n```</message>"
     assert code(text, text.index(">") + 1, closed_by="message") == ["```\n`\n```"]
 
@@ -63,7 +63,7 @@ FENCED = st.tuples(st.sampled_from(["```", "~~~~"]), CONTENT).map(
 
 @given(st.lists(LINE | FENCED, max_size=6).map("\n\n".join))
 def test_within_ordinary_text_agrees_with_markdown_it(text):
-    """Where CommonMark and we should agree, a parser of CommonMark finds the same code."""
+    """A CommonMark parser finds the same code in texts without our deviations."""
     markdown_it = pytest.importorskip("markdown_it")
     blocks = markdown_it.MarkdownIt("commonmark").parse(text)
     tokens = [token for block in blocks for token in (block, *(block.children or ()))]

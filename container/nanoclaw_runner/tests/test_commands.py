@@ -1,8 +1,9 @@
-"""Slash commands against a real runner."""
+"""Tests of slash commands with a real runner."""
 
 import asyncio
 import json
 
+import pytest
 from nanoclaw_runner.testing import HostSide, said
 from nanoclaw_wire import outbound
 from nanoclaw_wire.outbound import AckStatus
@@ -12,7 +13,9 @@ def script(*steps, **options):
     return {"script": json.dumps(steps), **options}
 
 
-def test_clear_forgets_the_conversation_without_asking_the_model(tmp_path):
+def test_clear_forgets_the_conversation(tmp_path):
+    """The model is not asked."""
+
     async def run():
         async with HostSide(tmp_path, options=script({"reply": "turn {turn}", "times": None})) as host:
             await host.start()
@@ -28,7 +31,8 @@ def test_clear_forgets_the_conversation_without_asking_the_model(tmp_path):
     asyncio.run(run())
 
 
-def test_warning_46_a_word_that_begins_with_clear_is_told_to_the_model(tmp_path):
+@pytest.mark.defect(number=46)
+def test_clear_as_prefix_or_from_an_agent_reaches_the_model(tmp_path):
     async def run():
         async with HostSide(tmp_path, options={"echo": "true"}) as host:
             await host.start()
@@ -39,7 +43,7 @@ def test_warning_46_a_word_that_begins_with_clear_is_told_to_the_model(tmp_path)
     asyncio.run(run())
 
 
-def test_stop_interrupts_the_turn_and_keeps_the_conversation_open(tmp_path):
+def test_stop_interrupts_the_turn_and_keeps_the_query(tmp_path):
     async def run():
         steps = ({"match": "long", "reply": "never", "delay_s": 600}, {"reply": "turn {turn}"})
         async with HostSide(tmp_path, options=script(*steps)) as host:
@@ -54,7 +58,7 @@ def test_stop_interrupts_the_turn_and_keeps_the_conversation_open(tmp_path):
     asyncio.run(run())
 
 
-def test_stop_says_so_where_nothing_runs(tmp_path):
+def test_stop_without_a_turn_answers_that_nothing_runs(tmp_path):
     async def run():
         async with HostSide(tmp_path, options={"echo": "true"}) as host:
             await host.start()
@@ -67,7 +71,7 @@ def test_stop_says_so_where_nothing_runs(tmp_path):
     asyncio.run(run())
 
 
-def test_a_raw_command_waits_for_the_turn_and_is_the_first_input_of_the_next_query(tmp_path):
+def test_raw_command_during_a_turn_begins_the_next_query(tmp_path):
     async def run():
         steps = ({"match": "slow", "reply": "slow", "delay_s": 0.3}, {"text": "[{prompt}]", "times": None})
         async with HostSide(tmp_path, options=script(*steps, slash_commands="true")) as host:
@@ -82,7 +86,7 @@ def test_a_raw_command_waits_for_the_turn_and_is_the_first_input_of_the_next_que
     asyncio.run(run())
 
 
-def test_messages_after_a_raw_command_come_after_it(tmp_path):
+def test_message_after_a_raw_command_follows_it(tmp_path):
     async def run():
         steps = ({"match": "^/", "text": "raw"}, {"reply": "chat"})
         async with HostSide(tmp_path, options=script(*steps, slash_commands="true")) as host:

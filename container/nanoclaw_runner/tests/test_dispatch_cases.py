@@ -1,4 +1,4 @@
-"""Texts of models and what an earlier implementation delivered of each, recorded by running it."""
+"""Tests of model texts against the recorded deliveries of an earlier implementation."""
 
 import json
 from pathlib import Path
@@ -9,11 +9,11 @@ from nanoclaw_wire.inbound import Destination
 
 RECORDED = json.loads(Path(__file__).with_name("dispatch_cases.json").read_text(encoding="utf-8"))
 NAMES = ["family", "team", "worker-1", "a & b", "家族"]
-# What we deliver instead, by the number of the case, and why.
+# Our blocks if they differ, with the reason, by the number of the case.
 DEVIATIONS = {
-    14: ([("family", "text")], "thoughts in <internal> are never delivered, also not from a body"),
+    14: ([("family", "text")], "thoughts in <internal> are never delivered, not even from a body"),
     16: ([], "an empty message says nothing"),
-    20: ([("a & b", "amp entity")], "a name works as the prompt spells it, with entities"),
+    20: ([("a & b", "amp entity")], "a name works as the prompt escapes it"),
     22: ([("family", "wrong case")], "a name works in any case"),
     32: ([("family", "extra attr")], "a further attribute changes nothing"),
     34: ([("family", "upper")], "a tag works in any case"),
@@ -25,16 +25,16 @@ DEVIATIONS = {
 
 
 @pytest.mark.parametrize("recorded", RECORDED, ids=lambda recorded: str(recorded["case"]))
-def test_dispatch_recorded_text_delivers_as_recorded(recorded):
-    """Each text delivers what was recorded, unless we deviate for a reason."""
+def test_parse_recorded_text_delivers_as_recorded(recorded):
+    """Each text delivers its recorded blocks, unless a deviation is listed."""
     names = recorded.get("names", NAMES)
     destinations = [Destination(name=name, kind="channel", channel="chat", room=name) for name in names]
-    sent = [(block.to.name, block.body) for block in parse(recorded["text"], destinations).blocks]
+    sent = [(block.destination.name, block.body) for block in parse(recorded["text"], destinations).blocks]
     expected, _why = DEVIATIONS.get(recorded["case"], (list(map(tuple, recorded["sent"])), ""))
     assert expected == sent
 
 
-def test_dispatch_deviations_are_of_recorded_cases():
-    """A deviation that no recorded case shows would be a lie."""
+def test_deviations_differ_from_their_recorded_cases():
+    """A deviation that equals its recorded case is obsolete."""
     recorded = {case["case"]: list(map(tuple, case["sent"])) for case in RECORDED}
     assert all(sent != recorded[number] for number, (sent, _why) in DEVIATIONS.items())

@@ -1,4 +1,4 @@
-"""A tool that meets a full disk or the like ends the runner; the model hears nothing, and gives no half answer."""
+"""Tests of tools on an exhausted machine: the runner ends, and the model gives no half answer."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ async def write_to_full_disk(_arguments):
     await asyncio.to_thread(Path("/dev/full").write_text, "x")
 
 
-async def fail_in_own_words(arguments):
+async def fail_with_tool_error(arguments):
     try:
         await write_to_full_disk(arguments)
     except OSError as error:
@@ -39,10 +39,10 @@ async def run_out_of_memory(_arguments):
 
 
 async def call(context, name, **arguments):
-    """Call a tool as an SDK does, which tells the model of every error."""
-    [found] = [one for one in context.tools if one.name == name]
+    """Call a tool as an SDK does, which reports every error to the model."""
+    [tool] = [tool for tool in context.tools if tool.name == name]
     try:
-        return await found.run(arguments)
+        return await tool.run(arguments)
     except Exception as error:
         return f"{name} failed: {error}"
 
@@ -63,7 +63,7 @@ async def ask_ncl_on_full_disk(context):
 
 
 class Query:
-    """One turn, whose answer is the result of an action."""
+    """One turn that answers with the result of an action."""
 
     def __init__(self, context, action, push_id):
         self._context, self._action, self._push_id = context, action, push_id
@@ -105,7 +105,7 @@ class Provider:
 
 
 def acting_runner(host, action, tools=()):
-    """Return a runner whose model does one thing in each turn."""
+    """Return a runner with a model that does one action in each turn."""
     offer = ProviderOffer(name="acting", connect=lambda context: Provider(context, action))
     return Runner(
         workspace=host.workspace,
@@ -124,7 +124,7 @@ def act(context):
     ("action", "tools"),
     [
         (act, [tool(write_to_full_disk)]),
-        (act, [tool(fail_in_own_words)]),
+        (act, [tool(fail_with_tool_error)]),
         (send_file_without_descriptors, []),
         (ask_ncl_on_full_disk, []),
     ],
@@ -160,8 +160,8 @@ def test_tool_beyond_memory_fails_the_runner(tmp_path):
     asyncio.run(run())
 
 
-def test_file_that_cannot_be_read_is_told(tmp_path):
-    """The model chooses the file: one that answers EIO must not start sandboxes for ever."""
+def test_send_file_unreadable_file_is_a_tool_error(tmp_path):
+    """The model chooses the file, so one that fails with EIO must not restart sandboxes for ever."""
     script = [{"tools": [{"name": "send_file", "arguments": {"path": "/proc/self/mem"}}], "reply": "{results}"}]
 
     async def run():

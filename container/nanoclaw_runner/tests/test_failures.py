@@ -1,4 +1,4 @@
-"""What happens when a provider fails. The runner runs in this process, so that its pauses can be short."""
+"""Tests of failing providers. The runner runs in this process, so that its delays can be short."""
 
 import asyncio
 import json
@@ -19,9 +19,9 @@ def script(*steps):
 
 
 def provider_of(open_query):
-    """Return a provider whose queries this function makes out of their prompts."""
+    """Return a provider that makes its queries with a function of the prompt."""
 
-    class Made:
+    class FunctionProvider:
         has_slash_commands = False
 
         async def query(self, prompt, **_more):
@@ -33,14 +33,15 @@ def provider_of(open_query):
         async def close(self):
             pass
 
-    return Made()
+    return FunctionProvider()
 
 
 def fails(retryable, times=1, kind="overloaded"):
     return {"error": {"message": "secret detail 529", "retryable": retryable, "kind": kind}, "times": times}
 
 
-def test_warning_12_what_may_work_later_is_tried_again_and_people_read_nothing(tmp_path):
+@pytest.mark.defect(number=12)
+def test_retryable_error_is_retried_silently(tmp_path):
     async def run():
         options = script(fails(True, times=3), {"reply": "at last"})
         async with HostSide(tmp_path, options=options) as host, host.running(timeouts=QUICK):
@@ -51,29 +52,32 @@ def test_warning_12_what_may_work_later_is_tried_again_and_people_read_nothing(t
     asyncio.run(run())
 
 
-def test_warning_12_after_the_last_try_people_read_plain_words_and_the_message_failed(tmp_path):
+@pytest.mark.defect(number=12)
+def test_last_retry_fails_sends_a_plain_notice(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=script(fails(True, times=None))) as host, host.running(timeouts=QUICK):
             message = host.say("x", thread="t1", correlation_id="corr-7")
             assert await host.settled(message) == [AckStatus.FAILED]
-            [apology] = host.sent()
-            assert (apology.channel, apology.room, apology.thread) == ("chat", "r1", "t1")
-            assert "overloaded" in said(apology)
-            assert "corr-7" in said(apology)
-            assert "529" not in said(apology)
+            [notice] = host.sent()
+            assert (notice.channel, notice.room, notice.thread) == ("chat", "r1", "t1")
+            assert "overloaded" in said(notice)
+            assert "corr-7" in said(notice)
+            assert "529" not in said(notice)
 
     asyncio.run(run())
 
 
-def test_trouble_that_lasts_is_told_once_before_the_answer_and_the_failure_after_it(tmp_path):
+def test_long_outage_sends_one_notice(tmp_path):
+    """The notice comes before the answer; a later failure has a notice of its own."""
+
     async def run():
         timeouts = Timeouts(retry_delays_s=(0.01, 0.01, 0.01), trouble_s=0)
         options = script(fails(True, times=2, kind="connection"), {"reply": "at last"}, fails(False, times=None))
         async with HostSide(tmp_path, options=options) as host, host.running(timeouts=timeouts):
             await host.settled(host.say("x", correlation_id="corr-7"))
-            trouble, answer = host.sent()
+            notice, answer = host.sent()
             assert (
-                said(trouble)
+                said(notice)
                 == "I can't reach my language model right now. I keep trying for a while. (Reference: corr-7)"
             )
             assert said(answer) == "at last"
@@ -84,15 +88,17 @@ def test_trouble_that_lasts_is_told_once_before_the_answer_and_the_failure_after
     asyncio.run(run())
 
 
-def test_trouble_that_a_provider_gets_over_inside_of_its_turn_is_told_when_it_lasts(tmp_path):
-    class Struggling:
-        """Reports trouble until somebody read of it, then answers."""
+def test_long_outage_within_a_turn_sends_one_notice(tmp_path):
+    """The provider retries by itself and reports the outage as progress."""
 
-        def __init__(self, read_of_it):
-            self._read_of_it = read_of_it
+    class RetryingQuery:
+        """Reports an outage until people got a notice, then answers."""
+
+        def __init__(self, notices):
+            self._notices = notices
 
         async def events(self):
-            while not self._read_of_it():
+            while not self._notices():
                 yield Progress(message="no answer", trouble=ErrorClass.CONNECTION)
                 await asyncio.sleep(0)
             yield Result(text='<message to="family">at last</message>')
@@ -105,9 +111,9 @@ def test_trouble_that_a_provider_gets_over_inside_of_its_turn_is_told_when_it_la
 
     async def run():
         timeouts = Timeouts(trouble_s=0.05)
-        async with HostSide(tmp_path, provider="struggling") as host:
-            provider = provider_of(lambda _prompt: Struggling(host.sent))
-            part = RunnerPlugin(name="x", providers=[ProviderOffer(name="struggling", connect=lambda _: provider)])
+        async with HostSide(tmp_path, provider="retrying") as host:
+            provider = provider_of(lambda _prompt: RetryingQuery(host.sent))
+            part = RunnerPlugin(name="x", providers=[ProviderOffer(name="retrying", connect=lambda _: provider)])
             async with host.running(timeouts=timeouts, plugins=RunnerPlugins(loaded=(part,))):
                 await host.settled(host.say("x"))
                 assert [said(message)[:30] for message in host.sent()] == ["I can't reach my language mode", "at last"]
@@ -115,7 +121,7 @@ def test_trouble_that_a_provider_gets_over_inside_of_its_turn_is_told_when_it_la
     asyncio.run(run())
 
 
-def test_trouble_of_another_agents_message_is_told_to_nobody(tmp_path):
+def test_outage_for_another_agent_sends_no_notice(tmp_path):
     async def run():
         timeouts = Timeouts(retry_delays_s=(0.01,), trouble_s=0)
         options = script(fails(True), {"text": "<internal>fine</internal>"})
@@ -126,7 +132,8 @@ def test_trouble_of_another_agents_message_is_told_to_nobody(tmp_path):
     asyncio.run(run())
 
 
-def test_warning_42_what_cannot_work_fails_at_once_and_people_are_told(tmp_path):
+@pytest.mark.defect(number=42)
+def test_final_error_fails_at_once_with_a_notice(tmp_path):
     async def run():
         never = Timeouts(retry_delays_s=(600,))
         options = script(fails(False, kind="authentication"), {"reply": "works"})
@@ -139,7 +146,8 @@ def test_warning_42_what_cannot_work_fails_at_once_and_people_are_told(tmp_path)
     asyncio.run(run())
 
 
-def test_warning_47_another_agent_never_reads_of_an_error(tmp_path):
+@pytest.mark.defect(number=47)
+def test_final_error_for_another_agent_sends_no_notice(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=script(fails(False, times=None))) as host, host.running(timeouts=QUICK):
             from_agent = host.say("x", channel="agent", room="ag-peer")
@@ -150,7 +158,8 @@ def test_warning_47_another_agent_never_reads_of_an_error(tmp_path):
     asyncio.run(run())
 
 
-def test_invariant_12_two_agents_that_fail_do_not_answer_each_other(tmp_path):
+@pytest.mark.invariant(number=12)
+def test_two_failing_agents_do_not_answer_each_other(tmp_path):
     async def run():
         failing = script(fails(False, times=None))
         async with (
@@ -166,7 +175,9 @@ def test_invariant_12_two_agents_that_fail_do_not_answer_each_other(tmp_path):
     asyncio.run(run())
 
 
-def test_a_claim_stays_while_a_further_try_waits_and_stop_ends_the_waiting(tmp_path):
+def test_stop_during_a_retry_delay_settles_the_message(tmp_path):
+    """The message stays claimed until then."""
+
     async def run():
         timeouts = Timeouts(retry_delays_s=(600,))
         async with HostSide(tmp_path, options=script(fails(True))) as host, host.running(timeouts=timeouts):
@@ -182,7 +193,9 @@ def test_a_claim_stays_while_a_further_try_waits_and_stop_ends_the_waiting(tmp_p
 
 
 @pytest.mark.parametrize("step", [{"raises": "bug in the SDK"}, {"ends": True, "times": None}])
-def test_a_provider_that_misbehaves_fails_its_turn_and_not_the_runner(tmp_path, step):
+def test_misbehaving_provider_fails_its_turn_only(tmp_path, step):
+    """The provider raises an error, or its query ends during a turn."""
+
     async def run():
         async with HostSide(tmp_path, options=script(step)) as host, host.running(timeouts=QUICK):
             assert await host.settled(host.say("x")) == [AckStatus.FAILED]
@@ -191,7 +204,7 @@ def test_a_provider_that_misbehaves_fails_its_turn_and_not_the_runner(tmp_path, 
     asyncio.run(run())
 
 
-def test_a_failed_turn_does_not_take_a_later_message_with_it(tmp_path):
+def test_failed_turn_leaves_a_later_message_pending(tmp_path):
     async def run():
         steps = ({**fails(False), "match": "first", "delay_s": 0.3}, {"match": "second", "reply": "two"})
         async with HostSide(tmp_path, options=script(*steps)) as host, host.running(timeouts=QUICK):
@@ -204,9 +217,9 @@ def test_a_failed_turn_does_not_take_a_later_message_with_it(tmp_path):
     asyncio.run(run())
 
 
-def test_a_provider_whose_push_raises_fails_its_turn_and_the_message_is_tried_again(tmp_path):
-    class DeafQuery:
-        """Answers its first prompt; a push finds the process gone."""
+def test_push_raises_repeats_the_message(tmp_path):
+    class QueryWithBrokenPush:
+        """Answers its first prompt; a push raises, because the process is gone."""
 
         def __init__(self, prompt):
             self._prompt, self._aborted = prompt, asyncio.Event()
@@ -223,10 +236,11 @@ def test_a_provider_whose_push_raises_fails_its_turn_and_the_message_is_tried_ag
 
     async def run():
         part = RunnerPlugin(
-            name="deaf", providers=[ProviderOffer(name="deaf", connect=lambda _context: provider_of(DeafQuery))]
+            name="broken",
+            providers=[ProviderOffer(name="broken", connect=lambda _context: provider_of(QueryWithBrokenPush))],
         )
         async with (
-            HostSide(tmp_path, provider="deaf") as host,
+            HostSide(tmp_path, provider="broken") as host,
             host.running(timeouts=QUICK, plugins=RunnerPlugins(loaded=(part,))),
         ):
             for text in ("one", "two"):
@@ -236,7 +250,7 @@ def test_a_provider_whose_push_raises_fails_its_turn_and_the_message_is_tried_ag
     asyncio.run(run())
 
 
-def test_a_provider_that_cannot_open_a_query_is_told_to_people(tmp_path):
+def test_query_cannot_open_sends_a_notice(tmp_path):
     def broken(_prompt):
         raise OSError("no such program")
 

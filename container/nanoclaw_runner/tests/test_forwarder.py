@@ -1,3 +1,5 @@
+"""Tests of the forwarder to the model gateway."""
+
 import asyncio
 import contextlib
 
@@ -39,7 +41,7 @@ def within(coroutine):
     return asyncio.run(asyncio.wait_for(coroutine, PATIENCE_S))
 
 
-def test_a_half_closed_connection_still_gets_its_answer(tmp_path):
+def test_forwarder_half_closed_connection_gets_its_answer(tmp_path):
     async def run():
         async with gateway(tmp_path / "gateway.sock", echo_after_end) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -51,7 +53,7 @@ def test_a_half_closed_connection_still_gets_its_answer(tmp_path):
     within(run())
 
 
-def test_a_path_too_long_for_a_socket_is_reached(tmp_path):
+def test_forwarder_reaches_a_socket_with_a_long_path(tmp_path):
     async def run():
         directory = tmp_path / ("d" * 100)
         directory.mkdir()
@@ -64,7 +66,7 @@ def test_a_path_too_long_for_a_socket_is_reached(tmp_path):
     within(run())
 
 
-def test_a_reader_that_does_not_read_holds_the_writer_back(tmp_path):
+def test_forwarder_slow_reader_blocks_the_writer(tmp_path):
     written = 0
     is_full = asyncio.Event()
 
@@ -91,7 +93,7 @@ def test_a_reader_that_does_not_read_holds_the_writer_back(tmp_path):
     within(run())
 
 
-def test_a_gateway_that_is_not_there_closes_the_connection(tmp_path):
+def test_forwarder_missing_gateway_closes_the_connection(tmp_path):
     async def run():
         forwarder = Forwarder(tmp_path / "gateway.sock")
         port = await forwarder.open(0)
@@ -103,7 +105,7 @@ def test_a_gateway_that_is_not_there_closes_the_connection(tmp_path):
     within(run())
 
 
-def test_a_runner_with_a_gateway_serves_it_and_stops_with_it_open(tmp_path):
+def test_runner_with_open_gateway_connection_stops(tmp_path):
     async def run():
         async with HostSide(tmp_path, options={"echo": "true"}, gateway_port=0) as host:
             await host.start()

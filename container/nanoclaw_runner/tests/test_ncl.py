@@ -1,4 +1,4 @@
-"""`ncl` in a sandbox: the real program, asking a real runner, whose host is played."""
+"""Tests of `ncl` in a sandbox: the real program and a real runner, with a played host."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 from attrs import frozen
-from nanoclaw_runner.activity import ActivityTracker
 from nanoclaw_runner.inbox import Inbox
-from nanoclaw_runner.ncl import REQUESTS, frame_of
+from nanoclaw_runner.ncl import MAX_REQUESTS, frame_of
 from nanoclaw_runner.outbox import Outbox
 from nanoclaw_runner.plugins import RunnerPlugins, load_installed
 from nanoclaw_runner.provider import ProviderOffer, RunnerPlugin
@@ -24,6 +23,7 @@ from nanoclaw_runner.testing import HostSide
 from nanoclaw_runner.testing.host_side import PATIENCE_S
 from nanoclaw_runner.timeouts import Timeouts
 from nanoclaw_wire import inbound
+from nanoclaw_wire.doorbell import DoorbellClient
 from nanoclaw_wire.frame_server import LINE_BYTES
 from nanoclaw_wire.inbound import Kind
 from nanoclaw_wire.outbound import AckStatus, OutKind
@@ -33,7 +33,7 @@ SLOW = {"script": json.dumps([{"reply": "never", "delay_s": 600}])}
 
 
 class Sandbox:
-    """A runner in this process, and what a program that the provider starts would find.
+    """A runner in this process, and the environment of programs that its provider starts.
 
     Args:
         host: Plays the host.
@@ -46,7 +46,7 @@ class Sandbox:
 
     @property
     def plugins(self) -> RunnerPlugins:
-        """The mock provider under another name, which notes its environment."""
+        """A plugin with the mock provider, which records its environment."""
         mock = load_installed().offer("mock")
 
         def connect(context: Any) -> Any:
@@ -54,7 +54,7 @@ class Sandbox:
             return mock.connect(context)
 
         return RunnerPlugins(
-            loaded=(RunnerPlugin(name="noting", providers=[ProviderOffer(name="mock", connect=connect)]),)
+            loaded=(RunnerPlugin(name="recording", providers=[ProviderOffer(name="mock", connect=connect)]),)
         )
 
     @asynccontextmanager
@@ -67,7 +67,7 @@ class Sandbox:
                 await connection.writer.wait_closed()
 
     async def start(self, *words: str) -> asyncio.subprocess.Process:
-        """Start `ncl`, found as a shell would find it."""
+        """Start `ncl` through a shell, which finds it on PATH."""
         return await asyncio.create_subprocess_exec(
             "/bin/sh", "-c", 'exec ncl "$@"', "sh", *words,
             env=self.environment,
@@ -109,13 +109,13 @@ async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str, s
 
 
 def asked(host: HostSide) -> list[Mapping[str, Any]]:
-    """Return the action rows of `ncl` so far, as the host reads them."""
+    """Return the action rows of `ncl` so far."""
     contents = [json.loads(row.content) for row in host.sent() if row.kind is OutKind.ACTION]
     return [content for content in contents if content["action"] == "ncl"]
 
 
 async def requests(host: HostSide, count: int) -> list[Mapping[str, Any]]:
-    return await host.until(lambda: found if len(found := asked(host)) >= count else [])
+    return await host.until(lambda: actions if len(actions := asked(host)) >= count else [])
 
 
 def answer(host: HostSide, request: Mapping[str, Any], **frame: Any) -> str:
@@ -133,7 +133,9 @@ def in_sandbox(tmp_path: Path, scenario: Any, options: Mapping[str, str] | None 
     asyncio.run(run())
 
 
-def test_a_verb_is_asked_of_the_host_by_one_action_row_whose_answer_is_shown_and_acknowledged(tmp_path):
+def test_ncl_verb_becomes_one_action_row(tmp_path):
+    """The program prints the host's answer, and the runner acknowledges it."""
+
     async def scenario(sandbox):
         async with sandbox.running():
             ncl = await sandbox.start("groups", "list", "--limit=2")
@@ -147,7 +149,9 @@ def test_a_verb_is_asked_of_the_host_by_one_action_row_whose_answer_is_shown_and
     in_sandbox(tmp_path, scenario)
 
 
-def test_a_refusal_comes_with_its_code_its_exit_code_and_the_id_of_whoever_asked(tmp_path):
+def test_ncl_refusal_has_its_code_and_exit_status(tmp_path):
+    """The frame has the id of the program's request."""
+
     async def scenario(sandbox):
         async with sandbox.running():
             ncl = await sandbox.start("groups", "delete", "ag-1", "--json")
@@ -161,7 +165,7 @@ def test_a_refusal_comes_with_its_code_its_exit_code_and_the_id_of_whoever_asked
     in_sandbox(tmp_path, scenario)
 
 
-def test_it_is_answered_while_a_turn_runs(tmp_path):
+def test_ncl_during_a_turn_is_answered(tmp_path):
     async def scenario(sandbox):
         host = sandbox.host
         async with sandbox.running():
@@ -174,7 +178,7 @@ def test_it_is_answered_while_a_turn_runs(tmp_path):
     in_sandbox(tmp_path, scenario, SLOW)
 
 
-def test_without_a_bell_it_is_answered_too(tmp_path):
+def test_ncl_without_a_doorbell_is_answered(tmp_path):
     async def scenario(sandbox):
         async with sandbox.running(idle_poll_s=0.05):
             ncl = await sandbox.start("status")
@@ -184,7 +188,7 @@ def test_without_a_bell_it_is_answered_too(tmp_path):
     in_sandbox(tmp_path, scenario, with_bell=False)
 
 
-def test_whoever_asks_at_the_same_time_gets_the_own_answer(tmp_path):
+def test_ncl_concurrent_requests_get_their_own_answers(tmp_path):
     async def scenario(sandbox):
         async with sandbox.running():
             connections = [await sandbox.connect() for _ in range(8)]
@@ -198,7 +202,7 @@ def test_whoever_asks_at_the_same_time_gets_the_own_answer(tmp_path):
     in_sandbox(tmp_path, scenario)
 
 
-def test_one_connection_may_ask_many_times(tmp_path):
+def test_ncl_connection_serves_several_requests(tmp_path):
     async def scenario(sandbox):
         async with sandbox.running():
             connection = await sandbox.connect()
@@ -221,9 +225,9 @@ def test_one_connection_may_ask_many_times(tmp_path):
         b'{"id": "1", "words": ["\xff"], "options": {}}',
         b"[" * 100_000,
     ],
-    ids=["no JSON", "no object", "another shape", "half a character", "no UTF-8", "too deep"],
+    ids=["not JSON", "not an object", "wrong types", "lone surrogate", "not UTF-8", "too deep"],
 )
-def test_a_bad_frame_is_answered_and_asks_nobody(tmp_path, line):
+def test_ncl_bad_frame_is_refused_without_an_action(tmp_path, line):
     async def scenario(sandbox):
         async with sandbox.running():
             connection = await sandbox.connect()
@@ -238,7 +242,10 @@ def test_a_bad_frame_is_answered_and_asks_nobody(tmp_path, line):
     in_sandbox(tmp_path, scenario)
 
 
-def test_invariant_07_a_frame_that_says_who_asks_is_refused_in_the_sandbox_too(tmp_path):
+@pytest.mark.invariant(number=7)
+def test_ncl_frame_with_a_caller_is_refused(tmp_path):
+    """The sandbox must not choose its own identity."""
+
     async def scenario(sandbox):
         async with sandbox.running():
             connection = await sandbox.connect()
@@ -249,7 +256,7 @@ def test_invariant_07_a_frame_that_says_who_asks_is_refused_in_the_sandbox_too(t
     in_sandbox(tmp_path, scenario)
 
 
-def test_a_line_that_is_too_long_is_answered_before_the_end(tmp_path):
+def test_ncl_too_long_line_is_refused_before_its_end(tmp_path):
     async def scenario(sandbox):
         async with sandbox.running():
             ncl = await sandbox.start("x", *["--text", "x" * 120_000] * (LINE_BYTES // 120_000 + 1))
@@ -261,38 +268,41 @@ def test_a_line_that_is_too_long_is_answered_before_the_end(tmp_path):
     in_sandbox(tmp_path, scenario)
 
 
-def test_more_than_so_many_at_a_time_are_refused(tmp_path):
+def test_ncl_too_many_open_requests_are_refused(tmp_path):
     async def scenario(sandbox):
         async with sandbox.running():
-            waiting = [await sandbox.connect() for _ in range(REQUESTS)]
+            waiting = [await sandbox.connect() for _ in range(MAX_REQUESTS)]
             for connection in waiting:
                 await connection.ask("q", "x")
-            made = await requests(sandbox.host, REQUESTS)
-            one_more = await sandbox.connect()
-            await one_more.ask("late", "x")
-            heard = await one_more.heard()
-            assert heard["error"]["message"].startswith(f"{REQUESTS} requests are under way already")
+            made = await requests(sandbox.host, MAX_REQUESTS)
+            another = await sandbox.connect()
+            await another.ask("late", "x")
+            heard = await another.heard()
+            assert heard["error"]["message"].startswith(f"{MAX_REQUESTS} requests are open")
             answer(sandbox.host, made[0], ok=True)
             assert (await waiting[0].heard())["ok"]
-            await one_more.ask("again", "x")
-            await requests(sandbox.host, REQUESTS + 1)
+            await another.ask("again", "x")
+            await requests(sandbox.host, MAX_REQUESTS + 1)
 
     in_sandbox(tmp_path, scenario)
 
 
-def test_a_host_that_does_not_answer_is_told_with_exit_code_2_and_what_to_do(tmp_path):
+def test_ncl_silent_host_exits_2_with_advice(tmp_path):
     async def scenario(sandbox):
         async with sandbox.running(ncl_answer_s=0.05):
             code, out, errors = await ended(await sandbox.start("groups", "list"))
             assert (code, out) == (2, "")
-            assert errors.startswith("error (transport-error): the host did not answer within 0.05 s, and may still do")
+            assert errors.startswith("error (transport-error): the host did not answer within 0.05 s and may still")
             late = answer(sandbox.host, asked(sandbox.host)[0], ok=True)
             assert await sandbox.host.settled(late) == [AckStatus.COMPLETED]
 
     in_sandbox(tmp_path, scenario)
 
 
-def test_warning_28_a_request_of_a_program_that_was_killed_is_made_once_and_its_answer_is_settled(tmp_path):
+@pytest.mark.defect(number=28)
+def test_ncl_killed_program_asks_once(tmp_path):
+    """Its request is not repeated, and the answer is acknowledged."""
+
     async def scenario(sandbox):
         host = sandbox.host
         async with sandbox.running():
@@ -301,20 +311,20 @@ def test_warning_28_a_request_of_a_program_that_was_killed_is_made_once_and_its_
             killed.kill()
             await killed.wait()
             assert await host.settled(answer(host, request, ok=True)) == [AckStatus.COMPLETED]
-            left = await sandbox.start("groups", "restart", "--again")
+            waiting = await sandbox.start("groups", "restart", "--again")
             [_first, second] = await requests(host, 2)
-        await ended(left)
-        late = answer(host, second, ok=True)  # its runner has ended, too
+        await ended(waiting)
+        late = answer(host, second, ok=True)  # its runner has ended, as well
         async with sandbox.running():
             assert await host.settled(late) == [AckStatus.COMPLETED]
-        assert [one["request_id"] for one in asked(host)] == [request["request_id"], second["request_id"]]
+        assert [action["request_id"] for action in asked(host)] == [request["request_id"], second["request_id"]]
         host.note_acknowledged()
         assert inbound.pending(host.inbound, now="9999", fresh=True, without=set(), limit=9) == []
 
     in_sandbox(tmp_path, scenario)
 
 
-def test_whoever_asks_while_the_runner_ends_hears_that_it_did(tmp_path):
+def test_ncl_runner_ends_reports_the_closed_connection(tmp_path):
     async def scenario(sandbox):
         async with sandbox.running():
             ncl = await sandbox.start("groups", "list")
@@ -328,21 +338,23 @@ def test_whoever_asks_while_the_runner_ends_hears_that_it_did(tmp_path):
     in_sandbox(tmp_path, scenario)
 
 
-def test_the_program_and_its_socket_are_for_their_owner_and_go_with_the_runner(tmp_path):
-    found: list[Path] = []
+def test_ncl_files_are_private_and_removed_with_the_runner(tmp_path):
+    directories: list[Path] = []
 
     async def scenario(sandbox):
         async with sandbox.running():
-            found.append(Path(sandbox.environment["PATH"].split(os.pathsep)[0]))
-            assert sorted(os.listdir(found[0])) == ["ncl", "ncl.sock"]
-            assert stat.S_IMODE(os.lstat(found[0]).st_mode) == 0o700
+            directories.append(Path(sandbox.environment["PATH"].split(os.pathsep)[0]))
+            assert sorted(os.listdir(directories[0])) == ["ncl", "ncl.sock"]
+            assert stat.S_IMODE(os.lstat(directories[0]).st_mode) == 0o700
 
     in_sandbox(tmp_path, scenario)
-    assert not found[0].exists()
+    assert not directories[0].exists()
 
 
-@pytest.mark.parametrize("scope", ["disabled", "unheard-of"])
-def test_invariant_08_without_a_scope_there_is_neither_program_nor_socket_nor_variable(tmp_path, monkeypatch, scope):
+@pytest.mark.parametrize("scope", ["disabled", "unknown"])
+@pytest.mark.invariant(number=8)
+def test_ncl_without_a_scope_leaves_no_trace(tmp_path, monkeypatch, scope):
+    """The sandbox gets neither program nor socket nor variable."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
 
@@ -354,15 +366,15 @@ def test_invariant_08_without_a_scope_there_is_neither_program_nor_socket_nor_va
     in_sandbox(tmp_path / "session", scenario, cli_scope=scope)
 
 
-def test_an_answer_that_came_but_was_not_read_is_settled_when_nobody_waits_any_longer(tmp_path):
+def test_inbox_forget_answer_settles_an_unread_answer(tmp_path):
     async def scenario(sandbox):
         host = sandbox.host
-        outbox = Outbox(host.files.outbound_db, ring=lambda: None, activity=ActivityTracker())
-        inbox = Inbox(host.files.inbound_db, outbox, keep_open=lambda: True, keep=10)
-        outbox.take_over()
+        outbox = Outbox(host.files.outbound_db, DoorbellClient(host.files.bell))
+        inbox = Inbox(host.files.inbound_db, outbox, max_context=10)
+        outbox.acquire()
         inbox.expect_answer("req-1")
         row = answer(host, {"request_id": "req-1"}, ok=True)
-        assert inbox.look() == []
+        assert inbox.poll(reopen=False) == []
         assert host.acknowledged() == {}
         inbox.forget_answer("req-1")
         assert host.acknowledged() == {row: AckStatus.COMPLETED}
@@ -372,12 +384,12 @@ def test_an_answer_that_came_but_was_not_read_is_settled_when_nobody_waits_any_l
     in_sandbox(tmp_path, scenario)
 
 
-def test_an_error_of_the_host_itself_is_the_frames_error():
+def test_frame_of_host_error_carries_that_error():
     error = {"code": "unknown-command", "message": "there is no action 'ncl'"}
     assert frame_of({"ok": False, "error": error}, "q") == {"id": "q", "ok": False, "error": error}
 
 
 @pytest.mark.parametrize("content", [{}, {"ok": True}, {"ok": True, "data": []}, {"ok": True, "data": {"ok": 1}}])
-def test_an_answer_that_is_no_frame_is_told_as_such(content):
+def test_frame_of_other_answer_is_a_transport_error(content):
     frame = frame_of(content, "q")
     assert (frame["id"], frame["ok"], frame["error"]["code"]) == ("q", False, "transport-error")

@@ -1,4 +1,4 @@
-"""A machine without room: a turn that meets ENOSPC, EMFILE or the like ends the runner, and loses nothing."""
+"""Tests of an exhausted machine: a turn that meets ENOSPC, EMFILE or the like ends the runner and loses nothing."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ def run_out_of_memory():
     raise MemoryError
 
 
-def fail_in_an_sdk():
+def fail_within_an_sdk():
     try:
         write_to_full_disk()
     except OSError as error:
@@ -41,7 +41,7 @@ def fail_in_an_sdk():
 
 
 class Query:
-    """A query whose events fail."""
+    """A query with failing events."""
 
     def __init__(self, fail):
         self._fail = fail
@@ -84,7 +84,7 @@ class Provider:
 
 
 def failing_runner(host, fail, *, opens):
-    """Return a runner whose provider fails."""
+    """Return a runner with a failing provider."""
     offer = ProviderOffer(name="full", connect=lambda _context: Provider(fail, opens=opens))
     return Runner(
         workspace=host.workspace,
@@ -96,9 +96,9 @@ def failing_runner(host, fail, *, opens):
 
 
 @pytest.mark.parametrize("opens", [True, False])
-@pytest.mark.parametrize("fail", [write_to_full_disk, fail_in_an_sdk])
+@pytest.mark.parametrize("fail", [write_to_full_disk, fail_within_an_sdk])
 def test_full_disk_in_a_turn_ends_the_runner(tmp_path, fail, opens):
-    """It leaves with a code of its own; the message stays pending, and people read nothing."""
+    """It exits with a code of its own; the message stays pending, and people read nothing."""
 
     async def run():
         async with HostSide(tmp_path, provider="full") as host:
@@ -125,8 +125,8 @@ def test_prompt_beyond_memory_fails_the_runner(tmp_path):
     asyncio.run(run())
 
 
-def test_other_error_of_the_system_fails_the_turn(tmp_path):
-    """A program that is missing stays missing: people are told at once."""
+def test_other_system_error_fails_the_turn(tmp_path):
+    """A missing program stays missing, so people learn it at once."""
 
     def missing():
         raise OSError(errno.ENOENT, "no such program")
@@ -140,8 +140,8 @@ def test_other_error_of_the_system_fails_the_turn(tmp_path):
     asyncio.run(run())
 
 
-def test_error_of_exhausted_machine_ends_the_runner(tmp_path):
-    """A provider that has the error in words alone says so by the kind of its event."""
+def test_exhausted_error_event_ends_the_runner(tmp_path):
+    """A provider that knows the error only as text reports it by the kind of its event."""
     script = '[{"error": {"message": "ENOSPC: no space left on device", "retryable": true, "kind": "exhausted"}}]'
 
     async def run():
@@ -156,7 +156,7 @@ def test_error_of_exhausted_machine_ends_the_runner(tmp_path):
 
 
 def test_provider_on_broken_disk_ends_the_runner(tmp_path):
-    """A provider that reads EIO when it is made is not missing: people read nothing, and the message waits."""
+    """A provider that reads EIO on connect is not missing: people read nothing, and the message waits."""
 
     async def run():
         async with HostSide(tmp_path, options={"script_file": "/proc/self/mem"}) as host:
@@ -168,12 +168,12 @@ def test_provider_on_broken_disk_ends_the_runner(tmp_path):
     asyncio.run(run())
 
 
-def test_part_on_full_disk_is_not_left_out(tmp_path, monkeypatch):
-    """An import that meets a full disk says nothing about the part."""
-    (tmp_path / "part_on_full_disk.py").write_text("import os\nos.write(os.open('/dev/full', os.O_WRONLY), b'x')")
+def test_plugin_on_full_disk_is_not_skipped(tmp_path, monkeypatch):
+    """An import that meets a full disk does not prove that the plugin is broken."""
+    (tmp_path / "plugin_on_full_disk.py").write_text("import os\nos.write(os.open('/dev/full', os.O_WRONLY), b'x')")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(OSError, match="No space left"):
-        plugins.load([EntryPoint(name="full", value="part_on_full_disk", group=plugins.GROUP)])
+        plugins.load([EntryPoint(name="full", value="plugin_on_full_disk", group=plugins.GROUP)])
 
 
 def test_tools_on_full_disk_end_the_runner(tmp_path):
@@ -194,8 +194,8 @@ def test_tools_on_full_disk_end_the_runner(tmp_path):
     asyncio.run(run())
 
 
-def test_config_without_descriptors_is_no_wrong_config(tmp_path):
-    """A runner that cannot open its config leaves with the code for an exhausted machine."""
+def test_config_without_descriptors_exits_with_no_room(tmp_path):
+    """A runner that cannot open its config exits with the code for an exhausted machine."""
     code = (
         "import resource, sys, nanoclaw_runner.__main__\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
@@ -212,7 +212,7 @@ def test_config_without_descriptors_is_no_wrong_config(tmp_path):
 
 
 class Answering(Query):
-    """A query that ends a turn under a fault, which ends with it."""
+    """A query that ends its turn during a fault. The fault ends with the query."""
 
     def __init__(self, fault, text, push_id):
         super().__init__(lambda: None)
@@ -256,8 +256,8 @@ def test_answer_without_descriptors_ends_the_runner(tmp_path, text):
     asyncio.run(run())
 
 
-def test_journal_that_is_no_file_fails_the_runner(tmp_path):
-    """The machine has room and descriptors, so the host counts a failed try."""
+def test_journal_is_not_a_file_fails_the_runner(tmp_path):
+    """The machine has space and descriptors, so the host counts a failed try."""
 
     async def run():
         async with HostSide(tmp_path, provider="full") as host:
@@ -284,8 +284,8 @@ def test_journal_that_is_no_file_fails_the_runner(tmp_path):
     [lambda path: path.symlink_to("/dev/full"), Path.mkdir, os.mkfifo],
     ids=["full", "directory", "pipe"],
 )
-def test_log_that_cannot_be_written_is_said_once(tmp_path, spoil):
-    """The runner works, and its stderr has the lines."""
+def test_unwritable_log_is_reported_once(tmp_path, spoil):
+    """The runner works, and its stderr has all entries."""
 
     async def run():
         async with HostSide(tmp_path) as host:

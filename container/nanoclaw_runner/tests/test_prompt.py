@@ -1,123 +1,132 @@
+"""Tests of the text of prompts."""
+
 import json
 from pathlib import Path
 
 import pytest
+from nanoclaw_runner.pending_prompts import Prompt
 from nanoclaw_runner.prompt import PromptContext, write_prompt
 from nanoclaw_runner.testing import FAMILY, PEER
 from nanoclaw_wire.inbound import Kind
 
-UTC = PromptContext(timezone="UTC", incoming=Path("/workspace/in"), destinations=[FAMILY, PEER])
+UTC = PromptContext(timezone="UTC", incoming=Path("/workspace/in"))
 HEADER = '<context timezone="UTC" />\n'
 NEW_YORK = PromptContext(timezone="America/New_York", incoming=Path("/workspace/in"))
+
+
+def written(rows, context=UTC, omitted=()):
+    """Return the text of a prompt for an agent that knows family and peer."""
+    return write_prompt(Prompt(rows=tuple(rows), omitted=tuple(omitted), destinations=(FAMILY, PEER)), context)
 
 
 def with_content(make_row, **content):
     return make_row(content=json.dumps(content))
 
 
-def test_the_header_stands_alone_where_there_are_no_rows():
-    assert write_prompt([], UTC) == HEADER
+def test_prompt_without_rows_is_the_header():
+    assert written([]) == HEADER
 
 
-def test_one_chat_has_id_origin_sender_and_time(make_row):
+def test_prompt_chat_has_id_origin_sender_and_time(make_row):
     expected = '<message id="2" from="family" sender="Ann" time="Jan 5, 2026, 3:04 PM">hello</message>'
-    assert HEADER + expected == write_prompt([make_row()], UTC)
+    assert HEADER + expected == written([make_row()])
 
 
-def test_several_chats_stand_in_messages_one_per_line(make_row):
-    text = write_prompt([make_row("a"), make_row("b")], UTC)
+def test_prompt_several_chats_are_wrapped_one_per_line(make_row):
+    text = written([make_row("a"), make_row("b")])
     lines = text.removeprefix(HEADER).split("\n")
     assert [lines[0], lines[-1]] == ["<messages>", "</messages>"]
     assert [line.startswith("<message id=") for line in lines[1:-1]] == [True, True]
 
 
-def test_times_are_those_of_the_zone_in_twelve_hours(make_row):
-    assert 'time="Jan 5, 2026, 10:04 AM"' in write_prompt([make_row()], NEW_YORK)
+def test_prompt_time_is_local_in_twelve_hours(make_row):
+    assert 'time="Jan 5, 2026, 10:04 AM"' in written([make_row()], NEW_YORK)
 
 
-def test_warning_09_a_time_without_a_zone_is_utc_for_tasks_too(make_row):
+@pytest.mark.defect(number=9)
+def test_prompt_task_time_without_a_zone_is_utc(make_row):
     task = make_row(kind=Kind.TASK, at="2026-01-05 15:04:00", content=json.dumps({"prompt": "water the plants"}))
-    assert 'time="Jan 5, 2026, 10:04 AM"' in write_prompt([task], NEW_YORK)
+    assert 'time="Jan 5, 2026, 10:04 AM"' in written([task], NEW_YORK)
 
 
 @pytest.mark.parametrize("name", ["PST", "+03:00", "Nowhere/Land"])
-def test_warning_62_a_zone_that_is_none_everywhere_counts_as_utc(make_row, name):
+@pytest.mark.defect(number=62)
+def test_prompt_unknown_zone_counts_as_utc(make_row, name):
     around = PromptContext(timezone=name, incoming=Path("/workspace/in"))
-    assert 'time="Jan 5, 2026, 3:04 PM"' in write_prompt([make_row()], around)
+    assert 'time="Jan 5, 2026, 3:04 PM"' in written([make_row()], around)
 
 
-def test_what_ends_a_text_or_an_attribute_is_escaped(make_row):
+def test_prompt_text_and_attributes_are_escaped(make_row):
     row = with_content(make_row, text='</message> & "x"', sender='A"<b>')
-    text = write_prompt([row], UTC)
+    text = written([row])
     assert 'sender="A&quot;&lt;b&gt;"' in text
     assert ">&lt;/message&gt; &amp; &quot;x&quot;</message>" in text
 
 
-def test_an_origin_is_unknown_where_no_destination_is_there(make_row):
-    assert 'from="unknown:chat:r9"' in write_prompt([make_row(room="r9")], UTC)
+def test_prompt_origin_without_a_destination_is_unknown(make_row):
+    assert 'from="unknown:chat:r9"' in written([make_row(room="r9")])
 
 
-def test_an_origin_is_left_out_where_the_row_has_no_address(make_row):
-    assert "from=" not in write_prompt([make_row(channel=None, room=None)], UTC)
+def test_prompt_row_without_an_address_has_no_origin(make_row):
+    assert "from=" not in written([make_row(channel=None, room=None)])
 
 
-def test_another_agent_is_named_by_its_group(make_row):
-    assert 'from="peer"' in write_prompt([make_row(channel="agent", room="ag-peer")], UTC)
+def test_prompt_origin_of_another_agent_is_its_name(make_row):
+    assert 'from="peer"' in written([make_row(channel="agent", room="ag-peer")])
 
 
-def test_a_quote_needs_both_sender_and_text(make_row):
+def test_prompt_quote_needs_sender_and_text(make_row):
     whole = with_content(make_row, text="yes", reply_to={"id": "7", "sender": "Bob", "text": "<ok>?"})
-    text = write_prompt([whole], UTC)
+    text = written([whole])
     assert 'reply_to="7">\n  <quoted_message from="Bob">&lt;ok&gt;?</quoted_message>\nyes</message>' in text
-    partial = write_prompt([with_content(make_row, text="yes", reply_to={"id": "7", "sender": "Bob"})], UTC)
+    partial = written([with_content(make_row, text="yes", reply_to={"id": "7", "sender": "Bob"})])
     assert 'reply_to="7"' in partial
     assert "quoted_message" not in partial
 
 
-def test_attachments_say_where_they_are(make_row):
+def test_prompt_attachments_have_their_place(make_row):
     files = [
         {"name": "a.png", "type": "image", "path": "inbox/in-2/a.png"},
         {"name": "b.pdf", "url": "https://example.org/b.pdf"},
         {"type": "voice"},
     ]
-    text = write_prompt([with_content(make_row, text="look", attachments=files)], UTC)
+    text = written([with_content(make_row, text="look", attachments=files)])
     assert "look\n[image: a.png — saved to /workspace/in/inbox/in-2/a.png]\n" in text
     assert "\n[file: b.pdf (https://example.org/b.pdf)]\n[voice: attachment]</message>" in text
 
 
-def test_a_task_shows_its_script_output_and_its_prompt_as_it_is(make_row):
+def test_prompt_task_has_script_output_and_instructions(make_row):
     row = make_row(kind=Kind.TASK, content=json.dumps({"prompt": "if <3 & more", "script_output": {"n": 1}}))
     expected = (
         '<task from="family" time="Jan 5, 2026, 3:04 PM">\nScript output:\n{\n  "n": 1\n}\n\n'
         "Instructions:\nif <3 & more\n</task>"
     )
-    assert HEADER + expected == write_prompt([row], UTC)
+    assert HEADER + expected == written([row])
 
 
-def test_a_webhook_has_source_and_event(make_row):
+def test_prompt_webhook_has_source_and_event(make_row):
     row = make_row(kind=Kind.WEBHOOK, content=json.dumps({"source": "git", "event": "push", "payload": {"ref": "x"}}))
-    text = write_prompt([row], UTC)
+    text = written([row])
     assert (
         '<webhook from="family" source="git" event="push">\n{\n  &quot;ref&quot;: &quot;x&quot;\n}\n</webhook>' in text
     )
 
 
-def test_a_system_answer_has_action_and_status(make_row):
+def test_prompt_system_answer_has_action_and_status(make_row):
     row = make_row(kind=Kind.SYSTEM, content=json.dumps({"action": "install", "status": "ok", "result": 3}))
-    assert '<system_response from="family" action="install" status="ok">\n3\n</system_response>' in write_prompt(
-        [row], UTC
-    )
+    assert '<system_response from="family" action="install" status="ok">\n3\n</system_response>' in written([row])
 
 
-def test_blocks_come_in_the_order_chat_task_webhook_system(make_row):
+def test_prompt_orders_chat_task_webhook_system(make_row):
     kinds = [Kind.SYSTEM, Kind.WEBHOOK, Kind.TASK, Kind.CHAT]
-    text = write_prompt([make_row(kind=kind) for kind in kinds], UTC)
-    found = [text.index(tag) for tag in ("<message ", "<task ", "<webhook ", "<system_response ")]
-    assert sorted(found) == found
+    text = written([make_row(kind=kind) for kind in kinds])
+    positions = [text.index(tag) for tag in ("<message ", "<task ", "<webhook ", "<system_response ")]
+    assert sorted(positions) == positions
 
 
-def test_context_that_is_left_out_is_told_by_its_number(make_row):
-    assert '<earlier_messages left_out="3" />\n' in write_prompt([make_row()], UTC, left_out=3)
+def test_prompt_counts_omitted_messages(make_row):
+    omitted = [make_row(trigger=False) for _ in range(3)]
+    assert '<earlier_messages left_out="3" />\n' in written([make_row()], omitted=omitted)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +141,8 @@ def test_context_that_is_left_out_is_told_by_its_number(make_row):
         {"author": {"full_name": "Zoe"}},
     ],
 )
-def test_warning_58_no_content_stops_the_formatter(make_row, content):
-    text = write_prompt([make_row(content=json.dumps(content))], UTC)
+@pytest.mark.defect(number=58)
+def test_prompt_any_content_can_be_written(make_row, content):
+    text = written([make_row(content=json.dumps(content))])
     assert "<message " in text
     assert text.encode("utf-8")

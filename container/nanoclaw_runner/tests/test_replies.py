@@ -1,4 +1,4 @@
-"""What of a model's text goes to whom. `F` is a tag that opens a block for family, `W` one for work, `E` closes."""
+"""Tests of parsing a model's text. `F` opens a block for family, `W` for work, `U` for an unknown name; `E` closes."""
 
 import itertools
 import string
@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from nanoclaw_runner.replies import Parsed, needs_correction, parse
 from nanoclaw_wire.inbound import Destination
 
-F, W, U, E = '<message to="family">', '<message to="work">', '<message to="nobody">', "</message>"
+F, W, U, E = '<message to="family">', '<message to="work">', '<message to="stranger">', "</message>"
 NAMES = ["family", "work", "a & b", "it's"]
 DESTINATIONS = [Destination(name=name, kind="channel", channel="chat", room=name) for name in NAMES]
 
 
 def sent(text):
-    return [(block.to.name, block.body) for block in parse(text, DESTINATIONS).blocks]
+    return [(block.destination.name, block.body) for block in parse(text, DESTINATIONS).blocks]
 
 
 CASES = {
@@ -83,7 +83,7 @@ CASES = {
         [("family", "```\na\n```"), ("work", "```\nb\n```")],
     ),
     "escaped backtick is no code": (f"{F}a \\` b{E} c ` d", [("family", "a \\` b")]),
-    # what looks like code and is none
+    # seeming code
     "stray backtick": (f"{F}the ` key{E}", [("family", "the ` key")]),
     "stray backticks in two bodies": (f"{F}a ` b{E}{W}c ` d{E}", [("family", "a ` b"), ("work", "c ` d")]),
     "stray backticks on two lines": (f"{F}a ` b{E}\nc ` d {W}e{E}", [("family", "a ` b"), ("work", "e")]),
@@ -110,7 +110,7 @@ CASES = {
     "thoughts in code": (f"{F}use `<internal>x</internal>`{E}", [("family", "use `<internal>x</internal>`")]),
     "opening of thoughts in code": (f"{F}use `<internal>`{E}{W}x{E}", [("family", "use `<internal>`"), ("work", "x")]),
     "code in thoughts": (f"<internal>`</internal>` {F}no{E}</internal>{F}yes{E}", [("family", "yes")]),
-    "stray backticks in thoughts and behind": (f"<internal>a ` b</internal>{F}c ` d{E}", []),  # in doubt it stays here
+    "stray backticks in thoughts and behind": (f"<internal>a ` b</internal>{F}c ` d{E}", []),  # in doubt, not sent
     "stray backtick in thoughts": (f"<internal>a ` b</internal>\n{F}c ` d{E}", [("family", "c ` d")]),
     "thoughts in thoughts": (f"<internal>a<internal>b</internal>{F}no{E}</internal>{F}yes{E}", [("family", "yes")]),
     "thoughts name their tag": (f"<internal>an <internal> tag.</internal>{F}yes{E}", [("family", "yes")]),
@@ -129,34 +129,34 @@ def test_parse_text_delivers_its_blocks(text, expected):
 
 
 def test_parse_quoted_closing_tag_cuts_the_body():
-    """A closing tag outside code ends the body, also where people should read it.
+    """A closing tag outside code ends the body, even if the model meant to quote it.
 
-    Until then a body went on to its last closing tag, so that it could quote one. The price was text in the chat that
-    was meant for nobody: a cut quotation is visible, a leak cannot be taken back (decision 0011).
+    Earlier, a body reached to its last closing tag, so that it could quote one. Then private text reached the chat.
+    People can see a cut quotation, but a leak cannot be undone (decision 0011).
     """
     assert sent(f"{F}write {E} at the end{E}{W}ok{E}") == [("family", "write"), ("work", "ok")]
 
 
-def test_parse_text_outside_is_the_scratchpad_without_thoughts():
-    """The scratchpad is the text between blocks; thoughts are no part of it."""
+def test_parse_text_outside_blocks_is_the_scratchpad():
+    """The scratchpad is the text between blocks, without thoughts."""
     parsed = parse(f"plan <internal>secret\nthing</internal>\n{F}x{E} done", DESTINATIONS)
     assert parsed.scratchpad == "plan \n done"
 
 
 def test_parse_unknown_names_are_in_the_scratchpad():
-    """Text for an unknown name is text that reached nobody, so that the model is told."""
+    """A text for an unknown name reached no reader, so the model must learn it."""
     parsed = parse(f"{U}x{E}{U}y{E}", DESTINATIONS)
-    assert (f"{U}x{E}{U}y{E}", ("nobody",)) == (parsed.scratchpad, parsed.unknown)
+    assert (f"{U}x{E}{U}y{E}", ("stranger",)) == (parsed.scratchpad, parsed.unknown)
 
 
-def test_parse_unclosed_thoughts_are_nowhere():
-    """Thoughts that are never closed are no scratchpad, which a raw command would show, and are reported."""
+def test_parse_unclosed_thoughts_are_reported():
+    """They are not in the scratchpad, which people would see after a raw command."""
     parsed = parse("plan <internal>secret", DESTINATIONS)
     assert Parsed(scratchpad="plan", is_hiding=True) == parsed
 
 
 def test_parse_unclosed_block_is_in_the_scratchpad():
-    """Half a message is not sent and counts as text that reached nobody."""
+    """Half a message is not sent."""
     assert parse(f"a {F}half", DESTINATIONS) == Parsed(scratchpad=f"a {F}half")
 
 
@@ -164,8 +164,8 @@ PIECES = [F, W, U, E, "<internal>", "</internal>", "`", "``", "```", "~~~", "\n"
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=30))
-def test_parse_any_text_neither_fails_nor_invents(pieces):
-    """Whatever a model writes, every delivered word was written, and no word is both delivered and scratchpad."""
+def test_parse_any_text_delivers_only_its_words(pieces):
+    """Every delivered word was written, and no word is both delivered and scratchpad."""
     words = itertools.cycle(string.ascii_uppercase)
     text = "".join(next(words) if piece == "a" else piece for piece in pieces)
     parsed = parse(text, DESTINATIONS)
@@ -204,38 +204,40 @@ HOSTILE = [
 
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_parse_hostile_text_takes_linear_time(piece):
-    """A long text of one piece is read in a blink; a search that starts over each time would take many minutes."""
+    """A search that restarts at each piece would take minutes."""
     text = piece * (300_000 // len(piece))
     assert len(parse(text, DESTINATIONS).scratchpad) <= len(text)
 
 
 def correct(parsed, **known):
-    usual = {"sent": 0, "has_spoken": False, "is_corrected": False, "has_names": True}
+    usual = {"has_spoken": False, "is_corrected": False, "has_names": True}
     return needs_correction(parsed, **{**usual, **known})
 
 
 BARE = Parsed(scratchpad="hello")
 
 
-def test_bare_text_is_corrected_once():
+def test_needs_correction_bare_text_is_true_once():
     assert correct(BARE)
     assert not correct(BARE, is_corrected=True)
 
 
-def test_a_block_to_nobody_known_is_corrected():
+def test_needs_correction_unknown_name_is_true():
     assert correct(parse(f"{U}x{E}", DESTINATIONS))
 
 
 @pytest.mark.parametrize("behind", ["", " <internal>done</internal>"])
 def test_needs_correction_hidden_block_is_true(behind):
-    """An answer behind thoughts that were never closed is asked for again."""
+    """The answer stands behind thoughts that were never closed."""
     assert correct(parse(f"<internal>hm {F}hi{E}{behind}", DESTINATIONS))
 
 
-def test_warning_10_no_correction_after_a_tool_spoke_or_without_text():
+@pytest.mark.defect(number=10)
+def test_needs_correction_after_a_tool_sent_is_false():
+    """A turn without text needs none either."""
     assert not correct(BARE, has_spoken=True)
     assert not correct(Parsed())
 
 
-def test_no_correction_where_nobody_can_be_reached():
+def test_needs_correction_without_names_is_false():
     assert not correct(BARE, has_names=False)

@@ -1,3 +1,5 @@
+"""Tests of the start and the end of a runner process."""
+
 import asyncio
 import contextlib
 import json
@@ -19,7 +21,7 @@ ECHO = {"echo": "true"}
 SLOW = {"script": json.dumps([{"match": "slow", "reply": "never", "delay_s": 600}, {"reply": "{text}"}])}
 
 
-def test_another_protocol_is_said_in_one_line_and_changes_nothing(tmp_path):
+def test_runner_wrong_protocol_exits_with_one_line(tmp_path):
     async def run():
         async with HostSide(tmp_path) as host:
             host.inbound.pragma("user_version", 99)
@@ -31,7 +33,7 @@ def test_another_protocol_is_said_in_one_line_and_changes_nothing(tmp_path):
     asyncio.run(run())
 
 
-def test_a_config_of_another_shape_is_said_in_one_line(tmp_path):
+def test_runner_wrong_config_exits_without_traceback(tmp_path):
     async def run():
         async with HostSide(tmp_path) as host:
             host.files.config.write_text('{"provider": 3, "surprise": 1}', encoding="utf-8")
@@ -43,7 +45,10 @@ def test_a_config_of_another_shape_is_said_in_one_line(tmp_path):
     asyncio.run(run())
 
 
-def test_invariant_04_a_runner_that_nobody_knows_of_leaves_when_its_successor_has_come(tmp_path):
+@pytest.mark.invariant(number=4)
+def test_forgotten_runner_ends_when_another_starts(tmp_path):
+    """The host does not know the first runner any more."""
+
     async def run():
         async with HostSide(tmp_path, options=SLOW) as host:
             forgotten = await host.start()
@@ -64,7 +69,7 @@ def test_invariant_04_a_runner_that_nobody_knows_of_leaves_when_its_successor_ha
     asyncio.run(run())
 
 
-def test_a_missing_outbound_file_is_logged_and_ends_the_runner(tmp_path):
+def test_runner_missing_outbound_file_is_logged(tmp_path):
     async def run():
         async with HostSide(tmp_path) as host:
             host.files.outbound_db.unlink()
@@ -75,7 +80,9 @@ def test_a_missing_outbound_file_is_logged_and_ends_the_runner(tmp_path):
     asyncio.run(run())
 
 
-def test_an_unknown_provider_is_told_to_people_once_and_the_log_names_the_known(tmp_path):
+def test_unknown_provider_sends_one_notice(tmp_path):
+    """The log lists the installed providers."""
+
     async def run():
         async with HostSide(tmp_path, provider="nosuch") as host:
             message = host.say("x", correlation_id="corr-1")
@@ -89,7 +96,7 @@ def test_an_unknown_provider_is_told_to_people_once_and_the_log_names_the_known(
     asyncio.run(run())
 
 
-def test_a_provider_that_cannot_be_made_is_told_to_people(tmp_path):
+def test_provider_that_cannot_connect_sends_a_notice(tmp_path):
     async def run():
         async with HostSide(tmp_path, options={"script": "nonsense"}) as host:
             host.say("x")
@@ -100,7 +107,8 @@ def test_a_provider_that_cannot_be_made_is_told_to_people(tmp_path):
     asyncio.run(run())
 
 
-def test_invariant_04_a_killed_runners_claims_are_taken_up_by_the_next(tmp_path):
+@pytest.mark.invariant(number=4)
+def test_killed_runners_claims_are_repeated_by_the_next(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=SLOW) as host:
             process = await host.start()
@@ -116,7 +124,7 @@ def test_invariant_04_a_killed_runners_claims_are_taken_up_by_the_next(tmp_path)
     asyncio.run(run())
 
 
-def test_a_message_settled_by_a_former_runner_is_not_answered_again(tmp_path):
+def test_message_settled_by_a_former_runner_is_skipped(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=ECHO) as host:
             for text in ("one", "two"):
@@ -128,7 +136,7 @@ def test_a_message_settled_by_a_former_runner_is_not_answered_again(tmp_path):
     asyncio.run(run())
 
 
-def test_a_hot_journal_of_a_killed_runner_is_rolled_back_first(tmp_path):
+def test_runner_rolls_back_a_hot_journal_first(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=ECHO) as host:
             code = (
@@ -155,7 +163,8 @@ def test_a_hot_journal_of_a_killed_runner_is_rolled_back_first(tmp_path):
     asyncio.run(run())
 
 
-def test_invariant_05_a_row_for_a_fresh_runner_is_seen_by_its_first_look_only(tmp_path):
+@pytest.mark.invariant(number=5)
+def test_on_wake_row_is_read_by_the_first_poll_only(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=ECHO) as host:
             early = host.say("early", on_wake=True)
@@ -172,7 +181,8 @@ def test_invariant_05_a_row_for_a_fresh_runner_is_seen_by_its_first_look_only(tm
     asyncio.run(run())
 
 
-def test_warning_07_a_row_for_a_fresh_runner_survives_a_full_first_prompt(tmp_path):
+@pytest.mark.defect(number=7)
+def test_on_wake_row_survives_a_full_first_prompt(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=ECHO, max_messages_per_prompt=2) as host:
             ids = host.put_all(
@@ -184,7 +194,7 @@ def test_warning_07_a_row_for_a_fresh_runner_survives_a_full_first_prompt(tmp_pa
     asyncio.run(run())
 
 
-def test_sigterm_ends_an_idle_runner_at_once(tmp_path):
+def test_sigterm_idle_runner_ends_at_once(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=ECHO) as host:
             await host.start()
@@ -196,7 +206,9 @@ def test_sigterm_ends_an_idle_runner_at_once(tmp_path):
     asyncio.run(run())
 
 
-def test_sigterm_in_a_turn_leaves_its_message_for_the_successor(tmp_path):
+def test_sigterm_in_a_turn_keeps_its_message_claimed(tmp_path):
+    """The next runner answers it."""
+
     async def run():
         async with HostSide(tmp_path, options=SLOW) as host:
             await host.start()
@@ -212,7 +224,7 @@ def test_sigterm_in_a_turn_leaves_its_message_for_the_successor(tmp_path):
     asyncio.run(run())
 
 
-def test_an_idle_runner_leaves_by_itself(tmp_path):
+def test_idle_runner_ends_after_a_turn(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=ECHO, idle_stop_s=0.3) as host:
             await host.start()
@@ -224,7 +236,7 @@ def test_an_idle_runner_leaves_by_itself(tmp_path):
 
 @pytest.mark.invariant(number=4)
 def test_runner_ends_when_its_host_is_gone(tmp_path):
-    """A runner that outlived its host would work on a session beside the next host's runner."""
+    """Otherwise it would work on the session beside the next host's runner."""
 
     async def run():
         watchdog, end = os.pipe()
@@ -239,7 +251,7 @@ def test_runner_ends_when_its_host_is_gone(tmp_path):
     asyncio.run(run())
 
 
-def test_a_runner_that_never_heard_anything_leaves_too(tmp_path):
+def test_idle_runner_ends_without_any_message(tmp_path):
     async def run():
         async with HostSide(tmp_path, idle_stop_s=0.1) as host:
             await host.start()
@@ -248,7 +260,7 @@ def test_a_runner_that_never_heard_anything_leaves_too(tmp_path):
     asyncio.run(run())
 
 
-def test_a_host_that_comes_back_is_found_again(tmp_path):
+def test_runner_reconnects_to_a_restarted_host(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=ECHO) as host:
             await host.start()
@@ -260,7 +272,8 @@ def test_a_host_that_comes_back_is_found_again(tmp_path):
     asyncio.run(run())
 
 
-def test_warning_55_an_address_with_an_empty_thread_cannot_be_stored(tmp_path):
+@pytest.mark.defect(number=55)
+def test_inbound_empty_thread_cannot_be_stored(tmp_path):
     async def run():
         async with HostSide(tmp_path) as host:
             with pytest.raises(Exception, match="CHECK"):
@@ -269,7 +282,7 @@ def test_warning_55_an_address_with_an_empty_thread_cannot_be_stored(tmp_path):
     asyncio.run(run())
 
 
-def test_the_log_carries_the_correlation_id_and_no_message_text(tmp_path):
+def test_log_has_correlation_id_and_no_message_text(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=ECHO) as host:
             await host.start()
@@ -281,7 +294,8 @@ def test_the_log_carries_the_correlation_id_and_no_message_text(tmp_path):
     asyncio.run(run())
 
 
-def test_invariant_12_why_a_turn_failed_is_kept_under_the_reference_that_people_got(tmp_path):
+@pytest.mark.invariant(number=12)
+def test_log_keeps_the_reason_under_the_reference(tmp_path):
     script = '[{"error": {"message": "the key is wrong", "retryable": false, "kind": "authentication"}}]'
 
     async def run():
@@ -296,17 +310,17 @@ def test_invariant_12_why_a_turn_failed_is_kept_under_the_reference_that_people_
     assert (failed["reason"], failed["correlation_id"]) == ("the key is wrong", "corr-9")
 
 
-def test_the_runner_loads_nothing_of_the_host():
+def test_runner_loads_no_module_of_the_host():
     code = (
         "import sys, nanoclaw_runner.__main__, nanoclaw_runner.testing, nanoclaw_provider_mock.runner,"
         " nanoclaw_provider_mock.provider\n"
         "print(sorted({'nanoclaw_core', 'pluggy', 'click', 'docker'} & set(sys.modules)))"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
-def test_an_idle_runner_is_small(tmp_path):
+def test_idle_runner_needs_at_most_45_mb(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=ECHO) as host:
             process = await host.start()
@@ -318,25 +332,26 @@ def test_an_idle_runner_is_small(tmp_path):
     asyncio.run(run())
 
 
-def test_a_broken_part_is_left_out_and_named_where_its_provider_is_wanted():
+def test_broken_plugin_is_skipped_and_named_on_demand():
     broken = EntryPoint(name="bad", value="nosuch_module_here", group=plugins.GROUP)
     good = EntryPoint(name="mock", value="nanoclaw_provider_mock.runner", group=plugins.GROUP)
-    parts = plugins.load([broken, good])
-    assert [part.name for part in parts.loaded] == ["mock"]
-    assert parts.offer("mock").name == "mock"
-    with pytest.raises(NoProvider, match="'bad' is broken: ModuleNotFoundError"):
-        parts.offer("bad")
-    with pytest.raises(NoProvider, match="there is: mock"):
-        parts.offer("other")
+    loaded = plugins.load([broken, good])
+    assert [plugin.name for plugin in loaded.loaded] == ["mock"]
+    assert loaded.offer("mock").name == "mock"
+    with pytest.raises(NoProvider, match="'bad': its plugin is broken: ModuleNotFoundError"):
+        loaded.offer("bad")
+    with pytest.raises(NoProvider, match="Installed: mock"):
+        loaded.offer("other")
 
 
-def test_two_plugins_with_one_provider_are_both_named():
-    [part] = plugins.load([EntryPoint(name="mock", value="nanoclaw_provider_mock.runner", group=plugins.GROUP)]).loaded
+def test_offer_of_two_plugins_names_both():
+    mock = EntryPoint(name="mock", value="nanoclaw_provider_mock.runner", group=plugins.GROUP)
+    [plugin] = plugins.load([mock]).loaded
     with pytest.raises(NoProvider, match="'mock' and 'mock'"):
-        plugins.RunnerPlugins(loaded=(part, part)).offer("mock")
+        plugins.RunnerPlugins(loaded=(plugin, plugin)).offer("mock")
 
 
-def test_session_files_of_a_runner_are_never_wal(tmp_path):
+def test_session_files_are_never_wal(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=ECHO) as host:
             await host.start()

@@ -1,8 +1,9 @@
-"""The built-in tools, called by the mock in a real runner process; and the tools of a plugin."""
+"""Tests of the built-in tools, which the mock calls in a real runner process, and of a plugin's tools."""
 
 import asyncio
 import json
 
+import pytest
 from nanoclaw_runner.plugins import RunnerPlugins, load_installed
 from nanoclaw_runner.provider import RunnerPlugin, Tool
 from nanoclaw_runner.testing import FAMILY, HostSide, said
@@ -17,7 +18,7 @@ def calls(*tools, **step):
 
 
 async def result_of(host):
-    """Let the mock play its step, and return what its tools returned."""
+    """Let the mock play its step, and return the results of its tools."""
     await host.start()
     await host.settled(host.say("go", thread="t1"))
     return said(host.sent()[-1])
@@ -31,30 +32,31 @@ def one_turn(tmp_path, options, **fields):
     return asyncio.run(run())
 
 
-def test_warning_08_a_message_of_a_tool_answers_the_current_turn(tmp_path):
+@pytest.mark.defect(number=8)
+def test_send_message_answers_the_running_turn(tmp_path):
     result, sent = one_turn(tmp_path, calls(("send_message", {"text": "on it"})))
     assert (said(sent[0]), sent[0].in_reply_to, sent[0].thread) == ("on it", "in-1", "t1")
     assert result == f"Message sent to family (id: {sent[0].seq})"
 
 
-def test_a_message_goes_to_the_name_it_is_for(tmp_path):
+def test_send_message_to_a_name_reaches_it(tmp_path):
     result, sent = one_turn(tmp_path, calls(("send_message", {"text": "hi", "to": "peer"})))
     assert (sent[0].channel, sent[0].room, sent[0].thread) == ("agent", "ag-peer", None)
     assert result.startswith("Message sent to peer")
 
 
-def test_an_unknown_name_is_an_error_that_lists_the_known(tmp_path):
+def test_send_message_unknown_name_lists_the_known(tmp_path):
     result, _sent = one_turn(tmp_path, calls(("send_message", {"text": "hi", "to": "mars"})))
     assert result == "Error: There is no destination 'mars'. Known names: family, peer, work."
 
 
-def test_empty_text_and_wrong_types_are_errors(tmp_path):
+def test_tools_empty_or_wrong_arguments_are_errors(tmp_path):
     tools = (("send_message", {"text": " "}), ("send_message", {"text": 3}), ("edit_message", {"message_id": "2"}))
     result, _sent = one_turn(tmp_path, calls(*tools))
     assert [line.split()[0] for line in result.splitlines()] == ["Error:"] * 3
 
 
-def test_a_file_is_put_where_the_host_takes_it(tmp_path):
+def test_send_file_copies_into_the_outbox(tmp_path):
     async def run():
         options = calls(("send_file", {"path": "report.txt", "text": "here", "filename": "Report.txt"}))
         async with HostSide(tmp_path, options=options) as host:
@@ -68,14 +70,14 @@ def test_a_file_is_put_where_the_host_takes_it(tmp_path):
     asyncio.run(run())
 
 
-def test_a_file_that_is_missing_or_named_like_a_path_is_an_error(tmp_path):
+def test_send_file_missing_or_unsafe_name_is_an_error(tmp_path):
     tools = (("send_file", {"path": "nothing"}), ("send_file", {"path": "x", "filename": "../x"}))
     result, sent = one_turn(tmp_path, calls(*tools))
     assert [line.split()[0] for line in result.splitlines()] == ["Error:"] * 2
     assert len(sent) == 1
 
 
-def test_reactions_and_edits_go_to_where_the_message_is(tmp_path):
+def test_edit_and_reaction_go_to_the_messages_room(tmp_path):
     tools = (
         ("send_message", {"text": "draft", "to": "work"}),
         ("edit_message", {"message_id": 3, "text": "final"}),
@@ -89,7 +91,7 @@ def test_reactions_and_edits_go_to_where_the_message_is(tmp_path):
     assert "There is no message 40" in result
 
 
-def test_without_a_name_a_turn_of_nobody_goes_to_the_sessions_own_room(tmp_path):
+def test_send_message_without_an_origin_uses_the_own_room(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=calls(("send_message", {"text": "done"}))) as host:
             await host.start()
@@ -99,7 +101,8 @@ def test_without_a_name_a_turn_of_nobody_goes_to_the_sessions_own_room(tmp_path)
     asyncio.run(run())
 
 
-def test_warning_36_messages_of_parallel_tools_get_numbers_of_their_own(tmp_path):
+@pytest.mark.defect(number=36)
+def test_parallel_tools_get_distinct_numbers(tmp_path):
     async def run():
         async def burst(host):
             return [await asyncio.gather(*(host.send_message(f"m{n}", None) for n in range(20)))]
@@ -134,7 +137,7 @@ def asking(timeout_s):
     return RunnerPlugins(loaded=(*load_installed().loaded, RunnerPlugin(name="asking", tools=tools)))
 
 
-def test_a_tool_waits_for_the_hosts_answer_and_acknowledges_it(tmp_path):
+def test_request_waits_for_the_answer_and_settles_it(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=calls(("ask", {}))) as host, host.running(plugins=asking(30)):
             host.say("x")
@@ -149,7 +152,8 @@ def test_a_tool_waits_for_the_hosts_answer_and_acknowledges_it(tmp_path):
     asyncio.run(run())
 
 
-def test_warning_28_an_answer_that_comes_too_late_is_settled_and_starts_no_turn(tmp_path):
+@pytest.mark.defect(number=28)
+def test_late_answer_is_settled_without_a_turn(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=calls(("ask", {}))) as host, host.running(plugins=asking(0.05)):
             await host.settled(host.say("x"))
@@ -161,7 +165,7 @@ def test_warning_28_an_answer_that_comes_too_late_is_settled_and_starts_no_turn(
     asyncio.run(run())
 
 
-def test_the_only_destination_needs_no_name(tmp_path):
+def test_send_message_the_only_destination_needs_no_name(tmp_path):
     async def run():
         options = calls(("send_message", {"text": "x"}))
         async with HostSide(tmp_path, options=options, destinations=[FAMILY]) as host:

@@ -1,4 +1,4 @@
-"""A turn means the destinations that its prompt was written with, whatever the host writes meanwhile (I15)."""
+"""Tests that a turn uses the destinations of its prompt, even if the host changes them meanwhile (I15)."""
 
 import asyncio
 import contextlib
@@ -15,11 +15,11 @@ from nanoclaw_wire import inbound
 from nanoclaw_wire.events import Init, Result
 from nanoclaw_wire.inbound import Destination
 
-MOVED = [evolve(FAMILY, room="r2"), evolve(WORK, room="r1")]  # as no host of ours does: each name means the other room
+MOVED = [evolve(FAMILY, room="r2"), evolve(WORK, room="r1")]  # our host never does that: each name means the other room
 
 
 class Model:
-    """A provider whose turns begin when they are told something, and end when the test says so."""
+    """A provider. Each push begins a turn, and the test ends it."""
 
     has_slash_commands = False
 
@@ -59,23 +59,23 @@ class Model:
 
 
 @contextlib.asynccontextmanager
-async def at_work(tmp_path, destinations=(FAMILY, WORK)):
-    """Run a runner whose model was told a message from r1; its turn is open."""
+async def running_turn(tmp_path, destinations=(FAMILY, WORK)):
+    """Run a runner; its model has read a message from r1, and the turn is open."""
     model = Model()
     part = RunnerPlugin(name="x", providers=[ProviderOffer(name="model", connect=model.connect)])
     host = HostSide(tmp_path, provider="model", destinations=destinations)
     async with host, host.running(plugins=RunnerPlugins(loaded=(part,))):
-        host.say("what is my balance?")
+        host.say("how much do I have?")
         await host.until(lambda: model.prompts)
         yield host, model
 
 
 @pytest.mark.invariant(number=15)
-def test_a_turn_answers_the_room_that_its_prompt_named(tmp_path):
-    """The names move while the model thinks: the answer goes to the room that asked."""
+def test_turn_answers_the_room_that_its_prompt_named(tmp_path):
+    """The names move while the model thinks; the answer goes to the room that asked."""
 
     async def run():
-        async with at_work(tmp_path) as (host, model):
+        async with running_turn(tmp_path) as (host, model):
             assert 'from="family"' in model.prompts[0]
             inbound.set_destinations(host.inbound, MOVED)
             model.ends_turn('<message to="family">42</message>')
@@ -86,11 +86,11 @@ def test_a_turn_answers_the_room_that_its_prompt_named(tmp_path):
 
 
 @pytest.mark.invariant(number=15)
-def test_a_tool_writes_to_the_room_that_its_prompt_named(tmp_path):
-    """What a tool sends in a turn and what ends the turn go by one list."""
+def test_tool_writes_to_the_room_that_its_prompt_named(tmp_path):
+    """A tool and the end of its turn use the same list."""
 
     async def run():
-        async with at_work(tmp_path) as (host, model):
+        async with running_turn(tmp_path) as (host, model):
             inbound.set_destinations(host.inbound, MOVED)
             await model.uses("send_message", text="42", to="family")
             assert (await model.uses("send_message", text="wait")).startswith("Message sent to family ")
@@ -100,11 +100,11 @@ def test_a_tool_writes_to_the_room_that_its_prompt_named(tmp_path):
 
 
 @pytest.mark.invariant(number=15)
-def test_the_next_turn_goes_by_its_own_prompt(tmp_path):
-    """A list that the model was told since is the one that counts for what it was told with it."""
+def test_next_turn_uses_the_names_of_its_prompt(tmp_path):
+    """The names of the newer prompt override the older ones."""
 
     async def run():
-        async with at_work(tmp_path) as (host, model):
+        async with running_turn(tmp_path) as (host, model):
             model.ends_turn('<message to="family">1</message>')
             await host.replies(1)
             inbound.set_destinations(host.inbound, MOVED)
@@ -118,11 +118,11 @@ def test_the_next_turn_goes_by_its_own_prompt(tmp_path):
 
 
 @pytest.mark.invariant(number=15)
-def test_a_turn_of_its_own_accord_goes_by_the_last_prompt(tmp_path):
-    """A background task ends after the names moved: the model knows the list of its last prompt."""
+def test_providers_own_turn_uses_the_last_prompts_names(tmp_path):
+    """A background task ends after the names moved; the model knows the last prompt's list."""
 
     async def run():
-        async with at_work(tmp_path) as (host, model):
+        async with running_turn(tmp_path) as (host, model):
             model.ends_turn('<message to="family">1</message>')
             await host.replies(1)
             inbound.set_destinations(host.inbound, MOVED)
@@ -132,11 +132,11 @@ def test_a_turn_of_its_own_accord_goes_by_the_last_prompt(tmp_path):
     asyncio.run(run())
 
 
-def test_a_name_of_an_earlier_prompt_is_still_known(tmp_path):
-    """The list lost a room; the model answers it by the name it was told, and the host decides."""
+def test_name_of_an_earlier_prompt_is_still_known(tmp_path):
+    """The list lost a room; the model answers it by its old name, and the host decides."""
 
     async def run():
-        async with at_work(tmp_path) as (host, model):
+        async with running_turn(tmp_path) as (host, model):
             model.ends_turn('<message to="work">1</message>')
             await host.replies(1)
             inbound.set_destinations(host.inbound, [FAMILY])
@@ -148,13 +148,13 @@ def test_a_name_of_an_earlier_prompt_is_still_known(tmp_path):
     asyncio.run(run())
 
 
-def test_a_correction_names_the_destinations_of_now(tmp_path):
-    """The correction is a prompt like others: its list is the one that its answer goes by."""
+def test_correction_names_the_current_destinations(tmp_path):
+    """The answer to a correction uses the correction's list."""
 
     async def run():
-        async with at_work(tmp_path, destinations=[FAMILY]) as (host, model):
+        async with running_turn(tmp_path, destinations=[FAMILY]) as (host, model):
             inbound.set_destinations(host.inbound, [FAMILY, WORK])
-            model.ends_turn("nobody reads this")
+            model.ends_turn("without a block")
             await host.until(lambda: len(model.prompts) == 2)
             assert "Known names: family, work." in model.prompts[1]
             model.ends_turn('<message to="work">this</message>')
@@ -163,27 +163,28 @@ def test_a_correction_names_the_destinations_of_now(tmp_path):
     asyncio.run(run())
 
 
-def test_the_answered_prompt_comes_before_later_ones(make_row):
-    """A second prompt joins a running turn: names mean what the prompt that is answered says."""
+def test_destinations_of_the_answered_prompt_come_first(make_row):
+    """A second prompt joins a running turn; its names do not override those of the first."""
     pending = PendingPrompts()
     pending.pushed(Prompt(rows=(make_row(),), destinations=(FAMILY,)), 0.0)
     pending.pushed(Prompt(rows=(make_row(),), destinations=(*MOVED,)), 1.0)
-    assert {one.name: one.room for one in pending.destinations(pending.answering)} == {"family": "r1", "work": "r1"}
+    known = pending.destinations(pending.answering)
+    assert {destination.name: destination.room for destination in known} == {"family": "r1", "work": "r1"}
 
 
 @pytest.mark.parametrize("written", ["café-straße", "CAFÉ-Straße", unicodedata.normalize("NFD", "Café-straße")])
-def test_a_name_is_found_in_any_spelling(written):
+def test_find_matches_any_case_and_composition(written):
     """A model writes a capital, or a letter and its accent as two characters."""
     cafe = Destination(name="café-straße", kind="channel", channel="chat", room="r3")
     assert find([FAMILY, cafe], written) is cafe
 
 
-def test_a_name_that_is_spelled_otherwise_is_not_found():
+def test_find_other_spelling_is_none():
     """Strasse is another room than Straße."""
     assert find([Destination(name="straße", kind="channel", channel="chat", room="r3")], "strasse") is None
 
 
-def test_an_exact_name_comes_before_one_that_is_alike():
-    """A host that tells two names apart by case alone is taken at its word."""
+def test_find_prefers_the_exact_name():
+    """A host may distinguish two names by case alone."""
     lower, upper = evolve(FAMILY, name="ops"), evolve(FAMILY, name="OPS")
     assert find([upper, lower], "ops") is lower

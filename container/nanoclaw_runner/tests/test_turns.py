@@ -1,9 +1,10 @@
-"""A real runner process with the mock provider, and a host that only reads and writes the session's files."""
+"""Tests of a real runner process with the mock provider; the host only reads and writes the session's files."""
 
 import asyncio
 import json
 from typing import Any
 
+import pytest
 from nanoclaw_runner.pending_prompts import SilenceTimeouts
 from nanoclaw_runner.testing import FAMILY, HostSide, said
 from nanoclaw_runner.timeouts import Timeouts
@@ -18,7 +19,7 @@ def script(*steps: dict[str, Any], **options: str) -> dict[str, str]:
     return {"script": json.dumps(steps), **options}
 
 
-def test_a_message_is_answered_where_it_came_from(tmp_path):
+def test_reply_goes_to_the_messages_conversation(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=ECHO) as host:
             await host.start()
@@ -32,7 +33,7 @@ def test_a_message_is_answered_where_it_came_from(tmp_path):
     asyncio.run(run())
 
 
-def test_answers_go_out_while_much_more_still_waits_to_be_told(tmp_path):
+def test_answers_are_sent_while_messages_wait(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=ECHO, max_messages_per_prompt=1) as host:
             messages = [host.say(str(number)) for number in range(60)]
@@ -45,7 +46,7 @@ def test_answers_go_out_while_much_more_still_waits_to_be_told(tmp_path):
     asyncio.run(run())
 
 
-def test_without_a_bell_polling_is_enough(tmp_path):
+def test_runner_without_a_doorbell_polls(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=ECHO, with_bell=False) as host:
             await host.start()
@@ -67,7 +68,8 @@ def test_two_messages_make_one_prompt(tmp_path):
     asyncio.run(run())
 
 
-def test_warning_07_a_burst_is_answered_at_once_and_in_order(tmp_path):
+@pytest.mark.defect(number=7)
+def test_burst_is_answered_at_once_and_in_order(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=script({"reply": "{prompt}", "times": None})) as host:
             ids = host.put_all([host.row(json.dumps({"text": f"word-{n:02}"})) for n in range(25)])
@@ -82,7 +84,8 @@ def test_warning_07_a_burst_is_answered_at_once_and_in_order(tmp_path):
     asyncio.run(run())
 
 
-def test_warning_07_any_amount_of_context_does_not_hide_the_message_that_asks(tmp_path):
+@pytest.mark.defect(number=7)
+def test_much_context_does_not_hide_a_message(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=script({"reply": "{prompt}"})) as host:
             context = [host.row(json.dumps({"text": f"chatter-{n}"}), trigger=False) for n in range(700)]
@@ -100,13 +103,14 @@ def test_warning_07_any_amount_of_context_does_not_hide_the_message_that_asks(tm
     asyncio.run(run())
 
 
-def test_warning_04_context_is_not_pushed_into_an_open_query_alone(tmp_path):
+@pytest.mark.defect(number=4)
+def test_context_alone_is_not_pushed_into_an_open_query(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=script({"reply": "{prompt}", "times": None})) as host:
             await host.start()
             await host.settled(host.say("first"))
             context = host.say("just talking", trigger=False)
-            await host.settled(host.say("/stop"))  # answered in the look that also saw the context
+            await host.settled(host.say("/stop"))  # answered in the poll that also read the context
             await host.settled(host.say("second"))
             assert [said(row) for row in host.sent()[1:2]] == ["Nothing is running."]
             assert len(host.sent()) == 3
@@ -116,7 +120,8 @@ def test_warning_04_context_is_not_pushed_into_an_open_query_alone(tmp_path):
     asyncio.run(run())
 
 
-def test_warning_11_a_later_turn_answers_its_own_thread(tmp_path):
+@pytest.mark.defect(number=11)
+def test_later_turn_answers_its_own_thread(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=ECHO) as host:
             await host.start()
@@ -127,7 +132,10 @@ def test_warning_11_a_later_turn_answers_its_own_thread(tmp_path):
     asyncio.run(run())
 
 
-def test_warning_11_a_message_that_came_later_does_not_take_the_reply_of_the_one_before(tmp_path):
+@pytest.mark.defect(number=11)
+def test_reply_goes_to_the_earlier_of_two_threads(tmp_path):
+    """The second message comes while the turn of the first runs."""
+
     async def run():
         steps = ({"match": "slow", "reply": "slow one", "delay_s": 0.5}, {"reply": "quick one"})
         async with HostSide(tmp_path, options=script(*steps)) as host:
@@ -141,7 +149,7 @@ def test_warning_11_a_message_that_came_later_does_not_take_the_reply_of_the_one
     asyncio.run(run())
 
 
-def test_a_room_never_heard_from_gets_no_thread(tmp_path):
+def test_reply_to_a_silent_room_has_no_thread(tmp_path):
     async def run():
         step = {"text": '<message to="work">x</message>'}
         async with HostSide(tmp_path, options=script(step)) as host:
@@ -153,7 +161,7 @@ def test_a_room_never_heard_from_gets_no_thread(tmp_path):
     asyncio.run(run())
 
 
-def test_another_rooms_reply_answers_its_most_recent_message(tmp_path):
+def test_reply_to_another_room_answers_its_newest_message(tmp_path):
     async def run():
         step = {"match": "tell", "text": '<message to="work">x</message><message to="peer">y</message>'}
         async with HostSide(tmp_path, options=script({"match": "old"}, step)) as host:
@@ -168,9 +176,9 @@ def test_another_rooms_reply_answers_its_most_recent_message(tmp_path):
     asyncio.run(run())
 
 
-def test_an_unknown_destination_is_dropped_and_a_known_one_sent(tmp_path):
+def test_unknown_destination_is_dropped(tmp_path):
     async def run():
-        step = {"text": '<message to="nobody">a</message> <internal>hm</internal> <message to="family">b</message>'}
+        step = {"text": '<message to="stranger">a</message> <internal>hm</internal> <message to="family">b</message>'}
         async with HostSide(tmp_path, options=script(step)) as host:
             await host.start()
             await host.settled(host.say("x"))
@@ -179,19 +187,19 @@ def test_an_unknown_destination_is_dropped_and_a_known_one_sent(tmp_path):
     asyncio.run(run())
 
 
-def test_bare_text_is_corrected_once_and_never_delivered(tmp_path):
+def test_bare_text_is_corrected_once_and_not_sent(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=script({"text": "bare", "times": None})) as host:
             await host.start()
             await host.settled(host.say("x"))
             assert host.sent() == []
             await host.stop()  # then its log is complete
-            assert [line["message"] for line in host.log()].count("turn reached nobody") == 1
+            assert [line["message"] for line in host.log()].count("turn delivered nothing") == 1
 
     asyncio.run(run())
 
 
-def test_a_corrected_turn_answers_the_message_it_began_with(tmp_path):
+def test_corrected_turn_answers_its_first_message(tmp_path):
     async def run():
         steps = ({"text": "bare"}, {"match": "^<system>", "text": '<message to="family">wrapped</message>'})
         async with HostSide(tmp_path, options=script(*steps)) as host:
@@ -204,7 +212,8 @@ def test_a_corrected_turn_answers_the_message_it_began_with(tmp_path):
     asyncio.run(run())
 
 
-def test_warning_10_a_turn_whose_tool_spoke_is_not_corrected(tmp_path):
+@pytest.mark.defect(number=10)
+def test_turn_with_a_tools_message_is_not_corrected(tmp_path):
     async def run():
         tool = {"name": "send_message", "arguments": {"text": "on it"}}
         steps = ({"tools": [tool], "text": "bare", "progress": "compacted"}, {"match": "^<system>", "reply": "oh"})
@@ -216,7 +225,8 @@ def test_warning_10_a_turn_whose_tool_spoke_is_not_corrected(tmp_path):
     asyncio.run(run())
 
 
-def test_warning_06_a_message_pushed_into_a_running_turn_survives_a_crash(tmp_path):
+@pytest.mark.defect(number=6)
+def test_message_pushed_into_a_turn_survives_a_crash(tmp_path):
     async def run():
         steps = (
             {"match": "first", "reply": "one", "delay_s": 0.5},
@@ -237,7 +247,8 @@ def test_warning_06_a_message_pushed_into_a_running_turn_survives_a_crash(tmp_pa
     asyncio.run(run())
 
 
-def test_warning_06_a_message_that_joins_a_turn_with_a_tool_is_completed(tmp_path):
+@pytest.mark.defect(number=6)
+def test_message_that_joins_at_a_tool_is_completed(tmp_path):
     async def run():
         tool = {"name": "Bash", "delay_s": 0.5, "timeout_s": 30}
         timeouts = Timeouts(silence=SilenceTimeouts(idle_s=0.1))
@@ -257,7 +268,7 @@ def test_warning_06_a_message_that_joins_a_turn_with_a_tool_is_completed(tmp_pat
     asyncio.run(run())
 
 
-def test_a_reply_and_its_acknowledgement_are_one_transaction(tmp_path):
+def test_reply_and_acknowledgement_are_one_transaction(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=ECHO) as host:
             await host.start()
@@ -268,7 +279,7 @@ def test_a_reply_and_its_acknowledgement_are_one_transaction(tmp_path):
     asyncio.run(run())
 
 
-def test_tasks_and_chats_of_one_batch_are_answered(tmp_path):
+def test_task_and_chat_make_one_prompt(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=script({"reply": "{prompt}"})) as host:
             host.put_all([host.row('{"prompt": "water"}', kind=Kind.TASK), host.row('{"text": "hi"}')])
@@ -280,7 +291,8 @@ def test_tasks_and_chats_of_one_batch_are_answered(tmp_path):
     asyncio.run(run())
 
 
-def test_warning_41_a_row_that_is_no_object_fails_and_blocks_nothing(tmp_path):
+@pytest.mark.defect(number=41)
+def test_row_that_is_not_an_object_fails_alone(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=ECHO) as host:
             host.inbound.pragma("ignore_check_constraints", True)
@@ -293,7 +305,8 @@ def test_warning_41_a_row_that_is_no_object_fails_and_blocks_nothing(tmp_path):
     asyncio.run(run())
 
 
-def test_warning_58_junk_in_a_message_is_answered_like_any_other(tmp_path):
+@pytest.mark.defect(number=58)
+def test_message_with_junk_is_answered(tmp_path):
     async def run():
         junk = {"text": {"a": [1]}, "sender": 7, "attachments": [None, {"name": 3}], "reply_to": "x"}
         async with HostSide(tmp_path, options=script({"reply": "fine"})) as host:
@@ -304,7 +317,7 @@ def test_warning_58_junk_in_a_message_is_answered_like_any_other(tmp_path):
     asyncio.run(run())
 
 
-def test_a_conversation_goes_on_in_the_next_sandbox(tmp_path):
+def test_conversation_continues_in_the_next_sandbox(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=script({"reply": "turn {turn}", "times": None})) as host:
             for _ in range(2):
@@ -316,7 +329,7 @@ def test_a_conversation_goes_on_in_the_next_sandbox(tmp_path):
     asyncio.run(run())
 
 
-def test_a_conversation_that_is_lost_starts_anew_without_a_word_to_people(tmp_path):
+def test_lost_conversation_starts_anew_silently(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=script({"reply": "turn {turn}", "times": None})) as host:
             await host.start()
@@ -331,7 +344,7 @@ def test_a_conversation_that_is_lost_starts_anew_without_a_word_to_people(tmp_pa
     asyncio.run(run())
 
 
-def test_numbers_the_host_has_settled_are_forgotten_and_nothing_is_answered_twice(tmp_path):
+def test_inbox_forgets_settled_rows_and_repeats_none(tmp_path):
     async def run():
         async with HostSide(tmp_path, options=ECHO) as host:
             await host.start()
@@ -344,7 +357,7 @@ def test_numbers_the_host_has_settled_are_forgotten_and_nothing_is_answered_twic
     asyncio.run(run())
 
 
-def test_destinations_that_change_are_known_in_the_next_turn(tmp_path):
+def test_changed_destinations_are_known_in_the_next_turn(tmp_path):
     async def run():
         step = {"text": '<message to="new">x</message>', "times": None}
         async with HostSide(tmp_path, destinations=[FAMILY], options=script(step)) as host:

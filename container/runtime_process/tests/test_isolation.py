@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import marshal
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -78,6 +80,51 @@ def test_user_namespace_in_a_sandbox_is_refused(place: Place) -> None:
     """In its own user namespace a sandbox would have capabilities, and could attack more of the kernel."""
     run(place, "import ctypes; answer(ctypes.CDLL(None).unshare(0x10000000))")
     assert place.answer() == -1
+
+
+@contextlib.contextmanager
+def killed_bubblewrap(place: Place, kills: int) -> Iterator[Place]:
+    """Yield a place with a bubblewrap that is killed `kills` times, and works afterwards."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # the sandbox's user must reach it
+        directory = Path(name)
+        directory.chmod(0o777)
+        (directory / "kills").write_text("x" * kills)
+        (directory / "kills").chmod(0o666)
+        yield evolve(place, settings={"bubblewrap": write_killed_program(directory)})
+
+
+def write_killed_program(directory: Path) -> str:
+    program = directory / "bwrap"
+    program.write_text(
+        f"#!/bin/sh\nif [ -s {directory}/kills ]; then\n"
+        f'    printf %s "$(cut -c2- {directory}/kills)" >{directory}/kills\n    kill -9 $$\nfi\n'
+        f'exec {shutil.which("bwrap")} "$@"\n'
+    )
+    program.chmod(0o755)
+    return str(program)
+
+
+@pytest.mark.bubblewrap
+def test_probe_that_is_killed_once_keeps_the_isolation(place: Place) -> None:
+    """An out-of-memory kill says nothing about bubblewrap."""
+    with killed_bubblewrap(place, 1) as killed:
+        run(killed, f"answer(os.path.exists({str(place.home)!r}))")
+    assert place.answer() is False
+
+
+@pytest.mark.bubblewrap
+def test_probe_that_is_always_killed_starts_no_process(place: Place) -> None:
+    """If the isolation is unknown, no sandbox starts without it."""
+
+    async def scenario(killed: Place) -> Readiness:
+        async with connected(killed) as runtime:
+            with pytest.raises(SandboxFailed, match="the test of bubblewrap did not end"):
+                await runtime.start(evolve(place.spec("pass"), runs_tools=False))
+            return await runtime.check()
+
+    with killed_bubblewrap(place, 1_000) as killed:
+        readiness = patiently(scenario(killed))
+    assert (readiness.ready, readiness.isolates) == (False, False)
 
 
 @as_root

@@ -1,4 +1,4 @@
-"""The program in the sandbox: `python -m nanoclaw_runner`."""
+"""The runner's program: `python -m nanoclaw_runner`."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from nanoclaw_runner.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-STOP_WITHIN_S = 2.4  # the host waits 3 s; what is not committed by then is pending anyway
+STOP_WITHIN_S = 2.4  # the host waits 3 s; rows that are not settled by then stay pending
 
 
 def main() -> int:
-    """Run until the host ends us; return the exit code."""
+    """Run until the host stops the runner; return the exit code."""
     workspace = Workspace.from_environment(os.environ)
     try:
         config = read_config(workspace.files.config.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        print(f"nanoclaw_runner: {workspace.files.config} cannot be read: {error}", file=sys.stderr)
+        print(f"nanoclaw_runner: {workspace.files.config}: cannot be read: {error}", file=sys.stderr)
         return ExitCode.NO_ROOM if is_exhausted(error) else ExitCode.WRONG_CONFIG
 
     watchdog = os.environ.pop(PARENT_WATCHDOG_VARIABLE, None)
@@ -47,10 +47,10 @@ def main() -> int:
         return asyncio.run(serve())
     except WrongProtocol as error:
         print(
-            f"nanoclaw_runner: {error}; the sandbox image and the host differ, build the image again", file=sys.stderr
+            f"nanoclaw_runner: {error}. The sandbox image and the host differ. Build the image again.", file=sys.stderr
         )
         return ExitCode.WRONG_PROTOCOL
-    except Exception as error:  # the end of the process either way; what is not acknowledged stays pending
+    except Exception as error:  # the process ends in any case; unacknowledged rows stay pending
         log.exception("runner failed")
         return ExitCode.NO_ROOM if is_exhausted(error) and not is_out_of_memory(error) else ExitCode.FAILED
 
@@ -60,7 +60,7 @@ def _stop_on_signals(runner: Runner) -> None:
 
     def stop() -> None:
         runner.stop()
-        # A provider that does not let go must not make the host wait: all that counts is on disk.
+        # The host must not wait for a provider that does not stop: everything that counts is on disk.
         loop.call_later(STOP_WITHIN_S, os._exit, ExitCode.DONE)
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -68,17 +68,17 @@ def _stop_on_signals(runner: Runner) -> None:
 
 
 def _end_with_host(watchdog: str | None) -> None:
-    """End this process when the host is gone: its successor gives the session to another runner."""
+    """Exit when the host is gone, because the next host starts another runner for the session."""
     if watchdog is None:
         return
     descriptor = int(watchdog)
     os.set_inheritable(descriptor, False)
 
-    def look() -> None:
+    def exit_if_closed() -> None:
         if not os.read(descriptor, 1):
             os._exit(ExitCode.FAILED)
 
-    asyncio.get_running_loop().add_reader(descriptor, look)
+    asyncio.get_running_loop().add_reader(descriptor, exit_if_closed)
 
 
 if __name__ == "__main__":

@@ -24,9 +24,7 @@ class Batch:
     command: Command | None = None
 
 
-def next_batch(
-    rows: Sequence[InboxRow], *, limit: int, raw_commands: bool
-) -> tuple[Batch | None, list[InboxRow]]:
+def next_batch(rows: Sequence[InboxRow], *, limit: int, raw_commands: bool) -> tuple[Batch | None, list[InboxRow]]:
     """Choose the next batch among pending rows, and the rows that say `/stop`, which are handled at once.
 
     Context rows (trigger 0) join the first row that triggers and never make a batch alone (⚠4). Rows before a command

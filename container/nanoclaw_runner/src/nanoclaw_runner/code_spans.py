@@ -3,14 +3,13 @@
 The rules are those of CommonMark 0.31 (https://spec.commonmark.org/0.31.2/#code-spans, #fenced-code-blocks). They
 differ on purpose where a mistake would hide the end of an answer:
 
-- Inline code ends on the line it begins on. Two stray backticks (`` `name' `` in an error message of a program) on two
-  lines are more frequent than inline code with a line break in it.
+- Inline code ends on the line it begins on. Two stray backticks on two lines (`` `name' `` in an error message of a
+  program) are more frequent than inline code with a line break.
 - A fence that is never closed begins no code. In CommonMark it hides everything behind it.
-- A fence may be indented by any depth and be quoted with `>`, because lists and quotes are not parsed here. Text that
-  is only indented is no code: models indent bodies of messages.
+- A fence may have any indent and be quoted with `>`, because lists and quotes are not parsed here. Text that is only
+  indented is not code: models indent the bodies of messages.
 
-Every look-up is a binary search in lists made once, so that reading a text of n characters takes O(n log n) whatever
-is in it.
+Every look-up is a binary search in lists that are built once, so reading any text of n characters takes O(n log n).
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-LONGEST_FENCE = 8  # longer ones count as this long, so that a search for a closing fence tries few lengths
+LONGEST_FENCE = 8  # a longer fence counts as one of this length, so a search for a closing fence tries few lengths
 
 _MARK = re.compile(r"(?P<indent>^[ \t>]*)?(?P<mark>`+|~{3,})", re.MULTILINE)
 _INDENT = re.compile(r"[ \t>]*")
@@ -29,7 +28,7 @@ _AFTER_CLOSING_FENCE = re.compile(r"[ \t]*(?:\r?(?:\n|\Z)|</(?P<tag>message|inte
 
 
 class Span(NamedTuple):
-    """A stretch of code with its marks: `text[start:end]`."""
+    """A range of code with its marks: `text[start:end]`."""
 
     start: int
     end: int
@@ -43,28 +42,33 @@ class _Mark(NamedTuple):
 
 
 class CodeSpans:
-    """The code in one text."""
+    """The code in one text.
+
+    Attributes:
+        may_exist: False if the text has no backtick or tilde that could begin code.
+    """
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._newlines = [match.start() for match in re.finditer("\n", text)]
         self._marks: list[_Mark] = []
         self._runs: defaultdict[int, list[int]] = defaultdict(list)  # starts of runs of backticks, by length
-        # Ends of closing fences, by character, length and the tag behind them ("" for none).
+        # Ends of closing fences, by character, length and the tag behind them (empty if there is none).
         self._closing_fences: defaultdict[tuple[str, int, str], list[int]] = defaultdict(list)
         for match in _MARK.finditer(text):
             self._add(match)
         self._starts = [mark.start for mark in self._marks]
+        self.may_exist = bool(self._marks)
 
     def within(self, start: int, *, closed_by: str = "") -> Iterator[Span]:
         """Yield the code of the document that begins at a position, in order.
 
-        Backticks and tildes that begin no code are yielded as empty spans. A reader that stops at a tag then need not
-        wait for the next code, which may be far behind it.
+        Backticks and tildes that begin no code are yielded as empty spans, so that a reader that stops at a tag need
+        not search for the next code, which may be far away.
 
         Args:
             start: Counts as the beginning of a line.
-            closed_by: The kind of tag that ends the document, `message` or `internal`. A fence may be closed directly
+            closed_by: The kind of tag that ends the document, `message` or `internal`. A fence may close directly
                 before that tag, as in "```</message>".
         """
         first = index = bisect_left(self._starts, start)
@@ -88,7 +92,7 @@ class CodeSpans:
             self._closing_fences[key].append(match.end())
 
     def _fenced(self, mark: _Mark, closed_by: str) -> Span | None:
-        """Return the block up to the closing fence; None if the mark opens none or no fence closes it."""
+        """Return the block up to the closing fence; None if the mark opens no block or no fence closes it."""
         if mark.length < 3:
             return None
         line_end = self._line_end(mark.start)
@@ -103,7 +107,7 @@ class CodeSpans:
         return None if end is None else Span(mark.start, end)
 
     def _inline(self, mark: _Mark) -> Span | None:
-        """Return the inline code that a run of backticks opens; None if it opens none."""
+        """Return the inline code that a run of backticks opens; None if it opens no code."""
         if mark.character != "`":
             return None
         escaped = self._is_escaped(mark.start)

@@ -99,7 +99,7 @@ def _command(row: InboundMessage, text: str) -> Command | None:
     """Return the command of a chat row.
 
     Only a person who talks to the assistant can give a command. A context row gives none, and neither does another
-    agent, whose words no gate on the host has checked (⚠46).
+    agent, because no gate on the host has checked its words (⚠46).
     """
     if not row.trigger or row.channel in (None, AGENT_CHANNEL):
         return None

@@ -1,4 +1,4 @@
-"""Named addresses: which one a row came from, and which one a name means."""
+"""Named addresses: the name of a row's origin, and the destination of a name."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from nanoclaw_wire.inbound import AGENT_CHANNEL, Destination, InboundMessage
 
 @frozen(kw_only=True)
 class Address:
-    """A channel and a room; `agent` and a group id for another agent."""
+    """A channel and a room. For another agent: `agent` and the id of its group."""
 
     channel: str
     room: str
 
 
-def place_of(destination: Destination) -> Address:
-    """Return where a destination is."""
+def address_of(destination: Destination) -> Address:
+    """Return the address of a destination."""
     if destination.kind == "agent":
         return Address(channel=AGENT_CHANNEL, room=destination.agent_group_id or "")
     return Address(channel=destination.channel or "", room=destination.room or "")
 
 
 def find(destinations: Sequence[Destination], name: str) -> Destination | None:
-    """Return the destination of a name, in any case and composition, as it is or as the prompt escaped it; or None."""
+    """Return the destination of a name as written or as the prompt escaped it, else one of the same canonical name."""
     wanted = {name, html.unescape(name)}
-    exact = next((one for one in destinations if one.name in wanted), None)
+    exact = next((destination for destination in destinations if destination.name in wanted), None)
     if exact is not None:
         return exact
-    alike = {canonical(one) for one in wanted}
-    return next((one for one in destinations if canonical(one.name) in alike), None)
+    alike = {canonical(name) for name in wanted}
+    return next((destination for destination in destinations if canonical(destination.name) in alike), None)
 
 
 def origin(destinations: Sequence[Destination], row: InboundMessage) -> str | None:
-    """Name where a row came from: a destination, `unknown:<channel>:<room>`, or None where it has no address."""
+    """Return the name of a row's origin: a destination or `unknown:<channel>:<room>`; None without an address."""
     if row.channel is None and row.room is None:
         return None
-    here = Address(channel=row.channel or "", room=row.room or "")
-    named = next((destination.name for destination in destinations if place_of(destination) == here), None)
-    return named or f"unknown:{here.channel}:{here.room}"
+    address = Address(channel=row.channel or "", room=row.room or "")
+    known = (destination.name for destination in destinations if address_of(destination) == address)
+    return next(known, f"unknown:{address.channel}:{address.room}")
 
 
 def names(destinations: Sequence[Destination]) -> str:

@@ -1,10 +1,10 @@
-"""What people read when a turn fails, for good or so far: plain words, and a code to find the log by (I12)."""
+"""Texts for people when a turn fails or is retried: plain words, and a reference to find the log entry (I12)."""
 
 from __future__ import annotations
 
 from nanoclaw_wire.events import ErrorClass
 
-_WORDS = {
+_FAILURE_TEXTS = {
     ErrorClass.AUTHENTICATION: "I can't answer: my access to the language model was refused. "
     "The person who runs me needs to check the model key.",
     ErrorClass.QUOTA: "I can't answer right now: the usage limit of my language model is reached. "
@@ -22,30 +22,31 @@ _WORDS = {
 }
 
 
-_WORDS_MEANWHILE = {
+_RETRY_TEXTS = {
     ErrorClass.QUOTA: "The usage limit of my language model is reached right now. I keep trying for a while.",
     ErrorClass.OVERLOADED: "My language model is overloaded right now. I keep trying for a while.",
     ErrorClass.CONNECTION: "I can't reach my language model right now. I keep trying for a while.",
 }
-_ANY_TROUBLE = "Something went wrong on my side. I am trying again."
+_RETRY_TEXT = "Something went wrong on my side. I am trying again."
 
 
-def words_for(kind: ErrorClass, reference: str) -> str:
-    """Return the message for people.
+def failure_text(kind: ErrorClass, reference: str) -> str:
+    """Return the text for a turn that failed for good.
 
     Args:
+        kind: The class of the provider's error.
         reference: The correlation id of the turn.
     """
-    return f"{_WORDS[kind]} (Reference: {reference})"
+    return f"{_FAILURE_TEXTS[kind]} (Reference: {reference})"
 
 
-def words_meanwhile(kind: ErrorClass, reference: str) -> str:
-    """Return what people read while a turn that fails is tried again. Its reference is that of `words_for`."""
-    return f"{_WORDS_MEANWHILE.get(kind, _ANY_TROUBLE)} (Reference: {reference})"
+def retry_text(kind: ErrorClass, reference: str) -> str:
+    """Return the text for a turn that failed and is retried; `failure_text` explains the arguments."""
+    return f"{_RETRY_TEXTS.get(kind, _RETRY_TEXT)} (Reference: {reference})"
 
 
-def words_without_provider(name: str, reference: str) -> str:
-    """Return what people read where the agent's provider cannot be started."""
+def no_provider_text(name: str, reference: str) -> str:
+    """Return the text for a provider that cannot start."""
     return (
         f"I can't answer: the model provider {name!r} I am set up with is not available here. "
         f"The person who runs me needs to install or choose one. (Reference: {reference})"

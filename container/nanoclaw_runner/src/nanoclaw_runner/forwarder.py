@@ -1,4 +1,4 @@
-"""Gives the model gateway an address in the sandbox: 127.0.0.1:PORT, piped to the unix socket the host listens on."""
+"""Serves the model gateway at 127.0.0.1:PORT in the sandbox, through the unix socket on which the host listens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHUNK_BYTES = 65_536
 
 
 class Forwarder:
-    """Pipes TCP connections to a unix socket, bytes unseen, each direction closing for itself."""
+    """Pipes TCP connections to a unix socket. It does not read the bytes, and each direction closes by itself."""
 
     def __init__(self, socket: Path) -> None:
         self._socket = socket
@@ -23,17 +23,17 @@ class Forwarder:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def open(self, port: int) -> int:
-        """Listen on 127.0.0.1 and return the port; 0 takes any that is free.
+        """Listen on 127.0.0.1 and return the port; 0 selects a free one.
 
         Raises:
             OSError: The port is taken.
         """
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", port)
-        found: int = self._server.sockets[0].getsockname()[1]
-        return found
+        bound_port: int = self._server.sockets[0].getsockname()[1]
+        return bound_port
 
     async def close(self) -> None:
-        """Stop listening and cut what is under way."""
+        """Stop listening and close the open connections."""
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections):
@@ -47,7 +47,7 @@ class Forwarder:
         try:
             await self._serve(reader, writer)
         except asyncio.CancelledError:
-            pass  # `close` cut it
+            pass  # by `close`
         finally:
             self._connections.discard(task)
             writer.close()
@@ -64,13 +64,13 @@ class Forwarder:
                 both.create_task(_pipe(reader, gateway_writer))
                 both.create_task(_pipe(gateway_reader, writer))
         except* OSError:
-            pass  # one side broke off, so the other has nobody to talk to
+            pass  # one side broke the connection, which ends the other
         finally:
             gateway_writer.close()
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copy until the reader ends, then end the writer's direction; waits while the writer is full."""
+    """Copy until the reader ends, then end the writer's direction; wait while the writer is full."""
     while chunk := await reader.read(CHUNK_BYTES):
         writer.write(chunk)
         await writer.drain()

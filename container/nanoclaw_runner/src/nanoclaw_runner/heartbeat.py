@@ -1,4 +1,4 @@
-"""The file whose time tells the host that the runner is alive."""
+"""The heartbeat file: its time shows the host that the runner is alive."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nanoclaw_wire import clock
 
 
 class Heartbeat:
-    """Touched at every sign of life: by events of the provider, and by a timer while a turn is open."""
+    """The heartbeat file. Events of the provider touch it, and a timer while a turn is open."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -17,8 +17,8 @@ class Heartbeat:
     def touch(self) -> None:
         """Set the file's time to now; create the file if it is missing.
 
-        The time is that of the clock that stamps claims. The kernel's own time for files is up to one tick (10 ms) old,
-        so that a beat could seem to be older than the claim before it.
+        The time comes from the clock that stamps claims. The kernel's own file time is up to one tick (10 ms) old, so
+        a touch could seem older than the claim before it.
         """
         now_ns = round(clock.now().timestamp() * 1_000_000) * 1_000
         try:

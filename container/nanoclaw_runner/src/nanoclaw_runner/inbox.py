@@ -1,16 +1,16 @@
-"""Reads inbound.db, and remembers which of its rows this runner has dealt with.
+"""Reads inbound.db and remembers the rows that this runner has handled.
 
-The host alone writes the file (I1), so "dealt with" is an acknowledgement in outbound.db that the host copies back some
-time later; until then the number is kept here. Numbers whose rows are no longer pending are forgotten.
+Only the host writes the file (I1). So the runner acknowledges a handled row in outbound.db, and the host copies that
+back later. Until then the inbox keeps the row's number; it forgets the number when the row is no longer pending.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import apsw
 from nanoclaw_wire import clock, inbound, session_files
@@ -18,116 +18,131 @@ from nanoclaw_wire.exhaustion import is_exhausted
 from nanoclaw_wire.inbound import Destination, InboundMessage, Kind, Routing, Status
 
 from nanoclaw_runner import content
+from nanoclaw_runner.batch import Batch
+from nanoclaw_runner.content import Command, InboxRow
 from nanoclaw_runner.outbox import Outbox
+from nanoclaw_runner.pending_prompts import Prompt
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
-WINDOW = 256  # rows looked at together; more context than this before a message that triggers is passed over
-FORGET_AT = 64  # how many numbers are kept before those that the host has settled are looked for
-ANSWERS = 64  # requests under way at most; more than any model has tools running
+WINDOW = 256  # rows per read; context beyond it before a triggering message is skipped
+FORGET_AT = 64  # with this many numbers the inbox first drops those of rows that the host has settled
+MAX_ANSWERS = 64  # open requests; no model runs that many tools at once
 
 
 class Inbox:
     """The runner's view of its inbound.db.
 
+    Every method that reads raises `apsw.Error` or `OSError` if the machine is exhausted (see `is_exhausted`). If the
+    file cannot be read for another reason, the inbox logs it once and answers with an empty or the last known value:
+    a killed host left the file in the middle of a write, and the next host repairs it.
+
     Args:
-        keep_open: Asked before each look. False has the file opened anew: where no bell crosses the mount, page caches
-            may not either.
-        keep: How many rows of context one prompt can take.
+        max_context: How many context rows one prompt can take.
     """
 
-    def __init__(self, path: Path, outbox: Outbox, *, keep_open: Callable[[], bool], keep: int) -> None:
-        self._path, self._outbox, self._keep_open, self._keep = path, outbox, keep_open, keep
+    def __init__(self, path: Path, outbox: Outbox, *, max_context: int) -> None:
+        self._path, self._outbox, self._max_context = path, outbox, max_context
         self._db: apsw.Connection | None = None
         self._handled: set[int] = set()
-        self._passed_over: dict[int, InboundMessage] = {}
+        self._skipped: dict[int, InboxRow] = {}  # context that is too old for a prompt, by number
         self._forget_at = FORGET_AT
         self._first_highest: int | None = None
-        self._answers: dict[str, asyncio.Future[InboundMessage]] = {}
+        self._answers: dict[str, asyncio.Future[InboxRow]] = {}
         self._destinations: list[Destination] = []
         self.is_failing = False  # True while the file cannot be read
 
-    def look(self) -> list[InboundMessage]:
-        """Return what may be taken, oldest first, after answers went to the tools that wait for them.
+    def poll(self, *, reopen: bool) -> list[InboxRow]:
+        """Return the rows that a batch may take, oldest first; pass answers to the tools that wait for them.
 
-        A file that cannot be read now (the host was killed in the middle of a write and will repair it) is logged once
-        and counts as empty.
-
-        Raises:
-            apsw.Error, OSError: The machine is exhausted (see `is_exhausted`). Every other method raises it, too.
+        Args:
+            reopen: True opens the file again. Pass it while the doorbell is not connected: page caches may not cross
+                such a mount either.
         """
-        if not self._keep_open():
+        if reopen:
             self.close()
         return self._ask(self._read, [])
 
-    def take(self, rows: Iterable[InboundMessage]) -> None:
-        """Leave rows out of later looks."""
+    def claim(self, batch: Batch) -> Prompt:
+        """Claim a batch in outbound.db, and return its prompt with the current destinations.
+
+        The prompt also settles skipped context, unless it is a raw command.
+        """
+        is_raw = batch.command is Command.RAW
+        omitted = () if is_raw else (*self._skipped.values(), *batch.omitted)
+        self.mark_handled((*omitted, *batch.rows))
+        destinations = tuple(self.destinations())
+        prompt = Prompt(rows=batch.rows, omitted=omitted, is_raw=is_raw, destinations=destinations)
+        self._outbox.claim(prompt.message_ids)
+        return prompt
+
+    def mark_handled(self, rows: Iterable[InboundMessage]) -> None:
+        """Omit rows from later polls."""
         for row in rows:
             self._handled.add(row.seq)
-            self._passed_over.pop(row.seq, None)
+            self._skipped.pop(row.seq, None)
 
-    def give_back(self, rows: Iterable[InboundMessage]) -> None:
-        """Show rows again in the next look."""
+    def release(self, rows: Iterable[InboundMessage]) -> None:
+        """Return rows in the next poll again."""
         self._handled.difference_update(row.seq for row in rows)
 
-    def passed_over(self) -> tuple[InboundMessage, ...]:
-        """Return rows of context that are too old to be told, to be settled with the next batch."""
-        return tuple(self._passed_over.values())
+    def expect_answer(self, request_id: str) -> asyncio.Future[InboxRow]:
+        """Return a future for the host's answer. Call it before you write the request.
 
-    def expect_answer(self, request_id: str) -> asyncio.Future[InboundMessage]:
-        """Return what will hold the system row that answers a request. Call it before the request is written.
-
-        It is kept until `forget_answer`, or until `ANSWERS` later requests were made: not everybody reads the answer.
+        The future is kept until `forget_answer` or until `MAX_ANSWERS` later requests, because a tool need not wait for
+        its answer.
         """
-        while len(self._answers) >= ANSWERS:
+        while len(self._answers) >= MAX_ANSWERS:
             self.forget_answer(next(iter(self._answers)))
-        future: asyncio.Future[InboundMessage] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[InboxRow] = asyncio.get_running_loop().create_future()
         self._answers[request_id] = future
         return future
 
-    def answer_to(self, request_id: str) -> asyncio.Future[InboundMessage] | None:
-        """Return what holds the answer to a request, or None where nothing was asked."""
+    def answer_to(self, request_id: str) -> asyncio.Future[InboxRow] | None:
+        """Return the future of a request's answer, or None if there is no such request."""
         return self._answers.get(request_id)
 
     def forget_answer(self, request_id: str) -> None:
-        """Nobody waits any longer: an answer is acknowledged, whether it is there or comes later (⚠28)."""
+        """Stop waiting for an answer, and acknowledge it if it is there; `poll` acknowledges a later one (⚠28)."""
         waiting = self._answers.pop(request_id, None)
         if waiting is not None and waiting.done() and not waiting.cancelled():
             self._settle(waiting.result())
 
     def destinations(self) -> list[Destination]:
-        """Return the named addresses as they are now, or were when the file could last be read."""
+        """Return the current destinations, or those of the last successful read."""
         self._destinations = self._ask(inbound.destinations, self._destinations)
         return self._destinations
 
     def routing(self) -> Routing:
-        """Return where the session's own conversation is."""
+        """Return the address of the session's own conversation."""
         return self._ask(inbound.routing, Routing())
 
     def by_seq(self, seq: int) -> InboundMessage | None:
-        """Return the row with a number."""
+        """Return the row with a number, or None."""
         return self._ask(lambda db: inbound.by_seq(db, seq), None)
 
     def latest_from(self, channel: str, room: str) -> InboundMessage | None:
-        """Return the most recent row from a room."""
+        """Return the most recent row from a room, or None."""
         return self._ask(lambda db: inbound.latest_from(db, channel, room), None)
 
     def highest(self) -> int | None:
-        """Return the highest number in the file."""
+        """Return the highest number in the file, or None if it is empty."""
         return self._ask(inbound.highest, None)
 
     def close(self) -> None:
-        """Let go of the file; the next call opens it again."""
+        """Close the file; the next call opens it again."""
         if self._db is not None:
             self._db.close()
             self._db = None
 
     def _ask(self, read: Callable[[apsw.Connection], Answer], otherwise: Answer) -> Answer:
         try:
-            answer = read(self._open())
+            if self._db is None:
+                self._db = session_files.open_readable(self._path)
+            answer = read(self._db)
         except (apsw.Error, OSError, session_files.NotARegularFile) as error:
-            # What waits for a repair is read-only; what is damaged may be an I/O error.
+            # A file that waits for its repair is read-only, and a damaged one may answer with an I/O error.
             if is_exhausted(error) and not isinstance(error, apsw.ReadOnlyError | apsw.IOError):
                 raise
             if not self.is_failing:
@@ -138,70 +153,55 @@ class Inbox:
         self.is_failing = False
         return answer
 
-    def _read(self, db: apsw.Connection) -> list[InboundMessage]:
+    def _read(self, db: apsw.Connection) -> list[InboxRow]:
         if self._first_highest is None:
             self._first_highest = inbound.highest(db) or 0
-        self._forget_settled(db)
+        if len(self._handled) >= self._forget_at:
+            self._forget_settled(db)
         while True:
-            window = inbound.pending(db, now=clock.now_text(), fresh=True, without=self._hidden(), limit=WINDOW)
-            rows = [row for row in window if self._is_for_the_model(row)]
-            self._pass_over(window, rows)
+            hidden = self._handled | self._skipped.keys() if self._skipped else self._handled
+            window = inbound.pending(db, now=clock.now_text(), fresh=True, without=hidden, limit=WINDOW)
+            if not window:
+                return []
+            rows = [parsed for row in window if (parsed := self._parse_for_model(row)) is not None]
             if len(window) < WINDOW or any(row.trigger for row in rows):
                 return rows
+            # No row of a whole window triggers: hide the oldest, so that the read reaches further (⚠7).
+            self._skipped |= {row.seq: row for row in rows[: max(0, len(rows) - self._max_context)]}
 
-    def _hidden(self) -> set[int]:
-        return self._handled | self._passed_over.keys() if self._passed_over else self._handled
-
-    def _is_for_the_model(self, row: InboundMessage) -> bool:
-        """Sort out what never makes a prompt; what is sorted out is not seen again."""
+    def _parse_for_model(self, row: InboundMessage) -> InboxRow | None:
+        """Parse a row; return None if the model must not read it. Such a row is not read again."""
         if row.on_wake and row.seq > (self._first_highest or 0):
-            self._handled.add(row.seq)  # written after our first look: it is for our successor (I5)
+            self._handled.add(row.seq)  # written after the first poll, so it is for the next runner (I5)
         elif self._outbox.is_settled(row.id):
-            self._handled.add(row.seq)  # a runner before us settled it, and the host has not noted it yet
+            self._handled.add(row.seq)  # settled by a former runner; the host has not copied that yet
         elif row.kind is Kind.SYSTEM:
-            self._hand_over(row)
-        elif content.read(row.content) is None:
+            self._resolve_answer(row)
+        elif (parsed := content.parse(row)) is None:
             log.error("inbound row is not a JSON object", extra={"row": row.id})
             self._settle(row, failed=True)
         else:
-            return True
-        return False
+            return parsed
+        return None
 
-    def _hand_over(self, row: InboundMessage) -> None:
-        request_id = content.as_text((content.read(row.content) or {}).get("request_id"))
+    def _resolve_answer(self, row: InboundMessage) -> None:
+        parsed = content.parse(row)
+        request_id = content.as_text(parsed.values.get("request_id")) if parsed is not None else ""
         waiting = self._answers.get(request_id)
         self._handled.add(row.seq)
-        if waiting is None or waiting.done():
-            log.info("answer nobody waits for", extra={"row": row.id, "request_id": request_id})
+        if parsed is None or waiting is None or waiting.done():
+            log.info("unexpected answer acknowledged", extra={"row": row.id, "request_id": request_id})
             self._settle(row)
         else:
-            waiting.set_result(row)
+            waiting.set_result(parsed)
 
     def _settle(self, row: InboundMessage, *, failed: bool = False) -> None:
         self._handled.add(row.seq)
         self._outbox.settle([row.id], failed=failed)
 
-    def _pass_over(self, window: list[InboundMessage], rows: list[InboundMessage]) -> None:
-        """A whole window of context and nothing that triggers: hide the oldest, so that more comes into view (⚠7)."""
-        if len(window) == WINDOW and not any(row.trigger for row in rows):
-            excess = rows[: max(0, len(rows) - self._keep)]
-            self._passed_over |= {row.seq: row for row in excess}
-
     def _forget_settled(self, db: apsw.Connection) -> None:
-        if len(self._handled) < self._forget_at:
-            return
         self._handled = {seq for seq in self._handled if _is_pending(inbound.by_seq(db, seq))}
         self._forget_at = max(FORGET_AT, 2 * len(self._handled))
-
-    def _open(self) -> apsw.Connection:
-        if self._db is None:
-            self._db = session_files.open_readable(self._path)
-        return self._db
-
-
-def answer_content(row: InboundMessage) -> Mapping[str, Any]:
-    """Return what an answer says."""
-    return content.read(row.content) or {}
 
 
 def _is_pending(row: InboundMessage | None) -> bool:

@@ -1,4 +1,4 @@
-"""What the model is told about its place: its name, where it can write, and how."""
+"""Writes the instructions for the model: its name, its destinations, and how to write to them."""
 
 from __future__ import annotations
 
@@ -8,34 +8,36 @@ from nanoclaw_wire.config import RunnerConfig
 from nanoclaw_wire.inbound import Destination
 
 _RULES = """
-What people should read must be wrapped in a `<message to="name">` block, with a name from above:
+Wrap the text that people should read in a `<message to="name">` block, with a name from above:
 
     <message to="{example}">What you want to say</message>
 
-- Text outside of such a block is a scratchpad: nobody sees it. Put thoughts into `<internal>…</internal>`:
+- Text outside of such a block is a scratchpad that people do not see. Put thoughts into `<internal>…</internal>`:
   nothing in there is delivered, not even a block.
 - A block ends at its first `</message>`. To show people such a tag, put it into backticks or a fenced code block.
-- You may write several blocks, to one or to several names. Each becomes a chat message of its own.
+- You may write several blocks, to one or to several names. Each becomes a separate chat message.
 - By default, answer to the `from` of the message you answer.
-- The tool `send_message` delivers at once, while you are still working: use it to say what takes long. Each call and
-  each block is a separate chat message, so do not repeat in a block what you sent with the tool.
+- The tool `send_message` delivers at once, while you are still working. Use it to report progress on long work. Each
+  call and each block is a separate chat message, so do not repeat the tool's text in a block.
 """
 
 _CLI = """
 ## `ncl`
 
-With the program `ncl` you can look at, and change, {reach}. `ncl help` lists its commands and `ncl help NOUN` explains
-them; `--json` answers as JSON. Some changes need a human's approval: the answer then is the error `approval-pending`,
-and the outcome comes later as a message, so do not ask again meanwhile.
+With the program `ncl` you can read and change {reach}. `ncl help` lists its commands and `ncl help RESOURCE` explains
+them; `--json` prints JSON. Some changes need a human's approval: then the answer is the error `approval-pending`, and
+the outcome comes later as a message, so do not repeat the request meanwhile.
 """
-_REACHES = {"group": "your own agent group and nothing else", "global": "everything on this host, all agent groups"}
+_SCOPES = {"group": "your own agent group and nothing else", "global": "everything on this host, all agent groups"}
 
 
 def write_instructions(config: RunnerConfig, destinations: Sequence[Destination], fragments: Sequence[str] = ()) -> str:
     """Return the text for the system prompt.
 
     Args:
-        fragments: What plugins add.
+        config: The session's configuration.
+        destinations: The names that the model may write to.
+        fragments: Texts that plugins add.
     """
     servers = [server.instructions for server in config.mcp_servers.values() if server.instructions]
     own = [_name(config.assistant_name), _sending(destinations), _cli(config)]
@@ -50,13 +52,13 @@ def _name(name: str) -> str:
 
 
 def _cli(config: RunnerConfig) -> str:
-    return _CLI.format(reach=_REACHES[config.cli_scope]) if config.has_cli else ""
+    return _CLI.format(reach=_SCOPES[config.cli_scope]) if config.has_cli else ""
 
 
 def _sending(destinations: Sequence[Destination]) -> str:
-    heading = "## DeliveryContext messages\n\n"
+    heading = "## Sending messages\n\n"
     if not destinations:
-        return heading + "You have no destinations: nothing you write is delivered to anybody."
+        return heading + "You have no destinations, so nothing that you write is delivered."
     rules = _RULES.format(example=destinations[0].name)
     if len(destinations) == 1:
         return f"{heading}Your one destination is {_label(destinations[0])}.\n{rules}"

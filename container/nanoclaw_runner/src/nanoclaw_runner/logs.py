@@ -1,7 +1,7 @@
-"""What the runner logs: one JSON object a line, with the correlation id of the turn it belongs to.
+"""The runner's log: one JSON object per line, with the correlation id of its turn.
 
-It goes to stderr, whose end the host shows where a sandbox dies, and to `out/runner.log`, which outlives the sandbox: a
-person who was given a reference finds there what went wrong (I12).
+It goes to stderr and to `out/runner.log`. The host shows the end of stderr if a sandbox dies. The file outlives the
+sandbox, so the reference in an error message leads to its cause (I12).
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from pathlib import Path
 from nanoclaw_wire import clock
 from nanoclaw_wire.log_file import LogFile
 
-FILE_BYTES = 1_000_000  # with one older file beside it: months of a quiet conversation, days of a busy one
+FILE_BYTES = 1_000_000  # with one older file: months of a quiet conversation, days of a busy one
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class JsonLines(logging.Formatter):
-    """Writes a record and its `extra` values as one line.
+    """Formats a record and its `extra` values as one line.
 
     Args:
-        correlation: Says which message is being worked on now; None for none.
+        correlation: Returns the correlation id of the running turn, or None.
     """
 
     def __init__(self, correlation: Callable[[], str | None]) -> None:
@@ -48,13 +48,13 @@ class JsonLines(logging.Formatter):
 
 
 def configure(correlation: Callable[[], str | None], file: Path, level: str = "INFO") -> None:
-    """Send everything that is logged in this process to stderr and a file. For the program, never for a library.
+    """Send all log records of this process to stderr and a file. Only the program calls this, never a library.
 
-    A file that cannot be written is no error: stderr says so once, and has the lines.
+    If the file cannot be written, stderr reports it once and still gets the lines.
     """
-    kept = LogFile(file, max_bytes=FILE_BYTES, backups=1, delay=True)
+    log_file = LogFile(file, max_bytes=FILE_BYTES, backups=1, delay=True)
     root = logging.getLogger()
-    root.handlers = [logging.StreamHandler(sys.stderr), kept]
+    root.handlers = [logging.StreamHandler(sys.stderr), log_file]
     for handler in root.handlers:
         handler.setFormatter(JsonLines(correlation))
     root.setLevel(level)

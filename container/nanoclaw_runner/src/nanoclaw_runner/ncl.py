@@ -1,7 +1,7 @@
-"""`ncl` in the sandbox: what the agent starts asks at a socket here, and the runner asks the host for it.
+"""Serves `ncl` in the sandbox: the program asks at a private socket, and the runner asks the host.
 
-The runner stays the one writer of outbound.db (I1). A request becomes one action row, written once: whatever becomes of
-whoever asked, nobody writes it again, and an answer that nobody waits for any longer is acknowledged (⚠28).
+The runner stays the only writer of outbound.db (I1). Each request becomes one action row, which is written once, even
+if the program is killed. An answer that arrives after its program ended is acknowledged unread (⚠28).
 """
 
 from __future__ import annotations
@@ -30,46 +30,46 @@ from nanoclaw_runner.shortage import Shortage
 log = logging.getLogger(__name__)
 
 ACTION = "ncl"
-REQUESTS = 32  # under way at a time; the inbox keeps 64 answers, and the model's tools need some of them
+MAX_REQUESTS = 32  # at a time; the inbox keeps 64 answers, and the model's tools need some of them
 IDLE_S = 60.0
 _NO_ANSWER = (
-    "the host did not answer within {:g} s, and may still do what was asked: look whether it was done before you ask"
-    " again"
+    "the host did not answer within {:g} s and may still execute the request. Check whether it did before you repeat"
+    " the request."
 )
 
 
 class Relay:
-    """Passes requests of `ncl` on to the host, and its answers back.
+    """Forwards requests of `ncl` to the host, and its answers back.
 
     Args:
-        answer_s: How long the host may take.
+        answer_s: The timeout for the host's answer, in seconds.
         shortage: Ends the runner if a request meets an exhausted machine.
     """
 
     def __init__(self, host: ToolHost, answer_s: float, shortage: Shortage) -> None:
         self._host, self._answer_s, self._shortage = host, answer_s, shortage
-        self._under_way = 0
+        self._open_requests = 0
 
     async def answer(self, request: Request, _progress: Progress) -> bytes:
         """Return the line that answers a request; never raises."""
         try:
             json.dumps([*request.words, request.options], ensure_ascii=False).encode()
         except (UnicodeError, RecursionError):
-            return bad_frame("words and options must be UTF-8, and not nested too deep")
-        if self._under_way >= REQUESTS:
-            why = f"{REQUESTS} requests are under way already; wait for one of them, then retry"
-            return _as_line(_refusal(request.id, why))
-        self._under_way += 1
+            return bad_frame("`words` and `options` must be UTF-8 and not nested too deeply")
+        if self._open_requests >= MAX_REQUESTS:
+            message = f"{MAX_REQUESTS} requests are open. Wait for an answer, then retry."
+            return _as_line(_refusal(request.id, message))
+        self._open_requests += 1
         try:
             return _as_line(await self._ask(request))
-        except Exception as error:  # outbound.db cannot be written, foremost; the turn will hear of that, too
+        except Exception as error:  # usually outbound.db cannot be written, which also ends the turn
             if is_exhausted(error):
-                self._shortage.met(error)
-            log.exception("request of ncl not passed on")
-            why = f"the request could not be passed on: {type(error).__name__}: {error}"
-            return _as_line(_refusal(request.id, why))
+                self._shortage.report(error)
+            log.exception("request of ncl not forwarded")
+            message = f"the request could not be forwarded: {type(error).__name__}: {error}"
+            return _as_line(_refusal(request.id, message))
         finally:
-            self._under_way -= 1
+            self._open_requests -= 1
 
     async def _ask(self, request: Request) -> dict[str, Any]:
         request_id = await self._host.request(ACTION, {"words": request.words, "options": request.options})
@@ -84,10 +84,10 @@ class Relay:
 async def offer_ncl(
     host: ToolHost, environment: Mapping[str, str], *, answer_s: float, shortage: Shortage
 ) -> AsyncIterator[Mapping[str, str]]:
-    """Listen for `ncl`, and give the environment in which it is found; nothing of it is left afterwards.
+    """Serve `ncl`, and yield an environment with the program on PATH. Both end with the context.
 
     Raises:
-        OSError: There is no place for temporary files.
+        OSError: Temporary files cannot be created.
     """
     with tempfile.TemporaryDirectory(prefix="nanoclaw-ncl-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
@@ -104,16 +104,16 @@ async def offer_ncl(
 
 
 def frame_of(answer: Mapping[str, Any], request_id: str) -> dict[str, Any]:
-    """Return the frame for whoever asked from the host's answer to the action, which carries one as its data.
+    """Return the frame for `ncl` from the host's answer to the action.
 
-    Where the host did not come as far as that, its error is the frame's.
+    The frame is the answer's data. If the host refused the action itself, the frame carries its error.
     """
     data, error = answer.get("data"), answer.get("error")
     if answer.get("ok") is True and isinstance(data, dict) and isinstance(data.get("ok"), bool):
         return {**data, "id": request_id}
     if answer.get("ok") is False and isinstance(error, dict):
         return {"id": request_id, "ok": False, "error": error}
-    return _refusal(request_id, "the host answered with something that is no frame; is it of another version?")
+    return _refusal(request_id, "the host's answer is not a frame. It may be of another version.")
 
 
 def _refusal(request_id: str, message: str) -> dict[str, Any]:
@@ -125,8 +125,8 @@ def _as_line(frame: Mapping[str, Any]) -> bytes:
 
 
 def _script() -> str:
-    """Return the program `ncl`: our Python without site packages, whose search would be half of what a verb takes."""
-    places = [str(Path(package.__path__[0]).parent) for package in (nanoclaw_client, nanoclaw_wire)]
-    code = f"import sys; sys.path[:0] = {places!r}; from nanoclaw_client.__main__ import main; sys.exit(main())"
-    # By way of a shell, as the kernel takes neither long paths nor such with blanks behind `#!`.
+    """Return the program `ncl`: this Python without site packages, because their search takes half of a call's time."""
+    paths = [str(Path(package.__path__[0]).parent) for package in (nanoclaw_client, nanoclaw_wire)]
+    code = f"import sys; sys.path[:0] = {paths!r}; from nanoclaw_client.__main__ import main; sys.exit(main())"
+    # A shell starts it, because the kernel accepts neither long paths nor paths with blanks behind `#!`.
     return f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -I -S -X utf8 -c {shlex.quote(code)} "$@"\n'

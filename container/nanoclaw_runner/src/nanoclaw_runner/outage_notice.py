@@ -1,4 +1,4 @@
-"""Decides when people hear of trouble that is still being got over, so that nobody waits in the dark for long."""
+"""Decides when people learn that an answer is late because its turn fails and is retried."""
 
 from __future__ import annotations
 
@@ -6,27 +6,26 @@ from nanoclaw_runner.pending_prompts import Prompt
 
 
 class OutageNotice:
-    """The trouble that the answer to one batch of messages is in. All times are seconds on one monotonic clock.
+    """The outage of the prompt that is retried now. All times are seconds of one monotonic clock.
 
     Args:
-        patience_s: OutageNotice that is over sooner is nobody's business.
+        delay_s: People learn nothing of an outage that is shorter.
     """
 
-    def __init__(self, patience_s: float) -> None:
-        self._patience_s = patience_s
-        self._first_row: str | None = None  # a further try is another push of the same rows
+    def __init__(self, delay_s: float) -> None:
+        self._delay_s = delay_s
+        self._first_row: str | None = None  # a retry is another prompt over the same rows
         self._since = 0.0
-        self._is_told = False
+        self._is_sent = False
 
-    def met(self, push: Prompt, *, now: float, lasts_until: float) -> bool:
-        """Note that something failed and will be tried again; return True where people should hear of it, once.
+    def is_due(self, prompt: Prompt, *, now: float, lasts_until: float) -> bool:
+        """Record a failure that will be retried; return True if people must learn of it, once for each outage.
 
-        Args:
-            lasts_until: When the next try comes.
+        The outage lasts at least until the next try, at `lasts_until`.
         """
-        if push.rows[0].id != self._first_row:
-            self._first_row, self._since, self._is_told = push.rows[0].id, now, False
-        if self._is_told or lasts_until - self._since < self._patience_s:
+        if prompt.rows[0].id != self._first_row:
+            self._first_row, self._since, self._is_sent = prompt.rows[0].id, now, False
+        if self._is_sent or lasts_until - self._since < self._delay_s:
             return False
-        self._is_told = True
+        self._is_sent = True
         return True

@@ -1,25 +1,29 @@
-"""Addresses what the runner sends: replies of the turn that is being answered, and words about a message (⚠8, ⚠11)."""
+"""Builds outbound messages: replies of the turn that ended, messages of tools, and notices about a row (⚠8, ⚠11)."""
 
 from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import frozen
 from nanoclaw_wire import clock
-from nanoclaw_wire.inbound import AGENT_CHANNEL, Destination, InboundMessage, Kind
-from nanoclaw_wire.outbound import NewOutbound, OutKind
+from nanoclaw_wire.inbound import AGENT_CHANNEL, InboundMessage, Kind
+from nanoclaw_wire.outbound import TEXT_AT_MOST, NewOutbound, OutKind
 
-from nanoclaw_runner import content
-from nanoclaw_runner.destinations import Address, place_of
+from nanoclaw_runner.content import clean
+from nanoclaw_runner.destinations import Address, address_of
 from nanoclaw_runner.inbox import Inbox
+from nanoclaw_runner.pending_prompts import PendingPrompts, rows_of
+from nanoclaw_runner.replies import Block
+
+CUT_OFF = "\n[cut off here: the message was too long]"
 
 
 @frozen(kw_only=True)
 class Target:
-    """Where a message goes, and what it answers."""
+    """The conversation that a message goes to, and the id of the row that it answers."""
 
     channel: str | None
     room: str | None
@@ -28,59 +32,60 @@ class Target:
 
 
 class OutboundBuilder:
-    """Makes outbound messages.
+    """Builds messages that answer a turn.
 
     Args:
-        answering: Returns the rows that the running turn has taken in so far, oldest first.
+        pending: Knows the rows that the running turn has taken in.
     """
 
-    def __init__(self, inbox: Inbox, answering: Callable[[], Sequence[InboundMessage]]) -> None:
-        self._inbox, self._answering = inbox, answering
+    def __init__(self, inbox: Inbox, pending: PendingPrompts) -> None:
+        self._inbox, self._pending = inbox, pending
 
-    def to(self, destination: Destination, text: str, answered: Sequence[InboundMessage]) -> NewOutbound:
-        """Address words to a destination.
+    def replies(self, blocks: Sequence[Block], answered: Sequence[InboundMessage]) -> list[NewOutbound]:
+        """Build one message for each block of a clean text.
 
-        Args:
-            answered: The rows that the turn answered, oldest first.
+        `answered` has the rows that the turn answered, oldest first.
         """
-        return words(self._target(place_of(destination), answered), text)
+        return [text_message(self._target(address_of(block.destination), answered), block.body) for block in blocks]
 
-    def home(self) -> Address | None:
-        """Return where a message goes that names nobody: the current turn's room, else the session's own."""
+    def current_address(self) -> Address | None:
+        """Return the room that the running turn answers, else the session's own; None if neither is known."""
         row = next((row for row in reversed(self._answering()) if row.channel and row.room), None)
         if row is not None:
             return Address(channel=row.channel or "", room=row.room or "")
         routing = self._inbox.routing()
         return Address(channel=routing.channel, room=routing.room) if routing.channel and routing.room else None
 
-    def to_place(self, place: Address, values: dict[str, Any], message_id: str | None = None) -> NewOutbound:
-        """Address a message to a room, from within the current turn."""
-        return chat(self._target(place, self._answering()), values, message_id)
+    def message(self, address: Address, values: dict[str, Any], message_id: str | None = None) -> NewOutbound:
+        """Build a chat message of the running turn; see `chat_message`."""
+        return chat_message(self._target(address, self._answering()), values, message_id)
 
     def in_reply_to(self) -> str | None:
         """Return the id of the newest row that the running turn has taken in; None if it answers none."""
         rows = self._answering()
         return rows[-1].id if rows else None
 
-    def _target(self, place: Address, answered: Sequence[InboundMessage]) -> Target:
+    def _answering(self) -> Sequence[InboundMessage]:
+        return rows_of(self._pending.answering)
+
+    def _target(self, address: Address, answered: Sequence[InboundMessage]) -> Target:
         """Take thread and in_reply_to from the turn's newest row of that room, else from the room's most recent row."""
-        own = (row for row in reversed(answered) if (row.channel, row.room) == (place.channel, place.room))
-        row = next(own, None)
-        row = row or self._inbox.latest_from(place.channel, place.room)
+        own = (row for row in reversed(answered) if (row.channel, row.room) == (address.channel, address.room))
+        row = next(own, None) or self._inbox.latest_from(address.channel, address.room)
         if row is not None:
             return target_of(row)
         routing = self._inbox.routing()
-        is_own = (routing.channel, routing.room) == (place.channel, place.room)
+        is_own = (routing.channel, routing.room) == (address.channel, address.room)
         return Target(
-            channel=place.channel,
-            room=place.room,
+            channel=address.channel,
+            room=address.room,
             thread=routing.thread if is_own else None,
             in_reply_to=answered[-1].id if answered else None,
         )
 
 
-def chat(target: Target, values: dict[str, Any], message_id: str | None = None) -> NewOutbound:
-    """Make a chat message; `values` is its content."""
+def chat_message(target: Target, values: dict[str, Any], message_id: str | None = None) -> NewOutbound:
+    """Build a chat message with `values` as its content. It gets a new id if `message_id` is None."""
     return NewOutbound(
         id=message_id or new_message_id(),
         kind=OutKind.CHAT,
@@ -93,18 +98,18 @@ def chat(target: Target, values: dict[str, Any], message_id: str | None = None) 
     )
 
 
-def words(target: Target, text: str) -> NewOutbound:
-    """Make a chat message of text alone."""
-    return chat(target, {"text": content.sendable(text)})
+def text_message(target: Target, text: str) -> NewOutbound:
+    """Build a chat message of a clean text alone."""
+    return chat_message(target, {"text": _shortened(text)})
 
 
-def failure(rows: Sequence[InboundMessage], text: str) -> list[NewOutbound]:
-    """Tell the people who wait for an answer to these rows why there is none, so far or for good."""
-    return [chat(target, {"text": text, "is_failure": True}) for target in human_conversations(rows)]
+def failure_messages(rows: Sequence[InboundMessage], text: str) -> list[NewOutbound]:
+    """Build messages that explain to the people who wrote these rows why they have no answer, or none yet."""
+    return [chat_message(target, {"text": text, "is_failure": True}) for target in human_conversations(rows)]
 
 
-def action(name: str, request_id: str, arguments: dict[str, Any], in_reply_to: str | None) -> NewOutbound:
-    """Make a request to the host."""
+def action_message(name: str, request_id: str, arguments: dict[str, Any], in_reply_to: str | None) -> NewOutbound:
+    """Build a request to the host."""
     return NewOutbound(
         id=new_message_id(),
         kind=OutKind.ACTION,
@@ -114,23 +119,32 @@ def action(name: str, request_id: str, arguments: dict[str, Any], in_reply_to: s
     )
 
 
+def sendable(text: str) -> str:
+    """Return a text that the host accepts: clean, and cut off at the maximum length of a message."""
+    return _shortened(clean(text))
+
+
 def target_of(row: InboundMessage) -> Target:
-    """Return the conversation a row came from."""
+    """Return the conversation that a row came from."""
     return Target(channel=row.channel, room=row.room, thread=row.thread, in_reply_to=row.id)
 
 
 def human_conversations(rows: Sequence[InboundMessage]) -> list[Target]:
-    """Return the conversations of people who wait for an answer to these rows, each once, as their newest row has it.
+    """Return the conversations of people who wait for an answer to these rows, each once, with its newest row.
 
-    Another agent is nobody who waits: what goes wrong is never told to one (⚠47), nor to a note without an address.
+    It omits other agents, which never read of an error (⚠47), and rows without an address.
     """
-    found: dict[tuple[str | None, ...], Target] = {}
+    targets: dict[tuple[str | None, ...], Target] = {}
     for row in rows:
         if row.trigger and row.kind is not Kind.SYSTEM and row.channel not in (None, AGENT_CHANNEL) and row.room:
-            found[(row.channel, row.room, row.thread)] = target_of(row)
-    return list(found.values())
+            targets[(row.channel, row.room, row.thread)] = target_of(row)
+    return list(targets.values())
 
 
 def new_message_id() -> str:
     """Return `msg-` and 16 random hex digits."""
     return f"msg-{secrets.token_hex(8)}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= TEXT_AT_MOST else text[: TEXT_AT_MOST - len(CUT_OFF)] + CUT_OFF

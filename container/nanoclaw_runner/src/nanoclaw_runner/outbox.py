@@ -1,4 +1,4 @@
-"""Writes outbound.db, whose only writer is this process (I1), and rings the host after each commit.
+"""Writes outbound.db as its only writer (I1), and rings the host after each commit.
 
 Each write also stores the runner's activity if it changed, so that the host can tell a long tool from a stuck runner.
 """
@@ -87,8 +87,7 @@ class Outbox:
     def tool_started(self, name: str, timeout_s: float | None) -> None:
         """Store that a tool runs; several may run at the same time.
 
-        Args:
-            timeout_s: The longest time that the call may take, in seconds; None if the provider does not know it.
+        The call may take `timeout_s` seconds; None if the provider does not know it.
         """
         self._tools.append(RunningTool(name=name, timeout_s=timeout_s, started_at=clock.now_text()))
         self.write_activity()

@@ -1,18 +1,17 @@
-"""Knows which rows the open conversation still owes an answer, and decides when they are done (⚠6).
+"""Tracks the prompts that the open query still has to answer, and decides when each is settled (⚠6).
 
-The runner gives each push an id. A result names the pushes that its turn took in, and exactly these are settled.
-A provider that cannot know names none. Then `PendingPrompts` guesses:
+Each prompt has an id. A result names the prompts that its turn took in, and exactly these are settled. If the provider
+cannot know them, the result names none. Then `PendingPrompts` guesses:
 
-1. Pushes are taken up in the order they were made, and a turn takes up at least the oldest that waits when it begins.
-   So a result settles the oldest push, if that was made before its turn began. (A provider may begin a turn of its own
-   accord; its result settles nothing that was pushed meanwhile.)
-2. A push that waited when a tool of the turn ended has joined the turn, and is settled with it.
-3. Any other push that was made before the result is in doubt: the model may have read it, or may give it a turn of its
-   own. A later result settles it, or silence: a provider that has something left to do shows a sign of life within
-   `SILENCE_S`, and one that showed it works no longer than `LONG_SILENCE_S` without another.
+1. The provider takes in prompts in the order of the pushes, and a turn takes in at least the oldest prompt that waits
+   when the turn begins. So a result settles the oldest prompt if it was pushed before the turn began. (A provider may
+   begin a turn by itself; its result settles no prompt that was pushed meanwhile.)
+2. A prompt that waited when a tool of the turn ended has joined the turn, and is settled with it.
+3. Any other prompt that was pushed before the result is in doubt: the model may have read it, or may give it a turn of
+   its own. A later result settles it, or silence: a provider with work left shows a sign of life within `SILENCE_S`,
+   and after one it works no longer than `LONG_SILENCE_S` without another.
 
-Until settled, a row is claimed and nothing more. A crash therefore at worst makes the model see a row twice; it never
-loses one.
+Until it is settled, a row is only claimed. So a crash at worst shows a row to the model twice, and never loses one.
 """
 
 from __future__ import annotations
@@ -20,35 +19,38 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 
-from attrs import evolve, field, frozen
-from nanoclaw_wire.inbound import Destination, InboundMessage
+from attrs import field, frozen
+from nanoclaw_wire.events import Event, Init, Progress, TookIn, ToolEnded, ToolStarted, Usage
+from nanoclaw_wire.inbound import Destination
+
+from nanoclaw_runner.content import InboxRow
 
 SILENCE_S = 5.0  # a queued turn begins within milliseconds; a loaded machine gets a thousand times that
-LONG_SILENCE_S = 45.0  # a turn that began is announced by an event, so the model's thinking needs no time of its own
+LONG_SILENCE_S = 45.0  # an event announces a turn, so the time that the model thinks does not count
 
 
 def new_push_id() -> str:
-    """Return a UUID as text; some SDKs take nothing else as the id of a prompt."""
+    """Return a UUID as text; some SDKs accept only a UUID as the id of a prompt."""
     return str(uuid.uuid4())
 
 
 @frozen(kw_only=True, eq=False)
 class Prompt:
-    """Something the model was told.
+    """Rows that the model reads together.
 
     Args:
-        rows: What it was told, oldest first.
-        left_out: Rows that are settled with them.
-        is_raw: True for a slash command that the provider got as it was typed.
-        is_correction: True where the model was told that it reached nobody; the rows are those of the turn before.
-        failures: How many turns over these rows failed and were tried again.
-        is_anew: True where the rows are tried again without the continuation.
-        destinations: The names that its prompt is written with; its turn means these (I15).
-        id: Names this one telling. A further try has another: a provider may skip an id that it has seen.
+        rows: Oldest first.
+        omitted: Rows that the model does not read and that are settled with the others.
+        is_raw: True for a slash command that the provider gets as typed.
+        is_correction: True if the prompt says that the last turn delivered nothing; `rows` are those of that turn.
+        failures: How many turns over these rows failed and were retried.
+        is_anew: True if the rows are retried without the continuation.
+        destinations: The names that the prompt is written with. Its turn uses these (I15).
+        id: Names this push. A retry has another id: a provider may skip an id that it knows.
     """
 
-    rows: tuple[InboundMessage, ...]
-    left_out: tuple[InboundMessage, ...] = ()
+    rows: tuple[InboxRow, ...]
+    omitted: tuple[InboxRow, ...] = ()
     is_raw: bool = False
     is_correction: bool = False
     failures: int = 0
@@ -59,160 +61,163 @@ class Prompt:
     @property
     def message_ids(self) -> list[str]:
         """The ids of all rows that are settled together."""
-        return [row.id for row in (*self.left_out, *self.rows)]
+        return [row.id for row in (*self.omitted, *self.rows)]
 
     @property
     def correlation_id(self) -> str:
-        """Follows the turn through the log: that of the first message, or its id."""
+        """The correlation id of the first row, or its id; it follows the turn through the log."""
         return self.rows[0].correlation_id or self.rows[0].id
 
-    def as_correction(self) -> Prompt:
-        """Return the push that tells the model about its missing block; it answers for the same rows."""
-        return evolve(self, is_correction=True)
+
+def rows_of(prompts: Iterable[Prompt]) -> list[InboxRow]:
+    """Return the rows that the model read in these prompts, oldest first."""
+    return sorted((row for prompt in prompts for row in prompt.rows), key=lambda row: row.seq)
 
 
-def rows_of(pushes: Iterable[Prompt]) -> list[InboundMessage]:
-    """Return the rows that these pushes told, oldest first."""
-    return sorted((row for push in pushes for row in push.rows), key=lambda row: row.seq)
+def message_ids_of(prompts: Iterable[Prompt]) -> list[str]:
+    """Return the ids of all rows that are settled with these prompts."""
+    return [message_id for prompt in prompts for message_id in prompt.message_ids]
 
 
-def merge(pushes: Sequence[Prompt]) -> Prompt:
-    """Return one push over the rows of all; there is at least one."""
-    if len(pushes) == 1:
-        return pushes[0]
+def merge(prompts: Sequence[Prompt]) -> Prompt:
+    """Return one prompt over the rows of all; `prompts` must not be empty."""
+    if len(prompts) == 1:
+        return prompts[0]
     return Prompt(
-        rows=tuple(rows_of(pushes)),
-        left_out=tuple(row for push in pushes for row in push.left_out),
-        is_correction=all(push.is_correction for push in pushes),
-        failures=max(push.failures for push in pushes),
-        is_anew=any(push.is_anew for push in pushes),
-        destinations=pushes[-1].destinations,
+        rows=tuple(rows_of(prompts)),
+        omitted=tuple(row for prompt in prompts for row in prompt.omitted),
+        is_correction=all(prompt.is_correction for prompt in prompts),
+        failures=max(prompt.failures for prompt in prompts),
+        is_anew=any(prompt.is_anew for prompt in prompts),
+        destinations=prompts[-1].destinations,
     )
 
 
 @frozen(kw_only=True)
 class SilenceTimeouts:
-    """How long a provider may be silent before what is in doubt counts as done, in seconds."""
+    """The seconds of silence after which a prompt in doubt counts as answered.
+
+    Args:
+        idle_s: If the provider showed no sign of life since the last result.
+        active_s: If it showed one.
+    """
 
     idle_s: float = field(default=SILENCE_S)
-    stirred_s: float = field(default=LONG_SILENCE_S)
+    active_s: float = field(default=LONG_SILENCE_S)
 
 
 class PendingPrompts:
-    """The pushes of the open conversation, oldest first. All times are those of one monotonic clock, in seconds."""
+    """The unsettled prompts of the open query, oldest first. All times are seconds of one monotonic clock."""
 
     def __init__(self, silence: SilenceTimeouts | None = None) -> None:
         self._silence = silence or SilenceTimeouts()
         self._waiting: list[Prompt] = []
-        self._eligible: int | None = None  # how many waited when the running turn began; None while none is known
-        self._named: frozenset[str] = frozenset()  # the pushes of the running turn, if the provider said so
-        self._joined: frozenset[str] = frozenset()  # the pushes that a tool's end brought into the turn: a guess
-        self._is_guessed = False  # the last result named nothing
-        self._is_stirred = self._is_interrupted = False
+        self._eligible: int | None = None  # how many waited when the running turn began; None if no turn is known
+        self._named: frozenset[str] = frozenset()  # ids of the running turn's prompts, if the provider named them
+        self._joined: frozenset[str] = frozenset()  # ids that a tool's end brought into the turn: a guess
+        self._is_guessed = False  # the last result named no prompts
+        self._is_active = self._is_interrupted = False
         self._heard_at = 0.0
-        self._told: dict[str, Destination] = {}  # by name, of all pushes: the model may remember each
-        self.has_spoken = False  # a tool sent something in the running turn
+        self._destinations: dict[str, Destination] = {}  # of all prompts, by name: the model may remember each
+        self.has_spoken = False  # a tool sent a message in the running turn
 
     @property
     def answering(self) -> list[Prompt]:
-        """The pushes that the running turn has taken in so far, oldest first, as far as is known."""
+        """The prompts that the running turn has taken in so far, as far as is known; oldest first."""
         if self._named:
             return self._with_ids(self._named)
         oldest = [] if self._eligible == 0 else self._waiting[:1]
-        return [push for push in self._waiting if push in oldest or push.id in self._joined]
+        return [prompt for prompt in self._waiting if prompt in oldest or prompt.id in self._joined]
 
     @property
     def is_running(self) -> bool:
-        """True while a turn is known to run: one whose push or first tool was seen and whose result was not."""
+        """True from the push or the first tool of a turn to its result."""
         return self._eligible is not None
 
     @property
     def is_settled(self) -> bool:
-        """True while nobody waits for an answer."""
+        """True if no prompt waits for an answer."""
         return not self._waiting
 
     @property
+    def is_open(self) -> bool:
+        """True while a turn runs or a prompt waits for an answer."""
+        return self.is_running or not self.is_settled
+
+    @property
     def is_in_doubt(self) -> bool:
-        """True while no turn runs and pushes wait of which the provider cannot say whether it answered them."""
+        """True if no turn runs, and the provider cannot know whether it answered the prompts that wait."""
         return bool(self._waiting) and self._is_guessed and not self.is_running
 
-    def destinations(self, pushes: Iterable[Prompt]) -> list[Destination]:
-        """Return the names that a turn over these pushes may use: those of its own prompts before those of all others.
+    def destinations(self, prompts: Iterable[Prompt]) -> list[Destination]:
+        """Return the names that a turn over these prompts may use. Its own prompts override all others.
 
-        A turn that a provider begins by itself has no prompt. It means the names that were told last.
+        A turn that a provider begins by itself has no prompt. It uses the names of the last prompt.
         """
-        own = {one.name: one for push in pushes for one in push.destinations}
-        return list((self._told | own).values())
+        own = {destination.name: destination for prompt in prompts for destination in prompt.destinations}
+        return list((self._destinations | own).values())
 
-    def pushed(self, push: Prompt, now: float) -> None:
-        """Note that the model was told something."""
-        self._waiting.append(push)
-        self._told |= {one.name: one for one in push.destinations}
+    def pushed(self, prompt: Prompt, now: float) -> None:
+        """Add a prompt that the provider gets."""
+        self._waiting.append(prompt)
+        self._destinations |= {destination.name: destination for destination in prompt.destinations}
         self._heard_at = now
-        self._begin()
+        self._begin_turn()
 
-    def heard(self, now: float, *, begins_turn: bool) -> None:
-        """Note a sign of life.
-
-        Args:
-            begins_turn: True for an event that only a running turn can cause.
-        """
+    def heard(self, event: Event, now: float) -> None:
+        """Update the running turn by an event of the provider that is not its result."""
+        if isinstance(event, Usage | Progress):
+            return
         self._heard_at = now
-        self._is_stirred = True
-        if begins_turn:
-            self._begin()
-
-    def took_in(self, push_ids: Iterable[str]) -> None:
-        """Note the pushes that the provider says the running turn has taken in."""
-        self._named |= frozenset(push_ids)
-
-    def tool_ended(self) -> None:
-        """Note that a tool ended: a model reads with its result whatever was pushed until then."""
-        if not self._is_interrupted:  # the turn ends then, and its model reads nothing more
-            self._joined = frozenset(push.id for push in self._waiting)
+        self._is_active = True
+        if isinstance(event, Init | TookIn | ToolStarted | ToolEnded):  # only a running turn sends these
+            self._begin_turn()
+        if isinstance(event, TookIn):
+            self._named |= frozenset(event.pushes)
+        if isinstance(event, ToolEnded) and not self._is_interrupted:  # an interrupted turn reads nothing more
+            self._joined = frozenset(prompt.id for prompt in self._waiting)
 
     def interrupted(self) -> None:
-        """Note that the running turn was told to stop."""
+        """Mark the running turn as interrupted."""
         self._is_interrupted = self.is_running
 
     def ended(self, now: float, answers: Sequence[str] | None) -> list[Prompt]:
-        """Note a result; take out and return the pushes that it answered, oldest first.
+        """End the turn; remove and return the prompts that its result answers, oldest first.
 
-        Args:
-            answers: The ids that the result names; None makes the pending guess.
+        `answers` has the ids that the result names; None if the provider cannot know them.
         """
-        # A turn that nothing announced can only be that of a push in doubt: a push while none runs announces its own.
+        # A turn that no event announced can only be about a prompt in doubt: any other push announces its own turn.
         settled = self.answering if answers is None else self._with_ids(answers)
-        self._waiting = [push for push in self._waiting if push not in settled]
+        self._waiting = [prompt for prompt in self._waiting if prompt not in settled]
         self._is_guessed = answers is None
         self._forget_turn()
         self._heard_at = now
         return settled
 
     def failed(self, answers: Sequence[str] | None) -> Prompt | None:
-        """Return what a failed turn was about, as one push; None if it was nobody's. Nothing is taken out.
+        """Return the prompts of a failed turn as one, or None if it had none. Nothing is removed.
 
-        A guess names the oldest push alone: the others are told again and lose nothing by it. A raw command cannot be
-        told together with others.
+        Without `answers` it returns the oldest prompt alone: the others are pushed again, which loses nothing. It
+        returns a raw command alone, because the provider accepts a command only by itself.
         """
-        pushes = self.answering[:1] if answers is None else self._with_ids(answers)
-        if any(push.is_raw for push in pushes):
-            pushes = pushes[:1]
-        return merge(pushes) if pushes else None
+        prompts = self.answering[:1] if answers is None else self._with_ids(answers)
+        if any(prompt.is_raw for prompt in prompts):
+            prompts = prompts[:1]
+        return merge(prompts) if prompts else None
 
     def silence_ends_at(self) -> float | None:
-        """Return when silence settles what is in doubt; None if nothing is."""
+        """Return when silence settles the prompts in doubt; None if none is in doubt."""
         if not self.is_in_doubt:
             return None
-        return self._heard_at + (self._silence.stirred_s if self._is_stirred else self._silence.idle_s)
+        return self._heard_at + (self._silence.active_s if self._is_active else self._silence.idle_s)
 
     def settle_by_silence(self, now: float) -> list[Prompt]:
-        """Take out and return what was in doubt, where the silence lasted long enough."""
+        """Remove and return the prompts in doubt if the silence has lasted long enough."""
         ends_at = self.silence_ends_at()
         return self.close() if ends_at is not None and now >= ends_at else []
 
     def close(self) -> list[Prompt]:
-        """Forget the conversation, and return what was never settled, oldest first."""
+        """End the query; return the prompts that were never settled, oldest first."""
         unsettled, self._waiting = self._waiting, []
         self._is_guessed = False
         self._forget_turn()
@@ -220,13 +225,13 @@ class PendingPrompts:
 
     def _with_ids(self, push_ids: Iterable[str]) -> list[Prompt]:
         wanted = set(push_ids)
-        return [push for push in self._waiting if push.id in wanted]
+        return [prompt for prompt in self._waiting if prompt.id in wanted]
 
-    def _begin(self) -> None:
+    def _begin_turn(self) -> None:
         if self._eligible is None:
             self._eligible = len(self._waiting)
 
     def _forget_turn(self) -> None:
         self._eligible = None
         self._named = self._joined = frozenset()
-        self._is_stirred = self._is_interrupted = self.has_spoken = False
+        self._is_active = self._is_interrupted = self.has_spoken = False

@@ -1,4 +1,4 @@
-"""Finds what is installed under the entry-point group `nanoclaw.runner`, and keeps the broken away from the rest."""
+"""Loads runner plugins from the entry-point group `nanoclaw.runner`, and isolates broken ones."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ FUNCTION = "nanoclaw_runner_plugin"
 
 
 class NoProvider(Exception):
-    """The wanted provider cannot be had; the message says which ones can."""
+    """The configured provider is not available; the message lists those that are."""
 
 
 @frozen(kw_only=True)
 class RunnerPlugins:
-    """What was found.
+    """The installed runner plugins.
 
     Args:
         loaded: In name order.
-        failed: The names of plugins that could not be loaded, and why.
+        failed: Errors by the name of the plugin that could not be loaded.
     """
 
     loaded: tuple[RunnerPlugin, ...] = ()
@@ -37,48 +37,48 @@ class RunnerPlugins:
         """Return the provider of a name.
 
         Raises:
-            NoProvider: None has that name, or two have.
+            NoProvider: No provider has that name, or two have it.
         """
-        offers = [(offer, part.name) for part in self.loaded for offer in part.providers]
+        offers = [(offer, plugin.name) for plugin in self.loaded for offer in plugin.providers]
         named = [(offer, plugin) for offer, plugin in offers if offer.name == provider]
         if len(named) > 1:
             plugins = " and ".join(repr(plugin) for _offer, plugin in named)
-            raise NoProvider(f"the provider {provider!r} is offered by the plugins {plugins}; uninstall one of them")
+            raise NoProvider(f"provider {provider!r}: offered by the plugins {plugins}. Uninstall one of them.")
         if named:
             return named[0][0]
         if provider in self.failed:
-            raise NoProvider(f"the plugin of the provider {provider!r} is broken: {self.failed[provider]}")
+            raise NoProvider(f"provider {provider!r}: its plugin is broken: {self.failed[provider]}")
         known = ", ".join(sorted(offer.name for offer, _plugin in offers)) or "none"
-        raise NoProvider(f"there is no provider {provider!r} in this sandbox; there is: {known}")
+        raise NoProvider(f"provider {provider!r}: not installed in this sandbox. Installed: {known}.")
 
 
 def load_installed() -> RunnerPlugins:
-    """Load every installed part; they are light by contract, an SDK is imported when its provider is made."""
+    """Load all installed plugins. They import nothing heavy: a provider imports its SDK when it connects."""
     return load(metadata.entry_points(group=GROUP))
 
 
 def load(entry_points: Iterable[metadata.EntryPoint]) -> RunnerPlugins:
-    """Load parts in name order. A broken one is logged and left out.
+    """Load plugins in name order; log and skip a broken one.
 
     Raises:
-        Exception: The machine is exhausted (see `is_exhausted`), which says nothing about the part.
+        Exception: The machine is exhausted (see `is_exhausted`), which does not prove that the plugin is broken.
     """
     loaded: list[RunnerPlugin] = []
     failed: dict[str, str] = {}
-    for entry_point in sorted(entry_points, key=lambda found: found.name):
+    for entry_point in sorted(entry_points, key=lambda entry_point: entry_point.name):
         try:
             loaded.append(_load(entry_point))
         except Exception as error:  # a plugin may raise anything at import; it must break only itself
             if is_exhausted(error):
                 raise
             failed[entry_point.name] = f"{type(error).__name__}: {error}"
-            log.exception("runner part not loaded", extra={"plugin": entry_point.name})
+            log.exception("runner plugin not loaded", extra={"plugin": entry_point.name})
     return RunnerPlugins(loaded=tuple(loaded), failed=failed)
 
 
 def _load(entry_point: metadata.EntryPoint) -> RunnerPlugin:
     make: Callable[[], object] = getattr(entry_point.load(), FUNCTION)
-    part = make()
-    if not isinstance(part, RunnerPlugin):
-        raise TypeError(f"{entry_point.value}.{FUNCTION}() returned {part!r}, not a RunnerPlugin")
-    return part
+    plugin = make()
+    if not isinstance(plugin, RunnerPlugin):
+        raise TypeError(f"{entry_point.value}.{FUNCTION}: must return a RunnerPlugin, got {plugin!r}")
+    return plugin

@@ -1,4 +1,4 @@
-"""Writes rows as the model reads them. The shapes are a contract with the instructions and with what models learnt."""
+"""Writes prompts as the model reads them. Instructions and past conversations rely on their shapes."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 from nanoclaw_wire import clock
-from nanoclaw_wire.inbound import Destination, InboundMessage, Kind
+from nanoclaw_wire.inbound import Destination, Kind
 
 from nanoclaw_runner import content, destinations
+from nanoclaw_runner.content import Chat, InboxRow
+from nanoclaw_runner.pending_prompts import Prompt
 
 
 @frozen(kw_only=True)
 class PromptContext:
-    """What formatting needs beside the rows.
+    """The facts that a prompt needs besides its rows.
 
     Args:
-        timezone: An IANA name; anything else counts as UTC.
-        incoming: Where the agent finds files that came in.
+        timezone: An IANA name; any other value counts as UTC.
+        incoming: The directory where the agent finds incoming files.
+        destinations: `write_prompt` sets them to those of its prompt.
     """
 
     timezone: str
@@ -27,16 +30,18 @@ class PromptContext:
     destinations: Sequence[Destination] = ()
 
 
-def write_prompt(rows: Sequence[InboundMessage], around: PromptContext, *, left_out: int = 0) -> str:
-    """Return a prompt: the header with the time zone, then chats, tasks, webhooks and system answers.
+def write_prompt(prompt: Prompt, context: PromptContext) -> str:
+    """Return the text of a prompt: a header with the time zone, then chats, tasks, webhooks and system answers.
 
-    Args:
-        left_out: How many older messages the model is not told.
+    A raw command is returned as typed.
     """
-    header = f'<context timezone="{escape(around.timezone)}" />\n'
-    if left_out:
-        header += f'<earlier_messages left_out="{left_out}" />\n'
-    return header + "\n\n".join(block for block in _blocks(rows, around) if block)
+    if prompt.is_raw and prompt.rows[0].chat is not None:
+        return prompt.rows[0].chat.text.strip()
+    context = evolve(context, destinations=prompt.destinations)
+    header = f'<context timezone="{escape(context.timezone)}" />\n'
+    if prompt.omitted:
+        header += f'<earlier_messages left_out="{len(prompt.omitted)}" />\n'
+    return header + "\n\n".join(block for block in _blocks(prompt.rows, context) if block)
 
 
 def escape(text: str) -> str:
@@ -44,33 +49,31 @@ def escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
 
 
-def _blocks(rows: Sequence[InboundMessage], around: PromptContext) -> list[str]:
-    chats = [_chat(row, around) for row in rows if row.kind is Kind.CHAT]
+def _blocks(rows: Sequence[InboxRow], context: PromptContext) -> list[str]:
+    chats = [_chat(row, row.chat, context) for row in rows if row.chat is not None]
     block = "<messages>\n" + "\n".join(chats) + "\n</messages>" if len(chats) > 1 else "".join(chats)
-    others: tuple[tuple[Kind, Callable[[InboundMessage, PromptContext], str]], ...] = (
+    others: tuple[tuple[Kind, Callable[[InboxRow, PromptContext], str]], ...] = (
         (Kind.TASK, _task),
         (Kind.WEBHOOK, _webhook),
         (Kind.SYSTEM, _system),
     )
-    return [block, *(write(row, around) for kind, write in others for row in rows if row.kind is kind)]
+    return [block, *(write(row, context) for kind, write in others for row in rows if row.kind is kind)]
 
 
-def _chat(row: InboundMessage, around: PromptContext) -> str:
-    said = content.read(row.content) or {}
-    quote = content.quote(said)
+def _chat(row: InboxRow, chat: Chat, context: PromptContext) -> str:
+    quote = chat.quote
     attributes = _attributes(
         id=str(row.seq),
-        **{"from": destinations.origin(around.destinations, row)},
-        sender=content.sender(said),
-        time=_time(row, around),
+        **{"from": destinations.origin(context.destinations, row)},
+        sender=chat.sender,
+        time=_time(row, context),
         reply_to=quote.id or None,
     )
     quoted = ""
     if quote.sender and quote.text:
         quoted = f'\n  <quoted_message from="{escape(quote.sender)}">{escape(quote.text)}</quoted_message>\n'
-    text = escape(content.as_text(said.get("text")))
-    files = "".join(f"\n{_file(file, around.incoming)}" for file in content.files(said))
-    return f"<message{attributes}>{quoted}{text}{files}</message>"
+    files = "".join(f"\n{_file(file, context.incoming)}" for file in chat.files)
+    return f"<message{attributes}>{quoted}{escape(chat.text)}{files}</message>"
 
 
 def _file(file: content.File, incoming: Path) -> str:
@@ -80,19 +83,18 @@ def _file(file: content.File, incoming: Path) -> str:
     return f"[{label} ({escape(file.url)})]" if file.url else f"[{label}]"
 
 
-def _task(row: InboundMessage, around: PromptContext) -> str:
-    task = content.read(row.content) or {}
+def _task(row: InboxRow, context: PromptContext) -> str:
     output = ""
-    if task.get("script_output") is not None:
-        output = f"Script output:\n{_pretty(task['script_output'])}\n\n"
-    attributes = _attributes(**{"from": destinations.origin(around.destinations, row)}, time=_time(row, around))
-    return f"<task{attributes}>\n{output}Instructions:\n{content.as_text(task.get('prompt'))}\n</task>"
+    if row.values.get("script_output") is not None:
+        output = f"Script output:\n{_pretty(row.values['script_output'])}\n\n"
+    attributes = _attributes(**{"from": destinations.origin(context.destinations, row)}, time=_time(row, context))
+    return f"<task{attributes}>\n{output}Instructions:\n{content.as_text(row.values.get('prompt'))}\n</task>"
 
 
-def _webhook(row: InboundMessage, around: PromptContext) -> str:
-    hook = content.read(row.content) or {}
+def _webhook(row: InboxRow, context: PromptContext) -> str:
+    hook = row.values
     attributes = _attributes(
-        **{"from": destinations.origin(around.destinations, row)},
+        **{"from": destinations.origin(context.destinations, row)},
         source=content.as_text(hook.get("source")) or "unknown",
         event=content.as_text(hook.get("event")) or "unknown",
     )
@@ -100,10 +102,10 @@ def _webhook(row: InboundMessage, around: PromptContext) -> str:
     return f"<webhook{attributes}>\n{escape(_pretty(payload))}\n</webhook>"
 
 
-def _system(row: InboundMessage, around: PromptContext) -> str:
-    answer = content.read(row.content) or {}
+def _system(row: InboxRow, context: PromptContext) -> str:
+    answer = row.values
     attributes = _attributes(
-        **{"from": destinations.origin(around.destinations, row)},
+        **{"from": destinations.origin(context.destinations, row)},
         action=content.as_text(answer.get("action")) or "unknown",
         status=content.as_text(answer.get("status")) or "unknown",
     )
@@ -114,11 +116,11 @@ def _attributes(**values: str | None) -> str:
     return "".join(f' {name}="{escape(value)}"' for name, value in values.items() if value is not None)
 
 
-def _time(row: InboundMessage, around: PromptContext) -> str | None:
+def _time(row: InboxRow, context: PromptContext) -> str | None:
     try:
-        return clock.for_people(clock.from_text(row.at), around.timezone)
+        return clock.for_people(clock.from_text(row.at), context.timezone)
     except ValueError:
-        return None  # a time that cannot be read is no reason to withhold what was said (⚠58)
+        return None  # an unreadable time must not withhold the message (⚠58)
 
 
 def _pretty(value: object) -> str:

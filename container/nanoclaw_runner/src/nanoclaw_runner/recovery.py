@@ -1,4 +1,4 @@
-"""Decides what happens after a turn failed."""
+"""Decides how to recover from a failed turn."""
 
 from __future__ import annotations
 
@@ -8,29 +8,31 @@ from enum import Enum
 from attrs import frozen
 from nanoclaw_wire.events import Error
 
-RETRY_DELAYS_S = (2.0, 8.0, 30.0)  # 40 s in all: longer than most hiccups of a model, shorter than people's timeouts
+RETRY_DELAYS_S = (2.0, 8.0, 30.0)  # 40 s in all: longer than most outages of a model, shorter than people's patience
 
 
 @frozen
 class Retry:
-    """Tell the model the same once more, after so many seconds."""
+    """Push the same prompt again after a delay."""
 
     delay_s: float
 
 
 class Verdict(Enum):
-    """What else may happen: start without the continuation, or tell people that it failed."""
+    """The other outcomes: start without the continuation, or tell people that the turn failed."""
 
     START_ANEW = "start-anew"
     GIVE_UP = "give-up"
 
 
 def after(error: Error, *, failures: int, can_start_anew: bool, delays_s: Sequence[float]) -> Retry | Verdict:
-    """Decide.
+    """Decide how to recover from the error of a turn.
 
     Args:
-        failures: How many turns over the same rows were tried again already.
-        can_start_anew: True where the provider no longer knows the continuation it was given, for the first time.
+        error: The error.
+        failures: How many turns over the same rows were retried before.
+        can_start_anew: True if the provider does not know the continuation, for the first time.
+        delays_s: The delay before each retry.
     """
     if can_start_anew:
         return Verdict.START_ANEW

@@ -1,18 +1,18 @@
-"""Takes a model's text apart: which part goes to whom, and which part stays here.
+"""Parses a model's text into the messages for each destination and the text that is not delivered.
 
-The rules, each of which keeps text from people whom it was not meant for, or keeps an answer from being lost:
+Each rule keeps a text from the wrong reader, or keeps an answer from being lost:
 
-1. A tag inside code (see `code_spans`) is text. Code is looked for in each body, in each `<internal>` and in the text
-   between them on its own, so that a stray backtick in one body never pairs with one in the next.
-2. `<internal>…</internal>` is taken out first, wherever it stands and whatever is in it. One that is never closed hides
-   the rest of its body, and outside of a body the rest of the text: nobody can tell where the thoughts end.
-3. `<message to="name">` opens a body if the name is known. The tag may be written in any case, with any white space,
-   with double or single quotes and with further attributes. Another tag opens nothing and is text.
-4. A body ends at the first closing tag outside code. Until then an opening tag in it is text. A body that is not closed
-   is not sent.
-5. A closing tag inside code ends the body nevertheless if no closing tag outside code follows, or if an opening tag
-   for a known name comes before that one: what looked like code then runs from one body over into another, and the
-   rest of the one must not be delivered to the other. A cut quotation is visible; a leak cannot be taken back.
+1. A tag inside code (see `code_spans`) is text. Code is found in each body, in each `<internal>` and in the text
+   between them separately, so that a stray backtick in one body never pairs with one in the next.
+2. `<internal>…</internal>` is removed first, at any place and with any content. If it is never closed, it hides the
+   rest of its body, and outside of a body the rest of the text, because the end of the thoughts is unknown.
+3. `<message to="name">` opens a body if the name is known. The tag may have any case, any white space, double or
+   single quotes and further attributes. Any other tag opens nothing and is text.
+4. A body ends at the first closing tag outside code. Until then an opening tag in it is text. A body that is never
+   closed is not sent.
+5. A closing tag inside code still ends the body if no closing tag outside code follows, or if an opening tag for a
+   known name comes before that closing tag. Then the seeming code runs from one body into the next, and the rest of
+   the first must not reach the reader of the second. People can see a cut quotation, but a leak cannot be undone.
 """
 
 from __future__ import annotations
@@ -36,22 +36,21 @@ MAX_UNKNOWN = 10  # for the log
 
 @frozen
 class Block:
-    """Something the model wants delivered. The body is never empty."""
+    """A message that the model addressed to a destination. The body is never empty."""
 
-    to: Destination
+    destination: Destination
     body: str
 
 
 @frozen(kw_only=True)
 class Parsed:
-    """A model's last word, taken apart.
+    """A parsed text of a model.
 
     Args:
         blocks: In the order written.
-        scratchpad: Text outside of blocks without thoughts. It is never delivered as a reply.
-        unknown: Names in opening tags outside of blocks that are no destination, each once and at most
-            `MAX_UNKNOWN`.
-        is_hiding: True if fewer `<internal>` are closed than opened, so that the thoughts may hide an answer.
+        scratchpad: The text outside of blocks, without thoughts. It is never delivered as a reply.
+        unknown: Unknown names in opening tags outside of blocks, each once and at most `MAX_UNKNOWN`.
+        is_hiding: True if fewer `<internal>` are closed than opened: the thoughts may hide an answer.
     """
 
     blocks: tuple[Block, ...] = ()
@@ -61,10 +60,11 @@ class Parsed:
 
 
 def parse(text: str, destinations: Sequence[Destination]) -> Parsed:
-    """Take a text apart by the rules above.
+    """Parse a text by the rules above.
 
     Args:
-        destinations: Names that open a block.
+        text: The text of a result.
+        destinations: The names that open a block.
     """
     reader = _Reader(text, destinations)
     reader.read()
@@ -77,34 +77,32 @@ def parse(text: str, destinations: Sequence[Destination]) -> Parsed:
 
 
 def correction(destinations: Sequence[Destination]) -> str:
-    """Return what the model is told once when nothing of its turn could be delivered."""
+    """Return the prompt that asks the model for its missing block."""
     return (
         '<system>Your response was not delivered: it has no <message to="name">…</message> block with a known name. '
-        "Wrap what people should read in such a block and send it again; put thoughts into <internal>…</internal>. "
+        "Wrap the text for people in such a block and send it again; put thoughts into <internal>…</internal>. "
         f"Known names: {names(destinations)}.</system>"
     )
 
 
-def needs_correction(parsed: Parsed, *, sent: int, has_spoken: bool, is_corrected: bool, has_names: bool) -> bool:
-    """Decide whether the model is told, once a turn, that nothing it wrote reaches anybody.
+def needs_correction(parsed: Parsed, *, has_spoken: bool, is_corrected: bool, has_names: bool) -> bool:
+    """Return True if the model must learn that its turn delivered nothing.
 
-    Not where a tool already sent something in this turn, and not where the turn has no text (⚠10).
-
-    Args:
-        sent: How many blocks had a known destination.
+    That needs a text without a block and a destination to name. A turn in which a tool sent a message is not corrected
+    (⚠10), and neither is a turn that was corrected before.
     """
-    wrote = bool(parsed.scratchpad or parsed.blocks or parsed.is_hiding)
-    return wrote and not sent and not has_spoken and not is_corrected and has_names
+    wrote = bool(parsed.scratchpad or parsed.is_hiding)
+    return wrote and not parsed.blocks and not has_spoken and not is_corrected and has_names
 
 
 class _Tag(NamedTuple):
-    """A tag; `to` is its address as written, None unless it is a well-formed opening tag of a message."""
+    """A tag. `name` is its destination as written; None unless it is a well-formed opening tag of a message."""
 
     start: int
     end: int
     kind: str
     is_closing: bool
-    to: str | None
+    name: str | None
 
     def opens(self, kind: str) -> bool:
         return self.kind == kind and not self.is_closing
@@ -114,18 +112,18 @@ class _Tag(NamedTuple):
 
 
 class _Reader:
-    """Reads a text once from its start to its end; no step goes back behind the one before."""
+    """Reads a text once, from its start to its end. No step goes back behind the previous one."""
 
     def __init__(self, text: str, destinations: Sequence[Destination]) -> None:
         self._text, self._destinations = text, destinations
-        self._found: dict[str, Destination | None] = {}
+        self._known: dict[str, Destination | None] = {destination.name: destination for destination in destinations}
         self._code = CodeSpans(text)
         self._tags = list(_tags(text))
         self._starts = [tag.start for tag in self._tags]
         self._nests_thoughts = self._closes_thoughts = True
         self.blocks: list[Block] = []
         self.outside: list[str] = []
-        self.unknown: dict[str, None] = {}  # a set that keeps the order
+        self.unknown: dict[str, None] = {}  # an ordered set
         self.is_hiding = False
 
     def read(self) -> None:
@@ -134,15 +132,15 @@ class _Reader:
             position = self._read_outside(position)
 
     def _read_outside(self, start: int) -> int:
-        """Read the text up to the next block, and that block; return where it ends."""
+        """Read the text up to the next block, and that block; return the position behind it."""
         cuts: list[Span] = []
         for event in self._walk(start, "", cuts):
-            if isinstance(event, Span) or event.to is None:
+            if isinstance(event, Span) or event.name is None:
                 continue
-            if destination := self._known(event.to):
+            if destination := self._find(event.name):
                 self.outside.append(self._without(cuts, start, event.start))
                 return self._read_block(event, destination)
-            self.unknown[event.to] = None
+            self.unknown[event.name] = None
         self.outside.append(self._without(cuts, start, len(self._text)))
         return len(self._text)
 
@@ -165,7 +163,7 @@ class _Reader:
                     return end(quoted, reopening.start)
             elif event.closes("message"):
                 return end(event, event.end)
-            elif quoted and self._known(event.to):
+            elif quoted and self._find(event.name):
                 return end(quoted, event.start)
         if quoted:
             return end(quoted, len(self._text))
@@ -173,20 +171,20 @@ class _Reader:
         return len(self._text)
 
     def _tags_in_code(self, code: Span) -> tuple[_Tag | None, _Tag | None]:
-        """Return the first closing tag that has no opening tag in the same code, and the next one for a known name."""
+        """Return the first closing tag without an opening tag in this code, and the next tag of a known name."""
         depth, closing = 0, None
         for tag in self._tags_between(code.start, code.end):
             if tag.closes("message"):
                 closing = closing or (None if depth else tag)
                 depth = max(0, depth - 1)
             elif tag.opens("message"):
-                if closing and self._known(tag.to):
+                if closing and self._find(tag.name):
                     return closing, tag
                 depth += 1
         return closing, None
 
     def _walk(self, start: int, closed_by: str, cuts: list[Span]) -> Iterator[_Tag | Span]:
-        """Yield the tags outside code, and the code, of a document without its thoughts, which become cuts."""
+        """Yield the tags outside code, and the code, of a document; add its thoughts to `cuts`."""
         position: int | None = start
         while position is not None:
             document, position = position, None
@@ -202,11 +200,11 @@ class _Reader:
                     return
 
     def _end_of_thoughts(self, opening: _Tag) -> int | None:
-        """Return the end of an `<internal>`: where as many are closed as were opened, or else the first closing tag.
+        """Return the end of an `<internal>`: its matching closing tag, else the first one; None if none follows.
 
         A model that writes `<internal>I put this into <internal> tags.</internal>` closes fewer than it opens. After
-        that pairs are no longer searched for, and after a search without any closing tag nothing is: each search may
-        go to the end of the text.
+        such a text the reader no longer searches for pairs, and after a search without any closing tag it no longer
+        searches at all, because each search may reach the end of the text.
         """
         depth, first = 1, None
         for event in self._events(opening.end, "internal") if self._closes_thoughts else ():
@@ -224,7 +222,7 @@ class _Reader:
 
     def _events(self, start: int, closed_by: str) -> Iterator[_Tag | Span]:
         position = start
-        for code in self._code.within(start, closed_by=closed_by):
+        for code in self._code.within(start, closed_by=closed_by) if self._code.may_exist else ():
             yield from self._tags_between(position, code.start)
             if code.end > code.start:
                 yield code
@@ -237,12 +235,12 @@ class _Reader:
                 return
             yield self._tags[index]
 
-    def _known(self, name: str | None) -> Destination | None:
+    def _find(self, name: str | None) -> Destination | None:
         if name is None:
             return None
-        if name not in self._found:
-            self._found[name] = find(self._destinations, name)
-        return self._found[name]
+        if name not in self._known:
+            self._known[name] = find(self._destinations, name)
+        return self._known[name]
 
     def _without(self, cuts: Sequence[Span], start: int, end: int) -> str:
         pieces = []
@@ -254,16 +252,16 @@ class _Reader:
 
 
 def _tags(text: str) -> Iterator[_Tag]:
-    """Yield all tags, in code or not; one that closes itself (`<internal/>`) is none."""
+    """Yield all tags, inside code or not, except self-closing ones (`<internal/>`)."""
     for match in _TAG.finditer(text):
         is_closing, kind, rest = bool(match["slash"]), match["kind"].lower(), match["rest"]
         if is_closing or not rest.rstrip().endswith("/"):
-            to = _address(rest) if kind == "message" and not is_closing else None
-            yield _Tag(match.start(), match.end(), kind, is_closing, to)
+            name = _name(rest) if kind == "message" and not is_closing else None
+            yield _Tag(match.start(), match.end(), kind, is_closing, name)
 
 
-def _address(attributes: str) -> str | None:
-    """Return the value of `to`; None if there is none or the attributes are malformed."""
+def _name(attributes: str) -> str | None:
+    """Return the value of `to`; None if it is missing or the attributes are malformed."""
     if not _ATTRIBUTES.fullmatch(attributes):
         return None
     for name, double, single in _ONE_ATTRIBUTE.findall(attributes):

@@ -1,4 +1,4 @@
-"""Puts a runner together, runs it, and takes it apart again."""
+"""Builds the parts of a runner, runs it and closes it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from nanoclaw_wire.config import RunnerConfig
 from nanoclaw_wire.doorbell import DoorbellClient
 from nanoclaw_wire.exhaustion import EXIT_NO_ROOM, is_exhausted, is_out_of_memory
 
-from nanoclaw_runner.activity import ActivityTracker
 from nanoclaw_runner.continuation import Continuation
-from nanoclaw_runner.error_messages import words_without_provider
+from nanoclaw_runner.error_messages import no_provider_text
 from nanoclaw_runner.forwarder import Forwarder
 from nanoclaw_runner.heartbeat import Heartbeat
 from nanoclaw_runner.inbox import Inbox
 from nanoclaw_runner.messenger import Messenger
 from nanoclaw_runner.ncl import offer_ncl
 from nanoclaw_runner.outage_notice import OutageNotice
-from nanoclaw_runner.outbound_builder import OutboundBuilder, failure
+from nanoclaw_runner.outbound_builder import OutboundBuilder, failure_messages
 from nanoclaw_runner.outbox import Outbox
-from nanoclaw_runner.pending_prompts import PendingPrompts, rows_of
+from nanoclaw_runner.pending_prompts import PendingPrompts
 from nanoclaw_runner.plugins import NoProvider, RunnerPlugins
+from nanoclaw_runner.prompt import PromptContext
 from nanoclaw_runner.provider import Provider, ProviderContext, Tool
 from nanoclaw_runner.session import Session
 from nanoclaw_runner.shortage import Shortage
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class ExitCode(IntEnum):
-    """How a runner ends."""
+    """Exit code of the runner."""
 
     DONE = 0
     FAILED = 1
@@ -48,11 +48,14 @@ class ExitCode(IntEnum):
 
 
 class Runner:
-    """One session's runner. It logs through `logging` and touches no signal: the program around it does.
+    """The runner of one session. It handles no signals and configures no logging; its program does.
 
     Args:
-        plugins: What plugins bring.
-        environment: The sandbox's; providers get it.
+        workspace: The sandbox's directories.
+        config: The session's configuration.
+        plugins: The installed runner plugins.
+        environment: The sandbox's environment, for providers.
+        timeouts: None for the defaults.
     """
 
     def __init__(
@@ -72,12 +75,12 @@ class Runner:
         self._bell = DoorbellClient(workspace.files.bell)
 
     def stop(self) -> None:
-        """Take nothing new, stop the running turn, and let `run` return. Claims stay for the successor to release."""
+        """Claim nothing more, abort the running turn and let `run` return. The next runner releases the claims."""
         self._stopping.set()
         self._bell.wake()
 
     def correlation_id(self) -> str | None:
-        """Return the id of what is being answered now, for the log."""
+        """Return the correlation id of the running turn, for the log; None if no turn runs."""
         answering = self._pending.answering
         return answering[0].correlation_id if answering else None
 
@@ -86,9 +89,9 @@ class Runner:
 
         Raises:
             nanoclaw_wire.session_files.WrongProtocol: A session file is of another version; nothing was changed.
-            OSError: The gateway's port is taken, or there is no place for temporary files.
-            nanoclaw_wire.outbound.Superseded: Another runner has taken the session over.
-        apsw.Error: outbound.db cannot be written. Nothing is lost: what is not acknowledged stays pending.
+            OSError: The gateway's port is in use, or temporary files cannot be created.
+            nanoclaw_wire.outbound.Superseded: Another runner has acquired the session.
+            apsw.Error: outbound.db cannot be written. Nothing is lost: unacknowledged rows stay pending.
         """
         async with self._session() as session:
             session.heartbeat.touch()
@@ -96,7 +99,7 @@ class Runner:
             async with self._gateway() as gateway_url, self._ncl(messenger) as environment:
                 provider = self._connect(self._context(messenger, gateway_url, environment))
                 if provider is None:
-                    self._apologise(session)
+                    self._fail_all(session)
                     return ExitCode.NO_PROVIDER
                 return await self._serve(session, provider)
 
@@ -105,22 +108,22 @@ class Runner:
             return self._plugins.offer(self._config.provider).connect(context)
         except NoProvider as error:
             log.error("no provider", extra={"reason": str(error)})
-        except Exception as error:  # a provider may raise anything when it is made, an SDK that is missing foremost
+        except Exception as error:  # a provider may raise anything, for example if its SDK is missing
             if is_exhausted(error):
                 raise
             log.exception("provider cannot be started", extra={"provider": self._config.provider})
         return None
 
     async def _serve(self, session: Session, provider: Provider) -> ExitCode:
-        fragments = [fragment for part in self._plugins.loaded for fragment in part.instructions]
+        fragments = [fragment for plugin in self._plugins.loaded for fragment in plugin.instructions]
         continuation = Continuation(session.outbox, self._config.provider)
         log.info("runner ready", extra={"session": self._config.session_id, "provider": self._config.provider})
         try:
             await TurnLoop(session, provider, continuation, fragments).run()
-        except Exception as error:  # whatever a turn met: only the want of room is told by the exit code
+        except Exception as error:  # only an exhausted machine has an exit code of its own
             if not is_exhausted(error) or is_out_of_memory(error):
-                raise  # a prompt that does not fit into memory never will: that counts as a failed try
-            log.exception("no room to work in")  # what was claimed stays pending for a later runner
+                raise  # a prompt that does not fit into memory never will, so the host must count the try
+            log.exception("machine is exhausted")  # claimed rows stay pending for a later runner
             return ExitCode.NO_ROOM
         finally:
             await self._close(provider)
@@ -136,29 +139,26 @@ class Runner:
 
     @contextlib.asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:
-        files, activity = self._workspace.files, ActivityTracker()
-        # First of all: opening it repairs what a killed runner left, and the host must never do that.
-        outbox = Outbox(files.outbound_db, ring=self._bell.ring, activity=activity)
-        keep = self._config.max_messages_per_prompt
-        inbox = Inbox(files.inbound_db, outbox, keep_open=lambda: self._bell.connected, keep=keep)
+        files, config = self._workspace.files, self._config
+        # Open it first: that recovers the journal of a killed runner, which the host must never do.
+        outbox = Outbox(files.outbound_db, self._bell)
+        inbox = Inbox(files.inbound_db, outbox, max_context=config.max_messages_per_prompt)
         try:
-            inbox.highest()  # asks for the protocol before anything is changed
-            released = outbox.take_over()
-            log.info("claims of a former runner released", extra={"count": released})
+            inbox.highest()  # checks the protocol before the first write
+            log.info("claims of a former runner released", extra={"count": outbox.acquire()})
             outbox.write_activity()
             await self._bell.open()
             yield Session(
-                config=self._config,
-                workspace=self._workspace,
+                config=config,
                 timeouts=self._timeouts,
                 bell=self._bell,
                 inbox=inbox,
                 outbox=outbox,
-                activity=activity,
                 pending=self._pending,
+                prompt_context=PromptContext(timezone=config.timezone, incoming=files.incoming),
                 outage_notice=OutageNotice(self._timeouts.trouble_s),
                 shortage=self._shortage,
-                outbound=OutboundBuilder(inbox, lambda: rows_of(self._pending.answering)),
+                outbound=OutboundBuilder(inbox, self._pending),
                 heartbeat=Heartbeat(files.heartbeat),
                 stopping=self._stopping,
             )
@@ -219,26 +219,26 @@ class Runner:
 
     def _tools(self, messenger: Messenger) -> list[Tool]:
         tools = list(message_tools(messenger))
-        for part in self._plugins.loaded:
+        for plugin in self._plugins.loaded:
             try:
-                tools += part.tools(messenger)
-            except Exception as error:  # a plugin may raise anything; the others' tools are still there
+                tools += plugin.tools(messenger)
+            except Exception as error:  # a plugin may raise anything; the tools of the others still work
                 if is_exhausted(error):
                     raise
-                log.exception("tools not made", extra={"plugin": part.name})
+                log.exception("tools not made", extra={"plugin": plugin.name})
         return [self._shortage.guard(tool) for tool in tools]
 
-    def _apologise(self, session: Session) -> None:
-        """Tell people who wait that no answer will come, once."""
-        rows = [row for row in session.inbox.look() if row.trigger]
+    def _fail_all(self, session: Session) -> None:
+        """Fail all pending messages, and tell people the reason."""
+        rows = [row for row in session.inbox.poll(reopen=not session.bell.connected) if row.trigger]
         if not rows:
             return
         reference = rows[0].correlation_id or rows[0].id
-        text = words_without_provider(self._config.provider, reference)
+        text = no_provider_text(self._config.provider, reference)
         log.error("messages failed without a provider", extra={"count": len(rows), "reference": reference})
         session.outbox.settle(
             [row.id for row in rows],
-            messages=failure(rows, text),
+            messages=failure_messages(rows, text),
             highest_inbound=session.inbox.highest(),
             failed=True,
         )

@@ -1,7 +1,7 @@
-"""Ends the runner if something that works for the model meets an exhausted machine (see `is_exhausted`).
+"""Ends the runner if a tool of the model meets an exhausted machine (see `is_exhausted`).
 
-A provider tells the model of a tool that failed. For a full disk that would be wrong: the model would blame the file,
-and answer half of the question. So such an error never reaches the provider.
+A provider reports a failed tool to the model. For a full disk that would be wrong: the model would blame the file and
+give half an answer. So such an error never reaches the provider.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from nanoclaw_runner.provider import Tool
 
 
 class Shortage:
-    """The first such error of one runner."""
+    """The first error of an exhausted machine in one runner."""
 
     def __init__(self) -> None:
         self._error: Exception | None = None
-        self._is_met = asyncio.Event()
+        self._is_reported = asyncio.Event()
 
-    def met(self, error: Exception) -> None:
-        """Note an error; the open conversation ends with it, or the next one."""
+    def report(self, error: Exception) -> None:
+        """Record an error; it ends the open query, or the next one."""
         self._error = self._error or error
-        self._is_met.set()
+        self._is_reported.set()
 
     async def wait(self) -> NoReturn:
-        """Wait for an error, and raise it."""
-        await self._is_met.wait()
+        """Wait for an error and raise it."""
+        await self._is_reported.wait()
         assert self._error is not None
         raise self._error
 
     def guard(self, tool: Tool) -> Tool:
-        """Return a tool that does not return after such an error: its turn ends without it."""
+        """Return a tool that never returns after such an error: its turn ends without it."""
 
         async def run(arguments: Mapping[str, Any]) -> str:
             try:
                 return await tool.run(arguments)
-            except Exception as error:  # only the machine's errors are kept from the provider
+            except Exception as error:  # the provider gets all other errors
                 if not is_exhausted(error):
                     raise
-                self.met(error)
+                self.report(error)
             return await asyncio.Future()  # cancelled with the query
 
         return evolve(tool, run=run)

@@ -1,4 +1,4 @@
-"""How long the runner waits for what. Tests bring their own."""
+"""The runner's timeouts and intervals. Tests pass their own."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from nanoclaw_runner.recovery import RETRY_DELAYS_S
 
 @frozen(kw_only=True)
 class Timeouts:
-    """All waiting times, in seconds.
+    """All timeouts and intervals, in seconds.
 
     Args:
-        idle_poll_s: Between looks while nothing is open and no bell reaches the runner.
-        open_poll_s: The same while a conversation is open.
-        bell_poll_s: Between looks while the bell is connected: a safety net for a ring that was lost.
-        retry_delays_s: Before each further try of a turn that failed; their number is that of the tries.
-        heartbeat_s: Between signs of life while a turn is open or waits for a further try. Below the 6 s after which
-            the host no longer shows that the agent is at work.
-        provider_silence_s: How long a provider may send no event during a turn before the turn fails. A running tool
-            that asked for longer gets that. Long, because a model may think for minutes; the host ends a sandbox
-            without a heartbeat after the same time.
-        trouble_s: Before people hear of trouble that is still being got over.
-        end_s: How long a provider may take at SIGTERM to end its query, before pushes in doubt stay pending.
-        abort_s: How long a provider may take to stop at once.
-        ncl_answer_s: For the host's answer to a request of `ncl`.
-        silence: What settles pushes that may have joined a turn.
+        idle_poll_s: The interval of polls while no query is open and the doorbell is not connected.
+        open_poll_s: The same while a query is open.
+        bell_poll_s: The interval of polls while the doorbell is connected, in case a ring was lost.
+        retry_delays_s: The delay before each retry of a failed turn.
+        heartbeat_s: The interval of heartbeats while a turn is open or waits for its retry. It is below the 6 s after
+            which the host stops the typing indicator.
+        provider_silence_s: The time without an event of the provider after which its turn fails, unless a running tool
+            asked for more. It is long because a model may think for minutes. The host ends a sandbox without a
+            heartbeat after the same time.
+        trouble_s: The duration of an outage after which people learn of it.
+        end_s: The time that a provider gets at SIGTERM to end its query, before prompts in doubt stay pending.
+        abort_s: The time that a provider gets to stop at once.
+        ncl_answer_s: The time that the host gets to answer a request of `ncl`.
+        silence: The timeouts that settle prompts in doubt.
     """
 
     idle_poll_s: float = 1.0

@@ -1,4 +1,4 @@
-"""The tools that every agent has: write, send a file, edit, react."""
+"""The tools of every agent: send a message or a file, edit a message, add a reaction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MESSAGE_ID = {"type": "integer", "description": "The id of a <message>, or one 
 
 
 def message_tools(messenger: Messenger) -> Sequence[Tool]:
-    """Make the tools around a messenger."""
+    """Return the tools, which send through a messenger."""
     return (_send_message(messenger), _send_file(messenger), _edit_message(messenger), _add_reaction(messenger))
 
 
@@ -26,7 +26,7 @@ def _send_message(messenger: Messenger) -> Tool:
     return Tool(
         name="send_message",
         description="Send a chat message now, while you are still working. Each call is a separate message.",
-        parameters=_object({"text": {"type": "string", "description": "What to say."}, "to": _TO}, required=["text"]),
+        parameters=_object({"text": {"type": "string", "description": "The message."}, "to": _TO}, required=["text"]),
         run=run,
     )
 
@@ -45,8 +45,11 @@ def _send_file(messenger: Messenger) -> Tool:
             {
                 "path": {"type": "string", "description": "Below your folder, or absolute."},
                 "to": _TO,
-                "text": {"type": "string", "description": "Said together with the file."},
-                "filename": {"type": "string", "description": "What people see. Without it: the file's own name."},
+                "text": {"type": "string", "description": "The text that goes with the file."},
+                "filename": {
+                    "type": "string",
+                    "description": "The shown name. Without it: the file's own name.",
+                },
             },
             required=["path"],
         ),
@@ -79,9 +82,12 @@ def _add_reaction(messenger: Messenger) -> Tool:
 
     return Tool(
         name="add_reaction",
-        description="React to a message with an emoji: a light way to say that you saw it.",
+        description="React to a message with an emoji, for example to show that you saw it.",
         parameters=_object(
-            {"message_id": _MESSAGE_ID, "emoji": {"type": "string", "description": "Its short name: thumbs_up."}},
+            {
+                "message_id": _MESSAGE_ID,
+                "emoji": {"type": "string", "description": "Its short name: thumbs_up."},
+            },
             required=["message_id", "emoji"],
         ),
         run=run,
@@ -95,7 +101,7 @@ def _object(properties: Mapping[str, Any], *, required: Sequence[str]) -> Mappin
 def _text(arguments: Mapping[str, Any], name: str) -> str:
     value = arguments.get(name)
     if not isinstance(value, str) or not value.strip():
-        raise ToolError(f"{name!r} must be a text that is not empty, not {value!r}.")
+        raise ToolError(f"`{name}` must be a string that is not empty, got {value!r}.")
     return value
 
 
@@ -106,5 +112,5 @@ def _optional_text(arguments: Mapping[str, Any], name: str) -> str | None:
 def _number(arguments: Mapping[str, Any], name: str) -> int:
     value = arguments.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**63:
-        raise ToolError(f"{name!r} must be a whole number above 0, not {value!r}.")
+        raise ToolError(f"`{name}` must be an integer above 0, got {value!r}.")
     return value

@@ -1,4 +1,4 @@
-"""The outer loop: takes batches, opens a query for each that finds none open, and decides after a failure."""
+"""The outer loop: waits for a batch, opens a query with it, and recovers from failed turns."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from nanoclaw_wire.events import Error, ErrorClass
 from nanoclaw_wire.exhaustion import is_exhausted
 
 from nanoclaw_runner import recovery
-from nanoclaw_runner.batch import Batch
-from nanoclaw_runner.commands import Command
+from nanoclaw_runner.batch import Batch, next_batch
+from nanoclaw_runner.content import Command
 from nanoclaw_runner.continuation import Continuation
-from nanoclaw_runner.error_messages import words_for
+from nanoclaw_runner.error_messages import failure_text
 from nanoclaw_runner.instructions import write_instructions
-from nanoclaw_runner.outbound_builder import failure
+from nanoclaw_runner.outbound_builder import failure_messages
 from nanoclaw_runner.pending_prompts import Prompt
+from nanoclaw_runner.prompt import write_prompt
 from nanoclaw_runner.provider import Provider
 from nanoclaw_runner.query_session import Failure, QuerySession
 from nanoclaw_runner.recovery import Retry, Verdict
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class TurnLoop:
-    """Serves one session with one provider until it is told to stop or has idled long enough.
+    """Serves one session with one provider until the runner must stop or was idle for too long.
 
     Args:
         fragments: Instructions that plugins add.
@@ -36,106 +37,104 @@ class TurnLoop:
     def __init__(self, session: Session, provider: Provider, continuation: Continuation, fragments: Sequence[str]):
         self._session, self._provider = session, provider
         self._continuation, self._fragments = continuation, fragments
-        self._clock = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         self._is_leaving = False
 
     async def run(self) -> None:
-        """Serve."""
-        while True:
-            batch = await self._next()
-            if batch is None:
-                return
+        """Serve batches one after the other."""
+        session = self._session
+        while (batch := await self._next_batch()) is not None:
             if batch.command is Command.CLEAR:
-                self._clear(batch)
-            else:
-                await self._serve(batch)
+                self._continuation.forget()
+                session.answer_command(batch.rows[0], "Session cleared.")
+                log.info("session cleared")
+                continue
+            prompt: Prompt | None = session.inbox.claim(batch)
+            session.heartbeat.touch()
+            while prompt is not None and not session.stopping.is_set():
+                is_resumed = self._continuation.value is not None
+                failure = await self._run_query(prompt)
+                if failure is None or session.stopping.is_set():
+                    break
+                prompt = await self._recover(failure, is_resumed=is_resumed)
 
-    async def _next(self) -> Batch | None:
-        """Wait for a batch; None where it is time to leave."""
+    async def _next_batch(self) -> Batch | None:
+        """Wait for a batch; return None when the runner must leave."""
         session, idle_stop_s = self._session, self._session.config.idle_stop_s
-        since = self._clock.time()
+        since = self._loop.time()
         while not (session.stopping.is_set() or self._is_leaving):
-            batch, stops = session.next_batch(raw_commands=self._provider.has_slash_commands)
+            rows = session.inbox.poll(reopen=not session.bell.connected)
+            batch, stops = next_batch(
+                rows,
+                limit=session.config.max_messages_per_prompt,
+                raw_commands=self._provider.has_slash_commands,
+            )
             for row in stops:
                 session.answer_command(row, "Nothing is running.")
             if batch is not None:
                 return batch
-            patience_s = session.poll_s(session.timeouts.idle_poll_s)
+            wait_s = session.poll_s(session.timeouts.idle_poll_s)
             if idle_stop_s is not None:
-                patience_s = min(patience_s, since + idle_stop_s - self._clock.time())
-            if patience_s <= 0:
+                wait_s = min(wait_s, since + idle_stop_s - self._loop.time())
+            if wait_s <= 0:
                 return None
-            await session.bell.wait(patience_s)
+            await session.bell.wait(wait_s)
         return None
 
-    def _clear(self, batch: Batch) -> None:
-        self._continuation.forget()
-        self._session.answer_command(batch.rows[0], "Session cleared.")
-        log.info("session cleared")
-
-    async def _serve(self, batch: Batch) -> None:
-        """Answer a batch, and whatever is pushed meanwhile; try again what may work later."""
-        push: Prompt | None = self._session.take(batch)
-        while push is not None and not self._session.stopping.is_set():
-            is_resumed = self._continuation.value is not None
-            failure = await self._converse(push)
-            if failure is None or self._session.stopping.is_set():
-                return
-            push = await self._recover(failure, is_resumed=is_resumed)
-
-    async def _converse(self, push: Prompt) -> Failure | None:
-        """Open a query with a push as its first prompt, and run it to its end."""
+    async def _run_query(self, prompt: Prompt) -> Failure | None:
+        """Open a query with its first prompt, and run it to its end."""
         session = self._session
-        push = session.with_names(push)
-        session.pending.pushed(push, self._clock.time())
+        session.pending.pushed(prompt, self._loop.time())
         try:
             query = await self._provider.query(
-                session.prompt(push),
-                push_id=push.id,
+                write_prompt(prompt, session.prompt_context),
+                push_id=prompt.id,
                 continuation=self._continuation.value,
-                instructions=write_instructions(session.config, push.destinations, self._fragments),
+                instructions=write_instructions(session.config, prompt.destinations, self._fragments),
             )
-        except Exception as error:  # a provider may raise anything; its turn fails, the runner does not
+        except Exception as error:  # a provider may raise anything; its turn fails, the runner goes on
             if is_exhausted(error):
                 raise
             log.exception("provider could not open a query")
             session.pending.close()
-            return Failure(error=Error(message=f"{type(error).__name__}: {error}", retryable=False), push=push)
-        conversation = QuerySession(session, query, self._continuation, raw_commands=self._provider.has_slash_commands)
-        failure = await conversation.run()
-        self._is_leaving = conversation.is_idle_too_long
+            return Failure(error=Error(message=f"{type(error).__name__}: {error}", retryable=False), prompt=prompt)
+        raw_commands = self._provider.has_slash_commands
+        query_session = QuerySession(session, query, self._continuation, raw_commands=raw_commands)
+        failure = await query_session.run()
+        self._is_leaving = query_session.is_idle_too_long
         return failure
 
     async def _recover(self, failure: Failure, *, is_resumed: bool) -> Prompt | None:
-        """Return what to try again, or None where nothing is left to try."""
-        push, error = failure.push, failure.error
-        correlation_id = push.correlation_id if push else None
+        """Return the prompt to retry; None if there is none, after its rows were settled."""
+        prompt, error = failure.prompt, failure.error
+        correlation_id = prompt.correlation_id if prompt else None
         detail = {"reason": error.message, "kind": error.kind.value, "retryable": error.retryable}
         log.warning("turn failed", extra=detail | {"correlation_id": correlation_id})
-        if push is None:
+        if prompt is None:
             return None
-        is_stale = is_resumed and not push.is_anew and self._provider.is_stale(error)
+        is_stale = is_resumed and not prompt.is_anew and self._provider.is_stale(error)
         delays_s = self._session.timeouts.retry_delays_s
-        match recovery.after(error, failures=push.failures, can_start_anew=is_stale, delays_s=delays_s):
+        match recovery.after(error, failures=prompt.failures, can_start_anew=is_stale, delays_s=delays_s):
             case Verdict.START_ANEW:
                 log.warning("conversation cannot be resumed, starting a new one")
                 self._continuation.forget()
-                return evolve(push, is_anew=True, is_correction=False)
+                return self._session.renew(evolve(prompt, is_anew=True, is_correction=False))
             case Retry(delay_s=delay_s):
-                self._session.met_trouble(push, error.kind, again_in_s=delay_s)
-                if await self._wait(delay_s):
-                    return evolve(push, failures=push.failures + 1, is_correction=False)
-                self._finish(push, kind=None)
+                self._session.report_outage(prompt, error.kind, retry_in_s=delay_s)
+                if await self._wait_to_retry(delay_s):
+                    return self._session.renew(evolve(prompt, failures=prompt.failures + 1, is_correction=False))
+                self._give_up(prompt, kind=None)
             case Verdict.GIVE_UP:
-                self._finish(push, kind=error.kind)
+                self._give_up(prompt, kind=error.kind)
         return None
 
-    async def _wait(self, delay_s: float) -> bool:
-        """Wait before the next try, with a heartbeat; False where somebody said `/stop` meanwhile."""
-        session, ends_at = self._session, self._clock.time() + delay_s
-        while (left_s := ends_at - self._clock.time()) > 0 and not session.stopping.is_set():
+    async def _wait_to_retry(self, delay_s: float) -> bool:
+        """Wait before a retry, with a heartbeat; return False if a person says `/stop` meanwhile."""
+        session, ends_at = self._session, self._loop.time() + delay_s
+        while (left_s := ends_at - self._loop.time()) > 0 and not session.stopping.is_set():
             session.heartbeat.touch()
-            _batch, stops = session.next_batch(raw_commands=False)
+            rows = session.inbox.poll(reopen=not session.bell.connected)
+            stops = [row for row in rows if row.command is Command.STOP]
             for row in stops:
                 session.answer_command(row, "Stopped.")
             if stops:
@@ -144,11 +143,15 @@ class TurnLoop:
             await session.bell.wait(min(left_s, poll_s))
         return True
 
-    def _finish(self, push: Prompt, *, kind: ErrorClass | None) -> None:
-        """Settle rows that got no answer: completed where a person stopped them, else failed, and people are told."""
+    def _give_up(self, prompt: Prompt, *, kind: ErrorClass | None) -> None:
+        """Settle the rows of a prompt without an answer.
+
+        The rows failed, and people read the text of the error. If a person stopped the turn, `kind` is None and the
+        rows are completed.
+        """
         session = self._session
-        replies = failure(push.rows, words_for(kind, push.correlation_id)) if kind is not None else []
-        session.activity.set_busy(False)
+        replies = failure_messages(prompt.rows, failure_text(kind, prompt.correlation_id)) if kind is not None else []
+        session.outbox.turn_ended(is_busy=False)
         session.outbox.settle(
-            push.message_ids, messages=replies, highest_inbound=session.inbox.highest(), failed=kind is not None
+            prompt.message_ids, messages=replies, highest_inbound=session.inbox.highest(), failed=kind is not None
         )

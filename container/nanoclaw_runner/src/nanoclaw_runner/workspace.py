@@ -1,4 +1,4 @@
-"""Where things are inside the sandbox, as the environment says."""
+"""The directories inside the sandbox."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Workspace:
 
     Args:
         files: The session's own files.
-        agent: The agent group's folder, where the model works.
-        extra: Holds what else was mounted, one directory each; need not exist.
+        agent: The agent group's folder, in which the model works.
+        extra: The parent directory of further mounts. It may be missing.
     """
 
     files: Layout
@@ -26,10 +26,10 @@ class Workspace:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Workspace:
-        """Read the `NANOCLAW_*_DIR` variables; those that are missing stand for the sandbox's usual paths."""
+        """Read the `NANOCLAW_*_DIR` variables; a missing one means the sandbox's default path."""
 
-        def directory(variable: str, usual: str) -> Path:
-            return Path(environment.get(variable) or usual)
+        def directory(variable: str, default: str) -> Path:
+            return Path(environment.get(variable) or default)
 
         return cls(
             files=Layout(
@@ -41,7 +41,7 @@ class Workspace:
         )
 
     def extra_directories(self) -> list[Path]:
-        """Return what was mounted for the agent beside its folder, in name order."""
+        """Return the further mounts of the agent, in name order."""
         if not self.extra.is_dir():
             return []
         return sorted(path for path in self.extra.iterdir() if path.is_dir())

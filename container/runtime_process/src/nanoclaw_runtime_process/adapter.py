@@ -33,7 +33,7 @@ from nanoclaw_core import (
 from nanoclaw_core import Sandbox as SandboxProtocol
 from nanoclaw_runtime_process import bubblewrap_command, unconfined
 from nanoclaw_runtime_process.bubblewrap_command import Isolation
-from nanoclaw_runtime_process.bubblewrap_sandbox import start_in_bubblewrap
+from nanoclaw_runtime_process.bubblewrap_sandbox import Killed, start_in_bubblewrap
 from nanoclaw_runtime_process.interpreter import Interpreter, compile_packages, current_interpreter
 from nanoclaw_runtime_process.pipes import pipe
 from nanoclaw_runtime_process.registry import ProcessRegistry
@@ -44,6 +44,7 @@ from nanoclaw_runtime_process.settings import Settings
 log = logging.getLogger("nanoclaw.process")
 
 PROBE_S = 8.0
+PROBE_TRIES = 3
 UNKNOWN_OPTION = "--disable-userns"  # named in the error of a bubblewrap before 0.8, or of one with the setuid bit
 INSTALL = "Install bubblewrap (Debian and Ubuntu: apt install bubblewrap) or Docker"
 ALLOW = (
@@ -76,7 +77,11 @@ class ProcessRuntime:
 
     async def check(self) -> Readiness:
         """Run a sandbox that tests its isolation, and report the result."""
-        problem = await self._probe(again=True)
+        try:
+            problem = await self._probe(again=True)
+        except SandboxFailed as error:
+            remedy = "Run `ncl doctor` again when the machine has memory and time to spare"
+            return Readiness(ready=False, isolates=False, detail=str(error), remedy=remedy)
         if problem is None:
             return Readiness(
                 ready=True,
@@ -225,14 +230,32 @@ class ProcessRuntime:
             return str(error)
         self._has_no_user = False
         self._isolation = evolve(self._isolation, user_id=user_id, forbids_namespaces=True)
-        problem = await self._run_probe(program)
+        problem = await self._conclusive_probe(program)
         if UNKNOWN_OPTION in problem:
             self._isolation = evolve(self._isolation, forbids_namespaces=False)
-            problem = await self._run_probe(program)
+            problem = await self._conclusive_probe(program)
         return f"bubblewrap does not work here: {problem}" if problem else None
 
+    async def _conclusive_probe(self, program: str) -> str:
+        """Repeat the test until it ends by itself.
+
+        Raises:
+            SandboxFailed: It was killed each time, or took too long. Isolation is unknown, so no sandbox may start.
+        """
+        for _ in range(PROBE_TRIES):
+            try:
+                return await self._run_probe(program)
+            except Killed as error:
+                reason = str(error)
+        raise SandboxFailed(f"the test of bubblewrap did not end, so no sandbox starts: {reason}")
+
     async def _run_probe(self, program: str) -> str:
-        """Test the isolation from inside; return the problem, or an empty string."""
+        """Test the isolation from inside; return the problem, or an empty string.
+
+        Raises:
+            Killed: The test was killed.
+            SandboxFailed: It took longer than `PROBE_S`.
+        """
         expected = "forbids" if self._isolation.forbids_namespaces else "allows"
         probe = evolve(PROBE, arguments=(*PROBE.arguments, expected))
         try:
@@ -244,10 +267,14 @@ class ProcessRuntime:
                 ended = await sandbox.wait()
         except PermissionError:
             return "this host may not kill the processes of its sandboxes"
-        except TimeoutError:
-            return f"no answer in {PROBE_S:.0f} s"
+        except TimeoutError as error:
+            raise SandboxFailed(f"the test of bubblewrap took longer than {PROBE_S:.0f} s") from error
+        except Killed:
+            raise
         except (SandboxFailed, SandboxRefused) as error:
             return str(error)
+        if ended.code < 0:
+            raise Killed(f"it was killed by signal {-ended.code}")
         return "" if ended.code == 0 else ended.stderr_tail.strip()[-300:] or f"exit status {ended.code}"
 
     async def _python(self) -> Interpreter:
@@ -297,7 +324,8 @@ def _missing_protections(isolation: Isolation, settings: Settings) -> list[str]:
         missing.append("a sandbox can create user namespaces; upgrade bubblewrap to 0.8 or later, which forbids that")
     if settings.run_as is not None and (name := name_of(settings.run_as)):
         missing.append(
-            f"run_as is the user {name} of this machine, and a sandbox could reach that user's files; choose a free number"
+            f"run_as is the user {name} of this machine, and a sandbox could reach that user's files;"
+            " choose a free number"
         )
     return missing
 

@@ -29,6 +29,10 @@ from nanoclaw_runtime_process.sandbox import ProcessSandbox, terminate_program
 LAUNCHER = Path(__file__).with_name("bubblewrap_launcher.py")
 
 
+class Killed(SandboxFailed):
+    """bubblewrap or its launcher died by a signal, which does not prove that it cannot isolate."""
+
+
 async def start_in_bubblewrap(
     program: str,
     spec: SandboxSpec,
@@ -160,7 +164,9 @@ async def _release(pipes: _Pipes, namespace: _Namespace) -> None:
     answer = await _read_to_end(pipes.answers.reading)
     if answer != b"!":
         namespace.kill()
-        reason = answer.decode("utf-8", "replace") or "the launcher has died"
+        if not answer:
+            raise Killed("bubblewrap: the launcher has died")
+        reason = answer.decode("utf-8", "replace")
         raise SandboxFailed(f"bubblewrap: the sandbox's limits could not be set: {reason}")
 
 
@@ -209,7 +215,9 @@ async def _namespace(process: Process, info: BinaryIO, stderr: BinaryIO) -> _Nam
     try:
         return _Namespace(int(json.loads(await reader.readuntil(b"}"))["child-pid"]))
     except (asyncio.IncompleteReadError, ProcessLookupError):
-        await process.wait()
+        code = await process.wait()
+        if code < 0:
+            raise Killed(f"bubblewrap was killed by signal {-code}") from None
         message = stderr.read(4_000).decode("utf-8", "replace").strip()
         raise SandboxFailed(f"bubblewrap: {message or 'ended at once'}") from None
     finally:

@@ -1,4 +1,4 @@
-"""A conversation with the real program against the fake of the platform."""
+"""A conversation of the real program with the fake platform."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nanoclaw_core.testing.messages_script import Step
 
 
 class Talk(provider_contract.Talk):
-    """An open conversation, and the fake of the platform that answers in it."""
+    """An open conversation, and the fake platform that answers in it."""
 
     def __init__(self, query: LiveQuery, first: str, api: FakeMessagesApi) -> None:
         super().__init__(query, first)
@@ -29,13 +29,13 @@ class Talk(provider_contract.Talk):
 
 @pytest.fixture
 def context(tmp_path: Path) -> ProviderContext:
-    """Describe a sandbox: its folders, and nothing else."""
+    """Return the context of a sandbox with only its folders."""
     return evolve(provider_contract.context_in(tmp_path), options={"max_retries": "0"})
 
 
 @pytest.fixture
 def talk(context: ProviderContext) -> Callable[..., contextlib.AbstractAsyncContextManager[Talk]]:
-    """Return what opens a conversation with a scripted model."""
+    """Return a function that opens a conversation with a scripted model."""
 
     @contextlib.asynccontextmanager
     async def open_talk(

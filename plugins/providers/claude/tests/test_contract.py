@@ -1,4 +1,4 @@
-"""The provider contract on the real claude program, against a scripted model."""
+"""The provider contract on the real claude program with a scripted model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nanoclaw_core.testing.messages_script import Step
 
 
 class TestClaude(ProviderContract):
-    """Every promise."""
+    """The whole contract."""
 
     plugin = "nanoclaw_provider_claude.runner"
     loads_late = ("claude_agent_sdk", "mcp")
@@ -36,7 +36,7 @@ def _steps(turn: Turn) -> list[Step]:
     if turn.fails:
         return [Step(error=400, times=0)]
     if turn.waits:
-        # For the first prompt alone: a turn that is interrupted before it asked leaves its silence to nobody.
+        # Only for the first prompt: no later turn may use this step if the interrupt came before the model call.
         return [Step(text="never", hold=True, when="hello")]
     tool = [Step(tool="mcp__nanoclaw__greet", input={"name": turn.greets})] if turn.greets else []
     return [*tool, Step(text=turn.text)]

@@ -1,4 +1,4 @@
-"""The provider with the real claude program, against a scripted model."""
+"""The provider on the real claude program with a scripted model."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ server.run()
 
 
 def _children() -> list[int]:
-    """Return the processes that a conversation started; the engine that other tests share is none of them."""
-    found = [pid for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()]
-    return [int(pid) for pid in found if Path(f"/proc/{pid}/comm").read_text() not in ("dockerd\n", "containerd\n")]
+    """Return the processes of a conversation, without the Docker engine that other tests share."""
+    pids = [pid for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()]
+    return [int(pid) for pid in pids if Path(f"/proc/{pid}/comm").read_text() not in ("dockerd\n", "containerd\n")]
 
 
-def test_the_runner_half_offers_claude_without_loading_its_sdk() -> None:
+def test_runner_half_does_not_load_the_sdk() -> None:
     code = (
         "import sys; from nanoclaw_provider_claude.runner import nanoclaw_runner_plugin as part;"
         " assert [offer.name for offer in part().providers] == ['claude'];"
@@ -52,7 +52,7 @@ def test_the_runner_half_offers_claude_without_loading_its_sdk() -> None:
     assert nanoclaw_runner_plugin().name == "claude"
 
 
-def test_a_conversation_of_two_turns_in_one_process(talk: Opening) -> None:
+def test_conversation_runs_two_turns_in_one_process(talk: Opening) -> None:
     async def scenario() -> None:
         async with talk(Step(text="first answer"), Step(text="second answer", cache_read_tokens=5)) as open_talk:
             assert await open_talk.outcome() == Result(text="first answer", answers=[open_talk.first])
@@ -75,7 +75,7 @@ def test_a_conversation_of_two_turns_in_one_process(talk: Opening) -> None:
     asyncio.run(scenario())
 
 
-def test_a_new_process_goes_on_where_the_old_one_was_with_new_instructions(talk: Opening) -> None:
+def test_resume_continues_with_new_instructions(talk: Opening) -> None:
     async def scenario() -> None:
         async with talk(Step(text="noted"), prompt="my name is Ada") as before:
             assert await before.outcome() == Result(text="noted", answers=[before.first])
@@ -91,7 +91,7 @@ def test_a_new_process_goes_on_where_the_old_one_was_with_new_instructions(talk:
     asyncio.run(scenario())
 
 
-def test_model_and_effort_reach_the_platform(talk: Opening) -> None:
+def test_query_sends_model_and_effort(talk: Opening) -> None:
     async def scenario() -> None:
         async with talk(Step(text="hello"), model="claude-opus-4-5", effort="low") as open_talk:
             await open_talk.outcome()
@@ -102,7 +102,7 @@ def test_model_and_effort_reach_the_platform(talk: Opening) -> None:
     asyncio.run(scenario())
 
 
-def test_a_continuation_that_is_not_known_is_stale(talk: Opening, context: ProviderContext) -> None:
+def test_unknown_continuation_is_stale(talk: Opening, context: ProviderContext) -> None:
     async def scenario() -> None:
         async with talk(continuation="11111111-1111-4111-8111-111111111111") as open_talk:
             error = await open_talk.outcome()
@@ -122,10 +122,10 @@ async def _fail(_arguments: Mapping[str, Any]) -> str:
     raise ToolError("there is no such destination")
 
 
-def test_tools_run_in_this_process_and_their_errors_reach_the_model(talk: Opening) -> None:
+def test_tools_return_results_and_errors_to_the_model(talk: Opening) -> None:
     schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
     tools = [
-        Tool(name="greet", description="Greet somebody", parameters=schema, run=_greet),
+        Tool(name="greet", description="Greet a person", parameters=schema, run=_greet),
         Tool(name="fail", description="Fail", parameters={}, run=_fail),
     ]
     steps = [
@@ -148,9 +148,7 @@ def test_tools_run_in_this_process_and_their_errors_reach_the_model(talk: Openin
     asyncio.run(scenario())
 
 
-def test_a_running_tool_is_told_with_its_timeout_and_sees_no_key(
-    talk: Opening, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_running_tool_has_timeout_and_no_key(talk: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"):
         monkeypatch.setenv(name, "secret-of-the-host")
     steps = [Step(tool="Bash", input={"command": "env", "timeout": 90_000}), Step(text="done")]
@@ -160,21 +158,21 @@ def test_a_running_tool_is_told_with_its_timeout_and_sees_no_key(
             await open_talk.outcome()
             assert open_talk.of(ToolStarted) == [ToolStarted(tool="Bash", timeout_s=90.0)]
             assert open_talk.of(ToolEnded) == [ToolEnded(tool="Bash")]
-            said = open_talk.api.conversations[1].last_said
-            assert f"ANTHROPIC_API_KEY={PLACEHOLDER_KEY}" in said
-            assert "of-the-host" not in said
+            output = open_talk.api.conversations[1].last_said
+            assert f"ANTHROPIC_API_KEY={PLACEHOLDER_KEY}" in output
+            assert "of-the-host" not in output
 
     asyncio.run(scenario())
 
 
-def test_a_command_finds_the_programs_and_the_variables_that_the_runner_gives(talk: Opening, tmp_path: Path) -> None:
+def test_bash_tool_gets_path_and_variables_of_the_runner(talk: Opening, tmp_path: Path) -> None:
     program = tmp_path / "bin" / "ncl"
     program.parent.mkdir()
     program.write_text('#!/bin/sh\necho "asked $1 at $NANOCLAW_NCL_SOCKET"\n', encoding="utf-8")
     program.chmod(0o700)
     environment = {
         "PATH": f"{program.parent}:{os.environ['PATH']}",
-        "NANOCLAW_NCL_SOCKET": "/door/ncl.sock",
+        "NANOCLAW_NCL_SOCKET": "/run/ncl.sock",
         "ANTHROPIC_API_KEY": "never-this-one",
     }
 
@@ -182,15 +180,15 @@ def test_a_command_finds_the_programs_and_the_variables_that_the_runner_gives(ta
         steps = [Step(tool="Bash", input={"command": "ncl help; env"}), Step(text="done")]
         async with talk(*steps, environment=environment) as open_talk:
             await open_talk.outcome()
-            said: str = open_talk.api.conversations[1].last_said
-            return said
+            output: str = open_talk.api.conversations[1].last_said
+            return output
 
-    said = asyncio.run(scenario())
-    assert "asked help at /door/ncl.sock" in said
-    assert "never-this-one" not in said
+    output = asyncio.run(scenario())
+    assert "asked help at /run/ncl.sock" in output
+    assert "never-this-one" not in output
 
 
-def test_a_tool_that_only_makes_sense_at_a_terminal_is_not_offered(talk: Opening) -> None:
+def test_terminal_only_tool_is_not_offered(talk: Opening) -> None:
     async def scenario() -> None:
         async with talk(Step(tool="ScheduleWakeup", input={}), Step(text="done")) as open_talk:
             assert await open_talk.outcome() == Result(text="done", answers=[open_talk.first])
@@ -200,7 +198,7 @@ def test_a_tool_that_only_makes_sense_at_a_terminal_is_not_offered(talk: Opening
     asyncio.run(scenario())
 
 
-def test_a_configured_server_is_started_and_its_tools_can_be_called(talk: Opening, tmp_path: Path) -> None:
+def test_configured_mcp_server_offers_its_tools(talk: Opening, tmp_path: Path) -> None:
     program = tmp_path / "weather.py"
     program.write_text(STDIO_SERVER)
     servers = {"my weather": McpServer(command=sys.executable, args=[str(program)])}
@@ -214,7 +212,9 @@ def test_a_configured_server_is_started_and_its_tools_can_be_called(talk: Openin
     asyncio.run(scenario())
 
 
-def test_an_interrupt_ends_the_turn_without_text_and_the_conversation_goes_on(talk: Opening) -> None:
+def test_interrupt_ends_turn_without_text(talk: Opening) -> None:
+    """The conversation goes on with the next push."""
+
     async def scenario() -> None:
         async with talk(Step(text="too long", hold=True), Step(text="better")) as open_talk:
             await open_talk.api.wait_for_requests(1)
@@ -226,7 +226,7 @@ def test_an_interrupt_ends_the_turn_without_text_and_the_conversation_goes_on(ta
     asyncio.run(scenario())
 
 
-def test_an_interrupt_before_the_program_runs_is_not_lost(talk: Opening) -> None:
+def test_interrupt_before_program_start_is_not_lost(talk: Opening) -> None:
     async def scenario() -> None:
         async with talk(Step(text="too long", hold=True)) as open_talk:
             await open_talk.query.interrupt()
@@ -237,7 +237,9 @@ def test_an_interrupt_before_the_program_runs_is_not_lost(talk: Opening) -> None
     asyncio.run(scenario())
 
 
-def test_what_is_pushed_while_the_model_speaks_becomes_a_turn_of_its_own_also_before_the_end(talk: Opening) -> None:
+def test_push_during_answer_becomes_its_own_turn(talk: Opening) -> None:
+    """Also if the query is ended before that turn begins."""
+
     async def scenario() -> None:
         async with talk(Step(text="slow answer", delay_s=0.3, hold=True), Step(text="next answer")) as open_talk:
             await open_talk.api.wait_for_requests(1)
@@ -255,7 +257,7 @@ def test_what_is_pushed_while_the_model_speaks_becomes_a_turn_of_its_own_also_be
 
 
 def test_push_while_tool_runs_is_named_by_the_same_result(talk: Opening) -> None:
-    """The model reads the push with the result of its tool, so one answer is about both."""
+    """The model reads the push with the result of its tool, so one answer covers both."""
 
     async def scenario() -> None:
         async with talk(Step(tool="Bash", input={"command": "sleep 0.5"}), Step(text="both")) as open_talk:
@@ -269,7 +271,7 @@ def test_push_while_tool_runs_is_named_by_the_same_result(talk: Opening) -> None
 
 
 def test_error_of_joined_turn_names_both_pushes(talk: Opening) -> None:
-    """The platform fails after a push joined: both messages are without an answer."""
+    """The platform fails after a push joined, so both messages have no answer."""
 
     async def scenario() -> None:
         async with talk(Step(tool="Bash", input={"command": "sleep 0.5"}), Step(error=529, times=0)) as open_talk:
@@ -282,20 +284,20 @@ def test_error_of_joined_turn_names_both_pushes(talk: Opening) -> None:
     asyncio.run(scenario())
 
 
-def test_an_abort_that_nobody_waits_for_still_leaves_no_process(talk: Opening) -> None:
+def test_cancelled_abort_leaves_no_process(talk: Opening) -> None:
     async def scenario() -> None:
         async with talk(Step(text="never", hold=True)) as open_talk:
             await open_talk.api.wait_for_requests(1)
-            impatient = asyncio.create_task(open_talk.query.abort())
+            cancelled = asyncio.create_task(open_talk.query.abort())
             await asyncio.sleep(0)
-            impatient.cancel()
+            cancelled.cancel()
             await open_talk.query.abort()
             assert not _children()
 
     asyncio.run(scenario())
 
 
-def test_after_an_abort_events_end_and_no_process_is_left(talk: Opening) -> None:
+def test_abort_ends_events_and_leaves_no_process(talk: Opening) -> None:
     command = f"{sys.executable} -c 'import time; time.sleep(600)'"
 
     async def scenario() -> None:
@@ -319,7 +321,7 @@ def test_after_an_abort_events_end_and_no_process_is_left(talk: Opening) -> None
         (529, ErrorClass.OVERLOADED, True),
     ],
 )
-def test_a_refusal_of_the_platform_is_one_error_of_its_class(
+def test_platform_error_is_one_error_of_its_class(
     talk: Opening, status: int, kind: ErrorClass, retryable: bool
 ) -> None:
     async def scenario() -> None:
@@ -333,7 +335,7 @@ def test_a_refusal_of_the_platform_is_one_error_of_its_class(
     asyncio.run(scenario())
 
 
-def test_a_connection_that_drops_in_the_middle_is_tried_again_and_then_an_error(talk: Opening) -> None:
+def test_dropped_connection_is_retried_then_an_error(talk: Opening) -> None:
     async def scenario() -> None:
         steps = Step(text="never whole", drop=True, times=0)
         async with talk(steps, options={"max_retries": "1"}) as open_talk:
@@ -345,7 +347,7 @@ def test_a_connection_that_drops_in_the_middle_is_tried_again_and_then_an_error(
     asyncio.run(scenario())
 
 
-def test_a_program_that_dies_in_the_middle_of_a_turn_is_an_error(talk: Opening) -> None:
+def test_killed_program_is_a_retryable_error(talk: Opening) -> None:
     async def scenario() -> None:
         async with talk(Step(text="never", hold=True)) as open_talk:
             await open_talk.api.wait_for_requests(1)
@@ -359,7 +361,7 @@ def test_a_program_that_dies_in_the_middle_of_a_turn_is_an_error(talk: Opening) 
     asyncio.run(scenario())
 
 
-def test_a_sandbox_without_a_gateway_is_told_so(talk: Opening) -> None:
+def test_sandbox_without_gateway_is_an_error(talk: Opening) -> None:
     async def scenario() -> None:
         async with talk(gateway_url=None) as open_talk:
             error = await open_talk.outcome()
@@ -370,7 +372,8 @@ def test_a_sandbox_without_a_gateway_is_told_so(talk: Opening) -> None:
     asyncio.run(scenario())
 
 
-def test_warning_10_a_compaction_keeps_a_copy_and_is_no_answer(talk: Opening, context: ProviderContext) -> None:
+@pytest.mark.defect(number=10)
+def test_compaction_is_archived_and_is_no_answer(talk: Opening, context: ProviderContext) -> None:
     async def scenario() -> None:
         async with talk(
             Step(text="noted"), Step(text="<summary>short</summary>", when="summary", times=0)

@@ -1,4 +1,4 @@
-"""An exhausted machine under the real claude program: the runner leaves, and its messages stay pending."""
+"""The real claude program on an exhausted machine: the runner exits, and its messages stay pending."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from attrs import evolve
 from machine_faults import no_descriptors
 from nanoclaw_provider_claude.options import PLACEHOLDER_KEY
 from nanoclaw_provider_claude.runner import ClaudeProvider
-from nanoclaw_runner.plugins import Parts
+from nanoclaw_runner.plugins import RunnerPlugins
 from nanoclaw_runner.provider import ProviderContext, ProviderOffer, RunnerPlugin, Tool
 from nanoclaw_runner.runner import ExitCode, Runner
 from nanoclaw_runner.testing import HostSide
@@ -28,7 +28,7 @@ Opening = Any  # the fixture of conftest.py: a function that gives an async cont
 
 
 def take_descriptors_of_program() -> None:
-    """Let the running program open no file and no socket more."""
+    """Prevent the running program from opening another file or socket."""
     for path in Path("/proc/self/task").glob("*/children"):
         for pid in map(int, path.read_text().split()):
             if Path(f"/proc/{pid}/comm").read_text() == "claude\n":
@@ -52,7 +52,7 @@ def test_program_without_descriptors_is_exhausted(talk: Opening) -> None:
 
 
 def test_start_without_descriptors_is_exhausted(talk: Opening) -> None:
-    """The SDK cannot start the program, and says so in words of its own."""
+    """The SDK cannot start the program, and raises an error with a text of its own."""
 
     async def scenario() -> None:
         async with talk() as open_talk:
@@ -64,8 +64,8 @@ def test_start_without_descriptors_is_exhausted(talk: Opening) -> None:
     asyncio.run(scenario())
 
 
-def test_copy_without_descriptors_is_exhausted(talk: Opening) -> None:
-    """A compaction waits for the copy of its text, which a later runner can make."""
+def test_archive_without_descriptors_is_exhausted(talk: Opening) -> None:
+    """The compaction waits for the copy of the text, which a later runner can write."""
 
     async def scenario() -> None:
         steps = [Step(text="noted"), Step(text="<summary>short</summary>", when="summary", times=0)]
@@ -90,8 +90,10 @@ async def _write_to_full_disk(_arguments: Mapping[str, Any]) -> str:
     return "written"
 
 
-async def _live(directory: Path, steps: list[Step], check: Callable[[HostSide, Runner, str], Awaitable[None]]) -> None:
-    """Run a runner with the real program and a tool that meets a full disk, and give it one message."""
+async def _run_one_message(
+    directory: Path, steps: list[Step], check: Callable[[HostSide, Runner, str], Awaitable[None]]
+) -> None:
+    """Run a runner with the real program and a tool that meets a full disk, and send it one message."""
     async with FakeMessagesApi(steps, key=PLACEHOLDER_KEY, prefix="/anthropic") as api:
 
         def connect(context: ProviderContext) -> ClaudeProvider:
@@ -104,14 +106,14 @@ async def _live(directory: Path, steps: list[Step], check: Callable[[HostSide, R
             runner = Runner(
                 workspace=host.workspace,
                 config=host.config,
-                parts=Parts(loaded=(part,)),
+                plugins=RunnerPlugins(loaded=(part,)),
                 environment={**os.environ, **host.environment()},
             )
             await check(host, runner, host.say("x"))
 
 
 def test_tool_on_full_disk_ends_the_runner(tmp_path: Path) -> None:
-    """The model does not hear of it, so it cannot answer as if its file were at fault."""
+    """The model does not see the error, so it cannot answer as if its file were at fault."""
 
     async def check(host: HostSide, runner: Runner, message: str) -> None:
         async with asyncio.timeout(60):
@@ -120,7 +122,7 @@ def test_tool_on_full_disk_ends_the_runner(tmp_path: Path) -> None:
         assert host.sent() == []
 
     steps = [Step(tool="mcp__nanoclaw__keep", input={}), Step(text='<message to="family">it failed</message>')]
-    asyncio.run(_live(tmp_path, steps, check))
+    asyncio.run(_run_one_message(tmp_path, steps, check))
 
 
 @pytest.mark.parametrize(
@@ -134,8 +136,8 @@ def test_tool_on_full_disk_ends_the_runner(tmp_path: Path) -> None:
     ],
     ids=["answer", "command"],
 )
-def test_words_of_the_model_end_no_runner(tmp_path: Path, steps: list[Step]) -> None:
-    """The model and its commands may say anything; only an error of the program itself counts."""
+def test_text_of_the_model_ends_no_runner(tmp_path: Path, steps: list[Step]) -> None:
+    """The model and its commands may write anything. Only an error of the program itself counts."""
 
     async def check(host: HostSide, runner: Runner, message: str) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -144,4 +146,4 @@ def test_words_of_the_model_end_no_runner(tmp_path: Path, steps: list[Step]) -> 
             runner.stop()
         assert running.result() is ExitCode.DONE
 
-    asyncio.run(_live(tmp_path, steps, check))
+    asyncio.run(_run_one_message(tmp_path, steps, check))

@@ -1,11 +1,11 @@
-"""Messages of the SDK, as the SDK itself parses them, into events."""
+"""Translation of the SDK's messages, parsed by the SDK itself, into events."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from claude_agent_sdk._internal.message_parser import parse_message  # the only maker of its messages
+from claude_agent_sdk._internal.message_parser import parse_message  # only it creates the SDK's messages
 from nanoclaw_provider_claude.mapping import MAX_NAMED_PROMPTS, Translator, classify
 from nanoclaw_wire.events import (
     Alive,
@@ -44,15 +44,16 @@ def _result(**data: Any) -> dict[str, Any]:
     return usual | {"duration_ms": 1, "duration_api_ms": 1} | data
 
 
-def test_translate_init_of_each_turn_tells_how_to_continue() -> None:
-    """The runner learns from it that a turn began, so that a model that thinks for minutes is not done."""
+def test_init_of_each_turn_has_the_continuation() -> None:
+    """The runner learns that a turn began, so a model that thinks for minutes does not count as done."""
     translator = Translator()
     for _turn in range(2):
         assert _translate(translator, **_system("init")) == [Alive(), Init(continuation="s")]
     assert _translate(translator, **_system("init", session_id="other")) == [Alive(), Init(continuation="other")]
 
 
-def test_warning_10_a_compaction_is_no_answer() -> None:
+@pytest.mark.defect(number=10)
+def test_compaction_is_progress_and_no_answer() -> None:
     translator = Translator()
     translator.expect("a")
     events = _translate(translator, **_system("compact_boundary", compact_metadata={"pre_tokens": 9}))
@@ -60,7 +61,7 @@ def test_warning_10_a_compaction_is_no_answer() -> None:
     assert translator.is_turn_open
 
 
-def test_a_turn_ends_with_what_it_used_and_its_last_word() -> None:
+def test_result_has_usage_and_text() -> None:
     translator = Translator()
     usage = {"input_tokens": 1, "output_tokens": 2, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 4}
     events = _translate(translator, **_result(usage=usage, total_cost_usd=0.5))
@@ -68,7 +69,7 @@ def test_a_turn_ends_with_what_it_used_and_its_last_word() -> None:
     assert events == [Alive(), used, Result(text="done")]
 
 
-def test_a_turn_costs_what_the_conversation_costs_more_than_before() -> None:
+def test_usage_cost_is_the_increase_of_the_total() -> None:
     translator, usage = Translator(), {"input_tokens": 1, "output_tokens": 1}
     costs = [
         event.cost_usd
@@ -79,13 +80,13 @@ def test_a_turn_costs_what_the_conversation_costs_more_than_before() -> None:
     assert costs == [0.25, 0.5]
 
 
-def test_the_first_turn_after_a_resume_has_no_cost_of_its_own() -> None:
+def test_usage_cost_after_resume_is_unknown() -> None:
     translator = Translator(is_resumed=True)
     events = _translate(translator, **_result(usage={"input_tokens": 1}, total_cost_usd=9.0))
     assert [event.cost_usd for event in events if isinstance(event, Usage)] == [None]
 
 
-def test_an_interrupted_turn_ends_without_text_and_ends_its_tools() -> None:
+def test_interrupted_turn_has_no_text_and_ends_its_tools() -> None:
     translator = Translator()
     started = translator.tool_started("call", "Bash", {"timeout": 1500})
     translator.is_interrupted = True
@@ -95,7 +96,7 @@ def test_an_interrupted_turn_ends_without_text_and_ends_its_tools() -> None:
     assert translator.tool_ended("call") == []
 
 
-def test_a_failure_after_an_interrupted_turn_is_a_failure() -> None:
+def test_failure_after_interrupted_turn_is_an_error() -> None:
     translator = Translator()
     translator.is_interrupted = True
     _translate(translator, **_result())
@@ -103,7 +104,7 @@ def test_a_failure_after_an_interrupted_turn_is_a_failure() -> None:
     assert last == Error(message="broken", retryable=False, kind=ErrorClass.INTERNAL)
 
 
-def test_a_prompt_that_no_result_covered_is_still_owed_one() -> None:
+def test_prompt_without_result_keeps_turn_open() -> None:
     translator = Translator()
     translator.expect("a")
     translator.expect("b")
@@ -113,7 +114,7 @@ def test_a_prompt_that_no_result_covered_is_still_owed_one() -> None:
     assert (translator.fail(error), translator.fail(error)) == ([error], [])
 
 
-def test_one_result_may_cover_several_prompts() -> None:
+def test_result_may_cover_several_prompts() -> None:
     translator = Translator()
     translator.expect("a")
     translator.expect("b")
@@ -130,7 +131,7 @@ def test_result_names_the_prompts_it_covered() -> None:
 
 
 def test_result_of_injected_turn_names_no_prompt() -> None:
-    """A background task ended while a prompt waits for its own turn."""
+    """A background task ends while a prompt waits for its own turn."""
     translator = Translator()
     translator.expect("a")
     [*_, last] = _translate(translator, **_result(origin={"kind": "task-notification"}))
@@ -139,7 +140,7 @@ def test_result_of_injected_turn_names_no_prompt() -> None:
 
 
 def test_result_with_full_list_names_nothing() -> None:
-    """The program names 64 prompts at most, so others may have been taken in, too."""
+    """The program names at most 64 prompts, so the turn may have taken in others, too."""
     translator, prompts = Translator(), [str(number) for number in range(MAX_NAMED_PROMPTS + 1)]
     for prompt in prompts:
         translator.expect(prompt)
@@ -149,15 +150,15 @@ def test_result_with_full_list_names_nothing() -> None:
 
 
 def test_result_without_prompts_names_nothing() -> None:
-    """A turn that was interrupted early says nothing of its prompts."""
+    """A turn that was interrupted early reports no prompts."""
     translator = Translator()
     translator.expect("a")
     [*_, last] = _translate(translator, **_result())
     assert last == Result(text="done", answers=None)
 
 
-def test_error_from_outside_names_what_the_turn_took_in() -> None:
-    """The program dies in a turn of one prompt while another waits."""
+def test_error_from_outside_names_prompts_of_the_turn() -> None:
+    """The program dies in a turn of one prompt while another prompt waits."""
     translator = Translator()
     translator.expect("a")
     translator.expect("b")
@@ -168,22 +169,22 @@ def test_error_from_outside_names_what_the_turn_took_in() -> None:
     assert translator.fail(error) == [Error(message="gone", retryable=True, answers=["a"])]
 
 
-def test_a_retry_of_the_program_is_progress() -> None:
+def test_retry_is_progress_with_trouble() -> None:
     retry = _system("api_retry", attempt=1, max_retries=5, error_status=529)
     assert _translate(Translator(), **retry) == [
         Alive(),
-        Progress(message="model call failed (status 529), trying again 1/5", trouble=ErrorClass.OVERLOADED),
+        Progress(message="model call failed (status 529), retry 1/5", trouble=ErrorClass.OVERLOADED),
     ]
 
 
-def test_a_retry_where_nobody_answered_is_trouble_with_the_connection() -> None:
+def test_retry_without_status_is_connection_trouble() -> None:
     retry = _system("api_retry", attempt=2, max_retries=5, error_status=None, error="unknown")
     [progress] = [event for event in _translate(Translator(), **retry) if isinstance(event, Progress)]
     assert progress.trouble is ErrorClass.CONNECTION
 
 
 @pytest.mark.parametrize(("status", "count"), [("allowed", 1), ("allowed_warning", 2), ("rejected", 2)])
-def test_a_rate_limit_is_news_only_where_it_presses(status: str, count: int) -> None:
+def test_rate_limit_is_progress_unless_allowed(status: str, count: int) -> None:
     event = {"type": "rate_limit_event", "rate_limit_info": {"status": status}, "uuid": "u", "session_id": "s"}
     assert len(_translate(Translator(), **event)) == count
 
@@ -202,7 +203,7 @@ def test_a_rate_limit_is_news_only_where_it_presses(status: str, count: int) -> 
         (529, ErrorClass.OVERLOADED, True),
     ],
 )
-def test_the_status_of_a_failed_call_tells_its_class(status: int, kind: ErrorClass, retryable: bool) -> None:
+def test_classify_by_status(status: int, kind: ErrorClass, retryable: bool) -> None:
     assert classify("API Error", status=status) == Error(message="API Error", retryable=retryable, kind=kind)
 
 
@@ -219,7 +220,7 @@ def test_the_status_of_a_failed_call_tells_its_class(status: int, kind: ErrorCla
         ("", None, ErrorClass.INTERNAL),
     ],
 )
-def test_without_a_status_the_words_tell_the_class(text: str, name: str | None, kind: ErrorClass) -> None:
+def test_classify_by_text_without_status(text: str, name: str | None, kind: ErrorClass) -> None:
     assert classify(text, name=name).kind is kind
 
 
@@ -236,23 +237,23 @@ def test_without_a_status_the_words_tell_the_class(text: str, name: str | None, 
         "error: bun ran out of file descriptors (ProcessFdQuotaExceeded)",
     ],
 )
-def test_code_of_exhausted_machine_is_exhausted(text: str) -> None:
-    """A later runner tries the same again."""
+def test_classify_code_of_exhausted_machine_is_exhausted(text: str) -> None:
+    """A later runner retries."""
     assert (classify(text).kind, classify(text, name="server_error").kind) == (ErrorClass.EXHAUSTED,) * 2
 
 
 @pytest.mark.parametrize("text", ["ERR_ENOSPC_X", "enospc", "EIOX", "NOTENOSPC", "PATREIO", "no space left on device"])
-def test_other_word_is_not_exhausted(text: str) -> None:
-    """A code counts alone, as a whole word."""
+def test_classify_other_word_is_not_exhausted(text: str) -> None:
+    """A code counts only as a whole word."""
     assert classify(text).kind is not ErrorClass.EXHAUSTED
 
 
-def test_refusal_of_the_platform_is_not_exhausted() -> None:
-    """With a status the text is the platform's, which may repeat words of the conversation."""
+def test_classify_platform_error_is_not_exhausted() -> None:
+    """With a status the text is the platform's, which may quote the conversation."""
     assert classify("messages.1: ENOSPC is no text", status=400).kind is ErrorClass.REFUSED
 
 
-def _said(model: str, text: str) -> dict[str, Any]:
+def _assistant_message(model: str, text: str) -> dict[str, Any]:
     message = {"id": "m", "role": "assistant", "model": model, "content": [{"type": "text", "text": text}]}
     return {"type": "assistant", "message": message, "session_id": "s", "uuid": "u"}
 
@@ -265,22 +266,22 @@ def _said(model: str, text: str) -> dict[str, Any]:
         ("claude-x", ["ENOSPC: no space left on device, write"], ErrorClass.EXHAUSTED),
     ],
 )
-def test_error_in_words_of_the_model_is_not_exhausted(model: str, errors: list[str] | None, kind: ErrorClass) -> None:
-    """Else a model could have its messages tried again for ever."""
+def test_error_with_text_of_the_model_is_not_exhausted(model: str, errors: list[str] | None, kind: ErrorClass) -> None:
+    """Otherwise the messages of such a model would be retried for ever."""
     translator, text = Translator(), "ENOSPC: no space left on device"
-    _translate(translator, **_said(model, text))
+    _translate(translator, **_assistant_message(model, text))
     [*_, last] = _translate(translator, **_result(is_error=True, result=text, errors=errors))
     assert isinstance(last, Error)
     assert last.kind is kind
 
 
-def test_conversation_that_was_not_saved_is_progress() -> None:
-    """The program tells it when it leaves, after all was answered; the log keeps it."""
+def test_unsaved_conversation_is_progress() -> None:
+    """The program reports it at its exit, after all answers, and the log keeps it."""
     lost = _system("session_writes_lost", error_code="ENOSPC", lost=["transcript", "global_config"])
     expected = Progress(message="claude could not save transcript, global_config (ENOSPC)")
     assert _translate(Translator(), **lost) == [Alive(), expected]
 
 
-def test_an_account_without_credit_is_a_matter_of_quota() -> None:
-    found = classify("Your credit balance is too low to access the Anthropic API", status=400)
-    assert (found.kind, found.retryable) == (ErrorClass.QUOTA, False)
+def test_classify_account_without_credit_is_quota() -> None:
+    error = classify("Your credit balance is too low to access the Anthropic API", status=400)
+    assert (error.kind, error.retryable) == (ErrorClass.QUOTA, False)

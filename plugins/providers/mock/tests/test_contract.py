@@ -14,14 +14,14 @@ from nanoclaw_runner.testing.provider_contract import ProviderContract, Turn
 
 
 class TestMock(ProviderContract):
-    """Every promise."""
+    """The whole contract."""
 
     plugin = "nanoclaw_provider_mock.runner"
 
     @asynccontextmanager
     async def provider(self, context: ProviderContext, turns: Sequence[Turn]) -> AsyncIterator[Provider]:
         script = json.dumps([_step(turn) for turn in turns])
-        # A script remembers what was played of it; the next one begins a new count.
+        # The counts of a script are kept, and the next script needs new ones.
         (context.state_directory / "script-uses.json").unlink(missing_ok=True)
         provider = MockProvider(evolve(context, options={"script": script}))
         yield provider

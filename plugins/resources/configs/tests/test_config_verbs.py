@@ -77,12 +77,12 @@ def test_update_stores_settings_and_null_resets_them(run) -> None:
         ({"runtime": ""}, "--runtime must be an installed runtime, got ''"),
         ({"model": "-p"}, "--model must be a model name"),
         ({"model": "two words"}, "--model must be a model name"),
-        ({"model": True}, "--model must be a text"),
+        ({"model": True}, "--model must be a string"),
         ({"image-tag": "--privileged"}, "--image-tag must be an image name"),
         ({"assistant-name": "a\nb"}, "--assistant-name must be"),
         ({"assistant-name": "\ud800"}, "--assistant-name must be"),
         ({"max-messages-per-prompt": 0}, "must be an integer from 1 to 1000, got 0"),
-        ({"max-messages-per-prompt": "many"}, "must be a whole number, not 'many'"),
+        ({"max-messages-per-prompt": "many"}, "must be an integer, got 'many'"),
         ({"memory-mb": -1}, "--memory-mb must be an integer from 64"),
         ({"memory-mb": 10**30}, "--memory-mb must be an integer from 64"),
         ({"cpus": 0}, "--cpus must be a number from 0.01"),
@@ -133,7 +133,7 @@ def test_mcp_server_is_added_replaced_and_removed(run) -> None:
         ({"args": "[1]"}, "--args must be a string"),
         ({"args": "not json"}, "--args must be JSON like"),
         ({"args": '{"a": "b"}'}, "--args must be a list like"),
-        ({"args": ["a"]}, "--args must be a text"),
+        ({"args": ["a"]}, "--args must be a string"),
         ({"args": "[" * 100_000}, "--args must be JSON"),
         ({"args": '["a\\u0000b"]'}, "--args must be a string"),
         ({"env": '{"A": "\\u0000"}'}, "--env: the value of A must be a string"),
@@ -141,7 +141,7 @@ def test_mcp_server_is_added_replaced_and_removed(run) -> None:
         ({"env": '{"A": 1}'}, "--env: the value of A must be a string"),
         ({"env": '{"A=B": "x"}'}, "--env must be the name of an environment variable"),
         ({"env": '{"A": "\\ud800"}'}, "--env: the value of A must be a string"),
-        ({"instructions": "\ud800"}, "--instructions must be a text"),
+        ({"instructions": "\ud800"}, "--instructions must be a string"),
     ],
 )
 def test_invalid_mcp_server_is_refused(run, options, says) -> None:
@@ -200,7 +200,7 @@ def test_package_request_outside_one_to_twenty_is_refused(run, options, says) ->
 )
 def test_package_that_is_not_a_name_is_refused(run, options) -> None:
     async def scenario(host: Hosted, group_id: str) -> None:
-        assert "give names alone" in await refused(host, group_id, "add-package", **options)
+        assert "Give only names" in await refused(host, group_id, "add-package", **options)
 
     run(scenario)
 
@@ -210,7 +210,7 @@ def test_package_that_is_not_a_name_is_refused(run, options) -> None:
 def test_one_invalid_package_name_refuses_all(run, bad) -> None:
     async def scenario(host: Hosted, group_id: str) -> None:
         for names in (["ripgrep", bad], [bad, "ripgrep"], ["", bad]):
-            assert "give names alone" in await refused(host, group_id, "add-package", apt=names, npm=["ok"])
+            assert "Give only names" in await refused(host, group_id, "add-package", apt=names, npm=["ok"])
 
     run(scenario)
 

@@ -161,9 +161,9 @@ def test_session_closed_meanwhile_is_not_restarted(nanoclaw_instance: Instance) 
     ("options", "says"),
     [
         ({}, "groups restart needs --id"),
-        ({"id": "AGENT", "message": "\ud800"}, "--message must be a text"),
+        ({"id": "AGENT", "message": "\ud800"}, "--message must be a string"),
         ({"id": "AGENT", "message": "x" * 20_001}, "--message must be a string of at most 20000"),
-        ({"id": "AGENT", "message": True}, "--message must be a text"),
+        ({"id": "AGENT", "message": True}, "--message must be a string"),
         ({"id": "AGENT", "rebuild": "perhaps"}, "--rebuild must be true or false"),
     ],
 )

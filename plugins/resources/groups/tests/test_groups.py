@@ -48,14 +48,14 @@ def test_created_group_is_complete_and_answers_a_message(nanoclaw_instance: Inst
         ({"name": ""}, "--name must be one line"),
         ({"name": "  "}, "--name must be one line"),
         ({"name": "two\nlines"}, "--name must be one line"),
-        ({"name": "\ud800"}, "--name must be a text"),
+        ({"name": "\ud800"}, "--name must be a string"),
         ({"name": "x" * 101}, "--name must be one line of 1 to 100"),
-        ({"name": True}, "--name must be a text"),
+        ({"name": True}, "--name must be a string"),
         ({"name": "数据"}, "no Latin letter or digit for a folder name, got '数据'. Choose one with --folder"),
         ({"name": "Global"}, "not `global`"),
         ({"name": "X", "folder": "../x"}, "with the folder '../x'"),
         ({"name": "X", "folder": "/etc"}, "with the folder '/etc'"),
-        ({"name": "X", "folder": "\ud800"}, "--folder must be a text"),
+        ({"name": "X", "folder": "\ud800"}, "--folder must be a string"),
         ({"name": "X", "id": "ag-1"}, "unknown option --id"),
     ],
 )
@@ -81,7 +81,7 @@ def test_folder_that_cannot_be_created_leaves_no_row(nanoclaw_instance: Instance
             assert await host.ncl.data("groups", "list") == []
             return message
 
-    assert "groups/ada cannot be made: " in asyncio.run(scenario())
+    assert "groups/ada cannot be created: " in asyncio.run(scenario())
 
 
 def test_create_does_not_write_through_a_link_in_the_folder(nanoclaw_instance: Instance, tmp_path: Path) -> None:

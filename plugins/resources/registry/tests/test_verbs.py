@@ -54,16 +54,16 @@ def test_create_stores_given_generated_and_default_values(run) -> None:
     ("options", "says"),
     [
         ({}, "needs --title"),
-        ({"title": "Emma", "pages": "many"}, "--pages must be a whole number, not 'many'"),
-        ({"title": "Emma", "pages": "nan"}, "--pages must be a whole number"),
+        ({"title": "Emma", "pages": "many"}, "--pages must be an integer, got 'many'"),
+        ({"title": "Emma", "pages": "nan"}, "--pages must be an integer"),
         ({"title": "Emma", "binding": "glue"}, "--binding must be one of hard, soft, got 'glue'"),
         ({"title": "Emma", "id": "b7"}, "unknown option --id"),
         ({"title": "Emma", "secret": "x"}, "unknown option --secret"),
         ({"title": "Emma", "pages": 2_000, "binding": "soft"}, "do not fit in a soft binding"),
         ({"title": None}, "needs --title"),
         ({"title": "Emma", "pages": 10**30}, "an integer is too large"),
-        ({"title": "half \ud83d"}, "--title must be a text"),
-        ({"title": True}, "--title must be a text"),
+        ({"title": "half \ud83d"}, "--title must be a string"),
+        ({"title": True}, "--title must be a string"),
         ({"title": ""}, "--title must not be empty"),
     ],
 )
@@ -153,7 +153,7 @@ def test_list_without_a_limit_shows_two_hundred_rows(run, nanoclaw_instance: Ins
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"limit": "abc"}, "--limit must be a whole number"),
+        ({"limit": "abc"}, "--limit must be an integer"),
         ({"limit": 0}, "--limit must be between 1 and 10000"),
         ({"offset": -1}, "--offset must be between 0 and 2^63 - 1, got -1"),
         ({"offset": 10**30}, "--offset must be between 0 and 2^63 - 1"),

@@ -40,11 +40,11 @@ def test_created_wiring_has_its_priority_and_engages(nanoclaw_instance: Instance
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"engage-mode": "pattern"}, "needs a pattern"),
-        ({"engage-mode": "pattern", "engage-pattern": "("}, "is no regular expression"),
-        ({"engage-pattern": "hi"}, "goes with engage mode 'pattern' alone"),
+        ({"engage-mode": "pattern"}, "engage mode 'pattern' needs one"),
+        ({"engage-mode": "pattern", "engage-pattern": "("}, "is not a regular expression"),
+        ({"engage-pattern": "hi"}, "only engage mode 'pattern' has one"),
         ({"engage-mode": "always"}, "--engage-mode must be one of pattern, mention, mention-sticky"),
-        ({"priority": "high"}, "--priority must be a whole number"),
+        ({"priority": "high"}, "--priority must be an integer"),
     ],
 )
 def test_invalid_wiring_is_refused_when_created(nanoclaw_instance, options, says) -> None:

@@ -1,6 +1,6 @@
 """The sandbox's side of the test kit: `HostSide` plays the host around a runner, `provider_contract` tests providers.
 
-It imports neither pytest nor the core, as nothing in the runner's distribution does.
+It imports neither pytest nor the core, like all of the runner's distribution.
 """
 
 from nanoclaw_runner.testing.host_side import FAMILY, PATIENCE_S, PEER, WORK, HostSide, said

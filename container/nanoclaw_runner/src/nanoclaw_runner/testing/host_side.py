@@ -1,4 +1,4 @@
-"""Plays the host, for tests of runners and of runner halves: real files, a real bell, a real process.
+"""Plays the host for tests of runners and runner plugins: real files, a real doorbell, a real process.
 
 async with HostSide(tmp_path, provider="mock") as host:
     await host.start()
@@ -36,19 +36,21 @@ from nanoclaw_runner.workspace import Workspace
 FAMILY = Destination(name="family", kind="channel", channel="chat", room="r1", display_name="Family Chat")
 WORK = Destination(name="work", kind="channel", channel="chat", room="r2")
 PEER = Destination(name="peer", kind="agent", agent_group_id="ag-peer")
-PATIENCE_S = 30.0  # a machine that runs many tests at once is slow; nothing waits this long that works
+PATIENCE_S = 30.0  # a machine that runs many tests at once is slow; only a failing test waits this long
 
-Found = TypeVar("Found")
+Answer = TypeVar("Answer")
 
 
 class HostSide:
-    """One session, seen from the host.
+    """The host's side of one session.
 
     Args:
-        directory: An empty one; the session's files are made in it.
-        options: What the provider's host half would hand over.
+        directory: An empty directory for the session's files.
+        provider: The name of the provider.
+        options: The options of the provider's host half.
+        destinations: The named addresses of the agent.
+        with_bell: False if the runner must poll.
         config: Further fields of the `RunnerConfig`.
-        with_bell: False leaves the runner to its polling.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class HostSide:
     ) -> None:
         self.files = Layout(directory / "in", directory / "out")
         self.workspace = Workspace(files=self.files, agent=directory / "agent", extra=directory / "extra")
-        self._temporary = directory / "tmp"  # so that what a killed runner leaves goes with the rest
+        self._temporary = directory / "tmp"  # temporary files of a killed runner vanish with the directory
         for path in (
             self.files.incoming,
             self.files.outgoing,
@@ -109,12 +111,12 @@ class HostSide:
         self.inbound.close()
 
     def configure(self, **config: Any) -> None:
-        """Change fields of the configuration, for the next runner."""
+        """Change fields of the configuration; the next runner reads them."""
         self.config = evolve(self.config, **config)
         self.files.config.write_text(write_config(self.config), encoding="utf-8")
 
     def environment(self) -> dict[str, str]:
-        """Return what a runtime sets for the sandbox."""
+        """Return the variables that a runtime sets for the sandbox."""
         return {
             layout.IN_DIR_VARIABLE: str(self.files.incoming),
             layout.OUT_DIR_VARIABLE: str(self.files.outgoing),
@@ -125,7 +127,13 @@ class HostSide:
     async def start(
         self, *arguments: str, inherited: Sequence[int] = (), **environment: str
     ) -> asyncio.subprocess.Process:
-        """Start a runner as a process of its own, which inherits descriptors."""
+        """Start a runner in a process of its own.
+
+        Args:
+            arguments: For the Python interpreter; empty for the runner's program.
+            inherited: File descriptors that the process inherits.
+            environment: Further variables.
+        """
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
             *(arguments or ("-m", "nanoclaw_runner")),
@@ -142,7 +150,7 @@ class HostSide:
     async def running(
         self, *, timeouts: Timeouts | None = None, plugins: RunnerPlugins | None = None
     ) -> AsyncIterator[Runner]:
-        """Run a runner in this process, with its own timeouts or parts; it is stopped at the end."""
+        """Run a runner in this process, with given timeouts and plugins; stop it at the end."""
         runner = Runner(
             workspace=self.workspace,
             config=self.config,
@@ -158,7 +166,7 @@ class HostSide:
                 runner.stop()
 
     async def stop(self) -> int:
-        """End the runner as a runtime does, and return its exit code."""
+        """Stop the runner as a runtime does, and return its exit code."""
         assert self.process is not None, "no runner was started"
         self.process.send_signal(signal.SIGTERM)
         return await self.exit_code()
@@ -181,7 +189,7 @@ class HostSide:
         return self.put_all([self.row(content, **fields)])[0]
 
     def row(self, content: str, **fields: Any) -> NewInbound:
-        """Make a row; what is not said is a chat message from room r1."""
+        """Make a row; without `fields` it is a chat message from room r1."""
         self._count += 1
         usual = {"id": f"in-{self._count}", "kind": Kind.CHAT, "at": clock.now_text(), "channel": "chat", "room": "r1"}
         return NewInbound(**{**usual, "content": content, **fields})
@@ -193,79 +201,79 @@ class HostSide:
         return [row.id for row in rows]
 
     def ring(self) -> None:
-        """Tell the runner to look."""
+        """Ring the runner's doorbell."""
         if self.bell is not None:
             self.bell.ring()
 
     def sent(self) -> list[OutboundMessage]:
-        """Return all that was written to outbound.db so far."""
+        """Return the messages in outbound.db so far."""
         return self.read(lambda db: outbound.messages_after(db, 0, limit=10_000))
 
     def acknowledged(self) -> dict[str, AckStatus]:
-        """Return how far the runner is with each message."""
+        """Return the acknowledgement of each message, by id."""
         rows = self.read(lambda db: outbound.acknowledgements_after(db, 0, limit=10_000))
         return {row.message_id: row.status for row in rows}
 
     def doing(self, field: str) -> object:
-        """Return one field of what the runner says of itself; None where it said nothing yet."""
+        """Return a field of the runner's stored state; None if it stored no state yet."""
         return getattr(self.read(outbound.runner_state), field, None)
 
     def note_acknowledged(self) -> None:
-        """Copy what is settled into inbound.db, as a host does some time later."""
+        """Copy the acknowledgements into inbound.db, as a host does later."""
         known = {AckStatus.COMPLETED: Status.COMPLETED, AckStatus.FAILED: Status.FAILED}
         changes = [(message, known[status]) for message, status in self.acknowledged().items() if status in known]
         inbound.set_status(self.inbound, changes)
 
-    def read(self, question: Callable[[apsw.Connection], Found]) -> Found:
-        """Ask outbound.db something."""
+    def read(self, question: Callable[[apsw.Connection], Answer]) -> Answer:
+        """Return the answer of outbound.db to a question."""
         db = session_files.open_readable(self.files.outbound_db)
         try:
             return question(db)
         finally:
             db.close()
 
-    async def until(self, question: Callable[[], Found]) -> Found:
-        """Wait until a question has a true answer, asking at each ring; return the answer.
+    async def until(self, question: Callable[[], Answer]) -> Answer:
+        """Wait until a question has a true answer, and return it. Ask at each ring.
 
         Raises:
-            AssertionError: The runner's process ended before; the text is what it said.
+            AssertionError: The runner's process ended first; the message is its stderr.
         """
         async with asyncio.timeout(PATIENCE_S):
             while not (answer := question()):
                 assert self._reading is None or not self._reading.done(), self.stderr.decode()
                 self._news.clear()
                 try:
-                    async with asyncio.timeout(0.2):  # what changes without a ring: files, and a session without bell
+                    async with asyncio.timeout(0.2):  # some changes have no ring: files, or no doorbell
                         await self._news.wait()
                 except TimeoutError:
                     continue
         return answer
 
     async def replies(self, count: int) -> list[OutboundMessage]:
-        """Wait for so many outbound messages, and return all there are."""
-        return await self.until(lambda: found if len(found := self.sent()) >= count else [])
+        """Wait for `count` outbound messages, and return all messages."""
+        return await self.until(lambda: messages if len(messages := self.sent()) >= count else [])
 
     async def settled(self, *message_ids: str) -> list[AckStatus]:
-        """Wait until messages are completed or failed; return how they ended, in order."""
+        """Wait until messages are completed or failed; return their acknowledgements in order."""
 
         def ends() -> list[AckStatus]:
             known = self.acknowledged()
-            found = [known.get(message_id, AckStatus.PROCESSING) for message_id in message_ids]
-            return [] if AckStatus.PROCESSING in found else found
+            statuses = [known.get(message_id, AckStatus.PROCESSING) for message_id in message_ids]
+            return [] if AckStatus.PROCESSING in statuses else statuses
 
         return await self.until(ends)
 
     async def logged(self, message: str) -> dict[str, Any]:
-        """Wait for a line of the runner's log with this message, and return it."""
+        """Wait for an entry of the runner's log with this message, and return the last one."""
 
         def line() -> dict[str, Any]:
-            found = [entry for entry in self.log() if entry["message"] == message]
-            return found[-1] if found else {}
+            entries = [entry for entry in self.log() if entry["message"] == message]
+            return entries[-1] if entries else {}
 
         return await self.until(line)
 
     def log(self) -> list[dict[str, Any]]:
-        """Return the lines of the runner's log so far."""
+        """Return the entries of the runner's log so far."""
         whole = [line for line in self.stderr.decode().split("\n")[:-1] if line.startswith("{")]
         return [json.loads(line) for line in whole]
 
@@ -280,5 +288,5 @@ class HostSide:
 
 
 def said(message: OutboundMessage) -> Any:
-    """Return the text of an outbound message, None where it has none."""
+    """Return the text of an outbound message; None if it has no text."""
     return json.loads(message.content).get("text")

@@ -1,4 +1,6 @@
-"""What every provider's runner half must do, as tests. Inherit, say how its model is scripted, and pytest runs them:
+"""Tests that every provider's runner half must pass.
+
+Inherit from `ProviderContract` and connect the provider to a scripted model:
 
     class TestYours(ProviderContract):
         plugin = "nanoclaw_provider_yours.runner"
@@ -10,7 +12,7 @@
                 yield provider
                 await provider.close()
 
-What a provider cannot do is said by a class attribute. Nothing here needs more of pytest than `tmp_path`.
+Class attributes name the abilities that a provider lacks. The tests need only pytest's `tmp_path`.
 """
 
 from __future__ import annotations
@@ -39,13 +41,13 @@ GREET = {"type": "object", "properties": {"name": {"type": "string"}}, "required
 
 @frozen(kw_only=True)
 class Turn:
-    """What the scripted model does in one turn. A provider may make several requests of it.
+    """One turn of the scripted model. A provider may make several requests for it.
 
     Args:
-        text: The model's last word.
-        waits: It says nothing until it is interrupted or aborted.
-        fails: The model's platform refuses the request, for good.
-        greets: The name with which it calls the tool `greet` before it says its text; empty calls nothing.
+        text: The model's final text.
+        waits: True if the model says nothing until it is interrupted or aborted.
+        fails: True if the model's platform refuses the request for good.
+        greets: The argument of a call of the tool `greet` before the text; empty for no call.
     """
 
     text: str = ""
@@ -55,10 +57,11 @@ class Turn:
 
 
 class Talk:
-    """An open query: what it reported so far, and the way to the next event.
+    """An open query and its events so far.
 
     Args:
-        first: The id of the first prompt.
+        query: The query.
+        first: The id of its first prompt.
     """
 
     def __init__(self, query: LiveQuery, first: str) -> None:
@@ -67,13 +70,13 @@ class Talk:
         self._events = query.events()
 
     async def push(self, text: str) -> str:
-        """Say something more; return the id of the push."""
+        """Push a prompt, and return the id of the push."""
         push_id = new_push_id()
         await self.query.push(text, push_id)
         return push_id
 
     async def until(self, *kinds: type[E]) -> E:
-        """Read on to the next event of one of these kinds."""
+        """Read up to the next event of one of these kinds, and return it."""
         async with asyncio.timeout(PATIENCE_S):
             async for event in self._events:
                 self.seen.append(event)
@@ -82,11 +85,11 @@ class Talk:
         raise AssertionError(f"the events ended before any of {kinds}: {self.seen}")
 
     async def outcome(self) -> Result | Error:
-        """Read on to the end of the turn."""
+        """Read up to the end of the turn, and return its event."""
         return await self.until(Result, Error)
 
     async def rest(self) -> list[Result | Error]:
-        """Read on to the end of the events; return how the turns ended that are still told of."""
+        """Read up to the end of the events; return the remaining results and errors."""
         async with asyncio.timeout(PATIENCE_S):
             events = [event async for event in self._events]
         self.seen += events
@@ -98,14 +101,14 @@ class Talk:
 
 
 class ProviderContract:
-    """Inherit from it; see the module's text.
+    """The tests of a provider's runner half.
 
     Attributes:
         plugin: The module of the runner half.
-        unknown_continuation: A continuation of the right form that no conversation has.
-        runs_tools: False for a provider whose model cannot call the tools it is given.
-        names_pushes: False for a provider that cannot know which pushes a turn took in.
-        loads_late: Modules that only a conversation may load, beside those of the host: the SDK.
+        unknown_continuation: A continuation in the provider's format that no conversation has.
+        runs_tools: False if the provider's model cannot call the runner's tools.
+        names_pushes: False if the provider cannot know which pushes a turn took in.
+        loads_late: Modules that only a conversation may load, for example the SDK. Those of the host may never load.
     """
 
     plugin: ClassVar[str]
@@ -115,17 +118,17 @@ class ProviderContract:
     loads_late: ClassVar[Sequence[str]] = ()
 
     def provider(self, context: ProviderContext, turns: Sequence[Turn]) -> AbstractAsyncContextManager[Provider]:
-        """Connect the provider to a model that plays these turns; to be overridden. It closes both at the end."""
-        raise NotImplementedError("override `provider`: it says how the model is scripted")
+        """Connect the provider to a model that plays these turns, and close both at the end. Override this method."""
+        raise NotImplementedError("`provider` must be overridden. Connect your provider to a scripted model in it.")
 
-    def test_the_part_is_named_as_its_plugin_and_loads_nothing_heavy(self) -> None:
-        part: RunnerPlugin = import_module(self.plugin).nanoclaw_runner_plugin()
-        assert [offer.name for offer in part.providers] == [part.name]
+    def test_plugin_has_its_providers_name_and_loads_no_sdk(self) -> None:
+        plugin: RunnerPlugin = import_module(self.plugin).nanoclaw_runner_plugin()
+        assert [offer.name for offer in plugin.providers] == [plugin.name]
         script = f"import sys, {self.plugin} as half; half.nanoclaw_runner_plugin(); print(*sys.modules)"
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
         assert set(done.stdout.split()) & {*HOST_ONLY, *self.loads_late} == set()
 
-    def test_a_turn_begins_with_a_continuation_and_ends_with_one_result(self, tmp_path: Path) -> None:
+    def test_turn_begins_with_init_and_ends_with_one_result(self, tmp_path: Path) -> None:
         async def scenario() -> None:
             async with self.talk(tmp_path, Turn(text="hello")) as talk:
                 self.check(await talk.outcome(), "hello", talk.first)
@@ -136,7 +139,7 @@ class ProviderContract:
 
         asyncio.run(scenario())
 
-    def test_what_is_said_after_a_turn_is_a_turn_of_its_own(self, tmp_path: Path) -> None:
+    def test_push_after_a_turn_gets_its_own_turn(self, tmp_path: Path) -> None:
         async def scenario() -> None:
             async with self.talk(tmp_path, Turn(text="first"), Turn(text="second")) as talk:
                 self.check(await talk.outcome(), "first", talk.first)
@@ -147,7 +150,7 @@ class ProviderContract:
 
         asyncio.run(scenario())
 
-    def test_an_end_lets_the_running_turn_come_to_its_result(self, tmp_path: Path) -> None:
+    def test_end_lets_the_running_turn_finish(self, tmp_path: Path) -> None:
         async def scenario() -> None:
             async with self.talk(tmp_path, Turn(text="last words")) as talk:
                 await talk.query.end()
@@ -156,7 +159,7 @@ class ProviderContract:
 
         asyncio.run(scenario())
 
-    def test_a_turn_that_fails_ends_with_one_error_and_raises_nothing(self, tmp_path: Path) -> None:
+    def test_failed_turn_ends_with_one_error(self, tmp_path: Path) -> None:
         async def scenario() -> None:
             async with self.talk(tmp_path, Turn(fails=True)) as talk:
                 error = await talk.outcome()
@@ -169,7 +172,7 @@ class ProviderContract:
         asyncio.run(scenario())
 
     def test_push_while_model_speaks_is_named_once(self, tmp_path: Path) -> None:
-        """The push joins the running turn or gets one of its own; one result names it."""
+        """The push joins the running turn or gets its own; one result names it."""
 
         async def scenario() -> None:
             async with self.talk(tmp_path, Turn(text="first"), Turn(text="second")) as talk:
@@ -181,7 +184,7 @@ class ProviderContract:
         asyncio.run(scenario())
 
     def test_pushes_while_tool_runs_are_named_once(self, tmp_path: Path) -> None:
-        """Two pushes come while a tool runs: both join the turn, or each gets one of its own."""
+        """Both pushes join the turn, or each gets its own."""
         if not self.runs_tools:
             return
         talks: list[Talk] = []
@@ -191,7 +194,7 @@ class ProviderContract:
             pushes.extend([await talks[0].push("and more"), await talks[0].push("and even more")])
             return "they were glad"
 
-        tool = Tool(name="greet", description="Greet somebody", parameters=GREET, run=greet)
+        tool = Tool(name="greet", description="Greet a person", parameters=GREET, run=greet)
         turns = [Turn(greets="Ada", text="done"), Turn(text="second"), Turn(text="third")]
 
         async def scenario() -> None:
@@ -203,7 +206,7 @@ class ProviderContract:
 
         asyncio.run(scenario())
 
-    def test_an_interrupt_ends_the_turn_without_text_and_the_query_stays_open(self, tmp_path: Path) -> None:
+    def test_interrupt_ends_the_turn_and_keeps_the_query_open(self, tmp_path: Path) -> None:
         async def scenario() -> None:
             async with self.talk(tmp_path, Turn(waits=True), Turn(text="better")) as talk:
                 await talk.until(Init)
@@ -216,7 +219,7 @@ class ProviderContract:
 
         asyncio.run(scenario())
 
-    def test_an_abort_ends_the_events_without_a_result_and_leaves_no_process(self, tmp_path: Path) -> None:
+    def test_abort_ends_the_events_without_result_or_process(self, tmp_path: Path) -> None:
         before = children()
 
         async def scenario() -> None:
@@ -224,12 +227,12 @@ class ProviderContract:
                 await talk.until(Init)
                 async with asyncio.timeout(PATIENCE_S):
                     await talk.query.abort()
-                assert [one for one in await talk.rest() if isinstance(one, Result)] == []
+                assert [event for event in await talk.rest() if isinstance(event, Result)] == []
                 assert children() <= before
 
         asyncio.run(scenario())
 
-    def test_a_close_in_the_middle_of_a_turn_leaves_no_process(self, tmp_path: Path) -> None:
+    def test_close_during_a_turn_leaves_no_process(self, tmp_path: Path) -> None:
         before = children()
 
         async def scenario() -> None:
@@ -243,7 +246,7 @@ class ProviderContract:
 
         asyncio.run(scenario())
 
-    def test_a_continuation_goes_on_in_another_process_life(self, tmp_path: Path) -> None:
+    def test_continuation_resumes_in_another_process(self, tmp_path: Path) -> None:
         async def scenario() -> None:
             async with self.talk(tmp_path, Turn(text="noted")) as before:
                 await before.outcome()
@@ -255,7 +258,7 @@ class ProviderContract:
 
         asyncio.run(scenario())
 
-    def test_a_continuation_that_is_not_known_is_one_error_that_says_so(self, tmp_path: Path) -> None:
+    def test_unknown_continuation_is_one_stale_error(self, tmp_path: Path) -> None:
         async def scenario() -> None:
             async with self.provider(context_in(tmp_path), [Turn(text="never")]) as provider:
                 talk = await open_talk(provider, continuation=self.unknown_continuation)
@@ -267,7 +270,7 @@ class ProviderContract:
 
         asyncio.run(scenario())
 
-    def test_an_error_of_another_kind_does_not_throw_the_conversation_away(self, tmp_path: Path) -> None:
+    def test_other_error_is_not_stale(self, tmp_path: Path) -> None:
         async def scenario() -> None:
             async with self.provider(context_in(tmp_path), [Turn(fails=True)]) as provider:
                 error = await (await open_talk(provider)).outcome()
@@ -276,7 +279,7 @@ class ProviderContract:
 
         asyncio.run(scenario())
 
-    def test_a_tool_runs_in_this_process_between_its_two_events(self, tmp_path: Path) -> None:
+    def test_tool_runs_in_this_process_between_its_events(self, tmp_path: Path) -> None:
         if not self.runs_tools:
             return
         greeted: list[str] = []
@@ -285,7 +288,7 @@ class ProviderContract:
             greeted.append(arguments["name"])
             return "they were glad"
 
-        tool = Tool(name="greet", description="Greet somebody", parameters=GREET, run=greet)
+        tool = Tool(name="greet", description="Greet a person", parameters=GREET, run=greet)
 
         async def scenario() -> None:
             async with self.talk(tmp_path, Turn(greets="Ada", text="done"), tools=[tool]) as talk:
@@ -301,16 +304,16 @@ class ProviderContract:
     async def talk(
         self, directory: Path, *turns: Turn, continuation: str | None = None, tools: Sequence[Tool] = ()
     ) -> AsyncIterator[Talk]:
-        """Open a query on a provider whose model plays these turns."""
+        """Connect a provider to a model that plays these turns, and open a query."""
         async with self.provider(evolve(context_in(directory), tools=tools), turns) as provider:
             yield await open_talk(provider, continuation=continuation, instructions="Be kind.")
 
     def check(self, outcome: Result | Error, text: str, *pushes: str) -> None:
-        """Check that a turn ended with this text, and names these pushes if the provider can know."""
+        """Check that a turn ended with this text, and named these pushes if the provider can know them."""
         assert outcome == Result(text=text, answers=pushes if self.names_pushes else None)
 
     def check_named_once(self, outcomes: Sequence[Result | Error], *pushes: str) -> None:
-        """Check that each push is named by one outcome, in the order of the pushes."""
+        """Check that exactly one outcome names each push, in their order."""
         named = [push for outcome in outcomes for push in outcome.answers or ()]
         assert named == (list(pushes) if self.names_pushes else [])
 
@@ -323,7 +326,7 @@ async def open_talk(provider: Provider, *, continuation: str | None = None, inst
 
 
 def context_in(directory: Path) -> ProviderContext:
-    """Describe a sandbox whose folders are in a directory; the same directory is the same session."""
+    """Return the context of a sandbox in a directory. The same directory continues the same session."""
     for name in ("agent", "state", "home"):
         (directory / name).mkdir(exist_ok=True)
     return ProviderContext(
@@ -342,5 +345,5 @@ def context_in(directory: Path) -> ProviderContext:
 
 
 def children() -> set[int]:
-    """Return the processes that this one has started and that have not ended."""
+    """Return the ids of the running child processes."""
     return {int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}

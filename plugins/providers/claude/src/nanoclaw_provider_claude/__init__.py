@@ -1,1 +1,1 @@
-"""Claude as the agent: `host` says what its sandboxes may reach and with which key, `runner` runs it inside of one."""
+"""Claude as the agent: `host` declares its API and credential, `runner` runs it in the sandbox."""

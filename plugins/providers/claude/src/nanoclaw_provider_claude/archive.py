@@ -15,22 +15,26 @@ MAX_SLUG_CHARACTERS = 50
 
 
 def archive_transcript(transcript: Path, working_directory: Path, now: datetime) -> Path | None:
-    """Write `conversations/<date>-<slug>.md`; the slug is the conversation's summary, or the time where it has none.
+    """Write a conversation to `conversations/<date>-<slug>.md`.
+
+    The slug is the conversation's summary, or the time if it has none.
 
     Args:
-        transcript: The program's own file, one JSON object on each line.
+        transcript: The program's own file, with one JSON object on each line.
+        working_directory: The directory of the folder `conversations`.
+        now: The time of the copy, in UTC.
 
     Returns:
-        The file, or None where nothing was said yet.
+        The file, or None if the conversation has no messages yet.
     """
     entries = list(_entries(transcript))
-    messages = [(speaker, text) for entry in entries for speaker, text in _said(entry)]
+    messages = [(speaker, text) for entry in entries for speaker, text in _texts(entry)]
     if not messages:
         return None
     summary = next((entry["summary"] for entry in reversed(entries) if isinstance(entry.get("summary"), str)), "")
     folder = working_directory / FOLDER
     folder.mkdir(exist_ok=True)
-    path = _free(folder, f"{now:%Y-%m-%d}-{_slug(summary) or f'conversation-{now:%H%M}'}")
+    path = _unused_path(folder, f"{now:%Y-%m-%d}-{_slug(summary) or f'conversation-{now:%H%M}'}")
     path.write_text(_markdown(summary or "Conversation", now, messages), encoding="utf-8")
     return path
 
@@ -41,12 +45,12 @@ def _entries(transcript: Path) -> Iterator[Mapping[str, Any]]:
             try:
                 entry = json.loads(line)
             except ValueError:
-                continue  # the last line may still be being written
+                continue  # the program may still be writing the last line
             if isinstance(entry, dict):
                 yield entry
 
 
-def _said(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _texts(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     message = entry.get("message")
     if entry.get("type") not in ("user", "assistant") or not isinstance(message, dict) or entry.get("isMeta"):
         return
@@ -61,8 +65,8 @@ def _slug(summary: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", summary.lower()).strip("-")[:MAX_SLUG_CHARACTERS].rstrip("-")
 
 
-def _free(folder: Path, name: str) -> Path:
-    """Return a path that is not taken: a conversation may be compacted twice in one minute."""
+def _unused_path(folder: Path, name: str) -> Path:
+    """Return an unused path, because a conversation may be compacted twice in one minute."""
     path, count = folder / f"{name}.md", 2
     while path.exists():
         path, count = folder / f"{name}-{count}.md", count + 1

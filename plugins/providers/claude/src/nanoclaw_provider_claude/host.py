@@ -1,11 +1,11 @@
-"""Lets agent groups use Claude: declares the Anthropic API as what their sandboxes may reach, and whose key is used.
+"""Lets agent groups use Claude: declares the Anthropic API as the upstream of their sandboxes, and its credential.
 
-The key stays on the host; the model gateway attaches it. ImportResult is the first that is there of
+The credential stays on the host, and the model gateway attaches it. It is the first of these that is set:
 
 1. `api_key`, then `oauth_token` of [plugins.claude];
 2. `ANTHROPIC_API_KEY`, `ANTHROPIC_AUTH_TOKEN`, `CLAUDE_CODE_OAUTH_TOKEN` of the host's environment.
 
-Without this plugin: there is no provider `claude`; agent groups that name it are told so, and other providers are
+Without this plugin: there is no provider `claude`. Agent groups that name it report an error, and other providers are
 unaffected.
 """
 
@@ -31,14 +31,14 @@ NO_KEY = (
 
 @frozen(kw_only=True)
 class Settings:
-    """[plugins.claude] in nanoclaw.toml.
+    """The table [plugins.claude] of nanoclaw.toml.
 
     Args:
-        base_url: Another address that speaks the Messages API; `ANTHROPIC_BASE_URL` of the host where None.
-        api_key: Best written as `env:NAME` or `file:PATH`.
-        oauth_token: A subscription's token instead of a key; likewise.
-        max_retries: How often claude itself tries a failed call again inside of one turn.
-        compact_at_tokens: Where a conversation is summarised to go on in less room.
+        base_url: Address of another service with the Messages API. Not set: `ANTHROPIC_BASE_URL` of the host.
+        api_key: The API key, preferably as `env:NAME` or `file:PATH`.
+        oauth_token: A subscription's token instead of a key, preferably as `env:NAME` or `file:PATH`.
+        max_retries: How often claude retries a failed model call within one turn.
+        compact_at_tokens: Size in tokens at which claude summarises a conversation to save space.
     """
 
     base_url: str | None = None
@@ -49,7 +49,7 @@ class Settings:
 
 
 def upstreams(settings: Settings, environment: Mapping[str, str]) -> list[Upstream]:
-    """Return the one upstream, `anthropic`, with the credential that settings and environment give."""
+    """Return the upstream `anthropic`, with the credential from the settings or the environment."""
     kind, secret = _credential(settings, environment)
     return [
         Upstream(
@@ -64,7 +64,7 @@ def upstreams(settings: Settings, environment: Mapping[str, str]) -> list[Upstre
 
 
 def options(settings: Settings, _environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what the runner half is told."""
+    """Return the options of the runner half."""
     return {"max_retries": str(settings.max_retries), "compact_at_tokens": str(settings.compact_at_tokens)}
 
 
@@ -76,12 +76,12 @@ def nanoclaw_providers() -> Iterator[Provider]:
 
 @hookimpl
 def nanoclaw_sandbox_requirements() -> Iterator[SandboxRequirements]:
-    """Put the runner half, with the SDK and the program it brings, into the image."""
+    """Add the runner half to the image, with the SDK and its program."""
     yield SandboxRequirements(name="claude", distribution="nanoclaw-provider-claude")
 
 
 class _Kind(Enum):
-    """How a credential is attached."""
+    """The way in which a credential is sent."""
 
     API_KEY = "x-api-key"
     BEARER = "bearer token, for services in front of the API"
@@ -89,7 +89,7 @@ class _Kind(Enum):
 
 
 def _credential(settings: Settings, environment: Mapping[str, str]) -> tuple[_Kind, str]:
-    """Return the first credential there is; an empty one where there is none."""
+    """Return the first credential that is set; an empty one if none is."""
     candidates = (
         (_Kind.API_KEY, settings.api_key),
         (_Kind.SUBSCRIPTION, settings.oauth_token),

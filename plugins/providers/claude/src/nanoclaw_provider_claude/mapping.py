@@ -1,6 +1,6 @@
-"""What the Claude Agent SDK says, translated into the provider events of the wire.
+"""Translates messages of the Claude Agent SDK into the provider events of the wire.
 
-Pure but for its own memory of the conversation; knows no process and no event loop.
+It is pure except for its own memory of the conversation, and knows no process and no event loop.
 """
 
 from __future__ import annotations
@@ -29,10 +29,13 @@ from nanoclaw_wire.exhaustion import EXHAUSTED
 if TYPE_CHECKING:
     from claude_agent_sdk import AssistantMessage, Message, RateLimitEvent, ResultMessage, SystemMessage
 
-MAX_MESSAGE_CHARACTERS = 2_000  # of an error's text, for the log
-MAX_NAMED_PROMPTS = 64  # a result of the program names no more than the first 64 prompts that its turn took in
+MAX_MESSAGE_CHARACTERS = 2_000  # of an error's text in the log
+MAX_NAMED_PROMPTS = 64  # a result of the program names only the first 64 prompts of its turn
 
-_BUN_CODES = ("ProcessFdQuotaExceeded", "SystemFdQuotaExceeded")  # Bun runs the program, and may call EMFILE so
+_BUN_CODES = (
+    "ProcessFdQuotaExceeded",
+    "SystemFdQuotaExceeded",
+)  # Bun, which runs the program, may report EMFILE by these names
 _CODES = [errno.errorcode[number] for number in sorted(EXHAUSTED)]
 _EXHAUSTED = re.compile(rf"\b({'|'.join([*_CODES, *_BUN_CODES])})\b")
 _STALE = re.compile(r"no conversation found|ENOENT.*\.jsonl|session.*not found", re.IGNORECASE)
@@ -49,7 +52,7 @@ _CLASS_OF_STATUS: Mapping[int, tuple[ErrorClass, bool]] = {
     413: (ErrorClass.REFUSED, False),
     422: (ErrorClass.REFUSED, False),
     429: (ErrorClass.QUOTA, True),
-    502: (ErrorClass.CONNECTION, True),  # the gateway's own word for an upstream that is down
+    502: (ErrorClass.CONNECTION, True),  # the gateway's own status for an upstream that is down
     503: (ErrorClass.CONNECTION, True),
     504: (ErrorClass.CONNECTION, True),
 }
@@ -63,12 +66,15 @@ _CLASS_OF_NAME: Mapping[str, tuple[ErrorClass, bool]] = {
 
 
 def classify(text: str, *, status: int | None = None, name: str | None = None, is_of_model: bool = False) -> Error:
-    """Make an Error of what is known: the text, the HTTP status of the failed call, and the SDK's name for it.
+    """Build an Error from a text, the HTTP status of the failed call, and the SDK's name for the error.
 
     Args:
-        is_of_model: True if the model may have chosen the text. Then it cannot say that the machine is exhausted.
+        text: The error's text; empty if there is none.
+        status: The HTTP status; None if there was no response.
+        name: The SDK's name for the error, or None.
+        is_of_model: True if the model may have chosen the text. Such a text never means an exhausted machine.
     """
-    message = text.strip()[:MAX_MESSAGE_CHARACTERS] or "claude failed and did not say why"
+    message = text.strip()[:MAX_MESSAGE_CHARACTERS] or "claude failed without a message"
     if status is None and not is_of_model and _EXHAUSTED.search(text):
         kind, retryable = ErrorClass.EXHAUSTED, True
     elif status is None and _STALE.search(text):
@@ -89,36 +95,36 @@ def classify(text: str, *, status: int | None = None, name: str | None = None, i
 
 
 class Translator:
-    """One conversation: turns messages of the SDK into events, and knows whether a turn is open.
+    """Translates the messages of one conversation into events, and tracks whether a turn is open.
 
-    Every turn gets exactly one `Result` or `Error`; tools that an interrupted turn left open end with it.
+    Every turn gets exactly one `Result` or `Error`. The open tools of an interrupted turn end with it.
 
     Args:
-        is_resumed: True where the conversation began in another process; its first turn then has no cost of its own.
+        is_resumed: True if the conversation began in another process. The cost of its first turn is then unknown.
     """
 
     def __init__(self, *, is_resumed: bool = False) -> None:
-        self.is_interrupted = False  # set by whoever asked for it; cleared by the turn's end
+        self.is_interrupted = False  # set by the interrupt, cleared at the turn's end
         self.is_underway = False  # the model works on a turn now
-        self._waiting: list[str] = []  # ids of prompts that no result has covered, oldest first
-        self._taken: list[str] = []  # those that the running turn is known to have taken in
+        self._waiting: list[str] = []  # ids of prompts without a result, oldest first
+        self._taken: list[str] = []  # ids of prompts that the running turn has taken in, if known
         self._tools: dict[str, str] = {}
-        self._cost_usd = None if is_resumed else 0.0  # None: what the conversation cost before is not known
+        self._cost_usd = None if is_resumed else 0.0  # None: the earlier cost of the conversation is unknown
         self._model: str | None = None
         self._error_name: str | None = None
-        self._is_own_word = False  # the program wrote the last message, not the model
+        self._is_synthetic = False  # True if the program, not the model, wrote the last message
 
     @property
     def is_turn_open(self) -> bool:
-        """True where a Result or an Error is still owed."""
+        """True if a Result or an Error is still due."""
         return self.is_underway or bool(self._waiting)
 
     def expect(self, prompt_id: str) -> None:
-        """A prompt with this id was said."""
+        """Record a prompt, for which a result is due."""
         self._waiting.append(prompt_id)
 
     def translate(self, message: Message) -> list[Event]:
-        """Return the events of one message: at least a sign of life."""
+        """Return the events of one message, at least a sign of life."""
         import claude_agent_sdk as sdk
 
         match message:
@@ -127,7 +133,7 @@ class Translator:
             case sdk.RateLimitEvent():
                 return [Alive(), *_rate_limit(message)]
             case sdk.AssistantMessage():
-                self._note(message)
+                self._record_message(message)
                 return [Alive(), *self._took_in(message.user_message_uuids or ())]
             case sdk.StreamEvent():
                 return [Alive(), *self._took_in(message.user_message_uuids or ())]
@@ -136,34 +142,34 @@ class Translator:
         return [Alive()]
 
     def tool_started(self, call_id: str, tool: str, arguments: Mapping[str, Any]) -> ToolStarted:
-        """The model runs a tool."""
+        """Record the start of a tool call, and return its event."""
         self._tools[call_id] = tool
         timeout_ms = arguments.get("timeout") if tool == "Bash" else None
         timeout_s = timeout_ms / 1000 if isinstance(timeout_ms, int | float) and timeout_ms > 0 else None
         return ToolStarted(tool=tool, timeout_s=timeout_s)
 
     def tool_ended(self, call_id: str) -> list[Event]:
-        """A tool ended; nothing where its end was already told."""
+        """Record the end of a tool call, and return its events. Return none if the end was already reported."""
         tool = self._tools.pop(call_id, None)
         if tool is None:
             return []
-        # The model reads what was said meanwhile with the results of its tools; the program reports it at the end only.
+        # The model reads new prompts with the results of its tools, but the program reports them only at the end.
         return [ToolEnded(tool=tool), *self._took_in(() if self._tools or self.is_interrupted else self._waiting)]
 
     def fail(self, error: Error) -> list[Event]:
-        """End the open turn with an error from outside of the conversation; nothing where none is open."""
+        """End the open turn with an error from outside the conversation. Return no events if no turn is open."""
         if not self.is_turn_open:
             return []
-        answers = self._taken or None  # nobody knows whose the turn was if it took in nothing yet
+        answers = self._taken or None  # unknown if the turn took in no prompt yet
         self._waiting.clear()
         return [*self._close_turn(), evolve(error, answers=answers)]
 
-    def _note(self, message: AssistantMessage) -> None:
+    def _record_message(self, message: AssistantMessage) -> None:
         if message.parent_tool_use_id is not None:
-            return  # a subagent's; its turn is the one of the tool that started it
+            return  # a subagent's message belongs to the turn of its tool
         self.is_underway = True
-        self._is_own_word = message.model == "<synthetic>"
-        self._model = self._model if self._is_own_word else message.model
+        self._is_synthetic = message.model == "<synthetic>"
+        self._model = self._model if self._is_synthetic else message.model
         self._error_name = message.error
 
     def _system(self, message: SystemMessage) -> list[Event]:
@@ -171,13 +177,13 @@ class Translator:
         match message.subtype:
             case "init":
                 self.is_underway = True
-                return [Init(continuation=str(data["session_id"]))]  # each turn has one, before the model is asked
+                return [Init(continuation=str(data["session_id"]))]  # each turn has one, before the model call
             case "api_retry":
                 return [_retry(data)]
-            case "compact_boundary":  # no Result: the turn goes on, and nobody is to be answered for it (⚠10)
+            case "compact_boundary":  # no Result, because the turn goes on (⚠10)
                 before = (data.get("compact_metadata") or {}).get("pre_tokens")
                 return [Progress(message=f"conversation compacted, {before} tokens before")]
-            case "session_writes_lost":  # at the end: everything was answered, and a later conversation may miss some
+            case "session_writes_lost":  # after the last answer; a later conversation may lack messages
                 lost = ", ".join(data.get("lost") or ())
                 return [Progress(message=f"claude could not save {lost} ({data.get('error_code')})")]
             case "task_notification":
@@ -187,16 +193,16 @@ class Translator:
     def _result(self, message: ResultMessage) -> list[Event]:
         answers = _prompts_of(message)
         if answers is None:
-            self._waiting = self._waiting[1:]  # most likely the oldest prompt's
+            self._waiting = self._waiting[1:]  # most likely the result of the oldest prompt
         elif len(answers) >= MAX_NAMED_PROMPTS:
-            answers, self._waiting = None, []  # any of the others may have been taken in, too
+            answers, self._waiting = None, []  # the turn may have taken in any of the others, too
         else:
             self._waiting = [prompt for prompt in self._waiting if prompt not in answers]
         usage = self._usage(message)
         return [Alive(), *self._close_turn(), *usage, evolve(self._outcome(message), answers=answers)]
 
     def _took_in(self, prompts: Collection[str]) -> list[Event]:
-        """Report prompts that the running turn took in; nothing if that was reported before."""
+        """Return an event for the prompts that the running turn newly took in; none if all are reported."""
         new = [prompt for prompt in self._waiting if prompt in prompts and prompt not in self._taken]
         self._taken += new
         return [TookIn(pushes=self._taken)] if new else []
@@ -217,7 +223,7 @@ class Translator:
         if not message.is_error and message.subtype == "success":
             return Result(text=message.result or None)
         reported = "; ".join(message.errors or ())
-        is_of_model = not reported and not self._is_own_word
+        is_of_model = not reported and not self._is_synthetic
         text = reported or message.result or message.subtype
         return classify(text, status=message.api_error_status, name=name, is_of_model=is_of_model)
 
@@ -239,20 +245,20 @@ class Translator:
 
 
 def _prompts_of(message: ResultMessage) -> list[str] | None:
-    """Return the prompts that a turn took in, oldest first; None if the program does not say."""
+    """Return the prompts that a turn took in, oldest first; None if the program does not report them."""
     named = dict.fromkeys([*(message.user_message_uuids or ()), message.user_message_uuid])
     prompts = [prompt for prompt in named if prompt is not None]
     return None if not prompts and message.origin is None else prompts
 
 
 def _retry(data: Mapping[str, Any]) -> Progress:
-    tried, status = f"{data.get('attempt')}/{data.get('max_retries')}", data.get("error_status")
-    # Without a status nobody answered at all.
+    attempt, status = f"{data.get('attempt')}/{data.get('max_retries')}", data.get("error_status")
+    # Without a status there was no response.
     trouble = ErrorClass.CONNECTION if status is None else classify("", status=status).kind
-    return Progress(message=f"model call failed (status {status}), trying again {tried}", trouble=trouble)
+    return Progress(message=f"model call failed (status {status}), retry {attempt}", trouble=trouble)
 
 
 def _rate_limit(message: RateLimitEvent) -> list[Event]:
-    """A limit that was hit is told by the turn's own error; here it is only news."""
+    """Return progress about a limit that is near or reached. The turn's own error reports a failure."""
     info = message.rate_limit_info
     return [] if info.status == "allowed" else [Progress(message=f"rate limit {info.status} ({info.rate_limit_type})")]

@@ -1,4 +1,4 @@
-"""How the claude program is started: its environment, tools, servers and hooks."""
+"""The start options of the claude program: environment, tools, servers and hooks."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ log = logging.getLogger("nanoclaw.claude")
 UPSTREAM = "anthropic"
 PLACEHOLDER_KEY = "the-gateway-has-the-key"
 TOOL_SERVER = "nanoclaw"
-MAX_MESSAGE_BYTES = 64 * 1024**2  # one line of the program's output; the SDK's own 1 MiB is less than one picture
+MAX_MESSAGE_BYTES = (
+    64 * 1024**2
+)  # of one line of the program's output; the SDK's own limit of 1 MiB is too small for a picture
 
 BUILT_IN_TOOLS = (
     *("Bash", "Read", "Write", "Edit", "Glob", "Grep", "WebSearch", "WebFetch", "Task", "TaskOutput", "TaskStop"),
     *("TeamCreate", "TeamDelete", "SendMessage", "TodoWrite", "ToolSearch", "Skill", "NotebookEdit"),
 )
-DISALLOWED_TOOLS = (  # nobody sits at its terminal to answer, and nothing wakes it: the host has the schedule
+DISALLOWED_TOOLS = (  # no person answers at its terminal, and the host keeps the schedule
     *("CronCreate", "CronDelete", "CronList", "ScheduleWakeup", "AskUserQuestion"),
     *("EnterPlanMode", "ExitPlanMode", "EnterWorktree", "ExitWorktree"),
 )
@@ -38,7 +40,7 @@ Hook = Callable[[Mapping[str, Any]], Awaitable[HookAnswer]]
 
 @frozen(kw_only=True)
 class Hooks:
-    """What is called around tools and before a compaction; each gets the SDK's hook input and returns its answer."""
+    """Functions to call around tools and before a compaction. Each gets the SDK's hook input and returns its answer."""
 
     tool_starts: Hook
     tool_ends: Hook
@@ -53,7 +55,7 @@ def build_options(
     instructions: str,
     on_error_output: Callable[[str], None],
 ) -> ClaudeAgentOptions:
-    """Return the options of one conversation. Needs the SDK, which takes over a second to import."""
+    """Return the options of one conversation. Imports the SDK, which takes more than a second."""
     from claude_agent_sdk import ClaudeAgentOptions
 
     return ClaudeAgentOptions(
@@ -61,12 +63,12 @@ def build_options(
         cwd=context.working_directory,
         add_dirs=list(context.extra_directories),
         model=context.model,
-        effort=context.effort,  # type: ignore[arg-type]  # a word from the settings; the program says which it knows
-        # Without a snapshot, because destinations and other instructions may have changed since the conversation began.
+        effort=context.effort,  # type: ignore[arg-type]  # a string from the settings, which the program validates
+        # No snapshot, because destinations and other instructions may have changed since the conversation began.
         system_prompt={"type": "preset", "preset": "claude_code", "append": instructions, "snapshot": False},
-        permission_mode="bypassPermissions",  # the sandbox is the fence
+        permission_mode="bypassPermissions",  # the sandbox limits the agent
         setting_sources=["project", "user"],
-        strict_mcp_config=True,  # servers come from the group's config, not from a file the agent may write
+        strict_mcp_config=True,  # ignore files of servers, which the agent may write
         mcp_servers=_servers(context),
         allowed_tools=[*BUILT_IN_TOOLS, *(f"mcp__{_tool_prefix(name)}__*" for name in _server_names(context))],
         disallowed_tools=list(DISALLOWED_TOOLS),
@@ -78,20 +80,20 @@ def build_options(
 
 
 def environment(context: ProviderContext) -> dict[str, str]:
-    """Return the sandbox's environment, as the runner gives it, with what the program needs set over it.
+    """Return the environment of the program: the sandbox's own, with the program's variables set over it.
 
     Raises:
         ValueError: The sandbox has no gateway.
     """
     if context.gateway_url is None:
         raise ValueError(
-            "the sandbox has no model gateway, so claude cannot reach its model: install nanoclaw-resource-gateway on"
-            " the host and use network = gateway"
+            "the sandbox has no model gateway, so claude cannot reach its model. Install nanoclaw-resource-gateway on"
+            " the host and set network = gateway."
         )
     values = {
         "ANTHROPIC_BASE_URL": f"{context.gateway_url}/{UPSTREAM}",
         "ANTHROPIC_API_KEY": PLACEHOLDER_KEY,
-        "ANTHROPIC_AUTH_TOKEN": "",  # nothing that would be sent beside the key, or to another service
+        "ANTHROPIC_AUTH_TOKEN": "",  # no second credential, and no other service
         "CLAUDE_CODE_OAUTH_TOKEN": "",
         "CLAUDE_CODE_USE_BEDROCK": "",
         "CLAUDE_CODE_USE_VERTEX": "",
@@ -99,30 +101,30 @@ def environment(context: ProviderContext) -> dict[str, str]:
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "DISABLE_AUTOUPDATER": "1",
         "HOME": str(_home(context)),
-        **_without_proxy(context.environment),
-        **_from_options(context.options),
+        **_proxy_exemptions(context.environment),
+        **_option_variables(context.options),
     }
-    # Without that word the program refuses to bypass permissions as root.
+    # Without IS_SANDBOX the program refuses to bypass permissions as root.
     return {**context.environment, **values} | ({"IS_SANDBOX": "1"} if os.getuid() == 0 else {})
 
 
-def _from_options(options: Mapping[str, str]) -> dict[str, str]:
+def _option_variables(options: Mapping[str, str]) -> dict[str, str]:
     names = {"max_retries": "CLAUDE_CODE_MAX_RETRIES", "compact_at_tokens": "CLAUDE_CODE_AUTO_COMPACT_WINDOW"}
     return {variable: options[name] for name, variable in names.items() if name in options}
 
 
-def _without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
-    """Let nothing stand between the program and the gateway on this machine."""
-    already = environment.get("NO_PROXY") or environment.get("no_proxy") or ""
-    hosts = ",".join(filter(None, (already, "127.0.0.1", "localhost")))
+def _proxy_exemptions(environment: Mapping[str, str]) -> dict[str, str]:
+    """Exempt the gateway on this machine from any proxy."""
+    exempt = environment.get("NO_PROXY") or environment.get("no_proxy") or ""
+    hosts = ",".join(filter(None, (exempt, "127.0.0.1", "localhost")))
     return {"NO_PROXY": hosts, "no_proxy": hosts}
 
 
 def _home(context: ProviderContext) -> Path:
-    """Return a home directory that can be written: the sandbox's own, else one that is kept with the conversation."""
-    given = context.environment.get("HOME")
-    if given and os.access(given, os.W_OK | os.X_OK):
-        return Path(given)
+    """Return a writable home directory: the sandbox's own, else one that is kept with the conversation."""
+    own_home = context.environment.get("HOME")
+    if own_home and os.access(own_home, os.W_OK | os.X_OK):
+        return Path(own_home)
     home = context.state_directory / "home"
     home.mkdir(parents=True, exist_ok=True)
     return home
@@ -133,7 +135,7 @@ def _server_names(context: ProviderContext) -> Sequence[str]:
 
 
 def _servers(context: ProviderContext) -> dict[str, Any]:
-    """Return the configured servers and our own, whose name no other can take."""
+    """Return the configured servers and our own, which no configured server can replace."""
     return {name: _stdio(server) for name, server in context.mcp_servers.items()} | {
         TOOL_SERVER: tool_server(context.tools)
     }
@@ -152,8 +154,8 @@ def tool_server(tools: Sequence[Tool]) -> McpSdkServerConfig:
     from claude_agent_sdk import create_sdk_mcp_server
 
     server = create_sdk_mcp_server(TOOL_SERVER, tools=[_sdk_tool(tool) for tool in tools])
-    # Or the model has to search for `send_message` before it can use it: a round trip at the start of a conversation.
-    return {**server, "alwaysLoad": True}  # type: ignore[typeddict-unknown-key]  # passed on to the program as it is
+    # Without `alwaysLoad` the model must search for `send_message` first, a round trip at the start of a conversation.
+    return {**server, "alwaysLoad": True}  # type: ignore[typeddict-unknown-key]  # passed to the program unchanged
 
 
 def _sdk_tool(tool: Tool) -> SdkMcpTool[Any]:
@@ -164,9 +166,9 @@ def _sdk_tool(tool: Tool) -> SdkMcpTool[Any]:
             text, is_error = await tool.run(arguments), False
         except ToolError as error:
             text, is_error = str(error), True
-        except Exception:  # a tool is a plugin's code and may raise anything; the model is told, and the log knows more
+        except Exception:  # a tool is plugin code and may raise anything; the model gets a short error
             log.exception("tool failed", extra={"tool": tool.name})
-            text, is_error = f"{tool.name} failed inside; the details are in the runner's log", True
+            text, is_error = f"{tool.name} failed with an internal error. The runner's log has the details.", True
         return {"content": [{"type": "text", "text": text}], "is_error": is_error}
 
     # The SDK takes a schema without `properties` for a list of parameter names.
@@ -178,8 +180,8 @@ def _hooks(hooks: Hooks) -> Any:
     from claude_agent_sdk import HookMatcher
 
     def matcher(hook: Hook) -> list[HookMatcher]:
-        async def call(given: Any, _tool_use_id: str | None, _context: Any) -> Any:
-            return await hook(given)
+        async def call(hook_input: Any, _tool_use_id: str | None, _context: Any) -> Any:
+            return await hook(hook_input)
 
         return [HookMatcher(hooks=[call])]
 

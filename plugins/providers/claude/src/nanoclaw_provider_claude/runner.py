@@ -18,18 +18,18 @@ class ClaudeProvider:
         self._queries: list[ClaudeQuery] = []
 
     async def query(self, prompt: str, *, push_id: str, continuation: str | None, instructions: str) -> LiveQuery:
-        """Open a conversation; returns before the program runs."""
+        """Open a conversation, and return before the program runs."""
         query = ClaudeQuery(self._context, continuation=continuation, instructions=instructions)
         await query.push(prompt, push_id)
         self._queries = [*(other for other in self._queries if not other.is_over), query]
         return query
 
     def is_stale(self, error: Error) -> bool:
-        """Say whether the error means that the continuation is no longer known."""
+        """Return True if the program no longer knows the continuation."""
         return error.kind is ErrorClass.STALE_CONTINUATION
 
     async def close(self) -> None:
-        """End all conversations; their programs are gone when this returns."""
+        """End all conversations, and wait for the exit of their programs."""
         for query in self._queries:
             await query.abort()
 

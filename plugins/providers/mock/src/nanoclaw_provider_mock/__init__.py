@@ -1,1 +1,1 @@
-"""The provider that needs no model: `host` for the host's half, `runner` for the sandbox's."""
+"""The provider that needs no model: `host` is the half on the host, `runner` the half in the sandbox."""

@@ -1,6 +1,6 @@
-"""Host half of the mock provider: hands the script to the sandbox.
+"""Host half of the mock provider: passes the script to the sandbox.
 
-Without this plugin: there is no provider that works without a model key, and `ncl chat` says so.
+Without this plugin: no provider works without a model key, and `ncl chat` reports it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from nanoclaw_core import Provider, SettingsError, hookimpl
 
 @frozen(kw_only=True)
 class Settings:
-    """[plugins.mock] in nanoclaw.toml.
+    """The table [plugins.mock] of nanoclaw.toml.
 
     Args:
-        script: JSON, as the README of nanoclaw-provider-mock tells.
-        script_file: A file with it, on the host; read at every start of a sandbox.
-        echo: True answers with what was said and nothing else.
-        slash_commands: True takes `/word` as it is typed, as claude does.
+        script: A JSON list of steps, described in the README of nanoclaw-provider-mock.
+        script_file: A file with the script, on the host. Read at every start of a sandbox.
+        echo: True to answer with the text of the message and nothing else.
+        slash_commands: True to get `/word` unchanged, as claude does.
     """
 
     script: str | None = None
@@ -37,26 +37,26 @@ def nanoclaw_providers() -> Iterable[Provider]:
 
 
 def options(settings: Settings | None, environment: Mapping[str, str]) -> Mapping[str, str]:
-    """Return what the runner half is told.
+    """Return the options of the runner half.
 
     Raises:
         SettingsError: The script file cannot be read.
     """
     settings = settings or Settings()
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     if settings.script is not None:
-        found["script"] = settings.script
+        values["script"] = settings.script
     elif settings.script_file is not None:
-        found["script"] = _read(Path(settings.script_file))
+        values["script"] = _read(Path(settings.script_file))
     if settings.echo:
-        found["echo"] = "true"
+        values["echo"] = "true"
     if settings.slash_commands:
-        found["slash_commands"] = "true"
-    return found
+        values["slash_commands"] = "true"
+    return values
 
 
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"[plugins.mock] script_file = {str(path)!r} cannot be read: {error}") from error
+        raise SettingsError(f"[plugins.mock] script_file: cannot read {str(path)!r}: {error}") from error

@@ -1,4 +1,4 @@
-"""Runs a script, or says honestly that there is no model. Behaves towards the runner as one with a model does."""
+"""Follows a script, or reports that there is no model. Towards the runner it behaves like a provider with a model."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from nanoclaw_wire.events import (
     ToolStarted,
 )
 
-from nanoclaw_provider_mock.script import Script, Step, ToolCall, keep, read_steps
-from nanoclaw_provider_mock.words import Heard, honest, listen, wrap
+from nanoclaw_provider_mock.prompts import ParsedPrompt, no_model_notice, parse_prompt, wrap
+from nanoclaw_provider_mock.script import Script, Step, ToolCall, read_steps, write_json
 
 
 @frozen(kw_only=True)
 class Prompt:
-    """Something the mock was told; `id` names it in the result."""
+    """A prompt or a push. `id` names it in the result."""
 
     text: str
     id: str
 
 
-class Conversation:
-    """What the mock remembers between sandboxes: how many turns there were.
+class ConversationFile:
+    """The number of turns of a conversation, kept between sandboxes.
 
     Args:
-        path: The file it is kept in.
+        path: The file of the number.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,12 +52,12 @@ class Conversation:
     def count(self) -> int:
         """Count one more turn, and return its number."""
         self.turns += 1
-        keep(self._path, {"turns": self.turns})
+        write_json(self._path, {"turns": self.turns})
         return self.turns
 
 
 class MockProvider:
-    """The provider; see the README for what a script can say."""
+    """The provider. The README describes its scripts."""
 
     def __init__(self, context: ProviderContext) -> None:
         self._directory = context.state_directory
@@ -75,7 +75,7 @@ class MockProvider:
         name = continuation or f"mock-session-{secrets.token_hex(6)}"
         path = self._directory / f"{name}.json"
         is_stale = continuation is not None and not path.exists()
-        conversation = None if is_stale else Conversation(path)
+        conversation = None if is_stale else ConversationFile(path)
         first = Prompt(text=prompt, id=push_id)
         self._latest = MockQuery(
             first, name, conversation, script=self._script, tools=self._tools, is_echo=self._is_echo
@@ -86,23 +86,23 @@ class MockProvider:
         return error.kind is ErrorClass.STALE_CONTINUATION
 
     async def close(self) -> None:
-        """End the newest conversation; the runner has ended those before it."""
+        """End the newest conversation. The runner has ended the earlier ones."""
         if self._latest is not None:
             await self._latest.abort()
 
 
 class MockQuery:
-    """One open conversation. Prompts wait in a queue; a push while a tool runs joins the turn instead.
+    """One open conversation. Prompts wait in a queue, but a push while a tool runs joins the turn.
 
     Args:
-        conversation: None where the continuation is not known; the query then says so and ends.
+        conversation: None if the continuation is unknown. The query then reports it and ends.
     """
 
     def __init__(
         self,
         prompt: Prompt,
         name: str,
-        conversation: Conversation | None,
+        conversation: ConversationFile | None,
         *,
         script: Script,
         tools: Mapping[str, Tool],
@@ -112,7 +112,7 @@ class MockQuery:
         self._tools, self._is_echo = tools, is_echo
         self._prompts: deque[Prompt] = deque([prompt])
         self._joined: list[Prompt] = []
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._interrupted = asyncio.Event()
         self._last_text = ""
         self._is_ending = self._is_aborted = self._is_in_turn = self._is_in_tool = False
@@ -138,19 +138,19 @@ class MockQuery:
 
     async def push(self, text: str, push_id: str) -> None:
         (self._joined if self._is_in_tool else self._prompts).append(Prompt(text=text, id=push_id))
-        self._news.set()
+        self._changed.set()
 
     async def end(self) -> None:
         self._is_ending = True
-        self._news.set()
+        self._changed.set()
 
     async def abort(self) -> None:
         self._is_aborted = True
         self._interrupted.set()
-        self._news.set()
+        self._changed.set()
 
     async def interrupt(self) -> None:
-        if self._is_in_turn or self._prompts:  # one that comes before its turn began is not lost
+        if self._is_in_turn or self._prompts:  # an interrupt before its turn is not lost
             self._interrupted.set()
 
     async def _next_prompt(self) -> Prompt | None:
@@ -159,18 +159,18 @@ class MockQuery:
                 return self._prompts.popleft()
             if self._is_ending:
                 return None
-            self._news.clear()
-            await self._news.wait()
+            self._changed.clear()
+            await self._changed.wait()
         return None
 
-    async def _turn(self, prompt: Prompt, conversation: Conversation) -> AsyncIterator[Event]:
+    async def _turn(self, prompt: Prompt, conversation: ConversationFile) -> AsyncIterator[Event]:
         turn = conversation.count()
         yield Init(continuation=self._name)
         yield TookIn(pushes=[prompt.id])
         step = self._script.take(prompt.text)
         if step is None:
-            heard = self._listen(prompt.text)
-            text = wrap(heard.text if self._is_echo else honest(heard, turn), heard.origin)
+            parsed = self._parse(prompt.text)
+            text = wrap(parsed.text if self._is_echo else no_model_notice(parsed, turn), parsed.origin)
             yield Result(text=text, answers=[prompt.id])
             return
         results: list[str] = []
@@ -189,16 +189,16 @@ class MockQuery:
             yield event
         self._is_ending = self._is_ending or step.ends
 
-    def _listen(self, prompt: str) -> Heard:
-        """Read a prompt; one that only corrects stands for the one before it."""
-        heard = listen(prompt)
-        if heard.is_correction:
-            return evolve(heard, text=self._last_text)
-        self._last_text = heard.text
-        return heard
+    def _parse(self, prompt: str) -> ParsedPrompt:
+        """Parse a prompt. A prompt that only asks for a correction repeats the text before it."""
+        parsed = parse_prompt(prompt)
+        if parsed.is_correction:
+            return evolve(parsed, text=self._last_text)
+        self._last_text = parsed.text
+        return parsed
 
     async def _act(self, step: Step, results: list[str]) -> AsyncIterator[Event]:
-        """Do what comes before the last word."""
+        """Run the parts of a step that come before the final text."""
         if step.crash is not None:
             os._exit(step.crash)
         if step.raises is not None:
@@ -235,27 +235,27 @@ class MockQuery:
 
 
 def _outcome(step: Step, prompts: Sequence[Prompt], turn: int, results: list[str]) -> list[Event]:
-    """Return how a turn ends: one result or one error, or nothing where the script wants that."""
+    """Return the end of a turn: one result, one error, or nothing if the step ends without a result."""
     answers = [prompt.id for prompt in prompts]
     if step.ends:
         return []
     if step.error is not None:
         return [evolve(step.error.as_event(), answers=answers)]
-    text = _last_word(step, "\n\n".join(prompt.text for prompt in prompts), turn, results)
+    text = _final_text(step, "\n\n".join(prompt.text for prompt in prompts), turn, results)
     return [Result(text=text, answers=answers)]
 
 
-def _last_word(step: Step, prompt: str, turn: int, results: list[str]) -> str | None:
-    heard = listen(prompt)
+def _final_text(step: Step, prompt: str, turn: int, results: list[str]) -> str | None:
+    parsed = parse_prompt(prompt)
     if step.text is not None:
-        return _fill(step.text, prompt, heard, turn, results)
-    return None if step.reply is None else wrap(_fill(step.reply, prompt, heard, turn, results), heard.origin)
+        return _fill(step.text, prompt, parsed, turn, results)
+    return None if step.reply is None else wrap(_fill(step.reply, prompt, parsed, turn, results), parsed.origin)
 
 
-def _fill(template: str, prompt: str, heard: Heard, turn: int, results: list[str]) -> str:
+def _fill(template: str, prompt: str, parsed: ParsedPrompt, turn: int, results: list[str]) -> str:
     values = {
-        "{text}": heard.text,
-        "{from}": heard.origin,
+        "{text}": parsed.text,
+        "{from}": parsed.origin,
         "{turn}": str(turn),
         "{results}": "\n".join(results),
         "{prompt}": prompt,

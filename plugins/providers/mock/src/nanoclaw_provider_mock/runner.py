@@ -11,10 +11,10 @@ def nanoclaw_runner_plugin() -> RunnerPlugin:
 
 
 def connect(context: ProviderContext) -> Provider:
-    """Make the provider.
+    """Create the provider.
 
     Raises:
-        ValueError: The script is not what it should be.
+        ValueError: The script is invalid.
     """
     from nanoclaw_provider_mock.provider import MockProvider
 

@@ -1,4 +1,4 @@
-"""The script a test gives the mock, and which of its steps a turn takes."""
+"""The script of the mock, and the choice of a step for each turn."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from nanoclaw_wire.events import Error, ErrorClass, Usage
 
 @frozen(kw_only=True)
 class ToolCall:
-    """A tool the mock calls.
+    """A tool call of the mock.
 
     Args:
-        timeout_s: What the call says it may take, for the host's timeouts.
-        delay_s: How long the tool works before it does anything, in seconds.
+        name: The tool's name.
+        arguments: The tool's arguments.
+        timeout_s: The timeout that the call sets, in seconds, for the host's timeouts.
+        delay_s: The delay before the tool runs, in seconds.
     """
 
     name: str
@@ -30,20 +32,20 @@ class ToolCall:
 
 @frozen(kw_only=True)
 class ScriptedError:
-    """How a turn fails."""
+    """The failure of a turn."""
 
     message: str = "scripted"
     retryable: bool = False
     kind: ErrorClass = ErrorClass.INTERNAL
 
     def as_event(self) -> Error:
-        """Return the event."""
+        """Return the event of this failure."""
         return Error(message=self.message, retryable=self.retryable, kind=self.kind)
 
 
 @frozen(kw_only=True)
 class Step:
-    """What the mock does in one turn; the README tells each key."""
+    """One turn of the mock. The README describes each key."""
 
     match: str = ""
     times: int | None = 1
@@ -60,10 +62,11 @@ class Step:
 
 
 class Script:
-    """Steps, and how often each was used.
+    """The steps, and the number of uses of each.
 
     Args:
-        uses: Where the counts are kept, so that a sandbox that dies does not start over.
+        steps: The steps.
+        uses: The file of the counts, so that the script goes on after a sandbox died.
     """
 
     def __init__(self, steps: Sequence[Step], uses: Path) -> None:
@@ -71,28 +74,28 @@ class Script:
         self._used: list[int] = _read_counts(uses, len(steps))
 
     def take(self, prompt: str) -> Step | None:
-        """Return the first step that fits and has uses left, and count it; None where there is none."""
+        """Return the first step that fits and has uses left, and count the use; None if no step does."""
         for index, step in enumerate(self._steps):
             has_uses = step.times is None or self._used[index] < step.times
             if has_uses and re.search(step.match, prompt):
                 self._used[index] += 1
-                keep(self._uses, self._used)
+                write_json(self._uses, self._used)
                 return step
         return None
 
 
-def keep(path: Path, value: object) -> None:
-    """Write a value as JSON, whole or not at all: whoever is killed over it leaves what was there before."""
-    beside = path.with_suffix(".new")
-    beside.write_text(json.dumps(value), encoding="utf-8")
-    beside.replace(path)
+def write_json(path: Path, value: object) -> None:
+    """Write a value as JSON, atomically: a process that is killed here leaves the old file."""
+    temporary = path.with_suffix(".new")
+    temporary.write_text(json.dumps(value), encoding="utf-8")
+    temporary.replace(path)
 
 
 def read_steps(options: Mapping[str, str]) -> list[Step]:
-    """Return the steps of the options `script` or `script_file`; none without either.
+    """Return the steps from the option `script` or `script_file`; an empty list if neither is set.
 
     Raises:
-        ValueError: It is not a list of steps; the message says what is wrong.
+        ValueError: The script is not a list of steps. The message names each fault.
     """
     text = options.get("script")
     if text is None and "script_file" in options:
@@ -101,12 +104,12 @@ def read_steps(options: Mapping[str, str]) -> list[Step]:
         return []
     converter = cattrs.Converter(forbid_extra_keys=True)
     try:
-        found = json.loads(text)
-        if not isinstance(found, list):
-            raise TypeError(f"it must be a list of steps, not {found!r}")
-        return converter.structure(found, list[Step])
-    except Exception as error:  # cattrs raises groups of many kinds; one message is what the reader needs
-        raise ValueError(f"the mock's script: {'; '.join(cattrs.transform_error(error))}") from error
+        steps = json.loads(text)
+        if not isinstance(steps, list):
+            raise TypeError(f"must be a list of steps, got {steps!r}")
+        return converter.structure(steps, list[Step])
+    except Exception as error:  # cattrs raises groups of many types; callers need one message
+        raise ValueError(f"[plugins.mock] script: {'; '.join(cattrs.transform_error(error))}") from error
 
 
 def _read_counts(path: Path, length: int) -> list[int]:

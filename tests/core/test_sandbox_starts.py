@@ -1,4 +1,4 @@
-"""When sandboxes may start: not more than allowed at once, and none before those of an earlier host are gone."""
+"""Start of sandboxes: limited in number, and only after the sandboxes of an earlier host are removed."""
 
 import asyncio
 from pathlib import Path
@@ -14,12 +14,12 @@ def test_max_sandboxes_limits_concurrent_sandboxes(tmp_path: Path) -> None:
     rooms = [f"room {number}" for number in range(3)]
     for room in rooms:
         instance.wire(room=room)
-    leave: list[asyncio.Event] = []
+    release: list[asyncio.Event] = []
 
     async def waits(runner: FakeRunner) -> int:
-        may_leave = asyncio.Event()
-        leave.append(may_leave)
-        await may_leave.wait()
+        may_exit = asyncio.Event()
+        release.append(may_exit)
+        await may_exit.wait()
         runner.answer(await runner.take(), "done")
         return 0
 
@@ -28,14 +28,14 @@ def test_max_sandboxes_limits_concurrent_sandboxes(tmp_path: Path) -> None:
         async with running_host(instance, runtime=ScriptedRuntime(waits)) as running:
             for room in rooms:
                 await running.channel.say("hi", room=room)
-            await until(lambda: len(leave) >= 2)
-            for _ in range(20):  # as much as a third one would need to start, many times over
+            await until(lambda: len(release) >= 2)
+            for _ in range(20):  # much more time than a third sandbox needs to start
                 await running.channel.say("more", room=rooms[0])
-            counts.append(len(leave))
-            leave[0].set()
-            await until(lambda: len(leave) == 3)
-            counts.append(len(leave))
-            for event in leave:
+            counts.append(len(release))
+            release[0].set()
+            await until(lambda: len(release) == 3)
+            counts.append(len(release))
+            for event in release:
                 event.set()
             await running.channel.texts(3)
         return counts
