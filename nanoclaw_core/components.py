@@ -97,14 +97,35 @@ class Components(HostEvents):
     _hints: set[asyncio.Task[None]] = field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
-        core, contributed = self.settings.core, self.contributions
+        core = self.settings.core
         self.mailbox = Mailbox.create(self.db, self.directories, file_bytes=core.outgoing_file_bytes)
         self.guard = Guard(db=self.db, plugins=self.plugins)
         self.permissions = Permissions(
             owners=frozenset(core.owners),
-            rosters=tuple(contributed.rosters.values()),
+            rosters=tuple(self.contributions.rosters.values()),
             plugin_context=self.plugin_context,
         )
+        self._build_delivery()
+        self._build_sandboxes()
+        self._build_requests()
+        wiring_route = WiringRoute(
+            db=self.db,
+            plugins=self.plugins,
+            mailbox=self.mailbox,
+            permissions=self.permissions,
+            notifier=self.notifier,
+            typing=self.typing,
+            supervisor=self.supervisor,
+            recovery=self.recovery,
+            attachment_bytes=core.attachment_bytes,
+        )
+        self.router = Router(db=self.db, plugins=self.plugins, wiring_route=wiring_route)
+        self.sweeper = Sweeper(
+            db=self.db, supervisor=self.supervisor, mailbox=self.mailbox, outbox_poller=self.outbox_poller
+        )
+
+    def _build_delivery(self) -> None:
+        core = self.settings.core
         self.typing = TypingIndicator(self.adapters.get, self.mailbox.outbox.heartbeat_at)
         self._builder = MessageBuilder(db=self.db, mailbox=self.mailbox)
         self.queues = DeliveryQueues(
@@ -122,6 +143,8 @@ class Components(HostEvents):
         self.notifier = Notifier(db=self.db, queues=self.queues, inbox=self.mailbox.inbox)
         importer = OutboxImporter(db=self.db, guard=self.guard, queues=self.queues, mailbox=self.mailbox)
         self.outbox_poller = OutboxPoller(importer, self.queues, self, self.outage)
+
+    def _build_sandboxes(self) -> None:
         self.supervisor = Supervisor(
             db=self.db,
             mailbox=self.mailbox,
@@ -129,7 +152,7 @@ class Components(HostEvents):
             gateway=self.gateway,
             outbox_poller=self.outbox_poller,
             notifier=self.notifier,
-            core=core,
+            core=self.settings.core,
             outage=self.outage,
             events=self,
             ready=self.ready,
@@ -138,6 +161,8 @@ class Components(HostEvents):
         self.recovery = SessionRecovery(
             db=self.db, mailbox=self.mailbox, quarantine=quarantine, supervisor=self.supervisor
         )
+
+    def _build_requests(self) -> None:
         self.dispatch = Dispatch(
             offers=self.verbs,
             guard=self.guard,
@@ -146,26 +171,11 @@ class Components(HostEvents):
         )
         ncl = Action(name=NCL, access=Access.ALLOWED, run=self._run_verb)
         self.actions = Actions(
-            offers={**contributed.actions, NCL: Contribution(ncl, CORE)},
+            offers={**self.contributions.actions, NCL: Contribution(ncl, CORE)},
             guard=self.guard,
             inbox=self.mailbox.inbox,
             plugin_context=self.plugin_context,
             supervisor=self.supervisor,
-        )
-        wiring_route = WiringRoute(
-            db=self.db,
-            plugins=self.plugins,
-            mailbox=self.mailbox,
-            permissions=self.permissions,
-            notifier=self.notifier,
-            typing=self.typing,
-            supervisor=self.supervisor,
-            recovery=self.recovery,
-            attachment_bytes=core.attachment_bytes,
-        )
-        self.router = Router(db=self.db, plugins=self.plugins, wiring_route=wiring_route)
-        self.sweeper = Sweeper(
-            db=self.db, supervisor=self.supervisor, mailbox=self.mailbox, outbox_poller=self.outbox_poller
         )
 
     def _planner(self) -> SandboxPlanner:

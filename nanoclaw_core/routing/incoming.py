@@ -13,9 +13,11 @@ from nanoclaw_wire.inbound import Kind, NewInbound
 
 from nanoclaw_core.descriptors.channels import Channel
 from nanoclaw_core.descriptors.messages import Address, Inbound, Outcome, Receipt
+from nanoclaw_core.errors import NanoclawError
 from nanoclaw_core.ids import UserId, new_id, user_id
 from nanoclaw_core.store.messaging import DroppedMessage, MessagingGroup
 
+NOT_ENGAGED = "no agent of this room was addressed"
 OPTIONAL_TEXTS = ("sender", "sender_name", "thread", "message_id", "room_name")
 
 
@@ -99,6 +101,27 @@ def read(
         row_id=f"in-{hashlib.sha256(name.encode()).hexdigest()[:24]}" if is_named else new_id("in"),
         at=clock.to_text(inbound.at) if inbound.at else clock.now_text(),
     )
+
+
+def combine(message: IncomingMessage, results: Sequence[Receipt | BaseException]) -> Receipt:
+    """Return one receipt for the results of all wirings, of which there is at least one.
+
+    Raises:
+        NanoclawError: The message was not stored for every agent. A retry with the same platform id is deduplicated;
+            without an id it is raised only if no agent has the message.
+    """
+    outcomes = {result.outcome for result in results if isinstance(result, Receipt)}
+    texts = (result.reason if isinstance(result, Receipt) else str(result) for result in results)
+    reason = "; ".join(dict.fromkeys(text for text in texts if text)) or None
+    is_taken = bool(outcomes & {Outcome.ROUTED, Outcome.ACCUMULATED})
+    has_failed = any(isinstance(result, BaseException) for result in results)
+    if has_failed and (message.inbound.message_id is not None or not is_taken):
+        raise NanoclawError(f"the message could not be stored for every agent: {reason}")
+    if is_taken:
+        return message.receipt(Outcome.ROUTED if Outcome.ROUTED in outcomes else Outcome.ACCUMULATED, reason)
+    if outcomes == {Outcome.IGNORED}:
+        return message.receipt(Outcome.IGNORED, reason or NOT_ENGAGED)
+    return message.receipt(Outcome.DROPPED, reason)
 
 
 def find_problem(inbound: object) -> str:

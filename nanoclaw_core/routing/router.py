@@ -25,7 +25,6 @@ from nanoclaw_core.store.messaging import MessagingGroup
 
 log = logging.getLogger(__name__)
 NOT_WIRED = "no agent is wired to this room"
-NOT_ENGAGED = "no agent of this room was addressed"
 
 
 @frozen(kw_only=True)
@@ -71,24 +70,11 @@ class Router:
                     results = [error]
             except apsw.Error as error:  # of the central database
                 raise NanoclawError(f"the message could not be recorded: {error}. Offer it again") from error
-            receipts = [result for result in results if isinstance(result, Receipt)]
-            has_failed = len(receipts) < len(results)
             for wiring, result in zip(wirings, results, strict=True):
                 if isinstance(result, BaseException):
                     about = {"wiring": wiring.id, "group": wiring.agent_group_id}
                     log.error("wiring failed", exc_info=result, extra=about)
-            texts = (result.reason if isinstance(result, Receipt) else str(result) for result in results)
-            reason = "; ".join(dict.fromkeys(filter(None, texts))) or None
-            outcomes = {receipt.outcome for receipt in receipts}
-            is_taken = bool(outcomes & {Outcome.ROUTED, Outcome.ACCUMULATED})
-            # Safe to raise: a retry with the same platform id is deduplicated, and without one nothing was stored.
-            if has_failed and (inbound.message_id is not None or not is_taken):
-                raise NanoclawError(f"the message could not be stored for every agent: {reason}")
-            if is_taken:
-                return message.receipt(Outcome.ROUTED if Outcome.ROUTED in outcomes else Outcome.ACCUMULATED, reason)
-            if outcomes == {Outcome.IGNORED}:
-                return message.receipt(Outcome.IGNORED, reason or NOT_ENGAGED)
-            return message.receipt(Outcome.DROPPED, reason)
+            return incoming.combine(message, results)
 
     def _leave_unwired(
         self, channel: Channel, inbound: Inbound, address: Address, room: MessagingGroup | None, correlation_id: str

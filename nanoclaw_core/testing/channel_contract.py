@@ -1,4 +1,6 @@
-"""What every channel must do, as tests. Inherit, say how the platform is played, and pytest runs them on it:
+"""The tests that every channel must pass.
+
+Inherit from `ChannelContract` and describe the platform's side. Pytest then runs the tests on your channel:
 
     class Ntfy(Platform):                       # from nanoclaw_core.testing.channel_stage
         def __init__(self, server):
@@ -8,7 +10,7 @@
             self.server.say("kitchen", text)
 
         async def shown(self, count):
-            return [Shown(text=one) for one in await asyncio.to_thread(self.server.answers, count)]
+            return [Shown(text=text) for text in await asyncio.to_thread(self.server.answers, count)]
 
     class TestNtfy(ChannelContract):
         plugin = "nanoclaw_channel_ntfy.host"
@@ -23,7 +25,7 @@
         def settings(self, platform):
             return {"topic": "kitchen", "server": platform.server.url}
 
-What a channel cannot do is said by a class attribute, and then a test asserts that it says so honestly.
+Class attributes declare the limits of a channel, and a test checks each declaration.
 """
 
 from __future__ import annotations
@@ -62,20 +64,20 @@ RARE: Mapping[str, Mapping[str, Any]] = {
 
 
 class ChannelContract:
-    """Inherit from it; see the module's text.
+    """The tests of a channel. The module's docstring shows how to inherit from it.
 
     Attributes:
-        plugin: The module that offers the channel, by name, or the plugin object itself.
-        room: The platform's id of the room in which `Platform.say` speaks.
-        sender: The platform's id of the person who speaks there; None where the platform cannot say who wrote.
+        plugin: The name of the module that offers the channel, or the plugin object.
+        room: The platform's id of the room in which `Platform.say` writes.
+        sender: The platform's id of the person who writes there; None if the platform does not name senders.
         thread: A thread of the room, for channels that have threads.
-        refused_room: A room that the platform will never take a message for; None where there is none.
-        stranger: A sender whom the plugin does not let in by itself; None where it lets everybody in.
-        admits: False for a channel that leaves it to other plugins who may write.
-        takes_files: False where the platform takes no files; they are then refused for good.
-        drops_repeats: True where a second attempt with the same idempotency key shows nothing twice.
-        offers_again: False where the platform offers a message only once; its sender then has to be told.
-        long_text: How many characters a text has that must still arrive whole.
+        refused_room: A room for which the platform never accepts a message; None if it has no such room.
+        stranger: A sender whom the plugin does not admit by itself; None if it admits everyone.
+        admits: False if the channel leaves admission to other plugins.
+        takes_files: False if the platform accepts no files. The channel must then refuse them for good.
+        drops_repeats: True if a second attempt with the same idempotency key shows the message only once.
+        offers_again: False if the platform offers a message once only. The channel must then report a failure to the sender.
+        long_text: The number of characters of a text that must still arrive whole.
     """
 
     plugin: ClassVar[object]
@@ -92,31 +94,31 @@ class ChannelContract:
 
     @pytest.fixture
     def platform(self) -> Platform | Iterator[Platform]:
-        """The platform's side; to be overridden."""
-        raise NotImplementedError("override the fixture `platform`: it says how the platform is played")
+        """Return the platform's side. Override this fixture."""
+        raise NotImplementedError("fixture `platform` is missing. Override it to return the platform's side.")
 
     @pytest.fixture
     def settings(self, platform: Platform) -> Mapping[str, Any]:
-        """The plugin's settings, as they would stand in nanoclaw.toml."""
+        """Return the plugin's table of nanoclaw.toml."""
         return {}
 
     @pytest.fixture
     def environment(self) -> Mapping[str, str]:
-        """The host's environment."""
+        """Return the host's environment."""
         return {}
 
     @pytest.fixture
     def stage(
         self, tmp_path: Path, settings: Mapping[str, Any], environment: Mapping[str, str], platform: Platform
     ) -> Iterator[Stage]:
-        """The channel, connected, with the test in the place of the core."""
-        made = Stage(tmp_path / "stage", self.plugin, settings, environment)
-        yield made
-        made.close()
+        """Connect the channel to a fake core."""
+        stage = Stage(tmp_path / "stage", self.plugin, settings, environment)
+        yield stage
+        stage.close()
 
-    # What it offers
+    # The hook
 
-    def test_asking_what_it_offers_does_nothing_and_can_be_repeated(self, stage: Stage) -> None:
+    def test_channels_hook_can_be_repeated(self, stage: Stage) -> None:
         (again,) = stage.plugin.nanoclaw_channels()
         assert (again.name, again.has_threads, again.settings) == (
             stage.channel.name,
@@ -124,12 +126,12 @@ class ChannelContract:
             stage.channel.settings,
         )
 
-    def test_it_has_threads_where_the_contract_names_one(self, stage: Stage) -> None:
+    def test_channel_has_threads_if_the_contract_names_one(self, stage: Stage) -> None:
         assert stage.channel.has_threads == (self.thread is not None)
 
-    # What people say
+    # Inbound messages
 
-    def test_what_a_person_says_reaches_the_core(self, stage: Stage, platform: Platform) -> None:
+    def test_message_of_a_person_reaches_the_core(self, stage: Stage, platform: Platform) -> None:
         async def scenario() -> None:
             async with both(stage, platform):
                 await platform.say("hello", thread=self.thread)
@@ -142,31 +144,29 @@ class ChannelContract:
         patiently(scenario())
 
     @pytest.mark.parametrize("text", ODD_TEXTS)
-    def test_a_text_arrives_as_it_was_written(self, stage: Stage, platform: Platform, text: str) -> None:
+    def test_inbound_text_arrives_unchanged(self, stage: Stage, platform: Platform, text: str) -> None:
         async def scenario() -> None:
             async with both(stage, platform):
                 await platform.say(text)
-                assert [one.text for one in await stage.arrived(1)] == [text]
+                assert [inbound.text for inbound in await stage.arrived(1)] == [text]
 
         patiently(scenario())
 
-    def test_messages_arrive_in_their_order_and_each_has_an_id_of_its_own(
-        self, stage: Stage, platform: Platform
-    ) -> None:
+    def test_messages_arrive_in_order_with_unique_ids(self, stage: Stage, platform: Platform) -> None:
         texts = [f"message {number}" for number in range(10)]
 
         async def scenario() -> None:
             async with both(stage, platform):
                 for text in texts:
                     await platform.say(text)
-                found = await stage.arrived(len(texts))
-                assert [one.text for one in found] == texts
-                ids = [one.message_id for one in found if one.message_id is not None]
+                messages = await stage.arrived(len(texts))
+                assert [inbound.text for inbound in messages] == texts
+                ids = [inbound.message_id for inbound in messages if inbound.message_id is not None]
                 assert len(set(ids)) == len(ids)
 
         patiently(scenario())
 
-    def test_a_message_that_could_not_be_stored_is_not_lost(self, stage: Stage, platform: Platform) -> None:
+    def test_message_that_cannot_be_stored_is_not_lost(self, stage: Stage, platform: Platform) -> None:
         stage.troubles = [OSError("no space left on device")]
 
         async def scenario() -> None:
@@ -180,7 +180,7 @@ class ChannelContract:
         patiently(scenario())
 
     @pytest.mark.parametrize("outcome", list(Outcome))
-    def test_it_goes_on_whatever_becomes_of_a_message(self, stage: Stage, platform: Platform, outcome: Outcome) -> None:
+    def test_listening_goes_on_after_each_outcome(self, stage: Stage, platform: Platform, outcome: Outcome) -> None:
         stage.outcome = outcome
 
         async def scenario() -> None:
@@ -192,7 +192,7 @@ class ChannelContract:
 
         patiently(scenario())
 
-    def test_a_cancel_ends_listening_and_it_can_listen_again(self, stage: Stage, platform: Platform) -> None:
+    def test_listening_can_be_cancelled_and_repeated(self, stage: Stage, platform: Platform) -> None:
         async def scenario() -> None:
             task = asyncio.create_task(stage.adapter.listen(stage.receive))
             await asyncio.sleep(0.05)
@@ -206,27 +206,28 @@ class ChannelContract:
 
         patiently(scenario())
 
-    # What the assistant says
+    # Outbound messages
 
-    def test_a_text_is_shown_and_an_id_or_nothing_comes_back(self, stage: Stage, platform: Platform) -> None:
+    def test_deliver_shows_text_and_returns_id_or_none(self, stage: Stage, platform: Platform) -> None:
         async def scenario() -> None:
             async with both(stage, platform):
-                found = await stage.adapter.deliver(self.address(stage), Outbound(idempotency_key="k-1", text="soup"))
-                assert found is None or (isinstance(found, str) and found)
+                message = Outbound(idempotency_key="k-1", text="soup")
+                platform_id = await stage.adapter.deliver(self.address(stage), message)
+                assert platform_id is None or (isinstance(platform_id, str) and platform_id)
                 assert await platform.shown(1) == [Shown(text="soup")]
 
         patiently(scenario())
 
     @pytest.mark.parametrize("text", ODD_TEXTS)
-    def test_a_text_is_shown_as_the_assistant_wrote_it(self, stage: Stage, platform: Platform, text: str) -> None:
+    def test_outbound_text_is_shown_unchanged(self, stage: Stage, platform: Platform, text: str) -> None:
         assert whole(self.shown_of(stage, platform, Outbound(idempotency_key="k-1", text=text))) == text
 
-    def test_a_long_text_is_shown_whole_and_in_order(self, stage: Stage, platform: Platform) -> None:
+    def test_long_text_is_shown_whole_and_in_order(self, stage: Stage, platform: Platform) -> None:
         text = " ".join(str(number) for number in range(self.long_text))[: self.long_text].strip()
-        found = self.shown_of(stage, platform, Outbound(idempotency_key="k-1", text=text))
-        assert whole(found).split() == text.split()
+        pieces = self.shown_of(stage, platform, Outbound(idempotency_key="k-1", text=text))
+        assert whole(pieces).split() == text.split()
 
-    def test_files_are_shown_by_their_names_or_refused_for_good(self, stage: Stage, platform: Platform) -> None:
+    def test_files_are_shown_by_name_or_refused_for_good(self, stage: Stage, platform: Platform) -> None:
         names = ("menu für heute.txt", "b.bin")
         message = Outbound(
             idempotency_key="k-1", text="here", files=[OutboundFile(name=name, content=b"\x00\xff") for name in names]
@@ -235,24 +236,22 @@ class ChannelContract:
             with pytest.raises(DeliveryRefused):
                 self.shown_of(stage, platform, message)
             return
-        found = self.shown_of(stage, platform, message)
-        assert [name for one in found for name in one.files] == list(names)
-        assert any("here" in one.text for one in found)
+        messages = self.shown_of(stage, platform, message)
+        assert [name for shown in messages for name in shown.files] == list(names)
+        assert any("here" in shown.text for shown in messages)
 
-    @pytest.mark.parametrize("what", RARE)
-    def test_a_rare_kind_of_message_is_taken_or_refused_for_good(
-        self, stage: Stage, platform: Platform, what: str
-    ) -> None:
+    @pytest.mark.parametrize("kind", RARE)
+    def test_rare_message_is_accepted_or_refused_for_good(self, stage: Stage, platform: Platform, kind: str) -> None:
         async def scenario() -> None:
             async with both(stage, platform):
-                with contextlib.suppress(DeliveryRefused):  # anything else would be tried again, for nothing
-                    await stage.adapter.deliver(self.address(stage), Outbound(idempotency_key="k-1", **RARE[what]))
+                with contextlib.suppress(DeliveryRefused):  # the host would retry any other error, in vain
+                    await stage.adapter.deliver(self.address(stage), Outbound(idempotency_key="k-1", **RARE[kind]))
 
         patiently(scenario())
 
-    def test_a_room_that_the_platform_refuses_is_refused_for_good(self, stage: Stage, platform: Platform) -> None:
+    def test_message_for_refused_room_is_refused_for_good(self, stage: Stage, platform: Platform) -> None:
         if self.refused_room is None:
-            pytest.skip("the platform takes a message for every room")
+            pytest.skip("the platform accepts a message for every room")
         address = Address(stage.channel.name, self.refused_room)
 
         async def scenario() -> None:
@@ -262,32 +261,30 @@ class ChannelContract:
 
         patiently(scenario())
 
-    def test_many_deliveries_at_once_all_arrive(self, stage: Stage, platform: Platform) -> None:
+    def test_concurrent_deliveries_all_arrive(self, stage: Stage, platform: Platform) -> None:
         texts = [f"message {number}" for number in range(10)]
 
         async def scenario() -> None:
             async with both(stage, platform):
-                sending = [Outbound(idempotency_key=text, text=text) for text in texts]
-                found = await asyncio.gather(*(stage.adapter.deliver(self.address(stage), one) for one in sending))
-                assert len(set(found) - {None}) == len([one for one in found if one is not None])
-                assert sorted(one.text for one in await platform.shown(len(texts))) == texts
+                messages = [Outbound(idempotency_key=text, text=text) for text in texts]
+                ids = await asyncio.gather(*(stage.adapter.deliver(self.address(stage), sent) for sent in messages))
+                assert len(set(ids) - {None}) == len([platform_id for platform_id in ids if platform_id is not None])
+                assert sorted(shown.text for shown in await platform.shown(len(texts))) == texts
 
         patiently(scenario())
 
-    def test_a_second_attempt_with_the_same_key_is_shown_once_where_the_platform_can(
-        self, stage: Stage, platform: Platform
-    ) -> None:
+    def test_repeated_key_is_shown_once_if_declared(self, stage: Stage, platform: Platform) -> None:
         async def scenario() -> None:
             async with both(stage, platform):
                 message = Outbound(idempotency_key="k-1", text="once")
-                for one in (message, message, evolve(message, idempotency_key="k-2", text="last")):
-                    await stage.adapter.deliver(self.address(stage), one)
+                for sent in (message, message, evolve(message, idempotency_key="k-2", text="last")):
+                    await stage.adapter.deliver(self.address(stage), sent)
                 expected = ["once", "last"] if self.drops_repeats else ["once", "once", "last"]
-                assert [one.text for one in await platform.shown(len(expected))] == expected
+                assert [shown.text for shown in await platform.shown(len(expected))] == expected
 
         patiently(scenario())
 
-    def test_hints_of_what_is_being_done_are_taken(self, stage: Stage, platform: Platform) -> None:
+    def test_typing_and_status_are_accepted(self, stage: Stage, platform: Platform) -> None:
         async def scenario() -> None:
             async with both(stage, platform):
                 if isinstance(stage.adapter, ShowsTyping):
@@ -298,20 +295,20 @@ class ChannelContract:
 
         patiently(scenario())
 
-    # Who may speak
+    # Admission
 
-    def test_the_vote_lets_in_the_channels_own_people_and_no_strangers(self, stage: Stage) -> None:
+    def test_vote_admits_own_people_and_no_strangers(self, stage: Stage) -> None:
         name = stage.channel.name
         assert self.vote(stage, name, self.sender) is (Vote.ALLOW if self.admits else None)
         if self.stranger is not None:
             assert self.vote(stage, name, self.stranger) is not Vote.ALLOW
 
-    def test_the_vote_says_nothing_of_other_channels(self, stage: Stage) -> None:
+    def test_vote_abstains_for_other_channels(self, stage: Stage) -> None:
         assert self.vote(stage, f"not-{stage.channel.name}", self.sender) is None
 
-    # All together
+    # With a host
 
-    def test_a_conversation_goes_through_a_host_and_back_to_where_it_came_from(
+    def test_answer_returns_to_its_room_through_a_host(
         self, tmp_path: Path, stage: Stage, settings: Mapping[str, Any], platform: Platform
     ) -> None:
         instance, name = make_instance(tmp_path / "home"), stage.channel.name
@@ -323,7 +320,7 @@ class ChannelContract:
                 await platform.open(instance.places.home)
                 try:
                     await platform.say("hello", thread=self.thread)
-                    assert [one.text for one in await platform.shown(1)] == ["echo: hello"]
+                    assert [shown.text for shown in await platform.shown(1)] == ["echo: hello"]
                 finally:
                     await platform.close()
 
@@ -331,25 +328,25 @@ class ChannelContract:
         instance.db.close()
 
     def address(self, stage: Stage) -> Address:
-        """Return where the assistant answers: the room and the thread that people speak in."""
+        """Return the address of the assistant's answers: the room and the thread of the contract."""
         return Address(stage.channel.name, self.room, self.thread)
 
     def shown_of(self, stage: Stage, platform: Platform, message: Outbound) -> list[Shown]:
-        """Deliver a message and one that ends it; return what is shown of the first."""
+        """Deliver a message and an end mark, and return the messages that are shown before the mark."""
 
         async def scenario() -> list[Shown]:
             async with both(stage, platform):
                 await stage.adapter.deliver(self.address(stage), message)
                 await stage.adapter.deliver(self.address(stage), Outbound(idempotency_key="k-end", text="the end"))
                 count = 2
-                while (found := list(await platform.shown(count)))[-1].text != "the end":
-                    count = len(found) + 1
-                return found[:-1]
+                while (messages := list(await platform.shown(count)))[-1].text != "the end":
+                    count = len(messages) + 1
+                return messages[:-1]
 
         return patiently(scenario())
 
     def vote(self, stage: Stage, channel: str, sender: str | None) -> Vote | None:
-        """Return how the plugin votes on a sender of a channel."""
+        """Return the plugin's vote on a sender of a channel."""
         ask = getattr(stage.plugin, "nanoclaw_admit_message", lambda _admission: None)
         user_id = None if sender is None else UserId(f"{channel}:{sender}")
         verdict = ask(
@@ -368,7 +365,7 @@ class ChannelContract:
 
 @asynccontextmanager
 async def both(stage: Stage, platform: Platform) -> AsyncIterator[None]:
-    """Let the channel listen and the platform be open, until the block ends."""
+    """Keep the channel listening and the platform open until the block ends."""
     async with stage.listening():
         await platform.open(stage.home)
         try:
@@ -377,16 +374,16 @@ async def both(stage: Stage, platform: Platform) -> AsyncIterator[None]:
             await platform.close()
 
 
-def whole(found: list[Shown]) -> str:
-    """Return the text of a message that may have been shown in pieces."""
-    return "".join(one.text for one in found)
+def whole(pieces: list[Shown]) -> str:
+    """Return the text of a message that may be shown in pieces."""
+    return "".join(piece.text for piece in pieces)
 
 
 def patiently(scenario: Coroutine[Any, Any, T]) -> T:
-    """Run a scenario to its end, but not for ever."""
+    """Run a scenario, with a limit of time."""
 
-    async def limited() -> T:
+    async def run_limited() -> T:
         async with asyncio.timeout(2 * WAIT_S):
             return await scenario
 
-    return asyncio.run(limited())
+    return asyncio.run(run_limited())

@@ -112,7 +112,7 @@ class Stage:
             raise self.troubles.pop(0)
         self.received.append(inbound)
         self._arrival.set()
-        return Receipt(outcome=self.outcome, correlation_id="c-1", reason="a test says so")
+        return Receipt(outcome=self.outcome, correlation_id="c-1", reason="test")
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:

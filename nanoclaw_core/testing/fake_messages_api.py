@@ -109,7 +109,7 @@ class FakeMessagesApi:
 
     @property
     def conversations(self) -> list[RecordedRequest]:
-        """The requests of the conversation: those to `/v1/messages` with tools. Side requests of the client have none."""
+        """The requests of the conversation: those to `/v1/messages` with tools, which side requests do not have."""
         path = f"{self._prefix}/v1/messages"
         return [request for request in list(self.requests) if request.path == path and request.tools]
 
@@ -152,7 +152,7 @@ class FakeMessagesApi:
             if step.error is not None:
                 raise Refused(step.error, step.message)
         except Refused as refused:
-            return self._refuse(refused, step.retry_after_s if refused.status == 429 else None)
+            return self._error_response(refused, step.retry_after_s if refused.status == 429 else None)
         answer = _answer(step, body)
         if body.get("stream"):
             return await self._stream(request, step, answer)
@@ -166,12 +166,12 @@ class FakeMessagesApi:
         try:
             body = check_body(await self._checked(request), needs_max_tokens=False)
         except Refused as refused:
-            return self._refuse(refused)
+            return self._error_response(refused)
         return _json(200, {"input_tokens": _tokens(body)})
 
     async def _unknown(self, request: web.Request) -> web.StreamResponse:
         await self._record(request, None)
-        return self._refuse(Refused(404))
+        return self._error_response(Refused(404))
 
     async def _stream(self, request: web.Request, step: Step, answer: Answer) -> web.StreamResponse:
         from aiohttp import web
@@ -228,7 +228,7 @@ class FakeMessagesApi:
         async with self._arrived:
             self._arrived.notify_all()
 
-    def _refuse(self, refused: Refused, retry_after_s: int | None = None) -> web.Response:
+    def _error_response(self, refused: Refused, retry_after_s: int | None = None) -> web.Response:
         headers = _common_headers()
         if retry_after_s is not None:
             headers |= {"retry-after": str(retry_after_s), "anthropic-ratelimit-requests-remaining": "0"}

@@ -1,4 +1,6 @@
-"""What every runtime must do, as tests. Inherit, name your plugin, and pytest runs them on it:
+"""The tests that every runtime must pass.
+
+Inherit from `RuntimeContract` and name your plugin. Pytest then runs the tests on your runtime:
 
     class TestPodman(RuntimeContract):
         plugin = "nanoclaw_runtime_podman.host"
@@ -7,7 +9,7 @@
         def settings(self):
             return {"image": "my-test-image"}
 
-What a runtime cannot promise is said by a class attribute, and then a test asserts that it says so honestly.
+Class attributes declare the limits of a runtime, and a test checks each declaration.
 """
 
 from __future__ import annotations
@@ -57,14 +59,14 @@ from nanoclaw_core.testing.runtime_scenario import (
 
 
 class RuntimeContract:
-    """Inherit from it; see the module's text.
+    """The tests of a runtime. The module's docstring shows how to inherit from it.
 
     Attributes:
         plugin: The module that offers the runtime.
-        isolates: False where what runs inside can reach the host's files and processes.
-        counts_memory_of_all: True where the memory limit holds for all processes of a sandbox together.
-        counts_processes: False where the number of processes has no limit.
-        own_variables: Variables that the runtime or its image adds to those of a description.
+        isolates: False if a sandbox can reach the host's files and processes.
+        counts_memory_of_all: True if the memory limit applies to all processes of a sandbox together.
+        counts_processes: False if the number of processes has no limit.
+        own_variables: The variables that the runtime or its image adds to those of a `SandboxSpec`.
     """
 
     plugin: ClassVar[str]
@@ -75,22 +77,22 @@ class RuntimeContract:
 
     @pytest.fixture
     def settings(self) -> Mapping[str, Any]:
-        """The plugin's settings, as they would stand in nanoclaw.toml."""
+        """Return the plugin's table of nanoclaw.toml."""
         return {}
 
     @pytest.fixture
     def place(self, tmp_path: Path, settings: Mapping[str, Any]) -> Place:
-        """An instance directory with one session."""
+        """Create an instance directory with one session."""
         return new_place(tmp_path, self.plugin, settings)
 
     # The end of a sandbox
 
-    def test_the_exit_status_and_the_last_words_come_back(self, place: Place) -> None:
-        ended = run(place, "import sys; print('these are my last words', file=sys.stderr); sys.exit(7)")
+    def test_exit_has_code_and_stderr_tail(self, place: Place) -> None:
+        ended = run(place, "import sys; print('the last line', file=sys.stderr); sys.exit(7)")
         assert (ended.code, ended.reason) == (7, "exited")
-        assert "these are my last words" in ended.stderr_tail
+        assert "the last line" in ended.stderr_tail
 
-    def test_a_chatty_sandbox_is_not_held_up_and_its_last_words_are_bounded(self, place: Place) -> None:
+    def test_large_stderr_does_not_block_and_is_bounded(self, place: Place) -> None:
         ended = run(
             place,
             "import sys; [sys.stderr.write('x' * 99 + chr(10)) for _ in range(50_000)]; print('end', file=sys.stderr)",
@@ -99,12 +101,12 @@ class RuntimeContract:
         assert len(ended.stderr_tail) <= 4_000
         assert ended.stderr_tail.endswith("end\n")
 
-    def test_a_program_that_cannot_start_ends_and_says_why(self, place: Place) -> None:
+    def test_program_that_cannot_start_reports_the_reason(self, place: Place) -> None:
         ended = run(place, arguments=("-m", "no_such_module"))
         assert ended.code == 1
         assert "no_such_module" in ended.stderr_tail
 
-    def test_two_can_wait_for_one_sandbox_and_a_third_after_its_end(self, place: Place) -> None:
+    def test_wait_can_be_concurrent_and_repeated(self, place: Place) -> None:
         async def scenario() -> None:
             async with connected(place) as runtime:
                 sandbox = await runtime.start(place.spec("raise SystemExit(4)"))
@@ -114,19 +116,19 @@ class RuntimeContract:
 
         patiently(scenario())
 
-    def test_a_waiter_that_gives_up_leaves_the_others_waiting(self, place: Place) -> None:
+    def test_cancelled_wait_leaves_other_waits(self, place: Place) -> None:
         async def scenario() -> None:
             async with connected(place) as runtime:
                 sandbox = await started(runtime, place.spec(WAIT_FOR_SIGTERM), place)
-                impatient, patient = asyncio.create_task(sandbox.wait()), asyncio.create_task(sandbox.wait())
+                cancelled, other = asyncio.create_task(sandbox.wait()), asyncio.create_task(sandbox.wait())
                 await asyncio.sleep(0)
-                impatient.cancel()
+                cancelled.cancel()
                 await sandbox.stop(PATIENCE_S)
-                assert (await patient).code == 3
+                assert (await other).code == 3
 
         patiently(scenario())
 
-    def test_a_stop_lets_the_signal_handler_run(self, place: Place) -> None:
+    def test_stop_runs_the_signal_handler(self, place: Place) -> None:
         async def scenario() -> None:
             async with connected(place) as runtime:
                 sandbox = await started(runtime, place.spec(WAIT_FOR_SIGTERM), place)
@@ -136,7 +138,7 @@ class RuntimeContract:
         patiently(scenario())
         assert place.answer() == "asked to leave"
 
-    def test_a_stop_of_a_stubborn_one_kills_it_after_the_grace_time(self, place: Place) -> None:
+    def test_stop_kills_after_the_grace_time(self, place: Place) -> None:
         async def scenario() -> float:
             async with connected(place) as runtime:
                 sandbox = await started(runtime, place.spec(STUBBORN), place)
@@ -149,7 +151,7 @@ class RuntimeContract:
 
         assert 0.5 <= patiently(scenario()) < 10
 
-    def test_a_stop_after_the_end_is_silent(self, place: Place) -> None:
+    def test_stop_after_the_end_does_nothing(self, place: Place) -> None:
         async def scenario() -> None:
             async with connected(place) as runtime:
                 sandbox = await runtime.start(place.spec("pass"))
@@ -159,13 +161,13 @@ class RuntimeContract:
 
         patiently(scenario())
 
-    def test_the_end_of_the_program_is_the_end_of_what_it_left_running(self, place: Place) -> None:
+    def test_exit_ends_child_processes(self, place: Place) -> None:
         run(place, CHILD_THAT_STAYS)
         assert not writes_on(place.outgoing / "alive")
 
-    # What goes in
+    # Inputs
 
-    def test_arguments_and_variables_arrive_exactly(self, place: Place) -> None:
+    def test_arguments_and_variables_arrive_unchanged(self, place: Place) -> None:
         arguments = ["two words", "", "'\"$HOME`\\", "line\nbreak", "grüße", "--flag"]
         variables = {"EMPTY": "", "SIGNS": "a=b 'c' \"d\" $e `f` \\", "LINES": "one\ntwo", "WORDS": "grüße"}
         spec = place.spec("import sys; answer([sys.argv[1:], dict(os.environ)])")
@@ -176,16 +178,14 @@ class RuntimeContract:
         assert variables == {name: seen_variables[name] for name in variables}
         assert set() == set(seen_variables) - set(spec.environment) - self.own_variables
 
-    def test_a_key_in_the_hosts_environment_is_nowhere_inside(
-        self, place: Place, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_key_of_host_environment_is_nowhere_inside(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         key = "sk-this-key-belongs-to-the-host"
         monkeypatch.setenv("NANOCLAW_CONTRACT_KEY", key)
         place = place.with_variable("NANOCLAW_CONTRACT_KEY", key)
         run(place, LOOK_FOR.format(key[::-1], "/proc" if self.isolates else "/proc/self"))
         assert place.answer() == []
 
-    def test_the_inbound_side_is_read_only_and_the_outbound_side_is_writable(self, place: Place) -> None:
+    def test_inbound_is_read_only_and_outbound_is_writable(self, place: Place) -> None:
         (place.incoming / "letter").write_text("from the host")
         run(place, READ_AND_WRITE)
         read, written = place.answer()
@@ -193,7 +193,7 @@ class RuntimeContract:
         assert ([] if self.isolates else ["letter", "new"]) == written
         assert (place.outgoing / "reply").read_text() == "from the sandbox"
 
-    def test_a_directory_that_was_not_mounted_cannot_be_seen(self, place: Place) -> None:
+    def test_unmounted_directory_is_not_visible(self, place: Place) -> None:
         elsewhere = place.home / "elsewhere"
         elsewhere.mkdir()
         (elsewhere / "secret").write_text("a secret")
@@ -203,12 +203,12 @@ class RuntimeContract:
         assert (not self.isolates) == place.answer()[0]
 
     def test_mount_of_another_directory_is_refused(self, place: Place) -> None:
-        """A mount is the directory that a human approved, or the sandbox does not start."""
+        """The sandbox starts only if the mount is the directory that a person approved."""
         approved, other = place.home / "approved", place.home / "other"
         for directory in (approved, other):
             directory.mkdir()
-        found = other.stat()
-        identity = DirectoryIdentity(device=found.st_dev, inode=found.st_ino)
+        status = other.stat()
+        identity = DirectoryIdentity(device=status.st_dev, inode=status.st_ino)
         mount = Mount(source=approved, target="/workspace/extra/x", identity=identity)
 
         async def scenario() -> None:
@@ -219,7 +219,7 @@ class RuntimeContract:
 
         patiently(scenario())
 
-    def test_a_socket_of_the_host_in_the_inbound_side_can_be_connected_to(self, place: Place) -> None:
+    def test_host_socket_in_inbound_side_is_reachable(self, place: Place) -> None:
         with place.listening() as server:
             answered = threading.Thread(target=answer_once, args=(server,), daemon=True)
             answered.start()
@@ -227,9 +227,9 @@ class RuntimeContract:
             answered.join(PATIENCE_S)
         assert place.answer() == "rung"
 
-    # Walls
+    # Isolation
 
-    def test_it_says_honestly_whether_it_isolates(self, place: Place) -> None:
+    def test_check_reports_isolation(self, place: Place) -> None:
         async def scenario() -> None:
             async with connected(place) as runtime:
                 readiness = await runtime.check()
@@ -240,7 +240,7 @@ class RuntimeContract:
 
         patiently(scenario())
 
-    def test_without_isolation_nothing_that_runs_tools_is_started(self, place: Place) -> None:
+    def test_tools_are_refused_without_isolation(self, place: Place) -> None:
         async def scenario() -> None:
             async with connected(place) as runtime:
                 spec = evolve(place.spec("answer('ran')"), runs_tools=True)
@@ -254,7 +254,7 @@ class RuntimeContract:
         assert self.isolates == (place.outgoing / "answer.json").exists()
 
     @pytest.mark.parametrize("network", [Network.GATEWAY, Network.NONE])
-    def test_a_sandbox_of_its_own_has_no_network_not_even_to_the_host(self, place: Place, network: Network) -> None:
+    def test_sandbox_has_no_network_even_to_the_host(self, place: Place, network: Network) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             addresses = [
                 ("127.0.0.1", server.getsockname()[1]),
@@ -264,7 +264,7 @@ class RuntimeContract:
             run(place, spec=evolve(place.spec(CONNECT.format(addresses[: 3 if self.isolates else 1])), network=network))
         assert ([] if self.isolates else [list(addresses[0])]) == place.answer()
 
-    def test_processes_of_the_host_cannot_be_seen(self, place: Place) -> None:
+    def test_host_processes_are_not_visible(self, place: Place) -> None:
         run(place, SEE_PROCESS.format(os.getpid()))
         inside, directory = place.answer()
         if self.isolates:
@@ -273,7 +273,7 @@ class RuntimeContract:
         else:
             assert inside > 1
 
-    def test_it_does_not_run_as_root_inside(self, place: Place) -> None:
+    def test_sandbox_does_not_run_as_root(self, place: Place) -> None:
         run(place, WHO_AM_I)
         if self.isolates:
             *ids, status = place.answer()
@@ -284,7 +284,7 @@ class RuntimeContract:
         else:
             assert os.getuid() == place.answer()[0]
 
-    def test_the_root_is_read_only_and_there_is_room_for_temporary_files(self, place: Place) -> None:
+    def test_root_is_read_only_except_temporary_directories(self, place: Place) -> None:
         run(place, TEMPORARY)
         assert {"/tmp": True, "home": True, "/": not self.isolates and os.getuid() == 0} == place.answer()
 
@@ -300,17 +300,17 @@ class RuntimeContract:
             assert ended.code != 0
             assert not self.counts_memory_of_all or ended.reason == "out of memory"
 
-    def test_the_number_of_processes_is_limited(self, place: Place) -> None:
+    def test_number_of_processes_is_limited(self, place: Place) -> None:
         run(place, spec=place.spec(MANY_PROCESSES, pids=40))
         assert (30 <= place.answer() <= 40) if self.counts_processes else (place.answer() == 60)
 
-    def test_what_orphans_leave_is_cleared_away(self, place: Place) -> None:
+    def test_orphaned_processes_are_reaped(self, place: Place) -> None:
         run(place, ORPHANS)
         assert (place.answer() == 0) or not self.isolates
 
-    # Many, and again
+    # Several sandboxes
 
-    def test_many_can_be_started_at_once(self, place: Place) -> None:
+    def test_concurrent_starts_succeed(self, place: Place) -> None:
         async def scenario() -> list[int]:
             async with connected(place) as runtime:
                 specs = [
@@ -321,7 +321,7 @@ class RuntimeContract:
 
         assert list(range(8)) == patiently(scenario())
 
-    def test_a_name_that_is_taken_is_refused_and_free_again_after_the_end(self, place: Place) -> None:
+    def test_used_name_is_refused_until_the_end(self, place: Place) -> None:
         async def scenario() -> None:
             async with connected(place) as runtime:
                 first = await started(runtime, place.spec(WAIT_FOR_SIGTERM), place)
@@ -333,7 +333,7 @@ class RuntimeContract:
 
         patiently(scenario())
 
-    def test_a_failed_start_leaves_nothing_behind(self, place: Place) -> None:
+    def test_failed_start_leaves_nothing(self, place: Place) -> None:
         async def scenario() -> None:
             async with connected(place) as runtime:
                 spec = place.spec("pass")
@@ -346,10 +346,12 @@ class RuntimeContract:
 
         patiently(scenario())
 
-    def test_warning_26_the_event_loop_never_waits_for_a_sandbox(self, place: Place) -> None:
+    def test_event_loop_is_never_blocked(self, place: Place) -> None:
+        """A host runs all sandboxes on one event loop (⚠26)."""
+
         async def scenario() -> float:
             async with connected(place) as runtime:
-                await runtime.check()  # the first look at the machine loads modules
+                await runtime.check()  # the first check loads modules
                 async with longest_pause() as pause_s:
                     await runtime.check()
                     sandbox = await started(runtime, place.spec(STUBBORN), place)
@@ -359,9 +361,9 @@ class RuntimeContract:
 
         assert patiently(scenario()) < 0.25
 
-    # Leftovers
+    # Sandboxes of dead hosts
 
-    def test_reaping_ends_what_a_dead_host_left_and_spares_our_own(self, place: Place) -> None:
+    def test_reap_ends_only_sandboxes_of_dead_hosts(self, place: Place) -> None:
         async def scenario() -> None:
             killed_host(place)
             async with connected(place) as runtime:
@@ -375,7 +377,9 @@ class RuntimeContract:
 
         patiently(scenario())
 
-    def test_ctrl_c_in_the_hosts_terminal_leaves_nothing_that_cannot_be_reaped(self, place: Place) -> None:
+    def test_reap_ends_sandboxes_after_ctrl_c(self, place: Place) -> None:
+        """Ctrl+C reaches all processes of the terminal's group, and may end the host first."""
+
         async def scenario() -> None:
             killed_host(place, by_ctrl_c=True)
             async with connected(place) as runtime:
@@ -384,7 +388,7 @@ class RuntimeContract:
 
         patiently(scenario())
 
-    def test_reaping_spares_the_sandboxes_of_another_instance(self, place: Place, tmp_path: Path) -> None:
+    def test_reap_spares_sandboxes_of_other_instances(self, place: Place, tmp_path: Path) -> None:
         async def scenario() -> None:
             neighbour = new_place(tmp_path / "neighbour", self.plugin, place.settings)
             async with connected(neighbour) as theirs, connected(place) as ours:

@@ -1,6 +1,6 @@
-"""A session's directories and the description of a sandbox in them, for the tests of runtimes.
+"""The directories of a session, and the description of a sandbox in them, for the tests of runtimes.
 
-Run as a script with a place as its argument it is a host that starts one sandbox and then waits to be killed.
+Run as a script with a place as its argument, it is a host that starts one sandbox and then waits to be killed.
 """
 
 from __future__ import annotations
@@ -37,13 +37,15 @@ SIGNS_OF_LIFE = "import time\nwhile True: open(os.environ['OUT'] + '/alive', 'w'
 
 @frozen(kw_only=True)
 class Place:
-    """Where one sandbox of a test works.
+    """The directories and the names of one sandbox of a test.
 
     Args:
-        plugin: The module that offers the runtime; `settings`: what stands in its table.
+        plugin: The name of the module that offers the runtime.
+        settings: The plugin's table of nanoclaw.toml.
         home: The instance directory.
-        name: The sandbox's name, which no other test has.
-        environment: The host's environment, as the plugin's context shows it.
+        name: The sandbox's name, unique among all tests.
+        instance_id: The instance's id, unique among all tests.
+        environment: The host's environment in the plugin's context.
     """
 
     plugin: str
@@ -55,30 +57,30 @@ class Place:
 
     @property
     def incoming(self) -> Path:
-        """What the sandbox sees read-only at $IN."""
+        """The directory that the sandbox sees read-only at $IN."""
         return self.home / self.name / "in"
 
     @property
     def outgoing(self) -> Path:
-        """What the sandbox may write, at $OUT."""
+        """The directory that the sandbox may write, at $OUT."""
         return self.home / self.name / "out"
 
     def make(self) -> Place:
-        """Make its directories, as wide open as a host leaves them for itself."""
+        """Create the directories with default permissions, as a host does."""
         for directory in (self.incoming, self.outgoing):
             directory.mkdir(parents=True)
         return self
 
     def other_session(self, name: str) -> Place:
-        """Return another session of the same instance."""
+        """Create another session of the same instance."""
         return evolve(self, name=f"{self.name}-{name}").make()
 
     def with_variable(self, name: str, value: str) -> Place:
-        """Return it with one more variable in the host's environment."""
+        """Return a copy with one more variable in the host's environment."""
         return evolve(self, environment={**self.environment, name: value})
 
     def spec(self, code: str, *, name: str | None = None, **limits: int) -> SandboxSpec:
-        """Describe a sandbox that runs a piece of Python; `answer(value)` in it comes back through `answer()`."""
+        """Describe a sandbox that runs Python code. The code's `answer(value)` is the result of `answer()`."""
         return SandboxSpec(
             session_id=SessionId("ses-0123456789ab"),
             name=name or self.name,
@@ -93,16 +95,16 @@ class Place:
         )
 
     def answer(self) -> Any:
-        """Return what the sandbox answered."""
+        """Return the sandbox's answer."""
         return json.loads((self.outgoing / "answer.json").read_text(encoding="utf-8"))
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[socket.socket]:
-        """Listen at `bell.sock` in the inbound side."""
+        """Listen at `bell.sock` in the inbound directory."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
             directory = os.open(self.incoming, os.O_RDONLY)
             try:
-                server.bind(f"/proc/self/fd/{directory}/bell.sock")  # a test's path is longer than an address may be
+                server.bind(f"/proc/self/fd/{directory}/bell.sock")  # a test's path may be too long for an address
             finally:
                 os.close(directory)
             (self.incoming / "bell.sock").chmod(0o666)
@@ -110,7 +112,7 @@ class Place:
             yield server
 
     def context(self) -> PluginContext:
-        """Return what the core would give the plugin."""
+        """Return the plugin's context, as the core would create it."""
         plugin = self.plugin.split(".")[0].rpartition("_")[2]
         return PluginContext(
             plugin=plugin,
@@ -123,12 +125,12 @@ class Place:
         )
 
     def to_text(self) -> str:
-        """Write it for another process; the environment travels by itself."""
+        """Serialise the place for another process, without the environment, which the process inherits."""
         return json.dumps(cattrs.unstructure(evolve(self, environment={})))
 
 
 def new_place(home: Path, plugin: str, settings: Mapping[str, Any]) -> Place:
-    """Make an instance directory with one session."""
+    """Create an instance directory with one session."""
     return Place(
         plugin=plugin,
         settings=settings,
@@ -140,7 +142,7 @@ def new_place(home: Path, plugin: str, settings: Mapping[str, Any]) -> Place:
 
 
 def connect(place: Place) -> RuntimeAdapter:
-    """Make the runtime as the core would."""
+    """Create the runtime as the core does."""
     (runtime,) = import_module(place.plugin).nanoclaw_runtimes()
     settings = cattrs.Converter(forbid_extra_keys=True).structure(dict(place.settings), runtime.settings)
     adapter: RuntimeAdapter = runtime.connect(settings, place.context(), ())
@@ -149,7 +151,7 @@ def connect(place: Place) -> RuntimeAdapter:
 
 async def _host(place: Place) -> None:
     await connect(place).start(place.spec(SIGNS_OF_LIFE))
-    while not (place.outgoing / "alive").exists():  # noqa: ASYNC110  # another process makes it
+    while not (place.outgoing / "alive").exists():  # noqa: ASYNC110  # another process creates it
         await asyncio.sleep(0.01)
     print("started", flush=True)
     await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""What runs inside the sandboxes of the runtime contract; `answer(value)` takes a value out of one."""
+"""The programs in the sandboxes of the runtime contract. `answer(value)` returns a value to the test."""
 
 WAIT_FOR_SIGTERM = (
     "import signal, sys, time\n"
@@ -109,7 +109,7 @@ while not os.path.exists(os.environ["OUT"] + "/alive"):
 RING = """
 import socket
 bell = socket.socket(socket.AF_UNIX)
-os.chdir(os.environ["IN"])  # without mounts the whole path is longer than an address may be
+os.chdir(os.environ["IN"])  # without mounts the full path is too long for an address
 bell.connect("bell.sock")
 bell.sendall(b"ring")
 answer(bell.recv(9).decode())

@@ -1,4 +1,4 @@
-"""How the tests of the runtime contract run sandboxes and look at them from the host."""
+"""Runs the sandboxes of the runtime contract, and inspects them from the host."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ T = TypeVar("T")
 
 
 def run(place: Place, code: str = "", *, arguments: Sequence[str] = (), spec: SandboxSpec | None = None) -> Any:
-    """Run one sandbox to its end and return how it ended."""
+    """Run one sandbox to its end, and return its exit."""
 
     async def scenario() -> Any:
         async with connected(place) as runtime:
-            wanted = spec or place.spec(code)
-            sandbox = await runtime.start(evolve(wanted, arguments=arguments) if arguments else wanted)
+            chosen = spec or place.spec(code)
+            sandbox = await runtime.start(evolve(chosen, arguments=arguments) if arguments else chosen)
             return await sandbox.wait()
 
     return patiently(scenario())
 
 
 def patiently(scenario: Coroutine[Any, Any, T]) -> T:
-    """Run a scenario; one that hangs fails."""
+    """Run a scenario, and fail if it hangs."""
 
-    async def bounded() -> T:
+    async def run_limited() -> T:
         async with asyncio.timeout(2 * PATIENCE_S):
             return await scenario
 
-    return asyncio.run(bounded())
+    return asyncio.run(run_limited())
 
 
 @contextlib.asynccontextmanager
 async def connected(place: Place) -> AsyncIterator[RuntimeAdapter]:
-    """Make the runtime of a place, and let go of it at the end."""
+    """Create the runtime of a place, and close it at the end."""
     runtime = connect(place)
     try:
         yield runtime
@@ -57,19 +57,20 @@ async def connected(place: Place) -> AsyncIterator[RuntimeAdapter]:
 
 
 async def started(runtime: RuntimeAdapter, spec: SandboxSpec, place: Place) -> Sandbox:
-    """Start a sandbox, and wait until its program says that it is ready."""
+    """Start a sandbox, and wait until its program reports that it is ready."""
     sandbox = await runtime.start(spec)
     async with asyncio.timeout(PATIENCE_S):
-        while not (place.outgoing / "ready").exists():  # noqa: ASYNC110  # another process makes it
+        while not (place.outgoing / "ready").exists():  # noqa: ASYNC110  # another process creates it
             await asyncio.sleep(0.01)
     return sandbox
 
 
 def killed_host(place: Place, *, by_ctrl_c: bool = False) -> None:
-    """Let another process start a sandbox that gives signs of life, and kill that process as kill -9 does.
+    """Start a sandbox with signs of life in another process, and kill that process as kill -9 does.
 
     Args:
-        by_ctrl_c: Interrupt it instead, and with it all of its process group, as a terminal does.
+        place: The directories of the sandbox.
+        by_ctrl_c: True to interrupt the whole process group of that process instead, as a terminal does.
     """
     program = [sys.executable, "-m", "nanoclaw_core.testing.runtime_place", place.to_text()]
     environment = {**os.environ, **place.environment}
@@ -83,7 +84,7 @@ def killed_host(place: Place, *, by_ctrl_c: bool = False) -> None:
 
 
 def writes_on(path: Path) -> bool:
-    """Say whether anybody still writes to a file: it is taken away, and does not come back where nobody does."""
+    """Return True if a process still writes to a file: the file is removed, and appears again."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         path.unlink(missing_ok=True)
@@ -97,7 +98,7 @@ def writes_on(path: Path) -> bool:
 
 @contextlib.asynccontextmanager
 async def longest_pause() -> AsyncIterator[list[float]]:
-    """Measure for how long the event loop did nothing else, in seconds."""
+    """Measure the pauses of the event loop, in seconds."""
     pauses = [0.0]
 
     async def tick() -> None:
@@ -114,7 +115,7 @@ async def longest_pause() -> AsyncIterator[list[float]]:
 
 
 def own_address() -> str:
-    """Return an address of this machine that is not its loopback, as far as it has one."""
+    """Return an address of this machine other than its loopback, if it has one."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
         probe.connect(("192.0.2.1", 9))  # a documentation address; nothing is sent
         return str(probe.getsockname()[0])
@@ -122,7 +123,7 @@ def own_address() -> str:
 
 
 def answer_once(server: socket.socket) -> None:
-    """Take one connection that rings, and answer it."""
+    """Accept one connection, read its ring, and answer it."""
     connection, _ = server.accept()
     with connection:
         assert connection.recv(9) == b"ring"

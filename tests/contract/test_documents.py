@@ -33,6 +33,13 @@ SHOWN += [DOCS / "examples" / "nanoclaw-channel-ntfy" / "pyproject.toml"]
 TESTED = ("tests/**/*.py", "cli/tests/*.py", "container/*/tests/*.py", "plugins/*/*/tests/*.py", "docs/**/*.py")
 CONTRACTS = ("nanoclaw_core/testing/*.py",)
 TESTS = "\n".join(path.read_text(encoding="utf-8") for pattern in TESTED + CONTRACTS for path in ROOT.glob(pattern))
+CITING = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]  # and the Python files and documents below these folders
+CITING += [
+    path
+    for folder in ("nanoclaw_core", "cli", "container", "plugins", "tests", "docs", "tools")
+    for path in sorted((ROOT / folder).rglob("*.*"))
+    if path.suffix in (".py", ".md") and path != DOCS / "known-defects.md"
+]
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 written = pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -75,6 +82,24 @@ def test_page_names_existing_files(page: Path):
 def test_page_names_existing_tests(page: Path):
     named = {word for word in code_words(page) if re.fullmatch(r"test_\w+", word)}
     assert sorted(name for name in named if f"def {name}(" not in TESTS) == []
+
+
+def cited(*patterns: str) -> set[int]:
+    """Return the numbers in the code, the tests and the documents that match one of the patterns."""
+    texts = [text_of(path) for path in CITING]
+    return {int(number) for pattern in patterns for text in texts for number in re.findall(pattern, text)}
+
+
+def test_cited_defects_are_listed():
+    """A defect number must lead to its story, not to a list outside this repository."""
+    numbers = [int(number) for number in re.findall(r"^\| ⚠(\d+) \|", text_of(DOCS / "known-defects.md"), re.MULTILINE)]
+    assert numbers == sorted(set(numbers))
+    assert sorted(cited(r"⚠ ?(\d+)", r"defect\(number=(\d+)\)") - set(numbers)) == []
+
+
+def test_cited_invariants_are_listed():
+    numbers = {int(number) for number in re.findall(r"^\| I(\d+) \|", text_of(DOCS / "architecture.md"), re.MULTILINE)}
+    assert sorted(cited(r"\bI(\d+)\b", r"invariant\(number=(\d+)\)") - numbers) == []
 
 
 @pytest.mark.parametrize("page", [*WRITTEN, *READMES], ids=lambda page: str(page.relative_to(ROOT)))

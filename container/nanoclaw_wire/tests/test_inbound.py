@@ -22,10 +22,15 @@ def pending_ids(
 def test_append_stores_pending_message(inbound_db: apsw.Connection) -> None:
     message = incoming("a", content='{"text": "hello"}', channel="c", room="r", thread="t", correlation_id="k")
     assert inbound.append(inbound_db, [message]) == [2]
-    found = inbound.by_seq(inbound_db, 2)
-    assert found is not None
-    assert (found.status, found.content, found.room, found.thread) == (Status.PENDING, '{"text": "hello"}', "r", "t")
-    assert inbound.by_id(inbound_db, "a") == found
+    stored = inbound.by_seq(inbound_db, 2)
+    assert stored is not None
+    assert (stored.status, stored.content, stored.room, stored.thread) == (
+        Status.PENDING,
+        '{"text": "hello"}',
+        "r",
+        "t",
+    )
+    assert inbound.by_id(inbound_db, "a") == stored
 
 
 @pytest.mark.invariant(number=2)
@@ -47,9 +52,9 @@ def test_messages_in_refuses_odd_number(inbound_db: apsw.Connection) -> None:
 def test_append_of_same_id_keeps_row_and_number(inbound_db: apsw.Connection) -> None:
     inbound.append(inbound_db, [incoming("a", content='{"text": "first"}')])
     assert inbound.append(inbound_db, [incoming("b"), incoming("a", content='{"text": "again"}')]) == [4, 2]
-    found = inbound.by_id(inbound_db, "a")
-    assert found is not None
-    assert found.content == '{"text": "first"}'
+    stored = inbound.by_id(inbound_db, "a")
+    assert stored is not None
+    assert stored.content == '{"text": "first"}'
 
 
 @pytest.mark.parametrize("content", ["", "hello", "null", "[]", '"text"', "7"])
@@ -118,9 +123,9 @@ def test_set_status_never_changes_finished_message(inbound_db: apsw.Connection) 
     inbound.set_status(inbound_db, [("a", Status.COMPLETED)])
     inbound.set_status(inbound_db, [("a", Status.PENDING)])
     inbound.postpone(inbound_db, "a", tries=1, process_after=LATER)
-    found = inbound.by_id(inbound_db, "a")
-    assert found is not None
-    assert (found.status, found.tries) == (Status.COMPLETED, 0)
+    stored = inbound.by_id(inbound_db, "a")
+    assert stored is not None
+    assert (stored.status, stored.tries) == (Status.COMPLETED, 0)
 
 
 def test_postpone_sets_time_and_tries(inbound_db: apsw.Connection) -> None:
@@ -144,9 +149,9 @@ def test_waiting_returns_due_messages(inbound_db: apsw.Connection) -> None:
 
 def test_latest_from_returns_newest_of_room(inbound_db: apsw.Connection) -> None:
     inbound.append(inbound_db, [incoming(name, channel="c", room="r") for name in ("old", "new")])
-    found = inbound.latest_from(inbound_db, "c", "r")
-    assert found is not None
-    assert found.id == "new"
+    stored = inbound.latest_from(inbound_db, "c", "r")
+    assert stored is not None
+    assert stored.id == "new"
     assert inbound.latest_from(inbound_db, "c", "other") is None
 
 

@@ -53,10 +53,10 @@ def test_write_of_two_processes_has_unique_numbers(tmp_path: Path) -> None:
         writer.communicate(timeout=60)
     assert [writer.returncode for writer in writers] == [0, 0]
     db = session_files.open_readable(path)
-    found = outbound.messages_after(db, 0, limit=1000)
+    messages = outbound.messages_after(db, 0, limit=1000)
     db.close()
-    assert [message.seq for message in found] == list(range(1, 400, 2))
-    assert len({message.id for message in found}) == 200
+    assert [message.seq for message in messages] == list(range(1, 400, 2))
+    assert len({message.id for message in messages}) == 200
 
 
 def test_messages_after_respects_number_and_limit(outbound_db: apsw.Connection) -> None:

@@ -54,7 +54,7 @@ class NewInbound:
         on_wake: True if only the first poll of a fresh runner may see it (I5).
         channel: With `room` and `thread`, the address that it came from. See `AGENT_CHANNEL` for messages of agents.
         platform_message_id: The platform's own id, for edits and reactions; None if it has none.
-        correlation_id: Stands in every log line of the message, from arrival to delivery.
+        correlation_id: The id in every log line of the message, from arrival to delivery.
     """
 
     id: str

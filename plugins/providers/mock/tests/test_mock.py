@@ -61,8 +61,8 @@ def test_answer_without_script_names_the_remedy(tmp_path):
 
 
 def test_prompt_and_pushes_have_one_result_each(tmp_path):
-    found = events(tmp_path, echo="true", prompts=("one", "two", "three"))
-    assert [event.text for event in found if isinstance(event, Result)] == ["one", "two", "three"]
+    played = events(tmp_path, echo="true", prompts=("one", "two", "three"))
+    assert [event.text for event in played if isinstance(event, Result)] == ["one", "two", "three"]
 
 
 def test_step_uses_are_counted_across_processes(tmp_path):
@@ -77,14 +77,14 @@ def test_reply_goes_to_the_origin_of_the_prompt(tmp_path):
 
 
 def test_error_step_ends_query_with_its_kind(tmp_path):
-    found = events(tmp_path, {"error": {"message": "m", "retryable": True, "kind": "quota"}})
-    assert found[-1] == Error(message="m", retryable=True, kind=ErrorClass.QUOTA, answers=["p1"])
+    played = events(tmp_path, {"error": {"message": "m", "retryable": True, "kind": "quota"}})
+    assert played[-1] == Error(message="m", retryable=True, kind=ErrorClass.QUOTA, answers=["p1"])
 
 
 def test_usage_and_progress_precede_the_result(tmp_path):
-    found = events(tmp_path, {"text": "x", "progress": "p", "usage": {"input_tokens": 3, "output_tokens": 4}})
-    assert found[2] == Usage(input_tokens=3, output_tokens=4)
-    assert found[-1] == Result(text="x", answers=["p1"])
+    played = events(tmp_path, {"text": "x", "progress": "p", "usage": {"input_tokens": 3, "output_tokens": 4}})
+    assert played[2] == Usage(input_tokens=3, output_tokens=4)
+    assert played[-1] == Result(text="x", answers=["p1"])
 
 
 def test_tool_runs_between_its_two_events(tmp_path):
@@ -92,8 +92,8 @@ def test_tool_runs_between_its_two_events(tmp_path):
         return f"ran with {arguments['n']}"
 
     tool = Tool(name="t", description="", parameters={}, run=run)
-    found = events(tmp_path, {"tools": [{"name": "t", "arguments": {"n": 1}}], "text": "{results}"}, tools=[tool])
-    assert found[1:] == [ToolStarted(tool="t"), ToolEnded(tool="t"), Result(text="ran with 1", answers=["p1"])]
+    played = events(tmp_path, {"tools": [{"name": "t", "arguments": {"n": 1}}], "text": "{results}"}, tools=[tool])
+    assert played[1:] == [ToolStarted(tool="t"), ToolEnded(tool="t"), Result(text="ran with 1", answers=["p1"])]
 
 
 def test_push_while_tool_runs_joins_the_turn(tmp_path):
@@ -173,8 +173,8 @@ def test_continuation_keeps_turn_count(tmp_path):
     first = events(tmp_path, echo="true", prompts=("a", "b"))
     name = first[0].continuation
     assert name.startswith("mock-session-")
-    found = asyncio.run(play(provider(tmp_path, {"text": "{turn}"}), "c", continuation=name))
-    assert found == [Init(continuation=name), Result(text="3", answers=["p1"])]
+    played = asyncio.run(play(provider(tmp_path, {"text": "{turn}"}), "c", continuation=name))
+    assert played == [Init(continuation=name), Result(text="3", answers=["p1"])]
 
 
 def test_unknown_continuation_is_stale(tmp_path):
