@@ -50,4 +50,4 @@ def problems(db: apsw.Connection) -> list[PatternProblem]:
     )
     reason = f"exceeded its time limit of {patterns.TIME_LIMIT_S * 1000:.0f} ms"
     slow = db.execute(f"{query} ORDER BY created_at, id")
-    return invalid + [PatternProblem(wiring_id=wiring_id, pattern=pattern, reason=reason) for wiring_id, pattern in slow]
+    return invalid + [PatternProblem(wiring_id=id_, pattern=pattern, reason=reason) for id_, pattern in slow]

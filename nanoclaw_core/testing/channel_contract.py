@@ -76,7 +76,7 @@ class ChannelContract:
         admits: False if the channel leaves admission to other plugins.
         takes_files: False if the platform accepts no files. The channel must then refuse them for good.
         drops_repeats: True if a second attempt with the same idempotency key shows the message only once.
-        offers_again: False if the platform offers a message once only. The channel must then report a failure to the sender.
+        offers_again: False if the platform offers a message only once. The channel must then report it to the sender.
         long_text: The number of characters of a text that must still arrive whole.
     """
 

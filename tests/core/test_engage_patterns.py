@@ -173,9 +173,7 @@ def test_check_pattern_with_a_long_pattern_is_refused() -> None:
     check_pattern("pattern", "x" * 500)
     with pytest.raises(InvalidArguments) as caught:
         check_pattern("pattern", "x" * 501)
-    assert str(caught.value) == (
-        "engage_pattern: it is longer than 500 characters, got 501 characters. Shorten it."
-    )
+    assert str(caught.value) == ("engage_pattern: it is longer than 500 characters, got 501 characters. Shorten it.")
 
 
 @pytest.mark.invariant(number=8)

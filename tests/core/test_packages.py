@@ -29,7 +29,7 @@ def refuse(kind: str, names: list[Any]) -> str:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", [*COMMANDS, *OPTIONS, *PLACES, *LINES])
 def test_invalid_package_name_is_refused(kind: str, name: str) -> None:
-    assert f"{name!r} cannot be the name of a package of {kind}" in refuse(kind, [name])
+    assert f"{kind}: must be package names, got {name!r}" in refuse(kind, [name])
 
 
 @pytest.mark.defect(number=52)

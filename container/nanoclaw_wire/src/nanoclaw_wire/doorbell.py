@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nanoclaw_wire.socket_path import short_path
+from nanoclaw_wire.unix_socket import bind_unix
 
 MAX_CONNECTIONS = 16  # a runner, and its successor for a moment, need two; more is abuse
 MAX_RINGS_PER_SECOND = 500  # from one connection; further rings are merged into one
@@ -41,12 +42,11 @@ class DoorbellServer:
 
     async def open(self) -> None:
         """Start to listen. Every process that can reach the directory may connect."""
-        self._path.unlink(missing_ok=True)
-        with short_path(self._path) as path:
-            # Assigned before it serves, so that `close` works if this task is cancelled while it starts.
-            self._server = await asyncio.start_unix_server(self._serve, path=path, start_serving=False)
-            await self._server.start_serving()
-        self._path.chmod(0o666)  # the sandbox runs as another user; the directories above it control access
+        # The sandbox runs as another user; the directories above the socket control access.
+        bound = bind_unix(self._path, mode=0o666)
+        # Assigned before it serves, so that `close` works if this task is cancelled while it starts.
+        self._server = await asyncio.start_unix_server(self._serve, sock=bound, start_serving=False)
+        await self._server.start_serving()
 
     def ring(self) -> None:
         """Ring every connected runner. Does nothing if none is connected."""

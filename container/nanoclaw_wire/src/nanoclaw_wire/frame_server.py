@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from nanoclaw_wire.frames import Answer, Code, Request, read_request
-from nanoclaw_wire.socket_path import short_path
+from nanoclaw_wire.unix_socket import bind_unix
 
 LINE_BYTES = 1_000_000
 Progress = Callable[[str], None]
@@ -34,10 +34,9 @@ class FrameServer:
 
     async def open(self) -> None:
         """Start to listen. A socket that a dead process left is replaced."""
-        self._path.unlink(missing_ok=True)
-        with short_path(self._path) as path:
-            self._server = await asyncio.start_unix_server(self._accept, path=path, limit=LINE_BYTES)
-        self._path.chmod(0o600)
+        self._server = await asyncio.start_unix_server(
+            self._accept, sock=bind_unix(self._path, mode=0o600), limit=LINE_BYTES
+        )
 
     async def close(self) -> None:
         """Stop listening and close all connections."""

@@ -10,13 +10,10 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
-import socket
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from nanoclaw_wire.socket_path import short_path
+from nanoclaw_wire.unix_socket import bind_unix
 
 from nanoclaw_channel_terminal import frames, rows
 from nanoclaw_channel_terminal.frames import BadFrame, OperatorMessage, SeenNotice
@@ -49,7 +46,7 @@ class TerminalAdapter:
 
         path = self._context.run_dir / SOCKET
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        server = await asyncio.start_unix_server(attached, sock=_bind(path), limit=self._max_line_bytes)
+        server = await asyncio.start_unix_server(attached, sock=bind_unix(path, mode=0o600), limit=self._max_line_bytes)
         try:
             await asyncio.get_running_loop().create_future()
         finally:
@@ -186,25 +183,6 @@ class TerminalAdapter:
             writer.transport.abort()
         elif not writer.is_closing():
             writer.write(line)
-
-
-def _bind(path: Path) -> socket.socket:
-    """Create the socket with mode 0600 from the start. Replace a socket that a dead host left.
-
-    The instance lock ensures that no other host uses it (I11).
-    """
-    path.unlink(missing_ok=True)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        with short_path(path) as short:
-            listening.bind(short)
-    except OSError:
-        listening.close()
-        raise
-    finally:
-        os.umask(before)
-    return listening
 
 
 def _accepted(frame_id: str, outcome: str, reason: str | None) -> dict[str, Any]:

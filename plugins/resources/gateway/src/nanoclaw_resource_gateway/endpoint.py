@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import time
-from pathlib import Path
 
 import apsw
 from aiohttp import ClientSession, web
 from nanoclaw_wire import clock
-from nanoclaw_wire.socket_path import short_path
+from nanoclaw_wire.unix_socket import bind_unix
 
 from nanoclaw_core import GatewayEndpoint, PluginContext, TokenCount
 from nanoclaw_resource_gateway.forward import Forwarding
@@ -48,7 +46,7 @@ class EndpointServer:
         """Listen at the socket of the endpoint. Replace a socket that a dead host left."""
         await self._runner.setup()
         try:
-            await web.SockSite(self._runner, _bound(self._endpoint.socket)).start()
+            await web.SockSite(self._runner, bind_unix(self._endpoint.socket, mode=0o666)).start()
         except BaseException:
             await self._runner.cleanup()
             raise
@@ -166,20 +164,6 @@ def _error_reply(request: web.BaseRequest, refusal: NotServed) -> web.StreamResp
     if request.can_read_body:  # do not read the rest of the body only to reuse the connection
         reply.force_close()
     return reply
-
-
-def _bound(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with short_path(path) as name:
-            listener.bind(name)
-        path.chmod(0o666)  # another user runs the sandbox; the directories above restrict the access
-        listener.setblocking(False)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
 
 
 def _storable(text: str) -> str:
