@@ -26,7 +26,7 @@ CREATE TABLE container_configs (
 CREATE TABLE messaging_groups (
     id TEXT PRIMARY KEY,
     channel TEXT NOT NULL, room TEXT NOT NULL,
-    name TEXT,                                      -- what people call the chat, as the platform last said
+    name TEXT,                                      -- the chat's latest name on its platform
     is_group INTEGER NOT NULL CHECK (is_group IN (0, 1)),
     created_at TEXT NOT NULL,
     UNIQUE (channel, room)
@@ -37,16 +37,16 @@ CREATE TABLE wirings (
     messaging_group_id TEXT NOT NULL REFERENCES messaging_groups (id) ON DELETE CASCADE,
     agent_group_id TEXT NOT NULL REFERENCES agent_groups (id) ON DELETE CASCADE,
     engage_mode TEXT NOT NULL DEFAULT 'mention' CHECK (engage_mode IN ('pattern', 'mention', 'mention-sticky')),
-    engage_pattern TEXT,                            -- a regular expression; set with mode pattern and only then
+    engage_pattern TEXT,                            -- a regular expression; only set in mode pattern
     ignored_policy TEXT NOT NULL DEFAULT 'drop' CHECK (ignored_policy IN ('drop', 'accumulate')),
     session_mode TEXT NOT NULL DEFAULT 'shared' CHECK (session_mode IN ('shared', 'per-thread', 'agent-shared')),
-    priority INTEGER NOT NULL DEFAULT 0,            -- the higher one is served first
+    priority INTEGER NOT NULL DEFAULT 0,            -- higher ones are served first
     created_at TEXT NOT NULL,
     UNIQUE (messaging_group_id, agent_group_id),
     CHECK ((engage_mode = 'pattern') = (engage_pattern IS NOT NULL))
 ) STRICT;
 
-CREATE TABLE sticky_threads (                       -- where an agent was mentioned and stays engaged
+CREATE TABLE sticky_threads (                       -- threads in which an agent stays engaged after a mention
     wiring_id TEXT NOT NULL REFERENCES wirings (id) ON DELETE CASCADE,
     thread TEXT NOT NULL,                           -- '' is the room itself
     since TEXT NOT NULL,
@@ -58,12 +58,12 @@ CREATE TABLE sessions (
     agent_group_id TEXT NOT NULL REFERENCES agent_groups (id),
     messaging_group_id TEXT REFERENCES messaging_groups (id),
     thread TEXT CHECK (thread <> ''),
-    conversation TEXT NOT NULL,                     -- what makes it one: room:<id>, thread:<id>:<thread>, agent
+    conversation TEXT NOT NULL,                     -- the key: room:<id>, thread:<id>:<thread>, agent
     provider TEXT CHECK (provider <> ''),           -- overrides the group's
     status TEXT NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'closed')),
-    outbound_seq INTEGER NOT NULL DEFAULT 0,        -- the last outbound number that was taken over
+    outbound_seq INTEGER NOT NULL DEFAULT 0,        -- sequence number of the last imported row
     acknowledged_revision INTEGER NOT NULL DEFAULT 0,
-    due_at TEXT,                                    -- when it next needs a sandbox; NULL: nothing waits
+    due_at TEXT,                                    -- time when it next needs a sandbox; NULL: no message waits
     created_at TEXT NOT NULL
 ) STRICT;
 CREATE INDEX sessions_due ON sessions (due_at) WHERE due_at IS NOT NULL;
@@ -77,9 +77,9 @@ CREATE TABLE users (
 ) STRICT;
 
 CREATE TABLE deliveries (
-    id TEXT PRIMARY KEY,                            -- also the idempotency key the platform gets
-    position INTEGER NOT NULL UNIQUE,               -- the order within a destination
-    session_id TEXT REFERENCES sessions (id),       -- NULL: the host itself speaks
+    id TEXT PRIMARY KEY,                            -- also the idempotency key for the platform
+    position INTEGER NOT NULL UNIQUE,               -- the order within a room
+    session_id TEXT REFERENCES sessions (id),       -- NULL: a message of the host itself
     message_id TEXT,                                -- messages_out.id, the folder of its files
     message_seq INTEGER,
     channel TEXT NOT NULL, room TEXT NOT NULL, thread TEXT,
@@ -100,10 +100,10 @@ CREATE INDEX deliveries_open ON deliveries (position) WHERE status IN ('queued',
 
 CREATE TABLE dropped_messages (                     -- one row per room, sender and reason, with a count
     channel TEXT NOT NULL, room TEXT NOT NULL,
-    sender TEXT NOT NULL,                           -- '' where the platform cannot say
+    sender TEXT NOT NULL,                           -- '' if the platform does not name one
     sender_name TEXT,
     reason TEXT NOT NULL,
-    agent_group_id TEXT NOT NULL DEFAULT '',        -- the agent it was meant for, '' where there was none
+    agent_group_id TEXT NOT NULL DEFAULT '',        -- the addressed agent; '' if there was none
     count INTEGER NOT NULL DEFAULT 1,
     first_at TEXT NOT NULL, last_at TEXT NOT NULL,
     PRIMARY KEY (channel, room, sender, reason, agent_group_id)

@@ -1,8 +1,8 @@
-CREATE TABLE destinations (                             -- a row stays for ever: its name never means another target
+CREATE TABLE destinations (                             -- rows are permanent: a name never means another target
     agent_group_id TEXT NOT NULL REFERENCES agent_groups (id) ON DELETE CASCADE,
     name TEXT NOT NULL CHECK (name <> ''),              -- canonical: NFC, lower case
     target_kind TEXT NOT NULL CHECK (target_kind IN ('channel', 'agent')),
-    target_id TEXT NOT NULL CHECK (target_id <> ''),    -- a messaging group or an agent group; it may be gone
+    target_id TEXT NOT NULL CHECK (target_id <> ''),    -- a messaging group or an agent group; it may be deleted
     origin TEXT NOT NULL DEFAULT 'auto' CHECK (origin IN ('auto', 'given')),   -- given: an operator chose the name
     created_at TEXT NOT NULL,
     PRIMARY KEY (agent_group_id, name),

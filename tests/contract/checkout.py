@@ -9,7 +9,7 @@ from typing import Any
 from attrs import frozen
 
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = {"channels": "channel", "providers": "provider", "resources": "resource"}
+KINDS = {"channels": "channel", "providers": "provider", "resources": "resource", "runtimes": "runtime"}
 
 
 @frozen
@@ -46,10 +46,7 @@ class Distribution:
 def _members() -> list[Distribution]:
     members = [Distribution(ROOT / "cli", "nanoclaw-cli", None)]
     for folder in sorted(path.parent for path in ROOT.glob("container/*/pyproject.toml")):
-        kind, _, name = folder.name.partition("_")
-        is_plugin = kind == "runtime"
-        name = f"nanoclaw-runtime-{name}" if is_plugin else folder.name.replace("_", "-")
-        members.append(Distribution(folder, name, folder.name.partition("_")[2] if is_plugin else None))
+        members.append(Distribution(folder, folder.name.replace("_", "-"), None))
     for folder in sorted(path for path in ROOT.glob("plugins/*/*") if path.is_dir()):
         members.append(Distribution(folder, f"nanoclaw-{KINDS[folder.parent.name]}-{folder.name}", folder.name))
     return members

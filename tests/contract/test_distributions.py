@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
@@ -40,7 +41,7 @@ def imports_of(node: ast.AST) -> Iterator[str]:
 
 
 def test_workspace_has_plugins_of_every_kind():
-    assert {plugin.folder.parent.name for plugin in PLUGINS} == {"container", "channels", "providers", "resources"}
+    assert {plugin.folder.parent.name for plugin in PLUGINS} == {"channels", "providers", "resources", "runtimes"}
 
 
 @members
@@ -82,6 +83,12 @@ def test_distribution_requires_its_imports(distribution: Distribution):
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in distribution.package_folder.rglob("*.py")]
     packages = {name.partition(".")[0] for tree in trees for name in imports_of(tree)} - sys.stdlib_module_names
     assert [name for name in sorted(packages) if not required & homes_of(name)] == []
+
+
+def test_root_lists_are_those_of_the_folders():
+    command = [sys.executable, ROOT / "tools" / "generate_workspace.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @members
