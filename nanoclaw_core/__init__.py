@@ -1,7 +1,7 @@
 """nanoclaw: the host that runs people's AI assistants, and the hooks that extend it.
 
-Everything public is imported from here: `from nanoclaw_core import Channel, Inbound, hookimpl`. Names are loaded when
-they are first asked for, so that nobody pays for more than they use.
+Import all public names from here: `from nanoclaw_core import Channel, Inbound, hookimpl`. A name is loaded at its first
+use, so an import costs only the names that are used.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The host: everything put together, as an async context manager.
+"""The host: an instance that runs, as an async context manager.
 
-It sets no signal handler, configures no logging and keeps no global state, so that another application can embed it.
+It sets no signal handler, configures no logging and keeps no global state, so another application can embed it.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ from nanoclaw_core.verbs import CORE, core_verbs
 
 log = logging.getLogger(__name__)
 REAP_TIMEOUT_S = 15.0
-CLOSE_TIMEOUT_S = 1.0  # for what a plugin does when the host stops; all of a stop has 10 s
-REAP_SAID_AFTER_S = 1.0  # as a rule it takes milliseconds; who looks at a start wants to know by now what it waits for
+CLOSE_TIMEOUT_S = 1.0  # for each plugin at the stop of the host, which has 10 s in all
+REAP_NOTICE_S = 1.0  # it takes milliseconds as a rule; after this time an operator wants to know the reason
 ContextOf = Callable[[str], PluginContext]
 
 
@@ -58,11 +58,11 @@ class Host:
     """One running nanoclaw on one instance directory.
 
     Args:
-        settings: From `load_settings`, or made by the embedding application.
-        plugins: Plugin objects of the application's own, by name, beside the installed ones.
-        environment: Read instead of the process's environment; None is `os.environ`.
-        use_installed_plugins: False leaves it at `plugins`.
-        before_start: Awaited when the instance is ours and nothing of it is used yet; what it raises ends the start.
+        settings: The result of `load_settings`, or settings of the embedding application.
+        plugins: Plugin objects of the application by name, beside the installed plugins.
+        environment: Replaces the environment of the process; None reads `os.environ`.
+        use_installed_plugins: False loads `plugins` alone.
+        before_start: Awaited after the lock is taken and before anything is opened. Its exception ends the start.
     """
 
     def __init__(
@@ -93,11 +93,11 @@ class Host:
         self._started_at = 0.0
 
     async def __aenter__(self) -> Host:
-        """Start.
+        """Start the host.
 
         Raises:
             AlreadyRunning: Another host has the instance.
-            NanoclawError: It cannot start as things are; the message says why. Nothing stays running.
+            NanoclawError: The host cannot start; the message has the reason. Nothing stays running.
         """
         began = time.monotonic()
         self._places.make()
@@ -125,17 +125,17 @@ class Host:
 
     @property
     def components(self) -> Components:
-        """The moving parts of a host that runs. Not for plugins and applications: it changes with the core.
+        """The components of a running host. They change with the core, so plugins and applications do not use them.
 
         Raises:
-            NanoclawError: It does not run.
+            NanoclawError: The host does not run.
         """
         if self._components is None:
             raise NanoclawError("the host is not running; use it within `async with`")
         return self._components
 
     def status(self) -> dict[str, Any]:
-        """Say what runs, as a JSON object."""
+        """Return the state of the host as a JSON object."""
         components = self._components
         running = components.supervisor.running if components else {}
         return {
@@ -197,7 +197,7 @@ class Host:
             self.plugins.load_installed(frozenset(self.settings.core.disabled_plugins))
 
     def _connect(self, contributions: Contributions, plugin_context: ContextOf) -> None:
-        """Make the running half of everything; a part that cannot be made is recorded and left out."""
+        """Connect each channel, runtime and service. Record and leave out one that cannot be connected."""
         gateway = gateway_of(contributions)
         self._providers = sorted(contributions.providers)
 
@@ -218,14 +218,14 @@ class Host:
         for name, service in contributions.services.items():
             running = made(service)
             if running is not None and service is gateway and not isinstance(running, Gateway):
-                self.plugins.record_failure(service.plugin, TypeError("is_gateway, but it opens no doors"))
+                self.plugins.record_failure(service.plugin, TypeError("is_gateway is set, but it opens no endpoints"))
             elif running is not None:
                 self._services[name] = running
 
     def _made(self, contribution: Contribution[Any], *given: object) -> Any:
         try:
             return contribution.value.connect(*given)
-        except PLUGIN_ERRORS as error:  # the load fence: a plugin's own constructor
+        except PLUGIN_ERRORS as error:  # error boundary: a plugin's constructor
             self.plugins.record_failure(contribution.plugin, error)
             return None
 
@@ -282,7 +282,7 @@ class Host:
         await run_forever(contribution.plugin, f"sweep {contribution.value.name}", once)
 
     async def _reap_and_resume(self, components: Components) -> None:
-        """End what an earlier host left running, in all runtimes side by side, then go on where it stopped."""
+        """Stop the sandboxes of an earlier host, in all runtimes side by side, then continue its sessions."""
         await asyncio.gather(*(self._reap(name, runtime) for name, runtime in self._runtimes.items()))
         components.ready.set()
         await components.sweeper.once()
@@ -290,7 +290,7 @@ class Host:
 
     async def _reap(self, name: str, runtime: RuntimeAdapter) -> None:
         slow = partial(log.warning, "no sandbox starts before this runtime has answered", extra={"runtime": name})
-        saying = asyncio.get_running_loop().call_later(REAP_SAID_AFTER_S, slow)
+        saying = asyncio.get_running_loop().call_later(REAP_NOTICE_S, slow)
         try:
             async with asyncio.timeout(REAP_TIMEOUT_S):
                 ended = await runtime.reap()
@@ -298,7 +298,7 @@ class Host:
                 log.warning("sandboxes of an earlier host ended", extra={"runtime": name, "count": ended})
         except NanoclawError as error:
             log.info("no left-over sandboxes looked for", extra={"runtime": name, "reason": str(error)})
-        except PLUGIN_ERRORS:  # the run fence: an engine that does not answer stops only its own sandboxes
+        except PLUGIN_ERRORS:  # error boundary: an engine that does not answer stops only its own sandboxes
             log.exception("left-over sandboxes could not be ended", extra={"runtime": name})
         finally:
             saying.cancel()
@@ -307,7 +307,7 @@ class Host:
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await runtime.close()
-        except PLUGIN_ERRORS:  # the call fence: whatever an engine does, the host lets go of its instance
+        except PLUGIN_ERRORS:  # error boundary: no engine keeps the host from releasing its instance
             log.exception("runtime could not be closed", extra={"runtime": name})
 
     def _spawn(self, work: Any) -> None:

@@ -1,6 +1,6 @@
-"""Which session a message belongs to, and the rooms that its agent is told about.
+"""Conversations: the session of a message, and the destinations of its agent.
 
-The decision is pure; finding or making the session is under a unique key, and so is giving a name (I15).
+The decision is pure. A unique key protects the creation of a session and of a destination name (I15).
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from nanoclaw_core.store.messaging import MessagingGroup, SessionMode, Wiring
 from nanoclaw_core.store.sessions import Session
 
 AGENT_CONVERSATION = "agent"
-MAX_DESTINATIONS = 32  # rooms beside its own that an agent is told about: each is in every prompt and in every session
+MAX_DESTINATIONS = 32  # rooms of an agent beside its own; each is in every prompt and in every session
 
 
 def effective_mode(wiring: Wiring, *, has_threads: bool, is_group: bool) -> SessionMode:
-    """Return the session mode that counts: in a group of a threaded platform each thread is a conversation."""
+    """Return the session mode of a message. In a group of a threaded platform each thread is a conversation."""
     if has_threads and is_group and wiring.session_mode is not SessionMode.AGENT_SHARED:
         return SessionMode.PER_THREAD
     return wiring.session_mode
 
 
 def conversation_key(mode: SessionMode, room_id: MessagingGroupId, thread: str | None) -> str:
-    """Return what makes a conversation one among an agent group's sessions."""
+    """Return the key of a conversation, unique among the sessions of an agent group."""
     if mode is SessionMode.AGENT_SHARED:
         return AGENT_CONVERSATION
     if mode is SessionMode.PER_THREAD and thread:
@@ -49,10 +49,10 @@ def find_or_create(
     mode: SessionMode,
     thread: str | None,
 ) -> Session:
-    """Return the session of a conversation, made with its files where there was none.
+    """Return the session of a conversation. Create it with its files if it does not exist.
 
-    A new session names its agent's rooms in its own commit, so that a first message costs no commit more.
-    An agent-shared session is its own kind: no other session of the agent group is ever taken for it (⚠37).
+    A new session names its agent's rooms in its own commit, so a first message needs no further commit. An agent-shared
+    session is a kind of its own: no other session of the agent group stands for it (⚠37).
     """
     key = conversation_key(mode, room.id, thread)
     found = sessions.find(db, group_id, key)
@@ -71,10 +71,10 @@ def find_or_create(
     return made
 
 
-def rooms_told(db: apsw.Connection, group_id: GroupId, own: MessagingGroupId) -> Sequence[Room]:
-    """Return the rooms that an agent is told about in a conversation, its own among them, each with a name.
+def named_rooms(db: apsw.Connection, group_id: GroupId, own: MessagingGroupId) -> Sequence[Room]:
+    """Return the rooms that an agent may write to in a conversation, its own among them, each with a name.
 
-    A room without a name gets one here; that happens once per agent group and room.
+    A room without a name gets one here, once per agent group and room.
     """
     rooms = destinations.rooms_of(db, group_id, own, MAX_DESTINATIONS)
     if all(room.name for room in rooms):
@@ -89,20 +89,20 @@ def _give_names(db: apsw.Connection, group_id: GroupId, own: MessagingGroupId) -
 
 
 def addresses_of(session: Session, address: Address, rooms: Sequence[Room]) -> Addresses:
-    """Return where a session's own conversation is, and its destinations.
+    """Return the address of a session's conversation, and its destinations.
+
+    A session of one room stays there. An agent-shared session follows its last message, so its questions and replies
+    always have an address (⚠37).
 
     Args:
-        rooms: As `rooms_told` returns them. A wiring makes a destination (⚠17).
-
-    A session of one room stays there; an agent-shared one follows the message it last got, so that its questions and
-    replies never lack an address (⚠37).
+        rooms: The rooms of `named_rooms`. A wiring makes a destination (⚠17).
     """
     thread = address.thread if session.messaging_group_id is None else session.thread
     routing = Routing(channel=address.channel, room=address.room, thread=thread)
     return Addresses(routing, _destinations(tuple(rooms)))
 
 
-@lru_cache(maxsize=1_024)  # asked for every message, and the same for all of a conversation
+@lru_cache(maxsize=1_024)  # needed for each message, and equal for all messages of a conversation
 def _destinations(rooms: tuple[Room, ...]) -> tuple[Destination, ...]:
     return tuple(
         Destination(

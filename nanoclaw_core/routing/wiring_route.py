@@ -117,7 +117,7 @@ class WiringRoute:
             )
             try:
                 with self.mailbox.due.writing(session.id) if wakes else contextlib.nullcontext():
-                    rooms = conversations.rooms_told(self.db, group_id, message.room.id)
+                    rooms = conversations.named_rooms(self.db, group_id, message.room.id)
                     addresses = conversations.addresses_of(session, message.address, rooms)
                     incoming, files = self.mailbox.directories.layout(session.id).incoming, message.inbound.attachments
                     limit = self.attachment_bytes

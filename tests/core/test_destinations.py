@@ -13,7 +13,7 @@ from nanoclaw_wire import inbound, session_files
 from nanoclaw_wire.inbound import Destination
 
 from nanoclaw_core.ids import GroupId, MessagingGroupId
-from nanoclaw_core.routing.conversations import MAX_DESTINATIONS, rooms_told
+from nanoclaw_core.routing.conversations import MAX_DESTINATIONS, named_rooms
 from nanoclaw_core.store import messaging
 from nanoclaw_core.store.connection import open_central
 from nanoclaw_core.store.messaging import MessagingGroup, SessionMode, Wiring
@@ -315,7 +315,7 @@ def test_upgrade_names_rooms_in_the_order_of_wiring(tmp_path: Path) -> None:
         query = "INSERT INTO wirings (id, messaging_group_id, agent_group_id, created_at) VALUES (?, ?, 'ag-1', ?)"
         db.execute(query, (f"wir-{9 - number}", f"mg-{room_id}", f"2026-02-0{number + 1}T00:00:00.000Z"))
     migrate_core(db, core_migrations())
-    rooms = rooms_told(db, GroupId("ag-1"), MessagingGroupId("mg-b"))
+    rooms = named_rooms(db, GroupId("ag-1"), MessagingGroupId("mg-b"))
     assert {destination.room: destination.name for destination in rooms} == {
         "c": "family",
         "a": "family-2",
@@ -360,7 +360,7 @@ class ChatModel:
 
     def list_destinations(self, own: MessagingGroupId) -> None:
         """List the destinations of one session, and compare their names with all earlier lists."""
-        for destination in rooms_told(self.db, self.group, own):
+        for destination in named_rooms(self.db, self.group, own):
             assert destination.name is not None
             assert self.meanings.setdefault(destination.name, destination.id) == destination.id
         assert len(set(self.meanings.values())) == len(self.meanings)

@@ -21,7 +21,6 @@ AN_HOUR_S = 3_600.0
 @pytest.mark.invariant(number=12)
 def test_message_without_room_is_given_up_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An agent that fills its own disk each time must not run for ever, and its people are told in the end."""
-
     lives = 0
 
     async def full(runner: FakeRunner) -> int:

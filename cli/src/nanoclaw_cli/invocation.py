@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Invocation(NamedTuple):
-    """How `ncl` was called. Contributed commands get it with `click.pass_obj`.
+    """The call of `ncl`. Contributed commands get it with `click.pass_obj`.
 
     Args:
         home: The instance directory, absolute. It may not exist yet.

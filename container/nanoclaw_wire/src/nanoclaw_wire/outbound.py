@@ -34,7 +34,7 @@ class AckStatus(str, Enum):
 
 
 class Activity(str, Enum):
-    """Whether the runner has a turn open."""
+    """State of a runner: BUSY while a turn is open."""
 
     IDLE = "idle"
     BUSY = "busy"
