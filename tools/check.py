@@ -27,7 +27,9 @@ def main(pytest_arguments: list[str]) -> int:
     """Run the checks and return the exit code, 0 if all passed."""
     is_whole = set(pytest_arguments) <= {LONG}
     checks = dict(CHECKS) if is_whole else {}
-    checks["tests"] = ["pytest", *pytest_arguments]
+    # One process more than processors: the tests of the Docker engine mostly wait for it.
+    parallel = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "loadgroup"] if is_whole else []
+    checks["tests"] = ["pytest", *parallel, *pytest_arguments]
     failed = [name for name, command in checks.items() if not passes(name, command)]
     print(f"\n{'failed: ' + ', '.join(failed) if failed else 'all checks passed'}", flush=True)
     return 1 if failed else 0
