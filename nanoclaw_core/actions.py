@@ -1,4 +1,7 @@
-"""Actions: requests of runners to the host. Each passes the guard, runs at most once and gets an answer row."""
+"""Actions: requests of runners to the host.
+
+Each passes the guard, runs at most once and gets an answer row.
+"""
 
 from __future__ import annotations
 

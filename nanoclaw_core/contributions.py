@@ -1,4 +1,4 @@
-"""The contributions of the plugins of one host: collected once at its start, with settings and contexts."""
+"""The contributions of a host's plugins, collected once, with settings and contexts."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def collect_contributions(plugins: Plugins) -> Contributions:
 
 
 def installed_sandbox_requirements(settings: Settings, environment: Mapping[str, str]) -> Sequence[SandboxRequirements]:
-    """Return the requirements of the installed plugins for the sandbox image, under the given settings.
+    """Return the requirements of the installed plugins for the sandbox image.
 
     Raises:
         PluginError: Two plugins offer one name; the error names both distributions.
@@ -86,7 +86,7 @@ def installed_sandbox_requirements(settings: Settings, environment: Mapping[str,
 def apply_settings(
     contributions: Contributions, plugins: Plugins, settings: Settings, environment: Mapping[str, str]
 ) -> Contributions:
-    """Apply each plugin's settings; record a plugin with absent or invalid settings as failed and omit it."""
+    """Apply each plugin's settings; omit a plugin with invalid or missing ones as failed."""
     structured: dict[str, Any] = {}
     failed: set[str] = set()
     for offers in (contributions.channels, contributions.providers, contributions.runtimes, contributions.services):

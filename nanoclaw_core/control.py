@@ -1,4 +1,7 @@
-"""The control socket of `ncl` on the host. Its callers are the operator; its file mode keeps others out (I7)."""
+"""The control socket of `ncl` on the host.
+
+Its callers are the operator; its file mode keeps others out (I7).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dispatch: find the verb of a request, convert its arguments, ask the guard and run it, on any transport."""
+"""Dispatch: find the verb of a request, convert arguments, ask the guard, run it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ class Dispatch:
         return await answer_errors(request.id, self._run(request, caller), " ".join(request.words))
 
     async def execute_approved(self, name: str, arguments: Mapping[str, Any], caller: Caller, grant: ApprovalId) -> Any:
-        """Execute a held request as its original caller, with a human's approval. Errors are raised.
+        """Execute a held request as its original caller, with a human's approval.
+
+        Errors are raised.
 
         Raises:
             NanoclawError: The request failed; each error class has its own code.
@@ -108,7 +110,9 @@ def full_name(verb: Verb) -> str:
 def typed_arguments(
     verb: Verb, rest: Sequence[str], options: Mapping[str, Any], filled: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Convert words and options to a verb's arguments; `filled` has the values of parameters that are not given.
+    """Convert words and options to a verb's arguments.
+
+    `filled` has the values of parameters that are not given.
 
     Raises:
         InvalidArguments: An option is unknown or given twice, there are too many words, a required argument is missing,
@@ -152,7 +156,7 @@ def _typed(verb: Verb, parameter: Parameter, value: Any) -> Any:
 
 
 def _as_word(kind: type, value: Any) -> Any:
-    """Convert a string or a typed boolean; None for other values and lone surrogates, which SQLite rejects."""
+    """Convert a string or a boolean; None for others and for lone surrogates."""
     if isinstance(value, str) and value.encode("utf-8", "replace").decode() != value:
         return None
     if kind is bool and isinstance(value, str) and value.lower() in _TRUE | _FALSE:

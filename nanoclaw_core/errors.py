@@ -9,13 +9,16 @@ PLUGIN_ERRORS = (Exception, SystemExit)
 
 
 class NanoclawError(Exception):
-    """An error that a person can fix. The message names the fault, the value and the remedy."""
+    """An error that a person can fix.
+
+    The message names the fault, the value and the remedy.
+    """
 
     code: ClassVar[str] = "handler-error"
 
 
 class PluginError(NanoclawError):
-    """A plugin is invalid: its name exists already, a hook does not match, or a required plugin is absent."""
+    """A plugin has a used name or a wrong hook, or a required plugin is absent."""
 
 
 class SettingsError(NanoclawError):
@@ -23,7 +26,10 @@ class SettingsError(NanoclawError):
 
 
 class MigrationError(NanoclawError):
-    """A migration failed or touched a foreign object. It left nothing behind; earlier steps stay applied."""
+    """A migration failed or touched a foreign object.
+
+    It left nothing behind; earlier steps stay applied.
+    """
 
 
 class AlreadyRunning(NanoclawError):
@@ -61,7 +67,10 @@ class UnknownCommand(NanoclawError):
 
 
 class DeliveryRefused(NanoclawError):
-    """A platform will never accept this message, so no retry helps. Channel adapters raise it."""
+    """A platform will never accept this message, so no retry helps.
+
+    Channel adapters raise it.
+    """
 
 
 class SandboxRefused(NanoclawError):

@@ -1,4 +1,4 @@
-"""Identifiers: one type for each, so that arguments cannot be swapped, and one function to create them."""
+"""Identifiers: a type for each, so that arguments cannot be swapped."""
 
 from __future__ import annotations
 

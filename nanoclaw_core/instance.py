@@ -1,4 +1,4 @@
-"""The instance directory: its paths, its database, and the creation of an instance and of agent groups."""
+"""The instance directory: paths, database, creation of instances and agent groups."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RESTORE = (
 CHECK_CPU_S = 2.0  # enough for some hundred MB; the check of a larger database ends there without damage
 FIRST_GROUP = "main"
 _SETTINGS = """\
-# Settings of this nanoclaw instance. `ncl doctor` checks them. docs/operations.md lists all settings.
+# Settings of this nanoclaw instance. `ncl doctor` checks them. docs/settings.md lists all settings.
 
 [core]
 owners = ["{owner}"]    # users with all rights, <channel>:<the platform's user id>
@@ -98,7 +98,7 @@ def open_database(places: InstancePaths) -> apsw.Connection:
 
 
 def core_schema_damage(db: apsw.Connection) -> str:
-    """Return the missing and changed ones of the core's tables and indexes; an empty text if there are none.
+    """Return the missing and changed core tables and indexes; empty if there are none.
 
     The database is compared with its applied steps. Plugins and operators may add objects. A database of a later
     version is not compared, because its steps are unknown.
@@ -112,7 +112,9 @@ def core_schema_damage(db: apsw.Connection) -> str:
 def create_agent_group(
     db: apsw.Connection, places: InstancePaths, *, name: str, folder: str, config: ContainerConfig | None = None
 ) -> AgentGroup:
-    """Create an agent group with its folder, instructions file and config row; an error leaves none of them (⚠16).
+    """Create an agent group with its folder, instructions file and config row.
+
+    An error leaves none of them (⚠16).
 
     Raises:
         InvalidArguments: The name is empty, or the folder name is unsafe or belongs to another group.
@@ -143,7 +145,9 @@ def is_instance(home: Path) -> bool:
 
 
 def initialise(home: Path, *, environment: Mapping[str, str], room: tuple[str, str], owner: str) -> list[str]:
-    """Create an instance with an agent in one room. Complete an existing instance without other changes.
+    """Create an instance with an agent in one room.
+
+    Complete an existing instance without other changes.
 
     Args:
         home: The instance directory.

@@ -1,4 +1,4 @@
-"""Context values for log lines, such as the correlation id of a message from its arrival to its delivery.
+"""Context values for log lines, such as the correlation id of a message.
 
 The core never configures logging: an application that embeds a host has its own configuration, and so has `ncl`.
 """

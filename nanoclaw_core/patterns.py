@@ -31,7 +31,7 @@ class SearchResult(Enum):
 
 
 def problem_of(pattern: str) -> str:
-    """Return why a pattern is invalid, as in "is empty", to follow its name; an empty text if it is valid."""
+    """Return why a pattern is invalid, as in "is empty", or an empty text."""
     if not pattern:
         return "is empty"
     if len(pattern) > MAX_PATTERN_CHARACTERS:

@@ -1,4 +1,7 @@
-"""Rights of people: the owners in the settings and the rosters of plugins. Without an entry a person has none (I8)."""
+"""Rights of people: the owners in the settings and the rosters of plugins.
+
+Without an entry a person has none (I8).
+"""
 
 from __future__ import annotations
 

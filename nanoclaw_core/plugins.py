@@ -1,7 +1,8 @@
-"""The plugins of one host, behind three error boundaries: load (import and registration), call (each hook) and run.
+"""The plugins of one host, behind three error boundaries: load, call and run.
 
-A plugin that fails at any stage is recorded with its distribution and the reason, and nothing else stops. Installed
-plugins are found from metadata alone, without imports.
+Load covers import and registration, call covers each hook, and run covers each task. A plugin that fails at any stage
+is recorded with its distribution and the reason, and nothing else stops. Installed plugins are found from metadata
+alone, without imports.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ class Found:
 
 @frozen(kw_only=True)
 class Report:
-    """The state of one plugin. `reason` is the failure or the missing settings; empty if it works."""
+    """The state of one plugin.
+
+    `reason` is the failure or the missing settings; empty if it works.
+    """
 
     name: str
     source: str
@@ -168,12 +172,12 @@ class Plugins:
         return offers
 
     def collect_all(self, hook: str, kind: type[T]) -> dict[str, list[T]]:
-        """Call a collect hook with lists per plugin, like migrations; return the lists by plugin, in order."""
+        """Call a collect hook with ordered lists, like migrations; return them by plugin."""
         by_plugin = {i.plugin_name: self._descriptors(i, hook, kind) for i in self._implementations(hook)}
         return {plugin: items for plugin, items in by_plugin.items() if items}
 
     def permits(self, hook: str, **arguments: object) -> Verdict:
-        """Return the result of a vote: a DENY or an exception wins, and without any ALLOW the result is DENY (I8)."""
+        """Return the result of a vote: one DENY wins; an exception or no vote is a DENY (I8)."""
         allowed: Verdict | None = None
         for plugin, verdict in self._votes(hook, arguments):
             if verdict is not None and verdict.vote is Vote.DENY:

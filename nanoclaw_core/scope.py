@@ -1,4 +1,4 @@
-"""Rules of `cli_scope`: the verbs and arguments that an agent's `ncl` may use, checked on normalised names (⚠49)."""
+"""Rules of `cli_scope` for an agent's `ncl`, checked on normalised names (⚠49)."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def is_visible(verb: Verb, caller: Caller) -> bool:
 
 
 def is_within(verb: Verb, caller: Caller) -> bool:
-    """Return True if a verb is within a caller's scope; a limited caller needs a verb that declares one (I8)."""
+    """Return True if a verb is in a caller's scope; an undeclared one is not (I8)."""
     return caller.scope_group_id is None or verb.filters_by_scope or scope_arguments(verb, caller) != {}
 
 
 def scope_arguments(verb: Verb, caller: Caller) -> dict[str, Any]:
-    """Return the arguments that are filled in for a limited caller: the parameter for its agent group."""
+    """Return the filled-in arguments of a limited caller: its agent group."""
     names = {parameter.name for parameter in verb.parameters}
     return (
         {verb.scope_parameter: caller.scope_group_id} if caller.scope_group_id and verb.scope_parameter in names else {}
@@ -53,9 +53,10 @@ def scope_arguments(verb: Verb, caller: Caller) -> dict[str, Any]:
 
 
 def require_within_scope(verb: Verb, arguments: Mapping[str, Any], caller: Caller) -> None:
-    """Check that a caller stays within its scope; the error does not reveal if a foreign object exists.
+    """Check that a caller stays within its scope.
 
-    The arguments are typed or structured values, with missing ones filled in from `scope_arguments`.
+    The error does not reveal if a foreign object exists. The arguments are typed or structured values, with missing
+    ones filled in from `scope_arguments`.
 
     Raises:
         Forbidden: The verb is not for this caller, or the arguments name another agent group or `cli_scope`.
@@ -72,7 +73,7 @@ def require_within_scope(verb: Verb, arguments: Mapping[str, Any], caller: Calle
 
 
 def names_scope(value: Any) -> bool:
-    """Return True if `cli_scope`, in any spelling, is a key anywhere in a value or in a JSON string in it."""
+    """Return True if a value or a JSON string in it has a key `cli_scope` (any spelling)."""
     if isinstance(value, Mapping):
         keys = {str(key).strip().strip("-").replace("-", "_").casefold() for key in value}
         return "cli_scope" in keys or any(map(names_scope, value.values()))

@@ -35,7 +35,10 @@ _RULE = re.compile(r"((?:Length of )?'\w+' must .+?)(?:: [^:]*| \(got .*| \(.* d
 
 
 class _Misfit(ValueError):
-    """A value does not fit. The message has the rule, never the value, which may be a secret."""
+    """A value does not fit.
+
+    The message has the rule, never the value, which may be a secret.
+    """
 
 
 @frozen(kw_only=True)

@@ -1,4 +1,7 @@
-"""The sweep finds missed events once a minute. Its cost depends only on running and due sessions (⚠27)."""
+"""The sweep finds missed events once a minute.
+
+Its cost depends only on running and due sessions (⚠27).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The error boundary of running parts: each part of a plugin is a task; a failed one is logged and restarted."""
+"""The error boundary of running parts: a failed one is logged and restarted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def run_forever(
     failed: Callable[[BaseException], None] = lambda _error: None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Run a part until cancelled; restart it after each end with a pause that doubles from 1 s to 300 s."""
+    """Run a part until cancelled; restart it after pauses that double from 1 s to 300 s."""
     pause_s = FIRST_PAUSE_S
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     with logs.context(plugin=plugin):

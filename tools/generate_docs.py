@@ -1,6 +1,6 @@
 """Generates the documentation of hooks, tables, verbs and settings from the code.
 
-    python tools/generate_docs.py            # docs/hooks.md, schema.md, verbs.md and the settings in operations.md
+    python tools/generate_docs.py            # docs/hooks.md, schema.md, verbs.md and settings.md
     python tools/generate_docs.py --check    # writes nothing; exits 1 and names the outdated documents
 
 It reads only the distributions of this checkout. A setting without an explanation in its class is an error.
@@ -42,7 +42,6 @@ from nanoclaw_core.verbs import core_verbs
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 GENERATED = "<!-- Written by tools/generate_docs.py from the code. Change the code and run it again. -->\n"
-BEGIN, END = "<!-- settings: written by tools/generate_docs.py -->\n", "<!-- end of settings -->\n"
 KINDS = ("collect", "vote", "notify")
 ACCESS = {Access.ALLOWED: "allowed", Access.NEEDS_APPROVAL: "a human must approve", Access.OPERATOR_ONLY: "no"}
 VERBS_HEAD = """\
@@ -55,6 +54,42 @@ verbs for its own group only.
 
 Write options as `--name value` or `--name=value`. Repeat an option for a list. `--name=null` means no value. Types are
 those of Python.
+"""
+SETTINGS_HEAD = """\
+# Settings
+
+The settings of an instance are in `nanoclaw.toml` in the instance directory. The table `[core]` has the settings of the
+host, `[plugins.<name>]` those of a plugin. A string may be `env:NAME` or `file:PATH` (relative to the instance
+directory), so that keys stay out of the file. The host reads settings and environment when it starts.
+
+```toml
+[core]
+owners = ["terminal:operator"]
+timezone = "Europe/Berlin"
+
+[plugins.claude]
+api_key = "file:claude.key"
+```
+
+`ncl doctor` checks the settings. An unknown key is refused, and the error suggests the nearest known key. After an
+error in `[core]` the host does not start. After an error in `[plugins.<name>]`, or without a key that is required
+there, the host starts without that plugin, and the log, `ncl plugins` and `ncl doctor` give the reason.
+
+## Environment variables
+
+| variable | meaning |
+| --- | --- |
+| `NANOCLAW_HOME` | the instance directory |
+| `NANOCLAW_DEBUG=1` | `ncl` shows the traceback of an error |
+| `NANOCLAW_PYTHON` | the Python with which `./nanoclaw` creates its environment |
+| `ANTHROPIC_API_KEY`, `ANTHROPIC_AUTH_TOKEN`, `CLAUDE_CODE_OAUTH_TOKEN` | \
+the key for claude; the first one that is set, unless `[plugins.claude]` has a key |
+| `ANTHROPIC_BASE_URL` | another address with the Messages API |
+| `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` | the proxies between the gateway and its upstreams |
+| `DOCKER_HOST` | the engine's address |
+| `TZ` | the machine's time zone, if `timezone` is not set |
+
+## All settings
 """
 
 
@@ -88,15 +123,12 @@ def main(arguments: list[str]) -> int:
 
 
 def documents() -> dict[Path, str]:
-    """Return the new text of each document that is generated, wholly or in part."""
-    operations = DOCS / "operations.md"
-    before, _, rest = operations.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
+    """Return the new text of each generated document."""
     return {
         DOCS / "hooks.md": hooks_page(),
         DOCS / "schema.md": schema_page(),
+        DOCS / "settings.md": settings_page(),
         DOCS / "verbs.md": verbs_page(),
-        operations: f"{before}{BEGIN}\n{settings_tables()}\n{END}{after}",
     }
 
 
@@ -322,11 +354,11 @@ def _meaning(parameter: Parameter) -> str:
     return f"{meaning} (default {parameter.default})".strip() if parameter.default else meaning
 
 
-# The settings in docs/operations.md
+# docs/settings.md
 
 
-def settings_tables() -> str:
-    """Return a table for `[core]`, its nested tables, and each plugin of this checkout that takes settings."""
+def settings_page() -> str:
+    """Return docs/settings.md: a table for `[core]`, each nested table, and each plugin of this checkout."""
     contributions = collect_contributions(first_party())
     shapes = {"[core]": CoreSettings, "[[core.allowed_mounts]]": AllowedMount}
     by_kind = (contributions.channels, contributions.providers, contributions.runtimes, contributions.services)
@@ -336,7 +368,8 @@ def settings_tables() -> str:
             if item.settings is not None:
                 shapes[f"[plugins.{contribution.plugin}]"] = item.settings
     head = ("key", "type", "default", "meaning")
-    return "\n".join(f"#### `{name}`\n\n{table(head, _settings(kind))}\n" for name, kind in shapes.items())
+    tables = [f"### `{name}`\n\n{table(head, _settings(kind))}\n" for name, kind in shapes.items()]
+    return "\n".join([GENERATED, SETTINGS_HEAD, *tables])
 
 
 def _settings(shape: type) -> Iterator[tuple[str, str, str, str]]:

@@ -121,7 +121,10 @@ class Attempts:
         )
 
     def _is_too_old(self, delivery: Delivery, failures: int, began: datetime) -> bool:
-        """Return True after the last attempt. Every pause is used at least once, because the clock may jump."""
+        """Return True after the last attempt.
+
+        Every pause is used at least once, because the clock may jump.
+        """
         return failures > len(self._sending.pauses_s) and age_s(delivery, began) > self._sending.max_age_s
 
     async def _wait(self, entry: Entry, pause_s: float, problem: str) -> None:
@@ -185,5 +188,5 @@ def pause_after(attempts: int, pauses_s: Sequence[float]) -> float:
 
 
 def _storable(text: str) -> str:
-    """Escape lone surrogates, which SQLite rejects; file names in error messages can contain them."""
+    """Escape lone surrogates, which SQLite rejects and file names can have."""
     return text.encode("utf-8", "backslashreplace").decode()

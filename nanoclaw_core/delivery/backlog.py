@@ -74,7 +74,10 @@ class Backlog:
         return sum(count for (_, owner, _), count in self._counts.items() if owner == session_id)
 
     def enter(self, delivery: Delivery) -> Entry:
-        """Count a delivery. If its own date is in the future, it is DATED until `fall_due`."""
+        """Count a delivery.
+
+        If its own date is in the future, it is DATED until `fall_due`.
+        """
         entry = Entry(delivery, Stage.DATED if seconds_to_own_date(delivery) > 0 else self._stage_now(delivery))
         self._count(entry, 1)
         return entry

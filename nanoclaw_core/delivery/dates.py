@@ -1,4 +1,7 @@
-"""Dates of a stored delivery. An unreadable date counts as now, so that a bad row cannot stop its room."""
+"""Dates of a stored delivery.
+
+An unreadable date counts as now, so that a bad row cannot stop its room.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,9 @@ def first_due(delivery: Delivery) -> datetime:
 
 
 def age_s(delivery: Delivery, otherwise: datetime) -> float:
-    """Return the seconds since delivery became possible. A retry by the operator restarts the count.
+    """Return the seconds since delivery became possible.
+
+    A retry by the operator restarts the count.
 
     If no stored date can be read, `otherwise` is the start.
     """

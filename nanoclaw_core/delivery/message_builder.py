@@ -1,4 +1,4 @@
-"""Builds the message for a platform from a stored one: reads files, converts message numbers to platform ids."""
+"""Builds a platform's message from a stored one: its files and platform ids."""
 
 from __future__ import annotations
 
@@ -64,7 +64,10 @@ class MessageBuilder:
         return received.platform_message_id if received else None
 
     def _platform_id(self, delivery: Delivery, seq: int | None) -> str | None:
-        """Convert a message number to the platform's id. Inbound numbers are even, outbound numbers are odd (I2)."""
+        """Convert a message number to the platform's id.
+
+        Inbound numbers are even, outbound numbers are odd (I2).
+        """
         if seq is None:
             return None
         if delivery.session_id is None:

@@ -1,4 +1,4 @@
-"""The host's own messages: to people through the delivery queues, and to agents through their inbox."""
+"""The host's own messages: to people by delivery queues, to agents by inbox."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ class Notifier:
     inbox: InboxWriter
 
     def send_failure(self, address: Address, text: str, correlation_id: str, *, dedup_key: str | None = None) -> None:
-        """Send people a failure message. Send none to agents: an error in a chat of agents loops (I12, ⚠47).
+        """Send people a failure message.
+
+        Send none to agents: an error in a chat of agents loops (I12, ⚠47).
 
         A message with a `dedup_key` is sent once per key, even after a crash.
 
@@ -68,7 +70,10 @@ class Notifier:
             self.send_failure(address, text, message.correlation_id or message.id, dedup_key=dedup_key)
 
     async def note_to_agent(self, session_id: SessionId, text: str) -> None:
-        """Leave a note for the agent. The agent reads it with the next message, so it cannot cause a loop."""
+        """Leave a note for the agent.
+
+        The agent reads it with the next message, so it cannot cause a loop.
+        """
         try:
             await self.inbox.append(session_id, [note_row(text, wakes=False)])
         except NanoclawError as error:

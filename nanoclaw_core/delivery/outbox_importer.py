@@ -1,7 +1,8 @@
-"""Import of a runner's rows into the central database: each row once, in one transaction with the cursor.
+"""Import of a runner's rows into the central database, each row once.
 
-The importer checks each row: its shape, and whether the session may write to its address (I6, I8). Errors of the
-central database have their own class, because they do not mean that the session is damaged.
+The cursor is stored in the same transaction. The importer checks each row: its shape, and whether the session may write
+to its address (I6, I8). Errors of the central database have their own class, because they do not mean that the session
+is damaged.
 """
 
 from __future__ import annotations
@@ -182,13 +183,13 @@ class OutboxImporter:
         )
 
     def _answered(self, session: Session, message: OutboundMessage) -> tuple[str | None, str | None]:
-        """Return the platform id and the correlation id of the answered message; each is None if it is unknown."""
+        """Return the platform id and the correlation id of the answered message, or None for each."""
         asked = inbound.by_id(self.mailbox.inbox.read(session.id), message.in_reply_to) if message.in_reply_to else None
         return (asked.platform_message_id, asked.correlation_id) if asked else (None, None)
 
 
 def _log_refusals(session_id: SessionId, rows: Sequence[Delivery | ActionRequest | Malformed]) -> None:
-    """Log the first refusals of a poll and the number of the others, because a sandbox must not fill the log."""
+    """Log the first refusals and count the others, because a sandbox must not fill the log."""
     lines: list[dict[str, object]] = []
     for row in rows:
         if isinstance(row, Malformed):

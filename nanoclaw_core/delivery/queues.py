@@ -1,4 +1,6 @@
-"""Delivery queues: one per room, in order. The next message waits until the failed one before it is finished.
+"""Delivery queues: one per room, in order.
+
+The next message waits until the failed one before it is finished.
 
 If no adapter of its channel runs, a message waits for a host that has one, and no attempt is counted.
 """
@@ -82,11 +84,14 @@ class DeliveryQueues:
         return self._backlog.moving(session_id)
 
     def refusal(self, delivery: Delivery, accepted: Counter[CountKey]) -> str | None:
-        """Return the reason why a new message cannot wait for its room or date, or None; see `Backlog.refusal`."""
+        """Return why a new message cannot wait, or None; see `Backlog.refusal`."""
         return self._backlog.refusal(delivery, accepted)
 
     def call_when_drained(self, address: Address, act: OnDrained) -> None:
-        """Call a function once everything queued for a room is finished. A restart of the host drops the call."""
+        """Call a function once everything queued for a room is finished.
+
+        A restart of the host drops the call.
+        """
         self._append((address.channel, address.room), act)
 
     async def drained(self) -> None:

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Recording:
-    """Repeats a write until the database accepts it, so that no message is sent twice or out of order (I4)."""
+    """Repeats a write until the database accepts it, so that no message is sent twice (I4)."""
 
     def __init__(self, outage: DatabaseOutage, sleep: Callable[[float], Awaitable[None]]) -> None:
         self._outage, self._sleep = outage, sleep

@@ -85,5 +85,5 @@ class TypingIndicator:
 
 
 def _shows_typing(adapter: object | None) -> TypeGuard[ShowsTyping]:
-    """Check for `show_typing`; `isinstance` with a protocol takes longer than a database query (Python 3.11)."""
+    """Check for `show_typing`, because `isinstance` with a protocol is slow (Python 3.11)."""
     return callable(getattr(adapter, "show_typing", None))

@@ -1,4 +1,4 @@
-"""Extensions of the host's own work: verbs, actions, approval handlers, rosters, migrations and sweeps."""
+"""Verbs, actions, approval handlers, rosters, migrations and sweeps."""
 
 from __future__ import annotations
 

@@ -44,7 +44,10 @@ class ShowsTyping(Protocol):
     """An adapter that can show that the agent is at work."""
 
     async def show_typing(self, address: Address) -> None:
-        """Show the typing indicator for a few seconds. Called every 4 s during a turn; errors are ignored."""
+        """Show the typing indicator for a few seconds.
+
+        Called every 4 s during a turn; errors are ignored.
+        """
 
 
 @runtime_checkable
@@ -52,7 +55,7 @@ class ShowsStatus(Protocol):
     """An adapter that can show people the state of their sandbox."""
 
     async def show_status(self, address: Address, text: str) -> None:
-        """Show a short phrase ("starting a sandbox") until the next one or the next message; errors are ignored."""
+        """Show a short phrase until the next one or the next message; errors are ignored."""
 
 
 @frozen(kw_only=True)

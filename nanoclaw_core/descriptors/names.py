@@ -1,4 +1,4 @@
-"""The rule for names of plugins, channels, providers, runtimes, services and resources, and for names of flags."""
+"""The rules for names of plugins, their contributions, and flags."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ def check_name(_instance: object, attribute: Attribute[str], value: str) -> None
 
 
 def require_name(what: str, value: object) -> None:
-    """Require a lower-case word of at most 40 letters, digits and hyphens; `what` is its use, for the error.
+    """Require a lower-case word of at most 40 letters, digits and hyphens.
+
+    `what` names its use in the error.
 
     Raises:
         ValueError: It is not such a word.

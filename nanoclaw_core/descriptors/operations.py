@@ -16,7 +16,9 @@ class Operations(Protocol):
     """Operations of a running host: `context.operations` of a verb, an action or a service."""
 
     def create_agent_group(self, name: str, folder: str) -> GroupId:
-        """Create an agent group with its folder, instructions file and config row; an error leaves none of them (⚠16).
+        """Create an agent group with its folder, instructions file and config row.
+
+        An error leaves none of them (⚠16).
 
         Raises:
             InvalidArguments: The folder name is unsafe or belongs to another group.
@@ -42,13 +44,15 @@ class Operations(Protocol):
         """Return the sessions of an agent group with a running sandbox."""
 
     async def restart(self, session_id: SessionId, note: str | None) -> None:
-        """Stop a session's sandbox, and start a new one, which reads a note; the old one cannot read it (I5).
+        """Stop a session's sandbox and start a new one, which alone can read the note (I5).
 
         If the note is None, no new sandbox starts; the next message does that.
         """
 
     async def note_to_agent(self, session_id: SessionId, text: str) -> None:
-        """Leave a note for a session's agent and wake it. Do nothing if the session is closed.
+        """Leave a note for a session's agent and wake it.
+
+        Do nothing if the session is closed.
 
         Raises:
             NanoclawError: The note cannot be written.

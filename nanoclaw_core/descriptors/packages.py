@@ -1,4 +1,7 @@
-"""Packages of an agent group's image. Only names are valid, because the image build runs as root (⚠50, ⚠52)."""
+"""Packages of an agent group's image.
+
+Only names are valid, because the image build runs as root (⚠50, ⚠52).
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,10 @@ class UsageReader(Protocol):
     """Reads the model and the token counts from a streaming answer."""
 
     def feed(self, chunk: bytes) -> None:
-        """Read the next piece of the decoded body, of any size. Must not raise, and must keep little memory."""
+        """Read the next piece of the decoded body, of any size.
+
+        Must not raise, and must keep little memory.
+        """
 
     def count(self) -> TokenCount:
         """Return the usage seen so far."""

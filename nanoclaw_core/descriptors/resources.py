@@ -1,4 +1,7 @@
-"""Resources: tables that `ncl` shows and changes. A resource registry generates their verbs."""
+"""Resources: tables that `ncl` shows and changes.
+
+A resource registry generates their verbs.
+"""
 
 from __future__ import annotations
 

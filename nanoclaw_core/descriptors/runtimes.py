@@ -20,7 +20,9 @@ class RuntimeAdapter(Protocol):
         """Check within 10 s whether sandboxes can be made now. Must not raise."""
 
     async def shown_directories(self) -> Sequence[Path]:
-        """Return the directories of the host that every sandbox sees in addition to its mounts; empty for an image.
+        """Return the host directories that every sandbox sees in addition to its mounts.
+
+        It is empty for a runtime with an image.
 
         The core refuses to start a sandbox that would see a part of the instance directory in one of them.
         """

@@ -35,7 +35,7 @@ class DirectoryIdentity:
     boot: str = ""
 
     def matches_approved(self, other: DirectoryIdentity) -> bool:
-        """Return True if this directory is the approved one; identities of two boots are compared by inode only."""
+        """Return True if this is the approved directory; of two boots compare only inodes."""
         return self.inode == other.inode and (self.device == other.device or self.boot != other.boot)
 
     def to_text(self) -> str:
@@ -58,7 +58,9 @@ class DirectoryIdentity:
 
 @frozen(kw_only=True)
 class Mount:
-    """A directory of the host in the sandbox; read-only unless `writable`. Both paths are absolute.
+    """A directory of the host in the sandbox; read-only unless `writable`.
+
+    Both paths are absolute.
 
     Args:
         identity: The identity of the approved directory; `source` must lead to it without a link. None for the
@@ -126,7 +128,10 @@ class Sandbox(Protocol):
         """Wait for its end. Several tasks may call this, even after the end."""
 
     async def stop(self, grace_s: float) -> None:
-        """Ask it to end, and kill it after the grace period. Return once it has ended, or if it had ended before."""
+        """Ask it to end, and kill it after the grace period.
+
+        Return once it has ended, or if it had ended before.
+        """
 
 
 @frozen(kw_only=True)

@@ -18,7 +18,10 @@ class RunningService(Protocol):
     """The running half of a service."""
 
     async def run(self) -> None:
-        """Work until cancelled. The core logs an error and calls again after a growing pause."""
+        """Work until cancelled.
+
+        The core logs an error and calls again after a growing pause.
+        """
 
 
 @frozen(kw_only=True)

@@ -1,4 +1,7 @@
-"""Votes and their questions. Without an ALLOW, or after an error, the result is DENY (I8)."""
+"""Votes and their questions.
+
+Without an ALLOW, or after an error, the result is DENY (I8).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ class Vote(Enum):
 
 @frozen
 class Verdict:
-    """A vote and its reason. The reason of a DENY is recorded and may be shown to the operator."""
+    """A vote and its reason.
+
+    The reason of a DENY is recorded and may be shown to the operator.
+    """
 
     vote: Vote
     reason: str = ""
@@ -62,7 +68,9 @@ class RequestKind(Enum):
 
 
 class Access(Enum):
-    """The access of agents to a verb or an action. It has no default: an omission must not mean yes.
+    """The access of agents to a verb or an action.
+
+    It has no default: an omission must not mean yes.
 
     ALLOWED runs at once, NEEDS_APPROVAL waits for a human, OPERATOR_ONLY is refused. The operator may run all.
     """
@@ -94,7 +102,9 @@ class Caller:
 
 @frozen(kw_only=True)
 class PermissionRequest:
-    """A privileged request. The guard decides on it, a human approves it, and exactly it runs.
+    """A privileged request.
+
+    The guard decides on it, a human approves it, and exactly it runs.
 
     Args:
         name: Name of the verb or action: `groups config update`, `schedule_task`.

@@ -64,7 +64,7 @@ def store(
 
 
 def file_name(attachment: Attachment, position: int) -> str:
-    """Choose a safe name: the platform's name if it is safe, else `attachment-<n>` with a fitting extension."""
+    """Return the platform's name if it is safe, else `attachment-<n>` with an extension."""
     if is_safe_name(attachment.name):
         return _shortened(attachment.name)
     mime_type = (attachment.mime_type or "").partition(";")[0].strip().lower()
@@ -103,7 +103,7 @@ def _write(inbox: Path, folder: str, name: str, content: bytes) -> None:
 
 
 def _write_part(inbox: int, content: bytes) -> None:
-    """Write the complete file beside its folder and sync it (I3); some disks report only then that they are full."""
+    """Write the file beside its folder and sync it (I3); a full disk may only fail then."""
     with contextlib.suppress(FileNotFoundError):  # a killed host may have left one
         os.unlink(PART, dir_fd=inbox)
     try:

@@ -1,6 +1,7 @@
-"""Index of the sessions with waiting work: a due time in the central database, set before a message is written (I4).
+"""Index of the sessions with waiting work.
 
-After a crash the host finds the unfinished work without opening the files of every session (⚠27).
+A due time in the central database is set before a message is written (I4). After a crash the host finds the unfinished
+work without opening the files of every session (⚠27).
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from nanoclaw_core.store.connection import central
 
 
 class DueIndex:
-    """The due times of the sessions of one host. Marking a marked session again costs nothing."""
+    """The due times of the sessions of one host.
+
+    Marking a marked session again costs nothing.
+    """
 
     def __init__(self, db: apsw.Connection) -> None:
         self._db = db

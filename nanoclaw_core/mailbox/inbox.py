@@ -1,4 +1,6 @@
-"""Writes to inbound.db. Messages that arrive together share one commit; a message is accepted once committed (I3).
+"""Writes to inbound.db.
+
+Messages that arrive together share one commit; a message is accepted once committed (I3).
 
 The sandbox may read the file, so it can also hold a read lock on it. A write therefore never waits inside SQLite: the
 event loop retries a locked file, and after `LOCK_TIMEOUT_S` the write fails with the reason.
@@ -42,7 +44,10 @@ class _PendingWrite:
 
 
 class InboxWriter:
-    """All inbound.db files of a host. The files of the last written sessions stay open."""
+    """All inbound.db files of a host.
+
+    The files of the last written sessions stay open.
+    """
 
     def __init__(self, directories: SessionDirectories) -> None:
         self._directories = directories
@@ -96,7 +101,10 @@ class InboxWriter:
             db.close()
 
     def close(self) -> None:
-        """Close all files. Fail the pending writes, so that no caller believes its message stored."""
+        """Close all files.
+
+        Fail the pending writes, so that no caller believes its message stored.
+        """
         for session_id, queue in list(self._waiting.items()):
             _fail(queue, NanoclawError(f"the host stopped before the message of {session_id} was stored"))
         self._waiting.clear()

@@ -41,7 +41,7 @@ class Mailbox:
 
     @classmethod
     def create(cls, db: apsw.Connection, directories: SessionDirectories, *, file_bytes: int) -> Mailbox:
-        """Create the mailbox of a host; `file_bytes` limits the total size of one outgoing message's files."""
+        """Create a mailbox; `file_bytes` limits the files of one outgoing message."""
         return cls(
             db=db,
             directories=directories,

@@ -40,7 +40,10 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class InvalidOutboxFile(Exception):
-    """A file of a message is missing, is not a regular file or is too large. The error names it."""
+    """A file of a message is missing, is not a regular file or is too large.
+
+    The error names it.
+    """
 
 
 class NeedsRecovery(Exception):
@@ -81,7 +84,10 @@ class OutboxReader:
             return OutboxSnapshot(messages=messages, state=outbound.runner_state(db), has_more=has_more)
 
     def acknowledgements(self, session_id: SessionId, after_revision: int) -> list[Acknowledgement]:
-        """Read the acknowledgements after a revision, at most `ROW_BATCH`. Raises as `read_new` does."""
+        """Read the acknowledgements after a revision, at most `ROW_BATCH`.
+
+        Raises as `read_new` does.
+        """
         with self._database(session_id) as db:
             return outbound.acknowledgements_after(db, after_revision, limit=ROW_BATCH)
 
@@ -91,7 +97,10 @@ class OutboxReader:
             return outbound.claims(db)
 
     def finished(self, session_id: SessionId, message_ids: Sequence[str]) -> set[str]:
-        """Return those of the messages that the runner has finished. Raises as `read_new` does."""
+        """Return those of the messages that the runner has finished.
+
+        Raises as `read_new` does.
+        """
         with self._database(session_id) as db:
             return outbound.settled(db, message_ids)
 
@@ -125,7 +134,9 @@ class OutboxReader:
             raise InvalidOutboxFile(f"the folder outbox/{message_id} cannot be opened: {error.strerror}") from error
 
     def clear(self, session_id: SessionId, message_id: str) -> None:
-        """Remove a message's folder if possible. Errors are ignored, because they must not send the message again.
+        """Remove a message's folder if possible.
+
+        Errors are ignored, because they must not send the message again.
 
         A folder with more than `MAX_FILES` files stays; it only fills the sandbox's own disk space.
         """
@@ -186,7 +197,10 @@ class OutboxReader:
 
 
 def open_outbound(path: Path, *, cpu_s: float = READ_CPU_S) -> apsw.Connection:
-    """Open an outbound.db for reading with a limit of processor time. Raises as `open_readable` does."""
+    """Open an outbound.db for reading with a limit of processor time.
+
+    Raises as `open_readable` does.
+    """
     db = session_files.open_readable(
         path, busy_timeout_ms=BUSY_TIMEOUT_MS, prepare=lambda opened: _allow(opened, cpu_s)
     )
@@ -195,7 +209,7 @@ def open_outbound(path: Path, *, cpu_s: float = READ_CPU_S) -> apsw.Connection:
 
 
 def _allow(db: apsw.Connection, cpu_s: float) -> None:
-    """Limit a connection's processor time in this thread from now on; time spent waiting does not count."""
+    """Limit a connection's processor time in this thread from now on."""
     until = time.thread_time() + cpu_s
     db.set_progress_handler(lambda: time.thread_time() > until, _STEPS_BETWEEN)
 

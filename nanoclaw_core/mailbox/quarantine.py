@@ -1,6 +1,7 @@
-"""Quarantine of damaged sessions: the files get another name, and the conversation continues in a fresh session.
+"""Quarantine of damaged sessions.
 
-Unanswered messages move to the fresh session if they can be read. A message that has damaged five sessions is dropped.
+The files get another name, and the conversation continues in a fresh session. Unanswered messages move to the fresh
+session if they can be read. A message that has damaged five sessions is dropped.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ class SessionQuarantine:
                 folder.rename(inbox / message.id)
 
     async def _carry_over(self, fresh: Session, salvaged: SalvagedState) -> tuple[SalvagedState, list[InboundMessage]]:
-        """Write the unanswered messages into the fresh session; return the result and the dropped messages.
+        """Write the unanswered messages into the fresh session; also return the dropped ones.
 
         If a row cannot be stored, because the damaged file mangled it, all messages of the session are dropped.
         """
@@ -161,7 +162,7 @@ class SessionQuarantine:
 
 
 def _chats(salvaged: SalvagedState) -> list[Address]:
-    """Return the addresses for notices: the writers, and the conversation's own if its room is not among them."""
+    """Return the addresses for notices: the writers' and the conversation's own."""
     chats = list(dict.fromkeys(address for address in salvaged.writers if address.channel != AGENT_CHANNEL))
     routing = salvaged.addresses.routing
     if routing.channel and routing.room and routing.channel != AGENT_CHANNEL:

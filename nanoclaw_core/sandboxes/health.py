@@ -38,13 +38,12 @@ class HealthSignals:
 def stuck_reason(signals: HealthSignals) -> str:
     """Return the reason why a sandbox must be stopped, or an empty text.
 
-    `absolute-ceiling`: no heartbeat for `MAX_SILENCE_S`, counted from the start if there was none (⚠28).
-    `claim-stuck`: a message was claimed more than `CLAIM_TOLERANCE_S` ago, and there was no heartbeat since. The
-    heartbeat of the claim itself counts, even if its time is up to `CLOCK_TOLERANCE_S` before the claim's. No later
-    heartbeat is required: after a suspended machine, a changed clock or a tool that blocks the runner, a healthy runner
-    looks like a stuck one.
-    Both limits grow to the timeout of the running tool. An idle runner is only checked for `not-listening`: it left a
-    message unclaimed for `CLAIM_TOLERANCE_S`, which is four of its polls.
+    `absolute-ceiling`: no heartbeat for `MAX_SILENCE_S`, counted from the start if there was none (⚠28). `claim-stuck`:
+    a message was claimed more than `CLAIM_TOLERANCE_S` ago, and there was no heartbeat since. The heartbeat of the
+    claim itself counts, even if its time is up to `CLOCK_TOLERANCE_S` before the claim's. No later heartbeat is
+    required: after a suspended machine, a changed clock or a tool that blocks the runner, a healthy runner looks like a
+    stuck one. Both limits grow to the timeout of the running tool. An idle runner is only checked for `not-listening`:
+    it left a message unclaimed for `CLAIM_TOLERANCE_S`, which is four of its polls.
     """
     allowed_s = _tool_timeout_s(signals.state)
     if signals.state is not None and signals.state.activity is Activity.IDLE and not signals.claims:
@@ -63,7 +62,7 @@ def stuck_reason(signals: HealthSignals) -> str:
 
 
 def pause_before_retry(tries: int, first_pause_s: float) -> float | None:
-    """Return the seconds before a message's next try, doubled for each failed try; None after the last try."""
+    """Return the seconds before a message's next try, doubling; None after the last try."""
     return None if tries >= MAX_TRIES else first_pause_s * 2.0**tries
 
 

@@ -71,7 +71,7 @@ def require_mounted(held: Iterable[HeldMount], root: Path) -> None:
 
 
 def change_owner(held: Iterable[HeldMount], user_id: int, group_id: int) -> None:
-    """Change the owner of writable mounts, and of the host's files in them, to the sandbox's user (⚠35).
+    """Make the sandbox's user the owner of writable mounts and the files in them (⚠35).
 
     In a session's own directories the owner of all files changes, because an earlier runtime may have used another
     user. In other mounts it only changes for files of the host's user, and never for a file with a second hard link,
@@ -182,7 +182,7 @@ class _NewOwner:
     must_succeed: bool
 
     def concerns(self, status: os.stat_result) -> bool:
-        """Return True if a file's owner must change, or if the file is a directory, which may hold such files."""
+        """Return True for a file that needs another owner, and for every directory."""
         if stat.S_ISDIR(status.st_mode):
             return True
         has_one_name = stat.S_ISREG(status.st_mode) and status.st_nlink == 1

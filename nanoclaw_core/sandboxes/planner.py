@@ -94,7 +94,7 @@ class SandboxPlanner:
         )
 
     def upstreams_of(self, name: str, contribution: Contribution[Provider]) -> tuple[Sequence[Upstream], str]:
-        """Return the upstreams of a provider, and the reason why it cannot be used; an empty text if it can."""
+        """Return the upstreams of a provider, and why it cannot be used (empty if it can)."""
         try:
             settings = self.plugin_settings.get(contribution.plugin)
             upstreams = tuple(contribution.value.upstreams(settings, self.environment))
@@ -179,7 +179,7 @@ class SandboxPlanner:
         )
 
     async def _require_unexposed(self, spec: SandboxSpec, adapter: RuntimeAdapter) -> None:
-        """Check that the sandbox sees only the session's own directories of the instance (see sandboxes/mounts.py)."""
+        """Check that the sandbox sees only its own directories of the instance (mounts.py)."""
         own = [mount.source for mount in spec.mounts if mount.target in OWN_TARGETS]
         async with asyncio.timeout(CHECK_TIMEOUT_S):
             visible = [*(mount.source for mount in spec.mounts), *await adapter.shown_directories()]

@@ -1,4 +1,4 @@
-"""Recovery of sessions with unusable files: check them for damage, and replace a damaged session.
+"""Recovery of sessions with unusable files: diagnose and replace them.
 
 A damaged session affects no other. The operator finds one line in the log, and its people get a notice.
 """

@@ -37,5 +37,5 @@ class Running:
     idle_since: float | None = None
 
     def is_failed_try(self, exit_code: int) -> bool:
-        """Return True if its end is a failed try of its messages; a machine without room is not their fault."""
+        """Return True if its end counts as a failed try; a lack of room does not count."""
         return self.counts_as_failure if self.ending else exit_code not in (0, EXIT_NO_ROOM)

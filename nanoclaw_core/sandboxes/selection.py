@@ -63,15 +63,16 @@ def choose_provider(
 
 
 def missing_reason(upstreams: Sequence[Upstream]) -> str:
-    """Return why none of a provider's upstreams is usable; an empty text if one is, or if it needs none."""
+    """Return why no upstream is usable; an empty text if one is or none is needed."""
     reasons = [upstream.missing for upstream in upstreams]
     return "; ".join(reason for reason in reasons if reason) if upstreams and all(reasons) else ""
 
 
 def choose_runtime(*, wanted: str, runs_tools: bool, candidates: Sequence[Candidate]) -> str:
-    """Choose the configured runtime, else a ready one that isolates tools if the provider runs tools.
+    """Choose the configured runtime, else a suitable ready one.
 
-    `wanted` is the runtime of the group or the settings; it is empty if none is configured.
+    A provider with tools needs a runtime that isolates. `wanted` is the runtime of the group or the settings; it is
+    empty if none is configured.
 
     Raises:
         SandboxRefused: No runtime fits; the error has the remedy of each candidate.

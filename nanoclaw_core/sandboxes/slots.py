@@ -1,4 +1,7 @@
-"""Slots limit the number of running sandboxes. An idle sandbox gives its slot to a waiting conversation."""
+"""Slots limit the number of running sandboxes.
+
+An idle sandbox gives its slot to a waiting conversation.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ class Slots:
     async def held(
         self, session_id: SessionId, while_waiting: Callable[[], Coroutine[Any, Any, None]]
     ) -> AsyncIterator[None]:
-        """Hold a slot during a `with` block. `while_waiting` runs while no slot is free, and is cancelled then."""
+        """Hold a slot during a `with` block.
+
+        `while_waiting` runs while no slot is free, and is cancelled then.
+        """
         if self._free and not self._waiting:
             self._free -= 1
         else:
@@ -67,7 +73,7 @@ class Slots:
 
 
 def idle_to_end(running: dict[SessionId, Running], waiting: int) -> list[SessionId]:
-    """Return the idle sandboxes to stop for a number of waiting conversations, the longest idle first."""
+    """Return the idle sandboxes to stop for waiting conversations, longest idle first."""
     ending = sum(bool(sandbox.ending) for sandbox in running.values())
     idle = [
         (sandbox.idle_since, session_id)

@@ -153,7 +153,7 @@ class Supervisor:
         await asyncio.wait([task])
 
     async def restart(self, session_id: SessionId, note: str | None) -> None:
-        """Stop a session's sandbox and start a fresh one, which reads a note; the old one cannot read it (I5).
+        """Stop a session's sandbox and start a fresh one, which alone can read the note (I5).
 
         If the note is None, no fresh sandbox starts; the next message does that.
         """
@@ -278,7 +278,7 @@ class Supervisor:
         return max(0.0, wait_s) if wait_s <= SOON_S else None
 
     async def _run_sandbox(self, session_id: SessionId) -> bool:
-        """Start a sandbox and wait for its end; return False if the session is closed and may have no files."""
+        """Start a sandbox and wait for its end; return False if the session is closed."""
         session = sessions.get(self.db, session_id)
         if session is None or session.status != "active":
             self.mailbox.due.update(session_id, None)
@@ -320,7 +320,7 @@ class Supervisor:
         return Running(sandbox=sandbox, bell=bell, runtime=plan.runtime, provider=plan.provider)
 
     async def _poll_until_connected(self, session_id: SessionId, bell: DoorbellServer) -> None:
-        """Poll periodically until a runner connects; some virtual machines cannot share the doorbell's socket."""
+        """Poll until a runner connects, because some machines cannot share the doorbell."""
         while not bell.connected:
             await self.sleep(FALLBACK_POLL_S)
             self.outbox_poller.poll(session_id)

@@ -1,4 +1,4 @@
-"""Failed tries: the number of sandboxes that died while they worked on a message, and its limit (⚠42)."""
+"""Failed tries of messages, on which sandboxes died, and their limit (⚠42)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class Tries:
     first_pause_s: float
 
     async def count(self, session_id: SessionId, *, waited_s: float = 0.0) -> None:
-        """Postpone the sandbox's messages. After its last try a message fails, and its writer gets a notice.
+        """Postpone the sandbox's messages.
+
+        After its last try a message fails, and its writer gets a notice.
 
         Messages younger than `waited_s` seconds are skipped.
 

@@ -1,1 +1,1 @@
-"""The central database: one connection per host, one function per statement, rows as frozen values."""
+"""The central database: one function per statement, rows as frozen values."""

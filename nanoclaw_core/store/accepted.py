@@ -1,7 +1,8 @@
-"""Recently accepted messages: if a platform offers one again, it gets a receipt and no second answer.
+"""Recently accepted messages.
 
-The inbound.db of an active session has the same data; this table outlives the session. A row is written only after its
-message is durable in inbound.db (I3), so no row exists without a stored message.
+If a platform offers one again, it gets a receipt and no second answer. The inbound.db of an active session has the same
+data; this table outlives the session. A row is written only after its message is durable in inbound.db (I3), so no row
+exists without a stored message.
 """
 
 from __future__ import annotations

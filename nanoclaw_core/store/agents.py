@@ -37,7 +37,9 @@ def _skills(value: Any) -> Any:
 
 @frozen(kw_only=True)
 class ContainerConfig:
-    """The configuration of an agent group's sandboxes. None leaves a choice to the settings.
+    """The configuration of an agent group's sandboxes.
+
+    None leaves a choice to the settings.
 
     Args:
         skills: `"all"` or a list of names.
@@ -85,7 +87,10 @@ def get(db: apsw.Connection, group_id: GroupId) -> AgentGroup | None:
 
 
 def by_folder(db: apsw.Connection, folder: str) -> AgentGroup | None:
-    """Return the agent group with a folder, or None. The search ignores case, as some file systems do."""
+    """Return the agent group with a folder, or None.
+
+    The search ignores case, as some file systems do.
+    """
     return row(db, AgentGroup, "agent_groups WHERE folder = ? COLLATE NOCASE", (folder,))
 
 

@@ -41,7 +41,7 @@ def get(db: apsw.Connection, approval_id: ApprovalId) -> Approval | None:
 
 
 def use(db: apsw.Connection, approval: Approval) -> bool:
-    """Use up the grant of exactly this request; return False if it has no grant or the grant was used before."""
+    """Use up the grant of exactly this request; return False if none is left."""
     query = "UPDATE approvals SET used_at = ? WHERE id = ? AND status = 'approved' AND used_at IS NULL AND kind = ?"
     request = (approval.kind, approval.name, approval.arguments, approval.session_id)
     db.execute(f"{query} AND name = ? AND arguments = ? AND session_id IS ?", (clock.now_text(), approval.id, *request))

@@ -22,7 +22,10 @@ STORE_RETRY_S = 5.0  # a full disk rarely gets room sooner
 
 
 class CentralDatabaseFailed(NanoclawError):
-    """The central database cannot be read or written now. The session of the work is not at fault."""
+    """The central database cannot be read or written now.
+
+    The session of the work is not at fault.
+    """
 
 
 @contextlib.contextmanager
@@ -62,7 +65,10 @@ def open_central(path: Path) -> apsw.Connection:
 
 
 def _use_wal(db: apsw.Connection) -> None:
-    """Switch to the write-ahead log. Retry here: SQLite ignores the busy timeout if two connections switch at once."""
+    """Switch to the write-ahead log.
+
+    Retry here: SQLite ignores the busy timeout if two connections switch at once.
+    """
     ends_at = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while True:
         try:
@@ -92,7 +98,10 @@ def row(db: apsw.Connection, kind: type[T], source: str, bindings: Bindings = ()
 
 
 def insert(db: apsw.Connection, table: str, value: Any) -> None:
-    """Insert an attrs instance with the table's columns as fields. `table` must be a constant."""
+    """Insert an attrs instance with the table's columns as fields.
+
+    `table` must be a constant.
+    """
     write(db, "INSERT", table, attrs.asdict(value, recurse=False))
 
 

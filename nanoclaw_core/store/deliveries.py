@@ -128,7 +128,7 @@ def mark_sending(db: apsw.Connection, delivery_id: DeliveryId) -> bool:
 def mark_sent(
     db: apsw.Connection, delivery_id: DeliveryId, platform_message_id: str | None, *, owes_notice: bool = False
 ) -> None:
-    """Record that a platform accepted a message; `owes_notice` marks it as late, without a notice yet."""
+    """Record that a platform accepted a message; `owes_notice` marks it as late."""
     db.execute(
         "UPDATE deliveries SET status = 'sent', platform_message_id = ?, last_error = NULL, owes_notice = ?,"
         " updated_at = ? WHERE id = ?",
@@ -164,7 +164,7 @@ def mark_waiting(db: apsw.Connection, delivery_id: DeliveryId, next_try_at: str,
 
 
 def mark_absent(db: apsw.Connection, delivery_id: DeliveryId, reason: str) -> bool:
-    """Record that this host cannot try a delivery, without an attempt; return False if it is finished."""
+    """Record that this host cannot try a delivery; return False if it is finished."""
     db.execute(
         "UPDATE deliveries SET status = 'queued', last_error = ?, updated_at = ? WHERE id = ?"
         " AND status IN ('queued', 'sending') AND (status, last_error) IS NOT ('queued', ?)",
@@ -175,7 +175,7 @@ def mark_absent(db: apsw.Connection, delivery_id: DeliveryId, reason: str) -> bo
 
 
 def waiting_by_channel(db: apsw.Connection) -> dict[str, tuple[int, str]]:
-    """Return by channel the number of unfinished messages and the oldest creation time (clock text form)."""
+    """Return by channel the number and the oldest creation time of unfinished messages."""
     query = "SELECT channel, count(*), min(created_at) FROM deliveries WHERE status IN ('queued', 'sending')"
     return {channel: (count, oldest) for channel, count, oldest in db.execute(f"{query} GROUP BY channel")}
 
@@ -191,6 +191,6 @@ def mark_failed(db: apsw.Connection, delivery_id: DeliveryId, error: str) -> boo
 
 
 def prune(db: apsw.Connection, before: str) -> int:
-    """Remove finished deliveries that changed last before a time (clock text form); return their number."""
+    """Remove deliveries that finished before a time (clock text form); return their number."""
     db.execute("DELETE FROM deliveries WHERE status IN ('sent', 'failed') AND updated_at < ?", (before,))
     return db.changes()

@@ -14,7 +14,10 @@ EVERYTHING = "."  # matches every message, even an empty text with a file
 
 @frozen(kw_only=True)
 class PatternProblem:
-    """A wiring with a pattern that does not work. `reason` continues the sentence "the pattern …"."""
+    """A wiring with a pattern that does not work.
+
+    `reason` continues the sentence "the pattern …".
+    """
 
     wiring_id: str
     pattern: str

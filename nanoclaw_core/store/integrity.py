@@ -34,7 +34,7 @@ def page_damage(db: apsw.Connection) -> str:
 
 
 def page_damage_within(db: apsw.Connection, cpu_s: float) -> str:
-    """Check as `page_damage` does, within a limit of processor time; return an empty text if the time is over."""
+    """Check as `page_damage` does; return an empty text if the processor time is over."""
     until = time.thread_time() + cpu_s
     db.set_progress_handler(lambda: time.thread_time() > until, _STEPS_BETWEEN)
     try:
@@ -69,7 +69,7 @@ def schema_made_by(*scripts: str) -> Schema:
 
 
 def schema_damage(actual: Schema, expected: Schema, *, may_have_more: bool = False) -> str:
-    """Return the names of missing, changed and extra objects in one text; an empty text if there are none.
+    """Return the missing, changed and extra objects in one text, empty if there are none.
 
     Extra objects are ignored if `may_have_more`.
     """

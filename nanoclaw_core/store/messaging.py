@@ -172,7 +172,7 @@ def is_sticky(db: apsw.Connection, wiring_id: WiringId, thread: str | None) -> b
 
 
 def make_sticky(db: apsw.Connection, wiring_id: WiringId, thread: str | None) -> None:
-    """Record a mention of an agent in a thread (⚠3: the mention itself is stored, not guessed from a session)."""
+    """Record a mention of an agent in a thread; it is never guessed from a session (⚠3)."""
     db.execute("INSERT OR IGNORE INTO sticky_threads VALUES (?, ?, ?)", (wiring_id, thread or "", clock.now_text()))
 
 

@@ -1,4 +1,4 @@
-"""Schema changes: one ledger, one set of steps per plugin, and a restriction of each set to its own tables.
+"""Schema changes: one ledger, and one set of steps per plugin.
 
 A step and its ledger row commit together. A plugin's step may only touch objects with its own prefix. An SQLite
 authorizer protects rows. A comparison before and after the step protects the schema, because the authorizer receives

@@ -44,7 +44,10 @@ class DatabaseOutage:
         log.error("central database refuses writes", extra=extra)
 
     def note_success(self) -> None:
-        """Record a successful write; a successful read proves nothing. Cheap to call often."""
+        """Record a successful write; a successful read proves nothing.
+
+        Cheap to call often.
+        """
         if self._is_logged:
             log.warning("central database accepts writes again", extra={"refused": self._refused})
         self._is_logged, self._refused = False, 0

@@ -1,4 +1,7 @@
-"""The core's own tables, one SQL file per step. A released step never changes; each change is a new step."""
+"""The core's own tables, one SQL file per step.
+
+A released step never changes; each change is a new step.
+"""
 
 from __future__ import annotations
 

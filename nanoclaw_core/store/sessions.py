@@ -1,4 +1,7 @@
-"""Sessions, one per conversation. Only the supervisor knows whether a sandbox runs; it is not stored (⚠24)."""
+"""Sessions, one per conversation.
+
+Only the supervisor knows whether a sandbox runs; it is not stored (⚠24).
+"""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 OF_PARTS = ("cli/README.md", "container/*/README.md", "plugins/*/*/README.md", "tests/*/README.md")
 READMES = [path for pattern in OF_PARTS for path in ROOT.glob(pattern)]
 WIDTH = 120  # the width of the code
-WRITTEN = [page for page in PAGES if page.name not in ("hooks.md", "schema.md", "verbs.md")]
+WRITTEN = [page for page in PAGES if page.name not in ("hooks.md", "schema.md", "settings.md", "verbs.md")]
 EXAMPLES = sorted((DOCS / "examples").iterdir())
 SHOWN = [path for path in (DOCS / "examples").glob("*/src/*/*.py") if path.name != "__init__.py"]
 SHOWN += [DOCS / "examples" / "nanoclaw-channel-ntfy" / "pyproject.toml"]

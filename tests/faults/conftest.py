@@ -7,14 +7,16 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kills", type=int, default=None, help="how often hosts and runners are killed, in all")
-    parser.addoption("--engine-kills", type=int, default=15, help="how often, with real containers and their engine")
-    parser.addoption("--seed", type=int, default=None, help="repeat the series of kills with this seed")
+    parser.addoption("--kills", type=int, default=None, help="total number of kills of hosts and runners")
+    parser.addoption(
+        "--engine-kills", type=int, default=15, help="total number of kills with real containers and their engine"
+    )
+    parser.addoption("--seed", type=int, default=None, help="seed of the series of kills, to repeat one")
 
 
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
-    """The seed of everything random in a series of kills; it is printed, so that `--seed` can repeat the series."""
+    """Return the seed of a series of kills, and print it so that `--seed` can repeat the series."""
     given: int | None = request.config.getoption("--seed", default=None)
     chosen = given or random.SystemRandom().randrange(2**32)
     print(f"seed {chosen}")
@@ -23,6 +25,6 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def short_directory() -> Iterator[Path]:
-    """Paths of sockets have to fit into 108 bytes, and pytest's own directories are long."""
+    """Yield a directory with a short path: a socket's path has at most 108 bytes, and pytest's own paths are long."""
     with tempfile.TemporaryDirectory(prefix="nc-") as path:
         yield Path(path)

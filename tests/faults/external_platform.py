@@ -1,9 +1,8 @@
-"""A chat platform in a process of its own, which outlives every host. Run as `python external_platform.py SOCKET`.
+"""A chat platform in a separate process, which outlives every host. Run as `python external_platform.py SOCKET`.
 
-It offers each message until a host acknowledges it, and writes a journal of everything that a host delivers, before it
-answers the host. Orders come on standard input and the journal goes to standard output, both as one JSON object a line;
-the pipe keeps the journal of a platform that was killed. The module imports the standard library alone, so that a
-platform starts quickly.
+The platform offers each message until a host acknowledges it. It writes each delivery to its journal before it answers
+the host. It reads orders from standard input and writes the journal to standard output, one JSON object a line; the
+pipe keeps the journal of a killed platform. The module imports only the standard library, so that it starts quickly.
 
 Orders: `{"write": id, "room", "thread", "text", "files"}`, `{"mode": name, "attempts": n}` (`n` deliveries later the
 platform works again; null: until the next order) and `{"cut": true}`, which closes all connections.
@@ -24,18 +23,18 @@ LONGEST_DELAY_S = 0.5
 
 
 class Mode(Enum):
-    """What the platform does with a delivery."""
+    """The platform's behaviour for deliveries."""
 
     WORKS = "works"
     REFUSES = "refuses with an error"
     DELAYS = "delays each answer"
-    HANGS = "hangs without taking anything"
-    HANGS_UP = "hangs up without taking anything"
-    LOSES_ANSWERS = "takes it and hangs up"
+    HANGS = "hangs without accepting anything"
+    HANGS_UP = "hangs up without accepting anything"
+    LOSES_ANSWERS = "accepts the delivery and hangs up"
 
 
 class Platform:
-    """Serves hosts on a unix socket and obeys the orders of its driver."""
+    """A server for hosts on a unix socket. It executes the orders of its driver."""
 
     def __init__(self, dice: random.Random) -> None:
         self._dice = dice
@@ -46,8 +45,8 @@ class Platform:
         self._connections: set[asyncio.StreamWriter] = set()
         self._hanging: list[Callable[[], None]] = []
 
-    def obey(self, order: dict[str, Any]) -> None:
-        """Carry out one order of the driver."""
+    def execute(self, order: dict[str, Any]) -> None:
+        """Execute one order of the driver."""
         if "write" in order:
             self._open_messages[order["write"]] = order
             self._offer(order["write"])
@@ -59,7 +58,7 @@ class Platform:
                 writer.close()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Contribute everything that is not acknowledged, then hear one host until its connection closes."""
+        """Offer every unacknowledged message to a host, then read its frames until the connection closes."""
         self._newest = writer
         self._connections.add(writer)
         record(event="connected")
@@ -67,7 +66,7 @@ class Platform:
             self._offer(message_id)
         with contextlib.suppress(ConnectionError):
             while (line := await reader.readline()).endswith(b"\n"):
-                self._hear(writer, json.loads(line))
+                self._handle_frame(writer, json.loads(line))
         self._connections.discard(writer)
         writer.close()
 
@@ -77,7 +76,7 @@ class Platform:
             send(self._newest, {**message, "offer": message_id})
             record(event="offer", id=message_id)
 
-    def _hear(self, writer: asyncio.StreamWriter, frame: dict[str, Any]) -> None:
+    def _handle_frame(self, writer: asyncio.StreamWriter, frame: dict[str, Any]) -> None:
         if "accepted" in frame:
             self._open_messages.pop(frame["accepted"], None)
             record(event="accept", id=frame["accepted"], outcome=frame["outcome"])
@@ -86,22 +85,22 @@ class Platform:
             asyncio.get_running_loop().call_later(0.05, self._offer, frame["refused"])
         else:
             record(event="attempt", key=frame["deliver"], mode=self._mode.value)
-            self._meet(writer, frame)
+            self._handle_delivery(writer, frame)
 
-    def _meet(self, writer: asyncio.StreamWriter, frame: dict[str, Any]) -> None:
+    def _handle_delivery(self, writer: asyncio.StreamWriter, frame: dict[str, Any]) -> None:
         if writer.is_closing():
             return  # the host that hung here was killed
         match self._mode:
             case Mode.WORKS:
-                take(writer, frame)
+                accept(writer, frame)
             case Mode.REFUSES:
                 send(writer, {"failed": frame["deliver"], "why": "500 Internal Server Error"})
             case Mode.DELAYS:
                 pause_s = self._dice.uniform(0.0, LONGEST_DELAY_S)
-                asyncio.get_running_loop().call_later(pause_s, take, writer, frame)
+                asyncio.get_running_loop().call_later(pause_s, accept, writer, frame)
             case Mode.HANGS:
-                self._hanging.append(lambda: self._meet(writer, frame))
-                return  # the attempt ends with the mode, so it is not counted here
+                self._hanging.append(lambda: self._handle_delivery(writer, frame))
+                return  # a hanging attempt counts when the mode ends
             case Mode.HANGS_UP:
                 writer.close()
             case Mode.LOSES_ANSWERS:
@@ -117,12 +116,12 @@ class Platform:
 
     def _resume_hanging(self) -> None:
         hanging, self._hanging = self._hanging, []
-        for meet in hanging:
-            meet()
+        for handle in hanging:
+            handle()
 
 
-def take(writer: asyncio.StreamWriter, frame: dict[str, Any]) -> None:
-    """Journal a delivery, then answer it, unless its connection was closed meanwhile."""
+def accept(writer: asyncio.StreamWriter, frame: dict[str, Any]) -> None:
+    """Write a delivery to the journal, then answer it, unless the connection has closed."""
     if writer.is_closing():
         return
     record(event="deliver", **frame)
@@ -135,7 +134,7 @@ def send(writer: asyncio.StreamWriter, frame: dict[str, Any]) -> None:
 
 
 def record(**entry: Any) -> None:
-    """Write a line of the journal; it is in the pipe when this returns."""
+    """Write one entry of the journal, and return when it is in the pipe."""
     line = json.dumps(entry).encode() + b"\n"
     while line:
         line = line[os.write(sys.stdout.fileno(), line) :]
@@ -151,7 +150,7 @@ async def main(path: str) -> None:
     await asyncio.start_unix_server(platform.serve, path=path, limit=LINE_LIMIT)
     record(event="ready")
     while line := await orders.readline():
-        platform.obey(json.loads(line))
+        platform.execute(json.loads(line))
     os._exit(0)  # asyncio would report each open connection that it cancels
 
 

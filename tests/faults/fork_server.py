@@ -1,10 +1,10 @@
-"""Starts hosts and runners by forking a process that has imported everything, so that a kill costs milliseconds.
+"""A fork server: it forks hosts and runners from a process with all imports done, so that a kill costs milliseconds.
 
-The processes are real ones; only their start is shared. Run as `python fork_server.py SOCKET`. Each connection is one
-order, a line of JSON. A `host`, a `starter` or a `runner` answers `{"pid": …}` and, at its end, `{"code": …}`; it is
-killed when its connection closes, as by a leash. `list` answers the pids of all runners, and `reap` kills them.
+The processes are real; they share only their imports. Run as `python fork_server.py SOCKET`. Each connection carries
+one order, a line of JSON. For a `host`, a `starter` or a `runner`, the server answers `{"pid": …}` and, at its end,
+`{"code": …}`. It kills the process if the connection closes. `list` returns the pids of all runners; `reap` kills them.
 
-On Linux the server becomes the parent of all processes that a killed one leaves behind. `await_end` is answered when
+On Linux the server becomes the parent of all processes that a killed one leaves behind. It answers `await_end` when
 none of them is left, of any user.
 """
 
@@ -27,7 +27,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 class Child:
-    """A connection and the process that it asked for; `pid` is None until the order has come."""
+    """A connection and its process. `pid` is None until the order arrives."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
@@ -37,7 +37,7 @@ class Child:
 
 
 class ForkServer:
-    """Takes orders until its own standard input closes."""
+    """A server that executes orders until its standard input closes."""
 
     def __init__(self, path: Path) -> None:
         self._listener = socket.socket(socket.AF_UNIX)
@@ -54,7 +54,7 @@ class ForkServer:
             self._selector.register(readable, selectors.EVENT_READ)
 
     def run(self) -> None:
-        """Serve; kill everything that is left when standard input closes."""
+        """Serve until standard input closes, then kill the remaining processes."""
         while True:
             for key, _ in self._selector.select():
                 if key.fileobj is sys.stdin:
@@ -75,7 +75,7 @@ class ForkServer:
         return (child for child in list(self._children.values()) if child.pid and kind in ("", child.kind))
 
     def _collect(self) -> None:
-        """Reap each child that ended, also the orphans of killed ones, and answer the connections that wait for it."""
+        """Reap ended children and the orphans of killed ones, and answer the connections that wait for them."""
         try:
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 for child in [child for child in self._running() if child.pid == ended[0]]:
@@ -100,9 +100,9 @@ class ForkServer:
                 self._await_end.remove(child)
             self._forget(child)
         elif child.received.endswith(b"\n"):
-            self._obey(child, json.loads(child.received))
+            self._execute(child, json.loads(child.received))
 
-    def _obey(self, child: Child, order: dict[str, Any]) -> None:
+    def _execute(self, child: Child, order: dict[str, Any]) -> None:
         runners = list(self._running("runner"))
         match order["kind"]:
             case "reap":
@@ -122,7 +122,7 @@ class ForkServer:
                 self._answer(child, {"pid": child.pid})
 
     def _fork(self, order: dict[str, Any]) -> int:
-        # A child that gets SIGTERM before it handles the signal must stop in order, too.
+        # A child must stop in order even if SIGTERM arrives before its handler is installed.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         pid = os.fork()
         if pid:
@@ -160,7 +160,7 @@ class ForkServer:
 
 
 def run_child(order: dict[str, Any]) -> int:
-    """Run what the order names, in the child."""
+    """Run the ordered program in the child, and return its exit code."""
     os.environ.update(order["environment"])
     if order["kind"] == "runner":
         from nanoclaw_runner.__main__ import main
@@ -175,7 +175,7 @@ def main() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     for name in ("nanoclaw_provider_mock.provider", "nanoclaw_runner.runner", "host_process", "sandbox_starter"):
-        importlib.import_module(name)  # everything a child needs, once
+        importlib.import_module(name)  # import once for all children
     nanoclaw_runner.plugins.load_installed()
     server = ForkServer(Path(sys.argv[1]))
     print("ready", flush=True)

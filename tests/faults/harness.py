@@ -1,4 +1,4 @@
-"""An instance whose host, runners and platform are processes of their own, for tests that kill them."""
+"""An instance with host, runners and platform in separate processes, for tests that kill them."""
 
 import asyncio
 import contextlib
@@ -23,12 +23,12 @@ from nanoclaw_core.store.messaging import EngageMode, SessionMode
 from nanoclaw_core.testing.instance import Instance, make_instance
 
 HAPPENS_WITHIN_S = 60.0
-LOOK_AGAIN_S = 0.2  # a delivery that fails for good causes no entry
+RECHECK_S = 0.2  # a delivery that fails for good writes no entry of the journal
 HOST_STOPS_WITHIN_S = 30.0
 REPORT = random.Random(9).randbytes(30_000)
 REPORT_NAME = "report.bin"
 EVERY = {"times": None}
-# An agent answers with its whole prompt, so that an answer has the token of each message that it answers.
+# An agent answers with its whole prompt, so that the answer contains the token of each message.
 ANSWER: dict[str, object] = {"reply": "{prompt}", **EVERY}
 SCRIPT: list[dict[str, object]] = [
     {"match": "do:stream", "delay_s": 0.1, **ANSWER},
@@ -59,9 +59,9 @@ class Room:
     """A room of the platform, wired to its agents.
 
     Args:
-        agents: The folders of their agent groups; rooms of one agent-shared session name the same one. If there are
-            several, each answers the messages that name it.
-        threads: The threads in which people write; None is the room itself.
+        agents: The folders of the agent groups. Rooms of one agent-shared session name the same folder. Each of several
+            agents answers only the messages that name it.
+        threads: The threads in which people write. None is the room itself.
         is_group: True makes each thread a conversation of its own.
     """
 
@@ -86,7 +86,7 @@ class HostHandle:
     pid: int
 
     def kill(self) -> None:
-        """Kill the host; its runners end with it."""
+        """Kill the host, and with it its runners."""
         os.kill(self.pid, signal.SIGKILL)
 
     def terminate(self) -> None:
@@ -99,8 +99,8 @@ class Harness:
     """One instance and its platform. Start it with `async with harness.running():`, then hosts with `host()`.
 
     Args:
-        directory: Its path must be short, for the sockets in it.
-        core: Settings of the core.
+        directory: The home of the instance. Its path must be short enough for sockets.
+        core: Settings of the core that differ from the harness's.
         script: The steps of every agent.
     """
 
@@ -122,14 +122,14 @@ class Harness:
             self._wire(room)
 
     def limit_prompts(self, messages: int) -> None:
-        """Limit how many messages an agent reads at once."""
+        """Limit the number of messages in a prompt."""
         for group in self.instance.groups():
             config = agents.config_of(self.instance.db, group.id)
             agents.save_config(self.instance.db, evolve(config, max_messages_per_prompt=messages))
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the fork server and the platform; require at the end that no process of a host is left."""
+        """Run the fork server and the platform, and require at the end that no process of a host is left."""
         program = Path(__file__).with_name("fork_server.py")
         temporary = self.directory / "tmp"  # a killed runner leaves its temporary files
         temporary.mkdir(exist_ok=True)
@@ -160,10 +160,10 @@ class Harness:
 
     @contextlib.asynccontextmanager
     async def host(self, *, has_channel: bool = True) -> AsyncIterator[HostHandle]:
-        """Start a host, and wait for its end when the block ends; the block has to kill or terminate it.
+        """Run a host until it ends. The block must kill or terminate it.
 
         Args:
-            has_channel: False leaves out the channel's plugin.
+            has_channel: False starts the host without the channel's plugin.
         """
         self.hosts += 1
         order = {
@@ -201,19 +201,21 @@ class Harness:
         return pids
 
     async def until(self, happened: Callable[[], bool], within_s: float = HAPPENS_WITHIN_S) -> None:
-        """Wait until something is true; look at each entry of the platform's journal, and from time to time."""
+        """Wait until a condition holds. Check it after each entry of the platform's journal, and every `RECHECK_S`."""
         try:
             async with asyncio.timeout(within_s):
                 while not happened():
-                    self.platform.news.clear()
+                    self.platform.changed.clear()
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(LOOK_AGAIN_S):
-                            await self.platform.news.wait()
+                        async with asyncio.timeout(RECHECK_S):
+                            await self.platform.changed.wait()
         except TimeoutError:
-            raise AssertionError(f"it did not happen\n{self.count().table()}\n{self.stderr_tail()}") from None
+            raise AssertionError(
+                f"the condition did not hold within {within_s} s\n{self.count().table()}\n{self.stderr_tail()}"
+            ) from None
 
     async def stop(self, host: HostHandle) -> None:
-        """Stop a host in order when nothing is on its way: a delivery that a stop cuts off is for the next host."""
+        """Stop a host in order once it is idle, because a delivery that a stop interrupts is left to the next host."""
         await self.until(self.is_idle)
         host.terminate()
 
@@ -222,7 +224,7 @@ class Harness:
         await self.until(lambda: self.platform.is_answered(*messages))
 
     async def until_answered_or_failed(self, *messages: WrittenMessage) -> None:
-        """Wait until each of the messages has an answer, and require that no delivery failed meanwhile."""
+        """Wait until each of the messages has an answer, and require that no delivery fails."""
         query = "SELECT id, attempts, last_error FROM deliveries WHERE status = 'failed'"
 
         def failed() -> list[tuple[object, ...]]:
@@ -232,12 +234,12 @@ class Harness:
         assert not failed(), self.count().table()
 
     def is_idle(self) -> bool:
-        """Return True if nothing is on its way: every message is settled and every delivery finished."""
+        """Return True if every message is settled and every delivery finished."""
         accepted = self.platform.accepted
         return all(message.id in accepted for message in self.platform.written.values()) and is_idle(self.instance)
 
     def count(self, *, keeps_token_order: bool = False) -> Tally:
-        """Count everything up to now."""
+        """Return the figures up to now."""
         platform = self.platform
         return tally(
             platform.written,
@@ -249,7 +251,10 @@ class Harness:
         )
 
     def require_no_faults(self) -> None:
-        """Require that everything was accepted and answered once in its place, or told; then close the database."""
+        """Require that each message was accepted and answered once in its place, or its people told.
+
+        This closes the database.
+        """
         figures = self.count()
         assert not [kind for kind, concerned in figures.faults.items() if concerned], f"faults\n{figures.table()}"
         assert figures.accepted == figures.written, figures.table()
@@ -257,7 +262,7 @@ class Harness:
         self.instance.db.close()
 
     def check_database(self) -> None:
-        """Compare the central database with the platform's journal."""
+        """Require that the central database agrees with the platform's journal."""
         rows = self.instance.db.execute("SELECT id, status, last_error FROM deliveries").fetchall()
         unsent = [f"{key} {status}: {error}" for key, status, error in rows if status != "sent"]
         assert not unsent, f"not sent: {unsent}"
@@ -265,7 +270,7 @@ class Harness:
         assert self.instance.db.execute("PRAGMA integrity_check").get == "ok"
 
     def stderr_tail(self) -> str:
-        """Return the end of what the processes wrote on standard error."""
+        """Return the end of the processes' standard error."""
         return (self.directory / "stderr").read_text()[-3000:]
 
     @property
@@ -301,13 +306,13 @@ class Harness:
             (self.instance.places.groups / agent / REPORT_NAME).write_bytes(REPORT)
 
     def _agent_of(self, key: str) -> str | None:
-        """Return the folder of the agent in whose session a delivery was written; None if its key names no session."""
+        """Return the folder of the agent that wrote a delivery, or None if the key names no session."""
         query = "SELECT g.folder FROM agent_groups g JOIN sessions s ON s.agent_group_id = g.id WHERE s.id = ?"
         agent: str | None = self.instance.db.execute(query, (session_of(key),)).get
         return agent
 
     def _rows(self) -> Iterator[tuple[Path, int, str, str]]:
-        """Yield the session's `in/`, the number, the reference and the content of each message that a session has."""
+        """Yield `in/` of its session, the number, the reference and the content of each stored message."""
         query = "SELECT platform_message_id, correlation_id, content FROM messages_in"
         for path in self.instance.places.home.glob("sessions/*/in/inbound.db"):
             with contextlib.closing(session_files.open_writable(path)) as db:
@@ -328,4 +333,4 @@ class Harness:
     def _broken_outgoing_files(self) -> Iterator[str]:
         expected = digest(REPORT)
         for message in self.platform.delivered:
-            yield from (f"{message.key} {name}" for name, found in message.files.items() if found != expected)
+            yield from (f"{message.key} {name}" for name, actual in message.files.items() if actual != expected)

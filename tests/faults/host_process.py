@@ -1,4 +1,4 @@
-"""The host that is killed: a whole one, with a channel to the external platform and with runners as its sandboxes."""
+"""The host that tests kill: a complete host with a channel to the external platform and runners as sandboxes."""
 
 import asyncio
 import base64
@@ -40,11 +40,11 @@ from nanoclaw_core.settings import CoreSettings, Settings
 
 LINE_LIMIT = 2**26
 RECONNECT_S = 0.05
-CONNECT_S = 1.0  # a host sends before its channel is connected; longer is an outage
+CONNECT_S = 1.0  # a host may send before its channel is connected
 
 
 class AdmitEveryone:
-    """Lets everybody in. Its own plugin, so that a host without the channel differs in nothing else."""
+    """A plugin that admits every message, so that a host without the channel differs in nothing else."""
 
     @hookimpl
     def nanoclaw_admit_message(self, admission: Admission) -> Verdict:
@@ -52,7 +52,7 @@ class AdmitEveryone:
 
 
 class PlatformChannel:
-    """A channel with threads whose platform is another process: frames over a unix socket."""
+    """A channel with threads to a platform in another process, by frames over a unix socket."""
 
     def __init__(self, path: str, group_rooms: Sequence[str]) -> None:
         self._path, self._group_rooms = path, group_rooms
@@ -115,7 +115,7 @@ class PlatformChannel:
     def _resolve(self, frame: dict[str, Any]) -> None:
         answer = self._waiting.pop(frame.get("taken") or frame["failed"], None)
         if answer is None or answer.done():
-            return  # the host gave up waiting
+            return  # the host no longer waits
         if "taken" in frame:
             answer.set_result(frame["id"])
         else:
@@ -135,7 +135,7 @@ class PlatformChannel:
                     is_group=frame["room"] in self._group_rooms,
                 )
             )
-        except Exception as error:  # the platform learns that its message was not stored
+        except Exception as error:  # tell the platform that its message was not stored
             self._send({"refused": frame["offer"], "why": str(error)})
             return
         self._send({"accepted": frame["offer"], "outcome": receipt.outcome.value})
@@ -146,7 +146,7 @@ class PlatformChannel:
 
 
 class ForkedRuntime:
-    """Runs each sandbox as a runner in a process of its own, started by the fork server."""
+    """A runtime that runs each sandbox as a runner in a process of the fork server."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -177,7 +177,7 @@ class ForkedRuntime:
         return reaped
 
     async def close(self) -> None:
-        """Connections close with their sandboxes."""
+        """Do nothing: connections close with their sandboxes."""
 
     def _connect(
         self, _settings: object, _context: PluginContext, _parts: Sequence[SandboxRequirements]
@@ -186,7 +186,7 @@ class ForkedRuntime:
 
 
 class ForkedSandbox:
-    """One runner."""
+    """A runner in a process of the fork server."""
 
     def __init__(self, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._pid, self._writer = pid, writer
@@ -200,7 +200,7 @@ class ForkedSandbox:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGTERM)
             await asyncio.wait([self._end], timeout=grace_s)
-        self._writer.close()  # the fork server kills a runner whose connection closes
+        self._writer.close()  # the fork server kills the runner when its connection closes
         await asyncio.wait([self._end])
 
     async def _watch(self, reader: asyncio.StreamReader) -> SandboxExit:
@@ -211,7 +211,7 @@ class ForkedSandbox:
 
 
 def main(order: dict[str, Any]) -> int:
-    """Run a host until SIGTERM. `order` is the one that `Harness.host` writes."""
+    """Run a host until SIGTERM. `Harness.host` writes the order."""
     logging.basicConfig(filename=order["log"], level=logging.INFO, format="%(asctime)s %(process)d %(message)s")
     settings = Settings(
         home=Path(order["home"]), core=cattrs.structure(order["core"], CoreSettings), plugins=order["plugins"]

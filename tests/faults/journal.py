@@ -1,4 +1,4 @@
-"""What people wrote, what hosts delivered, and the count of everything that went wrong between the two."""
+"""Counts the faults between the messages that people wrote and the deliveries of hosts."""
 
 import hashlib
 import re
@@ -18,7 +18,7 @@ class WrittenMessage:
     """A message that people wrote. Its text contains its token, `m-<number>`.
 
     Args:
-        agents: The folders of the agents that it addresses. Each of them must answer it, and no other agent.
+        agents: The folders of the addressed agents. Each of them must answer, and no other agent may.
         files: The bytes of each attachment, by name.
     """
 
@@ -41,10 +41,10 @@ class WrittenMessage:
 
 @frozen(kw_only=True)
 class DeliveredMessage:
-    """One delivery that the platform took.
+    """A delivery that the platform accepted.
 
     Args:
-        agent: The folder of the agent in whose session it was written; None if the key names no session.
+        agent: The folder of the agent that wrote it, or None if the key names no session.
         files: The SHA-256 of each file, by name.
     """
 
@@ -61,7 +61,7 @@ class DeliveredMessage:
 
     @property
     def numbers(self) -> list[int]:
-        """The messages that this one answers. A failure text, an edit and a reaction answer none."""
+        """The numbers of the answered messages. A failure text, an edit and a reaction answer none."""
         if self.is_failure or self.edit_of or self.reaction_to:
             return []
         return list(dict.fromkeys(int(number) for number in TOKEN.findall(self.text)))
@@ -72,10 +72,10 @@ class Tally:
     """The figures of one run. Everything in `faults` must be empty.
 
     Args:
-        answered: How many messages were answered by every agent that they address.
-        told: Messages whose people got a failure text instead of an answer.
-        same_key: How often a host delivered something again under the key that it had before.
-        faults: By kind, the keys or messages concerned.
+        answered: The number of messages that every addressed agent answered.
+        told: The messages that got a failure text instead of an answer.
+        same_key: The number of repeated deliveries under an earlier key.
+        faults: The affected keys or messages, by kind.
     """
 
     written: int
@@ -86,7 +86,7 @@ class Tally:
     faults: Mapping[str, Sequence[str]]
 
     def table(self) -> str:
-        """Return the figures as one row of a table, and the first keys of each fault below it."""
+        """Format the figures as one row of a table, with the first keys of each fault below it."""
         figures = {
             "offered": self.written,
             "acked": self.accepted,
@@ -111,15 +111,16 @@ def tally(
     broken_files: Sequence[str] = (),
     keeps_token_order: bool = False,
 ) -> Tally:
-    """Count a run.
+    """Count the figures of a run.
 
     Args:
+        written: The messages that people wrote, by number.
         accepted: The platform's ids of the messages that a host acknowledged.
-        delivered: Every delivery in the order of its coming, also those that came again.
-        references: The message that each reference of a failure text stands for.
-        broken_files: Files that did not arrive whole, found elsewhere.
-        keeps_token_order: True if answers must come in the order of the messages. A message that joins a running turn
-            overtakes those that wait for a turn of their own, and a runner's death postpones a message.
+        delivered: Every delivery in order, repeated ones included.
+        references: The message number of each reference in a failure text.
+        broken_files: The files that did not arrive whole.
+        keeps_token_order: True if answers must keep the order of the messages. They may not with tools or killed
+            runners: a message that joins a running turn overtakes others, and a runner's death postpones a message.
     """
     first: dict[str, DeliveredMessage] = {}
     for message in delivered:
@@ -141,7 +142,7 @@ def tally(
         same_key=len(delivered) - len(first),
         faults={
             "lost": [written[n].asked_of(agent) for n, agent in lost],
-            "other key": [f"m-{n} ({' '.join(found)})" for (n, _), found in keys.items() if len(found) > 1],
+            "other key": [f"m-{n} ({' '.join(answers)})" for (n, _), answers in keys.items() if len(answers) > 1],
             **_misdirected(first.values(), written),
             "order": [*_unordered_keys(first.values())]
             + ([*_unordered_tokens(first.values())] if keeps_token_order else []),
@@ -153,23 +154,23 @@ def tally(
 
 def session_of(key: str) -> str | None:
     """Return the session that a key names, or None."""
-    found = SESSION.search(key)
-    return found and found[0]
+    match = SESSION.search(key)
+    return match and match[0]
 
 
 def _told(delivered: Iterable[DeliveredMessage], references: Mapping[str, int]) -> Iterator[tuple[int, str | None]]:
-    """Yield the message and the agent of each failure text; the agent is None if the text names no session."""
+    """Yield the message and the agent of each failure text. The agent is None if the key names no session."""
     for message in delivered:
-        found = REFERENCE.findall(message.text) if message.is_failure else []
-        yield from ((references[reference], message.agent) for reference in found if reference in references)
+        cited = REFERENCE.findall(message.text) if message.is_failure else []
+        yield from ((references[reference], message.agent) for reference in cited if reference in references)
 
 
 def _misdirected(
     delivered: Iterable[DeliveredMessage], written: Mapping[int, WrittenMessage]
 ) -> dict[str, Sequence[str]]:
-    """Find answers of an agent that was not asked, in another place, or that name a message that they do not answer.
+    """Find answers of an agent that was not asked, in a wrong place, or with a wrong `in_reply_to`.
 
-    An answer to several messages belongs to one of them; which one, the scenarios of joined turns test.
+    An answer to several messages belongs to one of them; `test_joined_turn.py` tests the choice.
     """
     agents, rooms, threads, replies = [], [], [], []
     for message in delivered:
@@ -189,19 +190,19 @@ def _misdirected(
 
 
 def _unordered_keys(delivered: Iterable[DeliveredMessage]) -> Iterable[str]:
-    """Yield the keys whose number in its session and room is below one that came earlier."""
+    """Yield the keys with a lower number than an earlier key of the same session and room."""
     last: dict[tuple[str, str], int] = {}
     for message in delivered:
-        found = SESSION_KEY.fullmatch(message.key)
-        if found is not None:
-            place = (found[1], message.room)
-            if int(found[2]) < last.get(place, 0):
+        match = SESSION_KEY.fullmatch(message.key)
+        if match is not None:
+            place = (match[1], message.room)
+            if int(match[2]) < last.get(place, 0):
                 yield message.key
-            last[place] = max(last.get(place, 0), int(found[2]))
+            last[place] = max(last.get(place, 0), int(match[2]))
 
 
 def _unordered_tokens(delivered: Iterable[DeliveredMessage]) -> Iterable[str]:
-    """Yield the answers that came after the answer to a younger message of the same session and room."""
+    """Yield the answers that follow the answer to a later message of the same session and room."""
     last: dict[tuple[str, str], int] = {}
     for message in delivered:
         if message.numbers:

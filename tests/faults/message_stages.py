@@ -1,4 +1,4 @@
-"""Where on its way each message is at a moment, so that a series of kills can say which moments it met."""
+"""Finds the stage of each message at a moment, so that a series of kills can report the stages that it met."""
 
 import contextlib
 from collections import Counter
@@ -14,7 +14,7 @@ from nanoclaw_core.testing.instance import Instance
 
 
 class Stage(Enum):
-    """What a message waits for. `IN_A_COMMIT`: its runner's file, cut off while it was written."""
+    """A stage on a message's way. `IN_A_COMMIT`: a kill interrupted the runner's commit to its file."""
 
     OFFERED = "offered, not accepted"
     ACCEPTED = "accepted, not claimed"
@@ -28,13 +28,13 @@ class Stage(Enum):
 
 
 def stages_met(instance: Instance, platform: PlatformClient) -> Counter[Stage]:
-    """Count the stages in which there is a message now, each once."""
-    found = set(_on_their_way(instance))
+    """Return the current stages of all messages, each counted once."""
+    stages = set(_on_their_way(instance))
     if len(platform.accepted) < len(platform.written):
-        found.add(Stage.OFFERED)
-    if found and platform.mode is not Mode.WORKS:
-        found.add(Stage.IN_AN_OUTAGE)
-    return Counter(found)
+        stages.add(Stage.OFFERED)
+    if stages and platform.mode is not Mode.WORKS:
+        stages.add(Stage.IN_AN_OUTAGE)
+    return Counter(stages)
 
 
 def is_idle(instance: Instance) -> bool:
@@ -55,7 +55,7 @@ def _in_session(instance: Instance, session_id: str, imported_up_to: int) -> Ite
     directory = instance.places.home / "sessions" / session_id
     try:
         with contextlib.closing(session_files.open_readable(directory / "in/inbound.db")) as db:
-            # A note of the host wakes nobody, so it waits for the next message.
+            # A note of the host starts no sandbox, so it waits for the next message.
             query = "SELECT id FROM messages_in WHERE status = 'pending' AND trigger = 1"
             pending = [row[0] for row in db.execute(query)]
         with contextlib.closing(session_files.open_readable(directory / "out/outbound.db")) as db:
@@ -67,7 +67,7 @@ def _in_session(instance: Instance, session_id: str, imported_up_to: int) -> Ite
         yield Stage.IN_A_COMMIT
         return
     except (apsw.Error, OSError):
-        return  # the session is being made
+        return  # the host is creating the session
     if last > imported_up_to:
         yield Stage.ANSWERED
     for message_id in pending:

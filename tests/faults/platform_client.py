@@ -1,4 +1,4 @@
-"""Drives the external platform: starts and kills its process, gives it orders and reads its journal."""
+"""A client that starts and kills the external platform, sends it orders and reads its journal."""
 
 import asyncio
 import base64
@@ -17,19 +17,19 @@ from journal import DeliveredMessage, WrittenMessage, digest
 
 @define(eq=False)
 class PlatformClient:
-    """One platform. Its memory is here, so that a platform that was killed starts again with its open messages.
+    """A platform. It keeps the state here, so that a killed platform restarts with its open messages.
 
     Args:
-        path: Its socket.
-        agents: By room, the folders of the agents that are wired to it.
-        agent_of: Returns the agent in whose session a delivery with a key was written, or None.
-        written: By number, every message that people wrote.
+        path: The platform's socket.
+        agents: The folders of the agents that are wired to each room, by room.
+        agent_of: Returns the agent that wrote the delivery with a key, or None if the key names no session.
+        written: Every message that people wrote, by number.
         accepted: The platform's ids of the messages that a host acknowledged.
-        delivered: Everything that a host delivered, in order; the same key again where a host got no answer.
-        attempts: By key, how often a host tried a delivery.
-        connections: How often a host connected.
+        delivered: Every delivery in order. A key repeats if the host got no answer.
+        attempts: The number of attempts of each delivery, by key.
+        connections: The number of connections of hosts.
         on_event: Called with the name of each entry of the journal: `offer`, `accept`, `attempt`, `deliver`, `taken`.
-        news: Set with each entry.
+        changed: Set with each entry.
     """
 
     path: Path
@@ -42,13 +42,13 @@ class PlatformClient:
     connections: int = 0
     mode: Mode = Mode.WORKS
     on_event: Callable[[str], None] = lambda _event: None
-    news: asyncio.Event = field(factory=asyncio.Event)
+    changed: asyncio.Event = field(factory=asyncio.Event)
     _answers: dict[int, dict[str, DeliveredMessage]] = field(factory=dict)
     _process: asyncio.subprocess.Process | None = None
     _reading: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start the platform's process and offer what is not acknowledged."""
+        """Start the platform's process and offer each unacknowledged message."""
         program = Path(__file__).with_name("external_platform.py")
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -68,7 +68,7 @@ class PlatformClient:
                 self._order_write(message)
 
     async def kill(self) -> None:
-        """Kill the platform's process, and read its journal to the end."""
+        """Kill the platform's process and read its journal to the end."""
         assert self._process is not None
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
@@ -90,10 +90,14 @@ class PlatformClient:
         agents: Sequence[str] = (),
         files: Mapping[str, bytes] | None = None,
     ) -> WrittenMessage:
-        """Write a message as a person; its text begins with its token.
+        """Write a message as a person. Its text begins with its token.
 
         Args:
-            agents: The agents to address, by default all of the room. A room of several agents gets their names.
+            room: The room to write in.
+            text: The text after the token and the names.
+            thread: The thread in the room, or None for the room itself.
+            agents: The agents to address. Empty: all agents of the room. If the room has several, the text names them.
+            files: The bytes of each attachment, by name.
         """
         number, all_agents = len(self.written) + 1, self.agents[room]
         agents = agents or all_agents
@@ -105,10 +109,11 @@ class PlatformClient:
         return message
 
     def set_mode(self, mode: Mode, *, attempts: int | None = None) -> None:
-        """Choose what the platform does with deliveries.
+        """Set the platform's behaviour for deliveries.
 
         Args:
-            attempts: After so many deliveries the platform works again; None: not before the next call.
+            mode: The behaviour.
+            attempts: The number of deliveries until the platform works again, or None to wait for the next call.
         """
         self.mode = mode
         self._order({"mode": mode.value, "attempts": attempts})
@@ -118,11 +123,11 @@ class PlatformClient:
         self._order({"cut": True})
 
     def answers(self, message: WrittenMessage) -> list[DeliveredMessage]:
-        """Return the deliveries that answer a message, in order, each key once."""
+        """Return the answers to a message in order, each key once."""
         return list(self._answers.get(message.number, {}).values())
 
     def is_answered(self, *messages: WrittenMessage) -> bool:
-        """Return True if each of the messages has an answer of every agent that it addresses."""
+        """Return True if every addressed agent has answered each message."""
         return all({*message.agents} <= {answer.agent for answer in self.answers(message)} for message in messages)
 
     def _order_write(self, message: WrittenMessage) -> None:
@@ -137,7 +142,7 @@ class PlatformClient:
 
     async def _read(self, journal: asyncio.StreamReader) -> None:
         while line := await journal.readline():
-            if line.endswith(b"\n"):  # a platform that was killed may leave half a line
+            if line.endswith(b"\n"):  # a killed platform may leave half a line
                 self._note(json.loads(line))
 
     def _note(self, entry: dict[str, Any]) -> None:
@@ -155,7 +160,7 @@ class PlatformClient:
                 for number in delivered.numbers:
                     self._answers.setdefault(number, {}).setdefault(delivered.key, delivered)
         self.on_event(entry["event"])
-        self.news.set()
+        self.changed.set()
 
     async def _end(self) -> None:
         assert self._process is not None
@@ -165,7 +170,7 @@ class PlatformClient:
 
 
 def mention(agent: str) -> str:
-    """Return the name by which people address an agent in a room of several."""
+    """Return the text that addresses an agent in a room of several."""
     return f"@{agent}"
 
 

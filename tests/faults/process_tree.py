@@ -1,4 +1,4 @@
-"""The processes below one, as /proc shows them."""
+"""The descendants of a process, read from /proc."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from attrs import frozen
 
 @frozen(kw_only=True)
 class Process:
-    """A process that descends from another one.
+    """A descendant of another process.
 
     Args:
         depth: 1 for a child, 2 for a child of a child, and so on.
@@ -23,7 +23,7 @@ class Process:
 
 
 def processes_below(pid: int, depth: int = 1) -> Iterator[Process]:
-    """Yield the processes that descend from one, each before its own children. It may miss those that end or begin."""
+    """Yield the descendants of a process, parents first. Processes that start or end meanwhile may be missing."""
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in _read(path).split():
             yield Process(pid=int(child), name=_read(Path(f"/proc/{child}/comm")).strip(), depth=depth)
@@ -31,7 +31,7 @@ def processes_below(pid: int, depth: int = 1) -> Iterator[Process]:
 
 
 def kill(processes: Iterable[Process]) -> int:
-    """Kill each of the processes that has not ended, and return how many those were."""
+    """Kill the processes that still run, and return their number."""
     killed = 0
     for process in processes:
         with suppress(ProcessLookupError):
@@ -44,4 +44,4 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return ""  # it ended
+        return ""  # the process has ended

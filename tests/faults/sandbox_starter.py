@@ -1,21 +1,21 @@
-"""A process that starts sandboxes and is killed meanwhile. It has a runtime as a host has it, and nothing else."""
+"""A process that starts sandboxes and is killed meanwhile. It has only the runtime of a host."""
 
 import asyncio
 import os
 from typing import Any
 
 import cattrs
-import nanoclaw_runtime_process.adapter  # noqa: F401  # the fork server imports it once, for all
+import nanoclaw_runtime_process.adapter  # noqa: F401  # the fork server imports it once for all children
 from attrs import evolve
 
 from nanoclaw_core.testing.runtime_place import Place, connect
 
-WAIT_FOR_SIGNAL = "import signal; signal.pause()"  # unlike a runner, it does not end by itself without its host
+WAIT_FOR_SIGNAL = "import signal; signal.pause()"  # unlike a runner, it does not stop without its host
 
 
 def main(order: dict[str, Any]) -> int:
-    """Start a sandbox in each place at once; then exit without stopping them if the order says so, or wait."""
-    places = [evolve(cattrs.structure(one, Place), environment=dict(os.environ)) for one in order["places"]]
+    """Start a sandbox in each place at once, then exit without stopping them (`exits`) or wait."""
+    places = [evolve(cattrs.structure(place, Place), environment=dict(os.environ)) for place in order["places"]]
 
     async def start() -> None:
         runtime = connect(places[0])

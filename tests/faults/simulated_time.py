@@ -1,10 +1,10 @@
-"""Time that passes only when nobody has anything to do: ten minutes of waiting take a fraction of a second.
+"""Simulated time: the clock jumps to the next timer when the loop is idle, so ten minutes take a fraction of a second.
 
     with simulated_time(monkeypatch) as loop:
         loop.run_until_complete(scenario())
 
-Timers fire in their order and at their times, on the loop's clock and on `time.time()` alike. It is true for work in
-this process alone: other processes live in the machine's time.
+Timers fire in their order and at their times, on the loop's clock and on `time.time()` alike. Only this
+process has simulated time; other processes keep the machine's.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
-REAL_WAIT_S = 0.002  # for what is not on the loop: a thread that hands its result over
+REAL_WAIT_S = 0.002  # for work outside the loop: a thread that passes its result to it
 
 
 class _Selector(selectors.DefaultSelector):
-    """Skips a wait in which nothing arrives.
+    """A selector that skips a wait if nothing arrives.
 
     Args:
         may_skip: False while a thread works for the loop.
@@ -35,14 +35,14 @@ class _Selector(selectors.DefaultSelector):
         self._may_skip = may_skip
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        found = super().select(REAL_WAIT_S if timeout is None else min(timeout, REAL_WAIT_S))
-        if not found and timeout and self._may_skip():
+        events = super().select(REAL_WAIT_S if timeout is None else min(timeout, REAL_WAIT_S))
+        if not events and timeout and self._may_skip():
             self.skipped_s += timeout
-        return found
+        return events
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock jumps to the next timer when nothing is ready."""
+    """An event loop that moves its clock to the next timer when nothing is ready."""
 
     def __init__(self) -> None:
         self._in_threads = 0
@@ -51,7 +51,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
     @property
     def skipped_s(self) -> float:
-        """By how much its clock is ahead of the machine's, in seconds."""
+        """The lead of this clock over the machine's, in seconds."""
         return self._skipping.skipped_s
 
     def time(self) -> float:
@@ -69,7 +69,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
 @contextlib.contextmanager
 def simulated_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedLoop]:
-    """Give a loop with simulated time, and set the machine's clock by it for as long as the `with` lasts."""
+    """Yield a loop with simulated time, and let `time.time()` follow it inside the `with` block."""
     real, loop = time.time, SimulatedLoop()
     try:
         with monkeypatch.context() as patched:

@@ -1,4 +1,4 @@
-"""What counts as a failed attempt of a delivery."""
+"""The count of failed attempts of a delivery."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The clock jumps between two hosts, both ways: every time that was written before is then too early or too late."""
+"""The clock jumps between two hosts, backward or forward: every stored time is then too late or too early."""
 
 import asyncio
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from nanoclaw_core.testing.instance import Instance, make_instance
 from nanoclaw_core.testing.recorder import RecorderChannel
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, echo
 
-JUMPS = [timedelta(days=-2), timedelta(days=400)]  # forward beyond everything that is kept for a time
+JUMPS = [timedelta(days=-2), timedelta(days=400)]  # the second is longer than any retention time
 TIMES = {
     "data/nanoclaw.db": {
         "sessions": ["created_at", "due_at"],
@@ -35,7 +35,7 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
 
 
 def jump(instance: Instance, by: timedelta) -> None:
-    """Move every time on disk against the jump: for a host that starts now it is as if the clock had been set."""
+    """Move every time on disk against the jump, so that for the next host the clock has jumped."""
     for pattern, tables in TIMES.items():
         for path in instance.places.home.glob(pattern):
             db = apsw.Connection(str(path))
@@ -48,16 +48,17 @@ def jump(instance: Instance, by: timedelta) -> None:
             db.close()
 
 
-async def never(runner: FakeRunner) -> int:
+async def never_answers(runner: FakeRunner) -> int:
     await runner.take()
     await asyncio.Event().wait()
     return 0
 
 
+@pytest.mark.invariant(number=4)
 @pytest.mark.parametrize("by", JUMPS, ids=["back", "forward"])
-def test_invariant_04_what_was_accepted_before_a_jump_is_answered_after_it(instance: Instance, by: timedelta) -> None:
+def test_accepted_message_is_answered_after_clock_jump(instance: Instance, by: timedelta) -> None:
     async def first() -> None:
-        async with running_host(instance, runtime=ScriptedRuntime(never)) as running:
+        async with running_host(instance, runtime=ScriptedRuntime(never_answers)) as running:
             await running.channel.say("hi")
 
     async def second() -> list[str]:
@@ -70,7 +71,9 @@ def test_invariant_04_what_was_accepted_before_a_jump_is_answered_after_it(insta
 
 
 @pytest.mark.parametrize("by", JUMPS, ids=["back", "forward"])
-def test_a_delivery_that_waits_for_its_next_try_does_not_wait_for_the_clock(instance: Instance, by: timedelta) -> None:
+def test_queued_delivery_is_sent_after_clock_jump(instance: Instance, by: timedelta) -> None:
+    """A delivery that waits for its next attempt does not wait until the clock catches up."""
+
     async def first() -> None:
         channel = RecorderChannel()
         channel.troubles = [RuntimeError("the platform is down")] * 2
@@ -91,11 +94,12 @@ def test_a_delivery_that_waits_for_its_next_try_does_not_wait_for_the_clock(inst
     soon.db.close()
 
 
-def test_a_message_from_the_platforms_future_is_answered_now_and_after_a_crash(instance: Instance) -> None:
+def test_message_with_future_time_is_answered_at_once(instance: Instance) -> None:
+    """The platform's clock is 400 days ahead: the first host starts a sandbox at once, and the second one answers."""
     ahead = Inbound(room="room", text="hi", sender="ada", at=clock.now() + timedelta(days=400))
 
     async def first() -> None:
-        async with running_host(instance, runtime=ScriptedRuntime(never)) as running:
+        async with running_host(instance, runtime=ScriptedRuntime(never_answers)) as running:
             await running.channel.pass_on(ahead)
 
     async def second() -> list[str]:

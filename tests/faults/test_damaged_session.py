@@ -1,11 +1,12 @@
-"""A session whose files are corrupt, cut short or gone stops alone, is set aside, and its conversation goes on.
+"""A session with corrupt, truncated or missing files is quarantined alone, and its conversation continues.
 
-I4: nothing accepted is lost. I12: people are told in plain words. Defect 25: one session's trouble is its own.
+I4: no accepted message is lost. I12: people are told in plain words. Defect 25: one session's damage stops no other.
 """
 
 import asyncio
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -38,53 +39,53 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
     made.db.close()
 
 
-def garbage(path: Path) -> None:
+def fill_with_garbage(path: Path) -> None:
     path.write_bytes(b"no database at all" * 500)
 
 
-def emptiness(path: Path) -> None:
+def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-def nothing(path: Path) -> None:
+def remove(path: Path) -> None:
     path.unlink()
 
 
-def half(path: Path) -> None:
+def cut_in_half(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
-def a_mangled_page(path: Path) -> None:
+def overwrite_page(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * 4096)
 
 
-def a_missing_table(path: Path) -> None:
+def drop_table(path: Path) -> None:
     db = apsw.Connection(str(path))
     db.execute("DROP TABLE messages_in" if path.name == "inbound.db" else "DROP TABLE messages_out")
     db.close()
 
 
-DAMAGES = [garbage, emptiness, nothing, half, a_mangled_page, a_missing_table]
+DAMAGES = [fill_with_garbage, empty, remove, cut_in_half, overwrite_page, drop_table]
 
 
 def session_of(instance: Instance, room: str = "room") -> Session:
-    found = sessions.find(instance.db, instance.group().id, f"room:{instance.room(room).id}")
-    assert found is not None
-    return found
+    session = sessions.find(instance.db, instance.group().id, f"room:{instance.room(room).id}")
+    assert session is not None
+    return session
 
 
 def file_of(instance: Instance, name: str) -> Path:
     return instance.places.home / "sessions" / session_of(instance).id / name
 
 
-def a_message(message_id: str) -> NewInbound:
+def pending_message(message_id: str) -> NewInbound:
     return NewInbound(id=message_id, kind=Kind.CHAT, at=clock.now_text(), content='{"text": "hi"}')
 
 
-def a_conversation(instance: Instance) -> None:
-    """Let a host have one, and stop it."""
+def have_conversation(instance: Instance) -> None:
+    """Let a host answer one message, and stop it."""
 
     async def scenario() -> None:
         async with running_host(instance) as running:
@@ -94,12 +95,13 @@ def a_conversation(instance: Instance) -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.invariant(number=4)
 @pytest.mark.parametrize("name", [IN, OUT])
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_invariant_04_after_damage_a_message_is_answered_in_a_fresh_session(
+def test_message_after_damage_is_answered_in_fresh_session(
     instance: Instance, damage: Callable[[Path], None], name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    a_conversation(instance)
+    have_conversation(instance)
     damaged = session_of(instance)
     damage(file_of(instance, name))
 
@@ -125,31 +127,32 @@ def test_invariant_04_after_damage_a_message_is_answered_in_a_fresh_session(
     assert vars(line)["files"].endswith(aside)
 
 
+@pytest.mark.invariant(number=4)
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_invariant_04_what_waits_when_only_the_outbound_side_is_damaged_is_answered_and_nothing_twice(
-    instance: Instance, damage: Callable[[Path], None]
-) -> None:
-    async def dies(runner: FakeRunner) -> int:
+def test_damaged_outbound_db_loses_and_repeats_nothing(instance: Instance, damage: Callable[[Path], None]) -> None:
+    """Only the waiting message goes to the fresh session; the answered one gets no second answer."""
+
+    async def answers_one(runner: FakeRunner) -> int:
         runner.answer(await runner.take(limit=1), "answered")
         await asyncio.Event().wait()
         return 0
 
     async def first() -> None:
-        async with running_host(instance, runtime=ScriptedRuntime(dies)) as running:
+        async with running_host(instance, runtime=ScriptedRuntime(answers_one)) as running:
             await running.channel.say("one")
             await running.channel.texts(1)
             await running.channel.say("two")
 
-    async def by_name(runner: FakeRunner) -> int:
+    async def answers_by_name(runner: FakeRunner) -> int:
         messages = await runner.take()
-        known = inbound.destinations(runner.received)[0]  # what an agent writes goes to a name, as a runner knows it
+        known = inbound.destinations(runner.received)[0]  # a runner resolves the name that an agent writes
         words = [json.loads(message.content)["text"] for message in messages]
         runner.answer(messages, f"by name: {words}", channel=known.channel, room=known.room)
         await asyncio.Event().wait()
         return 0
 
     async def second() -> list[str]:
-        async with running_host(instance, runtime=ScriptedRuntime(by_name)) as running:
+        async with running_host(instance, runtime=ScriptedRuntime(answers_by_name)) as running:
             await running.channel.texts(2)
             await running.host.components.queues.drained()
             return await running.channel.texts(2)
@@ -157,24 +160,27 @@ def test_invariant_04_what_waits_when_only_the_outbound_side_is_damaged_is_answe
     asyncio.run(first())
     damage(file_of(instance, OUT))
     inbox = apsw.Connection(str(file_of(instance, IN)))
-    inbox.execute("UPDATE messages_in SET status = 'pending'")  # as a crash leaves it before all is copied
+    inbox.execute("UPDATE messages_in SET status = 'pending'")  # as after a crash before the host copied everything
     inbox.close()
     texts = asyncio.run(second())
     assert texts[0].startswith(TOLD)
     assert texts[1:] == ["by name: ['two']"]
 
 
-def test_warning_25_damage_while_the_sandbox_runs_ends_it_and_the_message_is_answered(instance: Instance) -> None:
-    async def vandal(runner: FakeRunner) -> int:
+@pytest.mark.defect(number=25)
+def test_damage_while_sandbox_runs_stops_it(instance: Instance) -> None:
+    """The next sandbox has a fresh session, and answers the message."""
+
+    async def damages_outbound_db(runner: FakeRunner) -> int:
         if len(runtime.specs) > 1:
             return await echo(runner)
         await runner.take()
-        garbage(runner.files.outbound_db)
+        fill_with_garbage(runner.files.outbound_db)
         runner.bell.ring()
         await asyncio.Event().wait()
         return 0
 
-    runtime = ScriptedRuntime(vandal)
+    runtime = ScriptedRuntime(damages_outbound_db)
 
     async def scenario() -> list[str]:
         async with running_host(instance, runtime=runtime) as running:
@@ -186,14 +192,16 @@ def test_warning_25_damage_while_the_sandbox_runs_ends_it_and_the_message_is_ans
     assert texts[1] == "echo: hi"
 
 
-def test_a_sandbox_that_breaks_every_session_is_given_up_and_people_are_told(instance: Instance) -> None:
-    async def vandal(runner: FakeRunner) -> int:
+def test_message_that_damages_each_session_is_given_up(instance: Instance) -> None:
+    """After `MAX_TRIES` fresh sessions the host stops, and people read that there is no answer."""
+
+    async def damages_outbound_db(runner: FakeRunner) -> int:
         await runner.take()
-        garbage(runner.files.outbound_db)
+        fill_with_garbage(runner.files.outbound_db)
         return 1
 
     async def scenario() -> list[str]:
-        async with running_host(instance, runtime=ScriptedRuntime(vandal)) as running:
+        async with running_host(instance, runtime=ScriptedRuntime(damages_outbound_db)) as running:
             await running.channel.say("hi")
             return await running.channel.texts(MAX_TRIES + 1)
 
@@ -203,9 +211,9 @@ def test_a_sandbox_that_breaks_every_session_is_given_up_and_people_are_told(ins
     assert len(set_aside_before(instance.places.home / "sessions")) == MAX_TRIES + 1
 
 
-def test_a_file_that_no_runner_can_repair_is_set_aside_in_the_end(instance: Instance) -> None:
-    """A directory in the journal's place: every runner fails to open its file, and the host must not repair it."""
-    a_conversation(instance)
+def test_file_that_no_runner_repairs_is_quarantined(instance: Instance) -> None:
+    """The journal is a directory: every runner fails to open its file, and the host must not repair it."""
+    have_conversation(instance)
     journal = file_of(instance, "out/outbound.db-journal")
     journal.unlink(missing_ok=True)
     journal.mkdir()
@@ -219,8 +227,9 @@ def test_a_file_that_no_runner_can_repair_is_set_aside_in_the_end(instance: Inst
     assert sorted(text[:8] for text in texts) == sorted([TOLD[:8], "echo: hi"])
 
 
-def test_a_directory_that_became_a_link_is_damage_and_nothing_behind_it_is_touched(instance: Instance) -> None:
-    a_conversation(instance)
+def test_directory_replaced_by_link_is_not_followed(instance: Instance) -> None:
+    """The host treats the link as damage, and writes nothing to its target."""
+    have_conversation(instance)
     outside = instance.places.home / "outside"
     outside.mkdir()
     outbox = file_of(instance, "out/outbox")
@@ -236,13 +245,15 @@ def test_a_directory_that_became_a_link_is_damage_and_nothing_behind_it_is_touch
     assert list(outside.iterdir()) == []
 
 
-def test_a_host_that_starts_finds_the_damage_of_a_session_with_work(instance: Instance) -> None:
-    async def never(_runner: FakeRunner) -> int:
+def test_host_start_finds_damage_of_session_with_work(instance: Instance) -> None:
+    """People are told at once, and asked to send their lost message again."""
+
+    async def never_answers(_runner: FakeRunner) -> int:
         await asyncio.Event().wait()
         return 0
 
     async def first() -> None:
-        async with running_host(instance, runtime=ScriptedRuntime(never)) as running:
+        async with running_host(instance, runtime=ScriptedRuntime(never_answers)) as running:
             await running.channel.say("hi")
 
     async def second() -> list[str]:
@@ -250,40 +261,43 @@ def test_a_host_that_starts_finds_the_damage_of_a_session_with_work(instance: In
             return await running.channel.texts(1)
 
     asyncio.run(first())
-    garbage(file_of(instance, IN))
+    fill_with_garbage(file_of(instance, IN))
     (told,) = asyncio.run(second())
     assert told.startswith(TOLD)
     assert "please send it again" in told
 
 
-def test_a_whole_session_is_not_set_aside_because_the_runtime_fails(instance: Instance) -> None:
+def test_runtime_failure_quarantines_no_session(instance: Instance) -> None:
+    """An error that a runtime raises, even SQLite's error for damage, does not condemn the session's files."""
+
     async def scenario() -> list[str]:
         runtime = ScriptedRuntime()
-        runtime.troubles = [ValueError("a runtime's own trouble"), apsw.CorruptError("somebody else's")]
+        runtime.troubles = [ValueError("a runtime's own error"), apsw.CorruptError("another file's")]
         async with running_host(instance, runtime=runtime) as running:
             await running.channel.say("hi")
-            await until(lambda: any(one.message.text == "echo: hi" for one in running.channel.delivered))
-            return [one.message.text for one in running.channel.delivered]
+            await until(lambda: any(delivered.message.text == "echo: hi" for delivered in running.channel.delivered))
+            return [delivered.message.text for delivered in running.channel.delivered]
 
     assert "echo: hi" in asyncio.run(scenario())
     assert set_aside_before(instance.places.home / "sessions") == []
 
 
-def test_invariant_04_attachments_go_along_with_their_message(instance: Instance) -> None:
-    async def never(runner: FakeRunner) -> int:
+@pytest.mark.invariant(number=4)
+def test_attachment_follows_message_to_fresh_session(instance: Instance) -> None:
+    async def damages_outbound_db(runner: FakeRunner) -> int:
         await runner.take()
-        garbage(runner.files.outbound_db)
+        fill_with_garbage(runner.files.outbound_db)
         return 1
 
-    async def looks(runner: FakeRunner) -> int:
+    async def reads_attachment(runner: FakeRunner) -> int:
         if len(runtime.specs) == 1:
-            return await never(runner)
+            return await damages_outbound_db(runner)
         messages = await runner.take()
         (attachment,) = json.loads(messages[-1].content)["attachments"]
         runner.answer(messages, (runner.files.incoming / attachment["path"]).read_text())
         return 0
 
-    runtime = ScriptedRuntime(looks)
+    runtime = ScriptedRuntime(reads_attachment)
 
     async def scenario() -> list[str]:
         async with running_host(instance, runtime=runtime) as running:
@@ -305,9 +319,9 @@ def test_invariant_04_attachments_go_along_with_their_message(instance: Instance
         (OUT, b"'completed', 'failed'", b"'complXted', 'failed'"),
     ],
 )
-def test_schema_damaged_in_one_letter_is_set_aside(instance: Instance, name: str, old: bytes, new: bytes) -> None:
-    """One letter of the table definitions changed: SQLite opens the file and refuses each write (F9)."""
-    a_conversation(instance)
+def test_schema_damaged_in_one_letter_is_quarantined(instance: Instance, name: str, old: bytes, new: bytes) -> None:
+    """One letter of the table definitions differs: SQLite opens the file and refuses each write (F9)."""
+    have_conversation(instance)
     path = file_of(instance, name)
     content = path.read_bytes()
     assert content.count(old) == 1
@@ -325,21 +339,20 @@ def test_schema_damaged_in_one_letter_is_set_aside(instance: Instance, name: str
 
 @pytest.mark.parametrize("name", [IN, OUT])
 def test_schema_with_other_comments_is_whole(instance: Instance, name: str) -> None:
-    """A version that words a comment differently must not make each session of an instance look damaged."""
-    a_conversation(instance)
+    """A version with different comments in its schema must not find all sessions of an instance damaged."""
+    have_conversation(instance)
     path = file_of(instance, name)
-    content = path.read_bytes()
-    old = b"as the platform gave it" if name == IN else b"grows with every change"
-    assert content.count(old) == 1
-    path.write_bytes(content.replace(old, old[::-1]))
+    content, changed = re.subn(rb"(?<=-- )[ -~]+", lambda comment: comment[0][::-1], path.read_bytes(), count=1)
+    assert changed
+    path.write_bytes(content)
     layout = SessionDirectories(path.parent.parent.parent).layout(session_of(instance).id)
     assert check_integrity(layout, session_of(instance)) == ""
 
 
 @pytest.mark.parametrize("name", [IN, OUT])
 def test_header_with_an_impossible_protocol_is_damage(instance: Instance, name: str) -> None:
-    """A flipped number in the header is no later version: nothing could ever open that session again."""
-    a_conversation(instance)
+    """A flipped version number in the header is damage, not a later version: no host could open the session again."""
+    have_conversation(instance)
     path = file_of(instance, name)
     with path.open("r+b") as file:
         file.seek(60)  # user_version, see https://www.sqlite.org/fileformat2.html
@@ -349,8 +362,8 @@ def test_header_with_an_impossible_protocol_is_damage(instance: Instance, name: 
 
 
 def test_index_that_lost_a_row_is_damage(instance: Instance) -> None:
-    """A pending message that its index does not name is never taken by a runner; only a full check finds that."""
-    a_conversation(instance)
+    """A runner never reads a pending message that the index lacks; only a full integrity check finds it."""
+    have_conversation(instance)
     path = file_of(instance, IN)
     db = apsw.Connection(str(path))
     db.execute("PRAGMA writable_schema = 1")
@@ -360,7 +373,7 @@ def test_index_that_lost_a_row_is_damage(instance: Instance) -> None:
     )
     db.close()
     db = apsw.Connection(str(path))
-    inbound.append(db, [a_message("left-out")])
+    inbound.append(db, [pending_message("left-out")])
     db.execute("PRAGMA writable_schema = 1")
     db.execute("UPDATE sqlite_schema SET sql = ? WHERE name = 'messages_in_pending'", (text,))
     db.close()
@@ -370,7 +383,7 @@ def test_index_that_lost_a_row_is_damage(instance: Instance) -> None:
 
 @pytest.mark.invariant(number=4)
 def test_damage_that_hides_a_message_is_found_at_start(instance: Instance) -> None:
-    """The waiting message has an impossible status: nothing fails, no runner ever takes it, and nobody would hear."""
+    """The waiting message has an impossible status: nothing fails, but no runner reads it and people are not told."""
 
     async def first() -> None:
         async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
@@ -390,8 +403,8 @@ def test_damage_that_hides_a_message_is_found_at_start(instance: Instance) -> No
     assert "please send it again" in told
 
 
-def an_agent_shared_session(tmp_path: Path, rooms: int, *, answered: int, ids: bool) -> Instance:
-    """Let some rooms share one session: the first are answered, the others wait when the host stops."""
+def make_agent_shared_session(tmp_path: Path, rooms: int, *, answered: int, ids: bool) -> Instance:
+    """Make a session that several rooms share. The first rooms have an answer, the others wait when the host stops."""
     instance = make_instance(tmp_path / "shared", start_pauses_s=[0.01])
     for number in range(rooms):
         instance.wire(room=f"a{number}", session_mode=SessionMode.AGENT_SHARED)
@@ -417,14 +430,18 @@ def shared_file(instance: Instance, name: str) -> Path:
     return instance.places.home / "sessions" / session.id / name
 
 
-def told_rooms(instance: Instance, count: int) -> list[str]:
-    """Start a host, and return the rooms that were told of the damage after so many notices."""
+def rooms_told(instance: Instance, count: int) -> list[str]:
+    """Start a host, wait for `count` messages, and return the rooms that got a notice of the damage."""
 
     async def scenario() -> list[str]:
         async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
             await running.channel.texts(count)
             await running.host.components.queues.drained()
-            return sorted(one.address.room for one in running.channel.delivered if one.message.text.startswith(TOLD))
+            return sorted(
+                delivered.address.room
+                for delivered in running.channel.delivered
+                if delivered.message.text.startswith(TOLD)
+            )
 
     return asyncio.run(scenario())
 
@@ -438,41 +455,41 @@ async def silent(_runner: FakeRunner) -> int:
 @pytest.mark.parametrize("ids", [True, False])
 @pytest.mark.parametrize("answered", [0, 1])
 def test_damaged_inbound_db_is_told_to_each_room(tmp_path: Path, answered: int, ids: bool) -> None:
-    """Several rooms share the session, and what waits is lost: each of them has to send its message again (F10)."""
-    instance = an_agent_shared_session(tmp_path, 3, answered=answered, ids=ids)
-    garbage(shared_file(instance, IN))
-    assert told_rooms(instance, 3) == ["a0", "a1", "a2"]
+    """Several rooms share the session, and its waiting messages are lost: each room must send its own again (F10)."""
+    instance = make_agent_shared_session(tmp_path, 3, answered=answered, ids=ids)
+    fill_with_garbage(shared_file(instance, IN))
+    assert rooms_told(instance, 3) == ["a0", "a1", "a2"]
     instance.db.close()
 
 
 @pytest.mark.invariant(number=4)
 def test_damaged_outbound_db_is_told_to_each_room(tmp_path: Path) -> None:
-    """Each room that shares the session hears that its conversation starts afresh, once."""
-    instance = an_agent_shared_session(tmp_path, 3, answered=1, ids=True)
-    garbage(shared_file(instance, OUT))
-    assert told_rooms(instance, 3) == ["a0", "a1", "a2"]
+    """Each room that shares the session reads once that its conversation starts afresh."""
+    instance = make_agent_shared_session(tmp_path, 3, answered=1, ids=True)
+    fill_with_garbage(shared_file(instance, OUT))
+    assert rooms_told(instance, 3) == ["a0", "a1", "a2"]
     instance.db.close()
 
 
 def test_damage_is_told_to_a_bounded_number_of_rooms(tmp_path: Path) -> None:
-    """A session that hundreds of rooms share must not make the host flood its channels."""
-    instance = an_agent_shared_session(tmp_path, MAX_NOTICE_ROOMS + 3, answered=0, ids=True)
-    garbage(shared_file(instance, IN))
-    assert len(told_rooms(instance, MAX_NOTICE_ROOMS)) == MAX_NOTICE_ROOMS
+    """A session of hundreds of rooms must not make the host flood its channels."""
+    instance = make_agent_shared_session(tmp_path, MAX_NOTICE_ROOMS + 3, answered=0, ids=True)
+    fill_with_garbage(shared_file(instance, IN))
+    assert len(rooms_told(instance, MAX_NOTICE_ROOMS)) == MAX_NOTICE_ROOMS
     instance.db.close()
 
 
-def test_each_room_reads_what_becomes_of_its_own_messages(tmp_path: Path) -> None:
-    """One room waits for its answer and another got it: only the first reads that its message goes along."""
-    instance = an_agent_shared_session(tmp_path, 2, answered=1, ids=True)
-    garbage(shared_file(instance, OUT))
+def test_each_room_reads_the_fate_of_its_own_messages(tmp_path: Path) -> None:
+    """One room waits for its answer and another has it: only the first reads that it will get one."""
+    instance = make_agent_shared_session(tmp_path, 2, answered=1, ids=True)
+    fill_with_garbage(shared_file(instance, OUT))
 
     async def scenario() -> dict[str, str]:
         async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
             await running.channel.texts(2)
-            return {one.address.room: one.message.text for one in running.channel.delivered}
+            return {delivered.address.room: delivered.message.text for delivered in running.channel.delivered}
 
     texts = asyncio.run(scenario())
-    assert "goes along" not in texts["a0"]
-    assert "goes along" in texts["a1"]
+    assert "I will still answer" not in texts["a0"]
+    assert "I will still answer" in texts["a1"]
     instance.db.close()

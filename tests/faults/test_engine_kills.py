@@ -1,6 +1,6 @@
-"""`kill -9` of dockerd and containerd, of the host and of runners in real containers (I3, I4).
+"""Kills of dockerd, containerd, the host and runners in real containers (I3, I4).
 
-`./nanoclaw test tests/faults/test_engine_kills.py --engine-kills 300` for a long series.
+Run `./nanoclaw test tests/faults/test_engine_kills.py --engine-kills 300` for a long series.
 """
 
 import asyncio
@@ -16,7 +16,8 @@ KILLS_IN_CI = 15
 
 @pytest.mark.docker
 @pytest.mark.slow
-def test_invariant_04_whatever_of_the_engine_is_killed_nothing_is_lost_or_doubled(
+@pytest.mark.invariant(number=4)
+def test_kills_around_engine_lose_and_double_nothing(
     short_directory: Path, engine_to_kill: RestartableEngine, seed: int, request: pytest.FixtureRequest
 ) -> None:
     series = make_engine_series(short_directory, seed, engine_to_kill, IMAGE)

@@ -1,4 +1,4 @@
-"""The engine is stopped and started again, with sandboxes in it and before there were any (I3, I4)."""
+"""The engine stops and starts again, before the first sandbox or during a conversation (I3, I4)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.docker
 
 @pytest.fixture
 def engine(engine_to_kill: RestartableEngine) -> Iterator[RestartableEngine]:
-    """An engine that a test may leave as it likes."""
+    """Yield a running engine, and start it again without containers after the test."""
     engine_to_kill.start()
     yield engine_to_kill
     engine_to_kill.keeps_containers = False
@@ -37,8 +37,8 @@ def instance(short_directory: Path, engine: RestartableEngine) -> Iterator[Insta
 
 
 @asynccontextmanager
-async def a_host(instance: Instance) -> AsyncIterator[Running]:
-    """Run a host whose sweep comes round all the time: nobody has to wait a minute for it."""
+async def sweeping_host(instance: Instance) -> AsyncIterator[Running]:
+    """Run a host that sweeps every 0.2 s, so that a test does not wait a minute for the sweep."""
     async with running_host(instance, docker=docker, mock=mock) as running:
 
         async def sweep() -> None:
@@ -53,34 +53,35 @@ async def a_host(instance: Instance) -> AsyncIterator[Running]:
             sweeping.cancel()
 
 
-async def answer(running: Running, words: str) -> None:
-    """Wait until somebody answered these words."""
+async def answered(running: Running, words: str) -> None:
+    """Wait until an agent answers these words."""
     await until(lambda: times(running, words))
 
 
 def times(running: Running, words: str) -> int:
-    return sum(words in one.message.text for one in running.channel.delivered)
+    return sum(words in delivered.message.text for delivered in running.channel.delivered)
 
 
-def test_invariant_04_what_came_while_there_was_no_engine_is_answered_when_there_is_one(
-    instance: Instance, engine: RestartableEngine
-) -> None:
+@pytest.mark.invariant(number=4)
+def test_message_without_engine_is_answered_later(instance: Instance, engine: RestartableEngine) -> None:
+    """People read that the agent cannot start; when the engine runs again, they get one answer."""
     engine.stop()
 
     async def scenario() -> None:
-        async with a_host(instance) as running:
+        async with sweeping_host(instance) as running:
             await running.channel.say("are you there")
             (told,) = await running.channel.texts(1)
-            assert "cannot be started right now" in told  # the cause is for the log and the doctor
+            assert "cannot be started right now" in told  # only the log and the doctor name the cause
             await asyncio.to_thread(engine.start)
-            await answer(running, "are you there")
+            await answered(running, "are you there")
             assert times(running, "are you there") == 1
 
     asyncio.run(scenario())
 
 
+@pytest.mark.invariant(number=4)
 @pytest.mark.parametrize("keeps_containers", [True, False], ids=["containers-go-on", "containers-end"])
-def test_invariant_04_a_conversation_goes_on_after_the_engine_was_stopped_and_started(
+def test_conversation_continues_after_engine_restart(
     instance: Instance, engine: RestartableEngine, keeps_containers: bool
 ) -> None:
     engine.stop()
@@ -88,15 +89,15 @@ def test_invariant_04_a_conversation_goes_on_after_the_engine_was_stopped_and_st
     engine.start()
 
     async def scenario() -> None:
-        async with a_host(instance) as running:
+        async with sweeping_host(instance) as running:
             await running.channel.say("one")
-            await answer(running, "one")
+            await answered(running, "one")
             await asyncio.to_thread(engine.stop)
             await running.channel.say("two")
             await asyncio.to_thread(engine.start)
-            await answer(running, "two")
+            await answered(running, "two")
             await running.channel.say("three")
-            await answer(running, "three")
+            await answered(running, "three")
             assert [times(running, words) for words in ("one", "two", "three")] == [1, 1, 1]
 
     asyncio.run(scenario())

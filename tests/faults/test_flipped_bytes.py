@@ -1,7 +1,7 @@
-"""Thirty flipped bytes anywhere in one of the three files: set aside or unharmed, everybody told, nothing stuck.
+"""Thirty flipped bytes in one of the three files: each room gets an answer or a notice, and nothing is stuck (I4).
 
-I4 as a series. Each place starts from the same stopped host: one session that three rooms share, in which each room got
-an answer and waits for another one.
+Each case copies the same stopped host. Three rooms share its one session; each room has one answer and waits for
+another.
 """
 
 import asyncio
@@ -27,14 +27,14 @@ ROOMS = ("a0", "a1", "a2")
 TOLD = "The files of this conversation were damaged."
 GIVEN_UP = "I am sorry, I could not answer this message"
 FLIPPED = 30
-PLACES, LONG_PLACES = 10, 400  # of each file; every second one is thirty places of one bit each
+PLACES, LONG_PLACES = 10, 400  # cases of each file; every second one flips one bit in each of thirty places
 STUCK_AFTER_S = 30.0
 FILES = ("sessions/*/in/inbound.db", "sessions/*/out/outbound.db", "data/nanoclaw.db")
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Instance:
-    """A stopped host whose three rooms wait for an answer each."""
+    """Return a stopped instance with three rooms that each wait for an answer."""
     instance = make_instance(tmp_path_factory.mktemp("template") / "home", start_pauses_s=[0.01])
     for room in ROOMS:
         instance.wire(room=room, session_mode=SessionMode.AGENT_SHARED)
@@ -48,12 +48,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Instance:
                 await running.channel.say(f"waiting {room}", room=room, message_id=f"second-{room}")
 
     asyncio.run(scenario())
-    instance.db.close()  # the last connection: the write-ahead log goes into the file
+    instance.db.close()  # closing the last connection copies the write-ahead log into the file
     return instance
 
 
 async def answers_three(runner: FakeRunner) -> int:
-    """Answer what each room says first, and nothing more."""
+    """Answer the first message of each room, and nothing more."""
     for _ in ROOMS:
         runner.answer(await runner.take(limit=1), "answered")
     await asyncio.Event().wait()
@@ -61,21 +61,26 @@ async def answers_three(runner: FakeRunner) -> int:
 
 
 async def answers_each(runner: FakeRunner) -> int:
-    """Answer each message by itself, in its own room."""
+    """Answer each message separately, in its own room."""
     while True:
         for message in await runner.take():
             runner.answer([message], f"echo: {json.loads(message.content)['text']}")
 
 
 @frozen(kw_only=True)
-class Seen:
-    """What became of one damaged instance."""
+class DamagedRun:
+    """The result of a run on a damaged instance.
+
+    Args:
+        refused: The error with which the host refused to start, or an empty text.
+        by_room: The delivered texts of each room.
+    """
 
     refused: str = ""
     by_room: dict[str, list[str]] = field(factory=dict)
 
-    def stuck(self) -> str:
-        """Return what is wrong with it, or an empty text."""
+    def problem(self) -> str:
+        """Describe the first problem, or return an empty text."""
         if self.refused:
             return "" if "nanoclaw.db" in self.refused and "backup" in self.refused else f"unclear: {self.refused}"
         for room, texts in self.by_room.items():
@@ -91,12 +96,12 @@ def has_answer(texts: Sequence[str], words: str) -> bool:
 
 
 def has_fate(texts: Sequence[str], room: str) -> bool:
-    """Say whether a room's waiting message was answered, or its people read that it was not."""
+    """Return True if a room's waiting message was answered, or its people read that it is lost."""
     return has_answer(texts, f"waiting {room}") or any(text.startswith((TOLD, GIVEN_UP)) for text in texts)
 
 
 def damaged_copy(template: Instance, home: Path, pattern: str, seed: int) -> Instance:
-    """Copy the template and flip thirty bytes of one file: in one place, or one bit in each of thirty places."""
+    """Copy the template and change one file: thirty bytes in a row, or one bit in each of thirty places."""
     shutil.copytree(template.places.home, home, ignore=lambda _path, names: [n for n in names if n.endswith(".sock")])
     (path,) = home.glob(pattern)
     content = bytearray(path.read_bytes())
@@ -113,13 +118,13 @@ def damaged_copy(template: Instance, home: Path, pattern: str, seed: int) -> Ins
     return Instance(settings=settings, places=InstancePaths(home=home), db=apsw.Connection(":memory:"))
 
 
-async def look(instance: Instance) -> Seen:
-    """Start a host on a damaged instance; each room's last message is offered again, and each room says one more."""
+async def run_damaged(instance: Instance) -> DamagedRun:
+    """Start a host on a damaged instance, repeat each room's last message, and send one more."""
     try:
         async with running_host(instance, runtime=ScriptedRuntime(answers_each)) as running:
 
             def texts(room: str) -> list[str]:
-                return [one.message.text for one in running.channel.delivered if one.address.room == room]
+                return [sent.message.text for sent in running.channel.delivered if sent.address.room == room]
 
             def is_answered(room: str) -> bool:
                 return has_answer(texts(room), f"new {room}")
@@ -127,35 +132,37 @@ async def look(instance: Instance) -> Seen:
             for room in ROOMS:
                 await running.channel.say(f"waiting {room}", room=room, message_id=f"second-{room}")
                 await running.channel.say(f"new {room}", room=room, message_id=f"third-{room}")
-            await heard(lambda room: has_fate(texts(room), room) and (is_answered(room) or is_lost(texts(room))))
+            await until_each_room(
+                lambda room: has_fate(texts(room), room) and (is_answered(room) or is_lost(texts(room)))
+            )
             for room in ROOMS:
-                if not is_answered(room):  # people do what they were told to
+                if not is_answered(room):  # people follow the notice
                     await running.channel.say(f"new {room}", room=room, message_id=f"fourth-{room}")
-            await heard(is_answered)
-            return Seen(by_room={room: texts(room) for room in ROOMS})
+            await until_each_room(is_answered)
+            return DamagedRun(by_room={room: texts(room) for room in ROOMS})
     except NanoclawError as error:
-        return Seen(refused=str(error))
+        return DamagedRun(refused=str(error))
 
 
 def is_lost(texts: Sequence[str]) -> bool:
     return any(text.startswith(TOLD) and "send it again" in text for text in texts)
 
 
-async def heard(holds: Callable[[str], bool]) -> None:
-    """Wait until something holds for each room; if it never does, the judgement names the room."""
+async def until_each_room(holds: Callable[[str], bool]) -> None:
+    """Wait until a condition holds for each room. Do not raise on a timeout: `DamagedRun.problem` names the room."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(STUCK_AFTER_S):
             await until(lambda: all(holds(room) for room in ROOMS))
 
 
 def series(template: Instance, tmp_path: Path, pattern: str, seeds: range) -> dict[int, str]:
-    """Return the seeds that left something stuck, with what it is."""
+    """Run a case for each seed, and return the problems by seed."""
     failures = {}
     for seed in seeds:
         instance = damaged_copy(template, tmp_path / str(seed), pattern, seed)
-        seen = asyncio.run(look(instance))
+        result = asyncio.run(run_damaged(instance))
         instance.db.close()
-        if problem := seen.stuck():
+        if problem := result.problem():
             failures[seed] = problem
         shutil.rmtree(tmp_path / str(seed))
     return failures
@@ -164,7 +171,7 @@ def series(template: Instance, tmp_path: Path, pattern: str, seeds: range) -> di
 @pytest.mark.invariant(number=4)
 @pytest.mark.parametrize("pattern", FILES)
 def test_flipped_bytes_leave_nothing_stuck(template: Instance, tmp_path: Path, pattern: str) -> None:
-    """A few places of each file, the same ones in each run."""
+    """Each run damages the same few places of each file."""
     assert series(template, tmp_path, pattern, range(PLACES)) == {}
 
 
@@ -172,5 +179,5 @@ def test_flipped_bytes_leave_nothing_stuck(template: Instance, tmp_path: Path, p
 @pytest.mark.invariant(number=4)
 @pytest.mark.parametrize("pattern", FILES)
 def test_many_flipped_bytes_leave_nothing_stuck(template: Instance, tmp_path: Path, pattern: str) -> None:
-    """Two hundred places of each file, and two hundred times one bit in each of thirty places."""
+    """The long run damages each file 400 times, one half in a row and one half in single bits."""
     assert series(template, tmp_path, pattern, range(LONG_PLACES)) == {}

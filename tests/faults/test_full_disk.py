@@ -1,6 +1,6 @@
-"""A disk that is full (I3, I4): what cannot be stored is not accepted, what was accepted is not lost.
+"""A full disk: the host accepts no message that it cannot store, and loses none that it accepted (I3, I4).
 
-A small tmpfs is mounted in the place of one directory of the instance; that takes root.
+The tests mount a small tmpfs over one directory of the instance, which requires root.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class SmallDisk:
         self._filler = path / "filler"
 
     def fill(self, *, leave_bytes: int = 0) -> None:
-        """Take everything but so many bytes."""
+        """Fill the file system up to `leave_bytes` free bytes."""
         with self._filler.open("ab", buffering=0) as file:
             for size in (65_536, 4_096, 1):
                 while True:
@@ -57,9 +57,9 @@ def small_disk() -> Iterator[Mounting]:
     def mount(path: Path) -> SmallDisk:
         path.mkdir(parents=True, exist_ok=True)
         command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            reason = f"a small file system takes the right to mount one: {done.stderr.strip()}"
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            reason = f"needs the right to mount a file system: {result.stderr.strip()}"
             if os.environ.get("CI") == "true" and os.geteuid() == 0:
                 pytest.fail(reason)
             pytest.skip(reason)
@@ -81,9 +81,9 @@ def instance_at(home: Path) -> Iterator[Instance]:
         made.db.close()
 
 
-def test_invariant_03_a_message_for_a_full_disk_is_not_accepted_and_the_next_is_answered_when_there_is_room(
-    tmp_path: Path, small_disk: Mounting
-) -> None:
+@pytest.mark.invariant(number=3)
+def test_message_for_full_disk_is_not_accepted(tmp_path: Path, small_disk: Mounting) -> None:
+    """When the disk has room again, the next message is answered."""
     disk = small_disk(tmp_path / "home" / "sessions")
 
     async def scenario(instance: Instance) -> list[str]:
@@ -104,7 +104,7 @@ def test_invariant_03_a_message_for_a_full_disk_is_not_accepted_and_the_next_is_
 
 @pytest.mark.invariant(number=3)
 def test_message_whose_file_does_not_fit_is_not_accepted(tmp_path: Path, small_disk: Mounting) -> None:
-    """The platform offers the message again when there is room, and it is stored with its whole file."""
+    """When the disk has room, the platform offers the message again, and the host stores its whole file."""
     disk = small_disk(tmp_path / "home" / "sessions")
     file = Attachment(name="a.txt", content=b"x" * 200_000)
 
@@ -126,13 +126,13 @@ def test_message_whose_file_does_not_fit_is_not_accepted(tmp_path: Path, small_d
         assert stored.read_bytes() == file.content
 
 
-def test_invariant_04_an_answer_that_did_not_fit_is_given_when_there_is_room(
-    tmp_path: Path, small_disk: Mounting
-) -> None:
+@pytest.mark.invariant(number=4)
+def test_answer_that_did_not_fit_is_sent_later(tmp_path: Path, small_disk: Mounting) -> None:
+    """The sandbox fails on a full disk; when the disk has room, the next sandbox answers."""
     disk = small_disk(tmp_path / "home" / "sessions")
     has_filled = False
 
-    async def fills(runner: FakeRunner) -> int:
+    async def fills_disk(runner: FakeRunner) -> int:
         nonlocal has_filled
         if not has_filled:
             has_filled = True
@@ -144,7 +144,7 @@ def test_invariant_04_an_answer_that_did_not_fit_is_given_when_there_is_room(
         return await echo(runner)
 
     async def scenario(instance: Instance) -> list[str]:
-        async with running_host(instance, runtime=ScriptedRuntime(fills)) as running:
+        async with running_host(instance, runtime=ScriptedRuntime(fills_disk)) as running:
             await running.channel.say("hi")
             (told,) = await running.channel.texts(1)
             assert "cannot be started right now" in told
@@ -156,9 +156,9 @@ def test_invariant_04_an_answer_that_did_not_fit_is_given_when_there_is_room(
         assert set_aside_before(instance.places.home / "sessions") == []
 
 
-def test_invariant_04_a_full_disk_under_the_central_database_delays_and_loses_nothing(
-    tmp_path: Path, small_disk: Mounting
-) -> None:
+@pytest.mark.invariant(number=4)
+def test_full_disk_under_central_database_loses_nothing(tmp_path: Path, small_disk: Mounting) -> None:
+    """Each accepted message is answered once and in order, when the disk has room."""
     disk = small_disk(tmp_path / "home" / "data")
 
     async def scenario(instance: Instance) -> list[str]:
@@ -168,13 +168,17 @@ def test_invariant_04_a_full_disk_under_the_central_database_delays_and_loses_no
             await running.channel.texts(1)
             disk.fill()
             for number in range(200):
-                with contextlib.suppress(NanoclawError, apsw.Error):  # the platform hears that nobody took it
+                with contextlib.suppress(
+                    NanoclawError, apsw.Error
+                ):  # the platform sees that the host did not accept it
                     await running.channel.say(f"m-{number}", message_id=f"p-{number}")
                     accepted.append(number)
             disk.make_room()
             await running.channel.say("after")
             await until(lambda: running.channel.delivered[-1].message.text.endswith("after"))
-            said = " | ".join(one.message.text.removeprefix("echo: ") for one in running.channel.delivered).split(" | ")
+            said = " | ".join(sent.message.text.removeprefix("echo: ") for sent in running.channel.delivered).split(
+                " | "
+            )
             assert said == ["before", *(f"m-{number}" for number in accepted), "after"]
             return said
 
@@ -185,8 +189,8 @@ def test_invariant_04_a_full_disk_under_the_central_database_delays_and_loses_no
 
 
 @contextmanager
-def takes_no_write(running: Running) -> Iterator[None]:
-    """Let the host's central database refuse every write, as on a file system that became read-only."""
+def refusing_writes(running: Running) -> Iterator[None]:
+    """Make the host's central database refuse every write, as if its file system were read-only."""
     db = running.host.components.db
     db.pragma("query_only", 1)
     try:
@@ -196,14 +200,14 @@ def takes_no_write(running: Running) -> Iterator[None]:
 
 
 async def logged(caplog: pytest.LogCaptureFixture, message: str) -> None:
-    """Wait until something is logged."""
+    """Wait until the log contains a message."""
     await until(lambda: message in caplog.messages)
 
 
 def test_answer_waits_for_the_central_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A message that cannot be imported is tried again after seconds, and its session is not suspected."""
+    """The host retries the import after seconds, and does not suspect the session's files."""
 
     async def script(runner: FakeRunner) -> int:
         runner.answer(await runner.take(), "an answer")
@@ -212,7 +216,7 @@ def test_answer_waits_for_the_central_database(
     async def scenario(instance: Instance) -> list[str]:
         async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
             await running.channel.say("hi")
-            with takes_no_write(running):
+            with refusing_writes(running):
                 await logged(caplog, "central database refuses writes")
             return await running.channel.texts(1)
 
@@ -225,7 +229,7 @@ def test_answer_waits_for_the_central_database(
 def test_sandbox_that_ended_waits_for_the_central_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What a sandbox wrote and acknowledged last is recorded before the next life, however long that takes."""
+    """The host records the last messages and acknowledgements of a sandbox before it starts the next one."""
 
     async def script(runner: FakeRunner) -> int:
         runner.answer(await runner.take(), "an answer")
@@ -234,7 +238,7 @@ def test_sandbox_that_ended_waits_for_the_central_database(
     async def scenario(instance: Instance) -> int:
         async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
             await running.channel.say("hi")
-            with takes_no_write(running):
+            with refusing_writes(running):
                 await logged(caplog, "central database refuses writes")
                 await asyncio.sleep((MAX_UNREADABLE_RUNS + 2) * STORE_RETRY_S)
             assert await running.channel.texts(1) == ["an answer"]
@@ -249,18 +253,18 @@ def test_sandbox_that_ended_waits_for_the_central_database(
 def test_acknowledgement_waits_for_the_central_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A sandbox that ended is settled when the central database takes it, and no further one is started before."""
+    """The host starts no further sandbox until the central database records the acknowledgements of the last."""
 
     async def script(runner: FakeRunner) -> int:
-        done = [(message.id, AckStatus.COMPLETED) for message in await runner.take()]
-        outbound.write(runner.written, now=clock.now_text(), acknowledge=done)
+        completed = [(message.id, AckStatus.COMPLETED) for message in await runner.take()]
+        outbound.write(runner.written, now=clock.now_text(), acknowledge=completed)
         return 0
 
     async def scenario(instance: Instance) -> tuple[int, list[str]]:
         async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
             await running.channel.say("hi")
-            with takes_no_write(running):
-                await until(lambda: any(getattr(one, "work", "") == "settle sandboxes" for one in caplog.records))
+            with refusing_writes(running):
+                await until(lambda: any(getattr(record, "work", "") == "record sandboxes" for record in caplog.records))
             await until(lambda: instance.db.execute("SELECT due_at FROM sessions").get is None)
             return len(running.runtime.sandboxes), caplog.messages
 
@@ -269,16 +273,16 @@ def test_acknowledgement_waits_for_the_central_database(
     assert (lives, "results of the sandbox cannot be recorded" in said) == (1, False)
 
 
-def test_people_are_told_when_the_database_takes_it(
+def test_failure_notice_waits_for_the_central_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A session's task survives that nobody can be told why it fails; it goes on, and tells them later."""
+    """The session's task survives if it cannot store its notice; it continues, and sends the notice later."""
 
     async def scenario(instance: Instance) -> list[str]:
         async with running_host(instance) as running:
             running.runtime.troubles = [SandboxFailed("engine down")] * 1_000
             await running.channel.say("hi")
-            with takes_no_write(running):
+            with refusing_writes(running):
                 await logged(caplog, "notice could not be sent")
             await running.channel.texts(1)
             running.runtime.troubles.clear()

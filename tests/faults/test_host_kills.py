@@ -1,6 +1,6 @@
-"""`kill -9` at every moment while a host starts sandboxes leaves no process behind.
+"""A kill at any moment while a host starts sandboxes leaves no process behind.
 
-`--kills` for another length of the series, `--seed` to repeat one: it gives each moment as a share of the time that a
+`--kills` sets the length of the series. `--seed` repeats a series: it gives each moment as a share of the time that a
 start takes on this machine.
 """
 
@@ -32,16 +32,17 @@ from nanoclaw_core.testing.runtime_place import Place, connect, new_place
 PLUGIN = "nanoclaw_runtime_process.host"
 KILLS_IN_CI = 100
 MEASURED_STARTS = 3
-BEYOND = 1.2  # the last kills come after the start, while the sandboxes begin to run
+BEYOND = 1.2  # the last kills follow the start, while the sandboxes begin to run
 
 
 @frozen
 class Starters:
-    """Runs starters, which are processes that start sandboxes as a host does.
+    """A client of the fork server that runs starters: processes that start sandboxes as a host does.
 
     Args:
         path: The socket of the fork server.
-        places: The sessions of one instance; each starter starts a sandbox in each.
+        server: The process of the fork server.
+        places: The sessions of one instance. Each starter starts a sandbox in each of them.
     """
 
     path: Path
@@ -49,10 +50,10 @@ class Starters:
     places: Sequence[Place]
 
     def kill(self, delay_s: float) -> int:
-        """Run a starter, kill it after a delay, require that nothing is left, and return the depth of its tree."""
+        """Run a starter, kill it after a delay, require that no process is left, and return the depth of its tree."""
         with self._starting(exits=False) as (pid, connection, answers):
             ended, _, _ = select.select([connection], [], [], delay_s)
-            assert not ended, f"it ended by itself: {answers.readline()!r}"
+            assert not ended, f"the starter ended before its kill: {answers.readline()!r}"
             depth = max((process.depth for process in processes_below(pid)), default=0)
             os.kill(pid, signal.SIGKILL)
             assert json.loads(answers.readline()) == {"code": -signal.SIGKILL}
@@ -60,13 +61,13 @@ class Starters:
         return depth
 
     def measure(self) -> float:
-        """Return how long it takes to start the sandboxes, in seconds; the starter ends then and stops none."""
+        """Return the seconds that a starter needs for its sandboxes. It exits then and stops none of them."""
         with self._starting(exits=True) as (_, _, answers):
             began = time.monotonic()
             assert json.loads(answers.readline()) == {"code": 0}
-            took_s = time.monotonic() - began
+            elapsed_s = time.monotonic() - began
         self._await_end()
-        return took_s
+        return elapsed_s
 
     @contextmanager
     def _starting(self, *, exits: bool) -> Iterator[tuple[int, socket.socket, BinaryIO]]:
@@ -75,7 +76,7 @@ class Starters:
             yield json.loads(answers.readline())["pid"], connection, answers
 
     def _await_end(self) -> None:
-        """Require that all processes end that a starter left behind."""
+        """Require that all processes of a starter end."""
         with self._order(kind="await_end") as (_, answers):
             try:
                 assert json.loads(answers.readline()) == {"left": 0}
@@ -94,7 +95,7 @@ class Starters:
 
 @pytest.fixture
 def starters(short_directory: Path) -> Iterator[Starters]:
-    """A fork server, and an instance with two sessions."""
+    """Yield a client of a fork server, for an instance with two sessions."""
     path, place = short_directory / "fork.sock", new_place(short_directory, PLUGIN, {})
     program: list[str | Path] = [sys.executable, Path(__file__).with_name("fork_server.py"), path]
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
@@ -107,7 +108,7 @@ def starters(short_directory: Path) -> Iterator[Starters]:
 @pytest.mark.invariant(number=14)
 @pytest.mark.bubblewrap
 def test_killed_hosts_leave_no_process(starters: Starters, seed: int, request: pytest.FixtureRequest) -> None:
-    """Neither a sandbox without limits nor a bubblewrap that waits for ever outlives its host."""
+    """No sandbox without limits and no waiting bubblewrap outlives its host."""
     kills, dice = request.config.getoption("--kills", default=None) or KILLS_IN_CI, random.Random(seed)
     start_s = statistics.median(starters.measure() for _ in range(MEASURED_STARTS))
     moments = [BEYOND * start_s * (number + dice.random()) / kills for number in range(kills)]

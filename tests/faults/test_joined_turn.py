@@ -8,7 +8,7 @@ import pytest
 from harness import ANSWER, DIRECT, HALL, SCRIPT, Harness, HostHandle
 from journal import DeliveredMessage, WrittenMessage
 
-# The first tool says that the turn runs; the second one is the time in which another message joins it.
+# The first tool shows that the turn runs. Another message joins it while the second tool runs.
 LONG_WORK = {
     "match": "do:long",
     "tools": [
@@ -28,12 +28,12 @@ def make_harness(directory: Path, *steps: dict[str, object]) -> Harness:
     return harness
 
 
-async def joined(harness: Harness, room: str, *threads: str | None) -> list[WrittenMessage]:
-    """Write a message with long work, and one that joins its turn; wait until both have their answer."""
+async def join_turn(harness: Harness, room: str, *threads: str | None) -> list[WrittenMessage]:
+    """Write a message with long work and one that joins its turn, and wait until both have their answer."""
     platform = harness.platform
-    said = len(platform.delivered)
+    before = len(platform.delivered)
     first = platform.write(room, "do:long", thread=threads[0])
-    await harness.until(lambda: any(message.text == "working on it" for message in platform.delivered[said:]))
+    await harness.until(lambda: any(message.text == "working on it" for message in platform.delivered[before:]))
     second = platform.write(room, thread=threads[-1])
     await harness.until_answered(first, second)
     assert platform.answers(first) == platform.answers(second), "the second message did not join the turn"
@@ -41,20 +41,20 @@ async def joined(harness: Harness, room: str, *threads: str | None) -> list[Writ
 
 
 def replies(harness: Harness, message: WrittenMessage) -> list[tuple[str | None, str | None]]:
-    """Return thread and in_reply_to of each answer to a message."""
+    """Return `thread` and `in_reply_to` of each answer to a message."""
     return [(answer.thread, answer.in_reply_to) for answer in harness.platform.answers(message)]
 
 
 @pytest.mark.invariant(number=4)
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 def test_joined_message_is_answered_once_after_end(short_directory: Path, end: Callable[[HostHandle], None]) -> None:
-    """The host ends right after the answer to two messages; the next host answers neither of them again."""
+    """The host ends directly after the answer to two messages; the next host repeats neither answer."""
     harness = make_harness(short_directory)
 
     async def scenario() -> list[DeliveredMessage]:
         async with harness.running():
             async with harness.host() as host:
-                _, second = await joined(harness, DIRECT.name, None)
+                _, second = await join_turn(harness, DIRECT.name, None)
                 end(host)
             async with harness.host() as host:
                 await harness.until_answered(harness.platform.write(DIRECT.name))
@@ -67,12 +67,12 @@ def test_joined_message_is_answered_once_after_end(short_directory: Path, end: C
 
 @pytest.mark.invariant(number=4)
 def test_joined_message_is_answered_once_after_crash(short_directory: Path) -> None:
-    """The runner is killed right after the answer to two messages; its successor answers neither of them again."""
+    """The runner is killed directly after the answer to two messages; its successor repeats neither answer."""
     harness = make_harness(short_directory)
 
     async def scenario() -> None:
         async with harness.running(), harness.host() as host:
-            await joined(harness, DIRECT.name, None)
+            await join_turn(harness, DIRECT.name, None)
             await harness.kill_runners()
             await harness.until_answered(harness.platform.write(DIRECT.name))
             await harness.stop(host)
@@ -82,12 +82,12 @@ def test_joined_message_is_answered_once_after_crash(short_directory: Path) -> N
 
 
 def test_failure_after_joined_turn_retries_its_own(short_directory: Path) -> None:
-    """A turn fails and is tried again; the message that joined an earlier turn is not answered again."""
+    """A turn fails and is retried; the message that joined an earlier turn gets no second answer."""
     harness = make_harness(short_directory, {"match": "do:overload", "error": OVERLOADED, "times": 1})
 
     async def scenario() -> None:
         async with harness.running(), harness.host() as host:
-            await joined(harness, DIRECT.name, None)
+            await join_turn(harness, DIRECT.name, None)
             await harness.until_answered(harness.platform.write(DIRECT.name, "do:overload"))
             await harness.stop(host)
 
@@ -96,12 +96,12 @@ def test_failure_after_joined_turn_retries_its_own(short_directory: Path) -> Non
 
 
 def test_final_failure_after_joined_turn_names_its_own(short_directory: Path) -> None:
-    """A turn fails for good; people are told about its message, and no other message is answered again."""
+    """A turn fails for good; the failure text names its message, and no other message gets a second answer."""
     harness = make_harness(short_directory, {"match": "do:refuse", "error": REFUSED, "times": None})
 
     async def scenario() -> WrittenMessage:
         async with harness.running(), harness.host() as host:
-            await joined(harness, DIRECT.name, None)
+            await join_turn(harness, DIRECT.name, None)
             refused = harness.platform.write(DIRECT.name, "do:refuse")
             await harness.until(lambda: any(message.is_failure for message in harness.platform.delivered))
             await harness.until_answered(harness.platform.write(DIRECT.name))
@@ -120,7 +120,7 @@ def test_answers_after_joined_turn_keep_their_threads(short_directory: Path) -> 
 
     async def scenario() -> list[WrittenMessage]:
         async with harness.running(), harness.host() as host:
-            await joined(harness, HALL.name, "x", "y")
+            await join_turn(harness, HALL.name, "x", "y")
             later = []
             for thread in ("z", "x", "y", "w"):
                 later.append(harness.platform.write(HALL.name, thread=thread))
@@ -134,12 +134,12 @@ def test_answers_after_joined_turn_keep_their_threads(short_directory: Path) -> 
 
 
 def test_joined_answer_goes_to_newest_question(short_directory: Path) -> None:
-    """The answer to two threads goes to the thread of the message that was written last, and replies to it."""
+    """The answer to two threads goes to the thread of the newest message, and replies to it."""
     harness = make_harness(short_directory)
 
     async def scenario() -> list[WrittenMessage]:
         async with harness.running(), harness.host() as host:
-            messages = await joined(harness, HALL.name, "x", "y")
+            messages = await join_turn(harness, HALL.name, "x", "y")
             await harness.stop(host)
         return messages
 

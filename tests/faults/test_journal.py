@@ -1,4 +1,4 @@
-"""The count of a kill series itself: it must find every kind of fault."""
+"""The count of a kill series: it must find every kind of fault."""
 
 from collections.abc import Sequence
 
@@ -31,18 +31,18 @@ RIGHT = [answer(HERE, 3), answer(THERE, 5), answer(LATER, 7)]
 
 
 def faults(*delivered: DeliveredMessage) -> dict[str, int]:
-    found = tally(WRITTEN, set(), delivered, {}, keeps_token_order=True).faults
-    return {kind: len(concerned) for kind, concerned in found.items() if concerned}
+    counted = tally(WRITTEN, set(), delivered, {}, keeps_token_order=True).faults
+    return {kind: len(concerned) for kind, concerned in counted.items() if concerned}
 
 
 def test_tally_of_right_answers_finds_no_fault() -> None:
-    """Each message is answered in its place; a delivery that came again under its key is no fault."""
+    """Each message is answered in its place, and a repeated delivery under the same key is no fault."""
     assert faults(*RIGHT, RIGHT[0]) == {}
     assert tally(WRITTEN, {"p-1"}, [*RIGHT, RIGHT[0]], {}).same_key == 1
 
 
 def test_tally_of_wrong_answers_names_each_fault() -> None:
-    """One answer of each wrong kind is counted as that kind, and as no other."""
+    """A wrong answer counts as a fault of its own kind only."""
     here, there, later = RIGHT
     assert faults(here, there) == {"lost": 1}
     assert faults(*RIGHT, evolve(later, key="dlv-ses-b-9")) == {"other key": 1}
@@ -55,21 +55,21 @@ def test_tally_of_wrong_answers_names_each_fault() -> None:
 
 
 def test_tally_of_failure_text_counts_message_as_told() -> None:
-    """A failure text with the reference of a message tells people; it is no answer."""
+    """A failure text with the reference of a message counts as told, not as an answer."""
     failure = evolve(RIGHT[2], text="Something went wrong (msg-abc).", is_failure=True)
     figures = tally(WRITTEN, set(), [*RIGHT[:2], failure], {"msg-abc": 3})
     assert (figures.told, figures.answered, figures.faults["lost"]) == (["m-3"], 2, [])
 
 
 def test_tally_of_message_to_two_agents_counts_each() -> None:
-    """Both agents have to answer; the answer of one, or its failure text, says nothing of the other."""
+    """Both agents must answer; the answer or the failure text of one does not count for the other."""
     by_ann = answer(BOTH, 9)
     by_bob = evolve(by_ann, key="dlv-ses-b-3", agent="bob")
     failure = evolve(by_bob, text="Something went wrong (msg-abc).", is_failure=True)
 
     def figures(*delivered: DeliveredMessage) -> tuple[int, Sequence[str], dict[str, Sequence[str]]]:
-        found = tally({BOTH.number: BOTH}, set(), delivered, {"msg-abc": BOTH.number})
-        return found.answered, found.told, {kind: concerned for kind, concerned in found.faults.items() if concerned}
+        counted = tally({BOTH.number: BOTH}, set(), delivered, {"msg-abc": BOTH.number})
+        return counted.answered, counted.told, {kind: keys for kind, keys in counted.faults.items() if keys}
 
     assert figures(by_ann, by_bob) == (1, [], {})
     assert figures(by_ann) == (0, [], {"lost": ["m-4 by bob"]})

@@ -1,7 +1,7 @@
-"""`kill -9` at random points of running conversations, on a platform that fails at times (I3, I4).
+"""Kills at random moments of running conversations, on an unreliable platform (I3, I4).
 
-`./nanoclaw test --long tests/faults/test_kills.py` for the long series, `--kills` for another length, `--seed` to
-repeat one. The moments and the victims are random; what the machine makes of them differs from run to run.
+Run `./nanoclaw test --long tests/faults/test_kills.py` for the long series. `--kills` sets the length, `--seed` repeats
+a series. The seed fixes the moments and the targets, but the machine's timing differs from run to run.
 """
 
 import asyncio
@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 from bubblewrap_series import make_bubblewrap_series
 from harness import HALL, PAIR, YARD
-from kill_series import ROOMS, KillSeries, Weather
+from kill_series import ROOMS, KillSeries, OutagePlan
 from message_stages import Stage
 
 KILLS_IN_CI = 80
 KILLS_IN_LONG = 2_000
 BUBBLEWRAP_KILLS_IN_CI = 8
 BUBBLEWRAP_KILLS_IN_LONG = 300
-ENOUGH_FOR_ALL_STAGES = 75  # the rarest stage is met by every seventh kill
-VICTIMS = ("host", "host", "host", "runner", "runner", "runners", "platform")
-GUSTS = Weather(works_s=(1.0, 3.0), outage_s=(0.8, 1.6))  # longer than the pauses of the series together
-OUTAGES = Weather(works_s=(30.0, 60.0), outage_s=(60.0, 150.0))
+ENOUGH_FOR_ALL_STAGES = 75  # every seventh kill meets the rarest stage
+TARGETS = ("host", "host", "host", "runner", "runner", "runners", "platform")
+SHORT_OUTAGES = OutagePlan(works_s=(1.0, 3.0), outage_s=(0.8, 1.6))  # longer than the sum of the delivery pauses
+LONG_OUTAGES = OutagePlan(works_s=(30.0, 60.0), outage_s=(60.0, 150.0))
 FEW_ROOMS = (HALL, YARD, PAIR)  # three sandboxes; each takes half a second of the processor until it is ready
 RARE = {Stage.IN_A_COMMIT}
 
@@ -38,12 +38,12 @@ def run(series: KillSeries, kills: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.invariant(number=4)
-def test_kills_in_gusts_lose_and_double_nothing(
+def test_kills_in_short_outages_lose_and_double_nothing(
     short_directory: Path, seed: int, request: pytest.FixtureRequest
 ) -> None:
-    """Whatever is killed while agents use tools and the platform fails at times, each message is answered once."""
+    """Each message is answered once if hosts, runners and the platform die while agents use tools."""
     kills = request.config.getoption("--kills", default=None) or KILLS_IN_CI
-    run(KillSeries(short_directory, seed, VICTIMS, weather=GUSTS), kills)
+    run(KillSeries(short_directory, seed, TARGETS, outage_plan=SHORT_OUTAGES), kills)
 
 
 @pytest.mark.slow
@@ -51,9 +51,9 @@ def test_kills_in_gusts_lose_and_double_nothing(
 def test_kills_of_host_keep_the_order_of_answers(
     short_directory: Path, seed: int, request: pytest.FixtureRequest
 ) -> None:
-    """Hosts are killed and the platform fails at times; without tools, answers come in the order of the messages."""
+    """Without tools, answers keep the order of the messages if hosts die and the platform fails."""
     kills = request.config.getoption("--kills", default=None) or KILLS_IN_CI
-    run(KillSeries(short_directory, seed, ("host",), weather=GUSTS, has_tools=False), kills // 2)
+    run(KillSeries(short_directory, seed, ("host",), outage_plan=SHORT_OUTAGES, has_tools=False), kills // 2)
 
 
 @pytest.mark.bubblewrap
@@ -61,7 +61,7 @@ def test_kills_of_host_keep_the_order_of_answers(
 def test_kills_around_bubblewrap_lose_and_double_nothing(
     short_directory: Path, seed: int, request: pytest.FixtureRequest
 ) -> None:
-    """Hosts, runners and bubblewrap itself are killed while agents work in real sandboxes."""
+    """Hosts, runners and bubblewrap die while agents work in real sandboxes."""
     kills = request.config.getoption("--kills", default=None) or BUBBLEWRAP_KILLS_IN_CI
     run(make_bubblewrap_series(short_directory, seed, FEW_ROOMS), kills)
 
@@ -72,18 +72,18 @@ def test_kills_around_bubblewrap_lose_and_double_nothing(
 def test_many_kills_around_bubblewrap_lose_nothing(
     short_directory: Path, seed: int, request: pytest.FixtureRequest
 ) -> None:
-    """Hundreds of kills around real sandboxes, on a platform that fails at times."""
+    """Hosts, runners and bubblewrap die hundreds of times, on an unreliable platform."""
     kills = request.config.getoption("--kills", default=None) or BUBBLEWRAP_KILLS_IN_LONG
-    run(make_bubblewrap_series(short_directory, seed, ROOMS, GUSTS), kills)
+    run(make_bubblewrap_series(short_directory, seed, ROOMS, SHORT_OUTAGES), kills)
 
 
 @pytest.mark.long
 @pytest.mark.invariant(number=4)
-def test_kills_in_outages_lose_and_double_nothing(
+def test_kills_in_long_outages_lose_and_double_nothing(
     short_directory: Path, seed: int, request: pytest.FixtureRequest
 ) -> None:
-    """Thousands of kills, with outages of minutes and the pauses of a real instance."""
+    """Processes die thousands of times, in outages of minutes and with the delivery pauses of a real instance."""
     kills = request.config.getoption("--kills", default=None) or KILLS_IN_LONG
     core = {"delivery_pauses_s": [2.0, 15.0, 60.0]}
-    series = KillSeries(short_directory, seed, VICTIMS, core=core, weather=OUTAGES, longest_life_s=0.7)
+    series = KillSeries(short_directory, seed, TARGETS, core=core, outage_plan=LONG_OUTAGES, longest_life_s=0.7)
     run(series, kills)

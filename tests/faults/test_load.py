@@ -1,4 +1,4 @@
-"""What is much at once: a message and an attachment of 10 MB, and a thousand messages in a second (I3, I4)."""
+"""Load: a message and an attachment of 10 MB, and a thousand messages at once (I3, I4)."""
 
 import asyncio
 import hashlib
@@ -21,7 +21,8 @@ MESSAGES = 1_000
 LARGE_BYTES = 10_000_000
 
 
-def test_a_message_of_10_mb_is_answered_and_an_answer_of_that_length_is_cut_off(short_directory: Path) -> None:
+def test_large_message_gets_a_shortened_answer(short_directory: Path) -> None:
+    """A message of 10 MB is answered, and its answer of that length is cut off at a million characters."""
     series = KillSeries(short_directory, 0, ("host",), rooms=[DIRECT])
     asyncio.run(series.run_flood([(DIRECT.name, "x" * LARGE_BYTES)]))
     answer = series.harness.platform.delivered[0].text
@@ -30,10 +31,11 @@ def test_a_message_of_10_mb_is_answered_and_an_answer_of_that_length_is_cut_off(
     series.check()
 
 
-def test_an_attachment_of_10_mb_arrives_whole_and_goes_out_whole(tmp_path: Path) -> None:
+def test_large_attachment_is_received_and_sent_whole(tmp_path: Path) -> None:
+    """An agent gets an attachment of 10 MB and sends it back."""
     content = os.urandom(LARGE_BYTES)
 
-    async def send_it_back(runner: FakeRunner) -> int:
+    async def sends_file_back(runner: FakeRunner) -> int:
         while True:
             messages = await runner.take()
             (file,) = json.loads(messages[-1].content)["attachments"]
@@ -44,7 +46,7 @@ def test_an_attachment_of_10_mb_arrives_whole_and_goes_out_whole(tmp_path: Path)
             runner.write({"text": "here", "files": ["back.bin"]}, done=messages, channel=last.channel, room=last.room)
 
     async def scenario() -> Delivered:
-        async with running_host(instance, runtime=ScriptedRuntime(send_it_back)) as running:
+        async with running_host(instance, runtime=ScriptedRuntime(sends_file_back)) as running:
             await running.channel.say("take this", attachments=[Attachment(name="large.bin", content=content)])
             await running.channel.texts(1)
             return running.channel.delivered[0]
@@ -61,10 +63,10 @@ def _attached(files: Layout, path: str) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.invariant(number=3)
 @pytest.mark.parametrize("count", [1, 50], ids=["one-session", "fifty-sessions"])
-def test_invariant_03_a_thousand_messages_at_once_are_durable_when_accepted_and_answered_by_the_next_host(
-    short_directory: Path, count: int
-) -> None:
+def test_thousand_messages_survive_the_kill_of_their_host(short_directory: Path, count: int) -> None:
+    """The host is killed once it has accepted all of them, and the next host answers each."""
     rooms = [Room(name=f"room-{number}", agents=(f"agent-{number}",)) for number in range(count)]
     series = KillSeries(
         short_directory, 0, ("host",), core={"max_sandboxes": count}, rooms=rooms, messages_per_prompt=10

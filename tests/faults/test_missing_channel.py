@@ -1,4 +1,4 @@
-"""A host that starts without a channel's plugin keeps what is queued for the channel (I4)."""
+"""A host without a channel's plugin keeps the deliveries that are queued for the channel (I4)."""
 
 import asyncio
 from pathlib import Path
@@ -10,7 +10,7 @@ from harness import DIRECT, HALL, Harness
 
 @pytest.mark.invariant(number=4)
 def test_start_without_channel_keeps_its_deliveries(short_directory: Path) -> None:
-    """Answers are queued, one host runs without the channel, and the next one with it delivers all of them."""
+    """Answers are queued, and one host runs without the channel; the next host with it delivers them all."""
     harness = Harness(short_directory, (DIRECT, HALL), core={"delivery_pauses_s": [0.05, 0.1]})
     platform = harness.platform
 
@@ -25,7 +25,7 @@ def test_start_without_channel_keeps_its_deliveries(short_directory: Path) -> No
                 host.kill()
             platform.set_mode(Mode.WORKS)
             async with harness.host(has_channel=False) as host:
-                host.terminate()  # a stop in order gives queued deliveries some time, which covers all pauses
+                host.terminate()  # an orderly stop leaves time for queued deliveries, longer than all pauses
             before = harness.instance.db.execute("SELECT id, status, attempts FROM deliveries").fetchall()
             async with harness.host() as host:
                 await harness.until_answered(platform.write(DIRECT.name), platform.write(HALL.name, thread="x"))

@@ -1,4 +1,4 @@
-"""An agent whose sandboxes never have room."""
+"""An agent that never has room on its disk."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ AN_HOUR_S = 3_600.0
 
 @pytest.mark.invariant(number=12)
 def test_message_without_room_is_given_up_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An agent that fills its own disk each time must not run for ever, and its people are told in the end."""
+    """An agent that fills its disk each time must not run for ever, and people are told after a day."""
     lives = 0
 
-    async def full(runner: FakeRunner) -> int:
+    async def fills_disk(runner: FakeRunner) -> int:
         nonlocal lives
         lives += 1
         await runner.take()
         return EXIT_NO_ROOM
 
     async def scenario(instance: Instance) -> list[str]:
-        async with running_host(instance, runtime=ScriptedRuntime(full)) as running:
+        async with running_host(instance, runtime=ScriptedRuntime(fills_disk)) as running:
             await running.channel.say("hi")
             await asyncio.sleep(1.3 * NO_ROOM_WAIT_S)
             return await running.channel.texts(2)

@@ -1,4 +1,4 @@
-"""A platform that does not work for a time, seen by the people in its rooms (I4)."""
+"""A temporary outage of the platform, as the people in its rooms see it (I4)."""
 
 import asyncio
 from pathlib import Path
@@ -8,18 +8,18 @@ from external_platform import Mode
 from harness import DIRECT, HALL, TEAM, Harness
 
 PAUSES_S = [0.05, 0.1]
-MANY_ATTEMPTS = 12  # of one delivery, so the outage lasts much longer than all pauses together
+MANY_ATTEMPTS = 12  # of one delivery, so that the outage lasts much longer than the sum of the pauses
 
 pytestmark = pytest.mark.invariant(number=4)
 
 
 @pytest.mark.parametrize("mode", [Mode.REFUSES, Mode.HANGS_UP, Mode.LOSES_ANSWERS], ids=lambda mode: mode.name.lower())
 def test_long_outage_loses_and_doubles_no_answer(short_directory: Path, mode: Mode) -> None:
-    """People write before and during an outage; afterwards each message is answered once, in its place."""
+    """People write during and after an outage; each message is answered once, in its place."""
     harness = Harness(short_directory, (DIRECT, HALL, TEAM), core={"delivery_pauses_s": PAUSES_S})
     platform = harness.platform
 
-    def has_lasted() -> bool:
+    def is_long() -> bool:
         failed = harness.instance.db.execute("SELECT count(*) FROM deliveries WHERE status = 'failed'").get
         return bool(failed) or max(platform.attempts.values(), default=0) >= MANY_ATTEMPTS
 
@@ -27,7 +27,7 @@ def test_long_outage_loses_and_doubles_no_answer(short_directory: Path, mode: Mo
         async with harness.running(), harness.host() as host:
             platform.set_mode(mode)
             written = [platform.write(room.name, thread=room.threads[0]) for room in harness.rooms for _ in range(3)]
-            await harness.until(has_lasted)
+            await harness.until(is_long)
             platform.set_mode(Mode.WORKS)
             after = [platform.write(room.name, thread=room.threads[0]) for room in harness.rooms]
             await harness.until_answered(*after)
@@ -39,7 +39,7 @@ def test_long_outage_loses_and_doubles_no_answer(short_directory: Path, mode: Mo
 
 
 def test_hanging_platform_gets_each_answer_once(short_directory: Path) -> None:
-    """A host is killed while the platform hangs; the next one delivers what was under way, under the same keys."""
+    """A host is killed while the platform hangs; the next one repeats its deliveries under the same keys."""
     harness = Harness(short_directory, (DIRECT, HALL), core={"delivery_pauses_s": PAUSES_S})
     platform = harness.platform
 

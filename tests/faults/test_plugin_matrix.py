@@ -1,7 +1,7 @@
-"""Every stage of a plugin × what may go wrong in it: it stops itself, is named, and everything else goes on.
+"""Every stage of a plugin × every kind of fault: only the plugin stops, the report names it, and the host continues.
 
-A synchronous hook that never returns has no error boundary inside one process: there is no column for it
-(`docs/security.md` says so). What is asynchronous may hang, and then only what waits for it waits.
+No error boundary inside one process can stop a synchronous hook that never returns (see `docs/security.md`), so the
+matrix has no such fault. Asynchronous code may hang, and delays only its own callers.
 """
 
 import asyncio
@@ -43,18 +43,18 @@ from nanoclaw_core.testing.instance import Instance, make_instance
 from nanoclaw_core.testing.recorder import RecorderChannel
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
 
-Trouble = Callable[..., Any]
+Fault = Callable[..., Any]
 
 
 def raises(*_: object) -> Any:
-    raise RuntimeError("the plugin's own trouble")
+    raise RuntimeError("the plugin's own fault")
 
 
 def exits(*_: object) -> Any:
     sys.exit("the plugin wants to leave")
 
 
-def raises_a_group(*_: object) -> Any:
+def raises_group(*_: object) -> Any:
     raise ExceptionGroup("several", [ValueError("one"), KeyError("two")])
 
 
@@ -62,79 +62,83 @@ async def hangs(*_: object) -> Any:
     await asyncio.Event().wait()
 
 
-async def takes_a_stop_for_an_end(*_: object) -> Any:
+async def ignores_cancellation(*_: object) -> Any:
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.Event().wait()
 
 
-def is_wrong(*_: object) -> Any:
+def returns_wrong_type(*_: object) -> Any:
     return object()
 
 
-SYNC = [raises, exits, raises_a_group]
+SYNC = [raises, exits, raises_group]
 ASYNC = [*SYNC, hangs]
 
 
-def waiting(trouble: Trouble) -> Callable[..., Awaitable[Any]]:
-    """Return the trouble as something to await."""
+def as_coroutine(fault: Fault) -> Callable[..., Awaitable[Any]]:
+    """Return an awaitable form of the fault."""
 
     async def run(*arguments: object) -> Any:
-        found = trouble(*arguments)
-        return await found if asyncio.iscoroutine(found) else found
+        result = fault(*arguments)
+        return await result if asyncio.iscoroutine(result) else result
 
     return run
 
 
-class Half:
-    """The running half of the troublesome channel, runtime or service."""
+class FaultyAdapter:
+    """A channel, runtime or service with a fault at one stage."""
 
-    def __init__(self, trouble: Trouble, stage: str) -> None:
-        self._do = {stage: waiting(trouble)}
+    def __init__(self, fault: Fault, stage: str) -> None:
+        self._faults = {stage: as_coroutine(fault)}
         self.was_called = asyncio.Event()
 
-    async def _at(self, stage: str) -> Any:
-        if stage in self._do:
+    async def _run_stage(self, stage: str) -> Any:
+        if stage in self._faults:
             self.was_called.set()
-            return await self._do[stage]()
+            return await self._faults[stage]()
         return await asyncio.Event().wait()
 
     async def listen(self, receive: Receive) -> None:
-        if "deliver" in self._do:
+        if "deliver" in self._faults:
             await receive(Inbound(room="theirs", text="hi", sender="eve"))
-        await self._at("listen")
+        await self._run_stage("listen")
 
     async def deliver(self, _address: Address, _message: Outbound) -> str | None:
-        return await self._at("deliver")  # type: ignore[no-any-return]
+        return await self._run_stage("deliver")  # type: ignore[no-any-return]
 
     async def run(self) -> None:
-        await self._at("run")
+        await self._run_stage("run")
 
     async def check(self) -> Any:
-        return await self._do["check"]() if "check" in self._do else Readiness(ready=False, isolates=True, detail="")
+        return (
+            await self._faults["check"]()
+            if "check" in self._faults
+            else Readiness(ready=False, isolates=True, detail="")
+        )
 
     async def shown_directories(self) -> Any:
         return ()
 
     async def start(self, _spec: object) -> Any:
-        return await self._at("start")
+        return await self._run_stage("start")
 
     async def reap(self) -> int:
-        return await self._do["reap"]() if "reap" in self._do else 0  # type: ignore[no-any-return]
+        return await self._faults["reap"]() if "reap" in self._faults else 0  # type: ignore[no-any-return]
 
     async def close(self) -> None:
-        if "close" in self._do:
-            await self._do["close"]()
+        if "close" in self._faults:
+            await self._faults["close"]()
 
-    async def open_endpoint(self, _door: object) -> None:
+    async def open_endpoint(self, _endpoint: object) -> None:
         return None
 
     async def close_endpoint(self, _session_id: str) -> None:
-        if "close_endpoint" in self._do:
-            await self._do["close_endpoint"]()
+        if "close_endpoint" in self._faults:
+            await self._faults["close_endpoint"]()
 
 
 class Hooks:
-    """A plugin object with one hook."""
+    """A plugin with one hook."""
 
     def __init__(self, name: str, implementation: Callable[..., Any]) -> None:
         setattr(self, name, hookimpl(implementation))
@@ -142,67 +146,67 @@ class Hooks:
 
 @frozen
 class Stage:
-    """How the trouble is built into a plugin, and what is expected of the report."""
+    """A stage of a plugin: the builder of a plugin with a fault there, its faults, and the expected report."""
 
-    build: Callable[[Trouble], object]
-    troubles: list[Trouble]
+    build: Callable[[Fault], object]
+    faults: list[Fault]
     fails_the_plugin: bool = False
 
 
-class Refusing:
-    """Settings that cannot be made."""
+class RaisingSettings:
+    """Settings that raise when they are created."""
 
     def __init__(self) -> None:
         raise RuntimeError("no settings")
 
 
 def collecting(hook: str) -> Stage:
-    def build(trouble: Trouble) -> object:
+    def build(fault: Fault) -> object:
         def implementation() -> Iterable[Any]:
-            return trouble()  # type: ignore[no-any-return]
+            return fault()  # type: ignore[no-any-return]
 
         return Hooks(hook, implementation)
 
-    return Stage(build, [*SYNC, is_wrong], fails_the_plugin=True)
+    return Stage(build, [*SYNC, returns_wrong_type], fails_the_plugin=True)
 
 
 def halfway(hook: str) -> Stage:
-    def build(trouble: Trouble) -> object:
+    def build(fault: Fault) -> object:
         def implementation() -> Iterable[Any]:
-            yield Channel(name="half", connect=lambda *_: Half(raises, ""))
-            trouble()
+            yield Channel(name="half", connect=lambda *_: FaultyAdapter(raises, ""))
+            fault()
 
         return Hooks(hook, implementation)
 
     return Stage(build, SYNC, fails_the_plugin=True)
 
 
-def offering(hook: str, make: Callable[[Trouble], Any], troubles: list[Trouble], *, fails: bool = False) -> Stage:
-    def build(trouble: Trouble) -> object:
-        return Hooks(hook, lambda: [make(trouble)])
+def offering(hook: str, make: Callable[[Fault], Any], faults: list[Fault], *, fails: bool = False) -> Stage:
+    def build(fault: Fault) -> object:
+        return Hooks(hook, lambda: [make(fault)])
 
-    return Stage(build, troubles, fails_the_plugin=fails)
+    return Stage(build, faults, fails_the_plugin=fails)
 
 
 def notified(hook: str, *names: str) -> Stage:
-    def build(trouble: Trouble) -> object:
-        scope: dict[str, Any] = {"trouble": trouble}
-        exec(f"def {hook}({', '.join(names)}): return trouble()", scope)
+    def build(fault: Fault) -> object:
+        scope: dict[str, Any] = {"fault": fault}
+        exec(f"def {hook}({', '.join(names)}): return fault()", scope)
         return Hooks(hook, scope[hook])
 
     return Stage(build, SYNC)
 
 
-def channel_at(stage: str) -> Callable[[Trouble], Channel]:
-    return lambda trouble: Channel(name="troubled", connect=lambda *_: Half(trouble, stage))
+def channel_at(stage: str) -> Callable[[Fault], Channel]:
+    return lambda fault: Channel(name="faulty", connect=lambda *_: FaultyAdapter(fault, stage))
 
 
-def runtime_at(stage: str) -> Callable[[Trouble], Runtime]:
-    return lambda trouble: Runtime(name="troubled", preference=-1, connect=lambda *_: Half(trouble, stage))
+def runtime_at(stage: str) -> Callable[[Fault], Runtime]:
+    return lambda fault: Runtime(name="faulty", preference=-1, connect=lambda *_: FaultyAdapter(fault, stage))
 
 
-def gateway_at(stage: str) -> Callable[[Trouble], Service]:
-    return lambda trouble: Service(name="troubled", connect=lambda *_: Half(trouble, stage), is_gateway=True)
+def gateway_at(stage: str) -> Callable[[Fault], Service]:
+    return lambda fault: Service(name="faulty", connect=lambda *_: FaultyAdapter(fault, stage), is_gateway=True)
 
 
 STAGES = {
@@ -213,10 +217,10 @@ STAGES = {
             "approval_handlers", "rosters", "sweeps", "migrations",
         )
     },
-    "half-way through channels": halfway("nanoclaw_channels"),
+    "adapter-way through channels": halfway("nanoclaw_channels"),
     "settings": offering(
         "nanoclaw_channels",
-        lambda _: Channel(name="c", connect=lambda *_: Half(raises, ""), settings=Refusing),
+        lambda _: Channel(name="c", connect=lambda *_: FaultyAdapter(raises, ""), settings=RaisingSettings),
         [raises],
         fails=True,
     ),
@@ -225,19 +229,19 @@ STAGES = {
     "connect runtime": offering("nanoclaw_runtimes", lambda t: Runtime(name="r", connect=t), SYNC, fails=True),
     "connect service": offering("nanoclaw_services", lambda t: Service(name="s", connect=t), SYNC, fails=True),
     "provider upstreams": offering(
-        "nanoclaw_providers", lambda t: Provider(name="p", runs_tools=False, upstreams=t), [*SYNC, is_wrong]
+        "nanoclaw_providers", lambda t: Provider(name="p", runs_tools=False, upstreams=t), [*SYNC, returns_wrong_type]
     ),
-    "listen": offering("nanoclaw_channels", channel_at("listen"), [*ASYNC, takes_a_stop_for_an_end]),
+    "listen": offering("nanoclaw_channels", channel_at("listen"), [*ASYNC, ignores_cancellation]),
     "service run": offering(
         "nanoclaw_services",
-        lambda t: Service(name="s", connect=lambda *_: Half(t, "run")),
-        [*ASYNC, takes_a_stop_for_an_end],
+        lambda t: Service(name="s", connect=lambda *_: FaultyAdapter(t, "run")),
+        [*ASYNC, ignores_cancellation],
     ),
-    "runtime check": offering("nanoclaw_runtimes", runtime_at("check"), [*ASYNC, is_wrong]),
+    "runtime check": offering("nanoclaw_runtimes", runtime_at("check"), [*ASYNC, returns_wrong_type]),
     "runtime reap": offering("nanoclaw_runtimes", runtime_at("reap"), SYNC),
     "runtime close": offering("nanoclaw_runtimes", runtime_at("close"), ASYNC),
     "gateway close_endpoint": offering("nanoclaw_services", gateway_at("close_endpoint"), ASYNC),
-    "sweep": offering("nanoclaw_sweeps", lambda t: Sweep(name="s", every_s=0.01, run=waiting(t)), ASYNC),
+    "sweep": offering("nanoclaw_sweeps", lambda t: Sweep(name="s", every_s=0.01, run=as_coroutine(t)), ASYNC),
     "roster": offering("nanoclaw_rosters", lambda t: Roster(name="r", approvers=t), SYNC),
     "notify routed": notified("nanoclaw_message_routed", "address", "session_id"),
     "notify delivered": notified("nanoclaw_message_delivered", "address", "delivery_id"),
@@ -247,10 +251,10 @@ STAGES = {
     "notify started": notified("nanoclaw_host_started"),
     "notify stopping": notified("nanoclaw_host_stopping"),
 }  # fmt: skip
-CASES = [(name, trouble) for name, stage in STAGES.items() for trouble in stage.troubles]
+CASES = [(name, fault) for name, stage in STAGES.items() for fault in stage.faults]
 
 
-def named(value: str | Trouble) -> str:
+def named(value: str | Fault) -> str:
     return value if isinstance(value, str) else value.__name__
 
 
@@ -262,22 +266,22 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
     made.db.close()
 
 
-def test_no_hook_is_missing_in_the_matrix() -> None:
+def test_matrix_covers_every_hook() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
     hooks = {name for name in vars(hookspecs) if name.startswith("nanoclaw_")}
     missing = {name for name in hooks if name not in source and f'"{name.removeprefix("nanoclaw_")}"' not in source}
-    # The other votes pass the same fence, which tests/core/test_plugins.py tries.
-    assert missing == {f"nanoclaw_permit_{what}" for what in ("delivery", "action")}
+    # The other votes have the same error boundary, which tests/core/test_plugins.py tests.
+    assert missing == {f"nanoclaw_permit_{subject}" for subject in ("delivery", "action")}
 
 
-@pytest.mark.parametrize(("name", "trouble"), CASES, ids=named)
-def test_trouble_at_any_stage_stops_nothing_but_the_plugin(instance: Instance, name: str, trouble: Trouble) -> None:
+@pytest.mark.parametrize(("name", "fault"), CASES, ids=named)
+def test_fault_at_any_stage_stops_only_the_plugin(instance: Instance, name: str, fault: Fault) -> None:
     stage = STAGES[name]
-    plugin = stage.build(trouble)
+    plugin = stage.build(fault)
 
     async def scenario() -> dict[str, str]:
-        async with running_host(instance, channel=RecorderChannel(refused=["eve"]), troubled=plugin) as running:
-            await running.channel.say("hi", room="of nobody")
+        async with running_host(instance, channel=RecorderChannel(refused=["eve"]), faulty=plugin) as running:
+            await running.channel.say("hi", room="unknown")
             await running.channel.say("hi", sender="eve")
             for number in range(2):
                 await running.channel.say(f"hi {number}")
@@ -286,17 +290,17 @@ def test_trouble_at_any_stage_stops_nothing_but_the_plugin(instance: Instance, n
 
     states = asyncio.run(scenario())
     lock = InstanceLock(instance.places.run)
-    lock.acquire()  # however the plugin took the stop, the next host can start
+    lock.acquire()  # the next host can start, even if the plugin ignored the stop
     lock.release()
-    assert states.pop("troubled") == ("failed" if stage.fails_the_plugin else "active")
+    assert states.pop("faulty") == ("failed" if stage.fails_the_plugin else "active")
     assert set(states.values()) == {"active"}
 
 
-@pytest.mark.parametrize("trouble", ASYNC)
-def test_a_gateway_that_fails_to_close_a_door_starts_no_sandbox_again(
-    instance: Instance, trouble: Trouble, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("fault", ASYNC)
+def test_gateway_that_fails_to_close_blocks_no_sandbox(
+    instance: Instance, fault: Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gateway = Hooks("nanoclaw_services", lambda: [gateway_at("close_endpoint")(trouble)])
+    gateway = Hooks("nanoclaw_services", lambda: [gateway_at("close_endpoint")(fault)])
 
     async def answers_once(runner: FakeRunner) -> int:
         runner.answer(await runner.take(), "answered")
@@ -304,7 +308,7 @@ def test_a_gateway_that_fails_to_close_a_door_starts_no_sandbox_again(
 
     async def scenario() -> None:
         runtime = ScriptedRuntime(answers_once)
-        async with running_host(instance, runtime=runtime, troubled=gateway) as running:
+        async with running_host(instance, runtime=runtime, faulty=gateway) as running:
             for number in range(2):
                 await running.channel.say("hi")
                 await running.channel.texts(number + 1)
@@ -314,91 +318,92 @@ def test_a_gateway_that_fails_to_close_a_door_starts_no_sandbox_again(
     assert "gateway endpoint could not be closed" in [record.message for record in caplog.records]
 
 
-@pytest.mark.parametrize("trouble", [*SYNC, is_wrong])
-def test_invariant_08_a_vote_that_goes_wrong_is_a_no_and_the_host_goes_on(instance: Instance, trouble: Trouble) -> None:
-    is_troubled = True
+@pytest.mark.invariant(number=8)
+@pytest.mark.parametrize("fault", [*SYNC, returns_wrong_type])
+def test_faulty_vote_denies_and_the_host_continues(instance: Instance, fault: Fault) -> None:
+    is_faulty = True
 
     class Votes:
         @hookimpl
         def nanoclaw_admit_message(self, admission: Admission) -> Verdict | None:
             assert admission
-            return trouble() if is_troubled else None  # type: ignore[no-any-return]
+            return fault() if is_faulty else None  # type: ignore[no-any-return]
 
     async def scenario() -> tuple[str, list[str]]:
-        nonlocal is_troubled
-        async with running_host(instance, troubled=Votes()) as running:
+        nonlocal is_faulty
+        async with running_host(instance, faulty=Votes()) as running:
             receipt = await running.channel.say("one")
-            is_troubled = False
+            is_faulty = False
             await running.channel.say("two")
             return receipt.outcome.value, await running.channel.texts(1)
 
     assert asyncio.run(scenario()) == ("dropped", ["echo: two"])
 
 
-@pytest.mark.parametrize("trouble", ASYNC)
-def test_a_delivery_that_goes_wrong_holds_up_only_its_own_channel(instance: Instance, trouble: Trouble) -> None:
+@pytest.mark.parametrize("fault", ASYNC)
+def test_faulty_delivery_delays_only_its_own_channel(instance: Instance, fault: Fault) -> None:
     class Admits:
         @hookimpl
         def nanoclaw_channels(self) -> Iterable[Channel]:
-            yield Channel(name="troubled", connect=lambda *_: half)
+            yield Channel(name="faulty", connect=lambda *_: adapter)
 
         @hookimpl
         def nanoclaw_admit_message(self, admission: Admission) -> Verdict | None:
-            return Verdict(Vote.ALLOW, "a test") if admission.address.channel == "troubled" else None
+            return Verdict(Vote.ALLOW, "a test") if admission.address.channel == "faulty" else None
 
-    half = Half(trouble, "deliver")
-    instance.wire(room="theirs", channel="troubled", folder="other")
+    adapter = FaultyAdapter(fault, "deliver")
+    instance.wire(room="theirs", channel="faulty", folder="other")
 
     async def scenario() -> list[str]:
-        async with running_host(instance, troubled=Admits()) as running:
-            await until(half.was_called.is_set)
+        async with running_host(instance, faulty=Admits()) as running:
+            await until(adapter.was_called.is_set)
             await running.channel.say("hi")
             return await running.channel.texts(1)
 
     assert asyncio.run(scenario()) == ["echo: hi"]
 
 
-@pytest.mark.parametrize("trouble", ASYNC)
-def test_a_verb_or_an_action_that_goes_wrong_is_answered_or_waited_for_and_the_host_goes_on(
-    instance: Instance, trouble: Trouble
-) -> None:
+@pytest.mark.parametrize("fault", ASYNC)
+def test_faulty_verb_leaves_the_host_running(instance: Instance, fault: Fault) -> None:
+    """The caller of a verb that raises gets an error; the caller of a verb that hangs waits alone."""
+
     class Offers:
         @hookimpl
         def nanoclaw_verbs(self) -> Iterable[Verb]:
-            yield Verb(resource="trouble", name="make", access=Access.ALLOWED, run=waiting(trouble))
+            yield Verb(resource="fault", name="make", access=Access.ALLOWED, run=as_coroutine(fault))
 
         @hookimpl
         def nanoclaw_actions(self) -> Iterable[Action]:
-            yield Action(name="trouble", access=Access.ALLOWED, run=waiting(trouble))
+            yield Action(name="fault", access=Access.ALLOWED, run=as_coroutine(fault))
 
     async def scenario() -> list[str]:
-        async with running_host(instance, troubled=Offers()) as running:
-            asked = asyncio.create_task(ask(instance))
-            if trouble is not hangs:
-                assert b'"handler-error"' in await asked
+        async with running_host(instance, faulty=Offers()) as running:
+            request = asyncio.create_task(send_verb(instance))
+            if fault is not hangs:
+                assert b'"handler-error"' in await request
             await running.channel.say("hi")
             texts = await running.channel.texts(1)
-            asked.cancel()
-            await asyncio.gather(asked, return_exceptions=True)
+            request.cancel()
+            await asyncio.gather(request, return_exceptions=True)
             return texts
 
     assert asyncio.run(scenario()) == ["echo: hi"]
 
 
-async def ask(instance: Instance) -> bytes:
+async def send_verb(instance: Instance) -> bytes:
     reader, writer = await asyncio.open_unix_connection(str(instance.places.control_socket))
     try:
-        writer.write(b'{"id": "1", "words": ["trouble", "make"], "options": {}}\n')
+        writer.write(b'{"id": "1", "words": ["fault", "make"], "options": {}}\n')
         return await reader.readline()
     finally:
         writer.close()
         await writer.wait_closed()
 
 
-def test_a_channel_that_fails_to_take_what_it_offers_is_heard_of(instance: Instance) -> None:
-    """It may end over the error of a message that could not be stored; the host starts it again."""
+def test_channel_that_ends_on_an_error_is_restarted(instance: Instance) -> None:
+    """A channel may end with the error of a message that could not be stored; the host starts it again."""
 
-    class Own(RecorderChannel):
+    class FailsOnce(RecorderChannel):
         async def listen(self, receive: Receive) -> None:
             if not self.attempts:
                 self.attempts.append(Outbound(idempotency_key="seen"))
@@ -406,7 +411,7 @@ def test_a_channel_that_fails_to_take_what_it_offers_is_heard_of(instance: Insta
             await super().listen(receive)
 
     async def scenario() -> list[str]:
-        async with running_host(instance, channel=Own()) as running:
+        async with running_host(instance, channel=FailsOnce()) as running:
             await running.channel.say("hi")
             return await running.channel.texts(1)
 

@@ -1,4 +1,4 @@
-"""A model that is silent for minutes: real host, router, delivery and runner, in simulated time, on a tmpfs."""
+"""A model that is silent for minutes, with a real host and runner in simulated time on a tmpfs."""
 
 import asyncio
 import os
@@ -29,13 +29,13 @@ TMPFS = Path("/dev/shm")
 
 
 class SilentModel:
-    """A provider that sends nothing for a time, and then an answer to each prompt.
+    """A provider that is silent for a time, and then answers each prompt.
 
     Args:
-        thinks_s: From a prompt to the first byte.
-        tool_timeout_s: What a tool asks for that runs meanwhile; None if none runs.
-        joins: True answers all prompts at once that were said until then; False gives each a turn of its own.
-        is_hung: True for a first query that never says anything.
+        thinks_s: The time from a prompt to the first byte.
+        tool_timeout_s: The timeout of a tool that runs meanwhile, or None if no tool runs.
+        joins: True answers all earlier prompts in one turn. False gives each prompt a turn of its own.
+        is_hung: True if the first query never answers.
     """
 
     has_slash_commands = False
@@ -48,7 +48,7 @@ class SilentModel:
         joins: bool = False,
         is_hung: bool = False,
     ) -> None:
-        self.calls: list[str] = []  # one entry per query, what it was opened with
+        self.calls: list[str] = []  # the first prompt of each query
         self._thinks_s, self._tool_timeout_s, self._joins, self._is_hung = thinks_s, tool_timeout_s, joins, is_hung
 
     async def sandbox(self, fake: FakeRunner) -> int:
@@ -105,7 +105,7 @@ class SilentQuery:
 
 @pytest.fixture
 def instance_on_tmpfs() -> Iterator[Instance]:
-    """An instance where a sync takes no time, so that a heartbeat comes within the tick of the claim before it."""
+    """Yield an instance with syncs that take no time, so that a heartbeat follows a claim within one clock tick."""
     if not os.access(TMPFS, os.W_OK) or f" {TMPFS} tmpfs " not in Path("/proc/mounts").read_text(encoding="utf-8"):
         pytest.skip(f"{TMPFS} is no tmpfs that can be written to")
     with tempfile.TemporaryDirectory(dir=TMPFS) as directory:
@@ -116,7 +116,7 @@ def instance_on_tmpfs() -> Iterator[Instance]:
 
 
 def beat_age_s(running: Running) -> float:
-    """Return how long ago the runner showed life."""
+    """Return the seconds since the runner's last heartbeat."""
     [session] = running.instance.sessions()
     beat_at = running.host.components.mailbox.outbox.heartbeat_at(session.id)
     assert beat_at is not None
@@ -125,14 +125,14 @@ def beat_age_s(running: Running) -> float:
 
 def acknowledged(running: Running) -> list[AckStatus]:
     [session] = running.instance.sessions()
-    return [one.status for one in running.host.components.mailbox.outbox.acknowledgements(session.id, 0)]
+    return [ack.status for ack in running.host.components.mailbox.outbox.acknowledgements(session.id, 0)]
 
 
 @pytest.mark.parametrize("joins", [False, True], ids=["a turn each", "one turn"])
 def test_silent_model_is_called_once_and_answers(
     instance_on_tmpfs: Instance, monkeypatch: pytest.MonkeyPatch, joins: bool
 ) -> None:
-    """The first byte comes after ten minutes and a second message meanwhile; nothing is ended and started over."""
+    """The first byte arrives after ten minutes, and a second message earlier; the host restarts nothing."""
     model = SilentModel(joins=joins)
 
     async def scenario() -> list[str]:
@@ -143,7 +143,7 @@ def test_silent_model_is_called_once_and_answers(
             await asyncio.sleep(25 * MINUTE_S)
             assert len(running.runtime.sandboxes) == 1
             assert acknowledged(running) == [AckStatus.COMPLETED, AckStatus.COMPLETED]
-            return [one.message.text for one in running.channel.delivered]
+            return [sent.message.text for sent in running.channel.delivered]
 
     with simulated_time(monkeypatch) as loop:
         assert loop.run_until_complete(scenario()) == ["to slow", "to hello?"]
@@ -153,7 +153,7 @@ def test_silent_model_is_called_once_and_answers(
 def test_queued_message_stays_claimed_while_model_is_silent(
     instance_on_tmpfs: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second turn is silent as long as the first: until it ends, a crash must show its message again."""
+    """The second turn is as silent as the first; if the runner crashes before its end, the message must return."""
     model = SilentModel()
 
     async def scenario() -> list[AckStatus]:
@@ -171,7 +171,7 @@ def test_queued_message_stays_claimed_while_model_is_silent(
 def test_runner_beats_while_model_is_silent_and_not_after(
     instance_on_tmpfs: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The heartbeat is a timer's while a turn is open, so that people see the agent at work; at rest there is none."""
+    """A timer beats while a turn is open, so that people see the agent work; an idle runner does not beat."""
     model = SilentModel()
 
     async def scenario() -> tuple[float, float]:
@@ -190,9 +190,9 @@ def test_runner_beats_while_model_is_silent_and_not_after(
 def test_hung_provider_is_asked_again_after_half_an_hour(
     instance_on_tmpfs: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The runner beats, so the host cannot see that its provider hangs: the runner fails the turn, and tries again.
+    """The runner beats, so the host cannot see that the provider hangs: the runner fails the turn and retries it.
 
-    A message that comes meanwhile does not put this off.
+    A message that arrives meanwhile does not delay the retry.
     """
     model = SilentModel(is_hung=True, joins=True)
 
@@ -206,21 +206,21 @@ def test_hung_provider_is_asked_again_after_half_an_hour(
             assert len(model.calls) == 2
             await asyncio.sleep(20 * MINUTE_S)
             assert len(running.runtime.sandboxes) == 1
-            return [one.message.text for one in running.channel.delivered]
+            return [sent.message.text for sent in running.channel.delivered]
 
     with simulated_time(monkeypatch) as loop:
         assert loop.run_until_complete(scenario()) == ["to slow", "to hello?"]
 
 
 def test_tool_that_asked_for_longer_is_waited_for(instance_on_tmpfs: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tool that asked for 40 minutes and takes 35 is not taken for a provider that hangs, on either side."""
+    """Neither host nor runner mistakes a tool with a timeout of 40 minutes, after 35, for a hung provider."""
     model = SilentModel(thinks_s=35 * MINUTE_S, tool_timeout_s=40 * MINUTE_S)
 
     async def scenario() -> list[str]:
         async with running_host(instance_on_tmpfs, runtime=ScriptedRuntime(model.sandbox)) as running:
             await running.channel.say("slow")
             await asyncio.sleep(36 * MINUTE_S)
-            return [one.message.text for one in running.channel.delivered]
+            return [sent.message.text for sent in running.channel.delivered]
 
     with simulated_time(monkeypatch) as loop:
         assert loop.run_until_complete(scenario()) == ["to slow"]

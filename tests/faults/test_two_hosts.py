@@ -1,10 +1,12 @@
-"""Two hosts on one directory, each a process of its own (I11)."""
+"""Two hosts in separate processes on one directory (I11)."""
 
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 HOST = """
 import asyncio, sys
@@ -26,8 +28,8 @@ except NanoclawError as error:
 
 
 @contextmanager
-def a_host(home: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start one; what it says first comes with it. It is killed with the block."""
+def host_subprocess(home: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start a host, yield its process and its first line of output, and kill it at the end."""
     command = [sys.executable, "-c", HOST, str(home)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -37,14 +39,16 @@ def a_host(home: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
-def test_invariant_11_a_second_host_names_the_first_and_starts_when_that_was_killed(tmp_path: Path) -> None:
-    with a_host(tmp_path) as (first, said):
+@pytest.mark.invariant(number=11)
+def test_second_host_is_refused_until_first_is_killed(tmp_path: Path) -> None:
+    """The second host refuses to start and names the first; a host starts once the first is killed."""
+    with host_subprocess(tmp_path) as (first, said):
         assert said == "ready"
-        with a_host(tmp_path) as (second, refusal):
+        with host_subprocess(tmp_path) as (second, refusal):
             assert f"another host (process {first.pid}) runs on {tmp_path}" in refusal
             second.wait(30)
         assert first.poll() is None
         first.kill()
         first.wait(30)
-        with a_host(tmp_path) as (_, said):
+        with host_subprocess(tmp_path) as (_, said):
             assert said == "ready"
