@@ -279,7 +279,7 @@ class Components(HostEvents):
         async def run() -> None:
             try:
                 await show()
-            except PLUGIN_ERRORS:  # the call fence: a hint to people, nothing depends on it
+            except PLUGIN_ERRORS:  # error boundary: only a hint to people, nothing depends on it
                 log.debug("status not shown", exc_info=True)
 
         task = asyncio.create_task(run())
