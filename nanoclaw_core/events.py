@@ -16,7 +16,7 @@ class HostEvents(Protocol):
     """Receives the events. The host's `Components` implements it."""
 
     async def message_refused(self, session_id: SessionId, reason: str) -> None:
-        """Note to the agent that a message it wrote was not sent."""
+        """Inform the agent that a message it wrote was not sent."""
 
     async def action_requested(self, session_id: SessionId, request: ActionRequest) -> None:
         """Run an action for a session's agent, and answer it."""
@@ -38,7 +38,7 @@ class HostEvents(Protocol):
         """Remove the files of a message that a platform accepted, and show no typing for a moment."""
 
     async def delivery_failed(self, delivery: Delivery, reason: str) -> None:
-        """Note to the agent that a message failed for good, before the next one is sent."""
+        """Inform the agent that a message failed for good, before the next one is sent."""
 
     def delivery_delayed(self, address: Address, since: datetime, dedup_key: str) -> None:
         """Queue the notice for a thread whose messages came late."""

@@ -297,7 +297,7 @@ class Host:
             if ended:
                 log.warning("sandboxes of an earlier host ended", extra={"runtime": name, "count": ended})
         except NanoclawError as error:
-            log.info("no left-over sandboxes looked for", extra={"runtime": name, "reason": str(error)})
+            log.info("left-over sandboxes not searched", extra={"runtime": name, "reason": str(error)})
         except PLUGIN_ERRORS:  # error boundary: an engine that does not answer stops only its own sandboxes
             log.exception("left-over sandboxes could not be ended", extra={"runtime": name})
         finally:

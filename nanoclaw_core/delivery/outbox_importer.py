@@ -110,7 +110,10 @@ class OutboxImporter:
         if not isinstance(row, Delivery) or row.last_error is not None:
             return row
         problem = self.queues.refusal(row, accepted)
-        return evolve(row, status=DeliveryStatus.FAILED, last_error=problem) if problem else row
+        if problem is None:
+            return row
+        # Without its content: a sandbox that floods a room whose platform is gone must not fill the database.
+        return evolve(row, status=DeliveryStatus.FAILED, last_error=problem, content="{}")
 
     def _stored(self, row: Delivery | ActionRequest | Malformed) -> Delivery | ActionRequest | Malformed:
         """Store a delivery and return it with its position; return an action unchanged."""

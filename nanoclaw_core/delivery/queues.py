@@ -28,6 +28,7 @@ from nanoclaw_core.store.deliveries import Delivery, DeliveryStatus
 
 log = logging.getLogger(__name__)
 DRAIN_TIMEOUT_S = 2.0
+CLOSE_S = 1.0  # all of a stop has 10 s
 HINT_TIMEOUT_S = 10.0
 OnDrained = Callable[[], Awaitable[None]]
 
@@ -111,7 +112,8 @@ class DeliveryQueues:
         tasks = [*self._workers.values(), *(task for _, task in self._dated.values())]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_S)  # an adapter that swallows its cancellation stops no host
         self._workers.clear()
 
     def _append(self, key: QueueKey, item: Entry | OnDrained) -> None:

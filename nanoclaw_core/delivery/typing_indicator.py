@@ -10,6 +10,7 @@ from typing import TypeGuard
 
 from nanoclaw_core.descriptors.channels import ShowsTyping
 from nanoclaw_core.descriptors.messages import Address
+from nanoclaw_core.errors import PLUGIN_ERRORS
 from nanoclaw_core.ids import SessionId
 
 # The indicator ends if the heartbeat is older than ALIVE_S after the first GRACE_S seconds.
@@ -74,7 +75,7 @@ class TypingIndicator:
         while self._now() - started < GRACE_S or self._is_alive(session_id):
             adapter = self._adapter(address.channel)
             if _shows_typing(adapter) and self._now() >= self._paused_until.get(session_id, 0.0):
-                with contextlib.suppress(Exception):  # only a hint to people; nothing depends on it
+                with contextlib.suppress(*PLUGIN_ERRORS):  # only a hint to people; nothing depends on it
                     await adapter.show_typing(address)
             await self._sleep(REFRESH_S)
         self._tasks.pop(session_id, None)

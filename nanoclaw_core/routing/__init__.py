@@ -1,1 +1,1 @@
-"""From a platform's message to a row in a session: who engages, who may, and which conversation it belongs to."""
+"""Routing: engagement, admission, and the session of a message."""

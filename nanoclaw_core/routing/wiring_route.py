@@ -1,4 +1,4 @@
-"""The way of a message through one wiring: engage, admit, check commands, store, wake.
+"""The path of a message through one wiring: engage, admit, check commands, store, wake.
 
 Invariants kept here:
 I3  A receipt says ROUTED or ACCUMULATED only after the row is durable.

@@ -13,7 +13,7 @@ from functools import partial
 import apsw
 from attrs import define, field
 
-from nanoclaw_core.errors import NanoclawError
+from nanoclaw_core.errors import PLUGIN_ERRORS, NanoclawError
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.integrity import check_integrity
 from nanoclaw_core.mailbox.mailbox import Mailbox
@@ -107,7 +107,7 @@ class SessionRecovery:
         try:
             await self.supervisor.stop_session(session.id, "its files are damaged")
             fresh = await self.quarantine.quarantine(session, reason)
-        except Exception:  # error boundary: a failure of one session, such as a full disk, must not affect others
+        except PLUGIN_ERRORS:  # error boundary: a failure of one session, such as a full disk, must not affect others
             log.exception("damaged session could not be quarantined", extra={"session": session.id, "reason": reason})
             return
         if self.mailbox.update_due(fresh.id) is not None:

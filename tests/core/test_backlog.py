@@ -197,6 +197,8 @@ def test_full_room_delays_neither_rooms_nor_sandboxes(instance: Instance) -> Non
     assert texts == ["garden 0", "echo: hi"]
     assert len(notes) == 1
     assert notes[0].startswith("A message you wrote was not sent: 2000 of your messages wait for the room 'broken'")
+    refused = "SELECT content FROM deliveries WHERE room = 'broken' AND status = 'failed'"
+    assert patient.db.execute(refused).get == "{}"  # a flood must not fill the database
     query = "SELECT status, count(*) FROM deliveries WHERE room = 'broken' GROUP BY status"
     assert patient.db.execute(query).fetchall() == [("failed", 1), ("queued", MAX_WAITING)]
 

@@ -1,6 +1,7 @@
 """The typing indicator: its times and their effects, on a simulated clock."""
 
 import asyncio
+import sys
 import time
 
 from nanoclaw_core import Address, SessionId
@@ -74,3 +75,14 @@ def test_typing_ends_with_the_sandbox() -> None:
         return before
 
     assert asyncio.run(scenario())[:3] == [0, 4, 8]
+
+
+def test_typing_that_exits_ends_nothing_else() -> None:
+    """A plugin that calls sys.exit in a hint must not end the host."""
+
+    class Exiting(SimulatedChannel):
+        async def show_typing(self, address: Address) -> None:
+            await super().show_typing(address)
+            sys.exit(3)
+
+    assert len(shown(Exiting())) > 1

@@ -82,22 +82,26 @@ def test_user_namespace_in_a_sandbox_is_refused(place: Place) -> None:
     assert place.answer() == -1
 
 
+KILLED = "kill -9 $$"
+SHORTAGE = "echo bwrap: Creating new namespace failed: Resource temporarily unavailable >&2; exit 1"
+
+
 @contextlib.contextmanager
-def killed_bubblewrap(place: Place, kills: int) -> Iterator[Place]:
-    """Yield a place with a bubblewrap that is killed `kills` times, and works afterwards."""
+def failing_bubblewrap(place: Place, failures: int, failure: str = KILLED) -> Iterator[Place]:
+    """Give a place whose bubblewrap fails as often as that, and works afterwards."""
     with tempfile.TemporaryDirectory(dir="/tmp") as name:  # the sandbox's user must reach it
         directory = Path(name)
         directory.chmod(0o777)
-        (directory / "kills").write_text("x" * kills)
+        (directory / "kills").write_text("x" * failures)
         (directory / "kills").chmod(0o666)
-        yield evolve(place, settings={"bubblewrap": write_killed_program(directory)})
+        yield evolve(place, settings={"bubblewrap": write_program(directory, failure)})
 
 
-def write_killed_program(directory: Path) -> str:
+def write_program(directory: Path, failure: str) -> str:
     program = directory / "bwrap"
     program.write_text(
         f"#!/bin/sh\nif [ -s {directory}/kills ]; then\n"
-        f'    printf %s "$(cut -c2- {directory}/kills)" >{directory}/kills\n    kill -9 $$\nfi\n'
+        f'    printf %s "$(cut -c2- {directory}/kills)" >{directory}/kills\n    {failure}\nfi\n'
         f'exec {shutil.which("bwrap")} "$@"\n'
     )
     program.chmod(0o755)
@@ -105,10 +109,11 @@ def write_killed_program(directory: Path) -> str:
 
 
 @pytest.mark.bubblewrap
-def test_probe_that_is_killed_once_keeps_the_isolation(place: Place) -> None:
-    """An out-of-memory kill says nothing about bubblewrap."""
-    with killed_bubblewrap(place, 1) as killed:
-        run(killed, f"answer(os.path.exists({str(place.home)!r}))")
+@pytest.mark.parametrize("failure", [KILLED, SHORTAGE])
+def test_probe_that_fails_by_chance_keeps_the_isolation(place: Place, failure: str) -> None:
+    """An out-of-memory kill and a shortage of processes say nothing about bubblewrap."""
+    with failing_bubblewrap(place, 1, failure) as failing:
+        run(failing, f"answer(os.path.exists({str(place.home)!r}))")
     assert place.answer() is False
 
 
@@ -122,7 +127,7 @@ def test_probe_that_is_always_killed_starts_no_process(place: Place) -> None:
                 await runtime.start(evolve(place.spec("pass"), runs_tools=False))
             return await runtime.check()
 
-    with killed_bubblewrap(place, 1_000) as killed:
+    with failing_bubblewrap(place, 1_000) as killed:
         readiness = patiently(scenario(killed))
     assert (readiness.ready, readiness.isolates) == (False, False)
 

@@ -33,7 +33,7 @@ from nanoclaw_core import (
 from nanoclaw_core import Sandbox as SandboxProtocol
 from nanoclaw_runtime_process import bubblewrap_command, unconfined
 from nanoclaw_runtime_process.bubblewrap_command import Isolation
-from nanoclaw_runtime_process.bubblewrap_sandbox import Killed, start_in_bubblewrap
+from nanoclaw_runtime_process.bubblewrap_sandbox import Inconclusive, start_in_bubblewrap
 from nanoclaw_runtime_process.interpreter import Interpreter, compile_packages, current_interpreter
 from nanoclaw_runtime_process.pipes import pipe
 from nanoclaw_runtime_process.registry import ProcessRegistry
@@ -240,12 +240,13 @@ class ProcessRuntime:
         """Repeat the test until it ends by itself.
 
         Raises:
-            SandboxFailed: It was killed each time, or took too long. Isolation is unknown, so no sandbox may start.
+            SandboxFailed: It was killed or met a shortage each time, or took too long. Isolation is unknown, so no
+                sandbox may start.
         """
         for _ in range(PROBE_TRIES):
             try:
                 return await self._run_probe(program)
-            except Killed as error:
+            except Inconclusive as error:
                 reason = str(error)
         raise SandboxFailed(f"the test of bubblewrap did not end, so no sandbox starts: {reason}")
 
@@ -253,7 +254,7 @@ class ProcessRuntime:
         """Test the isolation from inside; return the problem, or an empty string.
 
         Raises:
-            Killed: The test was killed.
+            Inconclusive: The test was killed, or the machine had no room for it.
             SandboxFailed: It took longer than `PROBE_S`.
         """
         expected = "forbids" if self._isolation.forbids_namespaces else "allows"
@@ -269,12 +270,12 @@ class ProcessRuntime:
             return "this host may not kill the processes of its sandboxes"
         except TimeoutError as error:
             raise SandboxFailed(f"the test of bubblewrap took longer than {PROBE_S:.0f} s") from error
-        except Killed:
+        except Inconclusive:
             raise
         except (SandboxFailed, SandboxRefused) as error:
             return str(error)
         if ended.code < 0:
-            raise Killed(f"it was killed by signal {-ended.code}")
+            raise Inconclusive(f"it was killed by signal {-ended.code}")
         return "" if ended.code == 0 else ended.stderr_tail.strip()[-300:] or f"exit status {ended.code}"
 
     async def _python(self) -> Interpreter:

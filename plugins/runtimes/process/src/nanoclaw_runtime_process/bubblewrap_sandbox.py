@@ -7,6 +7,7 @@ import contextlib
 import json
 import marshal
 import os
+import re
 import resource
 import signal
 import sys
@@ -27,10 +28,14 @@ from nanoclaw_runtime_process.registry import ProcessRegistry
 from nanoclaw_runtime_process.sandbox import ProcessSandbox, terminate_program
 
 LAUNCHER = Path(__file__).with_name("bubblewrap_launcher.py")
+# The words of the C library for EAGAIN, ENOMEM, EMFILE, ENFILE and ENOSPC, the last for too many namespaces.
+SHORTAGE = re.compile(
+    "Resource temporarily unavailable|Cannot allocate memory|Too many open files|No space left on device"
+)
 
 
-class Killed(SandboxFailed):
-    """bubblewrap or its launcher died by a signal, which does not prove that it cannot isolate."""
+class Inconclusive(SandboxFailed):
+    """bubblewrap or its launcher was killed or met a shortage, which does not prove that it cannot isolate."""
 
 
 async def start_in_bubblewrap(
@@ -165,7 +170,7 @@ async def _release(pipes: _Pipes, namespace: _Namespace) -> None:
     if answer != b"!":
         namespace.kill()
         if not answer:
-            raise Killed("bubblewrap: the launcher has died")
+            raise Inconclusive("bubblewrap: the launcher has died")
         reason = answer.decode("utf-8", "replace")
         raise SandboxFailed(f"bubblewrap: the sandbox's limits could not be set: {reason}")
 
@@ -203,7 +208,7 @@ async def _spawn(plan: int, inherited: Sequence[int], stderr: BinaryIO) -> Proce
             pass_fds=[plan, *inherited],
         )  # fmt: skip
     except OSError as error:
-        raise SandboxFailed(f"bubblewrap could not be started: {error}") from error
+        raise Inconclusive(f"bubblewrap could not be started: {error}") from error
 
 
 async def _namespace(process: Process, info: BinaryIO, stderr: BinaryIO) -> _Namespace:
@@ -217,9 +222,10 @@ async def _namespace(process: Process, info: BinaryIO, stderr: BinaryIO) -> _Nam
     except (asyncio.IncompleteReadError, ProcessLookupError):
         code = await process.wait()
         if code < 0:
-            raise Killed(f"bubblewrap was killed by signal {-code}") from None
+            raise Inconclusive(f"bubblewrap was killed by signal {-code}") from None
         message = stderr.read(4_000).decode("utf-8", "replace").strip()
-        raise SandboxFailed(f"bubblewrap: {message or 'ended at once'}") from None
+        failure = Inconclusive if SHORTAGE.search(message) else SandboxFailed
+        raise failure(f"bubblewrap: {message or 'ended at once'}") from None
     finally:
         transport.close()
 
