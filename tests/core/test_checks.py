@@ -274,6 +274,18 @@ def test_doctor_reports_a_refused_mount(instance: Instance, tmp_path: Path) -> N
     assert f"remove-mount {instance.group().id} --name shared" in finding.remedy
 
 
+def test_doctor_judges_no_mount_by_broken_settings(instance: Instance, tmp_path: Path) -> None:
+    """The defaults allow no mount, so the remedy would be to remove each of them."""
+    (tmp_path / "shared").mkdir()
+    mount = {"path": str(tmp_path / "shared"), "name": "shared", "writable": False}
+    config = agents.config_of(instance.db, instance.group().id)
+    agents.save_config(instance.db, evolve(config, additional_mounts=[mount]))
+    (instance.places.home / "nanoclaw.toml").write_text("[core")
+    findings = doctor(instance.places.home)
+    assert findings["instance", "settings"].state is Health.PROBLEM
+    assert [area for area, _ in findings if area == "mounts"] == []
+
+
 @pytest.mark.parametrize(
     ("channel", "age", "remedy"),
     [

@@ -58,7 +58,8 @@ async def run_checks(home: Path, environment: Mapping[str, str]) -> list[Finding
     findings = [_python(), _directory(places, ncl), _host(places, ncl), finding, _database(places, ncl)]
     findings += _quarantined(places)
     findings += _engage_patterns(places, ncl)
-    findings += _mounts(places, settings)
+    if finding.state is Health.OK:  # with the defaults of broken settings, each mount would seem forbidden
+        findings += _mounts(places, settings)
     disabled, plugins = settings.core.disabled_plugins, Plugins()
     try:
         plugins.load_installed(frozenset(disabled))
