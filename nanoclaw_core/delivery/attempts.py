@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -20,7 +21,7 @@ from nanoclaw_wire import clock
 from nanoclaw_wire.content import Malformed
 
 from nanoclaw_core import logs
-from nanoclaw_core.delivery.backlog import Backlog, Entry
+from nanoclaw_core.delivery.backlog import Backlog, Entry, QueueKey
 from nanoclaw_core.delivery.dates import age_s, seconds_until
 from nanoclaw_core.delivery.delays import Delays
 from nanoclaw_core.delivery.message_builder import MessageBuilder
@@ -82,11 +83,13 @@ class Attempts:
     _backlog: Backlog
     _delays: Delays
     _pauses: dict[DeliveryId, _Pause] = field(factory=dict, init=False)
+    _failures: Counter[QueueKey] = field(factory=Counter, init=False)  # in a row, in each room
 
     def resume(self, delivery: Delivery) -> bool:
         """End the pause of a delivery that the operator changed; return False if it is not paused."""
         if (pause := self._pauses.get(delivery.id)) is None:
             return False
+        pause.entry.queued_at = asyncio.get_running_loop().time()
         pause.entry.delivery = evolve(pause.entry.delivery, retried_at=delivery.retried_at)
         pause.ends.cancel()
         return True
@@ -103,11 +106,13 @@ class Attempts:
                 await self._pause(entry, min(max(0.0, seconds_until(first.next_try_at)), longest_s))
             while (failure := await self._attempt(entry)) is not None:
                 failures += 1
-                if failure.is_final or self._is_too_old(entry.delivery, failures, began):
+                self._failures[entry.queue_key] += not failure.is_final
+                if failure.is_final or self._is_too_old(entry, failures, began):
                     await self.fail(entry.delivery, failure.problem)
                     return
                 self._backlog.stop(entry.queue_key)
                 await self._wait(entry, pause_after(failures, self._sending.pauses_s), failure.problem)
+            del self._failures[entry.queue_key]
 
     async def fail(self, delivery: Delivery, problem: str) -> None:
         """Mark a message as failed for good and report it, unless it is already finished."""
@@ -120,12 +125,17 @@ class Attempts:
             "nanoclaw_delivery_failed", address=delivery.address, delivery_id=delivery.id, reason=problem
         )
 
-    def _is_too_old(self, delivery: Delivery, failures: int, began: datetime) -> bool:
+    def _is_too_old(self, entry: Entry, failures: int, began: datetime) -> bool:
         """Return True after the last attempt.
 
-        Every pause is used at least once, because the clock may jump.
+        The machine's clock may jump, so a message that is old by it uses every pause. One that this host has held for
+        so long by its own clock needs one failure, or a long queue would outlive the limit by days.
         """
-        return failures > len(self._sending.pauses_s) and age_s(delivery, began) > self._sending.max_age_s
+        tries, limit_s = len(self._sending.pauses_s), self._sending.max_age_s
+        if self._failures[entry.queue_key] <= tries:
+            return False
+        held_s = asyncio.get_running_loop().time() - entry.queued_at
+        return held_s > limit_s or (failures > tries and age_s(entry.delivery, began) > limit_s)
 
     async def _wait(self, entry: Entry, pause_s: float, problem: str) -> None:
         delivery_id, next_try_at = entry.delivery.id, clock.to_text(clock.now() + timedelta(seconds=pause_s))

@@ -41,10 +41,12 @@ class Entry:
 
     Args:
         stage: Stays WAITING once the room has stopped, even if the room works again.
+        queued_at: Time at which this host queued it, or the operator retried it; the event loop's clock.
     """
 
     delivery: Delivery
     stage: Stage
+    queued_at: float = 0.0
 
     @property
     def queue_key(self) -> QueueKey:

@@ -117,6 +117,8 @@ class DeliveryQueues:
         self._workers.clear()
 
     def _append(self, key: QueueKey, item: Entry | OnDrained) -> None:
+        if isinstance(item, Entry):
+            item.queued_at = asyncio.get_running_loop().time()
         self._waiting.setdefault(key, deque()).append(item)
         if key not in self._workers:
             self._workers[key] = asyncio.create_task(self._work(key), context=Context())
