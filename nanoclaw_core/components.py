@@ -231,7 +231,7 @@ class Components(HostEvents):
             await self.actions.execute(request, caller)
 
     async def _run_verb(self, arguments: Mapping[str, Any], caller: Caller, _context: PluginContext) -> Any:
-        """A sandbox asks for a verb; its frame is answered as one on the control socket is."""
+        """Run a verb for a sandbox. Return its answer as a frame, as on the control socket."""
         answer = await self.dispatch.answer(frames.read_request({"id": NCL, **arguments}), caller)
         return json.loads(answer.as_line())
 
@@ -239,16 +239,15 @@ class Components(HostEvents):
         try:
             waiting = self.mailbox.waiting(session_id)
         except UNREADABLE:
-            return  # the next look says more
+            return  # the next poll reports the fault
         if not waiting:
             self.supervisor.note_idle(session_id)
-            self.typing.stop(session_id)
-            self.sandbox_status(session_id, "")
+            self.sandbox_ended(session_id)
 
     def session_unreadable(self, session_id: SessionId, reason: str) -> None:
         self.recovery.report_unreadable(session_id, reason)
 
-    async def is_damaged(self, session_id: SessionId, force_reason: str) -> bool:
+    async def diagnose(self, session_id: SessionId, force_reason: str) -> bool:
         return await self.recovery.diagnose(session_id, force_reason)
 
     def delivery_sent(self, delivery: Delivery) -> None:

@@ -27,8 +27,8 @@ class HostEvents(Protocol):
     def session_unreadable(self, session_id: SessionId, reason: str) -> None:
         """Start to look for damage in a session's files."""
 
-    async def is_damaged(self, session_id: SessionId, force_reason: str) -> bool:
-        """Look for damage, and start the quarantine of a damaged session.
+    async def diagnose(self, session_id: SessionId, force_reason: str) -> bool:
+        """Look for damage, and start the quarantine of a damaged session; return True if it is damaged.
 
         Args:
             force_reason: Reason to quarantine the session although its files look whole; empty if there is none.
@@ -47,4 +47,4 @@ class HostEvents(Protocol):
         """Show people the state of their sandbox; an empty text clears it after all queued messages."""
 
     def sandbox_ended(self, session_id: SessionId) -> None:
-        """Stop showing that an agent works."""
+        """Show people that the agent does not work now."""

@@ -236,7 +236,7 @@ class Supervisor:
             self._notices.send(session_id, f"{refusal.for_people} {MESSAGE_KEPT}", reason=str(refusal))
             return None  # the messages stay, and the next wake or sweep tries again
         except PLUGIN_ERRORS as error:  # error boundary: a failure of one session must not affect another (⚠25)
-            if await self.events.is_damaged(session_id, ""):
+            if await self.events.diagnose(session_id, ""):
                 return None
             return await self._start_failed(session_id, error)
 
@@ -264,7 +264,7 @@ class Supervisor:
             self._failed_starts.pop(session_id, None)
             self._unreadable_runs.pop(session_id, None)
         is_unrepairable = self._unreadable_runs[session_id] >= MAX_UNREADABLE_RUNS
-        if damage is not None and await self.events.is_damaged(session_id, damage if is_unrepairable else ""):
+        if damage is not None and await self.events.diagnose(session_id, damage if is_unrepairable else ""):
             return None
         due_at = self.mailbox.update_due(session_id)
         if session_id in self._to_repeat:

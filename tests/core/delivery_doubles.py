@@ -30,7 +30,7 @@ class QuietEvents(HostEvents):
 
     def session_unreadable(self, session_id: SessionId, reason: str) -> None: ...
 
-    async def is_damaged(self, session_id: SessionId, force_reason: str) -> bool:
+    async def diagnose(self, session_id: SessionId, force_reason: str) -> bool:
         return False
 
     def delivery_sent(self, delivery: Delivery) -> None: ...

@@ -134,17 +134,24 @@ def test_message_discarded_and_retried_is_sent_once(nanoclaw_instance: Instance)
     asyncio.run(scenario())
 
 
+COUNT_FAILED = "SELECT count(*) FROM deliveries WHERE status = 'failed'"
+
+
+async def fail_three(host: DeliveryHost, instance: Instance) -> None:
+    """Let the platform refuse the answers to "one", "two" and "three"."""
+    for text in ("one", "two", "three"):
+        host.running.channel.troubles.append(DeliveryRefused("the room is closed"))
+        await host.running.channel.say(text)
+        await until(lambda: not host.running.channel.troubles)
+    await until(lambda: instance.db.execute(COUNT_FAILED).get == 3)
+
+
 def test_retry_all_sends_what_was_tried(nanoclaw_instance: Instance) -> None:
     """A message that was never tried stays failed, because it may have been refused."""
 
     async def scenario() -> None:
         async with delivery_host(nanoclaw_instance) as host:
-            for text in ("one", "two", "three"):
-                host.running.channel.troubles.append(DeliveryRefused("the room is closed"))
-                await host.running.channel.say(text)
-                await until(lambda: not host.running.channel.troubles)
-            query = "SELECT count(*) FROM deliveries WHERE status = 'failed'"
-            await until(lambda: nanoclaw_instance.db.execute(query).get == 3)
+            await fail_three(host, nanoclaw_instance)
             nanoclaw_instance.db.execute("UPDATE deliveries SET attempts = 0 WHERE content LIKE '%two%'")
             assert await host.operator.data("deliveries", "retry", all=True) == {"retried": 2, "left": 0}
             assert await host.running.channel.texts(2) == ["echo: one", "echo: three"]
@@ -157,19 +164,14 @@ def test_retry_all_puts_back_all_or_none(nanoclaw_instance: Instance) -> None:
 
     async def scenario() -> None:
         async with delivery_host(nanoclaw_instance) as host:
-            for text in ("one", "two", "three"):
-                host.running.channel.troubles.append(DeliveryRefused("the room is closed"))
-                await host.running.channel.say(text)
-                await until(lambda: not host.running.channel.troubles)
-            query = "SELECT count(*) FROM deliveries WHERE status = 'failed'"
-            await until(lambda: nanoclaw_instance.db.execute(query).get == 3)
+            await fail_three(host, nanoclaw_instance)
             nanoclaw_instance.db.execute(
                 "CREATE TRIGGER refuse BEFORE UPDATE ON deliveries WHEN OLD.content LIKE '%three%'"
                 " BEGIN SELECT RAISE(ABORT, 'no room'); END"
             )
             code, message = await host.operator.refusal("deliveries", "retry", all=True)
             assert (code, "no room" in message) == ("handler-error", True)
-            assert nanoclaw_instance.db.execute(query).get == 3
+            assert nanoclaw_instance.db.execute(COUNT_FAILED).get == 3
             nanoclaw_instance.db.execute("DROP TRIGGER refuse")
             assert await host.operator.data("deliveries", "retry", all=True) == {"retried": 3, "left": 0}
             assert await host.running.channel.texts(3) == ["echo: one", "echo: two", "echo: three"]
