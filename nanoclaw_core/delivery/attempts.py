@@ -48,6 +48,7 @@ class DeliveryContext:
         pauses_s: Seconds before each further attempt; the last one repeats.
         max_age_s: Seconds during which delivery is retried. Each host uses every pause at least once.
         outage: Logs that the central database refuses writes; shared by all components of a host.
+        hint_timeout_s: Seconds after which a status that hangs in the platform is dropped.
         sleep: Waits for a number of seconds; tests replace it.
     """
 
@@ -59,6 +60,7 @@ class DeliveryContext:
     pauses_s: Sequence[float]
     max_age_s: float
     outage: DatabaseOutage = field(factory=DatabaseOutage)
+    hint_timeout_s: float = 10.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 

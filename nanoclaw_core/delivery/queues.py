@@ -29,7 +29,6 @@ from nanoclaw_core.store.deliveries import Delivery, DeliveryStatus
 log = logging.getLogger(__name__)
 DRAIN_TIMEOUT_S = 2.0
 CLOSE_S = 1.0  # all of a stop has 10 s
-HINT_TIMEOUT_S = 10.0
 OnDrained = Callable[[], Awaitable[None]]
 
 
@@ -138,7 +137,7 @@ class DeliveryQueues:
                     await self._deliver(item)
                 else:
                     with contextlib.suppress(*PLUGIN_ERRORS):  # only a hint to people; nothing depends on it
-                        await asyncio.wait_for(item(), HINT_TIMEOUT_S)
+                        await asyncio.wait_for(item(), self._context.hint_timeout_s)
                 if not waiting:
                     await self._send_delay_notices(key)
                 await asyncio.sleep(0)  # let the other queues run even if an adapter never waits

@@ -9,7 +9,6 @@ from attrs import evolve
 from delivery_doubles import KeyBuilder, QuietEvents, adapters_of
 
 from nanoclaw_core import Address, Outbound
-from nanoclaw_core.delivery import queues as queues_module
 from nanoclaw_core.delivery.attempts import DeliveryContext
 from nanoclaw_core.delivery.queues import DeliveryQueues
 from nanoclaw_core.ids import DeliveryId
@@ -257,16 +256,16 @@ def test_lone_surrogates_of_a_platform_are_escaped(instance: Instance) -> None:
     assert (stored.status, stored.attempts, stored.platform_message_id) == (DeliveryStatus.SENT, 2, "id-\\udcff")
 
 
-def test_hanging_hint_delays_no_message(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_hint_delays_no_message(instance: Instance) -> None:
     """A status that hangs in the platform is dropped after its timeout."""
-    monkeypatch.setattr(queues_module, "HINT_TIMEOUT_S", 0.0)
-    platform = InstantPlatform()
+    platform, has_hung = InstantPlatform(), asyncio.Event()
 
     async def hang() -> None:
+        has_hung.set()
         await asyncio.Event().wait()
 
     async def scenario() -> None:
-        queues = queues_to(platform, instance)
+        queues = queues_to(platform, instance, hint_timeout_s=0.01)
         queues.call_when_drained(Address("chat", "r"), hang)
         queues.put([delivery(1)])
         async with asyncio.timeout(WAIT_S):
@@ -274,4 +273,4 @@ def test_hanging_hint_delays_no_message(instance: Instance, monkeypatch: pytest.
 
     deliveries.add(instance.db, [delivery(1)])
     asyncio.run(scenario())
-    assert platform.rooms == ["r"]
+    assert (platform.rooms, has_hung.is_set()) == (["r"], True)
