@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -233,6 +234,17 @@ def test_open_network_is_the_network_of_the_settings(place: Place) -> None:
         address = ("127.0.0.1", server.getsockname()[1])
         run(place, spec=evolve(place.spec(CONNECT.format([address])), network=Network.OPEN))
     assert place.answer() == [list(address)]
+
+
+def test_proxies_of_the_docker_client_stay_outside(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy in ~/.docker/config.json may hold a password, and docker's client passes it to each new container."""
+    proxies = {"default": {"httpProxy": "http://ada:secret@proxy.invalid:3128"}}
+    (tmp_path / "config.json").write_text(json.dumps({"proxies": proxies}), encoding="utf-8")
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    assert run(place, "answer(dict(os.environ))").code == 0
+    assert not [value for value in place.answer().values() if "proxy.invalid" in value]
 
 
 def test_image_build_failure_names_its_step(place: Place, docker_address: str, python_image: str) -> None:

@@ -60,6 +60,7 @@ def creation_arguments(
         "environment": variables,
         "user": f"{user.user_id}:{user.group_id}",
         "hostname": "sandbox",
+        "use_config_proxy": False,  # the proxies of ~/.docker/config.json may hold a password
         "labels": {
             INSTANCE_LABEL: instance_id,
             SESSION_LABEL: spec.session_id,

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class DaemonExecutor:
-    """Runs functions off the event loop, at most `limit` at the same time."""
+    """Runs functions off the event loop; at most `limit` callers wait for a result at the same time."""
 
     def __init__(self, limit: int) -> None:
         self._free = asyncio.Semaphore(limit)
@@ -28,7 +28,6 @@ class DaemonExecutor:
         done: asyncio.Future[T] = loop.create_future()
 
         def finish(complete: Callable[[Any], None], value: Any) -> None:
-            self._free.release()
             if not done.done():
                 complete(value)
 
@@ -42,4 +41,7 @@ class DaemonExecutor:
                 loop.call_soon_threadsafe(finish, complete, value)
 
         threading.Thread(target=work, name="docker", daemon=True).start()
-        return await done
+        try:
+            return await done
+        finally:
+            self._free.release()  # now and not when the thread ends: abandoned calls must not delay later ones
