@@ -37,16 +37,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.xdist_group("engine"))
         elif item.path.relative_to(config.rootpath).as_posix() in SHARES_A_FIXTURE:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    if config.getoption("numprocesses", None):
-        items.sort(key=_starts_late)  # the groups take minutes, so they start first
     if not config.getoption("--long"):
         long = [item for item in items if item.get_closest_marker("long")]
         items[:] = [item for item in items if item not in long]
         config.hook.pytest_deselected(items=long)
 
 
-def _starts_late(item: pytest.Item) -> tuple[bool, bool]:
-    return item.get_closest_marker("docker") is None, item.get_closest_marker("xdist_group") is None
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fail if pytest-xdist did not take over the groups: each process would build what their tests share."""
+    if not hasattr(session.config, "workerinput"):
+        return
+    lost = [item.nodeid for item in session.items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid]
+    if lost:
+        raise pytest.UsageError(f"pytest-xdist ignores the group of {lost[0]}. Check the version of pytest.")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

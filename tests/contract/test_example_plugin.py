@@ -13,10 +13,8 @@ from pathlib import Path
 
 import pytest
 from attrs import frozen
-from checkout import ROOT
 from fake_ntfy import FakeNtfy
 
-EXAMPLE = ROOT / "docs" / "examples" / "nanoclaw-channel-ntfy"
 FILES = ("__init__.py", "adapter.py", "host.py", "py.typed", "rows.py")
 TOKEN = "tk_only-for-tests"
 SETTINGS = """
@@ -47,7 +45,10 @@ initialise(Path(sys.argv[1]), environment={"NTFY_TOKEN": "-"}, room=("ntfy", "ki
 
 @frozen
 class Installed:
-    """An environment with the example's wheel; its dependencies come from the tests' environment."""
+    """An environment with the example's wheel.
+
+    Its dependencies come from the tests' environment.
+    """
 
     wheel: Path
     python: Path
@@ -71,11 +72,9 @@ class Installed:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+def installed(wheelhouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     place = tmp_path_factory.mktemp("example")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(place)]
-    subprocess.run(build, cwd=EXAMPLE, check=True, capture_output=True)
-    (wheel,) = place.glob("*.whl")
+    wheel = next(wheelhouse.glob("nanoclaw_channel_ntfy-*.whl"))
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", place / "environment"], check=True)
     python = place / "environment" / "bin" / "python"
     (packages,) = (place / "environment").glob("lib/python*/site-packages")

@@ -13,21 +13,19 @@ import pytest
 from checkout import ROOT
 
 EXAMPLE = ROOT / "docs" / "examples" / "nanoclaw-channel-ntfy"
-FOLDERS = (ROOT, ROOT / "container" / "nanoclaw_wire", EXAMPLE)
+PACKAGES = ("nanoclaw_core", "nanoclaw_wire", "nanoclaw_channel_ntfy")
 OWN_MODULES = {"nanoclaw_core", "nanoclaw_core.testing", "nanoclaw_core.testing.pytest_plugin"}
 
 
 @pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def python(wheelhouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The Python of an environment with the core, the wire, the example channel, and dependencies from an index."""
     place = tmp_path_factory.mktemp("stranger")
-    for folder in FOLDERS:
-        build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(place / "wheels")]
-        subprocess.run(build, cwd=folder, check=True, capture_output=True)
-    core, *others = sorted((place / "wheels").iterdir(), key=lambda path: not path.name.startswith("nanoclaw_core-"))
-    subprocess.run([sys.executable, "-m", "venv", place / "environment"], check=True)
+    core, *others = (next(wheelhouse.glob(f"{package}-*.whl")) for package in PACKAGES)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", place / "environment"], check=True)
     program = place / "environment" / "bin" / "python"
-    done = run(place, program, "-m", "pip", "install", "-q", f"{core}[testing]", *map(str, others))
+    uv = Path(sys.executable).parent / "uv"
+    done = run(place, uv, "pip", "install", "-q", "--python", program, f"{core}[testing]", *map(str, others))
     assert done.returncode == 0, done.stderr
     yield program
     shutil.rmtree(place / "environment")

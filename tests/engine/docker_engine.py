@@ -19,11 +19,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 STARTS_WITHIN_S = 60.0
-PACKAGES = {"dockerd": "docker.io", "bwrap": "bubblewrap", "debootstrap": "debootstrap", "zsh": "zsh", "fish": "fish"}
+PACKAGES = {"dockerd": "docker.io", "bwrap": "bubblewrap", "mmdebstrap": "mmdebstrap", "zsh": "zsh", "fish": "fish"}
 
 
 class NoEngine(Exception):
-    """No engine exists and none can be started; the message has the reason and the remedy."""
+    """No engine exists and none can be started.
+
+    The message has the reason and the remedy.
+    """
 
 
 @contextlib.contextmanager
@@ -66,7 +69,9 @@ def _accepts_connections(path: str) -> bool:
 
 
 def install_missing() -> list[str]:
-    """Install the missing packages of programs that tests need, as root on a Debian; return their names.
+    """Install the missing packages of programs that tests need, as root on a Debian.
+
+    Return their names.
 
     Raises:
         NoEngine: This user cannot install packages, or the installation failed.

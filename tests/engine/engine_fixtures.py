@@ -17,7 +17,10 @@ DISTRIBUTIONS = ("nanoclaw-wire", "nanoclaw-client", "nanoclaw-runner", "nanocla
 
 @pytest.fixture(scope="session")
 def docker_address() -> Iterator[str]:
-    """The address of a Docker engine. Without an engine, skip the test, or fail it in CI."""
+    """The address of a Docker engine.
+
+    Without an engine, skip the test, or fail it in CI.
+    """
     in_ci = os.environ.get("CI") == "true"
     try:
         if in_ci:

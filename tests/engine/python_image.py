@@ -160,7 +160,10 @@ def _standard_library() -> Iterator[tuple[Path, Path]]:
 
 
 def _installed_files(distributions: Iterable[metadata.Distribution]) -> Iterator[tuple[Path, Path]]:
-    """Yield the files of distributions with their targets; those of an editable one come from its sources."""
+    """Yield the files of distributions with their targets.
+
+    Those of an editable one come from its sources.
+    """
     target = Path(site.getsitepackages([sys.base_prefix])[0])
     for distribution in distributions:
         for file in distribution.files or ():

@@ -30,7 +30,9 @@ ENDS_WITHIN_S = 60.0
 
 
 class RestartableEngine:
-    """An engine with its own data, sockets and pid files in a directory; containers have no network.
+    """An engine with its own data, sockets and pid files in a directory.
+
+    Containers have no network.
 
     Attributes:
         keeps_containers: Applies to the next start. True keeps containers running (dockerd's `live-restore`), False
@@ -105,7 +107,10 @@ class RestartableEngine:
             process.wait()
 
     def _end_forgotten(self) -> None:
-        """Kill containers that the engine does not know; a killed engine may forget a container that it started."""
+        """Kill containers that the engine does not know.
+
+        A killed engine may forget a container that it started.
+        """
         processes = dict(_processes())
         address = f"{self._home}/containerd.sock".encode()
         shims = {pid for pid, (_, command) in processes.items() if address in command}
