@@ -127,8 +127,10 @@ def test_log_entry_has_the_correlation_id_of_its_turn(tmp_path):
             await say_two_that_join(host, correlation_id="corr-2")
             await host.settled(host.say("third", correlation_id="corr-3"))
             await host.stop()  # the log is complete then
-            ended = [line["correlation_id"] for line in host.log() if line["message"] == "turn ended"]
+            ended = [line["correlation"] for line in host.log() if line["event"] == "turn ended"]
             assert ended == ["in-1", "corr-3"]
+            pushed = [line.get("correlation") for line in host.log() if line["event"] == "message pushed"]
+            assert pushed == ["in-1", None]  # the id of the turn that runs, if one runs
 
     asyncio.run(run())
 

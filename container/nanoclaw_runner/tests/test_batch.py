@@ -7,7 +7,7 @@ from nanoclaw_wire.inbound import Kind
 
 
 def choose(rows, limit=10, raw_commands=True):
-    return next_batch(rows, limit=limit, raw_commands=raw_commands)[0]
+    return next_batch(rows, limit=limit, raw_commands=raw_commands).batch
 
 
 def test_next_batch_without_trigger_is_none(make_row):
@@ -28,6 +28,14 @@ def test_next_batch_takes_the_oldest_rows_first(make_row):
     rows = [make_row() for _ in range(15)]
     assert tuple(rows[:10]) == choose(rows).rows
     assert tuple(rows[10:]) == choose(rows[10:]).rows
+
+
+def test_next_batch_has_rest_counts_rows_it_left(make_row):
+    """A `/stop` is handled at once, and context beyond the limit is settled with the batch."""
+    rows = [make_row(trigger=False), make_row("/stop"), make_row(), make_row()]
+    assert not next_batch(rows[:3], limit=1, raw_commands=True).has_rest
+    assert next_batch(rows, limit=1, raw_commands=True).has_rest
+    assert next_batch([make_row(), make_row("/clear")], limit=9, raw_commands=True).has_rest
 
 
 def test_next_batch_too_much_context_takes_the_newest(make_row):

@@ -99,7 +99,7 @@ def test_long_outage_within_a_turn_sends_one_notice(tmp_path):
 
         async def events(self):
             while not self._notices():
-                yield Progress(message="no answer", trouble=ErrorClass.CONNECTION)
+                yield Progress(message="no answer", error=ErrorClass.CONNECTION)
                 await asyncio.sleep(0)
             yield Result(text='<message to="family">at last</message>')
 

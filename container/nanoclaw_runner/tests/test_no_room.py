@@ -18,6 +18,7 @@ from nanoclaw_runner.testing import HostSide
 from nanoclaw_runner.timeouts import Timeouts
 from nanoclaw_wire.events import Result
 from nanoclaw_wire.exhaustion import is_exhausted, is_out_of_memory
+from nanoclaw_wire.names import RUNNER_GROUP
 from nanoclaw_wire.outbound import AckStatus
 
 
@@ -173,7 +174,7 @@ def test_plugin_on_full_disk_is_not_skipped(tmp_path, monkeypatch):
     (tmp_path / "plugin_on_full_disk.py").write_text("import os\nos.write(os.open('/dev/full', os.O_WRONLY), b'x')")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(OSError, match="No space left"):
-        plugins.load([EntryPoint(name="full", value="plugin_on_full_disk", group=plugins.GROUP)])
+        plugins.load([EntryPoint(name="full", value="plugin_on_full_disk", group=RUNNER_GROUP)])
 
 
 def test_tools_on_full_disk_end_the_runner(tmp_path):
@@ -293,7 +294,7 @@ def test_unwritable_log_is_reported_once(tmp_path, spoil):
             await host.start()
             assert await host.settled(host.say("x")) == [AckStatus.COMPLETED]
             assert await host.stop() == ExitCode.DONE
-            said = [line["message"] for line in host.log()]
+            said = [line["event"] for line in host.log()]
             assert (said.count("log file cannot be written"), "turn ended" in said) == (1, True)
             assert not [line for line in host.stderr.decode().splitlines() if not line.startswith("{")]
 

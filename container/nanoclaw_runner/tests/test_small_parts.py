@@ -1,15 +1,10 @@
-"""Tests of recovery, error texts, instructions and log entries."""
-
-import io
-import json
-import logging
+"""Tests of recovery, error texts and instructions."""
 
 import pytest
 from attrs import evolve
 from nanoclaw_runner import recovery
 from nanoclaw_runner.error_messages import failure_text
 from nanoclaw_runner.instructions import write_instructions
-from nanoclaw_runner.logs import JsonLines
 from nanoclaw_runner.outbound_builder import human_conversations
 from nanoclaw_runner.recovery import Retry, Verdict
 from nanoclaw_runner.testing import FAMILY, WORK
@@ -111,19 +106,3 @@ def test_instructions_explain_ncl_with_its_scope(scope, reach):
 
 def test_instructions_with_disabled_scope_omit_ncl():
     assert "ncl" not in write_instructions(evolve(CONFIG, cli_scope="disabled"), [FAMILY])
-
-
-def test_log_line_is_json_with_values_and_correlation():
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonLines(lambda: "corr-1"))
-    logger = logging.Logger("nanoclaw.test")
-    logger.addHandler(handler)
-    logger.info("turn ended", extra={"replies": 2})
-    line = json.loads(stream.getvalue())
-    assert (
-        line["message"],
-        line["replies"],
-        line["correlation_id"],
-        line["level"],
-    ) == ("turn ended", 2, "corr-1", "info")

@@ -15,6 +15,7 @@ from nanoclaw_runner.plugins import NoProvider
 from nanoclaw_runner.testing import HostSide, said
 from nanoclaw_runner.testing.host_side import PATIENCE_S
 from nanoclaw_wire import outbound
+from nanoclaw_wire.names import RUNNER_GROUP
 from nanoclaw_wire.outbound import AckStatus
 
 ECHO = {"echo": "true"}
@@ -288,7 +289,7 @@ def test_log_has_correlation_id_and_no_message_text(tmp_path):
             await host.start()
             await host.settled(host.say("a secret word", correlation_id="corr-9"))
             await host.logged("turn ended")
-            assert "corr-9" in [line.get("correlation_id") for line in host.log()]
+            assert "corr-9" in [line.get("correlation") for line in host.log()]
             assert "secret" not in host.stderr.decode()
 
     asyncio.run(run())
@@ -306,8 +307,8 @@ def test_log_keeps_the_reason_under_the_reference(tmp_path):
 
     asyncio.run(run())
     lines = [json.loads(line) for line in (tmp_path / "out" / "runner.log").read_text().splitlines()]
-    [failed] = [line for line in lines if line["message"] == "turn failed"]
-    assert (failed["reason"], failed["correlation_id"]) == ("the key is wrong", "corr-9")
+    [failed] = [line for line in lines if line["event"] == "turn failed"]
+    assert (failed["reason"], failed["correlation"]) == ("the key is wrong", "corr-9")
 
 
 def test_runner_loads_no_module_of_the_host():
@@ -333,8 +334,8 @@ def test_idle_runner_needs_at_most_45_mb(tmp_path):
 
 
 def test_broken_plugin_is_skipped_and_named_on_demand():
-    broken = EntryPoint(name="bad", value="nosuch_module_here", group=plugins.GROUP)
-    good = EntryPoint(name="mock", value="nanoclaw_provider_mock.runner", group=plugins.GROUP)
+    broken = EntryPoint(name="bad", value="nosuch_module_here", group=RUNNER_GROUP)
+    good = EntryPoint(name="mock", value="nanoclaw_provider_mock.runner", group=RUNNER_GROUP)
     loaded = plugins.load([broken, good])
     assert [plugin.name for plugin in loaded.loaded] == ["mock"]
     assert loaded.offer("mock").name == "mock"
@@ -345,7 +346,7 @@ def test_broken_plugin_is_skipped_and_named_on_demand():
 
 
 def test_offer_of_two_plugins_names_both():
-    mock = EntryPoint(name="mock", value="nanoclaw_provider_mock.runner", group=plugins.GROUP)
+    mock = EntryPoint(name="mock", value="nanoclaw_provider_mock.runner", group=RUNNER_GROUP)
     [plugin] = plugins.load([mock]).loaded
     with pytest.raises(NoProvider, match="'mock' and 'mock'"):
         plugins.RunnerPlugins(loaded=(plugin, plugin)).offer("mock")

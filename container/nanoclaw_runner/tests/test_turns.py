@@ -39,7 +39,7 @@ def test_answers_are_sent_while_messages_wait(tmp_path):
             messages = [host.say(str(number)) for number in range(60)]
             await host.start()
             await host.settled(*messages)
-            order = [line["message"] for line in host.log() if line["message"] in ("message pushed", "turn ended")]
+            order = [line["event"] for line in host.log() if line["event"] in ("message pushed", "turn ended")]
             second_answer = order.index("turn ended", order.index("turn ended") + 1)
             assert "message pushed" in order[second_answer:]
 
@@ -194,7 +194,7 @@ def test_bare_text_is_corrected_once_and_not_sent(tmp_path):
             await host.settled(host.say("x"))
             assert host.sent() == []
             await host.stop()  # then its log is complete
-            assert [line["message"] for line in host.log()].count("turn delivered nothing") == 1
+            assert [line["event"] for line in host.log()].count("turn delivered nothing") == 1
 
     asyncio.run(run())
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nanoclaw_wire.content import ActionRequest, Malformed, Message, read_message, read_request
-from nanoclaw_wire.outbound import TEXT_AT_MOST
+from nanoclaw_wire.outbound import MAX_TEXT_CHARACTERS
 
 from nanoclaw_core import Card, CardOption
 
@@ -100,7 +100,7 @@ def test_read_message_card_keeps_extra_values() -> None:
         {"operation": "edit", "seq": True, "text": "x"},
         {"operation": "edit", "seq": 0, "text": "x"},
         {"operation": "reaction", "seq": 2.5, "emoji": "x"},
-        {"text": "x" * (TEXT_AT_MOST + 1)},
+        {"text": "x" * (MAX_TEXT_CHARACTERS + 1)},
     ],
 )
 @pytest.mark.defect(number=58)

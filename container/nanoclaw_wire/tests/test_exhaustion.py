@@ -52,10 +52,10 @@ def test_write_without_descriptors_is_exhausted(outbound_db: Path) -> None:
     """SQLite opens the journal for each transaction. Nothing is stored, and the next write succeeds."""
     db = session_files.open_writable(outbound_db)
     with no_descriptors(), pytest.raises(apsw.CantOpenError) as caught:
-        outbound.take_over(db, runner="a", now=NOW)
+        outbound.acquire(db, runner="a", now=NOW)
     assert is_exhausted(caught.value)
     assert outbound.state(db, outbound.RUNNER) is None
-    outbound.take_over(db, runner="b", now=NOW)
+    outbound.acquire(db, runner="b", now=NOW)
     assert outbound.state(db, outbound.RUNNER) == "b"
     db.close()
 

@@ -2,6 +2,7 @@
 
 import apsw
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from nanoclaw_wire import inbound, session_files
@@ -153,6 +154,13 @@ def test_latest_from_returns_newest_of_room(inbound_db: apsw.Connection) -> None
     assert stored is not None
     assert stored.id == "new"
     assert inbound.latest_from(inbound_db, "c", "other") is None
+
+
+def test_destination_address_is_that_of_its_rows() -> None:
+    """A row names an agent by its group."""
+    room = Destination(name="b", kind="channel", channel="c", room="r")
+    assert (room.address, evolve(room, room="s").address) == (("c", "r"), ("c", "s"))
+    assert Destination(name="a", kind="agent", agent_group_id="ag-1").address == (AGENT_CHANNEL, "ag-1")
 
 
 def test_set_destinations_replaces_all(inbound_db: apsw.Connection) -> None:

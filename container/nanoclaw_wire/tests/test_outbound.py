@@ -94,19 +94,19 @@ def test_acknowledgements_after_returns_every_change(outbound_db: apsw.Connectio
     assert [claim.message_id for claim in outbound.claims(outbound_db)] == ["b"]
 
 
-def test_take_over_releases_claims_only(outbound_db: apsw.Connection) -> None:
+def test_acquire_releases_claims_only(outbound_db: apsw.Connection) -> None:
     changes = [("a", AckStatus.PROCESSING), ("b", AckStatus.COMPLETED), ("c", AckStatus.FAILED)]
     outbound.write(outbound_db, now=AT, acknowledge=changes)
-    assert outbound.take_over(outbound_db, runner="fresh", now=AT) == 1
-    assert outbound.take_over(outbound_db, runner="fresher", now=AT) == 0
+    assert outbound.acquire(outbound_db, runner="fresh", now=AT) == 1
+    assert outbound.acquire(outbound_db, runner="fresher", now=AT) == 0
     assert outbound.settled(outbound_db, ["a", "b", "c", "unknown"]) == {"b", "c"}
 
 
 @pytest.mark.invariant(number=1)
 def test_write_of_superseded_runner_is_refused(outbound_db: apsw.Connection) -> None:
-    outbound.take_over(outbound_db, runner="old", now=AT)
+    outbound.acquire(outbound_db, runner="old", now=AT)
     assert outbound.write(outbound_db, now=AT, messages=[outgoing("a")], runner="old") == [1]
-    outbound.take_over(outbound_db, runner="new", now=AT)
+    outbound.acquire(outbound_db, runner="new", now=AT)
     with pytest.raises(outbound.Superseded):
         outbound.write(outbound_db, now=AT, messages=[outgoing("b")], runner="old")
     assert outbound.write(outbound_db, now=AT, messages=[outgoing("c")], runner="new") == [3]

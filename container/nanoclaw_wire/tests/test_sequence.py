@@ -3,7 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nanoclaw_wire.sequence import next_even, next_odd
+from nanoclaw_wire.inbound import next_even
+from nanoclaw_wire.outbound import next_odd
 
 HIGHEST = st.none() | st.integers(min_value=0, max_value=2**53)
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from nanoclaw_wire.suggestions import did_you_mean
+
 from nanoclaw_client.errors import UsageError
-from nanoclaw_client.suggestions import nearest
 
 GLOBAL_OPTIONS = ("--home", "--json", "--version", "--help")
 
@@ -69,8 +70,7 @@ def require_command_first(words: Sequence[str]) -> None:
     """
     if words and words[0] != "--" and words[0].startswith("-"):
         option = words[0].partition("=")[0]
-        near = nearest(option, GLOBAL_OPTIONS)
-        hint = f"Did you mean {near}?" if near else "`ncl help` lists the options."
+        hint = did_you_mean(option, GLOBAL_OPTIONS, "`ncl help` lists the options.", str)
         raise UsageError(f"{option}: unknown option. {hint}")
 
 

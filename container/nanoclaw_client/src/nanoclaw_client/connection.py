@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from io import BufferedReader
 from typing import Any, NamedTuple
 
+from nanoclaw_wire.answer_frames import LOCAL_ID
 from nanoclaw_wire.socket_path import short_path
 
 from nanoclaw_client.errors import NotListening, TransportError
 
 Frame = dict[str, Any]
-ID = "cli"
 
 
 class Endpoint(NamedTuple):
@@ -56,7 +56,7 @@ def ask(
         NotListening: The socket does not exist, or no process listens on it.
         TransportError: The server cannot be reached, or its answer is invalid.
     """
-    request = {"id": ID, "words": list(words), "options": dict(options)}
+    request = {"id": LOCAL_ID, "words": list(words), "options": dict(options)}
     with _connect(endpoint, timeout_s) as connection, connection.makefile("rb") as answers:
         try:
             with contextlib.suppress(ConnectionError):  # a server that rejects a long request answers before it closes

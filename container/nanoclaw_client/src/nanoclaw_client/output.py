@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from nanoclaw_wire.answer_frames import error_frame
+
 from nanoclaw_client.errors import ClientError
 from nanoclaw_client.terminal_text import terminal_safe
 
@@ -17,7 +19,7 @@ USAGE_CODES = frozenset({"unknown-command", "invalid-args", "transport-error"})
 def print_error(code: str, message: str, *, as_json: bool) -> None:
     """Print one error: as a frame on stdout, or as a sentence on stderr."""
     if as_json:
-        print_json({"id": "cli", "ok": False, "error": {"code": code, "message": message}})
+        print_json(error_frame(code, message))
     else:
         print(terminal_safe(f"error ({code}): {message}"), file=sys.stderr)
 

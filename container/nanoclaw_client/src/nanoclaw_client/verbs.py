@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from nanoclaw_wire.suggestions import did_you_mean
+
 from nanoclaw_client.arguments import parse_verb
 from nanoclaw_client.connection import Frame
 from nanoclaw_client.errors import UsageError
 from nanoclaw_client.help_text import explain, matching_verbs, overview, verb_names
 from nanoclaw_client.output import exit_code_of, print_error, print_json
 from nanoclaw_client.rendering import render
-from nanoclaw_client.suggestions import nearest
 
 Ask = Callable[[Sequence[str], Mapping[str, Any]], Frame]
 
@@ -88,7 +89,7 @@ def _code_and_message(frame: Frame) -> tuple[str, str]:
 
 def _suggest_command(message: str, words: Sequence[str], local_commands: Iterable[str]) -> str:
     """Replace a message by the suggestion of a local command, unless the host suggested a verb of several words."""
-    near = nearest(words[0], local_commands)
-    if not near or (len(words) > 1 and "did you mean" in message.lower()):
+    hint = did_you_mean(words[0], local_commands, show="`ncl {}`".format)
+    if not hint or (len(words) > 1 and "did you mean" in message.lower()):
         return message
-    return f"there is no command {' '.join(words)!r}; did you mean `ncl {near}`?"
+    return f"there is no command {' '.join(words)!r}. {hint}"

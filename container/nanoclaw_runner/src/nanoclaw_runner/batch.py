@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from attrs import frozen
 
@@ -24,8 +25,22 @@ class Batch:
     command: Command | None = None
 
 
-def next_batch(rows: Sequence[InboxRow], *, limit: int, raw_commands: bool) -> tuple[Batch | None, list[InboxRow]]:
-    """Choose the next batch among pending rows, and the rows that say `/stop`, which are handled at once.
+class Choice(NamedTuple):
+    """The rows to handle next.
+
+    Attributes:
+        batch: None if no row triggers.
+        stops: The rows that say `/stop`, which are handled at once.
+        has_rest: True if rows are left that the next choice may take.
+    """
+
+    batch: Batch | None
+    stops: Sequence[InboxRow]
+    has_rest: bool
+
+
+def next_batch(rows: Sequence[InboxRow], *, limit: int, raw_commands: bool) -> Choice:
+    """Choose the rows to handle next.
 
     Context rows (trigger 0) join the first row that triggers and never make a batch alone (⚠4). Rows before a command
     make a batch before it, and a command makes a batch alone.
@@ -34,9 +49,6 @@ def next_batch(rows: Sequence[InboxRow], *, limit: int, raw_commands: bool) -> t
         rows: Oldest first.
         limit: The maximum number of rows. If more context waits, the batch takes the newest.
         raw_commands: True if the provider has slash commands. Otherwise the model reads them like other texts.
-
-    Returns:
-        The batch, None if no row triggers; and the `/stop` rows.
     """
     stops = [row for row in rows if row.command is Command.STOP]
     others = [row for row in rows if row.command is not Command.STOP]
@@ -44,10 +56,12 @@ def next_batch(rows: Sequence[InboxRow], *, limit: int, raw_commands: bool) -> t
     first = next((index for index, row in enumerate(others) if row.command in commands), len(others))
     before = others[:first]
     if any(row.trigger for row in before):
-        return _window(before, max(limit, 1)), stops
-    if first < len(others):
-        return Batch(rows=(others[first],), command=others[first].command), stops
-    return None, stops
+        batch = _window(before, max(limit, 1))
+    elif first < len(others):
+        batch = Batch(rows=(others[first],), command=others[first].command)
+    else:
+        return Choice(None, stops, has_rest=False)
+    return Choice(batch, stops, has_rest=len(others) > len(batch.rows) + len(batch.omitted))
 
 
 def _window(rows: Sequence[InboxRow], limit: int) -> Batch:

@@ -42,11 +42,7 @@ class _Mark(NamedTuple):
 
 
 class CodeSpans:
-    """The code in one text.
-
-    Attributes:
-        may_exist: False if the text has no backtick or tilde that could begin code.
-    """
+    """The code in one text."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -58,7 +54,6 @@ class CodeSpans:
         for match in _MARK.finditer(text):
             self._add(match)
         self._starts = [mark.start for mark in self._marks]
-        self.may_exist = bool(self._marks)
 
     def within(self, start: int, *, closed_by: str = "") -> Iterator[Span]:
         """Yield the code of the document that begins at a position, in order.

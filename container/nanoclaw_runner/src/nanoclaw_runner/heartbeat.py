@@ -9,7 +9,7 @@ from nanoclaw_wire import clock
 
 
 class Heartbeat:
-    """The heartbeat file. Events of the provider touch it, and a timer while a turn is open."""
+    """The heartbeat file. Each claim touches it, and a timer while the provider has work or shows signs of life."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

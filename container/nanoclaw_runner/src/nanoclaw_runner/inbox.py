@@ -52,6 +52,7 @@ class Inbox:
         self._answers: dict[str, asyncio.Future[InboxRow]] = {}
         self._destinations: list[Destination] = []
         self.is_failing = False  # True while the file cannot be read
+        self.is_complete = True  # False if the last poll read only the oldest of many rows
 
     def poll(self, *, reopen: bool) -> list[InboxRow]:
         """Return the rows that a batch may take, oldest first; pass answers to the tools that wait for them.
@@ -65,15 +66,14 @@ class Inbox:
         return self._ask(self._read, [])
 
     def claim(self, batch: Batch) -> Prompt:
-        """Claim a batch in outbound.db, and return its prompt with the current destinations.
+        """Claim a batch of the last poll in outbound.db, and return its prompt with the destinations of that poll.
 
         The prompt also settles skipped context, unless it is a raw command.
         """
         is_raw = batch.command is Command.RAW
         omitted = () if is_raw else (*self._skipped.values(), *batch.omitted)
         self.mark_handled((*omitted, *batch.rows))
-        destinations = tuple(self.destinations())
-        prompt = Prompt(rows=batch.rows, omitted=omitted, is_raw=is_raw, destinations=destinations)
+        prompt = Prompt(rows=batch.rows, omitted=omitted, is_raw=is_raw, destinations=tuple(self._destinations))
         self._outbox.claim(prompt.message_ids)
         return prompt
 
@@ -159,30 +159,37 @@ class Inbox:
         if len(self._handled) >= self._forget_at:
             self._forget_settled(db)
         while True:
-            hidden = self._handled | self._skipped.keys() if self._skipped else self._handled
-            window = inbound.pending(db, now=clock.now_text(), fresh=True, without=hidden, limit=WINDOW)
-            if not window:
-                return []
-            rows = [parsed for row in window if (parsed := self._parse_for_model(row)) is not None]
-            if len(window) < WINDOW or any(row.trigger for row in rows):
+            rows = self._read_window(db, self._first_highest)
+            if self.is_complete or any(row.trigger for row in rows):
                 return rows
             # No row of a whole window triggers: hide the oldest, so that the read reaches further (⚠7).
             self._skipped |= {row.seq: row for row in rows[: max(0, len(rows) - self._max_context)]}
 
-    def _parse_for_model(self, row: InboundMessage) -> InboxRow | None:
-        """Parse a row; return None if the model must not read it. Such a row is not read again."""
-        if row.on_wake and row.seq > (self._first_highest or 0):
-            self._handled.add(row.seq)  # written after the first poll, so it is for the next runner (I5)
-        elif self._outbox.is_settled(row.id):
-            self._handled.add(row.seq)  # settled by a former runner; the host has not copied that yet
-        elif row.kind is Kind.SYSTEM:
-            self._resolve_answer(row)
-        elif (parsed := content.parse(row)) is None:
-            log.error("inbound row is not a JSON object", extra={"row": row.id})
-            self._settle(row, failed=True)
-        else:
-            return parsed
-        return None
+    def _read_window(self, db: apsw.Connection, first_highest: int) -> list[InboxRow]:
+        """Read the oldest rows that are not handled; return those for the model. The others are not read again.
+
+        `first_highest` is the highest number in the file at the first poll. A former runner, which can write no more
+        since then, has settled no later row.
+        """
+        hidden = self._handled | self._skipped.keys() if self._skipped else self._handled
+        window = inbound.pending(db, now=clock.now_text(), fresh=True, without=hidden, limit=WINDOW)
+        self.is_complete = len(window) < WINDOW
+        if window:
+            self._destinations = inbound.destinations(db)
+        rows: list[InboxRow] = []
+        for row in window:
+            if row.on_wake and row.seq > first_highest:
+                self._handled.add(row.seq)  # written after the first poll, so it is for the next runner (I5)
+            elif row.seq <= first_highest and self._outbox.is_settled(row.id):
+                self._handled.add(row.seq)  # settled by a former runner; the host has not copied that yet
+            elif row.kind is Kind.SYSTEM:
+                self._resolve_answer(row)
+            elif (parsed := content.parse(row)) is None:
+                log.error("inbound row is not a JSON object", extra={"row": row.id})
+                self._settle(row, failed=True)
+            else:
+                rows.append(parsed)
+        return rows
 
     def _resolve_answer(self, row: InboundMessage) -> None:
         parsed = content.parse(row)

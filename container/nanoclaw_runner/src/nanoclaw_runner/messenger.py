@@ -11,10 +11,10 @@ from typing import Any, BinaryIO
 
 from nanoclaw_wire import layout
 from nanoclaw_wire.exhaustion import is_exhausted
-from nanoclaw_wire.inbound import Destination, InboundMessage
+from nanoclaw_wire.inbound import Address, Destination, InboundMessage
 from nanoclaw_wire.outbound import NewOutbound, OutboundMessage
 
-from nanoclaw_runner.destinations import Address, address_of, find, names
+from nanoclaw_runner.destinations import find, names
 from nanoclaw_runner.inbox import Inbox
 from nanoclaw_runner.outbound_builder import (
     OutboundBuilder,
@@ -124,20 +124,20 @@ class Messenger:
             destination = find(self._known(), to)
             if destination is None:
                 raise ToolError(f"There is no destination {to!r}. {_choices(destinations)}")
-            return address_of(destination)
+            return destination.address
         current = self._outbound.current_address()
         if current is not None:
             return current
         if len(destinations) != 1:
             raise ToolError(f"`to` must name a destination. {_choices(destinations)}")
-        return address_of(destinations[0])
+        return destinations[0].address
 
     def name_of(self, to: str | None) -> str:
         """Return the model's name of a destination; for None, that of the conversation of the running turn."""
         if to is not None:
             return to
         address = self.resolve(None)
-        known = (destination.name for destination in self._known() if address_of(destination) == address)
+        known = (destination.name for destination in self._known() if destination.address == address)
         return next(known, f"{address.channel}:{address.room}")
 
     def _known(self) -> Sequence[Destination]:

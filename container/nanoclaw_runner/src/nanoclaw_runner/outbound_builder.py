@@ -9,11 +9,10 @@ from typing import Any
 
 from attrs import frozen
 from nanoclaw_wire import clock
-from nanoclaw_wire.inbound import AGENT_CHANNEL, InboundMessage, Kind
-from nanoclaw_wire.outbound import TEXT_AT_MOST, NewOutbound, OutKind
+from nanoclaw_wire.inbound import AGENT_CHANNEL, Address, InboundMessage, Kind
+from nanoclaw_wire.outbound import MAX_TEXT_CHARACTERS, NewOutbound, OutKind
 
 from nanoclaw_runner.content import clean
-from nanoclaw_runner.destinations import Address, address_of
 from nanoclaw_runner.inbox import Inbox
 from nanoclaw_runner.pending_prompts import PendingPrompts, rows_of
 from nanoclaw_runner.replies import Block
@@ -46,7 +45,7 @@ class OutboundBuilder:
 
         `answered` has the rows that the turn answered, oldest first.
         """
-        return [text_message(self._target(address_of(block.destination), answered), block.body) for block in blocks]
+        return [text_message(self._target(block.destination.address, answered), block.body) for block in blocks]
 
     def current_address(self) -> Address | None:
         """Return the room that the running turn answers, else the session's own; None if neither is known."""
@@ -147,4 +146,4 @@ def new_message_id() -> str:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= TEXT_AT_MOST else text[: TEXT_AT_MOST - len(CUT_OFF)] + CUT_OFF
+    return text if len(text) <= MAX_TEXT_CHARACTERS else text[: MAX_TEXT_CHARACTERS - len(CUT_OFF)] + CUT_OFF

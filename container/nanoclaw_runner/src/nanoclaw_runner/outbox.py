@@ -52,7 +52,7 @@ class Outbox:
 
         The released messages are pending again. A former runner that still runs can write no more.
         """
-        return outbound.take_over(self._db, runner=self._runner, now=clock.now_text())
+        return outbound.acquire(self._db, runner=self._runner, now=clock.now_text())
 
     def claim(self, message_ids: Iterable[str]) -> None:
         """Mark messages as being processed, and the runner as busy."""

@@ -16,6 +16,7 @@ Until it is settled, a row is only claimed. So a crash at worst shows a row to t
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Iterable, Sequence
 
@@ -47,6 +48,10 @@ class Prompt:
         is_anew: True if the rows are retried without the continuation.
         destinations: The names that the prompt is written with. Its turn uses these (I15).
         id: Names this push. A retry has another id: a provider may skip an id that it knows.
+
+    Attributes:
+        message_ids: The ids of all rows that are settled together.
+        correlation_id: That of the first row, or its id; it follows the turn through the log.
     """
 
     rows: tuple[InboxRow, ...]
@@ -57,26 +62,44 @@ class Prompt:
     is_anew: bool = False
     destinations: tuple[Destination, ...] = ()
     id: str = field(factory=new_push_id)
+    message_ids: tuple[str, ...] = field(init=False)
+    correlation_id: str = field(init=False)
 
-    @property
-    def message_ids(self) -> list[str]:
-        """The ids of all rows that are settled together."""
-        return [row.id for row in (*self.omitted, *self.rows)]
+    @message_ids.default
+    def _message_ids(self) -> tuple[str, ...]:
+        return tuple(row.id for row in (*self.omitted, *self.rows))
 
-    @property
-    def correlation_id(self) -> str:
-        """The correlation id of the first row, or its id; it follows the turn through the log."""
-        return self.rows[0].correlation_id or self.rows[0].id
+    @correlation_id.default
+    def _correlation_id(self) -> str:
+        return next((row.correlation_id or row.id for row in self.rows), "")
+
+
+@frozen(kw_only=True)
+class EndedTurn:
+    """A turn that ended with a result.
+
+    Args:
+        prompts: The prompts that its result answers, oldest first.
+        rows: The rows that the model read in these prompts, oldest first.
+        destinations: The names that the turn may use.
+        raw: The slash command among the prompts; None if there is none.
+        is_corrected: True if the turn was itself a correction, or ran a slash command.
+        has_spoken: True if a tool sent a message in the turn.
+        others_wait: True if other prompts still wait for an answer.
+    """
+
+    prompts: Sequence[Prompt]
+    rows: Sequence[InboxRow]
+    destinations: Sequence[Destination]
+    raw: Prompt | None
+    is_corrected: bool
+    has_spoken: bool
+    others_wait: bool
 
 
 def rows_of(prompts: Iterable[Prompt]) -> list[InboxRow]:
     """Return the rows that the model read in these prompts, oldest first."""
     return sorted((row for prompt in prompts for row in prompt.rows), key=lambda row: row.seq)
-
-
-def message_ids_of(prompts: Iterable[Prompt]) -> list[str]:
-    """Return the ids of all rows that are settled with these prompts."""
-    return [message_id for prompt in prompts for message_id in prompt.message_ids]
 
 
 def merge(prompts: Sequence[Prompt]) -> Prompt:
@@ -181,18 +204,28 @@ class PendingPrompts:
         """Mark the running turn as interrupted."""
         self._is_interrupted = self.is_running
 
-    def ended(self, now: float, answers: Sequence[str] | None) -> list[Prompt]:
-        """End the turn; remove and return the prompts that its result answers, oldest first.
+    def ended(self, now: float, answers: Sequence[str] | None) -> EndedTurn:
+        """End the turn, and remove the prompts that its result answers.
 
         `answers` has the ids that the result names; None if the provider cannot know them.
         """
         # A turn that no event announced can only be about a prompt in doubt: any other push announces its own turn.
         settled = self.answering if answers is None else self._with_ids(answers)
         self._waiting = [prompt for prompt in self._waiting if prompt not in settled]
+        raw = next((prompt for prompt in settled if prompt.is_raw), None)
+        turn = EndedTurn(
+            prompts=settled,
+            rows=rows_of(settled),
+            destinations=self.destinations(settled),
+            raw=raw,
+            is_corrected=raw is not None or all(prompt.is_correction for prompt in settled),
+            has_spoken=self.has_spoken,
+            others_wait=bool(self._waiting),
+        )
         self._is_guessed = answers is None
         self._forget_turn()
         self._heard_at = now
-        return settled
+        return turn
 
     def failed(self, answers: Sequence[str] | None) -> Prompt | None:
         """Return the prompts of a failed turn as one, or None if it had none. Nothing is removed.
@@ -210,6 +243,13 @@ class PendingPrompts:
         if not self.is_in_doubt:
             return None
         return self._heard_at + (self._silence.active_s if self._is_active else self._silence.idle_s)
+
+    def settles_earliest_at(self, now: float) -> float:
+        """Return the earliest time at which silence can settle a prompt; infinity if no prompt waits."""
+        if self.is_settled:
+            return math.inf
+        ends_at = self.silence_ends_at()
+        return now + self._silence.idle_s if ends_at is None else ends_at
 
     def settle_by_silence(self, now: float) -> list[Prompt]:
         """Remove and return the prompts in doubt if the silence has lasted long enough."""

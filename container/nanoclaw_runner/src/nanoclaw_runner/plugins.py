@@ -8,12 +8,12 @@ from importlib import metadata
 
 from attrs import field, frozen
 from nanoclaw_wire.exhaustion import is_exhausted
+from nanoclaw_wire.names import RUNNER_GROUP
 
 from nanoclaw_runner.provider import ProviderOffer, RunnerPlugin
 
 log = logging.getLogger(__name__)
 
-GROUP = "nanoclaw.runner"
 FUNCTION = "nanoclaw_runner_plugin"
 
 
@@ -54,7 +54,7 @@ class RunnerPlugins:
 
 def load_installed() -> RunnerPlugins:
     """Load all installed plugins. They import nothing heavy: a provider imports its SDK when it connects."""
-    return load(metadata.entry_points(group=GROUP))
+    return load(metadata.entry_points(group=RUNNER_GROUP))
 
 
 def load(entry_points: Iterable[metadata.EntryPoint]) -> RunnerPlugins:

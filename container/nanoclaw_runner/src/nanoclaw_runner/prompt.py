@@ -8,9 +8,9 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 from nanoclaw_wire import clock
-from nanoclaw_wire.inbound import Destination, Kind
+from nanoclaw_wire.inbound import Address, Destination, Kind
 
-from nanoclaw_runner import content, destinations
+from nanoclaw_runner import content
 from nanoclaw_runner.content import Chat, InboxRow
 from nanoclaw_runner.pending_prompts import Prompt
 
@@ -64,7 +64,7 @@ def _chat(row: InboxRow, chat: Chat, context: PromptContext) -> str:
     quote = chat.quote
     attributes = _attributes(
         id=str(row.seq),
-        **{"from": destinations.origin(context.destinations, row)},
+        **{"from": _origin(row, context)},
         sender=chat.sender,
         time=_time(row, context),
         reply_to=quote.id or None,
@@ -87,14 +87,14 @@ def _task(row: InboxRow, context: PromptContext) -> str:
     output = ""
     if row.values.get("script_output") is not None:
         output = f"Script output:\n{_pretty(row.values['script_output'])}\n\n"
-    attributes = _attributes(**{"from": destinations.origin(context.destinations, row)}, time=_time(row, context))
+    attributes = _attributes(**{"from": _origin(row, context)}, time=_time(row, context))
     return f"<task{attributes}>\n{output}Instructions:\n{content.as_text(row.values.get('prompt'))}\n</task>"
 
 
 def _webhook(row: InboxRow, context: PromptContext) -> str:
     hook = row.values
     attributes = _attributes(
-        **{"from": destinations.origin(context.destinations, row)},
+        **{"from": _origin(row, context)},
         source=content.as_text(hook.get("source")) or "unknown",
         event=content.as_text(hook.get("event")) or "unknown",
     )
@@ -105,7 +105,7 @@ def _webhook(row: InboxRow, context: PromptContext) -> str:
 def _system(row: InboxRow, context: PromptContext) -> str:
     answer = row.values
     attributes = _attributes(
-        **{"from": destinations.origin(context.destinations, row)},
+        **{"from": _origin(row, context)},
         action=content.as_text(answer.get("action")) or "unknown",
         status=content.as_text(answer.get("status")) or "unknown",
     )
@@ -114,6 +114,15 @@ def _system(row: InboxRow, context: PromptContext) -> str:
 
 def _attributes(**values: str | None) -> str:
     return "".join(f' {name}="{escape(value)}"' for name, value in values.items() if value is not None)
+
+
+def _origin(row: InboxRow, context: PromptContext) -> str | None:
+    """Return the name of a row's origin: a destination or `unknown:<channel>:<room>`; None without an address."""
+    if row.channel is None and row.room is None:
+        return None
+    address = Address(row.channel or "", row.room or "")
+    known = (destination.name for destination in context.destinations if destination.address == address)
+    return next(known, f"unknown:{address.channel}:{address.room}")
 
 
 def _time(row: InboxRow, context: PromptContext) -> str | None:

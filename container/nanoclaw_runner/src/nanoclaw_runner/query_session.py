@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable
+import math
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 
 from attrs import asdict, evolve, frozen
 from nanoclaw_wire.events import (
@@ -27,7 +27,7 @@ from nanoclaw_runner.batch import next_batch
 from nanoclaw_runner.content import InboxRow, clean
 from nanoclaw_runner.continuation import Continuation
 from nanoclaw_runner.outbound_builder import target_of, text_message
-from nanoclaw_runner.pending_prompts import Prompt, merge, message_ids_of, rows_of
+from nanoclaw_runner.pending_prompts import Prompt, merge
 from nanoclaw_runner.prompt import write_prompt
 from nanoclaw_runner.provider import LiveQuery
 from nanoclaw_runner.replies import correction, needs_correction, parse
@@ -61,10 +61,11 @@ class QuerySession:
     def __init__(self, session: Session, query: LiveQuery, continuation: Continuation, *, raw_commands: bool) -> None:
         self._session, self._query, self._continuation = session, query, continuation
         self._raw_commands = raw_commands
+        self._events = query.events()
         self._loop = asyncio.get_running_loop()
         self._active_at = self._heard_at = self._loop.time()
-        self._turn_may_begin = asyncio.Event()  # set by each event and each push
-        self._is_waiting = False  # _feed waits for a ring
+        self._is_alive = asyncio.Event()  # set by each event and each push
+        self._command_waits = False  # for the end of the turn
         self._is_ending = False
         self._is_leaving = False  # SIGTERM came; if the query ends without another turn, that settles prompts in doubt
         self.is_idle_too_long = False
@@ -94,34 +95,36 @@ class QuerySession:
     async def _feed(self) -> None:
         """Push messages that come in while the query is open."""
         session, pending = self._session, self._session.pending
+        idle_stop_s = math.inf if session.config.idle_stop_s is None else session.config.idle_stop_s
+        settles_at = math.inf
         while not session.stopping.is_set():
+            if self._loop.time() >= settles_at and (doubtful := pending.settle_by_silence(self._loop.time())):
+                self._settle(doubtful, [], is_busy=False)
             rows = session.inbox.poll(reopen=not session.bell.connected)
             limit = session.config.max_messages_per_prompt
-            batch, stops = next_batch(rows, limit=limit, raw_commands=self._raw_commands)
+            batch, stops, has_rest = next_batch(rows, limit=limit, raw_commands=self._raw_commands)
             for row in stops:
                 await self._stop_turn(row)
-            doubtful = pending.settle_by_silence(self._loop.time())
-            if doubtful:
-                self._settle(doubtful, [])
             if batch is not None and batch.command is None:
                 prompt = session.inbox.claim(batch)
                 session.heartbeat.touch()
                 log.info("message pushed", extra={"messages": len(prompt.rows)})
-                await self._push(prompt, write_prompt(prompt, session.prompt_context))
-                await asyncio.sleep(0)  # lets answers through, even if many more messages wait
-                continue
-            if batch is not None and pending.is_settled:
+                await self._guarded(self._push(prompt, write_prompt(prompt, session.prompt_context)))
+                if has_rest or not session.inbox.is_complete:
+                    await asyncio.sleep(0)  # lets answers through, even if many more messages wait
+                    continue
+            self._command_waits = batch is not None and batch.command is not None
+            if self._command_waits and pending.is_settled:
                 break  # a command must be the first input, so the outer loop takes this one
-            ends_at, idle_stop_s, now = pending.silence_ends_at(), session.config.idle_stop_s, self._loop.time()
-            if idle_stop_s is not None and not pending.is_open:
-                ends_at = self._active_at + idle_stop_s
-                self.is_idle_too_long = now >= ends_at
-                if self.is_idle_too_long:
-                    break
+            # A turn can end during the wait. So wait no longer than the shortest silence or idle time after its end.
+            now = self._loop.time()
+            settles_at = pending.settles_earliest_at(now)
+            leaves_at = (now if pending.is_open else self._active_at) + idle_stop_s
+            self.is_idle_too_long = now >= leaves_at
+            if self.is_idle_too_long:
+                break
             poll_s = session.poll_s(session.timeouts.open_poll_s)
-            self._is_waiting = True
-            await session.bell.wait(poll_s if ends_at is None else max(0.001, min(poll_s, ends_at - now)))
-            self._is_waiting = False
+            await session.bell.wait(max(0.001, min(poll_s, settles_at - now, leaves_at - now)))
         await (self._leave() if session.stopping.is_set() else self._end())
 
     async def _push(self, prompt: Prompt, prompt_text: str) -> None:
@@ -130,32 +133,38 @@ class QuerySession:
         if not pending.is_open:
             self._heard_at = self._active_at  # a turn begins; a push into a running one must not excuse silence
         pending.pushed(prompt, self._active_at)
-        self._turn_may_begin.set()
-        await self._guarded(self._query.push(prompt_text, prompt.id))
+        self._is_alive.set()
+        await self._query.push(prompt_text, prompt.id)
 
     async def _listen(self) -> Failure | None:
         """Handle the provider's events until the query ends; return the failure that ended it."""
-        async with contextlib.aclosing(self._events()) as events:
-            async for event in events:
-                self._session.heartbeat.touch()
-                failure = await self._handle(event)
-                if failure is not None:
-                    return failure
-        if self._is_leaving:
-            self._settle(self._session.pending.close(), [])
-        if self._is_ending or self._session.stopping.is_set() or self._session.pending.is_settled:
+        try:
+            failure = await self._handle_events()
+        finally:
+            if isinstance(self._events, AsyncGenerator):  # the traceback of an error would keep it open
+                await self._stop(self._events.aclose())
+        if failure is None and self._is_leaving:
+            self._settle(self._session.pending.close(), [], is_busy=False)
+        if failure is not None or self._is_ending or self._session.stopping.is_set():
+            return failure
+        if self._session.pending.is_settled:
             return None
         return self._failure(Error(message="the query ended in the middle of a turn", retryable=True))
 
-    async def _events(self) -> AsyncGenerator[Event, None]:
-        try:
-            async for event in self._query.events():
-                yield event
-        except Exception as error:  # a provider may raise anything; its turn fails, the runner goes on
-            if is_exhausted(error):
-                raise
-            log.exception("provider raised")
-            yield Error(message=f"{type(error).__name__}: {error}", retryable=False)
+    async def _handle_events(self) -> Failure | None:
+        while True:
+            try:
+                event = await anext(self._events)
+            except StopAsyncIteration:
+                return None
+            except Exception as error:  # a provider may raise anything; its turn fails, the runner goes on
+                if is_exhausted(error):
+                    raise
+                log.exception("provider raised")
+                return await self._handle(Error(message=f"{type(error).__name__}: {error}", retryable=False))
+            failure = await self._handle(event)
+            if failure is not None:
+                return failure
 
     async def _handle(self, event: Event) -> Failure | None:
         session = self._session
@@ -164,7 +173,7 @@ class QuerySession:
                 await self._abort()  # a prompt in doubt gets a turn of its own
             return None  # the text of an aborted turn answers nothing; its rows wait for the next runner
         self._active_at = self._heard_at = self._loop.time()
-        self._turn_may_begin.set()
+        self._is_alive.set()
         if isinstance(event, Result):
             await self._end_turn(event)
             return None
@@ -184,47 +193,45 @@ class QuerySession:
                 log.info("turn used", extra=asdict(event))
             case Progress():
                 log.info("provider progress", extra={"progress": event.message})
-                if event.trouble is not None and session.pending.answering:
-                    session.report_outage(merge(session.pending.answering), event.trouble)
+                if event.error is not None and session.pending.answering:
+                    session.report_outage(merge(session.pending.answering), event.error)
         return None
 
     async def _end_turn(self, result: Result) -> None:
         """Send the blocks of a result and settle its prompts, or ask the model once for a missing block."""
-        session, pending = self._session, self._session.pending
-        has_spoken = pending.has_spoken
-        prompts = pending.ended(self._loop.time(), result.answers)
-        destinations, rows = pending.destinations(prompts), rows_of(prompts)
-        raw = next((prompt for prompt in prompts if prompt.is_raw), None)
-        is_corrected = raw is not None or all(prompt.is_correction for prompt in prompts)
-        parsed = parse(clean(result.text or ""), destinations)
+        session = self._session
+        turn = session.pending.ended(self._loop.time(), result.answers)
+        parsed = parse(clean(result.text or ""), turn.destinations)
         for name in parsed.unknown:
             log.warning("message to an unknown destination dropped", extra={"destination": name})
-        if prompts and needs_correction(
-            parsed, has_spoken=has_spoken, is_corrected=is_corrected, has_names=bool(destinations)
+        if turn.prompts and needs_correction(
+            parsed, has_spoken=turn.has_spoken, is_corrected=turn.is_corrected, has_names=bool(turn.destinations)
         ):
             log.info("turn delivered nothing", extra={"scratchpad_length": len(parsed.scratchpad)})
-            prompt = session.renew(evolve(merge(prompts), is_correction=True))
-            await self._push(prompt, correction(prompt.destinations))
+            prompt = session.renew(evolve(merge(turn.prompts), is_correction=True))
+            await self._guarded(self._push(prompt, correction(prompt.destinations)))
             return
-        replies = session.outbound.replies(parsed.blocks, rows)
-        if raw is not None and not replies and parsed.scratchpad:
-            replies = [text_message(target_of(raw.rows[0]), parsed.scratchpad)]
-        self._settle(prompts, replies)
+        replies = session.outbound.replies(parsed.blocks, turn.rows)
+        if turn.raw is not None and not replies and parsed.scratchpad:
+            replies = [text_message(target_of(turn.raw.rows[0]), parsed.scratchpad)]
+        self._settle(turn.prompts, replies, is_busy=turn.others_wait)
 
-    def _settle(self, prompts: list[Prompt], replies: list[NewOutbound]) -> None:
+    def _settle(self, prompts: Sequence[Prompt], replies: Sequence[NewOutbound], *, is_busy: bool) -> None:
         session = self._session
-        is_busy, message_ids = not session.pending.is_settled, message_ids_of(prompts)
+        message_ids = [message_id for prompt in prompts for message_id in prompt.message_ids]
         correlation_id = prompts[0].correlation_id if prompts else None
         highest = session.inbox.highest() if replies else None
         session.outbox.turn_ended(is_busy=is_busy)
         session.outbox.settle(message_ids, messages=replies, highest_inbound=highest)
-        if self._is_waiting:
-            session.bell.wake()  # a command may wait for the end of this turn, and _feed waits for another time now
+        if self._command_waits:
+            session.bell.wake()
         counts = {"messages": len(message_ids), "replies": len(replies)}
-        log.info("turn ended", extra=counts | {"correlation_id": correlation_id})
+        log.info("turn ended", extra=counts | {"correlation": correlation_id})
 
     async def _watch(self) -> Failure:
-        """Touch the heartbeat by a timer while a turn is open; fail the turn if the provider is silent for too long.
+        """Touch the heartbeat by a timer; fail the turn if the provider is silent for too long.
+
+        The timer runs while a turn is open, and otherwise while the provider shows signs of life.
 
         The heartbeat proves that the runner's event loop runs, not that the model speaks: a silent model may be
         thinking. It also keeps the host from ending a sandbox if its provider hangs, so the runner must detect that.
@@ -232,10 +239,9 @@ class QuerySession:
         session, timeouts = self._session, self._session.timeouts
         while True:
             if not session.pending.is_open:
-                self._turn_may_begin.clear()
-                await self._turn_may_begin.wait()
-                continue
-            silent_s = self._loop.time() - self._heard_at
+                await self._is_alive.wait()
+            self._is_alive.clear()
+            silent_s = self._loop.time() - self._heard_at if session.pending.is_open else 0.0
             if silent_s >= max(timeouts.provider_silence_s, session.outbox.tool_timeout_s):
                 return self._failure(Error(message=f"no event of the provider for {silent_s:.0f} s", retryable=True))
             session.heartbeat.touch()
@@ -266,14 +272,17 @@ class QuerySession:
 
     async def _abort(self) -> None:
         self._is_leaving = False  # if the events end from now on, that proves nothing
+        await self._stop(self._query.abort())
+
+    async def _stop(self, call: Awaitable[None]) -> None:
         try:
             async with asyncio.timeout(self._session.timeouts.abort_s):
-                await self._query.abort()
+                await call
         except Exception:  # the query is over in any case; the error is for the log
             log.warning("query did not stop cleanly", exc_info=True)
 
     async def _guarded(self, call: Awaitable[None]) -> None:
-        """Await a call of the provider. If it raises, abort the query; the turn fails when the events end."""
+        """Await a call to the provider. If it raises, abort the query; the turn fails when the events end."""
         try:
             await call
         except Exception as error:  # a provider may raise anything, for example if its process died

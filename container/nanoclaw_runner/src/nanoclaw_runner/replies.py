@@ -117,7 +117,8 @@ class _Reader:
     def __init__(self, text: str, destinations: Sequence[Destination]) -> None:
         self._text, self._destinations = text, destinations
         self._known: dict[str, Destination | None] = {destination.name: destination for destination in destinations}
-        self._code = CodeSpans(text)
+        # A text without a backtick or a tilde has no code.
+        self._code = CodeSpans(text) if "`" in text or "~" in text else None
         self._tags = list(_tags(text))
         self._starts = [tag.start for tag in self._tags]
         self._nests_thoughts = self._closes_thoughts = True
@@ -222,7 +223,7 @@ class _Reader:
 
     def _events(self, start: int, closed_by: str) -> Iterator[_Tag | Span]:
         position = start
-        for code in self._code.within(start, closed_by=closed_by) if self._code.may_exist else ():
+        for code in self._code.within(start, closed_by=closed_by) if self._code is not None else ():
             yield from self._tags_between(position, code.start)
             if code.end > code.start:
                 yield code

@@ -17,7 +17,7 @@ class Timeouts:
     Args:
         idle_poll_s: The interval of polls while no query is open and the doorbell is not connected.
         open_poll_s: The same while a query is open.
-        bell_poll_s: The interval of polls while the doorbell is connected, in case a ring was lost.
+        bell_poll_s: The longest interval of polls while the doorbell is connected, in case a ring was lost.
         retry_delays_s: The delay before each retry of a failed turn.
         heartbeat_s: The interval of heartbeats while a turn is open or waits for its retry. It is below the 6 s after
             which the host stops the typing indicator.

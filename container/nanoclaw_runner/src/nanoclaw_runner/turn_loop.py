@@ -64,15 +64,15 @@ class TurnLoop:
         since = self._loop.time()
         while not (session.stopping.is_set() or self._is_leaving):
             rows = session.inbox.poll(reopen=not session.bell.connected)
-            batch, stops = next_batch(
+            choice = next_batch(
                 rows,
                 limit=session.config.max_messages_per_prompt,
                 raw_commands=self._provider.has_slash_commands,
             )
-            for row in stops:
+            for row in choice.stops:
                 session.answer_command(row, "Nothing is running.")
-            if batch is not None:
-                return batch
+            if choice.batch is not None:
+                return choice.batch
             wait_s = session.poll_s(session.timeouts.idle_poll_s)
             if idle_stop_s is not None:
                 wait_s = min(wait_s, since + idle_stop_s - self._loop.time())
@@ -92,14 +92,14 @@ class TurnLoop:
                 continuation=self._continuation.value,
                 instructions=write_instructions(session.config, prompt.destinations, self._fragments),
             )
+            raw_commands = self._provider.has_slash_commands
+            query_session = QuerySession(session, query, self._continuation, raw_commands=raw_commands)
         except Exception as error:  # a provider may raise anything; its turn fails, the runner goes on
             if is_exhausted(error):
                 raise
             log.exception("provider could not open a query")
             session.pending.close()
             return Failure(error=Error(message=f"{type(error).__name__}: {error}", retryable=False), prompt=prompt)
-        raw_commands = self._provider.has_slash_commands
-        query_session = QuerySession(session, query, self._continuation, raw_commands=raw_commands)
         failure = await query_session.run()
         self._is_leaving = query_session.is_idle_too_long
         return failure
@@ -109,7 +109,7 @@ class TurnLoop:
         prompt, error = failure.prompt, failure.error
         correlation_id = prompt.correlation_id if prompt else None
         detail = {"reason": error.message, "kind": error.kind.value, "retryable": error.retryable}
-        log.warning("turn failed", extra=detail | {"correlation_id": correlation_id})
+        log.warning("turn failed", extra=detail | {"correlation": correlation_id})
         if prompt is None:
             return None
         is_stale = is_resumed and not prompt.is_anew and self._provider.is_stale(error)

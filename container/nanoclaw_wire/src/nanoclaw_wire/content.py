@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from nanoclaw_wire.outbound import TEXT_AT_MOST
+from nanoclaw_wire.outbound import MAX_TEXT_CHARACTERS
 
 
 class Malformed(ValueError):
@@ -191,8 +191,8 @@ def _text(fields: Mapping[str, Any], key: str) -> str:
         return ""
     if not isinstance(value, str):
         raise Malformed(f"`{key}` must be a string, got {type(value).__name__}")
-    if len(value) > TEXT_AT_MOST:
-        raise Malformed(f"`{key}` must have at most {TEXT_AT_MOST} characters, got {len(value)}")
+    if len(value) > MAX_TEXT_CHARACTERS:
+        raise Malformed(f"`{key}` must have at most {MAX_TEXT_CHARACTERS} characters, got {len(value)}")
     return value.encode("utf-8", "replace").decode("utf-8")
 
 

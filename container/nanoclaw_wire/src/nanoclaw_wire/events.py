@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from attrs import field, frozen
+from attrs.converters import optional
 
 
 class ErrorClass(str, Enum):
@@ -36,10 +37,6 @@ class Init:
     continuation: str
 
 
-def _as_tuple(answers: Sequence[str] | None) -> tuple[str, ...] | None:
-    return None if answers is None else tuple(answers)
-
-
 @frozen(kw_only=True)
 class TookIn:
     """The pushes that the running turn has taken in so far.
@@ -64,7 +61,7 @@ class Result:
     """
 
     text: str | None
-    answers: Sequence[str] | None = field(default=None, converter=_as_tuple)
+    answers: Sequence[str] | None = field(default=None, converter=optional(tuple[str, ...]))
 
 
 @frozen(kw_only=True)
@@ -82,7 +79,7 @@ class Error:
     message: str
     retryable: bool
     kind: ErrorClass = ErrorClass.INTERNAL
-    answers: Sequence[str] | None = field(default=None, converter=_as_tuple)
+    answers: Sequence[str] | None = field(default=None, converter=optional(tuple[str, ...]))
 
 
 @frozen(kw_only=True)
@@ -91,12 +88,12 @@ class Progress:
 
     Args:
         message: Text for the log.
-        trouble: The class of the error that the turn retries by itself; None if there is no error. If it lasts, the
+        error: The class of the error that the turn retries by itself; None if there is no error. If it lasts, the
             runner tells people.
     """
 
     message: str
-    trouble: ErrorClass | None = None
+    error: ErrorClass | None = None
 
 
 @frozen(kw_only=True)

@@ -37,7 +37,7 @@ def is_exhausted(error: BaseException) -> bool:
     """Return True if the machine has no space, descriptors or memory, or if its disk fails.
 
     The same work succeeds later, so keep it and retry. The function also checks the error's cause and each member of a
-    group. It judges an `apsw.CantOpenError` by the cause alone, which `explain_cannot_open` attaches.
+    group. It judges an `apsw.CantOpenError` by the cause alone, which `attach_shortage` sets.
     """
     if isinstance(error, BaseExceptionGroup):
         return any(is_exhausted(member) for member in error.exceptions)
@@ -50,21 +50,27 @@ def is_exhausted(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def explain_cannot_open(directory: Path) -> Iterator[None]:
-    """Attach the cause to an `apsw.CantOpenError` of this block, if the machine is exhausted.
-
-    SQLite does not report why it cannot open a file: the file may be missing, or the process may have no descriptors
-    left. So this probes the machine before the error unwinds and frees some descriptors.
-
-    Args:
-        directory: The directory of the database, in which SQLite creates the journal.
-    """
+    """Set the cause of an `apsw.CantOpenError` of this block; see `attach_shortage`."""
     try:
         yield
     except apsw.CantOpenError as error:
-        shortage = find_shortage(directory) if error.__cause__ is None else None
-        if shortage is None:
-            raise
-        raise error from shortage
+        attach_shortage(error, directory)
+        raise
+
+
+def attach_shortage(error: apsw.CantOpenError, directory: Path) -> None:
+    """Set the cause of an error if the machine is exhausted.
+
+    SQLite does not report why it cannot open a file: the file may be missing, or the process may have no descriptors
+    left. So this probes the machine. Call it before the error unwinds and frees some descriptors.
+
+    Args:
+        error: The error. It keeps a cause that it has.
+        directory: The directory of the database, in which SQLite creates the journal.
+    """
+    shortage = find_shortage(directory) if error.__cause__ is None else None
+    if shortage is not None:
+        error.__cause__ = shortage
 
 
 def find_shortage(directory: Path) -> OSError | None:

@@ -11,9 +11,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from nanoclaw_wire.frames import Answer, Code, Request, read_request
+from nanoclaw_wire.task_set import TaskSet
 from nanoclaw_wire.unix_socket import bind_unix
 
 LINE_BYTES = 1_000_000
+CLOSE_S = 0.5  # a cancelled request ends at once; one that swallows its cancellation must not keep its host
 Progress = Callable[[str], None]
 """Sends a line of progress to the client."""
 
@@ -30,7 +32,7 @@ class FrameServer:
     def __init__(self, path: Path, answer: Callable[[Request, Progress], Awaitable[bytes]], *, idle_s: float) -> None:
         self._path, self._answer, self._idle_s = path, answer, idle_s
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections = TaskSet()
 
     async def open(self) -> None:
         """Start to listen. A socket that a dead process left is replaced."""
@@ -45,15 +47,11 @@ class FrameServer:
             for _ in range(2):
                 await asyncio.sleep(0)
             self._server.close()
-        for task in list(self._connections):
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await self._connections.close(CLOSE_S)
         self._path.unlink(missing_ok=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+        task = self._connections.spawn(self._serve(reader, writer))
         # Not in a `finally`, which does not run if the task is cancelled before its first step.
         task.add_done_callback(lambda _done: writer.close())
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from attrs import frozen
 
+from nanoclaw_wire.answer_frames import data_frame, error_frame
+
 
 class Code(str, Enum):
     """Error code of a failed request. `ncl` exits 2 for usage and transport errors, 1 for everything else."""
@@ -57,9 +59,9 @@ class Answer:
     def as_json_object(self) -> dict[str, Any]:
         """Return the wire form: `{id, ok, data}` or `{id, ok, error: {code, message}}`."""
         if self.ok:
-            return {"id": self.id, "ok": True, "data": self.data}
+            return data_frame(self.data, self.id)
         code = (self.code or Code.HANDLER_ERROR).value
-        return {"id": self.id, "ok": False, "error": {"code": code, "message": self.message or ""}}
+        return error_frame(code, self.message or "", self.id)
 
     def as_line(self) -> bytes:
         """Return the wire form as one line.

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from enum import Enum
+from typing import NamedTuple
 
 import apsw
-from attrs import asdict, frozen
-
-from nanoclaw_wire.sequence import next_even
+from attrs import asdict, field, frozen
 
 AGENT_CHANNEL = "agent"
 """The channel of messages from other agents. Its rooms are ids of agent groups."""
@@ -88,6 +87,13 @@ class InboundMessage(NewInbound):
     tries: int = 0
 
 
+class Address(NamedTuple):
+    """A channel and a room, as rows name them. For another agent: `AGENT_CHANNEL` and the id of its group."""
+
+    channel: str
+    room: str
+
+
 @frozen(kw_only=True)
 class Destination:
     """A named address to which an agent may write.
@@ -95,6 +101,9 @@ class Destination:
     Args:
         name: The name that the agent writes in `to="…"`.
         kind: `channel` if channel and room are set, `agent` if agent_group_id is set.
+
+    Attributes:
+        address: The channel and the room of rows from and to it.
     """
 
     name: str
@@ -103,6 +112,13 @@ class Destination:
     channel: str | None = None
     room: str | None = None
     agent_group_id: str | None = None
+    address: Address = field(init=False, eq=False, repr=False)
+
+    @address.default
+    def _address(self) -> Address:
+        if self.kind == "agent":
+            return Address(AGENT_CHANNEL, self.agent_group_id or "")
+        return Address(self.channel or "", self.room or "")
 
 
 @frozen(kw_only=True)
@@ -124,6 +140,17 @@ INSERT INTO messages_in (seq, id, kind, at, process_after, trigger, on_wake, cha
                          platform_message_id, correlation_id, source_session_id, series_id, recurrence, content)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
 """
+
+
+def next_even(highest_inbound: int | None) -> int:
+    """Return the host's next number, above the highest in its own file; None if the file is empty (I2).
+
+    The host's numbers are even and the runner's are odd, so the number that an agent reads and writes as the id of a
+    message is unique in the session. Call this inside the transaction that uses the number (⚠36).
+    """
+    if highest_inbound is None or highest_inbound < 2:
+        return 2
+    return highest_inbound + 2 - highest_inbound % 2
 
 
 def append(db: apsw.Connection, messages: Iterable[NewInbound]) -> list[int]:
@@ -273,7 +300,7 @@ def set_destinations(db: apsw.Connection, destinations: Sequence[Destination]) -
         db.executemany(
             "INSERT INTO destinations (name, display_name, kind, channel, room, agent_group_id)"
             " VALUES (:name, :display_name, :kind, :channel, :room, :agent_group_id)",
-            [asdict(destination) for destination in destinations],
+            [asdict(destination, recurse=False) for destination in destinations],
         )
 
 
@@ -301,19 +328,12 @@ def routing(db: apsw.Connection) -> Routing:
 
 def _still_needed(db: apsw.Connection, new: Sequence[Destination]) -> list[Destination]:
     """Return the destinations that a new list omits and from which a message is pending."""
-    new_names, new_rooms = {added.name for added in new}, {_room(added) for added in new}
-    omitted = [old for old in destinations(db) if old.name not in new_names and _room(old) not in new_rooms]
+    new_names, new_addresses = {added.name for added in new}, {added.address for added in new}
+    omitted = [old for old in destinations(db) if old.name not in new_names and old.address not in new_addresses]
     if not omitted:
         return []
-    pending_rooms = set(db.execute("SELECT DISTINCT channel, room FROM messages_in WHERE status = 'pending'"))
-    return [destination for destination in omitted if _room(destination) in pending_rooms]
-
-
-def _room(destination: Destination) -> tuple[str | None, str | None]:
-    """Return the channel and the room of messages from a destination, as columns of messages_in."""
-    if destination.kind == "agent":
-        return AGENT_CHANNEL, destination.agent_group_id
-    return destination.channel, destination.room
+    pending_addresses = set(db.execute("SELECT DISTINCT channel, room FROM messages_in WHERE status = 'pending'"))
+    return [destination for destination in omitted if destination.address in pending_addresses]
 
 
 def _values(seq: int, m: NewInbound) -> tuple[str | int | None, ...]:

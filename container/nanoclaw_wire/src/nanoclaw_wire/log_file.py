@@ -29,6 +29,7 @@ class LogFile(RotatingFileHandler):
         delay: True to open the file at the first line, so that a file that cannot be opened does not stop the program.
         reminds: True to report a lasting failure every `QUIET_S` seconds.
         clock: Returns monotonic seconds.
+        report_formatter: Formats the reports on stderr. None uses the file's formatter.
     """
 
     def __init__(
@@ -40,9 +41,10 @@ class LogFile(RotatingFileHandler):
         delay: bool = False,
         reminds: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        report_formatter: logging.Formatter | None = None,
     ) -> None:
         super().__init__(file, maxBytes=max_bytes, backupCount=backups, encoding="utf-8", delay=delay)
-        self._reminds, self._clock = reminds, clock
+        self._reminds, self._clock, self._report_formatter = reminds, clock, report_formatter
         self._reported_at: float | None = None
         self._is_reported = False  # the current failure
         self._has_failed = False  # the current line
@@ -72,8 +74,8 @@ class LogFile(RotatingFileHandler):
     def _report(self, level: int, message: str, **values: str) -> None:
         fields = {"name": __name__, "levelno": level, "levelname": logging.getLevelName(level), "msg": message}
         with contextlib.suppress(OSError, ValueError, MemoryError):  # stderr may be full or closed, too
-            line = self.format(logging.makeLogRecord({**fields, "file": self.baseFilename, **values}))
-            print(line, file=sys.stderr, flush=True)
+            record = logging.makeLogRecord({**fields, "file": self.baseFilename, **values})
+            print((self._report_formatter or self).format(record), file=sys.stderr, flush=True)
 
     def _open(self) -> TextIOWrapper:
         """Open the file without blocking, because a pipe of its name must not stop the program."""

@@ -13,8 +13,7 @@ from pathlib import Path
 import apsw
 from attrs import asdict, frozen
 
-from nanoclaw_wire.exhaustion import explain_cannot_open
-from nanoclaw_wire.sequence import next_odd
+from nanoclaw_wire.exhaustion import attach_shortage
 
 
 class OutKind(str, Enum):
@@ -108,7 +107,7 @@ class RunnerState:
     updated_at: str
 
 
-TEXT_AT_MOST = 1_000_000  # characters of one text; the host refuses more, and platforms split far shorter texts
+MAX_TEXT_CHARACTERS = 1_000_000  # of one text; the host refuses more, and platforms split far shorter texts
 MAX_NUMBER = 2**53  # no runner counts so far; a larger forged number would leave no room for the next one
 RUNNER = "runner"  # the key in session_state of the current writer's name
 _INSERT = """
@@ -117,6 +116,16 @@ VALUES (:seq, :id, :kind, :at, :deliver_after, :in_reply_to, :channel, :room, :t
 """
 _ACKNOWLEDGEMENT = "message_id, status, changed_at, revision"
 _COLUMNS = ("seq", "id", "kind", "at", "deliver_after", "in_reply_to", "channel", "room", "thread", "content")
+
+
+def next_odd(highest_anywhere: int | None) -> int:
+    """Return the runner's next number, above the highest of both files; None if both are empty (I2).
+
+    See `inbound.next_even`. Call this inside the transaction that uses the number (⚠36).
+    """
+    if highest_anywhere is None or highest_anywhere < 1:
+        return 1
+    return highest_anywhere + 1 + highest_anywhere % 2
 
 
 def write(
@@ -140,7 +149,7 @@ def write(
         messages: The messages to store.
         acknowledge: Ids of inbound messages, and their new status.
         now_state: The runner's new state; None leaves the stored one unchanged.
-        runner: The name that this runner passed to `take_over`; None skips the check.
+        runner: The name that this runner passed to `acquire`; None skips the check.
 
     Raises:
         Superseded: Another runner has acquired the file. Nothing was stored.
@@ -160,7 +169,7 @@ def write(
 
 
 def messages_after(
-    db: apsw.Connection, seq: int, *, limit: int, bytes_at_most: int | None = None
+    db: apsw.Connection, seq: int, *, limit: int, max_characters: int | None = None
 ) -> list[OutboundMessage]:
     """Return the messages with a higher number, in order.
 
@@ -168,21 +177,21 @@ def messages_after(
         db: A connection to outbound.db.
         seq: The number after which to begin.
         limit: Maximum number of messages.
-        bytes_at_most: Stop after the row at which the size of all texts exceeds this; None for no limit.
+        max_characters: Stop after the row at which the length of all texts exceeds this; None for no limit.
 
     Raises:
         ValueError: A row has an unknown kind, or a value of a wrong type, so no runner of ours wrote the file.
     """
     query = f"SELECT {', '.join(_COLUMNS)} FROM messages_out WHERE seq > ? ORDER BY seq LIMIT ?"
     messages: list[OutboundMessage] = []
-    size = 0
+    characters = 0
     for row in db.execute(query, (seq, limit)):
         values = dict(zip(_COLUMNS, row, strict=True))
         _check_types(values, integers=("seq",), strings=("id", "kind", "at", "content"))
         _check_number("seq", values["seq"], odd=True)
         messages.append(OutboundMessage(**values | {"kind": OutKind(values["kind"])}))
-        size += sum(len(value) for value in row if isinstance(value, str))
-        if bytes_at_most is not None and size > bytes_at_most:
+        characters += sum(len(value) for value in row if isinstance(value, str))
+        if max_characters is not None and characters > max_characters:
             break
     return messages
 
@@ -210,7 +219,7 @@ def settled(db: apsw.Connection, message_ids: Iterable[str]) -> set[str]:
     return {message_id for message_id in message_ids if db.execute(statement, (message_id,)).fetchone()}
 
 
-def take_over(db: apsw.Connection, *, runner: str, now: str) -> int:
+def acquire(db: apsw.Connection, *, runner: str, now: str) -> int:
     """Make a fresh runner the writer of the file. Return the number of claims of earlier runners, which it releases.
 
     A runner can outlive the host's knowledge of it: an engine that crashed may have started it nevertheless. From now
@@ -280,13 +289,13 @@ def immediate(db: apsw.Connection, runner: str | None = None) -> Iterator[None]:
 
     Args:
         db: A writable connection to outbound.db.
-        runner: The name that this runner passed to `take_over`; None skips the check.
+        runner: The name that this runner passed to `acquire`; None skips the check.
 
     Raises:
         Superseded: Another runner has acquired the file.
         apsw.CantOpenError: The journal cannot be opened; it has a cause if the machine is exhausted.
     """
-    with explain_cannot_open(Path(db.filename).parent):
+    try:
         db.execute("BEGIN IMMEDIATE")
         try:
             if runner is not None and state(db, RUNNER) != runner:
@@ -297,6 +306,9 @@ def immediate(db: apsw.Connection, runner: str | None = None) -> Iterator[None]:
                 db.execute("ROLLBACK")
             raise
         db.execute("COMMIT")
+    except apsw.CantOpenError as error:
+        attach_shortage(error, Path(db.filename).parent)
+        raise
 
 
 def _acknowledge(db: apsw.Connection, changes: Iterable[tuple[str, AckStatus]], now: str) -> None:

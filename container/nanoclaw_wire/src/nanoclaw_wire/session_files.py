@@ -16,6 +16,7 @@ from pathlib import Path
 import apsw
 
 from nanoclaw_wire import PROTOCOL, untrusted_files
+from nanoclaw_wire.atomic_files import write_atomically
 from nanoclaw_wire.exhaustion import explain_cannot_open
 
 BUSY_TIMEOUT_MS = 5_000
@@ -89,25 +90,13 @@ class NotARegularFile(Exception):
 
 
 def create_inbound(path: Path) -> None:
-    """Create an empty inbound.db atomically, unless it exists. For the host alone (I1).
-
-    The file survives a crash of the machine only after `sync_directory` of its directory.
-    """
+    """Create an empty inbound.db, unless it exists. For the host alone (I1). Durable like `write_atomically`."""
     _create(path, INBOUND_SCHEMA)
 
 
 def create_outbound(path: Path) -> None:
     """Create an empty outbound.db, before any runner exists. After that the runner alone writes it (I1)."""
     _create(path, OUTBOUND_SCHEMA)
-
-
-def sync_directory(path: Path) -> None:
-    """Sync a directory, so that its new and renamed files survive a crash of the machine."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def open_writable(path: Path) -> apsw.Connection:
@@ -163,17 +152,10 @@ def open_readable(
 
 
 def _create(path: Path, schema: str) -> None:
-    """Write the bytes of an empty database. SQLite itself would need five syncs to create it, and this needs one."""
-    if os.path.lexists(path):
-        return
-    temporary = path.with_suffix(".new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    with open(descriptor, "wb") as file:
-        file.write(_empty_database(schema))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
+    """Write the bytes of an empty database. SQLite itself would need five syncs to create it, and this needs two."""
+    if not os.path.lexists(path):
+        # The mode lets the sandbox's user read it. The mode of `sessions/` keeps out the other users of the machine.
+        write_atomically(path, _empty_database(schema), mode=0o644, sync=True)
 
 
 @cache

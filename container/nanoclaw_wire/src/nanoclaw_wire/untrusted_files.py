@@ -9,12 +9,14 @@ usual VFS.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import stat
 import struct
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -35,6 +37,24 @@ def vfs_name() -> str | None:
     The VFS needs locks that belong to an open file, which only Linux has.
     """
     return NAME if sys.platform == "linux" and _registered() else None
+
+
+@contextlib.contextmanager
+def open_directory(path: str | Path, inside: int | None = None) -> Iterator[int]:
+    """Open a directory for reading and yield its descriptor. The last name of the path may not be a link.
+
+    Args:
+        path: The directory.
+        inside: The descriptor of the directory that a relative path begins in. None: the current directory.
+
+    Raises:
+        OSError: The directory is missing, is a link, or is no directory.
+    """
+    descriptor = os.open(path, _FOLDER | os.O_NOFOLLOW, dir_fd=inside)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def open_regular_file(folder: int, name: str) -> int:

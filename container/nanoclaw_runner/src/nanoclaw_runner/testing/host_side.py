@@ -263,11 +263,11 @@ class HostSide:
 
         return await self.until(ends)
 
-    async def logged(self, message: str) -> dict[str, Any]:
-        """Wait for an entry of the runner's log with this message, and return the last one."""
+    async def logged(self, event: str) -> dict[str, Any]:
+        """Wait for an entry of the runner's log with this event, and return the last one."""
 
         def line() -> dict[str, Any]:
-            entries = [entry for entry in self.log() if entry["message"] == message]
+            entries = [entry for entry in self.log() if entry["event"] == event]
             return entries[-1] if entries else {}
 
         return await self.until(line)

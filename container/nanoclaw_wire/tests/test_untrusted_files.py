@@ -1,0 +1,30 @@
+"""Directories that another party may have replaced."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from nanoclaw_wire.untrusted_files import open_directory
+
+
+def test_open_directory_opens_a_path_and_a_name_inside(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    with open_directory(tmp_path / "a") as outer, open_directory("b", outer) as inner:
+        assert os.listdir(outer) == ["b"]
+        assert os.path.samestat(os.fstat(inner), (tmp_path / "a" / "b").stat())
+    for descriptor in (outer, inner):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+
+
+@pytest.mark.parametrize("name", ["link", "file", "pipe", "missing"])
+def test_open_directory_refuses_everything_else(tmp_path: Path, name: str) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    with open_directory(tmp_path) as outer:
+        for path, inside in ((tmp_path / name, None), (name, outer)):
+            with pytest.raises(OSError), open_directory(path, inside):  # noqa: PT011  # ELOOP, ENOTDIR or ENOENT
+                pass
