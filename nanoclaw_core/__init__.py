@@ -27,20 +27,25 @@ _HOMES = {
     "descriptors.services": "GatewayEndpoint Gateway RunningService Service",
     "descriptors.votes": "Access Admission Caller DeliveryRequest PermissionRequest RequestKind Verdict Vote",
     "errors": (
-        "AlreadyRunning ApprovalPending DeliveryRefused Forbidden InvalidArguments MigrationError NanoclawError"
-        " NotFound PluginError SandboxFailed SandboxRefused SettingsError UnknownCommand"
+        "AlreadyRunning ApprovalPending DeliveryRefused Forbidden InvalidArguments InvalidSetting MigrationError"
+        " NanoclawError NotFound PluginError SandboxFailed SandboxRefused SettingsError UnknownCommand"
     ),
     "hookspecs": "hookimpl",
     "host": "Host",
-    "instance": "initialise is_instance",
+    "inspection": "Checked Inspection inspect_instance",
+    "instance": "InstancePaths initialise is_instance",
     "ids": "ApprovalId DeliveryId GroupId MessagingGroupId SessionId UserId WiringId new_id",
     "logs": "log_values",
-    "contributions": "installed_sandbox_requirements",
-    "plugins": "Plugins",
+    "contributions": "Contributions gateway_of installed_sandbox_requirements load_contributions",
+    "plugins": "Contribution InstalledPlugin PluginReport PluginState Plugins find_installed_plugins",
+    "rules": "Rule Secret above at_least matches not_empty one_of",
     "sandboxes.held_mounts": "HeldMount change_owner hold_mounts require_mounted",
+    "sandboxes.selection": "missing_reason",
     "store.agents": "ContainerConfig config_of save_config",
+    "store.engage_patterns": "PatternProblem",
     "store.messaging": "check_pattern",
     "settings": "CoreSettings Settings load_settings",
+    "timing": "Timing",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 

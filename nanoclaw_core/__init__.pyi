@@ -1,6 +1,11 @@
 """The public names with their types. `__init__.py` loads each when it is first asked for; a test compares the two."""
 
-from nanoclaw_core.contributions import installed_sandbox_requirements
+from nanoclaw_core.contributions import (
+    Contributions,
+    gateway_of,
+    installed_sandbox_requirements,
+    load_contributions,
+)
 from nanoclaw_core.descriptors.administration import (
     Action,
     ApprovalHandler,
@@ -58,6 +63,7 @@ from nanoclaw_core.errors import (
     DeliveryRefused,
     Forbidden,
     InvalidArguments,
+    InvalidSetting,
     MigrationError,
     NanoclawError,
     NotFound,
@@ -70,13 +76,25 @@ from nanoclaw_core.errors import (
 from nanoclaw_core.hookspecs import hookimpl
 from nanoclaw_core.host import Host
 from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, MessagingGroupId, SessionId, UserId, WiringId, new_id
-from nanoclaw_core.instance import initialise, is_instance
+from nanoclaw_core.inspection import Checked, Inspection, inspect_instance
+from nanoclaw_core.instance import InstancePaths, initialise, is_instance
 from nanoclaw_core.logs import log_values
-from nanoclaw_core.plugins import Plugins
+from nanoclaw_core.plugins import (
+    Contribution,
+    InstalledPlugin,
+    PluginReport,
+    Plugins,
+    PluginState,
+    find_installed_plugins,
+)
+from nanoclaw_core.rules import Rule, Secret, above, at_least, matches, not_empty, one_of
 from nanoclaw_core.sandboxes.held_mounts import HeldMount, change_owner, hold_mounts, require_mounted
+from nanoclaw_core.sandboxes.selection import missing_reason
 from nanoclaw_core.settings import CoreSettings, Settings, load_settings
 from nanoclaw_core.store.agents import ContainerConfig, config_of, save_config
+from nanoclaw_core.store.engage_patterns import PatternProblem
 from nanoclaw_core.store.messaging import check_pattern
+from nanoclaw_core.timing import Timing
 
 __version__: str
 # fmt: off
@@ -98,8 +116,11 @@ __all__ = [
     "CardOption",
     "Channel",
     "ChannelAdapter",
+    "Checked",
     "Column",
     "ContainerConfig",
+    "Contribution",
+    "Contributions",
     "CoreSettings",
     "DeliveryId",
     "DeliveryRefused",
@@ -112,7 +133,11 @@ __all__ = [
     "HeldMount",
     "Host",
     "Inbound",
+    "Inspection",
+    "InstalledPlugin",
+    "InstancePaths",
     "InvalidArguments",
+    "InvalidSetting",
     "Limits",
     "MessagingGroupId",
     "Migration",
@@ -127,9 +152,12 @@ __all__ = [
     "Outcome",
     "Packages",
     "Parameter",
+    "PatternProblem",
     "PermissionRequest",
     "PluginContext",
     "PluginError",
+    "PluginReport",
+    "PluginState",
     "Plugins",
     "Provider",
     "Quoted",
@@ -139,6 +167,7 @@ __all__ = [
     "RequestKind",
     "Resource",
     "Roster",
+    "Rule",
     "RunningService",
     "Runtime",
     "RuntimeAdapter",
@@ -148,6 +177,7 @@ __all__ = [
     "SandboxRefused",
     "SandboxRequirements",
     "SandboxSpec",
+    "Secret",
     "Service",
     "SessionId",
     "Settings",
@@ -155,6 +185,7 @@ __all__ = [
     "ShowsStatus",
     "ShowsTyping",
     "Sweep",
+    "Timing",
     "TokenCount",
     "UnknownCommand",
     "Upstream",
@@ -164,18 +195,28 @@ __all__ = [
     "Verdict",
     "Vote",
     "WiringId",
+    "above",
+    "at_least",
     "change_owner",
     "check_pattern",
     "config_of",
+    "find_installed_plugins",
     "flag_of",
+    "gateway_of",
     "hold_mounts",
     "hookimpl",
     "initialise",
+    "inspect_instance",
     "installed_sandbox_requirements",
     "is_instance",
+    "load_contributions",
     "load_settings",
     "log_values",
+    "matches",
+    "missing_reason",
     "new_id",
+    "not_empty",
+    "one_of",
     "require_mounted",
     "save_config",
 ]

@@ -31,7 +31,7 @@ from nanoclaw_core.sandboxes.supervisor import Supervisor
 class Actions:
     """Executes the actions that runners request."""
 
-    offers: Mapping[str, Contribution[Action]]
+    actions: Mapping[str, Contribution[Action]]
     guard: Guard
     inbox: InboxWriter
     plugin_context: Callable[[str], PluginContext]
@@ -54,9 +54,9 @@ class Actions:
             UnknownCommand: The action does not exist.
             ApprovalPending, Forbidden: The guard does not let it run.
         """
-        contribution = self.offers.get(name)
+        contribution = self.actions.get(name)
         if contribution is None:
-            known = ", ".join(sorted(self.offers)) or "none"
+            known = ", ".join(sorted(self.actions)) or "none"
             raise UnknownCommand(f"there is no action {name!r}; known actions: {known}")
         self.guard.check(
             permission_request(RequestKind.ACTION, name, contribution.value.access, caller, arguments, grant)

@@ -4,46 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import apsw
 from attrs import define, field
-from nanoclaw_wire import clock, frames, inbound
+from nanoclaw_wire import clock, frames
 from nanoclaw_wire.content import ActionRequest
 
 from nanoclaw_core.actions import Actions
 from nanoclaw_core.contributions import Contributions
-from nanoclaw_core.delivery.attempts import DeliveryContext
+from nanoclaw_core.delivery.context import DeliveryContext
 from nanoclaw_core.delivery.message_builder import MessageBuilder
 from nanoclaw_core.delivery.notifier import Notifier
 from nanoclaw_core.delivery.outbox_importer import OutboxImporter
-from nanoclaw_core.delivery.outbox_poller import UNREADABLE, OutboxPoller
+from nanoclaw_core.delivery.outbox_poller import OutboxPoller
 from nanoclaw_core.delivery.queues import DeliveryQueues
+from nanoclaw_core.delivery.status_display import StatusDisplay
 from nanoclaw_core.delivery.typing_indicator import TypingIndicator
 from nanoclaw_core.descriptors.administration import Action, Verb
-from nanoclaw_core.descriptors.channels import ChannelAdapter, ShowsStatus
+from nanoclaw_core.descriptors.channels import ChannelAdapter
 from nanoclaw_core.descriptors.context import PluginContext
 from nanoclaw_core.descriptors.messages import Address
+from nanoclaw_core.descriptors.names import CORE
 from nanoclaw_core.descriptors.runtimes import RuntimeAdapter
 from nanoclaw_core.descriptors.services import Gateway
 from nanoclaw_core.descriptors.votes import Access, Caller
 from nanoclaw_core.dispatch import Dispatch
-from nanoclaw_core.errors import PLUGIN_ERRORS
 from nanoclaw_core.events import HostEvents
 from nanoclaw_core.guard import Guard
 from nanoclaw_core.ids import SessionId, new_id
 from nanoclaw_core.mailbox.directories import SessionDirectories
 from nanoclaw_core.mailbox.mailbox import Mailbox
-from nanoclaw_core.mailbox.quarantine import SessionQuarantine
+from nanoclaw_core.mailbox.outbox import UNREADABLE
 from nanoclaw_core.permissions import Permissions
 from nanoclaw_core.plugins import Contribution, Plugins
 from nanoclaw_core.routing.router import Router
-from nanoclaw_core.routing.wiring_route import WiringRoute
 from nanoclaw_core.sandboxes.planner import SandboxPlanner
+from nanoclaw_core.sandboxes.quarantine import SessionQuarantine
 from nanoclaw_core.sandboxes.recovery import SessionRecovery
 from nanoclaw_core.sandboxes.supervisor import Supervisor
 from nanoclaw_core.scope import Scope
@@ -52,9 +51,8 @@ from nanoclaw_core.store import agents, sessions
 from nanoclaw_core.store.deliveries import Delivery
 from nanoclaw_core.store.outage import DatabaseOutage
 from nanoclaw_core.sweep import Sweeper
-from nanoclaw_core.verbs import CORE
+from nanoclaw_core.timing import Timing
 
-log = logging.getLogger(__name__)
 NCL = "ncl"  # the action by which a sandbox asks for verbs
 
 
@@ -78,6 +76,7 @@ class Components(HostEvents):
     gateway: Gateway | None
     plugin_context: Callable[[str], PluginContext]
     verbs: Mapping[str, Contribution[Verb]]
+    timing: Timing
     ready: asyncio.Event = field(factory=asyncio.Event, init=False)
     outage: DatabaseOutage = field(factory=DatabaseOutage, init=False)
     mailbox: Mailbox = field(init=False)
@@ -85,6 +84,7 @@ class Components(HostEvents):
     permissions: Permissions = field(init=False)
     typing: TypingIndicator = field(init=False)
     queues: DeliveryQueues = field(init=False)
+    status: StatusDisplay = field(init=False)
     notifier: Notifier = field(init=False)
     outbox_poller: OutboxPoller = field(init=False)
     supervisor: Supervisor = field(init=False)
@@ -93,12 +93,15 @@ class Components(HostEvents):
     actions: Actions = field(init=False)
     router: Router = field(init=False)
     sweeper: Sweeper = field(init=False)
-    _builder: MessageBuilder = field(init=False)
-    _hints: set[asyncio.Task[None]] = field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
         core = self.settings.core
-        self.mailbox = Mailbox.create(self.db, self.directories, file_bytes=core.outgoing_file_bytes)
+        self.mailbox = Mailbox.create(
+            self.db,
+            self.directories,
+            file_bytes=core.outgoing_file_bytes,
+            lock_timeout_s=self.timing.inbox_lock_timeout_s,
+        )
         self.guard = Guard(db=self.db, plugins=self.plugins)
         self.permissions = Permissions(
             owners=frozenset(core.owners),
@@ -108,7 +111,7 @@ class Components(HostEvents):
         self._build_delivery()
         self._build_sandboxes()
         self._build_requests()
-        wiring_route = WiringRoute(
+        self.router = Router(
             db=self.db,
             plugins=self.plugins,
             mailbox=self.mailbox,
@@ -119,30 +122,35 @@ class Components(HostEvents):
             recovery=self.recovery,
             attachment_bytes=core.attachment_bytes,
         )
-        self.router = Router(db=self.db, plugins=self.plugins, wiring_route=wiring_route)
         self.sweeper = Sweeper(
-            db=self.db, supervisor=self.supervisor, mailbox=self.mailbox, outbox_poller=self.outbox_poller
+            db=self.db,
+            supervisor=self.supervisor,
+            mailbox=self.mailbox,
+            outbox_poller=self.outbox_poller,
+            timing=self.timing,
         )
 
     def _build_delivery(self) -> None:
-        core = self.settings.core
-        self.typing = TypingIndicator(self.adapters.get, self.mailbox.outbox.heartbeat_at)
-        self._builder = MessageBuilder(db=self.db, mailbox=self.mailbox)
+        core, inbox = self.settings.core, self.mailbox.inbox
+        self.typing = TypingIndicator(self.adapters, self.mailbox.outbox, self.timing)
         self.queues = DeliveryQueues(
             DeliveryContext(
                 db=self.db,
                 plugins=self.plugins,
                 adapters=self.adapters,
-                builder=self._builder,
+                builder=MessageBuilder(db=self.db, mailbox=self.mailbox),
+                typing=self.typing,
                 events=self,
                 pauses_s=core.delivery_pauses_s,
                 max_age_s=core.delivery_max_age_s,
                 outage=self.outage,
+                timing=self.timing,
             )
         )
-        self.notifier = Notifier(db=self.db, queues=self.queues, inbox=self.mailbox.inbox)
-        importer = OutboxImporter(db=self.db, guard=self.guard, queues=self.queues, mailbox=self.mailbox)
-        self.outbox_poller = OutboxPoller(importer, self.queues, self, self.outage)
+        self.status = StatusDisplay(self.adapters, inbox, self.queues, self.typing, self.timing)
+        self.notifier = Notifier(db=self.db, queues=self.queues, inbox=inbox)
+        importer = OutboxImporter(db=self.db, guard=self.guard, backlog=self.queues.backlog, mailbox=self.mailbox)
+        self.outbox_poller = OutboxPoller(importer, self.queues, self, self.outage, self.timing)
 
     def _build_sandboxes(self) -> None:
         self.supervisor = Supervisor(
@@ -152,26 +160,32 @@ class Components(HostEvents):
             gateway=self.gateway,
             outbox_poller=self.outbox_poller,
             notifier=self.notifier,
+            status=self.status,
             core=self.settings.core,
             outage=self.outage,
             events=self,
             ready=self.ready,
+            timing=self.timing,
         )
-        quarantine = SessionQuarantine(db=self.db, mailbox=self.mailbox, send_failure=self.notifier.send_failure)
+        quarantine = SessionQuarantine(db=self.db, mailbox=self.mailbox, notifier=self.notifier)
         self.recovery = SessionRecovery(
-            db=self.db, mailbox=self.mailbox, quarantine=quarantine, supervisor=self.supervisor
+            db=self.db,
+            mailbox=self.mailbox,
+            quarantine=quarantine,
+            supervisor=self.supervisor,
+            timing=self.timing,
         )
 
     def _build_requests(self) -> None:
         self.dispatch = Dispatch(
-            offers=self.verbs,
+            verbs=self.verbs,
             guard=self.guard,
             scope_of=lambda group_id: Scope(agents.config_of(self.db, group_id).cli_scope),
             plugin_context=self.plugin_context,
         )
         ncl = Action(name=NCL, access=Access.ALLOWED, run=self._run_verb)
         self.actions = Actions(
-            offers={**self.contributions.actions, NCL: Contribution(ncl, CORE)},
+            actions={**self.contributions.actions, NCL: Contribution(ncl, CORE)},
             guard=self.guard,
             inbox=self.mailbox.inbox,
             plugin_context=self.plugin_context,
@@ -190,6 +204,7 @@ class Components(HostEvents):
             plugin_settings=contributed.plugin_settings,
             failures=self.plugins.failures,
             has_gateway=self.gateway is not None,
+            timing=self.timing,
         )
 
     async def finish(self) -> None:
@@ -202,22 +217,18 @@ class Components(HostEvents):
 
     async def close(self) -> None:
         """Stop the queues and close the files, after `finish`."""
-        await self.typing.close()
-        for hint in list(self._hints):
-            hint.cancel()
-        await asyncio.gather(*self._hints, return_exceptions=True)
-        await self.queues.close()
+        await asyncio.gather(self.typing.close(), self.status.close(), self.queues.close())
         self.mailbox.close()
 
     async def message_refused(self, session_id: SessionId, reason: str) -> None:
-        await self.notifier.note_to_agent(session_id, f"A message you wrote was not sent: {reason}")
+        await self.notifier.leave_note(session_id, f"A message you wrote was not sent: {reason}")
 
     async def delivery_failed(self, delivery: Delivery, reason: str) -> None:
         if delivery.session_id is not None:
             text = (
                 f"Your message {delivery.message_seq} could not be delivered, and it will not be tried again: {reason}"
             )
-            await self.notifier.note_to_agent(delivery.session_id, text)
+            await self.notifier.leave_note(delivery.session_id, text)
 
     def delivery_delayed(self, address: Address, since: datetime, dedup_key: str) -> None:
         zone = self.settings.core.timezone or clock.machine_zone(self.environment)
@@ -242,45 +253,10 @@ class Components(HostEvents):
             return  # the next poll reports the fault
         if not waiting:
             self.supervisor.note_idle(session_id)
-            self.sandbox_ended(session_id)
+            self.status.clear(session_id)
 
     def session_unreadable(self, session_id: SessionId, reason: str) -> None:
         self.recovery.report_unreadable(session_id, reason)
 
     async def diagnose(self, session_id: SessionId, force_reason: str) -> bool:
         return await self.recovery.diagnose(session_id, force_reason)
-
-    def delivery_sent(self, delivery: Delivery) -> None:
-        self._builder.clear(delivery)
-        if delivery.session_id is not None:
-            self.typing.pause(delivery.session_id)
-
-    def sandbox_ended(self, session_id: SessionId) -> None:
-        self.typing.stop(session_id)
-        self.sandbox_status(session_id, "")
-
-    def sandbox_status(self, session_id: SessionId, text: str) -> None:
-        try:
-            routing = inbound.routing(self.mailbox.inbox.read(session_id))
-        except UNREADABLE:
-            return
-        adapter = self.adapters.get(routing.channel or "")
-        if not routing.channel or not routing.room or not isinstance(adapter, ShowsStatus):
-            return
-        address = Address(routing.channel, routing.room, routing.thread)
-        show = partial(adapter.show_status, address, text)
-        if text:
-            self._hint(show)
-        else:
-            self.queues.call_when_drained(address, show)
-
-    def _hint(self, show: Callable[[], Awaitable[None]]) -> None:
-        async def run() -> None:
-            try:
-                await show()
-            except PLUGIN_ERRORS:  # error boundary: only a hint to people, nothing depends on it
-                log.debug("status not shown", exc_info=True)
-
-        task = asyncio.create_task(run())
-        self._hints.add(task)
-        task.add_done_callback(self._hints.discard)

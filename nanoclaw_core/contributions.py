@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -72,24 +71,23 @@ def collect_contributions(plugins: Plugins) -> Contributions:
     )
 
 
-def installed_sandbox_requirements(settings: Settings, environment: Mapping[str, str]) -> Sequence[SandboxRequirements]:
-    """Return the requirements of the installed plugins for the sandbox image.
+def load_contributions(
+    plugins: Plugins, settings: Settings, environment: Mapping[str, str], *, with_installed: bool = True
+) -> tuple[Contributions, Contributions]:
+    """Load the installed plugins, and apply each plugin's settings.
+
+    Returns:
+        All contributions, and those of the plugins with valid settings. The others are recorded as failed.
 
     Raises:
         PluginError: Two plugins offer one name; the error names both distributions.
     """
-    plugins = Plugins()
-    plugins.load_installed(frozenset(settings.core.disabled_plugins))
-    return apply_settings(collect_contributions(plugins), plugins, settings, environment).for_sandboxes()
-
-
-def apply_settings(
-    contributions: Contributions, plugins: Plugins, settings: Settings, environment: Mapping[str, str]
-) -> Contributions:
-    """Apply each plugin's settings; omit a plugin with invalid or missing ones as failed."""
+    if with_installed:
+        plugins.load_installed(frozenset(settings.core.disabled_plugins))
+    offered = collect_contributions(plugins)
     structured: dict[str, Any] = {}
     failed: set[str] = set()
-    for offers in (contributions.channels, contributions.providers, contributions.runtimes, contributions.services):
+    for offers in (offered.channels, offered.providers, offered.runtimes, offered.services):
         for contribution in offers.values():
             shape: type | None = contribution.value.settings
             try:
@@ -101,18 +99,16 @@ def apply_settings(
                 continue
             if value is not None:
                 structured[contribution.plugin] = value
-    return _without(evolve(contributions, plugin_settings=structured), failed)
+    return offered, _without(evolve(offered, plugin_settings=structured), failed)
 
 
-def unknown_plugin_tables(settings: Settings, plugins: Sequence[str]) -> Mapping[str, str]:
-    """Return the [plugins.<name>] tables of unknown plugins, each with its remedy."""
-    remedies = {}
-    for table in settings.plugins:
-        if table not in plugins:
-            near = difflib.get_close_matches(table, plugins, n=1)
-            hint = f"Did you mean [plugins.{near[0]}]?" if near else "Install the plugin or remove the table."
-            remedies[table] = hint
-    return remedies
+def installed_sandbox_requirements(settings: Settings, environment: Mapping[str, str]) -> Sequence[SandboxRequirements]:
+    """Return the requirements of the installed plugins for the sandbox image.
+
+    Raises:
+        PluginError: Two plugins offer one name; the error names both distributions.
+    """
+    return load_contributions(Plugins(), settings, environment)[1].for_sandboxes()
 
 
 def migrate(contributions: Contributions, plugins: Plugins, db: apsw.Connection) -> Contributions:
@@ -149,14 +145,13 @@ def gateway_of(contributions: Contributions) -> Contribution[Service] | None:
 
 def contexts(
     contributions: Contributions,
-    *,
-    places: InstancePaths,
     settings: Settings,
     environment: Mapping[str, str],
     database: apsw.Connection,
     running: Callable[[], Any] = nothing_runs,
 ) -> Callable[[str], PluginContext]:
     """Return a function that returns the context of a plugin by its name."""
+    places = InstancePaths(home=settings.home)
     return cache(
         lambda plugin: PluginContext(
             plugin=plugin,
@@ -181,8 +176,6 @@ def _require_present(shape: type | None, plugin: str, table: Mapping[str, Any]) 
 
 
 def _without(contributions: Contributions, plugins: set[str]) -> Contributions:
-    if not plugins:
-        return contributions
     kept: dict[str, Any] = {
         kind: {name: contribution for name, contribution in offers.items() if contribution.plugin not in plugins}
         for kind, offers in asdict(contributions, recurse=False).items()

@@ -13,13 +13,11 @@ from nanoclaw_wire.frames import Request
 from nanoclaw_core.descriptors.votes import Caller
 from nanoclaw_core.dispatch import Dispatch
 
-IDLE_S = 300.0
 
-
-def control_server(path: Path, dispatch: Dispatch) -> FrameServer:
-    """Return the server for `run/ncl.sock`."""
+def control_server(path: Path, dispatch: Dispatch, idle_s: float) -> FrameServer:
+    """Return the server for `run/ncl.sock`; it disconnects a client that sends no request for `idle_s` seconds."""
 
     async def answer(request: Request, progress: Progress) -> bytes:
         return (await dispatch.answer(request, Caller(operator=True, progress=progress))).as_line()
 
-    return FrameServer(path, answer, idle_s=IDLE_S)
+    return FrameServer(path, answer, idle_s=idle_s)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
 from nanoclaw_wire.frames import Answer, Code, Request
+from nanoclaw_wire.suggestions import did_you_mean
 
 from nanoclaw_core.descriptors.administration import Parameter, Verb
 from nanoclaw_core.descriptors.context import PluginContext
@@ -31,11 +31,11 @@ class Dispatch:
     """Answers requests.
 
     Args:
-        offers: Verbs by their full name, `groups config get`.
+        verbs: Verbs by their full name, `groups config get`.
         scope_of: The `cli_scope` of an agent group.
     """
 
-    offers: Mapping[str, Contribution[Verb]]
+    verbs: Mapping[str, Contribution[Verb]]
     guard: Guard
     scope_of: Callable[[GroupId], Scope]
     plugin_context: Callable[[str], PluginContext]
@@ -52,9 +52,9 @@ class Dispatch:
         Raises:
             NanoclawError: The request failed; each error class has its own code.
         """
-        if name not in self.offers:
+        if name not in self.verbs:
             raise UnknownCommand(f"the command {name!r} no longer exists")
-        return await self._execute(self.offers[name], arguments, self._scoped(caller), grant)
+        return await self._execute(self.verbs[name], arguments, self._scoped(caller), grant)
 
     async def _run(self, request: Request, caller: Caller) -> Any:
         caller = self._scoped(caller)
@@ -82,13 +82,12 @@ class Dispatch:
 
     def _find(self, words: Sequence[str]) -> tuple[Contribution[Verb], Sequence[str]]:
         for length in range(min(len(words), MAX_WORDS), 0, -1):
-            contribution = self.offers.get(" ".join(words[:length]))
+            contribution = self.verbs.get(" ".join(words[:length]))
             if contribution is not None:
                 return contribution, words[length:]
         asked = " ".join(words)[:200].removesuffix(" help")  # `ncl help …` appends it
-        near = difflib.get_close_matches(asked, self.offers, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else "`ncl help` lists the commands."
-        raise UnknownCommand(f"there is no command {asked!r}; {hint}")
+        hint = did_you_mean(asked, self.verbs, "`ncl help` lists the commands.", "`{}`".format)
+        raise UnknownCommand(f"there is no command {asked!r}. {hint}")
 
 
 async def answer_errors(request_id: str, work: Awaitable[Any], what: str) -> Answer:
@@ -123,10 +122,9 @@ def typed_arguments(
     for key, value in options.items():
         name = key.replace("-", "_")
         if name not in by_name:
-            near = difflib.get_close_matches(name, by_name, n=1)
-            known = ", ".join(map(flag_of, by_name)) or "none"
-            hint = f"did you mean {flag_of(near[0])}?" if near else f"known options: {known}"
-            raise InvalidArguments(f"{full_name(verb)}: unknown option --{key}; {hint}")
+            known = f"Known options: {', '.join(map(flag_of, by_name)) or 'none'}."
+            hint = did_you_mean(name, by_name, known, flag_of)
+            raise InvalidArguments(f"{full_name(verb)}: unknown option --{key}. {hint}")
         if name in given:
             raise InvalidArguments(f"{full_name(verb)}: --{key} is given in two spellings")
         given[name] = value

@@ -22,7 +22,30 @@ class PluginError(NanoclawError):
 
 
 class SettingsError(NanoclawError):
-    """nanoclaw.toml or a plugin's table in it is invalid. Nothing was started."""
+    """nanoclaw.toml or a plugin's table in it is invalid. Nothing was started.
+
+    Args:
+        fault: The key, the rule and the value, without a full stop.
+        remedy: A sentence that says how to fix it. The message is the fault, then the remedy.
+    """
+
+    def __init__(self, fault: str, remedy: str = "") -> None:
+        super().__init__(f"{fault}. {remedy}" if remedy else fault)
+        self.fault, self.remedy = fault, remedy
+
+
+class InvalidSetting(SettingsError):
+    """A value breaks the rule of its settings class. Validators raise it.
+
+    Args:
+        key: The name of the field.
+        rule: The rule, for example "must be at least 1". It must not contain the value, which may be a secret.
+        value: The value, which the message shows in a short form. A `Secret` stays hidden.
+    """
+
+    def __init__(self, key: str, rule: str, value: object) -> None:
+        super().__init__(f"{key}: {rule}, got {value!r:.80}")
+        self.key, self.rule = key, rule
 
 
 class MigrationError(NanoclawError):

@@ -34,17 +34,8 @@ class HostEvents(Protocol):
             force_reason: Reason to quarantine the session although its files look whole; empty if there is none.
         """
 
-    def delivery_sent(self, delivery: Delivery) -> None:
-        """Remove the files of a message that a platform accepted, and show no typing for a moment."""
-
     async def delivery_failed(self, delivery: Delivery, reason: str) -> None:
         """Inform the agent that a message failed for good, before the next one is sent."""
 
     def delivery_delayed(self, address: Address, since: datetime, dedup_key: str) -> None:
         """Queue the notice for a thread whose messages came late."""
-
-    def sandbox_status(self, session_id: SessionId, text: str) -> None:
-        """Show people the state of their sandbox; an empty text clears it after all queued messages."""
-
-    def sandbox_ended(self, session_id: SessionId) -> None:
-        """Show people that the agent does not work now."""

@@ -11,7 +11,9 @@ from typing import Any
 
 import apsw
 from attrs import Factory, evolve, field, frozen
+from nanoclaw_wire.names import CONTROL_SOCKET
 
+from nanoclaw_core.descriptors.names import CORE
 from nanoclaw_core.errors import InvalidArguments, MigrationError, NanoclawError
 from nanoclaw_core.settings import FILE_NAME, load_settings
 from nanoclaw_core.store import agents, messaging
@@ -19,7 +21,7 @@ from nanoclaw_core.store.agents import AgentGroup, ContainerConfig
 from nanoclaw_core.store.connection import open_central
 from nanoclaw_core.store.integrity import page_damage_within, schema_damage, schema_made_by, schema_of
 from nanoclaw_core.store.messaging import EngageMode, MessagingGroup, Wiring
-from nanoclaw_core.store.migrations import CORE, LEDGER, applied_steps, migrate_core
+from nanoclaw_core.store.migrations import LEDGER, applied_steps, migrate_core
 from nanoclaw_core.store.schema import STEPS, core_migrations, core_scripts
 
 RESTORE = (
@@ -51,7 +53,7 @@ class InstancePaths:
     run: Path = _path("run")
     logs: Path = _path("logs")
     groups: Path = _path("groups")
-    control_socket: Path = _path("run", "ncl.sock")
+    control_socket: Path = _path("run", CONTROL_SOCKET)
 
     @property
     def instance_id(self) -> str:

@@ -7,9 +7,10 @@ import os
 import time
 from pathlib import Path
 
+from nanoclaw_wire.names import HOST_LOCK
+
 from nanoclaw_core.errors import AlreadyRunning
 
-FILE_NAME = "host.lock"
 # A check whether a host runs holds the lock for some microseconds and must not prevent a start.
 TRIES, PAUSE_S = 20, 0.005
 
@@ -18,7 +19,7 @@ class InstanceLock:
     """The lock of one instance directory."""
 
     def __init__(self, run_dir: Path) -> None:
-        self._path = run_dir / FILE_NAME
+        self._path = run_dir / HOST_LOCK
         self._descriptor: int | None = None
 
     def acquire(self) -> None:

@@ -30,8 +30,8 @@ class HostOperations(Operations):
     components: Components
 
     def create_agent_group(self, name: str, folder: str) -> GroupId:
-        places = InstancePaths(home=self.components.settings.home)
-        return create_agent_group(self.components.db, places, name=name, folder=folder).id
+        paths = InstancePaths(home=self.components.settings.home)
+        return create_agent_group(self.components.db, paths, name=name, folder=folder).id
 
     def check_mount(self, mount: Mapping[str, Any]) -> Mount:
         return mount_policy(self.components.db, self.components.settings).check(mount)

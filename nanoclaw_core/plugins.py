@@ -27,7 +27,7 @@ T = TypeVar("T")
 _ABOUT = re.compile(r"^(Name|Version): *(\S+)", re.MULTILINE)
 
 
-class State(Enum):
+class PluginState(Enum):
     """State of a plugin."""
 
     ACTIVE = "active"
@@ -41,7 +41,7 @@ class NeedsSettings(SettingsError):
 
 
 @frozen(kw_only=True)
-class Found:
+class InstalledPlugin:
     """An installed plugin, known from metadata alone.
 
     Args:
@@ -54,16 +54,19 @@ class Found:
 
 
 @frozen(kw_only=True)
-class Report:
+class PluginReport:
     """The state of one plugin.
 
-    `reason` is the failure or the missing settings; empty if it works.
+    Args:
+        reason: The failure and its remedy, or the missing settings; empty if it works.
+        remedy: The end of the reason that says how to fix invalid settings; else empty.
     """
 
     name: str
     source: str
-    state: State
+    state: PluginState
     reason: str = ""
+    remedy: str = ""
 
     def as_json_object(self) -> dict[str, str]:
         """Return the report for verbs and JSON output."""
@@ -78,12 +81,12 @@ class Contribution(Generic[T]):
     plugin: str
 
 
-def find_installed() -> list[Found]:
+def find_installed_plugins() -> list[InstalledPlugin]:
     """Return the installed plugins in name order; read metadata only.
 
     If a distribution is on the path twice, only the first one counts, as for imports.
     """
-    installed: dict[tuple[str, str], Found] = {}
+    installed: dict[tuple[str, str], InstalledPlugin] = {}
     seen: set[str] = set()
     for distribution in distributions():
         try:
@@ -98,7 +101,7 @@ def find_installed() -> list[Found]:
             continue
         seen.add(name)
         installed |= {
-            (point.name, name): Found(name=point.name, source=source, entry_point=point)
+            (point.name, name): InstalledPlugin(name=point.name, source=source, entry_point=point)
             for point in points
             if point.group == hookspecs.GROUP
         }
@@ -111,7 +114,7 @@ class Plugins:
     def __init__(self) -> None:
         self._manager = pluggy.PluginManager(hookspecs.GROUP)
         self._manager.add_hookspecs(hookspecs)
-        self._reports: dict[str, Report] = {}
+        self._reports: dict[str, PluginReport] = {}
 
     def load_installed(self, disabled: frozenset[str] = frozenset()) -> None:
         """Load all installed plugins in name order; record and skip broken ones.
@@ -119,15 +122,16 @@ class Plugins:
         Raises:
             PluginError: Two distributions have plugins with one name.
         """
-        for plugin in find_installed():
-            if plugin.name in disabled:
-                self._reports[plugin.name] = Report(name=plugin.name, source=plugin.source, state=State.DISABLED)
+        for plugin in find_installed_plugins():
+            name, source = plugin.name, plugin.source
+            if name in disabled:
+                self._reports[name] = PluginReport(name=name, source=source, state=PluginState.DISABLED)
                 continue
-            self._require_unique(plugin.name, plugin.source)
+            self._require_unique(name, source)
             try:
-                self.add(plugin.entry_point.load(), name=plugin.name, source=plugin.source)
+                self.add(plugin.entry_point.load(), name=name, source=source)
             except PLUGIN_ERRORS as error:  # error boundary: a plugin may raise anything at import
-                self.record_failure(plugin.name, error, plugin.source)
+                self.record_failure(name, error, source)
 
     def add(self, plugin: object, *, name: str, source: str = "in process") -> None:
         """Register one plugin object; an invalid one leaves no trace.
@@ -145,7 +149,7 @@ class Plugins:
             if self._manager.has_plugin(name):
                 self._manager.unregister(name=name)
             raise PluginError(f"plugin {name!r} ({source}): {error}") from error
-        self._reports[name] = Report(name=name, source=source, state=State.ACTIVE)
+        self._reports[name] = PluginReport(name=name, source=source, state=PluginState.ACTIVE)
 
     def collect(
         self,
@@ -203,8 +207,9 @@ class Plugins:
         source = self._reports[name].source if name in self._reports else source
         has_remedy = isinstance(error, NanoclawError)  # other errors need a traceback in the log
         reason = str(error) if has_remedy else f"{type(error).__name__}: {error}"
-        state = State.NEEDS_SETTINGS if isinstance(error, NeedsSettings) else State.FAILED
-        self._reports[name] = Report(name=name, source=source, state=state, reason=reason)
+        state = PluginState.NEEDS_SETTINGS if isinstance(error, NeedsSettings) else PluginState.FAILED
+        report = PluginReport(name=name, source=source, state=state, reason=reason, remedy=getattr(error, "remedy", ""))
+        self._reports[name] = report
         level = logging.WARNING if isinstance(error, SettingsError) else logging.ERROR
         extra = {"plugin": name, "source": source, "state": state.value, "reason": reason}
         log.log(level, "plugin does not work", extra=extra, exc_info=None if has_remedy else error)
@@ -213,7 +218,7 @@ class Plugins:
         """Return the plugins that do not work, with the reasons by name."""
         return {report.name: report.reason for report in self.reports() if report.reason}
 
-    def reports(self) -> list[Report]:
+    def reports(self) -> list[PluginReport]:
         """Return the reports of all plugins, in name order."""
         return [self._reports[name] for name in sorted(self._reports)]
 
@@ -225,7 +230,7 @@ class Plugins:
         """
         for name in names:
             report = self._reports.get(name)
-            if report is None or report.state is not State.ACTIVE:
+            if report is None or report.state is not PluginState.ACTIVE:
                 why = "is not installed" if report is None else f"does not work ({report.reason or report.state.value})"
                 raise PluginError(f"the required plugin {name!r} {why}. Fix it or remove it from required_plugins.")
 

@@ -7,38 +7,26 @@ secrets stay out of the file.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import tomllib
-import traceback
 import typing
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
 import cattrs
 from attrs import field, frozen
-from cattrs.cols import list_structure_factory
-from cattrs.v import format_exception
 from nanoclaw_wire import clock
+from nanoclaw_wire.suggestions import did_you_mean
 
-from nanoclaw_core.errors import SettingsError
+from nanoclaw_core.errors import InvalidSetting, SettingsError
+from nanoclaw_core.rules import Rule, Secret, above, at_least, not_empty, one_of
 
 FILE_NAME = "nanoclaw.toml"
 KIND_WORDS = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
 T = TypeVar("T")
-# The messages of attrs' validators: the rule, then the value.
-_RULE = re.compile(r"((?:Length of )?'\w+' must .+?)(?:: [^:]*| \(got .*| \(.* doesn't\))")
-
-
-class _Misfit(ValueError):
-    """A value does not fit.
-
-    The message has the rule, never the value, which may be a secret.
-    """
 
 
 @frozen(kw_only=True)
@@ -86,24 +74,23 @@ class CoreSettings:
     provider: str = "claude"
     fallback_provider: str = "mock"
     runtime: str = ""
-    network: str = field(default="gateway", validator=attrs.validators.in_(("gateway", "open", "none")))
-    timezone: str = ""
-    log_level: str = field(default="info", validator=attrs.validators.in_(("debug", "info", "warning", "error")))
-    max_sandboxes: int = field(default=20, validator=attrs.validators.ge(1))
-    idle_stop_s: float = field(default=1800.0, validator=attrs.validators.gt(0))
-    memory_mb: int = field(default=4096, validator=attrs.validators.ge(64))
-    cpus: float = field(default=2.0, validator=attrs.validators.gt(0))
-    pids: int = field(default=1024, validator=attrs.validators.ge(16))
+    network: str = field(default="gateway", validator=one_of("gateway", "open", "none"))
+    timezone: str = field(
+        default="",
+        validator=Rule("must be an IANA name like Europe/Berlin", lambda name: not name or clock.is_zone(name)),
+    )
+    log_level: str = field(default="info", validator=one_of("debug", "info", "warning", "error"))
+    max_sandboxes: int = field(default=20, validator=at_least(1))
+    idle_stop_s: float = field(default=1800.0, validator=above(0))
+    memory_mb: int = field(default=4096, validator=at_least(64))
+    cpus: float = field(default=2.0, validator=above(0))
+    pids: int = field(default=1024, validator=at_least(16))
     outgoing_file_bytes: int = 50_000_000
     attachment_bytes: int = 50_000_000
-    delivery_pauses_s: list[float] = field(
-        factory=lambda: [2.0, 15.0, 60.0, 240.0], validator=attrs.validators.min_len(1)
-    )
-    delivery_max_age_s: float = field(default=86_400.0, validator=attrs.validators.ge(0))
-    start_pauses_s: list[float] = field(
-        factory=lambda: [1.0, 5.0, 15.0, 60.0, 300.0], validator=attrs.validators.min_len(1)
-    )
-    retry_pause_s: float = field(default=5.0, validator=attrs.validators.ge(0))
+    delivery_pauses_s: list[float] = field(factory=lambda: [2.0, 15.0, 60.0, 240.0], validator=not_empty())
+    delivery_max_age_s: float = field(default=86_400.0, validator=at_least(0))
+    start_pauses_s: list[float] = field(factory=lambda: [1.0, 5.0, 15.0, 60.0, 300.0], validator=not_empty())
+    retry_pause_s: float = field(default=5.0, validator=at_least(0))
     disabled_plugins: list[str] = field(factory=list)
     required_plugins: list[str] = field(factory=list)
     allowed_mounts: list[AllowedMount] = field(factory=list)
@@ -130,8 +117,8 @@ class Settings:
         """
         if shape is None:
             return None
-        resolved = _resolve(self.plugins.get(name, {}), environment, self.home, f"[plugins.{name}]")
-        return _structure(resolved, shape, f"[plugins.{name}]")
+        settings: T = _Reader(self.home, environment).read(self.plugins.get(name, {}), shape, f"plugins.{name}")
+        return settings
 
 
 def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
@@ -146,17 +133,14 @@ def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
     except FileNotFoundError:
         return Settings(home=home)
     except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8 or not TOML
-        raise SettingsError(
-            f"{path} cannot be read: {error}. Fix the file, or move it away to start with defaults."
-        ) from error
-    _require_known_keys(raw, ("core", "plugins"), str(path))
-    core = _structure(_resolve(raw.get("core", {}), environment, home, "[core]"), CoreSettings, f"{path} [core]")
-    if core.timezone and not clock.is_zone(core.timezone):
-        reason = f"timezone: must be an IANA name like Europe/Berlin, got {core.timezone!r}"
-        raise SettingsError(f"{path} [core]: {reason}")
+        remedy = "Fix the file, or move it away to start with defaults."
+        raise SettingsError(f"{path} cannot be read: {error}", remedy) from error
+    reader = _Reader(home, environment)
+    reader.require_known_keys(raw, ("core", "plugins"), "")
+    core = reader.read(raw.get("core", {}), CoreSettings, "core")
     plugins = raw.get("plugins", {})
     if not isinstance(plugins, dict) or not all(isinstance(table, dict) for table in plugins.values()):
-        raise SettingsError(f"{path}: plugins: must have one table per plugin, like [plugins.terminal]")
+        raise reader.fault("plugins: must have one table per plugin, like [plugins.terminal]")
     return Settings(home=home, core=core, plugins=plugins)
 
 
@@ -174,97 +158,125 @@ def as_number(kind: type, value: Any) -> int | float | None:
         return None
 
 
-def _resolve(value: Any, environment: Mapping[str, str], home: Path, where: str) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _resolve(inner, environment, home, f"{where} {key}") for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_resolve(inner, environment, home, where) for inner in value]
-    if isinstance(value, str) and value.startswith("env:"):
-        name = value.removeprefix("env:")
-        if name not in environment:
-            raise SettingsError(f"{where}: the environment variable {name} is not set")
-        return environment[name]
-    if isinstance(value, str) and value.startswith("file:"):
-        path = home / value.removeprefix("file:")
+class _Fault(SettingsError):
+    """A value is invalid. The message begins with its key."""
+
+
+@frozen
+class _Reader:
+    """Structures a table value by value, so that each error has its key."""
+
+    home: Path
+    environment: Mapping[str, str]
+
+    def read(self, raw: Any, kind: Any, key: str) -> Any:
+        """Structure one value of nanoclaw.toml.
+
+        Raises:
+            SettingsError: The value is invalid.
+        """
+        origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         try:
-            return path.read_text(encoding="utf-8").strip()
+            if len(arguments) == 2 and type(None) in arguments and raw is not None:
+                return self.read(raw, arguments[arguments[0] is type(None)], key)
+            if attrs.has(kind):
+                return self._read_table(raw, kind, key)
+            if origin is list:
+                return [self.read(item, arguments[0], f"{key}[{n}]") for n, item in enumerate(_typed(list, raw))]
+            if origin is dict:
+                return {n: self.read(item, arguments[1], f"{key}.{n}") for n, item in _typed(dict, raw).items()}
+            value = self._resolve(raw, key)
+            if kind is Secret:
+                return Secret(_typed(str, value))
+            return _typed(kind, value) if kind in KIND_WORDS else cattrs.structure(value, kind)
+        except _Fault:
+            raise
+        except Exception as error:  # a settings class of a plugin may raise anything
+            raise self._invalid(error, raw, kind, key) from None  # its text may have a secret
+
+    def require_known_keys(self, raw: Iterable[str], known: Iterable[str], table: str) -> None:
+        """Refuse the first unknown key and suggest a known one."""
+        for key in raw:
+            if key not in known:
+                hint = did_you_mean(key, known, otherwise=f"Known keys: {', '.join(known) or 'none'}.")
+                raise self.fault(f"{table}{key}: unknown key", hint)
+
+    def fault(self, fault: str, hint: str = "") -> SettingsError:
+        """Return the error for a fault, with its remedy."""
+        return _Fault(fault, f"{hint} Fix it in {self.home / FILE_NAME}.".strip())
+
+    def _read_table(self, raw: Any, shape: Any, key: str) -> Any:
+        fields, kinds = attrs.fields_dict(shape), typing.get_type_hints(shape)
+        if not isinstance(raw, Mapping):
+            raise InvalidSetting(key, f"must be a table with the keys {', '.join(fields)}", raw)
+        self.require_known_keys(raw, fields, f"{key}.")
+        for name, attribute in fields.items():
+            if attribute.default is attrs.NOTHING and name not in raw:
+                raise self.fault(f"{key}.{name}: must be set")
+        values = {name: self.read(value, kinds.get(name, Any), f"{key}.{name}") for name, value in raw.items()}
+        try:
+            return shape(**{str(fields[name].alias): value for name, value in values.items()})
+        except Exception as error:  # a validator of a plugin may raise anything
+            culprit = error.key if isinstance(error, InvalidSetting) else _culprit(error, fields, values)
+            if culprit not in fields:
+                raise
+            raise self._invalid(error, raw.get(culprit), kinds.get(culprit), f"{key}.{culprit}") from None
+
+    def _resolve(self, value: Any, key: str) -> Any:
+        """Replace the references `env:NAME` and `file:PATH` in a value."""
+        if isinstance(value, Mapping):
+            return {name: self._resolve(inner, key) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [self._resolve(inner, key) for inner in value]
+        if not isinstance(value, str) or not value.startswith(("env:", "file:")):
+            return value
+        source, _, name = value.partition(":")
+        try:
+            return self.environment[name] if source == "env" else (self.home / name).read_text(encoding="utf-8").strip()
+        except KeyError:
+            raise self.fault(f"{key}: the environment variable {name} is not set") from None
         except (OSError, ValueError) as error:  # ValueError: not UTF-8, or not a file name
-            raise SettingsError(f"{where}: {path} cannot be read: {error}") from error
-    return value
+            raise self.fault(f"{key}: {self.home / name} cannot be read: {error}") from None
+
+    def _invalid(self, error: Exception, raw: Any, kind: Any, key: str) -> SettingsError:
+        """Return an error with the key, the rule, and the value as the file has it, unless it is a secret."""
+        is_secret = _has_secret(kind)
+        if isinstance(error, InvalidSetting):
+            rule = error.rule
+        elif is_secret or re.search("env:|file:", str(raw)):  # the text may contain the value
+            rule = f"is invalid ({type(error).__name__})"
+        else:
+            rule = str(error.args[0]) if isinstance(error, ValueError) and error.args else repr(error)
+        if attrs.has(kind) and isinstance(raw, Mapping):  # it may be long
+            return self.fault(f"{key}: {rule}")
+        return self.fault(f"{key}: {rule}, got {(Secret() if is_secret else raw)!r:.80}")
 
 
-def _structure(raw: Any, shape: type[T], where: str) -> T:
-    if not isinstance(raw, Mapping):
-        raise SettingsError(f"{where} must be a table")
-    if attrs.has(shape):
-        _require_known_keys(raw, tuple(attrs.fields_dict(shape)), where)
-    converter = cattrs.Converter(forbid_extra_keys=True)
-    for kind in KIND_WORDS:
-        converter.register_structure_hook(kind, partial(_value, kind))
-    converter.register_structure_hook_factory(_is_list, _list_hook)
-    try:
-        return converter.structure(raw, shape)
-    except Exception as error:  # cattrs raises groups of many types; the user needs one message
-        reasons = "; ".join(cattrs.transform_error(error, path=where, format_exception=partial(_reason, raw)))
-        raise SettingsError(f"{reasons}. Fix it in {FILE_NAME}.") from error
-
-
-def _reason(raw: Mapping[str, Any], error: BaseException, kind: type | None) -> str:
-    if isinstance(error, _Misfit):
-        return str(error)
-    if isinstance(error, AttributeError) and kind and attrs.has(kind):
-        return f"must be a table; its keys are {', '.join(attrs.fields_dict(kind))}"
-    if kind or not isinstance(error, ValueError) or not error.args:
-        return format_exception(error, kind)
-    rule = _RULE.fullmatch(str(error.args[0]))
-    return rule[1] if rule else _own_words(error, raw)
-
-
-def _own_words(error: ValueError, raw: Mapping[str, Any]) -> str:
-    """Return the message of a shape's own validator with the key and without the values."""
-    frames = [frame.f_locals.values() for frame, _ in traceback.walk_tb(error.__traceback__)]
-    keys = [repr(local.name) for values in frames for local in values if isinstance(local, attrs.Attribute)]
-    words = str(error.args[0])
-    for text in sorted(_texts(raw), key=len, reverse=True):
-        words = words.replace(text, "…").replace(repr(text)[1:-1], "…")
-    return ": ".join([*keys[:1], words])
-
-
-def _texts(raw: Any) -> Iterator[str]:
-    """Yield every string of a table that is long enough to be a secret."""
-    if isinstance(raw, Mapping | list):
-        for inner in raw.values() if isinstance(raw, Mapping) else raw:
-            yield from _texts(inner)
-    elif isinstance(raw, str) and len(raw) > 2:
-        yield raw
-
-
-def _value(kind: type, value: Any, _kind: Any) -> Any:
+def _typed(kind: type, value: Any) -> Any:
     converted = as_number(kind, value) if kind in (int, float) else value
     if not isinstance(converted, kind):
-        raise _Misfit(f"must be {KIND_WORDS[kind]}")
+        words = {list: "a list", dict: "a table", **KIND_WORDS}
+        raise InvalidSetting("", f"must be {words[kind]}", value)
     return converted
 
 
-def _is_list(kind: Any) -> bool:
-    return typing.get_origin(kind) is list
+def _culprit(error: Exception, fields: Mapping[str, attrs.Attribute[Any]], values: Mapping[str, Any]) -> str:
+    """Return the field whose converter or validator raises an error by itself; an empty string if none does."""
+    for name, value in values.items():
+        own = attrs.field(validator=fields[name].validator, converter=fields[name].converter)
+        try:
+            attrs.make_class("Alone", {name: own})(value)
+        except Exception as repeated:  # the same code of a plugin
+            if (type(repeated), repeated.args[:1]) == (type(error), error.args[:1]):
+                return name
+    return ""
 
 
-def _list_hook(kind: Any, converter: cattrs.Converter) -> Any:
-    """Require a list for a list field; cattrs would convert a string to a list of letters."""
-    structure = list_structure_factory(kind, converter)
-
-    def structure_list(value: Any, wanted: Any) -> Any:
-        if not isinstance(value, list):
-            raise _Misfit("must be a list")
-        return structure(value, wanted)
-
-    return structure_list
-
-
-def _require_known_keys(raw: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
-    for key in raw:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(known) or 'none'}"
-            raise SettingsError(f"{where}: unknown key {key!r}{hint}")
+def _has_secret(kind: Any, seen: tuple[Any, ...] = ()) -> bool:
+    """Return whether a value of a kind may contain a secret."""
+    is_table = attrs.has(kind) and kind not in seen  # a class may contain itself
+    try:
+        parts = typing.get_type_hints(kind).values() if is_table else typing.get_args(kind)
+    except NameError:  # a type that only a type checker knows
+        return True
+    return kind is Secret or any(_has_secret(part, (*seen, kind)) for part in parts)

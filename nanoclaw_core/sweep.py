@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import apsw
@@ -15,16 +14,17 @@ from attrs import frozen
 from nanoclaw_wire import clock
 
 from nanoclaw_core import logs
-from nanoclaw_core.delivery.outbox_poller import UNREADABLE, OutboxPoller
+from nanoclaw_core.delivery.outbox_poller import OutboxPoller
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.mailbox import Mailbox
+from nanoclaw_core.mailbox.outbox import UNREADABLE
 from nanoclaw_core.sandboxes.health import HealthSignals, stuck_reason
 from nanoclaw_core.sandboxes.running import Running
 from nanoclaw_core.sandboxes.supervisor import Supervisor
 from nanoclaw_core.store import accepted, deliveries
+from nanoclaw_core.timing import Timing
 
 log = logging.getLogger(__name__)
-EVERY_S = 60.0
 DELIVERIES_KEPT = timedelta(days=30)
 ACCEPTED_KEPT = timedelta(days=7)  # platforms offer an unacknowledged message again for hours, some for a day
 
@@ -37,12 +37,12 @@ class Sweeper:
     supervisor: Supervisor
     mailbox: Mailbox
     outbox_poller: OutboxPoller
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    timing: Timing
 
     async def run(self) -> None:
         """Sweep until cancelled."""
         while True:
-            await self.sleep(EVERY_S)
+            await asyncio.sleep(self.timing.sweep_s)
             await self.once()
 
     async def once(self) -> None:
@@ -61,7 +61,7 @@ class Sweeper:
 
     async def _check_session(self, session_id: SessionId, running: Running) -> None:
         self.outbox_poller.poll(session_id)
-        reason = stuck_reason(self._signals(session_id, running))
+        reason = stuck_reason(self._signals(session_id, running), self.timing)
         if reason:
             log.warning("sandbox is stuck", extra={"reason": reason})
             await self.supervisor.stop(session_id, reason, counts_as_failure=True)

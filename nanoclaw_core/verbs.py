@@ -13,8 +13,6 @@ from nanoclaw_core.descriptors.votes import Access, Caller
 from nanoclaw_core.dispatch import full_name
 from nanoclaw_core.scope import is_visible, scope_arguments
 
-CORE = "core"
-
 
 def core_verbs(
     *,

@@ -31,7 +31,10 @@ def ncl(home: Path, *arguments: str, environment: Mapping[str, str] | None = Non
 
 @contextlib.contextmanager
 def serving(home: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """Run `ncl serve` on a new instance and kill it at the end of the block. `first_line` waits until it is ready."""
+    """Run `ncl serve` on a new instance and kill it at the end of the block.
+
+    `first_line` waits until it is ready.
+    """
     assert ncl(home, "init").returncode == 0
     process = subprocess.Popen(
         [*NCL, "--home", str(home), "serve"],

@@ -92,7 +92,10 @@ def test_next_words_after_two_dashes_are_unknown():
     ],
 )
 def test_listed_choices_are_those_of_the_parameter(described, expected):
-    """A host of another version may leave the field out; words of the help are never parsed."""
+    """A host of another version may leave the field out.
+
+    Words of the help are never parsed.
+    """
     assert listed_choices(described) == expected
 
 

@@ -111,7 +111,10 @@ def test_completion_of_the_choices_of_an_option(complete, running):
 
 @shells
 def test_completion_of_a_choice_after_an_equals_sign(complete, running):
-    """Only bash replaces just the part after the sign; zsh and fish replace the whole word."""
+    """Only bash replaces just the part after the sign.
+
+    Zsh and fish replace the whole word.
+    """
     completed = sorted(complete("ncl wirings create --engage-mode=men", running))
     prefix = "" if complete is in_bash else "--engage-mode="
     assert completed == [f"{prefix}mention", f"{prefix}mention-sticky"]

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
-from nanoclaw_cli.log_entries import as_text, host_entries, runner_entries
-from nanoclaw_cli.log_lines import LineFormatter
+from nanoclaw_cli.log_console import console_renderer
+from nanoclaw_cli.log_entries import as_json, as_text, entry_of
+from nanoclaw_cli.logs import last_lines, split_block
 from nanoclaw_client.terminal_text import terminal_safe
+from nanoclaw_wire.log_lines import MAX_LINE_BYTES, JsonLines
 from ncl_process import NCL, WAIT_S, ncl
 
 SESSION = "ses-0123456789ab"
-NAMES = st.from_regex(r"[a-z_]{1,8}", fullmatch=True).filter(lambda name: name not in vars(logging.makeLogRecord({})))
-EXTRA = st.dictionaries(NAMES.filter(lambda name: name not in {"at", "level", "logger", "exception"}), st.text())
+OLD_LINES = (
+    '2026-01-05T15:04:00.125Z ERROR nanoclaw.test part failed part="x y"',
+    "Traceback (most recent call last):",
+    '  File "x.py", line 1',
+    "ValueError: no",
+)
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(), values, max_size=3),
+    max_leaves=5,
+)
+KEYS = st.sampled_from(["timestamp", "level", "logger", "event", "exception", "stack", "a", "a b", "\x1b"]) | st.text()
+ENTRIES = st.dictionaries(KEYS.filter(lambda key: key != "exc_info"), JSON_VALUES)
 
 
 @pytest.fixture
@@ -33,51 +48,183 @@ def runner_log(home: Path) -> Path:
     return path
 
 
-def logged(message: str, extra: dict[str, str]) -> str:
+def logged(message: str, extra: dict[str, object]) -> str:
     record = logging.makeLogRecord({"name": "nanoclaw.test", "levelname": "WARNING", "msg": message, **extra})
-    return LineFormatter().format(record)
+    return JsonLines(dict).format(record)
 
 
-@given(EXTRA)
-def test_host_entries_read_back_all_values(extra: dict[str, str]) -> None:
-    (entry,) = host_entries(logged("something happened", extra).split("\n"))
-    del entry["at"]
-    assert entry == {"level": "warning", "logger": "nanoclaw.test", "message": "something happened", **extra}
+def without_colours(text: str) -> str:
+    return re.sub(r"\x1b\[\d+m", "", text)
 
 
-@given(st.lists(st.text().filter(lambda text: "\n" not in text)))
-def test_runner_entries_have_no_control_characters(lines: list[str]) -> None:
-    for entry in runner_entries(lines):
-        assert terminal_safe(as_text(entry)) == as_text(entry)
+@given(st.binary() | ENTRIES.map(lambda entry: json.dumps(entry).encode()))
+def test_entry_has_no_control_characters(line: bytes) -> None:
+    entry = entry_of(line)
+    text = as_text(entry)
+    assert terminal_safe(text) == text
+    assert as_json(entry).isprintable()
+    assert json.loads(as_json(entry), parse_constant=pytest.fail) == entry
+
+
+@given(ENTRIES)
+def test_entry_is_one_line_unless_it_has_an_exception(entry: dict[str, object]) -> None:
+    entry = entry_of(json.dumps(entry).encode())
+    rest = as_text(entry).split("\n")[1:]
+    assert all(line.startswith("  ") for line in rest)
+    assert not rest or {"exception", "stack"} & set(entry)
+
+
+def test_entry_of_a_hostile_sandbox_is_shown_in_escapes() -> None:
+    line = json.dumps(
+        {
+            "timestamp": ["\x1b[2J"],
+            "level": "\x9b2j",
+            "event": "a\n2026-01-05T15:04:00.000Z INFO forged ",
+            "b\n": "\u202ec",
+            "exception": "d\n\x1b[2J\r2026-01-05T15:04:00.000Z INFO forged",
+        }
+    )
+    assert as_text(entry_of(line.encode())).split("\n") == [
+        r'["\u001b[2J"] \U009B2J a\n2026-01-05T15:04:00.000Z INFO forged "b\n"="\u202ec"',
+        "  d",
+        r"  \u001b[2J",
+        "  2026-01-05T15:04:00.000Z INFO forged",
+    ]
+
+
+@pytest.mark.parametrize("colours", [False, True])
+@given(ENTRIES)
+@example({"event": "ends with a space "})
+@example({"event": None, "level": 0, "a": ""})
+def test_console_renderer_only_adds_colours(colours: bool, entry: dict[str, object]) -> None:
+    """`ncl logs` on a terminal, `ncl logs` in a pipe and the stderr of `ncl serve` have the same text."""
+    entry = entry_of(json.dumps(entry).encode())
+    text = console_renderer(colours=colours)(entry)
+    assert (without_colours(text) if colours else text) == as_text(entry)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"[1]",
+        b'{"event": NaN}',
+        b'{"event": 1e999}',
+        b'{"event": "half',
+        b'{"event": "\xff"',
+        b"[" * 30_000,
+        b'{"a":' * 6_000,
+        b"9" * 5_000,
+        *(line.encode() for line in OLD_LINES),
+    ],
+    ids=range(13),
+)
+def test_entry_of_another_line_is_the_line(line: bytes) -> None:
+    """Lines of an earlier version, and lines that a hostile sandbox wrote."""
+    assert entry_of(line) == {"event": line.decode("utf-8", "replace")}
+    assert as_text(entry_of(line)) == line.decode("utf-8", "replace").rstrip(" ")
+
+
+def test_entry_of_a_line_that_is_too_long_is_shortened() -> None:
+    line = json.dumps({"event": "x" * 10 * MAX_LINE_BYTES}).encode()
+    entry = entry_of(line)
+    assert list(entry) == ["event"]
+    assert len(entry["event"]) < MAX_LINE_BYTES + 100
+    assert entry["event"].startswith('{"event": "xxx')
+
+
+def test_last_lines_reads_each_block_once() -> None:
+    """A sandbox may write a file of any size without a line end."""
+
+    class Counted(io.BytesIO):
+        taken = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            block = super().read(size)
+            self.taken += len(block)
+            return block
+
+    file = Counted(b"first\n" + b"x" * 40_000_000)
+    (line,) = last_lines(file, 1)
+    assert set(line) == {ord("x")}
+    assert file.taken < 17_000_000
+    assert file.tell() == 40_000_006
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "lines"),
+    [
+        (b"", 2, []),
+        (b"a\nb\nc\n", 2, [b"b", b"c"]),
+        (b"a\nb\nc", 2, [b"b", b"c"]),
+        (b"a\n\n", 2, [b"a", b""]),
+        (b"a\rb\n", 1, [b"a\rb"]),
+        (b"a\n", 0, []),
+    ],
+)
+def test_last_lines_of_a_file(text: bytes, number: int, lines: list[bytes]) -> None:
+    assert last_lines(io.BytesIO(text), number) == lines
+
+
+def test_split_block_bounds_a_line_without_an_end() -> None:
+    partial = b""
+    for _ in range(100):
+        lines, partial = split_block(partial, b"x" * 65_536)
+        assert (lines, len(partial)) == ([], MAX_LINE_BYTES + 1)
+    lines, partial = split_block(partial, b"\nsecond\nthi")
+    assert (len(lines), lines[1], partial) == (2, b"second", b"thi")
+    assert " characters ... " in entry_of(lines[0])["event"]
 
 
 def test_logs_of_a_chat_share_a_correlation_id(home: Path) -> None:
     """A chat leaves lines in the host's log and in its session's log."""
     assert ncl(home, "chat", "hello", environment={"DOCKER_HOST": "unix:///nowhere.sock"}).returncode == 0
     entries = [json.loads(line) for line in ncl(home, "logs", "--json", "-n", "500").stdout.splitlines()]
-    assert all({"at", "level", "logger", "message"} <= set(entry) for entry in entries)
-    (routed,) = [entry for entry in entries if entry["message"] == "message routed"]
+    (routed,) = [entry for entry in entries if entry["event"] == "message routed"]
     assert routed["correlation"].startswith("msg-")
+    of_runner = [
+        json.loads(line) for line in ncl(home, "logs", "--json", "--session", routed["session"]).stdout.splitlines()
+    ]
+    (ended,) = [entry for entry in of_runner if entry["event"] == "turn ended"]
+    assert ended["correlation"] == routed["correlation"]
+    assert {tuple(entry)[:4] for entry in entries + of_runner} == {("timestamp", "level", "logger", "event")}
     for_people = ncl(home, "logs", "--session", routed["session"]).stdout
     (line,) = [line for line in for_people.splitlines() if "turn ended" in line]
-    assert f"correlation_id={routed['correlation']}" in line
+    assert f"correlation={routed['correlation']}" in line
 
 
-def test_logs_traceback_belongs_to_the_entry_above(home: Path) -> None:
+def test_logs_show_text_lines_of_an_earlier_version(home: Path) -> None:
     (home / "logs").mkdir(parents=True)
-    first, second = logged("part failed", {"part": "x"}), logged("goes on", {})
-    (home / "logs" / "nanoclaw.log").write_text(f"{first}\nTraceback …\n  File …\nValueError: no\n{second}\n")
-    entries = [json.loads(line) for line in ncl(home, "logs", "--json").stdout.splitlines()]
-    assert [entry["message"] for entry in entries] == ["part failed", "goes on"]
-    assert entries[0]["exception"] == "Traceback …\n  File …\nValueError: no"
+    line = logged("goes on", {"part": "x"})
+    (home / "logs" / "nanoclaw.log").write_text("".join(f"{line}\n" for line in (*OLD_LINES, line)))
+    *old, new = ncl(home, "logs").stdout.splitlines()
+    assert tuple(old) == OLD_LINES
+    assert new.endswith(" WARNING nanoclaw.test goes on part=x")
+    *old, new = [json.loads(line) for line in ncl(home, "logs", "--json").stdout.splitlines()]
+    assert [entry["event"] for entry in old] == list(OLD_LINES)
+    assert (new["event"], new["part"]) == ("goes on", "x")
+
+
+def test_logs_on_a_terminal_have_colours(home: Path) -> None:
+    (home / "logs").mkdir(parents=True)
+    (home / "logs" / "nanoclaw.log").write_text(f"{logged('goes on', {})}\n")
+    environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM")}
+    ours, terminal = os.openpty()
+    with open(ours, "rb", buffering=0) as screen:
+        command = [*NCL, "--home", str(home), "logs"]
+        subprocess.run(command, stdout=terminal, env=environment, check=True, timeout=WAIT_S)
+        os.close(terminal)
+        text = screen.read(65_536).decode()
+    assert "\x1b[33mWARNING\x1b[0m" in text
+    assert without_colours(text).rstrip().endswith(" WARNING nanoclaw.test goes on")
 
 
 def test_logs_of_a_session_as_json_are_objects(home: Path, runner_log: Path) -> None:
-    runner_log.write_text('{"message": "turn ended", "replies": 1}\nno json \x1b[2J\n')
+    runner_log.write_text('{"event": "turn ended", "replies": 1}\nno json \x1b[2J\n')
     done = ncl(home, "--json", "logs", "--session", SESSION)
     assert [json.loads(line) for line in done.stdout.splitlines()] == [
-        {"message": "turn ended", "replies": 1},
-        {"message": "no json \x1b[2J"},
+        {"event": "turn ended", "replies": 1},
+        {"event": "no json \x1b[2J"},
     ]
     assert "\x1b" not in done.stdout
 
@@ -102,17 +249,17 @@ def test_logs_of_an_unknown_session_fail(home: Path, runner_log: Path, name: str
 
 
 def test_logs_follow_continues_after_rotation(home: Path, runner_log: Path) -> None:
-    runner_log.write_text('{"message": "first"}\n')
+    runner_log.write_text('{"event": "first"}\n')
     command = [*NCL, "--home", str(home), "logs", "-f", "--session", SESSION]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == "first\n"
             with runner_log.open("a") as file:
-                file.write('{"message": "second"}\n')
+                file.write('{"event": "second"}\n')
             assert process.stdout.readline() == "second\n"
             runner_log.rename(runner_log.with_suffix(".log.1"))
-            runner_log.write_text('{"message": "third"}\n')
+            runner_log.write_text('{"event": "third"}\n')
             assert process.stdout.readline() == "third\n"
         finally:
             process.kill()

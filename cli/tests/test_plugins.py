@@ -17,13 +17,13 @@ from ncl_process import first_line, ncl, serving, stop
 from nanoclaw_core import Forbidden, SettingsError
 
 PICKY = """
-from attrs import frozen
-from nanoclaw_core import Channel, hookimpl
+from attrs import field, frozen
+from nanoclaw_core import Channel, Secret, hookimpl, matches
 
 @frozen
 class Settings:
-    bot_token: str
-    app_token: str
+    bot_token: Secret = field(validator=matches("[a-z]+"))
+    app_token: Secret
     retries: int = 3
 
 @hookimpl
@@ -56,7 +56,10 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def site(tmp_path: Path) -> dict[str, str]:
-    """Install two broken plugins and one that needs settings; return the environment for `ncl`."""
+    """Install two broken plugins and one that needs settings.
+
+    Return the environment for `ncl`.
+    """
     site = tmp_path / "site"
     install(site, "acme-bad", "acme_bad", "raise SystemExit('imported')", plugin="bad")
     install(site, "acme-worse", "acme_worse", "def", plugin="worse")
@@ -90,8 +93,21 @@ def test_plugins_list_names_a_misspelt_setting(home, site):
         file.write('[plugins.picky]\nbot_tokne = "t"\n')
     assert state(home, "picky", site) == (
         "failed",
-        "[plugins.picky]: unknown key 'bot_tokne'; did you mean 'bot_token'?",
+        f"plugins.picky.bot_tokne: unknown key. Did you mean 'bot_token'? Fix it in {home}/nanoclaw.toml.",
     )
+
+
+def test_secret_of_a_setting_is_in_no_output_and_no_log(home, site):
+    with (home / "nanoclaw.toml").open("a") as file:
+        file.write('[plugins.picky]\nbot_token = "7x-secret"\napp_token = "env:TOKEN"\n')
+    environment = {**site, "TOKEN": "7x-secret", "DOCKER_HOST": "unix:///nowhere.sock"}
+    reason = "plugins.picky.bot_token: must match [a-z]+, got Secret("
+    commands = [("plugins", "list"), ("plugins", "info", "picky"), ("doctor",), ("chat", "hello")]
+    answers = [ncl(home, *words, "--json", environment=environment) for words in commands]
+    outputs = [answer.stdout + answer.stderr for answer in answers]
+    outputs.append((home / "logs" / "nanoclaw.log").read_text(encoding="utf-8"))
+    assert [output for output in outputs if "7x-secret" in output] == []
+    assert [reason in output for output in (outputs[0], outputs[2], outputs[4])] == [True] * 3
 
 
 def test_doctor_missing_settings_are_only_a_warning(home, site):
@@ -151,7 +167,7 @@ def test_plugins_info_works_with_unreadable_settings(home):
     (home / "nanoclaw.toml").write_text("this is no toml")
     info = data(home, "info", "mock")
     assert (info["distribution"], info["is_disabled"]) == ("nanoclaw-provider-mock", None)
-    assert "cannot be read" in info["settings_trouble"]
+    assert "cannot be read" in info["error"]
 
 
 def test_plugins_info_names_both_of_two_distributions(home, site, tmp_path):

@@ -89,7 +89,7 @@ def test_serve_logs_to_stderr_and_to_the_file(home):
         first_line(process)
         _, errors, _ = stop(process)
     assert "nanoclaw_core.host host ready" in errors
-    assert "nanoclaw_core.host host ready" in (home / "logs" / "nanoclaw.log").read_text()
+    assert '"logger": "nanoclaw_core.host", "event": "host ready"' in (home / "logs" / "nanoclaw.log").read_text()
 
 
 def test_serve_without_plugins_names_missing_kinds(home):
@@ -137,7 +137,7 @@ def test_serve_invalid_settings_are_one_message(home):
     (home / "nanoclaw.toml").write_text("[core]\nprovidr = 'mock'\n")
     done = ncl(home, "serve")
     assert done.returncode == 1
-    assert "unknown key 'providr'; did you mean 'provider'?" in done.stderr
+    assert "core.providr: unknown key. Did you mean 'provider'?" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -176,9 +176,9 @@ def test_unknown_verb_exits_2_with_one_suggestion(home):
         stop(process)
     assert [process.returncode for process in (done, frame, words, asked)] == [2, 2, 2, 2]
     why = "error (unknown-command): there is no command"
-    assert (done.stdout, done.stderr) == ("", f"{why} 'stauts'; did you mean `ncl status`?\n")
-    assert words.stderr == f"{why} 'plugin list'; did you mean `plugins list`?\n"
-    assert asked.stderr == f"{why} 'stauts'; did you mean `status`?\n"
+    assert (done.stdout, done.stderr) == ("", f"{why} 'stauts'. Did you mean `ncl status`?\n")
+    assert words.stderr == f"{why} 'plugin list'. Did you mean `plugins list`?\n"
+    assert asked.stderr == f"{why} 'stauts'. Did you mean `status`?\n"
     assert json.loads(frame.stdout)["error"]["code"] == "unknown-command"
 
 

@@ -121,7 +121,7 @@ def test_plugins_list_shows_invalid_settings_as_failure(home):
     (home / "nanoclaw.toml").write_text("[plugins.mock]\nech = true\n")
     plugins = {plugin["name"]: plugin for plugin in json.loads(ncl(home, "plugins", "--json").stdout)["data"]}
     assert (plugins["mock"]["state"], plugins["terminal"]["state"]) == ("failed", "active")
-    assert plugins["mock"]["reason"].startswith("[plugins.mock]: unknown key 'ech'")
+    assert plugins["mock"]["reason"].startswith("plugins.mock.ech: unknown key")
 
 
 def test_plugins_list_works_with_an_unreadable_file(home):

@@ -9,65 +9,35 @@ with growing pauses.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-import apsw
 from attrs import define, evolve, field, frozen
 from nanoclaw_wire import clock
 from nanoclaw_wire.content import Malformed
 
-from nanoclaw_core import logs
-from nanoclaw_core.delivery.backlog import Backlog, Entry, QueueKey
+from nanoclaw_core.delivery.backlog import Backlog, Entry, QueueKey, Stage
+from nanoclaw_core.delivery.context import DeliveryContext
 from nanoclaw_core.delivery.dates import age_s, seconds_until
 from nanoclaw_core.delivery.delays import Delays
-from nanoclaw_core.delivery.message_builder import MessageBuilder
 from nanoclaw_core.delivery.recording import Recording
-from nanoclaw_core.descriptors.channels import ChannelAdapter
 from nanoclaw_core.errors import PLUGIN_ERRORS, DeliveryRefused
-from nanoclaw_core.events import HostEvents
 from nanoclaw_core.ids import DeliveryId
 from nanoclaw_core.mailbox.outbox import InvalidOutboxFile
-from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.store import deliveries
 from nanoclaw_core.store.deliveries import Delivery, DeliveryStatus
-from nanoclaw_core.store.outage import DatabaseOutage
 
 log = logging.getLogger(__name__)
-SEND_TIMEOUT_S = 120.0
-
-
-@frozen(kw_only=True)
-class DeliveryContext:
-    """Dependencies of the delivery queues.
-
-    Args:
-        pauses_s: Seconds before each further attempt; the last one repeats.
-        max_age_s: Seconds during which delivery is retried. Each host uses every pause at least once.
-        outage: Logs that the central database refuses writes; shared by all components of a host.
-        hint_timeout_s: Seconds after which a status that hangs in the platform is dropped.
-        sleep: Waits for a number of seconds; tests replace it.
-    """
-
-    db: apsw.Connection
-    plugins: Plugins
-    adapters: Mapping[str, ChannelAdapter]
-    builder: MessageBuilder
-    events: HostEvents
-    pauses_s: Sequence[float]
-    max_age_s: float
-    outage: DatabaseOutage = field(factory=DatabaseOutage)
-    hint_timeout_s: float = 10.0
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
 @frozen
 class _Pause:
     entry: Entry
-    ends: asyncio.Future[None]
+    ended: asyncio.Event = field(factory=asyncio.Event)
 
 
 @frozen
@@ -80,7 +50,7 @@ class _Failure:
 class Attempts:
     """Sends messages, one at a time in each room."""
 
-    _sending: DeliveryContext
+    _context: DeliveryContext
     _recording: Recording
     _backlog: Backlog
     _delays: Delays
@@ -93,37 +63,36 @@ class Attempts:
             return False
         pause.entry.queued_at = asyncio.get_running_loop().time()
         pause.entry.delivery = evolve(pause.entry.delivery, retried_at=delivery.retried_at)
-        pause.ends.cancel()
+        pause.ended.set()
         return True
 
     async def finish(self, entry: Entry) -> None:
         """Try until the message is sent, has failed for good or is discarded."""
         first = entry.delivery
-        with logs.context(correlation=first.correlation_id or first.id):
-            # Attempts of earlier hosts do not count: the clock may have jumped between them.
-            failures, began = 0, clock.now()
-            if first.status is DeliveryStatus.QUEUED and first.attempts:
-                # Never wait longer than the longest pause: the clock may have been set back.
-                longest_s = max(self._sending.pauses_s, default=0.0)
-                await self._pause(entry, min(max(0.0, seconds_until(first.next_try_at)), longest_s))
-            while (failure := await self._attempt(entry)) is not None:
-                failures += 1
-                self._failures[entry.queue_key] += not failure.is_final
-                if failure.is_final or self._is_too_old(entry, failures, began):
-                    await self.fail(entry.delivery, failure.problem)
-                    return
-                self._backlog.stop(entry.queue_key)
-                await self._wait(entry, pause_after(failures, self._sending.pauses_s), failure.problem)
-            del self._failures[entry.queue_key]
+        # Attempts of earlier hosts do not count: the clock may have jumped between them.
+        failures, began = 0, clock.now()
+        if first.status is DeliveryStatus.QUEUED and first.attempts:
+            # Never wait longer than the longest pause: the clock may have been set back.
+            longest_s = max(self._context.pauses_s, default=0.0)
+            await self._pause(entry, min(max(0.0, seconds_until(first.next_try_at)), longest_s))
+        while (failure := await self._attempt(entry)) is not None:
+            failures += 1
+            self._failures[entry.queue_key] += not failure.is_final
+            if failure.is_final or self._is_too_old(entry, failures, began):
+                await self.fail(entry.delivery, failure.problem)
+                return
+            self._backlog.stop(entry.queue_key)
+            await self._wait(entry, pause_after(failures, self._context.pauses_s), failure.problem)
+        del self._failures[entry.queue_key]
 
     async def fail(self, delivery: Delivery, problem: str) -> None:
         """Mark a message as failed for good and report it, unless it is already finished."""
         problem = _storable(problem)
-        if not await self._recording.write(partial(deliveries.mark_failed, self._sending.db, delivery.id, problem)):
+        if not await self._recording.write(partial(deliveries.mark_failed, self._context.db, delivery.id, problem)):
             return
         log.error("delivery failed", extra={"delivery": delivery.id, "channel": delivery.channel, "error": problem})
-        await self._sending.events.delivery_failed(delivery, problem)
-        self._sending.plugins.notify(
+        await self._context.events.delivery_failed(delivery, problem)
+        self._context.plugins.notify(
             "nanoclaw_delivery_failed", address=delivery.address, delivery_id=delivery.id, reason=problem
         )
 
@@ -133,7 +102,7 @@ class Attempts:
         The machine's clock may jump, so a message that is old by it uses every pause. One that this host has held for
         so long by its own clock needs one failure, or a long queue would outlive the limit by days.
         """
-        tries, limit_s = len(self._sending.pauses_s), self._sending.max_age_s
+        tries, limit_s = len(self._context.pauses_s), self._context.max_age_s
         if self._failures[entry.queue_key] <= tries:
             return False
         held_s = asyncio.get_running_loop().time() - entry.queued_at
@@ -143,55 +112,54 @@ class Attempts:
         delivery_id, next_try_at = entry.delivery.id, clock.to_text(clock.now() + timedelta(seconds=pause_s))
         problem = _storable(problem)
         await self._recording.write(
-            partial(deliveries.mark_waiting, self._sending.db, delivery_id, next_try_at, problem)
+            partial(deliveries.mark_waiting, self._context.db, delivery_id, next_try_at, problem)
         )
         log.warning("delivery will be tried again", extra={"delivery": delivery_id, "error": problem})
         await self._pause(entry, pause_s)
 
     async def _pause(self, entry: Entry, pause_s: float) -> None:
-        pause = _Pause(entry, asyncio.ensure_future(self._sending.sleep(pause_s)))
-        self._pauses[entry.delivery.id] = pause
+        pause = self._pauses[entry.delivery.id] = _Pause(entry)
         try:
-            await asyncio.wait([pause.ends])
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(pause.ended.wait(), pause_s)
         finally:
-            pause.ends.cancel()
             del self._pauses[entry.delivery.id]
 
     async def _attempt(self, entry: Entry) -> _Failure | None:
         """Make one attempt; return None if the message was sent, or discarded while it waited."""
-        delivery = entry.delivery
-        if not await self._recording.write(partial(deliveries.mark_sending, self._sending.db, delivery.id)):
+        delivery, context = entry.delivery, self._context
+        if not await self._recording.write(partial(deliveries.mark_sending, context.db, delivery.id)):
             return None
-        adapter = self._sending.adapters.get(delivery.channel)
+        adapter, address = context.adapters.get(delivery.channel), delivery.address
         assert adapter is not None  # the queue checked it, and adapters live as long as the host
         try:
-            message = self._sending.builder.build(delivery)
-            async with asyncio.timeout(SEND_TIMEOUT_S):
-                platform_id = await adapter.deliver(delivery.address, message)
+            message = context.builder.build(delivery, entry.message)
+            async with asyncio.timeout(context.timing.send_timeout_s):
+                answer = await adapter.deliver(address, message)
         except (DeliveryRefused, InvalidOutboxFile, Malformed) as error:
             return _Failure(str(error), is_final=True)
         except TimeoutError:
-            return _Failure(f"the platform did not answer within {SEND_TIMEOUT_S:.0f} s")
+            return _Failure(f"the platform did not answer within {context.timing.send_timeout_s:.0f} s")
         except PLUGIN_ERRORS as error:  # error boundary: an adapter may raise anything
             return _Failure(f"{type(error).__name__}: {error}")
-        await self._sent(entry, _storable(platform_id) if isinstance(platform_id, str) else None)
-        return None
 
-    async def _sent(self, entry: Entry, platform_id: str | None) -> None:
-        delivery, is_late = entry.delivery, self._delays.is_late(entry)
-        self._backlog.resume(entry.queue_key)
-        mark = partial(deliveries.mark_sent, self._sending.db, delivery.id, platform_id, owes_notice=is_late)
+        platform_id, is_late = _storable(answer) if isinstance(answer, str) else None, False
+        if entry.stage is Stage.WAITING:  # its room had stopped
+            self._backlog.resume(entry.queue_key)
+            is_late = self._delays.is_late(entry)
+        mark = partial(deliveries.mark_sent, context.db, delivery.id, platform_id, owes_notice=is_late)
         await self._recording.write(mark)
         log.info("message delivered", extra={"delivery": delivery.id})
         if is_late:
-            self._delays.note(entry.queue_key)
-        self._sending.events.delivery_sent(delivery)
-        self._sending.plugins.notify(
-            "nanoclaw_message_delivered",
-            address=delivery.address,
-            delivery_id=delivery.id,
-            platform_message_id=platform_id,
+            self._delays.owing.add(entry.queue_key)
+        if message.files:
+            context.builder.clear(delivery)
+        if delivery.session_id is not None:
+            context.typing.pause(delivery.session_id)
+        context.plugins.notify(
+            "nanoclaw_message_delivered", address=address, delivery_id=delivery.id, platform_message_id=platform_id
         )
+        return None
 
 
 def pause_after(attempts: int, pauses_s: Sequence[float]) -> float:

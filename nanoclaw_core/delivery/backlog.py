@@ -14,6 +14,7 @@ from enum import Enum, auto
 from typing import TypeVar
 
 from attrs import define
+from nanoclaw_wire.content import Message
 
 from nanoclaw_core.delivery.dates import seconds_to_own_date
 from nanoclaw_core.ids import SessionId
@@ -41,16 +42,16 @@ class Entry:
 
     Args:
         stage: Stays WAITING once the room has stopped, even if the room works again.
+        queue_key: The channel and the room.
+        message: The parsed content; None if this host did not import it.
         queued_at: Time at which this host queued it, or the operator retried it; the event loop's clock.
     """
 
     delivery: Delivery
     stage: Stage
+    queue_key: QueueKey
+    message: Message | None = None
     queued_at: float = 0.0
-
-    @property
-    def queue_key(self) -> QueueKey:
-        return queue_key(self.delivery)
 
 
 class Backlog:
@@ -58,29 +59,29 @@ class Backlog:
 
     Args:
         adapters: Names of the channels that run.
+
+    Attributes:
+        moving: The number of moving messages of each session.
     """
 
     def __init__(self, adapters: Container[str]) -> None:
         self._adapters = adapters
         self._counts: Counter[CountKey] = Counter()
-        self._moving: Counter[SessionId | None] = Counter()
+        self.moving: Counter[SessionId | None] = Counter()
         self._moving_in: dict[QueueKey, set[Entry]] = {}
         self._stopped: set[QueueKey] = set()
-
-    def moving(self, session_id: SessionId) -> int:
-        """Return the number of moving messages of a session."""
-        return self._moving[session_id]
 
     def unfinished(self, session_id: SessionId) -> int:
         """Return the number of unfinished messages of a session."""
         return sum(count for (_, owner, _), count in self._counts.items() if owner == session_id)
 
-    def enter(self, delivery: Delivery) -> Entry:
+    def enter(self, delivery: Delivery, message: Message | None = None) -> Entry:
         """Count a delivery.
 
         If its own date is in the future, it is DATED until `fall_due`.
         """
-        entry = Entry(delivery, Stage.DATED if seconds_to_own_date(delivery) > 0 else self._stage_now(delivery))
+        stage = Stage.DATED if _is_dated(delivery) else self._stage_now(delivery)
+        entry = Entry(delivery, stage, queue_key(delivery), message)
         self._count(entry, 1)
         return entry
 
@@ -102,23 +103,13 @@ class Backlog:
         """Note that a room works, so that new messages for it move."""
         self._stopped.discard(key)
 
-    def refusal(self, delivery: Delivery, more: Counter[CountKey]) -> str | None:
-        """Return the reason why a new message cannot wait, or None if it may be queued.
-
-        `more` counts accepted messages that are not entered yet; a delivery that may wait is added to it.
-        """
-        owner, key = delivery.session_id, queue_key(delivery)
-        is_dated, stage_now = seconds_to_own_date(delivery) > 0, self._stage_now(delivery)
-        waiting, dated = (Stage.WAITING, owner, key), (Stage.DATED, owner, key)
-        count = self._counts[waiting] + more[waiting]
-        # Dated messages become waiting messages later, so the limit applies to both together.
-        if is_dated:
-            count += self._counts[dated] + more[dated]
-        if count >= MAX_WAITING:
-            return _too_many(delivery, is_dated=is_dated)
-        if is_dated or stage_now is Stage.WAITING:
-            more[dated if is_dated else waiting] += 1
-        return None
+    def refusal(self, delivery: Delivery) -> str | None:
+        """Return the reason why a new message cannot wait, or None if it may be entered."""
+        owner, key, is_dated = delivery.session_id, queue_key(delivery), _is_dated(delivery)
+        count = self._counts[Stage.WAITING, owner, key]
+        if is_dated:  # dated messages become waiting messages later, so the limit applies to both together
+            count += self._counts[Stage.DATED, owner, key]
+        return _too_many(delivery, is_dated=is_dated) if count >= MAX_WAITING else None
 
     def _stage_now(self, delivery: Delivery) -> Stage:
         has_stopped = queue_key(delivery) in self._stopped or delivery.channel not in self._adapters
@@ -134,7 +125,7 @@ class Backlog:
         _add(self._counts, (entry.stage, owner, key), by)
         if entry.stage is not Stage.MOVING:
             return
-        _add(self._moving, owner, by)
+        _add(self.moving, owner, by)
         if by > 0:
             self._moving_in.setdefault(key, set()).add(entry)
         else:
@@ -146,6 +137,10 @@ class Backlog:
 def queue_key(delivery: Delivery) -> QueueKey:
     """Return the key of a delivery's queue: its channel and its room."""
     return (delivery.channel, delivery.room)
+
+
+def _is_dated(delivery: Delivery) -> bool:
+    return delivery.next_try_at is not None and seconds_to_own_date(delivery) > 0
 
 
 def _add(counts: Counter[Key], key: Key, by: int) -> None:

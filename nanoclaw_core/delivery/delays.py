@@ -15,36 +15,36 @@ from nanoclaw_core.delivery.recording import Recording
 from nanoclaw_core.events import HostEvents
 from nanoclaw_core.store import deliveries
 
-DELAY_NOTICE_S = 60.0  # people notice a longer delay
-
 
 class Delays:
-    """Rooms that need a notice about late messages."""
+    """Notices about late messages.
 
-    def __init__(self, db: apsw.Connection, recording: Recording, events: HostEvents) -> None:
-        self._db, self._recording, self._events = db, recording, events
-        self._owing: set[QueueKey] = set()
+    Args:
+        notice_s: Seconds from which on a message is late.
+
+    Attributes:
+        owing: Rooms that need a notice.
+    """
+
+    def __init__(self, db: apsw.Connection, recording: Recording, events: HostEvents, notice_s: float) -> None:
+        self._db, self._recording, self._events, self._notice_s = db, recording, events, notice_s
+        self.owing: set[QueueKey] = set()
 
     def read(self) -> set[QueueKey]:
         """Read and return the rooms that still need a notice from an earlier host."""
-        self._owing = set(deliveries.rooms_owing_notices(self._db))
-        return set(self._owing)
+        self.owing = set(deliveries.rooms_owing_notices(self._db))
+        return set(self.owing)
 
     def is_late(self, entry: Entry) -> bool:
-        """Return True if an outage delayed a message of a session by more than `DELAY_NOTICE_S`."""
+        """Return True if an outage delayed a message of a session for too long."""
         if entry.stage is not Stage.WAITING or entry.delivery.session_id is None:
             return False
-        return (clock.now() - first_due(entry.delivery)).total_seconds() > DELAY_NOTICE_S
-
-    def note(self, key: QueueKey) -> None:
-        """Note that a marked message of a room was sent."""
-        self._owing.add(key)
+        return (clock.now() - first_due(entry.delivery)).total_seconds() > self._notice_s
 
     async def queue_notices(self, key: QueueKey) -> None:
         """Queue the pending notices of a room, after its queue has become empty."""
-        if key in self._owing:
-            await self._recording.write(lambda: self._queue_notices(key))
-            self._owing.discard(key)
+        await self._recording.write(lambda: self._queue_notices(key))
+        self.owing.discard(key)
 
     def _queue_notices(self, key: QueueKey) -> None:
         # After a crash before the marks are removed this runs again. The deduplication key comes from the first late

@@ -5,7 +5,7 @@ from __future__ import annotations
 import apsw
 from attrs import frozen
 from nanoclaw_wire import content
-from nanoclaw_wire.content import Malformed
+from nanoclaw_wire.content import Malformed, Message
 from nanoclaw_wire.session_files import WrongProtocol
 
 from nanoclaw_core.descriptors.messages import Outbound
@@ -22,14 +22,18 @@ class MessageBuilder:
     db: apsw.Connection
     mailbox: Mailbox
 
-    def build(self, delivery: Delivery) -> Outbound:
+    def build(self, delivery: Delivery, message: Message | None) -> Outbound:
         """Return the message for the platform.
+
+        Args:
+            delivery: The stored message.
+            message: Its parsed content; None if it must be parsed again.
 
         Raises:
             Malformed: The stored message cannot be sent; the error says why.
             InvalidOutboxFile: A file cannot be read.
         """
-        message = content.read_message(delivery.kind, delivery.content)
+        message = message or content.read_message(delivery.kind, delivery.content)
         files = []
         if message.file_names:
             if delivery.session_id is None or delivery.message_id is None:

@@ -69,8 +69,8 @@ class Notifier:
             address = Address(message.channel, message.room, message.thread)
             self.send_failure(address, text, message.correlation_id or message.id, dedup_key=dedup_key)
 
-    async def note_to_agent(self, session_id: SessionId, text: str) -> None:
-        """Leave a note for the agent.
+    async def leave_note(self, session_id: SessionId, text: str) -> None:
+        """Leave a note for the agent without waking it.
 
         The agent reads it with the next message, so it cannot cause a loop.
         """

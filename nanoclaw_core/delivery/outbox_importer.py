@@ -8,7 +8,6 @@ is damaged.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 
 import apsw
@@ -17,8 +16,7 @@ from nanoclaw_wire import clock, content, inbound
 from nanoclaw_wire.content import ActionRequest, Malformed
 from nanoclaw_wire.outbound import Activity, OutboundMessage, OutKind
 
-from nanoclaw_core.delivery.backlog import CountKey
-from nanoclaw_core.delivery.queues import DeliveryQueues
+from nanoclaw_core.delivery.backlog import Backlog, Entry
 from nanoclaw_core.descriptors.messages import Address
 from nanoclaw_core.descriptors.votes import DeliveryRequest
 from nanoclaw_core.errors import Forbidden
@@ -39,15 +37,16 @@ class ImportResult:
     """The result of one import.
 
     Args:
-        queued: Messages that are stored and ready to send, in order.
-        refused: The reason for each message that was stored as failed; the agent receives it as a note.
+        queued: Messages that are stored and counted in the backlog, in order.
+        refused: The reason for each message that was stored as failed. The agent receives the first
+            `MAX_REPORTED_REFUSALS` as notes.
         requests: Actions that the runner requests. They run at most once: the cursor is written before they run.
         is_idle: True if the runner reports no open turn and no more rows wait.
         has_more: True if more rows wait.
         is_blocked: True if nothing can be imported now, because the host is too busy or cannot store rows.
     """
 
-    queued: Sequence[Delivery] = ()
+    queued: Sequence[Entry] = ()
     refused: Sequence[str] = ()
     requests: Sequence[ActionRequest] = ()
     is_idle: bool = False
@@ -61,7 +60,7 @@ class OutboxImporter:
 
     db: apsw.Connection
     guard: Guard
-    queues: DeliveryQueues
+    backlog: Backlog
     mailbox: Mailbox
 
     def import_next(self, session_id: SessionId) -> ImportResult:
@@ -77,96 +76,68 @@ class OutboxImporter:
         if session is None:
             return ImportResult()
         snapshot = self.mailbox.outbox.read_new(session_id, session.outbound_seq)
-        accepted: Counter[CountKey] = Counter()
-        rows = [self._within_limits(self._checked(session, message), accepted) for message in snapshot.messages]
-        if snapshot.messages:
-            with central(), self.db:
-                rows = [self._stored(row) for row in rows]
-                sessions.set_outbound_cursor(self.db, session_id, snapshot.messages[-1].seq)
-        _log_refusals(session_id, rows)
-        stored = [row for row in rows if isinstance(row, Delivery)]
+        rows: list[Entry | ActionRequest | Delivery | Malformed] = []
+        queued: list[Entry] = []
+        requests: list[ActionRequest] = []
+        failed: list[Delivery | Malformed] = []
+        try:
+            for message in snapshot.messages:
+                rows.append(self._check(session, message))
+            if rows:
+                with central(), self.db:
+                    sessions.set_outbound_cursor(self.db, session_id, snapshot.messages[-1].seq)
+                    for position, row in enumerate(rows, deliveries.next_position(self.db)):
+                        if isinstance(row, Entry):
+                            row.delivery = evolve(row.delivery, position=position)
+                            deliveries.add(self.db, [row.delivery])
+                            queued.append(row)
+                        elif isinstance(row, ActionRequest):
+                            requests.append(row)
+                        else:
+                            failed.append(row)
+                            if isinstance(row, Delivery):
+                                deliveries.add(self.db, [evolve(row, position=position)])
+        except BaseException:
+            for row in rows:
+                if isinstance(row, Entry):
+                    self.backlog.leave(row)
+            raise
         return ImportResult(
-            queued=[delivery for delivery in stored if delivery.last_error is None],
-            refused=[delivery.last_error for delivery in stored if delivery.last_error is not None],
-            requests=[row for row in rows if isinstance(row, ActionRequest)],
+            queued=queued,
+            refused=_report_refusals(session_id, failed) if failed else (),
+            requests=requests,
             is_idle=snapshot.state is not None and snapshot.state.activity is Activity.IDLE and not snapshot.has_more,
             has_more=snapshot.has_more,
         )
 
-    def _checked(self, session: Session, message: OutboundMessage) -> Delivery | ActionRequest | Malformed:
-        """Check one row without storing it; return the error of an unreadable action."""
-        if message.kind is not OutKind.ACTION:
-            return self._delivery(session, message, self._problem(session, message))
-        try:
-            request = content.read_request(message.content)
-            return evolve(request, correlation_id=self._answered(session, message)[1])
-        except Malformed as error:
-            return error
+    def _check(self, session: Session, message: OutboundMessage) -> Entry | ActionRequest | Delivery | Malformed:
+        """Check one row without storing it.
 
-    def _within_limits(
-        self, row: Delivery | ActionRequest | Malformed, accepted: Counter[CountKey]
-    ) -> Delivery | ActionRequest | Malformed:
-        """Fail a message beyond the limit of waiting messages for its room or date (I14)."""
-        if not isinstance(row, Delivery) or row.last_error is not None:
-            return row
-        problem = self.queues.refusal(row, accepted)
-        if problem is None:
-            return row
-        # Without its content: a sandbox that floods a room whose platform is gone must not fill the database.
-        return evolve(row, status=DeliveryStatus.FAILED, last_error=problem, content="{}")
-
-    def _stored(self, row: Delivery | ActionRequest | Malformed) -> Delivery | ActionRequest | Malformed:
-        """Store a delivery and return it with its position; return an action unchanged."""
-        if not isinstance(row, Delivery):
-            return row
-        delivery = evolve(row, position=deliveries.next_position(self.db))
-        deliveries.add(self.db, [delivery])
-        return delivery
-
-    def _problem(self, session: Session, message: OutboundMessage) -> str | None:
-        """Return the reason why a message cannot be sent, or None."""
-        try:
-            content.read_message(message.kind.value, message.content)
-            self._require_permitted_target(session, message)
-            _check_time(message.deliver_after)
-        except (Malformed, Forbidden) as error:
-            return str(error)
-        return None
-
-    def _require_permitted_target(self, session: Session, message: OutboundMessage) -> None:
-        """Check that the target is the session's own conversation, or a room that the vote permits.
-
-        Raises:
-            Malformed: The row has no room.
-            Forbidden: The room is unknown, or the vote does not permit it.
+        Returns:
+            An entry of the backlog, a request, a failed message, or the error of an unreadable request.
         """
-        if not message.channel or not message.room:
-            raise Malformed("the message has no target room")
-        address = Address(message.channel, message.room, message.thread)
-        if self._is_own(session, address):
-            return
-        with central():
-            if messaging.find(self.db, address.channel, address.room) is None:
-                raise Forbidden("this host does not know the room")
-            self.guard.check_delivery(
-                DeliveryRequest(session_id=session.id, agent_group_id=session.agent_group_id, address=address)
-            )
-
-    def _is_own(self, session: Session, address: Address) -> bool:
-        if session.messaging_group_id is not None:
-            with central():
-                own = messaging.get(self.db, session.messaging_group_id)
-            if own is not None and (own.channel, own.room) == (address.channel, address.room):
-                return True
-        # An agent-shared session may answer in each room that wrote to it. Only the host writes those inbound rows.
-        return inbound.latest_from(self.mailbox.inbox.read(session.id), address.channel, address.room) is not None
-
-    def _delivery(self, session: Session, message: OutboundMessage, problem: str | None) -> Delivery:
-        in_reply_to, correlation_id = self._answered(session, message)
+        asked_id, parsed, problem = message.in_reply_to, None, None
+        asked = inbound.by_id(self.mailbox.inbox.read(session.id), asked_id) if asked_id else None
+        try:
+            if message.kind is OutKind.ACTION:
+                request = content.read_request(message.content)
+                return evolve(request, correlation_id=asked.correlation_id if asked else None)
+            parsed = content.read_message(message.kind.value, message.content)
+            if not message.channel or not message.room:
+                raise Malformed("the message has no target room")
+            # Only the host writes the answered row, so the session may write to that row's room.
+            if asked is None or (asked.channel, asked.room) != (message.channel, message.room):
+                self._require_permitted_target(session, Address(message.channel, message.room, message.thread or None))
+            if message.deliver_after is not None:
+                _check_time(message.deliver_after)
+        except (Malformed, Forbidden) as error:
+            if isinstance(error, Malformed) and message.kind is OutKind.ACTION:
+                return error
+            problem = str(error)
         now = clock.now_text()
-        return Delivery(
+        delivery = Delivery(
             id=DeliveryId(f"dlv-{session.id}-{message.seq}"),
-            position=0,  # `_stored` sets it
+            position=0,  # `import_next` sets it
             session_id=session.id,
             message_id=message.id,
             message_seq=message.seq,
@@ -175,39 +146,62 @@ class OutboxImporter:
             thread=message.thread or None,
             kind=message.kind.value,
             content=message.content,
-            in_reply_to=in_reply_to,
-            status=DeliveryStatus.FAILED if problem else DeliveryStatus.QUEUED,
+            in_reply_to=asked.platform_message_id if asked else None,
             next_try_at=message.deliver_after,
             deliver_after=message.deliver_after,
-            last_error=problem,
-            correlation_id=correlation_id,
+            correlation_id=asked.correlation_id if asked else None,
             created_at=now,
             updated_at=now,
         )
+        if problem is not None:
+            return evolve(delivery, status=DeliveryStatus.FAILED, last_error=problem)
+        if (problem := self.backlog.refusal(delivery)) is not None:  # the limit of waiting messages (I14)
+            # Without its content: a sandbox that floods a room whose platform is gone must not fill the database.
+            return evolve(delivery, status=DeliveryStatus.FAILED, last_error=problem, content="{}")
+        return self.backlog.enter(delivery, parsed)
 
-    def _answered(self, session: Session, message: OutboundMessage) -> tuple[str | None, str | None]:
-        """Return the platform id and the correlation id of the answered message, or None for each."""
-        asked = inbound.by_id(self.mailbox.inbox.read(session.id), message.in_reply_to) if message.in_reply_to else None
-        return (asked.platform_message_id, asked.correlation_id) if asked else (None, None)
+    def _require_permitted_target(self, session: Session, address: Address) -> None:
+        """Check that the target is the session's own conversation, or a room that the vote permits.
+
+        Raises:
+            Forbidden: The room is unknown, or the vote does not permit it.
+        """
+        with central():
+            own = messaging.get(self.db, session.messaging_group_id) if session.messaging_group_id else None
+        if own is not None and (own.channel, own.room) == (address.channel, address.room):
+            return
+        # An agent-shared session may answer in each room that wrote to it. Only the host writes those inbound rows.
+        if inbound.latest_from(self.mailbox.inbox.read(session.id), address.channel, address.room) is not None:
+            return
+        with central():
+            if messaging.find(self.db, address.channel, address.room) is None:
+                raise Forbidden("this host does not know the room")
+            self.guard.check_delivery(
+                DeliveryRequest(session_id=session.id, agent_group_id=session.agent_group_id, address=address)
+            )
 
 
-def _log_refusals(session_id: SessionId, rows: Sequence[Delivery | ActionRequest | Malformed]) -> None:
-    """Log the first refusals and count the others, because a sandbox must not fill the log."""
+def _report_refusals(session_id: SessionId, failed: Sequence[Delivery | Malformed]) -> list[str]:
+    """Return the reasons of refused messages.
+
+    Log the first refusals and count the others, because a sandbox must not fill the log.
+    """
+    reasons: list[str] = []
     lines: list[dict[str, object]] = []
-    for row in rows:
+    for row in failed:
         if isinstance(row, Malformed):
             lines.append({"reason": str(row), "what": "action"})
-        elif isinstance(row, Delivery) and row.last_error is not None:
+        else:
+            reasons.append(row.last_error or "")
             lines.append({"reason": row.last_error, "what": "message", "correlation": row.correlation_id})
     for values in lines[:MAX_REPORTED_REFUSALS]:
         log.warning("outbound row refused", extra={"session": session_id} | values)
     if len(lines) > MAX_REPORTED_REFUSALS:
         log.warning("more rows refused", extra={"session": session_id, "count": len(lines) - MAX_REPORTED_REFUSALS})
+    return reasons
 
 
-def _check_time(text: str | None) -> None:
-    if text is None:
-        return
+def _check_time(text: str) -> None:
     try:
         clock.from_text(text)
     except ValueError as error:

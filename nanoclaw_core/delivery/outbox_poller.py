@@ -9,26 +9,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
-from collections.abc import Awaitable
+from collections import Counter, deque
+from collections.abc import Coroutine
+from typing import Any
 
 import apsw
 from attrs import define
-from nanoclaw_wire.session_files import NotARegularFile, WrongProtocol
+from nanoclaw_wire.task_set import TaskSet
 
 from nanoclaw_core.delivery.outbox_importer import MAX_REPORTED_REFUSALS, ImportResult, OutboxImporter
 from nanoclaw_core.delivery.queues import DeliveryQueues
 from nanoclaw_core.events import HostEvents
 from nanoclaw_core.ids import SessionId
-from nanoclaw_core.mailbox.outbox import NeedsRecovery
-from nanoclaw_core.store.connection import STORE_RETRY_S, CentralDatabaseFailed
+from nanoclaw_core.mailbox.outbox import UNREADABLE
+from nanoclaw_core.store.connection import CentralDatabaseFailed
 from nanoclaw_core.store.outage import DatabaseOutage
+from nanoclaw_core.timing import Timing
 
-UNREADABLE = (apsw.Error, NotARegularFile, WrongProtocol, NeedsRecovery, ValueError, OSError)
-BUSY_RETRY_S = 0.05
-CLOSE_S = 1.0  # for running actions; the whole stop has 10 s
 FREE_EMPTY_POLLS = 5  # empty polls without a pause: state changes and acknowledgements ring, too
-PAUSE_S = 0.25  # after more empty polls than that
 SLOW_POLL_CPU_S = 0.05  # an honest file takes at most a fifth of that
 COOLDOWN_FACTOR = 4  # the cool-down after a slow poll is this many times its duration
 MAX_BACKLOG = 2_000  # messages of one session on their way to working rooms, and its unfinished actions
@@ -45,12 +43,19 @@ class OutboxPoller:
     """Moves messages from sessions into the delivery queues."""
 
     def __init__(
-        self, importer: OutboxImporter, queues: DeliveryQueues, events: HostEvents, outage: DatabaseOutage
+        self,
+        importer: OutboxImporter,
+        queues: DeliveryQueues,
+        events: HostEvents,
+        outage: DatabaseOutage,
+        timing: Timing,
     ) -> None:
         self._importer, self._queues, self._events, self._outage = importer, queues, events, outage
+        self._timing = timing
         self._states: dict[SessionId, _PollState] = {}
         self._turns: deque[SessionId] = deque()
-        self._tasks: dict[asyncio.Future[None], SessionId] = {}
+        self._tasks = TaskSet()
+        self._unfinished: Counter[SessionId] = Counter()  # tasks of each session
         self._stops = asyncio.Event()
 
     def notify(self, session_id: SessionId) -> None:
@@ -97,12 +102,9 @@ class OutboxPoller:
         self._states.pop(session_id, None)
 
     async def close(self) -> None:
-        """Wait up to `CLOSE_S` for running actions, then cancel them."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=CLOSE_S)
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Wait a limited time for running actions, then cancel them."""
+        await self._tasks.wait(self._timing.actions_close_s)
+        await self._tasks.close(self._timing.cancel_s)
 
     async def _stops_within(self, pause_s: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -124,56 +126,42 @@ class OutboxPoller:
             self.poll(session_id)
 
     def _import_next(self, session_id: SessionId) -> ImportResult | None:
-        state, began = self._states.setdefault(session_id, _PollState()), time.thread_time()
+        loop, state = asyncio.get_running_loop(), self._states.setdefault(session_id, _PollState())
+        began = time.thread_time()
+        # Unless something is imported, the rows wait in the session's file.
+        result: ImportResult | None = ImportResult(has_more=True, is_blocked=True)
         try:
-            result = self._read(session_id)
+            if self._queues.backlog.moving[session_id] + self._unfinished[session_id] < MAX_BACKLOG:
+                result = self._importer.import_next(session_id)
         except CentralDatabaseFailed as error:
-            self._outage.note_refusal("import messages", error, again_in_s=STORE_RETRY_S)
-            state.not_before = asyncio.get_running_loop().time() + STORE_RETRY_S
-            return ImportResult(has_more=True, is_blocked=True)  # the rows wait in the session's file
-        if result is not None:
-            self._pass_on(session_id, result)
-            if result.queued or result.refused or result.requests:
-                self._outage.note_success()
-                state.empty_polls = 0
-            else:
-                state.empty_polls += 1
-        cooldown_s = _cooldown_s(time.thread_time() - began, has_more=result is not None and result.has_more)
-        state.not_before = asyncio.get_running_loop().time() + (
-            PAUSE_S if state.empty_polls > FREE_EMPTY_POLLS else cooldown_s
-        )
-        return result
-
-    def _read(self, session_id: SessionId) -> ImportResult | None:
-        if self._queues.moving(session_id) + list(self._tasks.values()).count(session_id) >= MAX_BACKLOG:
-            return ImportResult(has_more=True, is_blocked=True)  # the rows wait in the session's file
-        try:
-            return self._importer.import_next(session_id)
+            self._outage.note_refusal("import messages", error, again_in_s=self._timing.store_retry_s)
+            state.not_before = loop.time() + self._timing.store_retry_s
+            return result
         except apsw.BusyError:
-            asyncio.get_running_loop().call_later(BUSY_RETRY_S, self.notify, session_id)
-            return ImportResult()
+            loop.call_later(self._timing.busy_retry_s, self.notify, session_id)
+            result = ImportResult()
         except UNREADABLE as error:
             self._events.session_unreadable(session_id, f"{type(error).__name__}: {error}")
-            return None
+            result = None
+        if result is not None:
+            self._queues.append(result.queued)
+            for reason in result.refused[:MAX_REPORTED_REFUSALS]:
+                self._spawn(session_id, self._events.message_refused(session_id, reason))
+            for request in result.requests:
+                self._spawn(session_id, self._events.action_requested(session_id, request))
+            has_rows = bool(result.queued or result.refused or result.requests)
+            if has_rows and self._outage.refused:
+                self._outage.note_success()
+            state.empty_polls = 0 if has_rows else state.empty_polls + 1
+            if result.is_idle:
+                self._events.runner_idle(session_id)
+        # The cool-down of this session is its poll's own duration if rows are left, and longer after a slow poll.
+        took_s, has_more = time.thread_time() - began, result is not None and result.has_more
+        cooldown_s = took_s * (COOLDOWN_FACTOR if took_s > SLOW_POLL_CPU_S else has_more)
+        is_empty = state.empty_polls > FREE_EMPTY_POLLS
+        state.not_before = loop.time() + (self._timing.empty_poll_pause_s if is_empty else cooldown_s)
+        return result
 
-    def _pass_on(self, session_id: SessionId, result: ImportResult) -> None:
-        self._queues.put(result.queued)
-        for reason in result.refused[:MAX_REPORTED_REFUSALS]:
-            self._spawn(session_id, self._events.message_refused(session_id, reason))
-        for request in result.requests:
-            self._spawn(session_id, self._events.action_requested(session_id, request))
-        if result.is_idle:
-            self._events.runner_idle(session_id)
-
-    def _spawn(self, session_id: SessionId, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks[task] = session_id
-        task.add_done_callback(self._tasks.pop)
-
-
-def _cooldown_s(took_s: float, *, has_more: bool) -> float:
-    """Return the cool-down before the next poll of this session.
-
-    It is the poll's own duration if rows are left, and four times that if the poll was suspiciously slow.
-    """
-    return took_s * (COOLDOWN_FACTOR if took_s > SLOW_POLL_CPU_S else has_more)
+    def _spawn(self, session_id: SessionId, work: Coroutine[Any, Any, None]) -> None:
+        self._unfinished[session_id] += 1
+        self._tasks.spawn(work).add_done_callback(lambda _task: self._unfinished.subtract([session_id]))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Callable
 from typing import TypeVar
 
-from nanoclaw_core.store.connection import STORE_RETRY_S, CentralDatabaseFailed, central
+import apsw
+
+from nanoclaw_core.store.connection import CAUSED_BY_ROWS, CentralDatabaseFailed
 from nanoclaw_core.store.outage import DatabaseOutage
 
 T = TypeVar("T")
@@ -15,8 +18,8 @@ T = TypeVar("T")
 class Recording:
     """Repeats a write until the database accepts it, so that no message is sent twice (I4)."""
 
-    def __init__(self, outage: DatabaseOutage, sleep: Callable[[float], Awaitable[None]]) -> None:
-        self._outage, self._sleep = outage, sleep
+    def __init__(self, outage: DatabaseOutage, retry_s: float) -> None:
+        self._outage, self._retry_s = outage, retry_s
         self._stops = asyncio.Event()
 
     def stop_waiting(self) -> None:
@@ -32,21 +35,16 @@ class Recording:
         """
         while True:
             try:
-                with central():
-                    result = write()
-            except CentralDatabaseFailed as error:
-                self._outage.note_refusal("record deliveries", error, again_in_s=STORE_RETRY_S)
+                result = write()
+            except CAUSED_BY_ROWS:
+                raise
+            except (apsw.Error, CentralDatabaseFailed) as error:
+                self._outage.note_refusal("record deliveries", error, again_in_s=self._retry_s)
                 if self._stops.is_set():
                     raise asyncio.CancelledError from error
             else:
-                self._outage.note_success()
+                if self._outage.refused:
+                    self._outage.note_success()
                 return result
-            await self._pause()
-
-    async def _pause(self) -> None:
-        waits = [asyncio.ensure_future(self._sleep(STORE_RETRY_S)), asyncio.ensure_future(self._stops.wait())]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stops.wait(), self._retry_s)

@@ -22,12 +22,12 @@ class Address:
     Args:
         channel: The channel's name. The core fills it in, so that an adapter cannot use another channel's name.
         room: The platform's id of the chat. It may have any characters.
-        thread: The platform's id of a thread in the room, or None. An empty string becomes None (⚠55).
+        thread: The platform's id of a thread in the room; None means the room itself.
     """
 
     channel: str
     room: str
-    thread: str | None = field(default=None, converter=_none_if_empty)
+    thread: str | None = None
 
 
 @frozen(kw_only=True)
@@ -66,7 +66,7 @@ class Inbound:
         text: The text; empty for a message with only files.
         sender: The platform's id of the writer, or None if the platform does not provide it.
         sender_name: The writer's display name, or None.
-        thread: The platform's id of the thread, or None.
+        thread: The platform's id of the thread, or None. An empty string becomes None (⚠55).
         message_id: The platform's id. Two messages with one id are the same message. The core generates a missing id.
         is_mention: True only if the platform reports a mention of the assistant, or in a direct conversation.
         is_group: True for a room with several people.
@@ -89,7 +89,7 @@ class Inbound:
 
 
 class Outcome(Enum):
-    """The result of one inbound message over all wirings."""
+    """The result of one inbound message. Over several wirings the first of these counts."""
 
     ROUTED = "routed"
     ACCUMULATED = "accumulated"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from attrs import Attribute
 
+CORE = "core"  # the name of the core where others have the name of their plugin
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
 

@@ -9,19 +9,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from nanoclaw_wire.exhaustion import is_exhausted
 from nanoclaw_wire.layout import INBOX, is_safe_name
+from nanoclaw_wire.untrusted_files import open_directory
 
 from nanoclaw_core.descriptors.messages import Attachment
 
 log = logging.getLogger(__name__)
 
 PART = ".part"  # in the inbox itself: message ids never have this name, and the host writes one file at a time
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAME_BYTES = 200  # below the 255 of file systems, with room for a number
 _EXTENSION_OF_MIME = {
@@ -88,10 +88,10 @@ def _stored(incoming: Path, message_id: str, name: str, content: bytes, limit_by
 def _write(inbox: Path, folder: str, name: str, content: bytes) -> None:
     if not is_safe_name(folder):
         raise OSError(f"the message id {folder!r} cannot be a folder")
-    with _directory(inbox) as outer:
+    with open_directory(inbox) as outer:
         with contextlib.suppress(FileExistsError):  # opening refuses a link of that name
             os.mkdir(folder, 0o755, dir_fd=outer)
-        with _directory(folder, dir_fd=outer) as inner:
+        with open_directory(folder, outer) as inner:
             os.fchmod(inner, 0o755)
             if _exists(name, inner):
                 return  # the same message again: keep the first copy, follow no link
@@ -116,15 +116,6 @@ def _write_part(inbox: int, content: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(PART, dir_fd=inbox)
         raise
-
-
-@contextlib.contextmanager
-def _directory(path: str | Path, dir_fd: int | None = None) -> Iterator[int]:
-    descriptor = os.open(path, _DIRECTORY, dir_fd=dir_fd)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _exists(name: str, directory: int) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from attrs import frozen
 from nanoclaw_wire import session_files
+from nanoclaw_wire.atomic_files import sync_directory
 from nanoclaw_wire.layout import INBOX, OUTBOX, STATE, Layout, is_safe_name
 
 from nanoclaw_core.errors import InvalidArguments
@@ -37,9 +38,8 @@ class SessionDirectories:
         _make_directories(layout)
         session_files.create_inbound(layout.inbound_db)
         session_files.create_outbound(layout.outbound_db)
-        layout.inbound_db.chmod(0o644)  # readable for the sandbox's user under any umask
-        for directory in (layout.incoming, layout.outgoing, layout.incoming.parent, self.root):
-            session_files.sync_directory(directory)
+        for directory in (layout.incoming.parent, self.root):
+            sync_directory(directory)
         return layout
 
     def reopen(self, session_id: SessionId) -> Layout:

@@ -6,10 +6,6 @@ work without opening the files of every session (⚠27).
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import apsw
 from nanoclaw_wire.inbound import BEGINNING_OF_TIME
 
@@ -27,24 +23,18 @@ class DueIndex:
     def __init__(self, db: apsw.Connection) -> None:
         self._db = db
         self._marked: dict[SessionId, str] = {}
-        self._writing: Counter[SessionId] = Counter()
 
-    @contextmanager
-    def writing(self, session_id: SessionId) -> Iterator[None]:
-        """Mark a session as due while and after a message is written into it."""
-        self._writing[session_id] += 1
-        try:
-            if session_id not in self._marked:
-                self._set(session_id, BEGINNING_OF_TIME)
-            yield
-        finally:
-            self._writing[session_id] -= 1
-            if not self._writing[session_id]:
-                del self._writing[session_id]
+    def mark(self, session_id: SessionId) -> None:
+        """Mark a session as due, before a message that wakes its agent is appended to its inbox.
+
+        Await nothing between the two: `Mailbox.update_due` leaves the mark while an append is pending.
+        """
+        if self._marked.get(session_id) != BEGINNING_OF_TIME:
+            self._set(session_id, BEGINNING_OF_TIME)
 
     def update(self, session_id: SessionId, due_at: str | None) -> None:
-        """Set the due time from inbound.db, unless a message is being written into it."""
-        if session_id not in self._writing and self._marked.get(session_id, "unknown") != due_at:
+        """Set the due time from inbound.db."""
+        if self._marked.get(session_id, "unknown") != due_at:
             self._set(session_id, due_at)
 
     def waiting(self, now: str) -> list[SessionId]:

@@ -3,7 +3,7 @@
 Messages that arrive together share one commit; a message is accepted once committed (I3).
 
 The sandbox may read the file, so it can also hold a read lock on it. A write therefore never waits inside SQLite: the
-event loop retries a locked file, and after `LOCK_TIMEOUT_S` the write fails with the reason.
+event loop retries a locked file, and after a time limit the write fails with the reason.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.directories import SessionDirectories
 
 MAX_OPEN = 256  # connections of the last written sessions; each needs one or two of the usual 1 024 descriptors
-LOCK_TIMEOUT_S = 5.0
 RETRY_S = 0.02
 
 
@@ -37,9 +36,9 @@ class Addresses:
 
 @frozen
 class _PendingWrite:
-    message: NewInbound
+    messages: Sequence[NewInbound]
     addresses: Addresses | None
-    stored: asyncio.Future[int]
+    stored: asyncio.Future[list[int]]
     since: float
 
 
@@ -47,33 +46,39 @@ class InboxWriter:
     """All inbound.db files of a host.
 
     The files of the last written sessions stay open.
+
+    Args:
+        directories: The directories of the sessions.
+        lock_timeout_s: Seconds after which a write to a locked file fails.
     """
 
-    def __init__(self, directories: SessionDirectories) -> None:
-        self._directories = directories
+    def __init__(self, directories: SessionDirectories, *, lock_timeout_s: float) -> None:
+        self._directories, self._lock_timeout_s = directories, lock_timeout_s
         self._open: OrderedDict[SessionId, apsw.Connection] = OrderedDict()
         self._written: dict[SessionId, Addresses] = {}
         self._waiting: dict[SessionId, list[_PendingWrite]] = {}
 
-    async def append(
+    def append(
         self, session_id: SessionId, messages: Sequence[NewInbound], addresses: Addresses | None = None
-    ) -> list[int]:
-        """Store messages durably and return their sequence numbers.
+    ) -> asyncio.Future[list[int]]:
+        """Store messages in the next commit; await their sequence numbers, then they are durable.
 
         The addresses are written in the same commit if they changed.
 
-        Raises:
-            NanoclawError: The file cannot be written; none of these messages was stored.
+        Returns:
+            A future. It raises NanoclawError if the file cannot be written; then none of the messages was stored.
         """
         loop = asyncio.get_running_loop()
-        now = loop.time()
-        batch = [_PendingWrite(message, addresses, loop.create_future(), now) for message in messages]
-        queue = self._waiting.get(session_id)
-        if queue is None:
-            queue = self._waiting[session_id] = []
+        pending = _PendingWrite(messages, addresses, loop.create_future(), loop.time())
+        if session_id not in self._waiting:
+            self._waiting[session_id] = []
             loop.call_soon(self._flush, session_id)
-        queue.extend(batch)
-        return [await pending.stored for pending in batch]
+        self._waiting[session_id].append(pending)
+        return pending.stored
+
+    def is_writing(self, session_id: SessionId) -> bool:
+        """Return True if messages for a session wait for their commit."""
+        return session_id in self._waiting
 
     def read(self, session_id: SessionId) -> apsw.Connection:
         """Return the session's connection for reading."""
@@ -119,10 +124,10 @@ class InboxWriter:
         try:
             numbers = self._write(session_id, queue)
         except apsw.BusyError:
-            in_time = [pending for pending in queue if loop.time() - pending.since < LOCK_TIMEOUT_S]
+            in_time = [pending for pending in queue if loop.time() - pending.since < self._lock_timeout_s]
             _fail(
                 [pending for pending in queue if pending not in in_time],
-                NanoclawError(f"inbound.db of {session_id} stayed locked for {LOCK_TIMEOUT_S} s"),
+                NanoclawError(f"inbound.db of {session_id} stayed locked for {self._lock_timeout_s} s"),
             )
             if in_time:
                 self._waiting[session_id] = in_time
@@ -136,9 +141,10 @@ class InboxWriter:
             _fail(queue, NanoclawError(f"inbound.db of {session_id} cannot be written: {error}"))
             return
         del self._waiting[session_id]
-        for pending, number in zip(queue, numbers, strict=True):
+        for pending in queue:
+            own, numbers = numbers[: len(pending.messages)], numbers[len(pending.messages) :]
             if not pending.stored.done():
-                pending.stored.set_result(number)
+                pending.stored.set_result(own)
 
     def _write(self, session_id: SessionId, queue: Sequence[_PendingWrite]) -> list[int]:
         db = self._connection(session_id)
@@ -147,13 +153,13 @@ class InboxWriter:
             if addresses is not None and addresses != self._written.get(session_id):
                 inbound.set_routing(db, addresses.routing)
                 inbound.set_destinations(db, addresses.destinations)
-            numbers = inbound.append(db, [pending.message for pending in queue])
+            numbers = inbound.append(db, [message for pending in queue for message in pending.messages])
         if addresses is not None:
             self._written[session_id] = addresses
         return numbers
 
     async def _unlocked(self, session_id: SessionId, write: Callable[[apsw.Connection], None]) -> None:
-        deadline = asyncio.get_running_loop().time() + LOCK_TIMEOUT_S
+        deadline = asyncio.get_running_loop().time() + self._lock_timeout_s
         while True:
             try:
                 with explain_cannot_open(self._directories.layout(session_id).incoming):
@@ -181,11 +187,13 @@ def _joined(given: Sequence[Addresses]) -> Addresses | None:
 
     A name means one target for ever (I15), so the lists never contradict each other.
     """
-    lists = {id(addresses.destinations): addresses.destinations for addresses in given}
-    if len(lists) < 2:
-        return given[-1] if given else None
-    named = {destination.name: destination for destinations in lists.values() for destination in destinations}
-    return Addresses(given[-1].routing, tuple(named.values()))
+    joined = given[0] if given else None
+    for addresses in given[1:]:
+        destinations = addresses.destinations
+        if joined is not None and joined.destinations != destinations:
+            destinations = tuple({added.name: added for added in (*joined.destinations, *destinations)}.values())
+        joined = Addresses(addresses.routing, destinations)
+    return joined
 
 
 def _fail(queue: Iterable[_PendingWrite], error: NanoclawError) -> None:

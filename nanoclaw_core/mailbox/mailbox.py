@@ -40,12 +40,14 @@ class Mailbox:
     due: DueIndex
 
     @classmethod
-    def create(cls, db: apsw.Connection, directories: SessionDirectories, *, file_bytes: int) -> Mailbox:
+    def create(
+        cls, db: apsw.Connection, directories: SessionDirectories, *, file_bytes: int, lock_timeout_s: float
+    ) -> Mailbox:
         """Create a mailbox; `file_bytes` limits the files of one outgoing message."""
         return cls(
             db=db,
             directories=directories,
-            inbox=InboxWriter(directories),
+            inbox=InboxWriter(directories, lock_timeout_s=lock_timeout_s),
             outbox=OutboxReader(directories, file_bytes=file_bytes),
             due=DueIndex(db),
         )
@@ -109,7 +111,8 @@ class Mailbox:
         return frozenset(due) - self.outbox.finished(session_id, due)
 
     def update_due(self, session_id: SessionId) -> str | None:
-        """Set the session's due time from its inbound.db, and return it."""
+        """Set the session's due time from its inbound.db, unless a message is being written; return the time."""
         due_at = inbound.next_due(self.inbox.read(session_id))
-        self.due.update(session_id, due_at)
+        if not self.inbox.is_writing(session_id):
+            self.due.update(session_id, due_at)
         return due_at

@@ -11,10 +11,10 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import apsw
 from attrs import frozen
@@ -22,7 +22,8 @@ from nanoclaw_wire import outbound, session_files
 from nanoclaw_wire.exhaustion import is_exhausted
 from nanoclaw_wire.layout import is_safe_name
 from nanoclaw_wire.outbound import Acknowledgement, OutboundMessage, RunnerState
-from nanoclaw_wire.untrusted_files import open_regular_file
+from nanoclaw_wire.session_files import NotARegularFile, WrongProtocol
+from nanoclaw_wire.untrusted_files import open_directory, open_regular_file
 
 from nanoclaw_core.descriptors.messages import OutboundFile
 from nanoclaw_core.ids import SessionId
@@ -31,12 +32,12 @@ from nanoclaw_core.mailbox.directories import SessionDirectories
 BUSY_TIMEOUT_MS = 50  # a runner's commit takes 1 to 2 ms; a sandbox with a longer lock must not stop the host
 ROW_BATCH = 100  # reading a batch blocks the event loop for 0.01 s
 MAX_ROW_BYTES = 8_000_000  # a million escaped characters of text, and some room
-MAX_READ_BYTES = 32_000_000  # of one batch, which always has at least one row
+MAX_READ_CHARACTERS = 32_000_000  # of one batch, which always has at least one row
 READ_CPU_S = 0.5  # an honest file takes 0.005 s; a hostile schema can make any row arbitrarily slow
 _STEPS_BETWEEN = 100
 MAX_FILES = 50
 CLOCK_SKEW_S = 10.0  # between a virtual machine's clock and ours
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+T = TypeVar("T")
 
 
 class InvalidOutboxFile(Exception):
@@ -48,6 +49,10 @@ class InvalidOutboxFile(Exception):
 
 class NeedsRecovery(Exception):
     """outbound.db has a hot journal of a killed runner; the next runner repairs it."""
+
+
+UNREADABLE = (apsw.Error, NotARegularFile, WrongProtocol, NeedsRecovery, ValueError, OSError)
+"""Errors of a session's files that cannot be read now."""
 
 
 @frozen(kw_only=True)
@@ -78,36 +83,35 @@ class OutboxReader:
             NeedsRecovery: A runner must repair the file first.
             apsw.Error, NotARegularFile, WrongProtocol, ValueError: The file is damaged, locked or of the wrong type.
         """
-        with self._database(session_id) as db:
-            messages = outbound.messages_after(db, after_seq, limit=ROW_BATCH, bytes_at_most=MAX_READ_BYTES)
+
+        def read(db: apsw.Connection) -> OutboxSnapshot:
+            messages = outbound.messages_after(db, after_seq, limit=ROW_BATCH, max_characters=MAX_READ_CHARACTERS)
             has_more = bool(messages) and outbound.has_messages_after(db, messages[-1].seq)
             return OutboxSnapshot(messages=messages, state=outbound.runner_state(db), has_more=has_more)
+
+        return self._query(session_id, read)
 
     def acknowledgements(self, session_id: SessionId, after_revision: int) -> list[Acknowledgement]:
         """Read the acknowledgements after a revision, at most `ROW_BATCH`.
 
         Raises as `read_new` does.
         """
-        with self._database(session_id) as db:
-            return outbound.acknowledgements_after(db, after_revision, limit=ROW_BATCH)
+        return self._query(session_id, lambda db: outbound.acknowledgements_after(db, after_revision, limit=ROW_BATCH))
 
     def claims(self, session_id: SessionId) -> list[Acknowledgement]:
         """Read the messages that the runner works on. Raises as `read_new` does."""
-        with self._database(session_id) as db:
-            return outbound.claims(db)
+        return self._query(session_id, outbound.claims)
 
     def finished(self, session_id: SessionId, message_ids: Sequence[str]) -> set[str]:
         """Return those of the messages that the runner has finished.
 
         Raises as `read_new` does.
         """
-        with self._database(session_id) as db:
-            return outbound.settled(db, message_ids)
+        return self._query(session_id, lambda db: outbound.settled(db, message_ids))
 
     def state(self, session_id: SessionId) -> RunnerState | None:
         """Read the runner's reported state. Raises as `read_new` does."""
-        with self._database(session_id) as db:
-            return outbound.runner_state(db)
+        return self._query(session_id, outbound.runner_state)
 
     def files(self, session_id: SessionId, message_id: str, names: Sequence[object]) -> list[OutboundFile]:
         """Read the files of a message.
@@ -124,8 +128,8 @@ class OutboxReader:
             )
         try:
             with (
-                _directory(self._directories.layout(session_id).outbox) as outer,
-                _directory(message_id, outer) as folder,
+                open_directory(self._directories.layout(session_id).outbox) as outer,
+                open_directory(message_id, outer) as folder,
             ):
                 return _read_all(folder, names, self._file_bytes)
         except OSError as error:
@@ -140,10 +144,11 @@ class OutboxReader:
 
         A folder with more than `MAX_FILES` files stays; it only fills the sandbox's own disk space.
         """
+        outbox = self._directories.layout(session_id).outbox
         if not is_safe_name(message_id):
             return
-        with contextlib.suppress(OSError), _directory(self._directories.layout(session_id).outbox) as outer:
-            with _directory(message_id, outer) as folder, os.scandir(folder) as entries:
+        with contextlib.suppress(OSError), open_directory(outbox) as outer:
+            with open_directory(message_id, outer) as folder, os.scandir(folder) as entries:
                 for entry in islice(entries, MAX_FILES):
                     os.unlink(entry.name, dir_fd=folder)
             os.rmdir(message_id, dir_fd=outer)
@@ -177,15 +182,14 @@ class OutboxReader:
         for session_id in list(self._open):
             self.release(session_id)
 
-    @contextmanager
-    def _database(self, session_id: SessionId) -> Iterator[apsw.Connection]:
+    def _query(self, session_id: SessionId, query: Callable[[apsw.Connection], T]) -> T:
         try:
             if session_id not in self._open:
                 path = self._directories.layout(session_id).outbound_db
                 self._open[session_id] = open_outbound(path)
             else:
                 _allow(self._open[session_id], READ_CPU_S)
-            yield self._open[session_id]
+            return query(self._open[session_id])
         except apsw.BusyError:
             raise  # the connection is usable; the caller retries
         except (apsw.ReadOnlyError, apsw.CantOpenError) as error:
@@ -212,15 +216,6 @@ def _allow(db: apsw.Connection, cpu_s: float) -> None:
     """Limit a connection's processor time in this thread from now on."""
     until = time.thread_time() + cpu_s
     db.set_progress_handler(lambda: time.thread_time() > until, _STEPS_BETWEEN)
-
-
-@contextmanager
-def _directory(name: str | Path, inside: int | None = None) -> Iterator[int]:
-    descriptor = os.open(name, _DIRECTORY, dir_fd=inside)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _read_all(folder: int, names: Sequence[object], limit: int) -> list[OutboundFile]:

@@ -1,4 +1,7 @@
-"""Messages that a platform offers again: each is accepted once, also after its session was closed."""
+"""Messages that a platform offers again: each is accepted once, also after its session was closed.
+
+Only a message with an id of its platform can be recognised.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,6 @@ log = logging.getLogger(__name__)
 
 def was_accepted(db: apsw.Connection, mailbox: Mailbox, group_id: GroupId, message: IncomingMessage) -> bool:
     """Return True if an agent group accepted this message before. A session in use must still have it."""
-    if message.inbound.message_id is None:
-        return False
     session_id = accepted.session_of(db, group_id, message.row_id)
     session = sessions.get(db, session_id) if session_id else None
     if session is None or session.status != "active":
@@ -34,8 +35,6 @@ def was_accepted(db: apsw.Connection, mailbox: Mailbox, group_id: GroupId, messa
 
 def record_accepted(db: apsw.Connection, session: Session, message: IncomingMessage) -> None:
     """Record a stored message for the time after its session. Until then inbound.db has it, too."""
-    if message.inbound.message_id is None:
-        return
     stored = Accepted(
         agent_group_id=session.agent_group_id,
         message_id=message.row_id,

@@ -10,7 +10,7 @@ from nanoclaw_core import patterns
 from nanoclaw_core.descriptors.messages import Outcome
 from nanoclaw_core.patterns import SearchResult
 from nanoclaw_core.store import engage_patterns
-from nanoclaw_core.store.engage_patterns import EVERYTHING
+from nanoclaw_core.store.engage_patterns import MATCH_ANY
 from nanoclaw_core.store.messaging import EngageMode, IgnoredPolicy, Wiring
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ def decide(wiring: Wiring, *, is_mention: bool, is_sticky: bool) -> Outcome | No
         is_sticky: The agent was mentioned in this thread before; counts in mode MENTION_STICKY alone.
     """
     match wiring.engage_mode:
-        case EngageMode.PATTERN if wiring.engage_pattern != EVERYTHING:
+        case EngageMode.PATTERN if wiring.engage_pattern != MATCH_ANY:
             return None
         case EngageMode.PATTERN:
             return Outcome.ROUTED

@@ -15,7 +15,7 @@ from nanoclaw_core.descriptors.channels import Channel
 from nanoclaw_core.descriptors.messages import Address, Inbound, Outcome, Receipt
 from nanoclaw_core.errors import NanoclawError
 from nanoclaw_core.ids import UserId, new_id, user_id
-from nanoclaw_core.store.messaging import DroppedMessage, MessagingGroup
+from nanoclaw_core.store.messaging import DroppedMessage
 
 NOT_ENGAGED = "no agent of this room was addressed"
 OPTIONAL_TEXTS = ("sender", "sender_name", "thread", "message_id", "room_name")
@@ -26,7 +26,9 @@ class IncomingMessage:
     """A message on its way through the wirings of its room.
 
     Args:
-        row_id: The same for each offer of one platform message, so that a platform may offer it twice.
+        is_identified: True if the platform gave it an id, so that a second offer can be recognised.
+        row_id: The same for each offer of an identified message.
+        sender_name: The writer's display name, or None.
         room_name: The platform's name of the room; empty if it has none.
         at: Time of the message, clock text form.
     """
@@ -34,16 +36,13 @@ class IncomingMessage:
     inbound: Inbound
     channel: Channel
     address: Address
-    room: MessagingGroup
+    sender_name: str | None
     room_name: str
     user: UserId | None
     correlation_id: str
+    is_identified: bool
     row_id: str
     at: str
-
-    def receipt(self, outcome: Outcome, reason: str | None = None) -> Receipt:
-        """Return the answer to the adapter."""
-        return Receipt(outcome=outcome, reason=reason, correlation_id=self.correlation_id)
 
     def as_dropped(self, reason: str, group_id: str) -> DroppedMessage:
         """Return the record of a refusal; `group_id` is empty if no agent is wired."""
@@ -51,7 +50,7 @@ class IncomingMessage:
             channel=self.address.channel,
             room=self.address.room,
             sender=self.inbound.sender or "",
-            sender_name=self.inbound.sender_name,
+            sender_name=self.sender_name,
             reason=reason,
             agent_group_id=group_id,
         )
@@ -64,17 +63,18 @@ class IncomingMessage:
             trigger: True wakes the agent, False adds context to its next prompt.
         """
         inbound = self.inbound
+        text = content.chat(
+            inbound.text,
+            sender_id=self.user,
+            sender=self.sender_name or inbound.sender or "",
+            attachments=list(files),
+            quoted=asdict(inbound.quoted) if inbound.quoted else None,
+        )
         return NewInbound(
             id=self.row_id,
             kind=Kind.CHAT,
             at=self.at,
-            content=content.chat(
-                readable(inbound.text),
-                sender_id=self.user,
-                sender=readable(inbound.sender_name or inbound.sender or ""),
-                attachments=list(files),
-                quoted=asdict(inbound.quoted) if inbound.quoted else None,
-            ),
+            content=readable(text),
             trigger=trigger,
             channel=self.address.channel,
             room=self.address.room,
@@ -84,21 +84,21 @@ class IncomingMessage:
         )
 
 
-def read(
-    channel: Channel, inbound: Inbound, address: Address, room: MessagingGroup, correlation_id: str
-) -> IncomingMessage:
-    """Give a message its ids and its time."""
+def read(channel: Channel, inbound: Inbound) -> IncomingMessage:
+    """Give a message without a problem its address, its ids and its time."""
+    address = Address(channel.name, inbound.room, inbound.thread if channel.has_threads else None)
     name = json.dumps([address.channel, address.room, inbound.message_id])
-    is_named = inbound.message_id is not None
+    is_identified = inbound.message_id is not None
     return IncomingMessage(
         inbound=inbound,
         channel=channel,
         address=address,
-        room=room,
+        sender_name=readable(inbound.sender_name or "") or None,
         room_name=readable(inbound.room_name or ""),
         user=user_id(channel.name, inbound.sender) if inbound.sender else None,
-        correlation_id=correlation_id,
-        row_id=f"in-{hashlib.sha256(name.encode()).hexdigest()[:24]}" if is_named else new_id("in"),
+        correlation_id=new_id("msg"),
+        is_identified=is_identified,
+        row_id=f"in-{hashlib.sha256(name.encode()).hexdigest()[:24]}" if is_identified else new_id("in"),
         at=clock.to_text(inbound.at) if inbound.at else clock.now_text(),
     )
 
@@ -112,16 +112,15 @@ def combine(message: IncomingMessage, results: Sequence[Receipt | BaseException]
     """
     outcomes = {result.outcome for result in results if isinstance(result, Receipt)}
     texts = (result.reason if isinstance(result, Receipt) else str(result) for result in results)
-    reason = "; ".join(dict.fromkeys(text for text in texts if text)) or None
+    reason = "; ".join(dict.fromkeys(text for text in texts if text not in ("", None, NOT_ENGAGED))) or None
     is_taken = bool(outcomes & {Outcome.ROUTED, Outcome.ACCUMULATED})
     has_failed = any(isinstance(result, BaseException) for result in results)
-    if has_failed and (message.inbound.message_id is not None or not is_taken):
+    if has_failed and (message.is_identified or not is_taken):
         raise NanoclawError(f"the message could not be stored for every agent: {reason}")
-    if is_taken:
-        return message.receipt(Outcome.ROUTED if Outcome.ROUTED in outcomes else Outcome.ACCUMULATED, reason)
     if outcomes == {Outcome.IGNORED}:
-        return message.receipt(Outcome.IGNORED, reason or NOT_ENGAGED)
-    return message.receipt(Outcome.DROPPED, reason)
+        reason = reason or NOT_ENGAGED
+    outcome = next(outcome for outcome in Outcome if outcome in outcomes)
+    return Receipt(outcome=outcome, reason=reason, correlation_id=message.correlation_id)
 
 
 def find_problem(inbound: object) -> str:

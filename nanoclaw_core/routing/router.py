@@ -1,6 +1,10 @@
 """The router: a message from a platform passes each wiring of its room, and its adapter gets one receipt.
 
-One wiring that fails does not touch the others (⚠1).
+Through each wiring the steps are: engage, admit, check commands (`_decide`), store, wake (`_follow`). One wiring that
+fails does not touch the others (⚠1). Invariants kept here:
+I3  A receipt says ROUTED or ACCUMULATED only after the row is durable.
+I4  A session is marked as due before a message that wakes its agent is written.
+I8  The vote comes before anything of a message is stored, also as context (⚠5), and before a pattern sees its text.
 """
 
 from __future__ import annotations
@@ -8,20 +12,33 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 import apsw
 from attrs import frozen
+from nanoclaw_wire.commands import command_of
+from nanoclaw_wire.inbound import BEGINNING_OF_TIME
+from nanoclaw_wire.session_files import WrongProtocol
 
 from nanoclaw_core import logs
+from nanoclaw_core.delivery.notifier import Notifier
+from nanoclaw_core.delivery.typing_indicator import TypingIndicator
 from nanoclaw_core.descriptors.channels import Channel
-from nanoclaw_core.descriptors.messages import Address, Inbound, Outcome, Receipt
+from nanoclaw_core.descriptors.messages import Inbound, Outcome, Receipt
+from nanoclaw_core.descriptors.votes import Admission, Vote
 from nanoclaw_core.errors import NanoclawError
 from nanoclaw_core.ids import new_id
+from nanoclaw_core.mailbox import attachments
+from nanoclaw_core.mailbox.mailbox import Mailbox
+from nanoclaw_core.permissions import Permissions
 from nanoclaw_core.plugins import Plugins
-from nanoclaw_core.routing import incoming
-from nanoclaw_core.routing.wiring_route import WiringRoute
+from nanoclaw_core.routing import commands, conversations, duplicates, engage, incoming
+from nanoclaw_core.routing.incoming import NOT_ENGAGED, IncomingMessage
+from nanoclaw_core.sandboxes.recovery import SessionRecovery
+from nanoclaw_core.sandboxes.supervisor import Supervisor
 from nanoclaw_core.store import messaging
-from nanoclaw_core.store.messaging import MessagingGroup
+from nanoclaw_core.store.messaging import EngageMode, MessagingGroup, WiredRoom, Wiring
+from nanoclaw_core.store.sessions import Session
 
 log = logging.getLogger(__name__)
 NOT_WIRED = "no agent is wired to this room"
@@ -29,11 +46,21 @@ NOT_WIRED = "no agent is wired to this room"
 
 @frozen(kw_only=True)
 class Router:
-    """Routes messages of all channels."""
+    """Routes messages of all channels.
+
+    Args:
+        attachment_bytes: Largest size of all files of a message.
+    """
 
     db: apsw.Connection
     plugins: Plugins
-    wiring_route: WiringRoute
+    mailbox: Mailbox
+    permissions: Permissions
+    notifier: Notifier
+    typing: TypingIndicator
+    supervisor: Supervisor
+    recovery: SessionRecovery
+    attachment_bytes: int
 
     async def route(self, channel: Channel, inbound: Inbound) -> Receipt:
         """Route one message of a channel.
@@ -44,51 +71,139 @@ class Router:
         Raises:
             NanoclawError: The message is not durable; the platform should offer it again.
         """
-        correlation_id = new_id("msg")
-        with logs.context(correlation=correlation_id):
-            problem = incoming.find_problem(inbound)
-            if problem:
-                log.warning("message refused", extra={"channel": channel.name, "reason": problem})
-                return Receipt(outcome=Outcome.DROPPED, reason=problem, correlation_id=correlation_id)
+        if problem := incoming.find_problem(inbound):
+            receipt = Receipt(outcome=Outcome.DROPPED, reason=problem, correlation_id=new_id("msg"))
+            about = {"channel": channel.name, "reason": problem, "correlation": receipt.correlation_id}
+            log.warning("message refused", extra=about)
+            return receipt
+        message = incoming.read(channel, inbound)
+        with logs.context(correlation=message.correlation_id):
             try:
-                address = Address(channel.name, inbound.room, inbound.thread if channel.has_threads else None)
-                room = messaging.find(self.db, address.channel, address.room)
-                wirings = messaging.wirings_of(self.db, room.id) if room else []
-                if room is None or not wirings:
-                    return self._leave_unwired(channel, inbound, address, room, correlation_id)
-                message = incoming.read(channel, inbound, address, room, correlation_id)
-                routes = [self.wiring_route.follow(message, wiring) for wiring in wirings]
+                room = messaging.find_wired(self.db, channel.name, inbound.room, message.user, message.sender_name)
+                if room is None or not room.wirings:
+                    return self._leave_unwired(message, room)
+                routes = [self._follow(message, room, wiring) for wiring in room.wirings]
                 results: Sequence[Receipt | BaseException]
                 try:
-                    # Side by side: otherwise a younger message to the second agent alone overtakes this one. A single
-                    # agent needs no task, which would let a notice about the message overtake its receipt.
-                    if len(routes) > 1:
-                        results = await asyncio.gather(*routes, return_exceptions=True)
-                    else:
-                        results = [await routes[0]]
+                    # A single agent needs no task, which would let a notice about the message overtake its receipt.
+                    if len(routes) == 1:
+                        return await routes[0]
+                    # Side by side: otherwise a younger message to the second agent alone overtakes this one.
+                    results = await asyncio.gather(*routes, return_exceptions=True)
                 except Exception as error:  # one wiring that fails does not touch the others (⚠1)
                     results = [error]
             except apsw.Error as error:  # of the central database
                 raise NanoclawError(f"the message could not be recorded: {error}. Offer it again") from error
-            for wiring, result in zip(wirings, results, strict=True):
+            for wiring, result in zip(room.wirings, results, strict=True):
                 if isinstance(result, BaseException):
                     about = {"wiring": wiring.id, "group": wiring.agent_group_id}
                     log.error("wiring failed", exc_info=result, extra=about)
             return incoming.combine(message, results)
 
-    def _leave_unwired(
-        self, channel: Channel, inbound: Inbound, address: Address, room: MessagingGroup | None, correlation_id: str
-    ) -> Receipt:
+    def _leave_unwired(self, message: IncomingMessage, room: WiredRoom | None) -> Receipt:
         """Record a mention in a room without a wiring, so that the operator can wire it."""
-        outcome = Outcome.IGNORED
+        outcome, inbound, address = Outcome.IGNORED, message.inbound, message.address
         if inbound.is_mention:
             if room is None:
                 # The name is not admitted, but the operator needs it to know the room.
-                name, is_group = incoming.readable(inbound.room_name or "") or None, inbound.is_group
+                name, is_group = message.room_name or None, inbound.is_group
                 new = MessagingGroup(channel=address.channel, room=address.room, name=name, is_group=is_group)
-                room = messaging.add(self.db, new)
-            message = incoming.read(channel, inbound, address, room, correlation_id)
+                messaging.add(self.db, new)
             messaging.record_drop(self.db, message.as_dropped("no_agent_wired", ""))
             outcome = Outcome.DROPPED
         self.plugins.notify("nanoclaw_room_unknown", address=address, mentioned=inbound.is_mention)
-        return Receipt(outcome=outcome, reason=NOT_WIRED, correlation_id=correlation_id)
+        return Receipt(outcome=outcome, reason=NOT_WIRED, correlation_id=message.correlation_id)
+
+    async def _follow(self, message: IncomingMessage, room: WiredRoom, wiring: Wiring) -> Receipt:
+        """Route a message through one wiring.
+
+        Raises:
+            NanoclawError, OSError: The message is not stored; the platform should offer it again.
+        """
+        receipt = self._decide(message, room.group, wiring)
+        if receipt.outcome not in (Outcome.ROUTED, Outcome.ACCUMULATED):
+            return receipt
+        inbound, group_id, wakes = message.inbound, wiring.agent_group_id, receipt.outcome is Outcome.ROUTED
+        if message.is_identified and duplicates.was_accepted(self.db, self.mailbox, group_id, message):
+            log.info("message offered again", extra={"group": group_id})
+            return receipt
+        if message.user is not None and not room.knows_sender:
+            messaging.upsert_user(self.db, message.user, message.channel.name, message.sender_name)
+        directories = self.mailbox.directories
+        for is_last_try in (False, True):
+            session, addresses = conversations.open_conversation(self.db, directories, message, room.group, wiring)
+            try:
+                if wakes and session.due_at != BEGINNING_OF_TIME:
+                    self.mailbox.due.mark(session.id)
+                files = []
+                if inbound.attachments:
+                    directory, limit = directories.layout(session.id).incoming, self.attachment_bytes
+                    files = attachments.store(directory, message.row_id, inbound.attachments, limit_bytes=limit)
+                await self.mailbox.inbox.append(session.id, [message.as_row(files, trigger=wakes)], addresses)
+                break
+            except (apsw.Error, OSError, NanoclawError, WrongProtocol):
+                # The fresh session takes the message if the files of this one are damaged.
+                if is_last_try or not await self.recovery.recover(session.id):
+                    raise
+        self._announce(message, session, wakes=wakes)
+        return receipt
+
+    def _decide(self, message: IncomingMessage, room: MessagingGroup, wiring: Wiring) -> Receipt:
+        """Decide whether an agent gets a message. ROUTED and ACCUMULATED promise that `_follow` stores it."""
+        receipt = partial(Receipt, correlation_id=message.correlation_id)
+        inbound, group_id, thread = message.inbound, wiring.agent_group_id, message.address.thread
+        mentions_stick = wiring.engage_mode is EngageMode.MENTION_STICKY
+        is_sticky = mentions_stick and messaging.is_sticky(self.db, wiring.id, thread)
+        outcome = engage.decide(wiring, is_mention=inbound.is_mention, is_sticky=is_sticky)
+        if outcome is Outcome.IGNORED:
+            return receipt(outcome=outcome, reason=NOT_ENGAGED)
+
+        admission = Admission(
+            address=message.address,
+            user_id=message.user,
+            sender_name=message.sender_name,
+            agent_group_id=group_id,
+            wiring_id=wiring.id,
+            is_group=room.is_group,
+            engaged=None if outcome is None else outcome is Outcome.ROUTED,
+        )
+        verdict = self.plugins.permits("nanoclaw_admit_message", admission=admission)
+        if verdict.vote is not Vote.ALLOW:
+            messaging.record_drop(self.db, message.as_dropped(verdict.reason, group_id))
+            self.plugins.notify("nanoclaw_sender_refused", admission=admission, reason=verdict.reason)
+            return receipt(outcome=Outcome.DROPPED, reason=verdict.reason)
+
+        if message.room_name not in ("", room.name):  # only an admitted message renames a room (I15, ⚠44)
+            messaging.rename(self.db, room.id, message.room_name)
+        if outcome is None:
+            outcome = engage.decide_matched(wiring, engages=engage.matches_text(self.db, wiring, inbound.text))
+            if outcome is Outcome.IGNORED:
+                return receipt(outcome=outcome, reason=NOT_ENGAGED)
+        if mentions_stick and inbound.is_mention and not is_sticky:
+            messaging.make_sticky(self.db, wiring.id, thread)
+
+        command = command_of(inbound.text)
+        if command in commands.FILTERED:
+            reason = f"agents do not take {command}; ask in plain words"
+            return receipt(outcome=Outcome.IGNORED, reason=reason)
+        if command in commands.ADMIN and not self.permissions.is_admin(message.user, group_id):
+            denial = f"Permission denied: {command} requires admin access."
+            messaging.record_drop(self.db, message.as_dropped("command_needs_admin", group_id))
+            self.notifier.send_failure(message.address, denial, message.correlation_id)
+            return receipt(outcome=Outcome.DROPPED, reason=denial)
+        return receipt(outcome=outcome)
+
+    def _announce(self, message: IncomingMessage, session: Session, *, wakes: bool) -> None:
+        """Record, log and notify that a message is stored, and wake the agent if it is to answer."""
+        if message.is_identified:
+            duplicates.record_accepted(self.db, session, message)
+        log.info("message routed", extra={"session": session.id, "wakes": wakes})
+        self.plugins.notify(
+            "nanoclaw_message_routed",
+            address=message.address,
+            session_id=session.id,
+            correlation_id=message.correlation_id,
+        )
+        if wakes:
+            self.typing.start(session.id, message.address)
+            self.supervisor.wake(session.id)

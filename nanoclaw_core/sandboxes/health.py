@@ -9,8 +9,8 @@ from attrs import frozen
 from nanoclaw_wire import clock
 from nanoclaw_wire.outbound import Acknowledgement, Activity, RunnerState
 
-MAX_SILENCE_S = 30 * 60.0
-CLAIM_TOLERANCE_S = 60.0
+from nanoclaw_core.timing import Timing
+
 CLOCK_TOLERANCE_S = 1.0  # file times lag by a kernel tick (10 ms), and some file systems store whole seconds
 MAX_TRIES = 5
 
@@ -35,28 +35,28 @@ class HealthSignals:
     ignored_since: datetime | None = None
 
 
-def stuck_reason(signals: HealthSignals) -> str:
+def stuck_reason(signals: HealthSignals, timing: Timing) -> str:
     """Return the reason why a sandbox must be stopped, or an empty text.
 
-    `absolute-ceiling`: no heartbeat for `MAX_SILENCE_S`, counted from the start if there was none (⚠28). `claim-stuck`:
-    a message was claimed more than `CLAIM_TOLERANCE_S` ago, and there was no heartbeat since. The heartbeat of the
+    `absolute-ceiling`: no heartbeat for `max_silence_s`, counted from the start if there was none (⚠28). `claim-stuck`:
+    a message was claimed more than `claim_tolerance_s` ago, and there was no heartbeat since. The heartbeat of the
     claim itself counts, even if its time is up to `CLOCK_TOLERANCE_S` before the claim's. No later heartbeat is
     required: after a suspended machine, a changed clock or a tool that blocks the runner, a healthy runner looks like a
     stuck one. Both limits grow to the timeout of the running tool. An idle runner is only checked for `not-listening`:
-    it left a message unclaimed for `CLAIM_TOLERANCE_S`, which is four of its polls.
+    it left a message unclaimed for `claim_tolerance_s`.
     """
     allowed_s = _tool_timeout_s(signals.state)
     if signals.state is not None and signals.state.activity is Activity.IDLE and not signals.claims:
         ignored_s = (signals.now - (signals.ignored_since or signals.now)).total_seconds()
-        return "not-listening" if ignored_s > CLAIM_TOLERANCE_S else ""
+        return "not-listening" if ignored_s > timing.claim_tolerance_s else ""
     last_heartbeat = max(signals.heartbeat_at or signals.started_at, signals.started_at)
-    if (signals.now - last_heartbeat).total_seconds() > max(MAX_SILENCE_S, allowed_s):
+    if (signals.now - last_heartbeat).total_seconds() > max(timing.max_silence_s, allowed_s):
         return "absolute-ceiling"
     for claim in signals.claims:
         claimed_at = _time_or_none(claim.changed_at)
         if claimed_at is None or _is_heartbeat_since(signals.heartbeat_at, claimed_at):
             continue
-        if (signals.now - claimed_at).total_seconds() > max(CLAIM_TOLERANCE_S, allowed_s):
+        if (signals.now - claimed_at).total_seconds() > max(timing.claim_tolerance_s, allowed_s):
             return "claim-stuck"
     return ""
 

@@ -32,9 +32,6 @@ BLOCKED = (
 )  # fmt: skip
 
 
-PARTS = ("data", "run", "logs", "groups", "sessions", "received")
-
-
 class MountRefused(InvalidArguments):
     """A mount is not allowed; the error gives the reason."""
 
@@ -142,7 +139,8 @@ def exposure_of(lineage: Sequence[DirectoryIdentity], home: Path) -> str:
 def _parts_of(home: Path) -> list[DirectoryIdentity]:
     """Return the identities of the instance's subdirectories, which may also be mounted elsewhere."""
     boot = boot_id()
-    return [identity_of(path.stat(), boot) for path in map(home.joinpath, PARTS) if path.is_dir()]
+    with os.scandir(home) as entries:
+        return [identity_of(entry.stat(), boot) for entry in entries if entry.is_dir()]
 
 
 def require_unexposed(shown: Iterable[Path], own: Iterable[Path], home: Path) -> None:

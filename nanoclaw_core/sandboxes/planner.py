@@ -11,6 +11,7 @@ import apsw
 import cattrs
 from attrs import frozen
 from nanoclaw_wire import clock, layout
+from nanoclaw_wire.atomic_files import write_atomically
 from nanoclaw_wire.config import McpServer, RunnerConfig, write_config
 from nanoclaw_wire.layout import Layout
 
@@ -26,9 +27,9 @@ from nanoclaw_core.settings import Settings
 from nanoclaw_core.store import agents
 from nanoclaw_core.store.agents import AgentGroup, ContainerConfig
 from nanoclaw_core.store.sessions import Session
+from nanoclaw_core.timing import Timing
 
 log = logging.getLogger(__name__)
-CHECK_TIMEOUT_S = 10.0
 OWN_TARGETS = frozenset({layout.SANDBOX_IN, layout.SANDBOX_OUT, layout.SANDBOX_AGENT})
 
 
@@ -64,6 +65,7 @@ class SandboxPlanner:
     plugin_settings: Mapping[str, object]
     failures: Callable[[], Mapping[str, str]]
     has_gateway: bool
+    timing: Timing
 
     async def plan(self, session: Session, files: Layout) -> SandboxPlan:
         """Plan a session's next sandbox; write nothing.
@@ -126,8 +128,7 @@ class SandboxPlanner:
         return self.providers[chosen.name].value, upstreams[chosen.name][0]
 
     async def _runtime(self, config: ContainerConfig, provider: Provider) -> str:
-        checks = [_candidate(name, self.preferences[name], adapter) for name, adapter in sorted(self.runtimes.items())]
-        candidates = await asyncio.gather(*checks)
+        candidates = await asyncio.gather(*map(self._candidate, sorted(self.runtimes)))
         wanted = config.runtime or self.settings.core.runtime
         return choose_runtime(wanted=wanted, runs_tools=provider.runs_tools, candidates=candidates)
 
@@ -178,10 +179,23 @@ class SandboxPlanner:
             image=config.image_tag,
         )
 
+    async def _candidate(self, name: str) -> Candidate:
+        """Check a runtime; if the check fails, the runtime is not ready, and others stay usable."""
+        try:
+            async with asyncio.timeout(self.timing.runtime_check_s):
+                readiness = await self.runtimes[name].check()
+            if not isinstance(readiness, Readiness):
+                raise TypeError(f"`check` must return a Readiness, got {readiness!r}")
+        except PLUGIN_ERRORS as error:  # error boundary: a runtime is a plugin's code
+            reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+            log.warning("runtime check failed", extra={"runtime": name, "reason": reason})
+            readiness = Readiness(ready=False, isolates=False, detail=f"its check failed ({reason})")
+        return Candidate(name=name, preference=self.preferences[name], readiness=readiness)
+
     async def _require_unexposed(self, spec: SandboxSpec, adapter: RuntimeAdapter) -> None:
         """Check that the sandbox sees only its own directories of the instance (mounts.py)."""
         own = [mount.source for mount in spec.mounts if mount.target in OWN_TARGETS]
-        async with asyncio.timeout(CHECK_TIMEOUT_S):
+        async with asyncio.timeout(self.timing.runtime_check_s):
             visible = [*(mount.source for mount in spec.mounts), *await adapter.shown_directories()]
         require_unexposed(visible, own, self.settings.home)
 
@@ -236,22 +250,5 @@ class SandboxPlanner:
 
 
 def write_runner_config(path: Path, config: RunnerConfig) -> None:
-    """Write the runner's config file atomically."""
-    beside = path.with_suffix(".new")
-    beside.write_text(write_config(config), encoding="utf-8")
-    beside.chmod(0o644)  # readable for the sandbox's user under any umask
-    beside.replace(path)
-
-
-async def _candidate(name: str, preference: int, adapter: RuntimeAdapter) -> Candidate:
-    """Check a runtime; if the check fails, the runtime is not ready, and others stay usable."""
-    try:
-        async with asyncio.timeout(CHECK_TIMEOUT_S):
-            readiness = await adapter.check()
-        if not isinstance(readiness, Readiness):
-            raise TypeError(f"`check` must return a Readiness, got {readiness!r}")
-    except PLUGIN_ERRORS as error:  # error boundary: a runtime is a plugin's code
-        reason = f"{type(error).__name__}: {error}".removesuffix(": ")
-        log.warning("runtime check failed", extra={"runtime": name, "reason": reason})
-        readiness = Readiness(ready=False, isolates=False, detail=f"its check failed ({reason})")
-    return Candidate(name=name, preference=preference, readiness=readiness)
+    """Write the runner's config file, readable for the sandbox's user."""
+    write_atomically(path, write_config(config).encode(), mode=0o644, sync=False)

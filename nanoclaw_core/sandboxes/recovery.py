@@ -12,15 +12,17 @@ from functools import partial
 
 import apsw
 from attrs import define, field
+from nanoclaw_wire.task_set import TaskSet
 
 from nanoclaw_core.errors import PLUGIN_ERRORS, NanoclawError
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.integrity import check_integrity
 from nanoclaw_core.mailbox.mailbox import Mailbox
-from nanoclaw_core.mailbox.quarantine import SessionQuarantine
+from nanoclaw_core.sandboxes.quarantine import SessionQuarantine
 from nanoclaw_core.sandboxes.supervisor import Supervisor
 from nanoclaw_core.store import sessions
 from nanoclaw_core.store.sessions import Session
+from nanoclaw_core.timing import Timing
 
 log = logging.getLogger(__name__)
 LOG_REPEAT_S = 60.0  # a sandbox that keeps its file unreadable must not fill the log
@@ -34,6 +36,8 @@ class SessionRecovery:
     mailbox: Mailbox
     quarantine: SessionQuarantine
     supervisor: Supervisor
+    timing: Timing
+    _tasks: TaskSet = field(factory=TaskSet, init=False)
     _quarantining: dict[SessionId, asyncio.Task[None]] = field(factory=dict, init=False)
     _diagnoses: dict[SessionId, asyncio.Task[bool]] = field(factory=dict, init=False)
     _logged_at: dict[SessionId, float] = field(factory=dict, init=False)
@@ -51,7 +55,7 @@ class SessionRecovery:
         self._logged_at[session_id] = now
         log.warning("session files cannot be read", extra={"session": session_id, "reason": reason})
         if session_id not in self._diagnoses:
-            diagnosis = self._diagnoses[session_id] = asyncio.create_task(self.diagnose(session_id))
+            diagnosis = self._diagnoses[session_id] = self._tasks.spawn(self.diagnose(session_id))
             diagnosis.add_done_callback(lambda _done: self._diagnoses.pop(session_id, None))
 
     async def diagnose(self, session_id: SessionId, force_reason: str = "") -> bool:
@@ -70,7 +74,7 @@ class SessionRecovery:
         layout = self.mailbox.directories.layout(session_id)
         reason = await asyncio.to_thread(check_integrity, layout, session) or force_reason
         if reason and session_id not in self._quarantining:
-            task = self._quarantining[session_id] = asyncio.create_task(self._quarantine(session, reason))
+            task = self._quarantining[session_id] = self._tasks.spawn(self._quarantine(session, reason))
             task.add_done_callback(partial(self._done, session_id))
         return bool(reason)
 
@@ -98,10 +102,7 @@ class SessionRecovery:
     async def close(self) -> None:
         """Cancel all diagnoses and quarantines; the next host finds the same damage."""
         self._is_closing = True
-        tasks = [*self._quarantining.values(), *self._diagnoses.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.close(self.timing.cancel_s)
 
     async def _quarantine(self, session: Session, reason: str) -> None:
         try:

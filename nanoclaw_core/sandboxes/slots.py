@@ -13,8 +13,6 @@ from typing import Any
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.sandboxes.running import Running
 
-WAIT_NOTICE_S = 10.0  # an idle sandbox frees its slot within a few seconds, which needs no notice
-
 
 class Slots:
     """A limited number of slots, granted in the order of the requests.

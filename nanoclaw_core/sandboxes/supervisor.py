@@ -22,37 +22,34 @@ from nanoclaw_wire import clock
 from nanoclaw_wire.doorbell import DoorbellServer
 from nanoclaw_wire.exhaustion import EXIT_NO_ROOM, is_exhausted
 from nanoclaw_wire.inbound import NewInbound
+from nanoclaw_wire.task_set import TaskSet
 
 from nanoclaw_core import logs
 from nanoclaw_core.delivery.notifier import Notifier, note_row
-from nanoclaw_core.delivery.outbox_poller import UNREADABLE, OutboxPoller
+from nanoclaw_core.delivery.outbox_poller import OutboxPoller
+from nanoclaw_core.delivery.status_display import StatusDisplay
 from nanoclaw_core.descriptors.sandboxes import SandboxExit
 from nanoclaw_core.descriptors.services import Gateway, GatewayEndpoint
 from nanoclaw_core.errors import PLUGIN_ERRORS, SandboxRefused
 from nanoclaw_core.events import HostEvents
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.mailbox import Mailbox
-from nanoclaw_core.mailbox.outbox import NeedsRecovery
+from nanoclaw_core.mailbox.outbox import UNREADABLE, NeedsRecovery
 from nanoclaw_core.sandboxes.health import pause_before_start
 from nanoclaw_core.sandboxes.notices import ALL_BUSY, MESSAGE_KEPT, NOT_NOW, Notices
 from nanoclaw_core.sandboxes.planner import SandboxPlanner, write_runner_config
 from nanoclaw_core.sandboxes.running import Running
-from nanoclaw_core.sandboxes.slots import WAIT_NOTICE_S, Slots, idle_to_end
+from nanoclaw_core.sandboxes.slots import Slots, idle_to_end
 from nanoclaw_core.sandboxes.tries import Tries
 from nanoclaw_core.settings import CoreSettings
 from nanoclaw_core.store import sessions
-from nanoclaw_core.store.connection import STORE_RETRY_S, CentralDatabaseFailed
+from nanoclaw_core.store.connection import CentralDatabaseFailed
 from nanoclaw_core.store.outage import DatabaseOutage
 from nanoclaw_core.store.sessions import Session
+from nanoclaw_core.timing import Timing
 
 log = logging.getLogger(__name__)
-STOP_GRACE_S = 3.0
-CLOSE_S = 4.5  # for all sandboxes together, because a host must stop within 10 s
-CLOSE_ENDPOINT_S = 1.0
-FALLBACK_POLL_S = 1.0
 MAX_UNREADABLE_RUNS = 3  # runners that get the chance to repair their file
-NO_ROOM_WAIT_S = 86_400.0  # a message waits one day for room, because its agent may fill the disk each time
-SOON_S = 120.0  # a message due within this time gets a timer; the sweep finds later ones
 
 
 @define(kw_only=True, eq=False)
@@ -69,14 +66,16 @@ class Supervisor:
     gateway: Gateway | None
     outbox_poller: OutboxPoller
     notifier: Notifier
+    status: StatusDisplay
     core: CoreSettings
     outage: DatabaseOutage
     events: HostEvents
     ready: asyncio.Event
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    timing: Timing
     running: dict[SessionId, Running] = field(factory=dict, init=False)
     slots: Slots = field(init=False)
-    _tasks: dict[SessionId, asyncio.Task[None]] = field(factory=dict, init=False)
+    _tasks: TaskSet = field(factory=TaskSet, init=False)
+    _supervisions: dict[SessionId, asyncio.Task[None]] = field(factory=dict, init=False)
     _to_repeat: set[SessionId] = field(factory=set, init=False)
     _notices: Notices = field(init=False)
     _tries: Tries = field(init=False)
@@ -85,7 +84,6 @@ class Supervisor:
     _draining: set[SessionId] = field(factory=set, init=False)
     _suspected_damage: dict[SessionId, str] = field(factory=dict, init=False)
     _stopped_sessions: set[SessionId] = field(factory=set, init=False)
-    _endings: set[asyncio.Task[None]] = field(factory=set, init=False)
     _is_closing: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -106,10 +104,9 @@ class Supervisor:
         if current is not None:
             current.idle_since = None
             current.bell.ring()
-        if session_id not in self._tasks:
+        if session_id not in self._supervisions:
             # A context of its own: the caller's log values do not apply to the whole run of the sandbox.
-            task = asyncio.create_task(self._supervise(session_id), name=f"session {session_id}", context=Context())
-            self._tasks[session_id] = task
+            self._supervisions[session_id] = self._tasks.spawn(self._supervise(session_id), context=Context())
 
     def note_idle(self, session_id: SessionId) -> None:
         """Note that a session's runner is idle, so that another conversation may get its slot."""
@@ -135,14 +132,14 @@ class Supervisor:
         current.ending, current.counts_as_failure = reason, counts_as_failure
         log.info("stopping sandbox", extra={"session": session_id, "reason": reason})
         try:
-            await current.sandbox.stop(STOP_GRACE_S)
+            await current.sandbox.stop(self.timing.stop_grace_s)
         except BaseException:
             current.ending = ""  # it still runs, and a later call stops it
             raise
 
     async def stop_session(self, session_id: SessionId, reason: str) -> None:
         """Stop a session's sandbox and its supervision, and wait for the end of both."""
-        if (task := self._tasks.get(session_id)) is None:
+        if (task := self._supervisions.get(session_id)) is None:
             return
         self._stopped_sessions.add(session_id)
         await asyncio.sleep(0)  # a task that is cancelled before its first step never runs its `finally`
@@ -171,8 +168,8 @@ class Supervisor:
             self.wake(session_id)
 
     async def _append_note(self, session_id: SessionId, note: NewInbound) -> None:
-        with self.mailbox.due.writing(session_id):
-            await self.mailbox.inbox.append(session_id, [note])
+        self.mailbox.due.mark(session_id)
+        await self.mailbox.inbox.append(session_id, [note])
 
     async def close(self) -> None:
         """Stop all sandboxes concurrently. Unanswered messages stay pending for the next host.
@@ -180,16 +177,13 @@ class Supervisor:
         If a sandbox does not end in time, because its engine does not answer, the next host reaps it.
         """
         self._is_closing = True
-        waiting = [task for session_id, task in self._tasks.items() if session_id not in self.running]
-        for task in waiting:
-            task.cancel()
-        ending = [asyncio.create_task(self._end(session_id, "the host stops")) for session_id in self.running]
-        everything = [*ending, *self._tasks.values()]
-        if everything:
-            _, late = await asyncio.wait(everything, timeout=CLOSE_S)
-            for task in late:
+        for session_id, task in self._supervisions.items():
+            if session_id not in self.running:
                 task.cancel()
-            await asyncio.gather(*everything, return_exceptions=True)
+        for session_id in self.running:
+            self._tasks.spawn(self._end(session_id, "the host stops"))
+        await self._tasks.wait(self.timing.sandboxes_close_s)
+        await self._tasks.close(self.timing.cancel_s)
 
     async def _end(self, session_id: SessionId, reason: str) -> None:
         try:
@@ -202,17 +196,17 @@ class Supervisor:
         with logs.context(session=session_id):
             try:
                 if not self.ready.is_set():
-                    self.events.sandbox_status(session_id, "stopping sandboxes of the previous host")
+                    self.status.show(session_id, "stopping sandboxes of the previous host")
                 await self.ready.wait()
                 while not self._is_closing:
                     pause_s = await self._run_guarded(session_id)
                     if pause_s is None or session_id in self._stopped_sessions:
                         break
-                    await self.sleep(pause_s)
+                    await asyncio.sleep(pause_s)
             finally:
-                self._tasks.pop(session_id, None)
+                self._supervisions.pop(session_id, None)
                 self._stopped_sessions.discard(session_id)
-                self.events.sandbox_ended(session_id)
+                self.status.clear(session_id)
 
     async def _run_guarded(self, session_id: SessionId) -> float | None:
         """Run one sandbox; the session's task survives every error (⚠25)."""
@@ -241,19 +235,17 @@ class Supervisor:
             return await self._start_failed(session_id, error)
 
     async def _announce_wait(self, session_id: SessionId) -> None:
-        self.events.sandbox_status(session_id, "waiting for a free slot")
-        await self.sleep(WAIT_NOTICE_S)
+        self.status.show(session_id, "waiting for a free slot")
+        await asyncio.sleep(self.timing.slot_notice_s)
         log.warning("no slot is free", extra={"waiting": len(self.slots.waiting), "slots": self.core.max_sandboxes})
         while True:  # people who write meanwhile get the notice too
             self._notices.send(session_id, ALL_BUSY)
-            await self.sleep(WAIT_NOTICE_S)
+            await asyncio.sleep(self.timing.slot_notice_s)
 
     def _make_room(self) -> None:
         """Stop idle sandboxes, so that waiting conversations get their slots."""
         for session_id in idle_to_end(self.running, len(self.slots.waiting) - len(self._draining)):
-            ending = asyncio.create_task(self._end(session_id, "another conversation needs its slot"))
-            self._endings.add(ending)
-            ending.add_done_callback(self._endings.discard)
+            self._tasks.spawn(self._end(session_id, "another conversation needs its slot"))
 
     async def _next_delay(self, session_id: SessionId) -> float | None:
         """Return the seconds before the session's next sandbox, or None if none is needed."""
@@ -275,7 +267,7 @@ class Supervisor:
         if due_at is None:
             return None
         wait_s = (clock.from_text(due_at) - clock.now()).total_seconds()
-        return max(0.0, wait_s) if wait_s <= SOON_S else None
+        return max(0.0, wait_s) if wait_s <= self.timing.timer_limit_s else None
 
     async def _run_sandbox(self, session_id: SessionId) -> bool:
         """Start a sandbox and wait for its end; return False if the session is closed."""
@@ -283,10 +275,10 @@ class Supervisor:
         if session is None or session.status != "active":
             self.mailbox.due.update(session_id, None)
             return False
-        self.events.sandbox_status(session_id, "starting a sandbox")
+        self.status.show(session_id, "starting a sandbox")
         current = await self._start(session)
         self.running[session_id] = current
-        self.events.sandbox_status(session_id, "the agent is at work")
+        self.status.show(session_id, "the agent is at work")
         poll = asyncio.create_task(self._poll_until_connected(session_id, current.bell))
         try:
             ended = await current.sandbox.wait()
@@ -322,7 +314,7 @@ class Supervisor:
     async def _poll_until_connected(self, session_id: SessionId, bell: DoorbellServer) -> None:
         """Poll until a runner connects, because some machines cannot share the doorbell."""
         while not bell.connected:
-            await self.sleep(FALLBACK_POLL_S)
+            await asyncio.sleep(self.timing.fallback_poll_s)
             self.outbox_poller.poll(session_id)
 
     async def _drain(self, session_id: SessionId, current: Running) -> None:
@@ -336,7 +328,7 @@ class Supervisor:
         if self.gateway is None:
             return
         try:
-            async with asyncio.timeout(CLOSE_ENDPOINT_S):
+            async with asyncio.timeout(self.timing.endpoint_close_s):
                 await self.gateway.close_endpoint(session_id)
         except PLUGIN_ERRORS:  # error boundary: the last messages must be delivered anyway
             log.exception("gateway endpoint could not be closed", extra={"session": session_id})
@@ -355,7 +347,7 @@ class Supervisor:
                 raise NeedsRecovery("its last messages cannot be read")
             await self._record_with_retry(self.mailbox.sync_acknowledgements, session_id)
             if has_no_room or current.is_failed_try(ended.code):
-                waited_s = NO_ROOM_WAIT_S if has_no_room else 0.0
+                waited_s = self.timing.no_room_wait_s if has_no_room else 0.0
                 await self._record_with_retry(partial(self._tries.count, waited_s=waited_s), session_id)
         except UNREADABLE as error:
             log.warning("results of the sandbox cannot be recorded", extra={"error": str(error)})
@@ -383,8 +375,8 @@ class Supervisor:
             except CentralDatabaseFailed as error:
                 if self._is_closing:
                     return
-                self.outage.note_refusal("record sandboxes", error, again_in_s=STORE_RETRY_S)
-                await self.sleep(STORE_RETRY_S)
+                self.outage.note_refusal("record sandboxes", error, again_in_s=self.timing.store_retry_s)
+                await asyncio.sleep(self.timing.store_retry_s)
 
     async def _start_failed(self, session_id: SessionId, error: BaseException) -> float:
         log.error("sandbox could not be started", exc_info=error)

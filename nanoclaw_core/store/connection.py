@@ -17,8 +17,8 @@ from nanoclaw_core.errors import NanoclawError
 BUSY_TIMEOUT_MS = 5_000
 T = TypeVar("T")
 Bindings = Mapping[str, Any] | Sequence[Any]
-_CAUSED_BY_ROWS = (apsw.ConstraintError, apsw.TooBigError, apsw.MismatchError, apsw.SQLError, apsw.RangeError)
-STORE_RETRY_S = 5.0  # a full disk rarely gets room sooner
+CAUSED_BY_ROWS = (apsw.ConstraintError, apsw.TooBigError, apsw.MismatchError, apsw.SQLError, apsw.RangeError)
+"""Errors that a row can cause; waiting does not help against them."""
 
 
 class CentralDatabaseFailed(NanoclawError):
@@ -39,7 +39,7 @@ def central() -> Iterator[None]:
     """
     try:
         yield
-    except _CAUSED_BY_ROWS:
+    except CAUSED_BY_ROWS:
         raise
     except apsw.Error as error:
         raise CentralDatabaseFailed(

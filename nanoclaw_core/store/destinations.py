@@ -6,16 +6,17 @@ the room is renamed, unwired or deleted, so the name cannot mean another target 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import count
 from typing import NamedTuple
 
 import apsw
 from nanoclaw_wire import clock
 from nanoclaw_wire.destination_names import destination_name
+from nanoclaw_wire.outbound import immediate
 
 from nanoclaw_core.ids import GroupId, MessagingGroupId
 
+MAX_DESTINATIONS = 32  # rooms of an agent beside its own; each is in every prompt and in every session
 _COLUMNS = "m.id, d.name, m.channel, m.room, m.name"
 _NAMED = "LEFT JOIN destinations d ON d.agent_group_id = ?1 AND d.target_kind = 'channel' AND d.target_id = m.id"
 _WIRED_FIRST = f"""
@@ -40,30 +41,40 @@ class Room(NamedTuple):
     display_name: str | None
 
 
-def rooms_of(db: apsw.Connection, group_id: GroupId, own: MessagingGroupId, limit: int) -> list[Room]:
-    """Return the agent group's rooms in the order of their wirings, and the conversation's own room.
+def named_rooms(db: apsw.Connection, group_id: GroupId, own: MessagingGroupId) -> list[Room]:
+    """Return the rooms that an agent may write to in a conversation, each with a name.
 
-    The conversation's room `own` comes last if it is not among the others. `limit` is the maximum of the others.
+    They are in the order of their wirings. The conversation's room `own` comes last if it is not among the others. A
+    room without a name gets one here, once per agent group and room.
     """
-    rooms = [Room(*values) for values in db.execute(_WIRED_FIRST, (group_id, limit))]
-    if all(room.id != own for room in rooms):
-        rooms += [Room(*values) for values in db.execute(_ONE, (group_id, own))]
-    return rooms
+    rooms = _rooms_of(db, group_id, own)
+    if all(room.name for room in rooms):
+        return rooms
+    with immediate(db):
+        give_names(db, group_id, own)
+    return _rooms_of(db, group_id, own)
 
 
-def give_names(db: apsw.Connection, group_id: GroupId, rooms: Sequence[Room]) -> None:
-    """Name the rooms that have no name yet, in their order; call it in a write transaction.
+def give_names(db: apsw.Connection, group_id: GroupId, own: MessagingGroupId) -> None:
+    """Name the rooms of `named_rooms` that have no name yet, in their order; call it in a write transaction.
 
     The name is the room's display name, or its channel if it has none, because a platform's id may be a phone number.
     If the name exists already, a number is added.
     """
     taken = {name for (name,) in db.execute("SELECT name FROM destinations WHERE agent_group_id = ?", (group_id,))}
-    for room in rooms:
+    for room in _rooms_of(db, group_id, own):
         if room.name is None:
             name = _free(destination_name(room.display_name or room.channel), taken)
             taken.add(name)
             query = "INSERT INTO destinations VALUES (?, ?, 'channel', ?, 'auto', ?)"
             db.execute(query, (group_id, name, room.id, clock.now_text()))
+
+
+def _rooms_of(db: apsw.Connection, group_id: GroupId, own: MessagingGroupId) -> list[Room]:
+    rooms = [Room(*values) for values in db.execute(_WIRED_FIRST, (group_id, MAX_DESTINATIONS))]
+    if all(room.id != own for room in rooms):
+        rooms += [Room(*values) for values in db.execute(_ONE, (group_id, own))]
+    return rooms
 
 
 def _free(base: str, taken: set[str]) -> str:

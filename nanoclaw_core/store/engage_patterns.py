@@ -9,7 +9,7 @@ from nanoclaw_wire import clock
 from nanoclaw_core import patterns
 from nanoclaw_core.ids import WiringId
 
-EVERYTHING = "."  # matches every message, even an empty text with a file
+MATCH_ANY = "."  # matches every message, even an empty text with a file
 
 
 @frozen(kw_only=True)
@@ -43,7 +43,7 @@ def problems(db: apsw.Connection) -> list[PatternProblem]:
     query = "SELECT id, engage_pattern FROM wirings WHERE engage_mode = 'pattern' AND engage_pattern <> ?"
     invalid = [
         PatternProblem(wiring_id=wiring_id, pattern=pattern, reason=reason)
-        for wiring_id, pattern in db.execute(f"{query} ORDER BY created_at, id", (EVERYTHING,))
+        for wiring_id, pattern in db.execute(f"{query} ORDER BY created_at, id", (MATCH_ANY,))
         if (reason := patterns.problem_of(pattern))
     ]
     if not db.table_exists("main", "pattern_timeouts"):

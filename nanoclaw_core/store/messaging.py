@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from enum import Enum
 
 import apsw
@@ -15,6 +16,8 @@ from nanoclaw_core.ids import GroupId, MessagingGroupId, UserId, WiringId, new_i
 from nanoclaw_core.store.connection import insert, row, rows
 
 log = logging.getLogger(__name__)
+_OF_ROOM = "messaging_groups WHERE channel = ? AND room = ?"
+_WIRINGS_OF = "wirings WHERE messaging_group_id = ? ORDER BY priority DESC, created_at, id"
 
 
 class EngageMode(str, Enum):
@@ -72,6 +75,20 @@ class Wiring:
     created_at: str = field(factory=clock.now_text)
 
 
+@frozen
+class WiredRoom:
+    """A room as the router reads it for one message.
+
+    Args:
+        wirings: Highest priority first, then oldest first.
+        knows_sender: True if the sender is stored with the current display name.
+    """
+
+    group: MessagingGroup
+    wirings: Sequence[Wiring]
+    knows_sender: bool
+
+
 @frozen(kw_only=True)
 class DroppedMessage:
     """A refused message. `sender` is empty if the platform does not name one."""
@@ -86,7 +103,19 @@ class DroppedMessage:
 
 def find(db: apsw.Connection, channel: str, room: str) -> MessagingGroup | None:
     """Return the messaging group of a room, or None."""
-    return row(db, MessagingGroup, "messaging_groups WHERE channel = ? AND room = ?", (channel, room))
+    return row(db, MessagingGroup, _OF_ROOM, (channel, room))
+
+
+def find_wired(
+    db: apsw.Connection, channel: str, room: str, sender: UserId | None, display_name: str | None
+) -> WiredRoom | None:
+    """Return a room with its wirings, and whether a message's sender is stored already; None if it is unknown."""
+    group = row(db, MessagingGroup, _OF_ROOM, (channel, room))
+    if group is None:
+        return None
+    wirings = rows(db, Wiring, _WIRINGS_OF, (group.id,))
+    query = "SELECT 1 FROM users WHERE id = ?1 AND (?2 IS NULL OR display_name IS ?2)"
+    return WiredRoom(group, wirings, db.execute(query, (sender, display_name)).fetchone() is not None)
 
 
 def get(db: apsw.Connection, room_id: MessagingGroupId) -> MessagingGroup | None:
@@ -145,8 +174,7 @@ def check_pattern(mode: str, pattern: str | None) -> None:
 
 def wirings_of(db: apsw.Connection, room_id: MessagingGroupId) -> list[Wiring]:
     """Return a room's wirings, highest priority first, then oldest first."""
-    wirings = rows(db, Wiring, "wirings WHERE messaging_group_id = ?", (room_id,))
-    return sorted(wirings, key=lambda wiring: (-wiring.priority, wiring.created_at, wiring.id))
+    return rows(db, Wiring, _WIRINGS_OF, (room_id,))
 
 
 def rooms_sharing(db: apsw.Connection, group_id: GroupId, limit: int) -> list[MessagingGroup]:

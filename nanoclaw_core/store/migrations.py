@@ -14,9 +14,9 @@ from nanoclaw_wire import clock
 from nanoclaw_wire.outbound import immediate
 
 from nanoclaw_core.descriptors.administration import Migration
+from nanoclaw_core.descriptors.names import CORE
 from nanoclaw_core.errors import PLUGIN_ERRORS, MigrationError
 
-CORE = "core"
 LEDGER = """
 CREATE TABLE IF NOT EXISTS migrations (
     plugin TEXT NOT NULL, name TEXT NOT NULL, applied_at TEXT NOT NULL, PRIMARY KEY (plugin, name)

@@ -19,13 +19,16 @@ class DatabaseOutage:
 
     Args:
         now: A clock in seconds that never goes back; tests pass their own.
+
+    Attributes:
+        refused: The number of refused writes since the last successful one.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._logged_at: float | None = None
         self._is_logged = False
-        self._refused = 0
+        self.refused = 0
 
     def note_refusal(self, work: str, error: BaseException, *, again_in_s: float) -> None:
         """Record a refused write.
@@ -35,12 +38,12 @@ class DatabaseOutage:
             error: The error of the database.
             again_in_s: Seconds until the next attempt.
         """
-        self._refused += 1
+        self.refused += 1
         now = self._now()
         if self._logged_at is not None and now - self._logged_at < LOG_REPEAT_S:
             return
         self._logged_at, self._is_logged = now, True
-        extra = {"work": work, "error": str(error), "refused": self._refused, "again_in_s": again_in_s}
+        extra = {"work": work, "error": str(error), "refused": self.refused, "again_in_s": again_in_s}
         log.error("central database refuses writes", extra=extra)
 
     def note_success(self) -> None:
@@ -49,5 +52,5 @@ class DatabaseOutage:
         Cheap to call often.
         """
         if self._is_logged:
-            log.warning("central database accepts writes again", extra={"refused": self._refused})
-        self._is_logged, self._refused = False, 0
+            log.warning("central database accepts writes again", extra={"refused": self.refused})
+        self._is_logged, self.refused = False, 0

@@ -26,6 +26,7 @@ from nanoclaw_core import Caller, Host
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.recorder import WAIT_S, RecorderChannel
 from nanoclaw_core.testing.scripted import ScriptedRuntime
+from nanoclaw_core.timing import Timing
 
 T = TypeVar("T")
 
@@ -58,6 +59,7 @@ async def running_host(
     channel: RecorderChannel | None = None,
     runtime: ScriptedRuntime | None = None,
     environment: Mapping[str, str] | None = None,
+    timing: Timing | None = None,
     **plugins: object,
 ) -> AsyncIterator[Running]:
     """Run a host from its start to its stop.
@@ -67,11 +69,13 @@ async def running_host(
         channel: The channel; None for a new `RecorderChannel`.
         runtime: The runtime; None for a new `ScriptedRuntime`.
         environment: The host's environment; None for an empty one.
+        timing: The host's times; None for the default ones.
         plugins: The test's own plugin modules or objects, by name. Installed plugins are not loaded.
     """
     channel, runtime = channel or RecorderChannel(), runtime or ScriptedRuntime()
     own = {"recorder": channel, "scripted": runtime, **plugins}
-    async with Host(instance.settings, plugins=own, environment=environment or {}, use_installed_plugins=False) as host:
+    options: dict[str, Any] = {"environment": environment or {}, "timing": timing or Timing()}
+    async with Host(instance.settings, plugins=own, use_installed_plugins=False, **options) as host:
         await asyncio.sleep(0)  # every channel has begun to listen
         yield Running(host=host, instance=instance, channel=channel, runtime=runtime)
 

@@ -8,7 +8,7 @@ import apsw
 from attrs import define, evolve
 
 from nanoclaw_core.instance import InstancePaths, create_agent_group, open_database
-from nanoclaw_core.mailbox.quarantine import QUARANTINE_SUFFIX
+from nanoclaw_core.sandboxes.quarantine import QUARANTINE_SUFFIX
 from nanoclaw_core.settings import CoreSettings, Settings
 from nanoclaw_core.store import agents, messaging
 from nanoclaw_core.store.agents import AgentGroup
@@ -98,7 +98,7 @@ def make_instance(home: Path, **core: object) -> Instance:
     return Instance(settings=settings, places=places, db=open_database(places))
 
 
-def set_aside_before(root: Path) -> list[str]:
+def quarantined_sessions(root: Path) -> list[str]:
     """Return the names of the quarantined sessions below `sessions/`, oldest first."""
     quarantined = [path for path in root.glob(f"*{QUARANTINE_SUFFIX}*") if path.is_dir()] if root.is_dir() else []
     return sorted((path.name for path in quarantined), key=lambda name: name.rpartition(QUARANTINE_SUFFIX)[2])

@@ -121,6 +121,12 @@ async def echo(runner: FakeRunner) -> int:
         runner.answer(messages, f"echo: {' | '.join(texts)}")
 
 
+async def silent(_runner: FakeRunner) -> int:
+    """Take no message, for ever."""
+    await asyncio.Event().wait()
+    return 0
+
+
 class ScriptedRuntime:
     """A runtime and a provider for tests, as one plugin object.
 
@@ -208,7 +214,7 @@ async def _run(spec: SandboxSpec, script: Script) -> int:
     with contextlib.ExitStack() as opened:
         written = session_files.open_writable(files.outbound_db)
         opened.callback(written.close)
-        outbound.take_over(written, runner=spec.name, now=clock.now_text())
+        outbound.acquire(written, runner=spec.name, now=clock.now_text())
         received = session_files.open_readable(files.inbound_db)
         opened.callback(received.close)
         await bell.open()

@@ -1,1 +1,1 @@
-"""The `ncl` command: a fast client for verbs, and the local commands that need no host."""
+"""The `ncl` command: a fast client for verbs, and local commands without a host."""

@@ -1,4 +1,4 @@
-"""The start-up circuit breaker: a host that keeps crashing waits longer before each start."""
+"""The start-up circuit breaker: a crashing host waits longer before each start."""
 
 from __future__ import annotations
 

@@ -10,10 +10,9 @@ from nanoclaw_client import connection
 from nanoclaw_client.connection import Endpoint, Frame
 from nanoclaw_client.errors import NotListening, TransportError
 from nanoclaw_client.output import print_progress
+from nanoclaw_wire.names import CONTROL_SOCKET
 
 from nanoclaw_cli.invocation import shell_command
-
-SOCKET = "ncl.sock"
 
 
 class NoHost(TransportError):
@@ -27,7 +26,9 @@ def ask(
     environment: Mapping[str, str],
     timeout_s: float | None = None,
 ) -> Frame:
-    """Send a request to an instance's host and return its answer frame. Progress goes to stderr.
+    """Send a request to an instance's host and return its answer frame.
+
+    Progress goes to stderr.
 
     Args:
         home: The instance directory.
@@ -40,7 +41,7 @@ def ask(
         NoHost: No host runs there. The message gives the command that starts one.
         TransportError: The host cannot be reached, or its answer is invalid.
     """
-    host = Endpoint(home / "run" / SOCKET, f"the host on {home}", "See `ncl logs`.")
+    host = Endpoint(home / "run" / CONTROL_SOCKET, f"the host on {home}", "See `ncl logs`.")
     try:
         return connection.ask(host, words, options, timeout_s=timeout_s, on_progress=print_progress)
     except NotListening as error:

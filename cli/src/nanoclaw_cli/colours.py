@@ -1,15 +1,32 @@
-"""Colours for state words."""
+"""Colours for state words and log levels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TextIO
 
-_COLOURS = {"ok": "32", "warning": "33", "problem": "31", "active": "32", "disabled": "33", "failed": "31"}
+_RED, _GREEN, _YELLOW = "31", "32", "33"
+_COLOURS = {
+    "ok": _GREEN,
+    "active": _GREEN,
+    "warning": _YELLOW,
+    "disabled": _YELLOW,
+    "problem": _RED,
+    "failed": _RED,
+    "error": _RED,
+    "critical": _RED,
+}
 
 
-def coloured(state: str, stream: TextIO, environment: Mapping[str, str]) -> str:
-    """Return a state word in its colour, or unchanged if the stream is no terminal or NO_COLOR is set."""
-    if state not in _COLOURS or environment.get("NO_COLOR") or environment.get("TERM") == "dumb" or not stream.isatty():
-        return state
-    return f"\x1b[{_COLOURS[state]}m{state}\x1b[0m"
+def has_colours(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    """Return True if a stream is a terminal with colours and NO_COLOR is not set."""
+    return not environment.get("NO_COLOR") and environment.get("TERM") != "dumb" and stream.isatty()
+
+
+def coloured(word: str, stream: TextIO, environment: Mapping[str, str]) -> str:
+    """Return a state word or a level in its colour.
+
+    It stays unchanged if the stream has no colours.
+    """
+    colour = _COLOURS.get(word.lower())
+    return word if colour is None or not has_colours(stream, environment) else f"\x1b[{colour}m{word}\x1b[0m"

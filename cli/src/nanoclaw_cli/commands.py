@@ -1,4 +1,4 @@
-"""The local commands: built-in commands, and those that installed distributions contribute.
+"""The local commands: built-in ones, and those of installed distributions.
 
 An entry point of the group `nanoclaw.commands` contributes a command: its name is the command's name, its value a
 click command. Commands are found by metadata, and only the requested command is imported.
@@ -59,14 +59,20 @@ BUILT_IN = {
 
 
 def find(name: str) -> Command | None:
-    """Return the local command of a name, or None. Built-in commands cannot be replaced."""
+    """Return the local command of a name, or None.
+
+    Built-in commands cannot be replaced.
+    """
     if name in BUILT_IN:
         return BUILT_IN[name]
     return next((command for command in contributed() if command.name == name), None)
 
 
 def known() -> list[Command]:
-    """Return all local commands, built-in ones first. A name that is used twice appears once."""
+    """Return all local commands, built-in ones first.
+
+    A name that is used twice appears once.
+    """
     by_name = dict(BUILT_IN)
     for command in sorted(contributed()):
         by_name.setdefault(command.name, command)

@@ -1,4 +1,7 @@
-"""`ncl doctor`: finds problems and names their remedies, even without a host and with broken plugins."""
+"""`ncl doctor`: finds problems and names their remedies.
+
+It works without a host and with broken plugins.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import click
 from nanoclaw_client.output import print_json
+from nanoclaw_wire.answer_frames import data_frame
 
 from nanoclaw_cli.colours import coloured
-from nanoclaw_cli.failures import success_frame
 from nanoclaw_cli.invocation import Invocation
 from nanoclaw_cli.log_lines import silence_logs
 
@@ -31,7 +34,7 @@ def doctor(invocation: Invocation) -> int:
     silence_logs()  # the findings report each problem once
     findings = asyncio.run(run_checks(invocation.home, invocation.environment))
     if invocation.as_json:
-        print_json(success_frame([_record(finding) for finding in findings]))
+        print_json(data_frame([_record(finding) for finding in findings]))
     else:
         click.echo(_report(findings, invocation.environment))
     return 1 if any(finding.state == "problem" for finding in findings) else 0

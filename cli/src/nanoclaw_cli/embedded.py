@@ -13,7 +13,9 @@ from nanoclaw_core import Host, is_instance, load_settings
 
 @contextlib.asynccontextmanager
 async def running_host(invocation: Invocation, *, progress: Callable[[str], None]) -> AsyncIterator[Host]:
-    """Run a host on a command's instance directory. Create the instance first if it is missing.
+    """Run a host on a command's instance directory.
+
+    Create the instance first if it is missing.
 
     The log goes only to the instance's log file, so that the terminal belongs to the command.
 
@@ -30,7 +32,7 @@ async def running_host(invocation: Invocation, *, progress: Callable[[str], None
         create(home, invocation.environment)
         progress(f"created a new instance in {home}")
     settings = load_settings(home, invocation.environment)
-    configure_logs(settings.core.log_level, home / "logs", to_stderr=False)
+    configure_logs(settings.core.log_level, home / "logs", invocation.environment, to_stderr=False)
     async with Host(settings, environment=invocation.environment) as host:
         for report in host.plugins.reports():
             if report.state.value == "failed":  # a plugin without its settings is not expected to work

@@ -1,4 +1,7 @@
-"""Turns each error into one message with cause and remedy, for the error boundary in `main`."""
+"""Turns each error into one message with cause and remedy.
+
+The error boundary in `main` uses it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import errno
 import os
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nanoclaw_client import output
 from nanoclaw_client.output import FAILED, USAGE, exit_code_of
@@ -35,11 +38,6 @@ REMEDIES = {
 def report(error: Exception, as_json: bool, environment: Mapping[str, str]) -> int:
     """Print an error on stderr, or as a frame on stdout, and return the exit code."""
     return output.report(error, as_json, environment, describe)
-
-
-def success_frame(data: Any) -> dict[str, Any]:
-    """Wrap the result of a local command in the frame that a host would send."""
-    return {"id": "cli", "ok": True, "data": data}
 
 
 def describe(error: Exception) -> tuple[str, str, int]:

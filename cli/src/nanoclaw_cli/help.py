@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 from nanoclaw_client.help_text import overview
 from nanoclaw_client.output import print_json
+from nanoclaw_wire.answer_frames import data_frame
 
 from nanoclaw_cli import client, commands, verbs
-from nanoclaw_cli.failures import success_frame
 from nanoclaw_cli.invocation import Invocation, shell_command
 from nanoclaw_core import PluginError, __version__
 
@@ -39,7 +39,7 @@ def show_help(invocation: Invocation, words: tuple[str, ...]) -> int:
     except client.NoHost:
         from_host = None
     if invocation.as_json:
-        print_json(success_frame({"commands": local, "host": from_host}))
+        print_json(data_frame({"commands": local, "host": from_host}))
         return 0
     width = max(map(len, local))
     click.echo(USAGE + "\n".join(f"  {name:<{width}}  {text}" for name, text in local.items()))

@@ -6,13 +6,16 @@ import fcntl
 import os
 from pathlib import Path
 
-FILE_NAME = "host.lock"  # the name of the core's lock file; a test compares both
+from nanoclaw_wire.names import HOST_LOCK
 
 
 def host_process_of(run_dir: Path) -> int | None:
-    """Return the process id of an instance's host, 0 if it is unreadable, or None if no host runs."""
+    """Return the process id of an instance's host.
+
+    It is 0 if it is unreadable, and None if no host runs.
+    """
     try:
-        descriptor = os.open(run_dir / FILE_NAME, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(run_dir / HOST_LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     try:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 from nanoclaw_client.output import print_json
+from nanoclaw_wire.answer_frames import data_frame
 
-from nanoclaw_cli.failures import success_frame
 from nanoclaw_cli.invocation import Invocation, shell_command
 
 OPERATOR = "terminal:operator"
@@ -16,7 +16,10 @@ TERMINAL_ROOM = ("terminal", "local")
 
 
 def create(home: Path, environment: Mapping[str, str]) -> list[str]:
-    """Create an instance that answers on the terminal. Result and errors are those of `nanoclaw_core.initialise`."""
+    """Create an instance that answers on the terminal.
+
+    Result and errors are those of `nanoclaw_core.initialise`.
+    """
     from nanoclaw_core import initialise
 
     return initialise(home, environment=environment, room=TERMINAL_ROOM, owner=OPERATOR)
@@ -31,7 +34,7 @@ def init(invocation: Invocation) -> int:
     """
     created = create(invocation.home, invocation.environment)
     if invocation.as_json:
-        print_json(success_frame({"home": str(invocation.home), "created": created}))
+        print_json(data_frame({"home": str(invocation.home), "created": created}))
     elif created:
         click.echo(f"created in {invocation.home}:")
         for name in created:

@@ -23,11 +23,14 @@ class Invocation(NamedTuple):
 
 
 def home_directory(chosen: str | None, environment: Mapping[str, str]) -> Path:
-    """Return the instance directory: `--home`, else `$NANOCLAW_HOME`, else `~/.nanoclaw`."""
+    """Return the instance directory: `--home`, `$NANOCLAW_HOME` or `~/.nanoclaw`."""
     raw = chosen or environment.get("NANOCLAW_HOME") or "~/.nanoclaw"
     return Path(os.path.abspath(os.path.expanduser(raw)))  # noqa: PTH100, PTH111  # Path.resolve would follow links
 
 
 def shell_command(command: str, home: Path, environment: Mapping[str, str]) -> str:
-    """Return `ncl <command>` for the user to type, with `--home` unless the directory is the default."""
+    """Return `ncl <command>` for the user to type.
+
+    It has `--home` unless the directory is the default.
+    """
     return f"ncl {command}" if home == home_directory(None, environment) else f"ncl --home {home} {command}"

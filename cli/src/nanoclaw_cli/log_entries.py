@@ -1,78 +1,74 @@
 """Parses lines of the host's and the runners' logs into entries, and formats entries. Pure.
 
-An entry is a record with `at`, `level`, `logger`, `message`, the named values of the line, and `exception` if the line
-has one. Both logs give the same keys.
+An entry is the JSON object of a line. A line that is no JSON object, such as one of an earlier version, becomes the
+`event` of an entry without other keys.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from nanoclaw_client.terminal_text import terminal_safe
+from nanoclaw_wire.log_lines import MAX_LINE_BYTES, shorten
 
-_FIRST = ("at", "level", "logger", "message")
-_PAIR = r' [^\s="]+=(?:"(?:[^"\\]|\\.)*"|[^\s"]*)'
-_HOST_LINE = re.compile(rf"(\d{{4}}-\S+Z) ([A-Z]+) (\S+) (.*?)((?:{_PAIR})*)")
-_VALUE = re.compile(r' ([^\s="]+)=("(?:[^"\\]|\\.)*"|[^\s"]*)')
-
-
-def host_entries(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Parse the host's log. Lines below an entry, such as a traceback, become its `exception`."""
-    entry: dict[str, Any] | None = None
-    for line in lines:
-        match = _HOST_LINE.fullmatch(line)
-        if match is None and entry is not None:
-            entry["exception"] = f"{entry['exception']}\n{line}" if "exception" in entry else line
-            continue
-        if entry is not None:
-            yield entry
-        entry = {"message": line} if match is None else _entry(*match.groups())
-    if entry is not None:
-        yield entry
+HEAD = ("timestamp", "level", "logger", "event")  # without names, in this order
+_BELOW = ("stack", "exception")
 
 
-def runner_entries(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Parse a runner's log, which a sandbox wrote. An invalid line becomes the message of an entry."""
-    for line in lines:
+def entry_of(line: bytes) -> dict[str, Any]:
+    """Parse a line. A sandbox may write any bytes: a line longer than MAX_LINE_BYTES is shortened and not parsed."""
+    text = line.decode("utf-8", "replace")
+    if len(line) <= MAX_LINE_BYTES:
         try:
-            entry = json.loads(line)
+            entry = json.loads(text)
+            as_json(entry)  # Python reads NaN and 1e999, which no JSON has
         except (ValueError, RecursionError):
-            entry = None
-        yield entry if isinstance(entry, dict) else {"message": line}
+            return {"event": text}
+        if isinstance(entry, dict):
+            return entry
+    return {"event": shorten(text, MAX_LINE_BYTES)}
 
 
 def as_json(entry: Mapping[str, Any]) -> str:
-    """Return an entry as one line of JSON, without terminal control characters."""
-    return json.dumps(entry)
+    """Return an entry as one line of JSON in ASCII, so that it has no terminal control characters."""
+    return json.dumps(entry, allow_nan=False)
 
 
-def as_text(entry: Mapping[str, Any]) -> str:
+def as_text(entry: Mapping[str, Any], paint_level: Callable[[str], str] = str) -> str:
     """Return an entry as text for people: one line, and an exception below it."""
-    level = str(entry.get("level", "")).upper()
-    first = [str(entry.get("at", "")), level, str(entry.get("logger", "")), str(entry.get("message", ""))]
-    rest = [f"{name}={_plain(value)}" for name, value in entry.items() if name not in (*_FIRST, "exception")]
-    line = " ".join(text for text in (*first, *rest) if text)
-    exception = [f"\n{terminal_safe(below)}" for below in str(entry.get("exception", "")).splitlines()]
-    return terminal_safe(line) + "".join(exception)
+    cells = columns(entry)
+    if "level" in cells:
+        cells["level"] = paint_level(cells["level"])
+    first = [cells.pop(key) for key in HEAD if key in cells]
+    return " ".join([*first, *(f"{key}={text}" for key, text in cells.items())]) + below(entry)
 
 
-def _entry(at: str, level: str, logger: str, message: str, values: str) -> dict[str, Any]:
-    entry = {"at": at, "level": level.lower(), "logger": logger, "message": message}
-    for name, text in _VALUE.findall(values):
-        entry.setdefault(name, _unquoted(text))
-    return entry
+def columns(entry: Mapping[str, Any]) -> dict[str, str]:
+    """Return the columns of an entry's line, in order. Texts and names are safe to print on a terminal."""
+    head = {key: _one_line(entry.get(key, "")).rstrip(" ") for key in HEAD}
+    cells = {key: text.upper() if key == "level" else text for key, text in head.items() if text}
+    values = {key: value for key, value in entry.items() if key not in HEAD and key not in _BELOW}
+    return cells | {_quoted(key): _quoted(value) for key, value in values.items()}
 
 
-def _unquoted(text: str) -> str:
-    try:
-        return str(json.loads(text)) if text.startswith('"') else text
-    except ValueError:
-        return text
+def below(entry: Mapping[str, Any]) -> str:
+    """Return the lines of an entry's exception and stack, safe and indented, each after a line end."""
+    lines = [line for key in _BELOW if key in entry for line in _text(entry[key]).splitlines()]
+    return "".join(f"\n  {terminal_safe(line)}" for line in lines)
 
 
-def _plain(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if text and not any(c in text for c in ' "=\n') else json.dumps(text)
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _one_line(value: object) -> str:
+    return terminal_safe(_text(value)).replace("\n", "\\n")
+
+
+def _quoted(value: object) -> str:
+    """Return a value as text, in quotes if its end would be ambiguous."""
+    text = _text(value)
+    plain = text.isprintable() and text and not any(c in text for c in ' "=')
+    return text if plain else _one_line(json.dumps(text, ensure_ascii=False))

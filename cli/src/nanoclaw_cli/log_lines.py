@@ -1,76 +1,75 @@
-"""Writes the log: one line per event, with a constant phrase and named values. `log_entries` parses it."""
+"""Writes the log: JSON lines to a file, and the same lines as text to stderr. `log_entries` parses and formats them."""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
-from nanoclaw_wire import clock
 from nanoclaw_wire.log_file import LogFile
+from nanoclaw_wire.log_lines import JsonLines
 
+from nanoclaw_cli.colours import coloured
+from nanoclaw_cli.log_entries import as_text
 from nanoclaw_core import log_values
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 FILE_BYTES = 10_000_000  # five such files hold weeks of a busy host
 FILES_KEPT = 5
 
 
-class LineFormatter(logging.Formatter):
-    """Formats records as one line with named values.
+class TextLines(JsonLines):
+    """Formats records as text for people. It is the text of the JSON line that the file gets.
 
     Example: `2026-01-05T15:04:00.000Z INFO nanoclaw_core.router message routed session=ses-… correlation=…`.
 
     Args:
         tracebacks: False prints only the exception's message, for people who watch a terminal.
+        paint_level: Colours the level's name.
     """
 
-    def __init__(self, *, tracebacks: bool = True) -> None:
-        super().__init__()
-        self._tracebacks = tracebacks
+    def __init__(self, *, tracebacks: bool = True, paint_level: Callable[[str], str] = str) -> None:
+        super().__init__(log_values, tracebacks=tracebacks)
+        self._paint_level = paint_level
 
     def format(self, record: logging.LogRecord) -> str:
-        at = clock.to_text(datetime.fromtimestamp(record.created, UTC))
-        values = {key: value for key, value in vars(record).items() if key not in _STANDARD} | dict(log_values())
-        pairs = "".join(f" {key}={_quoted(value)}" for key, value in values.items())
-        line = f"{at} {record.levelname} {record.name} {record.getMessage()}{pairs}"
-        error = record.exc_info[1] if record.exc_info else None
-        if error is None:
-            return line
-        if self._tracebacks and record.exc_info:
-            return f"{line}\n{self.formatException(record.exc_info)}"
-        return f"{line} error={_quoted(f'{type(error).__name__}: {error}')}"
+        return as_text(json.loads(super().format(record)), self._paint_level)
 
 
-def configure_logs(level: str, directory: Path | None, *, to_stderr: bool) -> None:
+def configure_logs(level: str, directory: Path, environment: Mapping[str, str], *, to_stderr: bool) -> None:
     """Send our log lines to a rotated file and to stderr. For programs, not for libraries.
 
-    Tracebacks go to the file. They go to stderr only without a file, or at level `debug`.
+    Tracebacks go to the file. They go to stderr only at level `debug`.
 
     Args:
         level: The lowest level to log, such as `info`.
-        directory: The directory of `nanoclaw.log`, or None for no file.
+        directory: The directory of `nanoclaw.log`.
+        environment: Environment variables. NO_COLOR stops colours on a terminal.
         to_stderr: True logs to stderr, too.
     """
+    directory.mkdir(parents=True, exist_ok=True)
+    paint_level = partial(coloured, stream=sys.stderr, environment=environment)
+    text = TextLines(tracebacks=level.lower() == "debug", paint_level=paint_level)
+    file = LogFile(
+        directory / "nanoclaw.log",
+        max_bytes=FILE_BYTES,
+        backups=FILES_KEPT,
+        reminds=True,
+        report_formatter=text,
+    )
+    file.setFormatter(JsonLines(log_values))
+    handlers: list[logging.Handler] = [file]
+    if to_stderr:
+        handlers.append(logging.StreamHandler(sys.stderr))
+        handlers[-1].setFormatter(text)
     root = logging.getLogger()
     root.setLevel(level.upper())
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)] if to_stderr else []
-    if directory is not None:
-        directory.mkdir(parents=True, exist_ok=True)
-        handlers.append(LogFile(directory / "nanoclaw.log", max_bytes=FILE_BYTES, backups=FILES_KEPT, reminds=True))
-    whole = directory is None or level.lower() == "debug"
     for handler in handlers:
-        handler.setFormatter(LineFormatter(tracebacks=whole or isinstance(handler, LogFile)))
         root.addHandler(handler)
 
 
 def silence_logs() -> None:
     """Print no log lines of this process. Without a handler, Python prints warnings on stderr."""
     logging.getLogger().addHandler(logging.NullHandler())
-
-
-def _quoted(value: object) -> str:
-    text = str(value)
-    return text if text.isprintable() and text and not any(c in text for c in ' "=') else json.dumps(text)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import click
 from attrs import frozen
 from nanoclaw_wire.layout import Layout, is_safe_name
+from nanoclaw_wire.log_lines import MAX_LINE_BYTES
 
-from nanoclaw_cli import log_entries
+from nanoclaw_cli.colours import has_colours
 from nanoclaw_cli.invocation import Invocation, shell_command
 from nanoclaw_core import NotFound
 
@@ -24,17 +25,15 @@ POLL_S = 0.25  # a person who watches does not notice it
 
 @frozen(kw_only=True)
 class Source:
-    """A log and the format of its lines.
+    """A log.
 
     Args:
         path: The file's path.
         open: Opens the current file.
-        show: Formats whole lines for printing.
     """
 
     path: Path
     open: Callable[[], BinaryIO]
-    show: Callable[[bytes], bytes]
 
 
 @click.command()
@@ -45,23 +44,36 @@ class Source:
 def logs(invocation: Invocation, lines: int, follow: bool, session: str | None) -> None:
     """Show the end of the host's log; with --json, one JSON object per line."""
     source = _host_log(invocation) if session is None else _runner_log(invocation, session)
+    show = _renderer(invocation)
     with source.open() as file:
-        _print(source.show(last_lines(file, lines)))
+        _print(show, last_lines(file, lines))
         if follow:
-            _follow(source, file)
+            _follow(source, file, show)
 
 
-def last_lines(file: BinaryIO, number: int) -> bytes:
+def last_lines(file: BinaryIO, number: int) -> list[bytes]:
     """Return the last lines of a file without reading all of it, and leave the file at its end."""
     end = position = file.seek(0, os.SEEK_END)
-    tail = b""
-    while position > 0 and tail.count(b"\n") <= number and end - position < MAX_TAIL_BYTES:
+    blocks: list[bytes] = []
+    newlines = 0
+    while position > 0 and newlines <= number and end - position < MAX_TAIL_BYTES:
         step = min(BLOCK_BYTES, position)
         position -= step
         file.seek(position)
-        tail = file.read(step) + tail
+        blocks.append(file.read(step))
+        newlines += blocks[-1].count(b"\n")
     file.seek(end)
-    return b"".join(tail.splitlines(keepends=True)[-number:]) if number else b""
+    lines = _without_end(b"".join(reversed(blocks)))
+    return lines[-number:] if number else []
+
+
+def split_block(partial: bytes, block: bytes) -> tuple[list[bytes], bytes]:
+    """Split the next block of a file into whole lines and the incomplete last one.
+
+    A line that is too long to parse loses its end, because a line without an end must not fill the memory.
+    """
+    *lines, partial = (partial + block).split(b"\n")
+    return lines, partial[: MAX_LINE_BYTES + 1]
 
 
 def _host_log(invocation: Invocation) -> Source:
@@ -69,8 +81,7 @@ def _host_log(invocation: Invocation) -> Source:
     if not path.exists():
         start = shell_command("serve", invocation.home, invocation.environment)
         raise NotFound(f"there is no log yet: {path}. Start a host with `{start}`; it writes the log.")
-    show = _renderer(log_entries.host_entries, log_entries.as_json) if invocation.as_json else bytes
-    return Source(path=path, open=lambda: path.open("rb"), show=show)
+    return Source(path=path, open=lambda: path.open("rb"))
 
 
 def _runner_log(invocation: Invocation, session: str) -> Source:
@@ -80,51 +91,58 @@ def _runner_log(invocation: Invocation, session: str) -> Source:
     path = Layout(directory / "in", directory / "out").runner_log
     if not os.path.lexists(path):
         raise NotFound(f"there is no log yet: {path}. The session's first sandbox writes it.")
-    write = log_entries.as_json if invocation.as_json else log_entries.as_text
-    return Source(path=path, open=lambda: _open_untrusted(path), show=_renderer(log_entries.runner_entries, write))
+    return Source(path=path, open=lambda: _open_untrusted(path))
 
 
 def _open_untrusted(path: Path) -> BinaryIO:
     """Open a file that a sandbox wrote. Links, pipes and other special files are refused."""
-    from nanoclaw_wire.untrusted_files import open_regular_file
+    from nanoclaw_wire.untrusted_files import open_directory, open_regular_file
 
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        return open(open_regular_file(folder, path.name), "rb")
+        with open_directory(path.parent) as folder:
+            return open(open_regular_file(folder, path.name), "rb")
     except OSError as error:
         raise NotFound(f"the log {path} cannot be read: {error.strerror}. A sandbox may have replaced it.") from error
-    finally:
-        os.close(folder)
 
 
-def _renderer(
-    read: Callable[[Iterable[str]], Iterator[dict[str, Any]]], write: Callable[[dict[str, Any]], str]
-) -> Callable[[bytes], bytes]:
-    def show(text: bytes) -> bytes:
-        lines = text.decode("utf-8", "replace").split("\n")
-        return "".join(f"{write(entry)}\n" for entry in read(lines[:-1] if lines[-1] == "" else lines)).encode()
+def _renderer(invocation: Invocation) -> Callable[[bytes], str]:
+    """Return the function that formats a line."""
+    from nanoclaw_cli.log_entries import as_json, entry_of
 
-    return show
+    if invocation.as_json:
+        return lambda line: as_json(entry_of(line))
+    from nanoclaw_cli.log_console import console_renderer
+
+    render = console_renderer(colours=has_colours(sys.stdout, invocation.environment))
+    return lambda line: render(entry_of(line))
 
 
-def _follow(source: Source, file: BinaryIO) -> None:
-    partial = b""  # an incomplete last line
+def _follow(source: Source, file: BinaryIO, show: Callable[[bytes], str]) -> None:
+    partial, is_rotated = b"", False  # an incomplete last line; True if another file has the log's name
     while True:
-        whole, newline, partial = (partial + file.read(BLOCK_BYTES)).rpartition(b"\n")
-        _print(source.show(whole + newline))
-        if newline:
+        block = file.read(BLOCK_BYTES)
+        lines, partial = split_block(partial, block)
+        _print(show, lines)
+        if block:
             continue
-        if _was_rotated(source.path, file):
-            _print(source.show(partial + file.read()))  # lines since the read above
-            partial = b""
+        if is_rotated:
+            _print(show, [partial] if partial else [])
             file.close()
             file = source.open()
+            partial, is_rotated = b"", False
+        elif _was_rotated(source.path, file):
+            is_rotated = True  # read again, because lines may have come before the rotation
         else:
             time.sleep(POLL_S)
 
 
-def _print(text: bytes) -> None:
-    sys.stdout.buffer.write(text)
+def _without_end(text: bytes) -> list[bytes]:
+    """Split a text into lines. The last line may have no line end."""
+    return text.removesuffix(b"\n").split(b"\n") if text else []
+
+
+def _print(show: Callable[[bytes], str], lines: Iterable[bytes]) -> None:
+    sys.stdout.buffer.write("".join(f"{show(line)}\n" for line in lines).encode())
     sys.stdout.buffer.flush()
 
 

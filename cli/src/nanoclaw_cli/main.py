@@ -1,4 +1,6 @@
-"""The entry point of `ncl`. Fast paths need few imports; all other code is imported on demand.
+"""The entry point of `ncl`.
+
+Fast paths need few imports; all other code is imported on demand.
 
 People type `ncl --version` and verbs, and scripts call them in loops. So this module imports neither click nor attrs
 nor asyncio; `tests/contract/test_imports.py` checks that.
@@ -17,7 +19,9 @@ from nanoclaw_core import __version__
 
 
 def main(words: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
-    """Run one `ncl` command and return its exit code: 0 done, 1 refused or failed, 2 usage or transport error.
+    """Run one `ncl` command and return its exit code.
+
+    0: done. 1: refused or failed. 2: usage or transport error.
 
     Errors print a traceback only if NANOCLAW_DEBUG=1.
     """

@@ -1,6 +1,6 @@
 """Describes installed plugins by their metadata. It imports none of them, so they may all be broken.
 
-The core's `find_installed`, which is below its public surface, finds them. Only a host knows whether they work.
+Only a host knows whether they work.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nanoclaw_client.suggestions import nearest
+from nanoclaw_wire.names import RUNNER_GROUP
+from nanoclaw_wire.suggestions import did_you_mean
 
-from nanoclaw_core import NotFound, SettingsError, load_settings
-from nanoclaw_core.plugins import Found, find_installed
-from nanoclaw_core.settings import FILE_NAME
+from nanoclaw_core import InstalledPlugin, NotFound, SettingsError, find_installed_plugins, load_settings
 
-HALVES = {"host": "nanoclaw", "runner": "nanoclaw.runner"}
+FILE_NAME = "nanoclaw.toml"  # the name of the core's settings file; a test compares both
+HALVES = {"host": "nanoclaw", "runner": RUNNER_GROUP}
 COMMANDS = "nanoclaw.commands"
 
 
 def installed_names() -> list[str]:
     """Return the names of the installed plugins in order."""
-    return list(dict.fromkeys(plugin.name for plugin in find_installed()))
+    return list(dict.fromkeys(plugin.name for plugin in find_installed_plugins()))
 
 
 def settings_file(home: Path) -> Path:
@@ -35,7 +35,7 @@ def describe_plugin(name: str, home: Path, environment: Mapping[str, str]) -> di
     Raises:
         NotFound: No plugin of that name is installed. The message suggests the most similar name.
     """
-    named = [plugin for plugin in find_installed() if plugin.name == name]
+    named = [plugin for plugin in find_installed_plugins() if plugin.name == name]
     if not named:
         raise NotFound(unknown_plugin(name, installed_names()))
     return {**_metadata(named), **_settings(name, home, environment)}
@@ -43,12 +43,11 @@ def describe_plugin(name: str, home: Path, environment: Mapping[str, str]) -> di
 
 def unknown_plugin(name: str, known: list[str]) -> str:
     """Return the error message for a name that no installed plugin has."""
-    near = nearest(name, known)
-    hint = f"Did you mean {near!r}?" if near else f"Installed: {', '.join(known) or 'none'}."
+    hint = did_you_mean(name, known, f"Installed: {', '.join(known) or 'none'}.")
     return f"no plugin {name!r} is installed. {hint}"
 
 
-def _metadata(named: list[Found]) -> dict[str, Any]:
+def _metadata(named: list[InstalledPlugin]) -> dict[str, Any]:
     plugin, *others = named
     distribution = plugin.entry_point.dist
     points = list(distribution.entry_points) if distribution else [plugin.entry_point]
@@ -75,7 +74,7 @@ def _settings(name: str, home: Path, environment: Mapping[str, str]) -> dict[str
     try:
         settings = load_settings(home, environment)
     except SettingsError as error:
-        return {**location, "is_set": None, "is_disabled": None, "is_required": None, "settings_trouble": str(error)}
+        return {**location, "is_set": None, "is_disabled": None, "is_required": None, "error": str(error)}
     return {
         **location,
         "is_set": name in settings.plugins,

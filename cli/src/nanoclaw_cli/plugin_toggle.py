@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import stat
-import tempfile
 import tomllib
 from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
 import tomlkit
+from nanoclaw_wire.atomic_files import write_atomically
 from tomlkit.exceptions import TOMLKitError
 
 from nanoclaw_core import Forbidden, SettingsError
@@ -102,16 +100,5 @@ def _replace_file(path: Path, text: str) -> None:
     """Replace a file atomically. It keeps its mode and owner, and a link stays a link."""
     target = path.resolve()
     before = target.stat()
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with open(descriptor, "wb") as file:
-            with contextlib.suppress(PermissionError):  # only root may change the owner, and only root has to
-                os.fchown(descriptor, before.st_uid, before.st_gid)
-            os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
-            file.write(text.encode("utf-8"))
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(temporary, target)  # noqa: PTH105
-    except BaseException:
-        os.unlink(temporary)  # noqa: PTH108
-        raise
+    mode, owner = stat.S_IMODE(before.st_mode), (before.st_uid, before.st_gid)
+    write_atomically(target, text.encode("utf-8"), mode=mode, sync=True, owner=owner)

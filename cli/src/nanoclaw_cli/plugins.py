@@ -8,9 +8,9 @@ import click
 from nanoclaw_client.errors import TransportError
 from nanoclaw_client.output import print_error, print_json
 from nanoclaw_client.rendering import render
+from nanoclaw_wire.answer_frames import data_frame
 
 from nanoclaw_cli import client
-from nanoclaw_cli.failures import success_frame
 from nanoclaw_cli.invocation import Invocation, shell_command
 from nanoclaw_core import NotFound
 
@@ -45,7 +45,7 @@ def list_plugins(invocation: Invocation) -> int:
     try:
         frame = client.ask(invocation.home, ["plugins", "list"], {}, invocation.environment, timeout_s=ANSWER_S)
     except client.NoHost:
-        frame = success_frame(_local_reports(invocation))
+        frame = data_frame(_local_reports(invocation))
     if invocation.as_json:
         print_json(frame)
     elif frame["ok"]:
@@ -68,7 +68,7 @@ def info(invocation: Invocation, name: str) -> int:
 
     record = describe_plugin(name, invocation.home, invocation.environment) | _host_state(name, invocation)
     if invocation.as_json:
-        print_json(success_frame(record))
+        print_json(data_frame(record))
     else:
         click.echo(format_record(record))
     return 0
@@ -108,7 +108,7 @@ def _toggle(invocation: Invocation, name: str, *, on: bool) -> int:
     state, runs = "enabled" if on else "disabled", host_process_of(home / "run") is not None
     if invocation.as_json:
         result = {"name": name, "is_disabled": not on, "changed": changed, "file": str(path), "host_runs": runs}
-        print_json(success_frame(result))
+        print_json(data_frame(result))
     elif changed:
         when = "after you restart the running host" if runs else "at the next start of the host"
         click.echo(f"{name} is {state} in {path}. The change takes effect {when}.")
@@ -131,11 +131,23 @@ def _host_state(name: str, invocation: Invocation) -> dict[str, Any]:
 
 
 def _local_reports(invocation: Invocation) -> list[dict[str, str]]:
-    from nanoclaw_cli.checks import plugin_reports
+    """Load all installed plugins without a host, and return their reports.
+
+    Print a warning if this fails.
+
+    No migration runs here, so a plugin with a failing migration seems to work.
+    """
     from nanoclaw_cli.log_lines import silence_logs
+    from nanoclaw_core import NanoclawError, Plugins, Settings, load_contributions, load_settings
 
     silence_logs()
-    reports, problem = plugin_reports(invocation.home, invocation.environment)
-    if problem:
-        click.echo(f"warning: {problem}", err=True)
-    return [report.as_json_object() for report in reports]
+    plugins, settings = Plugins(), Settings(home=invocation.home)
+    try:
+        settings = load_settings(invocation.home, invocation.environment)
+    except NanoclawError as error:
+        click.echo(f"warning: {error}", err=True)
+    try:
+        load_contributions(plugins, settings, invocation.environment)
+    except NanoclawError as error:
+        click.echo(f"warning: {error}", err=True)
+    return [report.as_json_object() for report in plugins.reports()]

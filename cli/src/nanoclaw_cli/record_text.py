@@ -1,4 +1,7 @@
-"""Formats one record for people: single values first, then each list or table under its name."""
+"""Formats one record for people.
+
+Single values come first, then each list or table under its name.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def _indented(value: Any) -> str:
 
 
 def _line(key: str, value: Any) -> tuple[str, str]:
-    """Return the label and the text of a single value, with the unit that its key ends in."""
+    """Return the label and the text of a single value, with the unit of its key."""
     unit = " s" if key.endswith("_s") else ""
     return key.removesuffix("_s").replace("_", " "), _scalar(value) + unit
 

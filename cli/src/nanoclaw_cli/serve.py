@@ -40,7 +40,7 @@ def serve(invocation: Invocation) -> int:
         create = shell_command("init", home, invocation.environment)
         raise SettingsError(f"there is no instance in {home}. Create one with `{create}`.")
     settings = load_settings(home, invocation.environment)
-    configure_logs(settings.core.log_level, home / "logs", to_stderr=True)
+    configure_logs(settings.core.log_level, home / "logs", invocation.environment, to_stderr=True)
     _raise_file_limit()
     return asyncio.run(_ForegroundHost(invocation, settings).run())
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 from nanoclaw_client.output import print_json
+from nanoclaw_wire.answer_frames import data_frame
 
 from nanoclaw_cli import client
-from nanoclaw_cli.failures import success_frame
 from nanoclaw_cli.invocation import Invocation, shell_command
 from nanoclaw_cli.record_text import format_record
 
@@ -28,7 +28,7 @@ def status(invocation: Invocation) -> int:
         remedy = shell_command("serve" if home.exists() else "init", home, environment)
         data: dict[str, Any] = {"state": "stopped", "home": str(home), "remedy": remedy}
         if invocation.as_json:
-            print_json(success_frame(data))
+            print_json(data_frame(data))
         else:
             note = "" if home.exists() else ", which does not exist yet"
             click.echo(f"no host runs on {home}{note}. Run `{remedy}`.")

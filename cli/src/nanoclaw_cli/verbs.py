@@ -7,8 +7,8 @@ from typing import Any
 
 from nanoclaw_client.arguments import parse_verb
 from nanoclaw_client.connection import Frame
-from nanoclaw_client.suggestions import nearest
 from nanoclaw_client.verbs import run_verb
+from nanoclaw_wire.suggestions import did_you_mean
 
 from nanoclaw_cli import client, commands
 from nanoclaw_cli.invocation import Invocation
@@ -29,13 +29,9 @@ def run(arguments: Sequence[str], invocation: Invocation) -> int:
         return run_verb(arguments, ask=ask, as_json=invocation.as_json, local_commands=_local_commands)
     except client.NoHost as error:
         word = parse_verb(arguments).words[0]
-        raise client.NoHost(f"ncl has no local command {word!r}, and {error}{_hint(word)}") from error
+        hint = did_you_mean(word, _local_commands(), show="`ncl {}`".format)
+        raise client.NoHost(f"ncl has no local command {word!r}, and {error} {hint}".rstrip()) from error
 
 
 def _local_commands() -> list[str]:
     return [command.name for command in commands.known()]
-
-
-def _hint(word: str) -> str:
-    near = nearest(word, _local_commands())
-    return f" Did you mean `ncl {near}`?" if near else ""

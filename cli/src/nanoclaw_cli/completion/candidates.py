@@ -1,4 +1,7 @@
-"""Completes the command line of a verb. Pure; a host of another version may leave fields out."""
+"""Completes the command line of a verb.
+
+Pure; a host of another version may leave fields out.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ PATHS = (Candidate(":paths"),)
 
 
 def first_words(verbs: Iterable[Verb]) -> Iterator[Candidate]:
-    """Yield the first words of all verbs: a resource with its next words, or a lone verb with its help."""
+    """Yield the first words of all verbs.
+
+    Each is a resource with its next words, or a lone verb with its help.
+    """
     descriptions: dict[str, dict[str, None]] = {}
     for verb in verbs:
         first, *more = str(verb.get("command")).split()
@@ -75,7 +81,10 @@ def listed_choices(parameter: Parameter) -> list[str]:
 
 
 def _longest_verb(typed: Sequence[str], verbs: Iterable[Verb]) -> tuple[Verb, Sequence[str]] | None:
-    """Return the longest verb that `typed` begins with, and the words after it; None if there is none."""
+    """Return the longest verb that `typed` begins with, and the words after it.
+
+    None if there is none.
+    """
     by_name = {tuple(str(verb.get("command")).split()): verb for verb in verbs}
     for length in range(len(typed), 0, -1):
         if tuple(typed[:length]) in by_name:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 from nanoclaw_client.output import print_json
+from nanoclaw_wire.answer_frames import data_frame
 
-from nanoclaw_cli.failures import success_frame
 from nanoclaw_cli.invocation import Invocation
 
 SHELLS = Path(__file__).parent / "shells"
@@ -27,7 +27,7 @@ def completion(invocation: Invocation, shell: str) -> int:
     """Print the completion script of a shell."""
     script = (SHELLS / f"ncl.{shell}").read_text(encoding="utf-8")
     if invocation.as_json:
-        print_json(success_frame(script))
+        print_json(data_frame(script))
     else:
         click.echo(script, nl=False)
     return 0

@@ -66,7 +66,10 @@ def _first_words(invocation: Invocation) -> list[Candidate]:
 
 
 def _host_verbs(invocation: Invocation, *resource: str) -> list[Verb]:
-    """Return the running host's descriptions of all verbs or of a resource's; empty without a host."""
+    """Return the running host's descriptions of all verbs or of a resource's.
+
+    Empty without a host.
+    """
     try:
         frame = client.ask(invocation.home, ["help", *resource], {}, invocation.environment, timeout_s=ANSWER_S)
     except TransportError:

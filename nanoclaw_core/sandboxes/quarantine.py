@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from nanoclaw_wire import clock, inbound, session_files
 from nanoclaw_wire.inbound import AGENT_CHANNEL, BEGINNING_OF_TIME, InboundMessage, NewInbound, Routing, Status
 from nanoclaw_wire.layout import INBOX
 
+from nanoclaw_core.delivery.notifier import Notifier
 from nanoclaw_core.descriptors.messages import Address
 from nanoclaw_core.errors import NanoclawError
 from nanoclaw_core.ids import SessionId
@@ -54,7 +55,7 @@ class SessionQuarantine:
 
     db: apsw.Connection
     mailbox: Mailbox
-    send_failure: Callable[[Address, str, str], None]
+    notifier: Notifier
 
     async def quarantine(self, session: Session, reason: str) -> Session:
         """Rename the files, and return a fresh session with the unanswered messages.
@@ -156,7 +157,7 @@ class SessionQuarantine:
         for address in _chats(salvaged):
             waiting = [row for row in salvaged.waiting or () if row.trigger and row.status is Status.PENDING]
             text, references = _notice(session, _of(waiting, address), _of(given_up, address))
-            self.send_failure(
+            self.notifier.send_failure(
                 address, f"{text}The operator finds the reason under this reference: {references}.", session.id
             )
 
