@@ -1,4 +1,6 @@
-"""`./nanoclaw test`: runs all checks of this checkout. With arguments it runs only pytest, with these arguments.
+"""`./nanoclaw test`: runs all checks of this checkout.
+
+With arguments it runs only pytest, with these arguments.
 
 `./nanoclaw test --long` also runs the tests that take many minutes; `./nanoclaw test --long PATH` runs those of a path.
 A failed check does not stop the others. The last line names the failed checks.

@@ -1,4 +1,6 @@
-"""Creates the environment of `./nanoclaw`: `.nanoclaw-env` next to it, with all of this checkout in editable mode.
+"""Creates the environment of `./nanoclaw`: `.nanoclaw-env` next to it.
+
+All of this checkout is in it in editable mode.
 
 It uses only the standard library, because it runs before any installation. It writes its stamp files last, so that the
 next run continues an interrupted one. A lock on the checkout, which ends with the process, excludes parallel runs.
@@ -42,7 +44,10 @@ class CannotMake(Exception):
 
 
 def main(purpose: str, declared: str) -> int:
-    """Create or update the environment if it is outdated for a purpose, and return the exit code."""
+    """Create or update an environment that is outdated for a purpose.
+
+    Return the exit code.
+    """
     try:
         with locked(ROOT):
             if not is_made(purpose, declared):
@@ -134,7 +139,10 @@ def create() -> None:
 
 
 def needed(purpose: str) -> list[str]:
-    """Return the arguments that name the checkout's distributions, and for tests also the test tools."""
+    """Return the arguments that name the checkout's distributions.
+
+    For tests they also name the test tools.
+    """
     arguments: list[str] = []
     for path in (ROOT, ROOT / "cli", *sorted(ROOT.glob("container/*")), *sorted(ROOT.glob("plugins/*/*"))):
         if not (path / "pyproject.toml").exists():
@@ -149,7 +157,10 @@ def needed(purpose: str) -> list[str]:
 
 
 def find_uv() -> str | None:
-    """Return the path of uv: from PATH, or installed by pip into the environment. None if neither works."""
+    """Return the path of uv: from PATH, or installed by pip into the environment.
+
+    None if neither works.
+    """
     on_path = shutil.which("uv")
     if on_path is not None:
         return on_path
@@ -184,7 +195,10 @@ def install_with_pip(requirements: Sequence[str]) -> None:
 
 
 def uv_environment() -> dict[str, str]:
-    """Return the environment for uv, with pip's settings, and without a cache if its directory is not writable."""
+    """Return the environment for uv, with pip's settings.
+
+    It has no cache if its directory is not writable.
+    """
     environment = dict(os.environ)
     for pip_name, uv_name in UV_NAMES.items():
         if pip_name in environment:
@@ -198,7 +212,10 @@ def uv_environment() -> dict[str, str]:
 
 
 def run(activity: str, command: Sequence[str | Path], environment: dict[str, str]) -> int:
-    """Run a command, append its output to the log, show the last line on a terminal, and return its status."""
+    """Run a command and return its status.
+
+    Append its output to the log, and show the last line on a terminal.
+    """
     shows = sys.stderr.isatty()
     with (
         LOG.open("ab") as log,
@@ -220,7 +237,10 @@ def run(activity: str, command: Sequence[str | Path], environment: dict[str, str
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a directory. If another process holds it, print that and wait."""
+    """Hold an exclusive lock on a directory.
+
+    If another process holds it, print that and wait.
+    """
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         try:

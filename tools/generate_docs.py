@@ -33,6 +33,7 @@ from nanoclaw_core.descriptors.votes import Access, Caller
 from nanoclaw_core.dispatch import full_name
 from nanoclaw_core.ids import GroupId
 from nanoclaw_core.plugins import Plugins
+from nanoclaw_core.rules import Secret
 from nanoclaw_core.scope import is_visible, scope_arguments
 from nanoclaw_core.settings import AllowedMount, CoreSettings
 from nanoclaw_core.store.migrations import migrate_core, migrate_plugin
@@ -61,6 +62,9 @@ SETTINGS_HEAD = """\
 The settings of an instance are in `nanoclaw.toml` in the instance directory. The table `[core]` has the settings of the
 host, `[plugins.<name>]` those of a plugin. A string may be `env:NAME` or `file:PATH` (relative to the instance
 directory), so that keys stay out of the file. The host reads settings and environment when it starts.
+
+An error names the key, the rule and the value: `core.max_sandboxes: must be at least 1, got 0.` It
+shows `env:NAME` and `file:PATH` as they are in the file. No error, log or command shows a `Secret`.
 
 ```toml
 [core]
@@ -110,7 +114,7 @@ class Explained(NamedTuple):
 
 
 def main(arguments: list[str]) -> int:
-    """Write the documents, or with --check name the outdated ones; return the exit code."""
+    """Write the documents, or name outdated ones (--check). Return the exit code."""
     stale = [path for path, text in documents().items() if not path.exists() or path.read_text("utf-8") != text]
     if "--check" not in arguments:
         for path in stale:
@@ -165,7 +169,7 @@ def row(*cells: str) -> str:
 
 
 def _in_a_cell(text: str) -> str:
-    """Escape the characters that would end a cell, and outside of code those that would begin a tag."""
+    """Escape characters that end a cell, and those that begin a tag outside of code."""
     parts = text.replace("|", "\\|").split("`")
     parts[::2] = [part.replace("<", "&lt;") for part in parts[::2]]
     return "`".join(parts)
@@ -222,7 +226,7 @@ def signature(function: Callable[..., Any], name: str | None = None) -> str:
 
 
 def descriptor_classes() -> Iterator[type]:
-    """Yield the public classes of the descriptors, module by module, in the order of their definition."""
+    """Yield the public classes of the descriptors in the order of their definition."""
     for module in pkgutil.iter_modules(descriptors.__path__, descriptors.__name__ + "."):
         loaded = importlib.import_module(module.name)
         for name, kind in vars(loaded).items():
@@ -294,7 +298,7 @@ def schema_page() -> str:
 
 
 def _statements(db: apsw.Connection, known: set[str]) -> str:
-    """Return the new statements of the schema as one block, and add their names to `known`."""
+    """Return new statements of the schema as one block; add their names to `known`."""
     rows = db.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid")
     new = [(name, sql) for name, sql in rows if name not in known]
     known |= {name for name, _ in new}
@@ -348,7 +352,7 @@ def _verb_text(verb: Verb) -> str:
 
 
 def _meaning(parameter: Parameter) -> str:
-    """Return the help of a parameter with its choices and its default, as `ncl help` shows them."""
+    """Return a parameter's help with its choices and default, as `ncl help` shows it."""
     choices = f"one of {', '.join(parameter.choices)}" if parameter.choices else ""
     meaning = "; ".join(filter(None, (parameter.help, choices)))
     return f"{meaning} (default {parameter.default})".strip() if parameter.default else meaning
@@ -358,7 +362,7 @@ def _meaning(parameter: Parameter) -> str:
 
 
 def settings_page() -> str:
-    """Return docs/settings.md: a table for `[core]`, each nested table, and each plugin of this checkout."""
+    """Return docs/settings.md: a table for `[core]`, each nested table and each plugin."""
     contributions = collect_contributions(first_party())
     shapes = {"[core]": CoreSettings, "[[core.allowed_mounts]]": AllowedMount}
     by_kind = (contributions.channels, contributions.providers, contributions.runtimes, contributions.services)
@@ -389,7 +393,7 @@ def _as_toml(field: attrs.Attribute[Any]) -> str:
     if field.default is attrs.NOTHING:
         return "required"
     value = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
-    return "not set" if value is None else f"`{json.dumps(value)}`"
+    return "not set" if value is None or isinstance(value, Secret) else f"`{json.dumps(value)}`"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Write the lists of distributions in the root pyproject.toml from the folders; `--check` only compares.
+"""Write the lists of distributions in the root pyproject.toml from the folders.
+
+`--check` only compares.
 
 Each plugin is a folder `plugins/<kind>/<name>/` with a pyproject.toml of its own. The root names it in the extra
 `default`, in uv's sources and in the import contracts. This script writes those lists, so a new plugin is one new

@@ -1,4 +1,4 @@
-"""Prints the path of a warm message: the functions that it calls, and how often it changes between files.
+"""Prints the path of a warm message: its calls, and its changes between files.
 
     python tools/message_path.py [--steps]
 

@@ -17,7 +17,10 @@ from .machine_baseline import commit_ms, python_ms
 
 
 def main() -> int:
-    """Measure the chosen parts. Return 0 even if a target is missed, because a figure is no verdict."""
+    """Measure the chosen parts.
+
+    Return 0 even if a target is missed, because a figure is no verdict.
+    """
     parser = argparse.ArgumentParser(prog="./nanoclaw bench", description=__doc__)
     parser.add_argument("only", nargs="*", help="parts to measure: " + ", ".join(PARTS))
     parser.add_argument("--short", action="store_true", help="a tenth of the rounds")

@@ -1,4 +1,7 @@
-"""The Docker runtime: the start and the stop of a container. Needs an engine; starts its own if it runs as root."""
+"""The Docker runtime: the start and the stop of a container.
+
+Needs an engine; starts its own if it runs as root.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ DISTRIBUTIONS = ("nanoclaw-wire", "nanoclaw-client", "nanoclaw-runner", "nanocla
 
 
 def containers(home: Path, rounds: int) -> Iterator[Figure]:
-    """Measure the first message of a session without a container, and a stop. Yield nothing without an engine."""
+    """Measure the first message of a session without a container, and a stop.
+
+    Yield nothing without an engine.
+    """
     try:
         with docker_engine.engine(os.environ) as address:
             settings: dict[str, object] = {

@@ -56,7 +56,10 @@ def size(home: Path) -> Iterator[Figure]:
 
 
 def plugin_cost(home: Path, rounds: int) -> Iterator[Figure]:
-    """Measure the time that an unused plugin adds to the start of a host. Alternate starts with and without plugins."""
+    """Measure the time that an unused plugin adds to the start of a host.
+
+    Alternate starts with and without plugins.
+    """
     environment = {**os.environ, "NANOCLAW_HOME": str(home / "instance")}
     create(home / "instance", environment)
     many = with_plugins(environment, home / "plugins")
@@ -86,7 +89,10 @@ def with_plugins(environment: dict[str, str], directory: Path) -> dict[str, str]
 
 
 def _started(environment: dict[str, str]) -> tuple[float, int]:
-    """Start a host in its own process; return the milliseconds of its start and the number of its plugins."""
+    """Start a host in its own process.
+
+    Return the milliseconds of its start and the number of its plugins.
+    """
     done = subprocess.run(
         [sys.executable, "-P", "-c", HOST_START], env=environment, capture_output=True, text=True, check=True
     )

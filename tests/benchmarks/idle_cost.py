@@ -24,7 +24,10 @@ DESCRIPTORS_PER_SESSION = 12  # open files of a running session with its runner 
 
 
 def idle(home: Path, running: int, all_sessions: int) -> Iterator[Figure]:
-    """Measure the CPU of an idle host, and one sweep, with many sessions; `running` of them have an idle sandbox."""
+    """Measure the CPU of an idle host, and one sweep, with many sessions.
+
+    `running` of them have an idle sandbox.
+    """
     share, sweep_ms = _idling(home, running, all_sessions)
     yield Figure(metric=targets.IDLE_CPU, value=share)
     yield Figure(metric=targets.SWEEP, value=sweep_ms)

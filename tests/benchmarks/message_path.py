@@ -16,7 +16,7 @@ from nanoclaw_wire.outbound import NewOutbound, OutKind
 from nanoclaw_core import Address, Host, Outbound
 from nanoclaw_core.testing.instance import Instance, make_instance
 from nanoclaw_core.testing.recorder import RecorderChannel
-from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
+from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, silent
 
 from . import targets
 from .figures import Figure, quantile
@@ -44,11 +44,6 @@ class FastChannel(RecorderChannel):
             self._reached.clear()
             async with asyncio.timeout(120):
                 await self._reached.wait()
-
-
-async def silent(_runner: FakeRunner) -> int:
-    await asyncio.Event().wait()
-    return 0
 
 
 @asynccontextmanager

@@ -38,7 +38,10 @@ print(json.dumps(median("groups", "list") - median("--frob")))
 
 
 def asking(home: Path, rounds: int) -> Iterator[Figure]:
-    """Measure a request from claude's shell in bubblewrap. Yield nothing without bubblewrap."""
+    """Measure a request from claude's shell in bubblewrap.
+
+    Yield nothing without bubblewrap.
+    """
     if shutil.which("bwrap") is None:
         print("skipping ncl in a sandbox: bubblewrap is not installed", file=sys.stderr)
         return

@@ -18,7 +18,10 @@ FEW, MANY = 5, 25
 
 
 def warm_message(home: Path) -> Iterator[Figure]:
-    """Count the syncs of two runs of different length. The difference is the cost of the additional messages."""
+    """Count the syncs of two runs of different length.
+
+    The difference is the cost of the additional messages.
+    """
     if shutil.which("strace") is None:
         print("skipping syncs: strace is not installed", file=sys.stderr)
         return

@@ -1,4 +1,7 @@
-"""The metrics with their targets, in their printed order. Unnamed figures of the field are NanoClaw's v2.0.64."""
+"""The metrics with their targets, in their printed order.
+
+Unnamed figures of the field are NanoClaw's v2.0.64.
+"""
 
 from __future__ import annotations
 

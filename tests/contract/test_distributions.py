@@ -25,7 +25,10 @@ def needed_by(distribution: Distribution) -> list[str]:
 
 
 def homes_of(package: str) -> set[str]:
-    """Return the distributions that may contain a package. The metadata of our editable ones may not list it."""
+    """Return the distributions that may contain a package.
+
+    The metadata of our editable ones may not list it.
+    """
     return {package.replace("_", "-"), *DISTRIBUTIONS_OF.get(package, ())}
 
 

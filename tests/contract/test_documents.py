@@ -19,7 +19,7 @@ from nanoclaw_wire.config import RunnerConfig
 from nanoclaw_wire.frames import Code
 
 import nanoclaw_core
-from nanoclaw_core import Action, Channel, Plugins, Provider, SandboxRequirements, Verb
+from nanoclaw_core import Action, Channel, Plugins, Provider, SandboxRequirements, Secret, Verb
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
@@ -127,7 +127,7 @@ def test_example_plugin_is_shown_as_it_is_run(path: Path):
 class Stub:
     """Stands for a class that an example leaves out."""
 
-    api_key: str = ""
+    api_key: Secret = Secret()
 
 
 def as_plugin(source: str) -> ModuleType:
@@ -168,7 +168,7 @@ def test_hook_example_contributes_to_its_hook(source: str):
 def test_provider_example_names_its_upstream_and_missing_key():
     (source,) = [block for block in SNIPPETS if "def upstreams" in block]
     module = as_plugin(source)
-    (without,), (with_key,) = module.upstreams(Stub(), {}), module.upstreams(Stub("k"), {})
+    (without,), (with_key,) = module.upstreams(Stub(), {}), module.upstreams(Stub(Secret("k")), {})
     assert "set YOURS_API_KEY" in without.missing
     assert (with_key.missing, with_key.headers) == (None, {"authorization": "Bearer k"})
 

@@ -24,7 +24,7 @@ VIOLATIONS = [
     ("nanoclaw_channel_terminal/host.py", "nanoclaw_core.errors", PUBLIC),
     ("nanoclaw_runner/provider.py", "nanoclaw_core", RUNNER),
     ("nanoclaw_provider_mock/runner.py", "click", RUNNER),
-    ("nanoclaw_client/suggestions.py", "click", RUNNER),
+    ("nanoclaw_client/arguments.py", "click", RUNNER),
     ("nanoclaw_core/control.py", "nanoclaw_client.verbs", CLIENT),
     ("nanoclaw_cli/serve.py", "nanoclaw_core.host", PUBLIC),
     ("nanoclaw_core/logs.py", "docker", DOCKER),

@@ -39,7 +39,10 @@ def docstrings(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def hidden_subjects(text: str) -> list[str]:
-    """Return the words of a text that hide a subject. Code and quotations do not count."""
+    """Return the words of a text that hide a subject.
+
+    Code and quotations do not count.
+    """
     prose = re.sub(r"```.*?```|`[^`\n]*`|\"[^\"\n]*\"|“[^”\n]*”", "", text, flags=re.DOTALL)
     return [match.group() for match in HIDDEN_SUBJECT.finditer(prose)]
 

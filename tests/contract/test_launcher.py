@@ -137,7 +137,10 @@ def test_launcher_obeys_no_uv_toml_of_another_directory(made: Path, planted: Pat
 
 @pytest.mark.slow
 def test_launcher_runs_ncl_without_the_current_directory(made: Path, planted: Path):
-    """An empty part of PYTHONPATH means the current directory; even so no module comes from there."""
+    """An empty part of PYTHONPATH means the current directory.
+
+    Even so no module comes from there.
+    """
     done = run(made / "nanoclaw", "--version", directory=planted, PYTHONPATH=":/nowhere")
     assert (done.returncode, done.stdout, executed(planted)) == (0, VERSION, [])
 

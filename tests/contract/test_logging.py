@@ -1,6 +1,9 @@
-"""Every log call has a constant phrase, and no value has the name of an attribute of LogRecord.
+"""Every log call has a constant phrase and allowed names of values.
 
-Such a name in `extra` raises when the line is written, which is usually while another error is handled.
+No value has the name of an attribute of LogRecord or of a line's own key.
+
+A name of LogRecord in `extra` raises when the line is written, which is usually while another error is handled. An own
+key of the line would get another name.
 """
 
 import ast
@@ -9,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from nanoclaw_wire.log_lines import OWN_KEYS
 
 ROOT = Path(__file__).resolve().parents[2]
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
-RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", *OWN_KEYS}
 OURS = ("nanoclaw_core", "container/*/src", "plugins/*/*/src")
 
 

@@ -50,7 +50,10 @@ def rows_stored(instance: Instance) -> int:
 
 @pytest.mark.invariant(number=3)
 def test_message_offered_again_after_close_is_accepted_once(instance: Instance) -> None:
-    """The operator closes the session; the platform offers an answered message again and gets its receipt."""
+    """The operator closes the session.
+
+    The platform offers an answered message again and gets its receipt.
+    """
 
     async def scenario() -> None:
         async with running_host(instance) as running:
@@ -66,7 +69,10 @@ def test_message_offered_again_after_close_is_accepted_once(instance: Instance) 
 
 @pytest.mark.invariant(number=3)
 def test_offered_again_after_close_and_restart_accepted_once(instance: Instance) -> None:
-    """The host died before its acknowledgement arrived; the next host still knows the message."""
+    """The host died before its acknowledgement arrived.
+
+    The next host still knows the message.
+    """
 
     async def first() -> None:
         async with running_host(instance) as running:
@@ -87,7 +93,10 @@ def test_offered_again_after_close_and_restart_accepted_once(instance: Instance)
 @pytest.mark.invariant(number=3)
 @pytest.mark.parametrize("name", ["in/inbound.db", "out/outbound.db"])
 def test_offered_again_after_quarantine_is_accepted_once(instance: Instance, name: str) -> None:
-    """A file of the session is damaged after the answer; the platform offers the answered message again."""
+    """A file of the session is damaged after the answer.
+
+    The platform offers the answered message again.
+    """
 
     async def first() -> None:
         async with running_host(instance) as running:
@@ -113,7 +122,10 @@ def test_offered_again_after_quarantine_is_accepted_once(instance: Instance, nam
 
 @pytest.mark.invariant(number=4)
 def test_message_lost_with_inbound_db_may_be_offered_again(instance: Instance) -> None:
-    """The message has no answer, and inbound.db is unreadable: the message is answered if it is offered again."""
+    """The message has no answer, and inbound.db is unreadable.
+
+    The message is answered if it is offered again.
+    """
 
     async def first() -> None:
         async with running_host(instance, runtime=ScriptedRuntime(answers_one)) as running:
@@ -137,7 +149,10 @@ def test_message_lost_with_inbound_db_may_be_offered_again(instance: Instance) -
 
 @pytest.mark.invariant(number=4)
 def test_wiring_that_failed_gets_the_offered_message(instance: Instance) -> None:
-    """One of two agents could not store the message; if it is offered again, only that agent receives it."""
+    """One of two agents could not store the message.
+
+    If it is offered again, only that agent receives it.
+    """
     instance.wire(folder="other")
 
     async def scenario() -> list[str]:
@@ -164,7 +179,10 @@ def test_wiring_that_failed_gets_the_offered_message(instance: Instance) -> None
 
 @pytest.mark.invariant(number=4)
 def test_accepted_record_without_its_row_stores_again(instance: Instance) -> None:
-    """A restored inbound.db lacks a message that the central database knows; if offered again, it is stored."""
+    """A restored inbound.db lacks a message that the central database knows.
+
+    If offered again, it is stored.
+    """
 
     async def first() -> None:
         async with running_host(instance) as running:

@@ -41,7 +41,10 @@ def limited(kind: int, value: int) -> Iterator[None]:
 
 
 def file_size_limit(size_bytes: int) -> AbstractContextManager[None]:
-    """Limit the size of each file. Python ignores the signal, so a write fails with EFBIG."""
+    """Limit the size of each file.
+
+    Python ignores the signal, so a write fails with EFBIG.
+    """
     return limited(resource.RLIMIT_FSIZE, size_bytes)
 
 

@@ -102,7 +102,9 @@ def test_doctor_finds_a_running_host(bare_instance: Instance) -> None:
 def test_doctor_broken_settings_do_not_stop_other_checks(tmp_path: Path) -> None:
     (tmp_path / "nanoclaw.toml").write_text("[core]\nprovidr = 'x'")
     findings = doctor(tmp_path)
-    assert "did you mean 'provider'" in findings["instance", "settings"].detail
+    found = findings["instance", "settings"]
+    assert found.detail == "core.providr: unknown key"
+    assert found.remedy == f"Did you mean 'provider'? Fix it in {tmp_path}/nanoclaw.toml."
     assert ("services", "gateway") in findings
 
 
@@ -159,9 +161,28 @@ def test_doctor_plugin_with_wrong_setting_is_not_missing(tmp_path: Path, site: P
     install(site, "acme-provider", "acme", settings + provider)
     (tmp_path / "nanoclaw.toml").write_text("[plugins.acme]\nkye = 'x'")
     findings = doctor(tmp_path)
-    assert "did you mean 'key'" in findings["plugins", "acme"].detail
+    found = findings["plugins", "acme"]
+    assert found.detail == "acme-provider 1.2: plugins.acme.kye: unknown key"
+    remedy = f"Did you mean 'key'? Fix it in {tmp_path}/nanoclaw.toml. Or disable it: `ncl plugins disable acme`."
+    assert found.remedy == remedy
     assert "its plugin acme does not work" in findings["providers", "claude"].detail
     assert "pip install" not in findings["providers", "claude"].remedy
+
+
+def test_doctor_does_not_show_the_secret_of_a_setting(tmp_path: Path, site: Path) -> None:
+    settings = (
+        "from attrs import field, frozen\nfrom nanoclaw_core import Secret, matches\n"
+        "@frozen\nclass Own:\n    key: Secret = field(validator=matches('sk-.*'))\n"
+    )
+    provider = PROVIDER.format(upstreams="return []").replace(
+        "upstreams=upstreams", "upstreams=upstreams, settings=Own"
+    )
+    install(site, "acme-provider", "acme", settings + provider)
+    (tmp_path / "nanoclaw.toml").write_text("[plugins.acme]\nkey = '7x-secret'")
+    findings = doctor(tmp_path)
+    detail = "acme-provider 1.2: plugins.acme.key: must match sk-.*, got Secret(…)"
+    assert findings["plugins", "acme"].detail == detail
+    assert "7x-secret" not in str(findings)
 
 
 def test_doctor_broken_plugin_names_distribution_and_reason(tmp_path: Path, site: Path) -> None:
@@ -255,9 +276,12 @@ def test_doctor_runtime_showing_the_instance_is_a_problem(tmp_path: Path, site: 
     shown = f"[__import__('pathlib').Path({str(tmp_path)!r})]"
     (tmp_path / "instance").mkdir()
     install(site, "acme-runtime", "acme", RUNTIME.format(check=check, shown=shown))
-    finding = doctor(tmp_path / "instance")["runtimes", "acme"]
-    assert finding.state is Health.PROBLEM
-    assert finding.detail.endswith(f"holds the instance directory {tmp_path / 'instance'}. {MOVE}")
+    findings = asyncio.run(run_checks(tmp_path / "instance", {}))
+    readiness, exposure, isolation = [finding for finding in findings if finding.area == "runtimes"]
+    assert (readiness.state, readiness.detail) == (Health.OK, "walls")
+    assert exposure.state is Health.PROBLEM
+    assert exposure.detail.endswith(f"holds the instance directory {tmp_path / 'instance'}. {MOVE}")
+    assert isolation.detail == "no runtime isolates agents"
 
 
 def test_doctor_reports_a_refused_mount(instance: Instance, tmp_path: Path) -> None:
@@ -272,6 +296,16 @@ def test_doctor_reports_a_refused_mount(instance: Instance, tmp_path: Path) -> N
         True,
     )
     assert f"remove-mount {instance.group().id} --name shared" in finding.remedy
+
+
+def test_doctor_unreadable_row_is_a_problem(instance: Instance) -> None:
+    """SQLite finds no damage in such a file."""
+    agents.save_config(instance.db, agents.config_of(instance.db, instance.group().id))
+    instance.db.pragma("ignore_check_constraints", "on")
+    instance.db.execute("UPDATE container_configs SET additional_mounts = '[{'")
+    finding = doctor(instance.places.home)["instance", "database"]
+    assert finding.state is Health.PROBLEM
+    assert "has an unreadable row: JSONDecodeError" in finding.detail
 
 
 def test_doctor_judges_no_mount_by_broken_settings(instance: Instance, tmp_path: Path) -> None:
@@ -297,7 +331,10 @@ def test_doctor_judges_no_mount_by_broken_settings(instance: Instance, tmp_path:
 def test_doctor_counts_waiting_messages_by_channel(
     instance: Instance, site: Path, channel: str, age: str, remedy: str | None
 ) -> None:
-    """A missing channel and a platform that does not answer are reported; a short wait is not."""
+    """A missing channel and a platform that does not answer are reported.
+
+    A short wait is not.
+    """
     install(site, "acme-chat", "acme", CHANNEL)
     query = "INSERT INTO deliveries (id, position, channel, room, kind, content, status, created_at, updated_at)"
     query = f"{query} VALUES ('d', 1, ?, 'r', 'chat', '{{}}', 'queued', ?, ?)"

@@ -6,11 +6,10 @@ import asyncio
 from datetime import datetime
 
 import pytest
-from delivery_doubles import KeyBuilder, QuietEvents, adapters_of
+from delivery_doubles import QuietEvents, RepairedDatabase, adapters_of, context_of
 from nanoclaw_wire import clock
 
-from nanoclaw_core import Address, DeliveryRefused, Outbound
-from nanoclaw_core.delivery.attempts import DeliveryContext
+from nanoclaw_core import Address, DeliveryRefused, Outbound, hookimpl
 from nanoclaw_core.delivery.queues import DeliveryQueues
 from nanoclaw_core.ids import DeliveryId, SessionId
 from nanoclaw_core.plugins import Plugins
@@ -48,7 +47,10 @@ def queued(number: int, *, thread: str | None = None, error: str | None = None, 
 def delivered(
     instance: Instance, count: int, *, channel: RecorderChannel | None = None
 ) -> list[tuple[str | None, str]]:
-    """Run a host until its queues are empty; return the thread and text of each of `count` messages."""
+    """Run a host until its queues are empty.
+
+    Return the thread and text of each of `count` messages.
+    """
 
     async def scenario(channel: RecorderChannel) -> list[tuple[str | None, str]]:
         async with running_host(instance, channel=channel) as running:
@@ -95,7 +97,10 @@ def test_delay_notice_is_sent_by_the_next_host(instance: Instance) -> None:
 
 
 def test_delay_notice_is_sent_once_after_a_crash(instance: Instance) -> None:
-    """The host died between the notice and its record; the next host does not repeat the notice."""
+    """The host died between the notice and its record.
+
+    The next host does not repeat the notice.
+    """
     deliveries.add(instance.db, [queued(1, thread="a")])
     deliveries.mark_sent(instance.db, DeliveryId("dlv-1"), "p-1", owes_notice=True)
     delivered(instance, 1)
@@ -105,7 +110,10 @@ def test_delay_notice_is_sent_once_after_a_crash(instance: Instance) -> None:
 
 
 def test_delay_notice_covers_the_rest_of_the_queue(instance: Instance) -> None:
-    """The host died after the first late message; the messages behind it never failed but are late, too."""
+    """The host died after the first late message.
+
+    The messages behind it never failed but are late, too.
+    """
     deliveries.add(instance.db, [queued(1, thread="a"), queued(2, thread="b"), queued(3, thread="a")])
     deliveries.mark_sent(instance.db, DeliveryId("dlv-1"), "p-1", owes_notice=True)
     assert delivered(instance, 4) == [
@@ -149,32 +157,34 @@ def test_delay_counts_from_deliver_after(instance: Instance) -> None:
 
 
 def test_delay_notice_waits_for_the_database(instance: Instance) -> None:
-    """A central database that refuses writes delays the notice; the notice keeps its deduplication key."""
+    """A central database that refuses writes delays the notice.
+
+    The notice keeps its deduplication key.
+    """
     notices: list[tuple[Address, str]] = []
 
-    class FullDisk(QuietEvents):
-        def delivery_sent(self, delivery: Delivery) -> None:
+    class FullDisk:
+        @hookimpl
+        def nanoclaw_message_delivered(self) -> None:
             instance.db.pragma("query_only", 1)
 
+    class Notices(QuietEvents):
         def delivery_delayed(self, address: Address, since: datetime, dedup_key: str) -> None:
             notices.append((address, dedup_key))
 
-    async def sleep(_seconds: float) -> None:
-        instance.db.pragma("query_only", 0)
-        await asyncio.sleep(0)
-
     async def scenario() -> None:
-        sending = DeliveryContext(
-            db=instance.db,
-            plugins=Plugins(),
-            adapters=adapters_of(RecorderChannel()),
-            builder=KeyBuilder(),  # type: ignore[arg-type]  # the queues only build with it
-            events=FullDisk(),
-            pauses_s=(0.0,),
+        plugins = Plugins()
+        plugins.add(FullDisk(), name="full-disk")
+        outage = RepairedDatabase(instance.db, after=1)
+        context = context_of(
+            instance,
+            adapters_of(RecorderChannel()),
+            plugins=plugins,
+            events=Notices(),
             max_age_s=86_400.0,
-            sleep=sleep,
+            outage=outage,
         )
-        queues = DeliveryQueues(sending)
+        queues = DeliveryQueues(context)
         queues.start()
         await queues.drained()
 

@@ -1,46 +1,22 @@
-"""Delivery by a running host: order, retries, refusals, files, and the known defects of delivery."""
+"""Delivery by a running host: order, permissions, edits, files and status."""
 
 import asyncio
 import json
 from typing import Any
 
 import pytest
+from instance_state import delivery_states
 from nanoclaw_wire import outbound
 from nanoclaw_wire.outbound import AckStatus, NewOutbound, OutKind
+from runner_scripts import writing
 
-from nanoclaw_core import Address, CoreSettings, DeliveryRefused, DeliveryRequest, Outbound, Verdict, Vote, hookimpl
-from nanoclaw_core.delivery.attempts import pause_after
+from nanoclaw_core import Address, DeliveryRequest, Outbound, Verdict, Vote, hookimpl
 from nanoclaw_core.mailbox.outbox import ROW_BATCH
 from nanoclaw_core.store import messaging
 from nanoclaw_core.store.messaging import MessagingGroup
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance
-from nanoclaw_core.testing.recorder import RecorderChannel
-from nanoclaw_core.testing.scripted import FakeRunner, Script, ScriptedRuntime
-
-
-def states(instance: Instance) -> list[tuple[str, int]]:
-    return instance.db.execute("SELECT status, attempts FROM deliveries ORDER BY position").fetchall()
-
-
-async def silent(_runner: FakeRunner) -> int:
-    await asyncio.Event().wait()
-    return 0
-
-
-def writing(*contents: dict[str, Any] | str, kind: OutKind = OutKind.CHAT, **columns: Any) -> Script:
-    """Return a runner that answers one batch with several rows, then waits."""
-
-    async def script(runner: FakeRunner) -> int:
-        messages = await runner.take()
-        last = messages[-1]
-        where = {"channel": last.channel, "room": last.room, "thread": last.thread, "in_reply_to": last.id}
-        for number, content in enumerate(contents, 1):
-            runner.write(content, done=messages if number == len(contents) else (), kind=kind, **(where | columns))
-        await asyncio.Event().wait()
-        return 0
-
-    return script
+from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
 
 
 def test_messages_of_a_turn_arrive_in_written_order(instance: Instance) -> None:
@@ -75,40 +51,6 @@ def test_message_is_delivered_once_after_many_rings(instance: Instance) -> None:
     assert asyncio.run(scenario()) == ["one", "two"]
 
 
-def test_message_that_fails_beyond_max_age_is_given_up(instance: Instance) -> None:
-    async def scenario() -> int:
-        async with running_host(instance, runtime=ScriptedRuntime(writing({"text": "hello"}))) as running:
-            running.channel.troubles = [ConnectionError("down")] * 3
-            await running.channel.say("hi")
-            await until(lambda: states(instance) == [("failed", 3)])
-            return len(running.channel.attempts)
-
-    assert asyncio.run(scenario()) == 3
-
-
-def test_retried_message_keeps_its_idempotency_key(instance: Instance) -> None:
-    async def scenario() -> list[str]:
-        async with running_host(instance, runtime=ScriptedRuntime(writing({"text": "hello"}))) as running:
-            running.channel.troubles = [ConnectionError("hiccup")]
-            await running.channel.say("hi")
-            await running.channel.texts(1)
-            return [attempt.idempotency_key for attempt in running.channel.attempts]
-
-    first, second = asyncio.run(scenario())
-    assert first == second
-    assert states(instance) == [("sent", 2)]
-
-
-def test_refused_message_is_not_retried(instance: Instance) -> None:
-    async def scenario() -> None:
-        async with running_host(instance, runtime=ScriptedRuntime(writing({"text": "hello"}))) as running:
-            running.channel.troubles = [DeliveryRefused("the chat is closed")]
-            await running.channel.say("hi")
-            await until(lambda: states(instance) == [("failed", 1)])
-
-    asyncio.run(scenario())
-
-
 def test_room_without_permission_gets_no_message(instance: Instance) -> None:
     messaging.add(instance.db, MessagingGroup(channel="recorder", room="secret", is_group=True))
 
@@ -116,7 +58,7 @@ def test_room_without_permission_gets_no_message(instance: Instance) -> None:
         script = writing({"text": "psst"}, room="secret")
         async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
             await running.channel.say("hi")
-            await until(lambda: states(instance) == [("failed", 0)])
+            await until(lambda: delivery_states(instance) == [("failed", 0)])
             return running.channel.attempts
 
     assert asyncio.run(scenario()) == []
@@ -140,61 +82,6 @@ def test_vote_can_permit_another_room(instance: Instance) -> None:
     assert asyncio.run(scenario()) == Address("recorder", "garden")
 
 
-@pytest.mark.defect(number=23)
-def test_failing_message_is_not_overtaken(instance: Instance) -> None:
-    async def scenario() -> list[str]:
-        script = writing({"text": "first"}, {"text": "second"})
-        async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
-            running.channel.troubles = [ConnectionError("1"), ConnectionError("2")]
-            await running.channel.say("hi")
-            return await running.channel.texts(2)
-
-    assert asyncio.run(scenario()) == ["first", "second"]
-
-
-@pytest.mark.defect(number=23)
-def test_agent_is_informed_of_a_failed_message(instance: Instance) -> None:
-    received: list[str] = []
-
-    async def script(runner: FakeRunner) -> int:
-        first = await runner.take()
-        runner.answer(first, "lost")
-        second = await runner.take()
-        received.extend(json.loads(message.content)["text"] for message in second)
-        runner.answer(second, "thanks")
-        await asyncio.Event().wait()
-        return 0
-
-    async def scenario() -> None:
-        async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
-            running.channel.troubles = [ConnectionError("down")] * 3
-            await running.channel.say("hi")
-            await until(lambda: states(instance) == [("failed", 3)])
-            await running.channel.say("and?")
-            await running.channel.texts(1)
-
-    asyncio.run(scenario())
-    assert "could not be delivered" in received[0]
-    assert received[1] == "and?"
-
-
-@pytest.mark.defect(number=23)
-def test_message_for_a_missing_channel_records_the_reason(instance: Instance) -> None:
-    async def asked() -> None:
-        async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
-            await running.channel.say("hi")
-
-    async def answered_without_the_channel() -> str:
-        another, answering = RecorderChannel("another"), ScriptedRuntime(writing({"text": "hello"}))
-        async with running_host(instance, channel=another, runtime=answering):
-            error = "SELECT last_error FROM deliveries WHERE (status, attempts) = ('queued', 0)"
-            await until(lambda: instance.db.execute(error).get)
-            return str(instance.db.execute(error).get)
-
-    asyncio.run(asked())
-    assert asyncio.run(answered_without_the_channel()) == "the channel 'recorder' is not running"
-
-
 @pytest.mark.defect(number=41)
 @pytest.mark.parametrize(
     "content",
@@ -216,7 +103,7 @@ def test_malformed_row_fails_alone(instance: Instance, content: str) -> None:
             return await running.channel.texts(1)
 
     assert asyncio.run(scenario()) == ["fine"]
-    assert [status for status, _ in states(instance)] == ["failed", "sent"]
+    assert [status for status, _ in delivery_states(instance)] == ["failed", "sent"]
 
 
 def test_rows_beyond_one_batch_are_delivered_in_order(instance: Instance) -> None:
@@ -273,30 +160,6 @@ def test_last_message_of_a_sandbox_is_delivered_at_once(instance: Instance) -> N
     is_connected = asyncio.Event()
 
     assert asyncio.run(scenario()) == ["goodbye"]
-
-
-@pytest.mark.invariant(number=4)
-def test_next_host_sends_queued_message_under_same_key(instance: Instance) -> None:
-    class Unreachable(RecorderChannel):
-        async def deliver(self, address: Address, message: Outbound) -> str:
-            self.attempts.append(message)
-            await asyncio.Event().wait()
-            return ""
-
-    async def first() -> str:
-        channel = Unreachable()
-        async with running_host(instance, channel=channel, runtime=ScriptedRuntime(writing({"text": "hi"}))) as running:
-            await running.channel.say("hello")
-            await until(lambda: channel.attempts)
-            return channel.attempts[0].idempotency_key
-
-    async def second() -> str:
-        async with running_host(instance) as running:
-            await running.channel.texts(1)
-            return running.channel.delivered[0].message.idempotency_key
-
-    assert asyncio.run(first()) == asyncio.run(second())
-    assert states(instance) == [("sent", 1)]  # a host that stops does not count as a failed attempt
 
 
 def test_edit_names_the_platform_id_of_an_answer(instance: Instance) -> None:
@@ -364,7 +227,7 @@ def test_link_in_outbox_sends_no_host_file(instance: Instance) -> None:
     async def scenario() -> list[Outbound]:
         async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
             await running.channel.say("report?")
-            await until(lambda: states(instance) == [("failed", 1)])
+            await until(lambda: delivery_states(instance) == [("failed", 1)])
             return running.channel.attempts
 
     assert asyncio.run(scenario()) == []
@@ -389,7 +252,7 @@ def test_forged_outbound_ids_stay_in_their_session(instance: Instance) -> None:
             return await running.channel.texts(1)
 
     assert asyncio.run(scenario()) == ["after the forgery"]
-    assert [status for status, _ in states(instance)] == ["failed", "sent"]
+    assert [status for status, _ in delivery_states(instance)] == ["failed", "sent"]
 
 
 def test_deliver_after_delays_no_other_message(instance: Instance) -> None:
@@ -407,7 +270,7 @@ def test_deliver_after_delays_no_other_message(instance: Instance) -> None:
             return await running.channel.texts(1)
 
     assert asyncio.run(scenario()) == ["now"]
-    assert [status for status, _ in states(instance)] == ["queued", "sent"]
+    assert [status for status, _ in delivery_states(instance)] == ["queued", "sent"]
 
 
 def test_status_shows_sandbox_start_and_work(instance: Instance) -> None:
@@ -420,12 +283,6 @@ def test_status_shows_sandbox_start_and_work(instance: Instance) -> None:
 
     shown = asyncio.run(scenario())
     assert shown[:2] == ["starting a sandbox", "the agent is at work"]
-
-
-def test_retry_pauses_grow_to_minutes() -> None:
-    """An outage causes few attempts, and its end is noticed within minutes."""
-    pauses_s = CoreSettings().delivery_pauses_s
-    assert [pause_after(attempts, pauses_s) for attempts in (1, 2, 3, 4, 99)] == [2.0, 15.0, 60.0, 240.0, 240.0]
 
 
 @pytest.mark.defect(number=27)

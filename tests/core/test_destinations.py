@@ -13,16 +13,16 @@ from nanoclaw_wire import inbound, session_files
 from nanoclaw_wire.inbound import Destination
 
 from nanoclaw_core.ids import GroupId, MessagingGroupId
-from nanoclaw_core.routing.conversations import MAX_DESTINATIONS, named_rooms
 from nanoclaw_core.store import messaging
 from nanoclaw_core.store.connection import open_central
+from nanoclaw_core.store.destinations import MAX_DESTINATIONS, named_rooms
 from nanoclaw_core.store.messaging import MessagingGroup, SessionMode, Wiring
 from nanoclaw_core.store.migrations import migrate_core
 from nanoclaw_core.store.schema import core_migrations
 from nanoclaw_core.testing.hosting import Running, running_host
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.recorder import RecorderChannel
-from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
+from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, silent
 
 Rooms = dict[str, str | None]
 AT = "2026-01-05T15:04:00.000Z"
@@ -55,11 +55,6 @@ def session_in(instance: Instance, room_id: str) -> str:
     return next(session.id for session in instance.sessions() if session.messaging_group_id == group_id)
 
 
-async def silent(_runner: FakeRunner) -> int:
-    await asyncio.Event().wait()
-    return 0
-
-
 def talk(
     instance: Instance, script: Callable[[Running], Awaitable[None]], channel: RecorderChannel | None = None
 ) -> None:
@@ -88,7 +83,10 @@ def destinations_after_writing(instance: Instance, *rooms: str) -> Rooms:
 
 @pytest.mark.invariant(number=15)
 def test_sessions_of_an_agent_agree_on_every_name(bare_instance: Instance) -> None:
-    """Two rooms are called Family; a name that the agent noted in one session is valid in the other."""
+    """Two rooms are called Family.
+
+    A name that the agent noted in one session is valid in the other.
+    """
     room(bare_instance, "a", "Family")
     room(bare_instance, "b", "Family")
     in_a, in_b = destinations_after_writing(bare_instance, "a"), destinations_after_writing(bare_instance, "b")
@@ -114,7 +112,10 @@ def test_agent_shared_session_keeps_its_names(bare_instance: Instance) -> None:
 
 @pytest.mark.invariant(number=15)
 def test_later_room_gets_a_number_and_keeps_it(bare_instance: Instance) -> None:
-    """The first Family is unwired: the second keeps its number, and a third does not get the free name."""
+    """The first Family is unwired: the second keeps its number.
+
+    A third does not get the free name.
+    """
     first = room(bare_instance, "a", "Family")
     destinations_after_writing(bare_instance, "a")
     room(bare_instance, "b", "Family")
@@ -167,7 +168,10 @@ def test_unwired_room_keeps_its_first_name(bare_instance: Instance) -> None:
 
 
 def test_admitted_message_names_its_room(bare_instance: Instance) -> None:
-    """The platform sends the room's name with the first message only; the destination has that name."""
+    """The platform sends the room's name with the first message only.
+
+    The destination has that name.
+    """
     room(bare_instance, "a")
 
     async def script(running: Running) -> None:
@@ -178,7 +182,10 @@ def test_admitted_message_names_its_room(bare_instance: Instance) -> None:
 
 
 def test_admitted_message_without_match_renames_its_room(bare_instance: Instance) -> None:
-    """The agent waits for a pattern, and no message matches; the room still gets its latest name."""
+    """The agent waits for a pattern, and no message matches.
+
+    The room still gets its latest name.
+    """
     room(bare_instance, "a", "Family", engage_pattern="^!")
 
     async def script(running: Running) -> None:
@@ -196,7 +203,10 @@ def test_room_without_a_name_is_named_by_its_channel(bare_instance: Instance) ->
 
 
 def test_recreated_wiring_keeps_its_name(bare_instance: Instance) -> None:
-    """The operator removes and recreates a wiring to change it; the room keeps its destination name."""
+    """The operator removes and recreates a wiring to change it.
+
+    The room keeps its destination name.
+    """
     first = room(bare_instance, "a", "Family")
     room(bare_instance, "b", "Family")
     destinations_after_writing(bare_instance, "a")
@@ -246,7 +256,10 @@ def test_name_with_a_lone_surrogate_is_stored(bare_instance: Instance) -> None:
 
 
 def test_destinations_are_the_first_rooms_and_the_own_room(bare_instance: Instance) -> None:
-    """The list has a limit and is the same for each session; it always contains the session's own room."""
+    """The list has a limit and is the same for each session.
+
+    It always contains the session's own room.
+    """
     rooms = [f"r{number:03}" for number in range(MAX_DESTINATIONS + 5)]
     for room_id in rooms:
         room(bare_instance, room_id)
@@ -305,7 +318,10 @@ def test_message_to_a_newly_wired_room_arrives(instance: Instance) -> None:
 
 
 def test_upgrade_names_rooms_in_the_order_of_wiring(tmp_path: Path) -> None:
-    """An older instance has wirings but no names: the rooms that were wired first get the plain names."""
+    """An older instance has wirings but no names.
+
+    The rooms that were wired first get the plain names.
+    """
     db = open_central(tmp_path / "nanoclaw.db")
     migrate_core(db, core_migrations()[:2])
     db.execute(f"INSERT INTO agent_groups VALUES ('ag-1', 'Agent', 'agent', '{AT}')")

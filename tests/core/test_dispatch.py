@@ -1,4 +1,7 @@
-"""Dispatch: words and options become a verb with typed arguments; each failure has a code."""
+"""Dispatch: words and options become a verb with typed arguments.
+
+Each failure has a code.
+"""
 
 import asyncio
 import json
@@ -60,7 +63,7 @@ def dispatch(*verbs: Verb, scope: Scope = Scope.GLOBAL) -> Dispatch:
     )
     guard = Guard(db=apsw.Connection(":memory:"), plugins=Plugins())
     return Dispatch(
-        offers={full_name(added): Contribution(added, "acme") for added in verbs},
+        verbs={full_name(added): Contribution(added, "acme") for added in verbs},
         guard=guard,
         scope_of=lambda _group_id: scope,
         plugin_context=lambda _plugin: context,
@@ -166,11 +169,11 @@ def test_both_spellings_of_an_option_are_refused() -> None:
 
 
 def test_unknown_option_suggests_the_nearest() -> None:
-    assert "unknown option --max-message; did you mean --max-messages?" in refused(**{"max-message": 3})
+    assert "unknown option --max-message. Did you mean --max-messages?" in refused(**{"max-message": 3})
 
 
 def test_unknown_option_without_match_lists_all_options() -> None:
-    assert "known options: --id, --max-messages, --ratio, --force, --tags, --note" in refused(xyz=1)
+    assert "Known options: --id, --max-messages, --ratio, --force, --tags, --note" in refused(xyz=1)
 
 
 @pytest.mark.parametrize("options", [{}, {"id": None}])
@@ -203,12 +206,12 @@ def test_longest_verb_wins() -> None:
 def test_unknown_command_suggests_the_nearest() -> None:
     answer = ask(dispatch(verb("list")), "groups", "lsit")
     assert answer.code is Code.UNKNOWN_COMMAND
-    assert "did you mean `groups list`?" in (answer.message or "")
+    assert "Did you mean `groups list`?" in (answer.message or "")
 
 
 def test_help_for_unknown_command_repeats_the_command() -> None:
     answer = ask(dispatch(verb("list")), "groups", "lsit", "help")
-    assert "no command 'groups lsit'; did you mean `groups list`?" in (answer.message or "")
+    assert "no command 'groups lsit'. Did you mean `groups list`?" in (answer.message or "")
 
 
 def test_empty_command_is_unknown() -> None:

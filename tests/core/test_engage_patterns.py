@@ -65,7 +65,10 @@ def dropped(instance: Instance) -> list[tuple[str, str, int]]:
 
 @pytest.fixture(scope="module")
 def attack(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Return the report of an attack on a slow pattern. A match without a time limit kills the process."""
+    """Return the report of an attack on a slow pattern.
+
+    A match without a time limit kills the process.
+    """
     script, home = Path(pattern_attack.__file__), tmp_path_factory.mktemp("attack") / "home"
     done = subprocess.run([sys.executable, script, home], capture_output=True, check=True)
     report: dict[str, Any] = json.loads(done.stdout)
@@ -78,7 +81,10 @@ def attack(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     ["(?:a{1000}){1000}", "(?:(?:a?){2000}){2000}", "(?:(?:.{9999}){9999}){9999}", "a{ 99999}", "(?:x{10,}y){999}z{9}"],
 )
 def test_pattern_that_repeats_too_much_is_refused(pattern: str) -> None:
-    """The engine expands repetitions: 17 characters took 274 MB, and an agent may request a pattern."""
+    """The engine expands repetitions: 17 characters took 274 MB.
+
+    An agent may request a pattern.
+    """
     with pytest.raises(InvalidArguments, match="engage_pattern: it has too many repetitions"):
         check_pattern("pattern", pattern)
 
@@ -113,7 +119,10 @@ def test_refused_sender_is_not_matched(attack: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("text", ["hi agent", "by the way"])
 def test_vote_comes_before_the_pattern_match(bare_instance: Instance, text: str) -> None:
-    """The vote sees each message; `engaged` is None because the pattern is not matched yet."""
+    """The vote sees each message.
+
+    `engaged` is None because the pattern is not matched yet.
+    """
     wire(bare_instance, "^hi")
     channel = Observer()
     outcomes(bare_instance, text, channel=channel)

@@ -7,6 +7,7 @@ from nanoclaw_wire import clock
 from nanoclaw_wire.outbound import Acknowledgement, AckStatus, Activity, RunnerState
 
 from nanoclaw_core.sandboxes.health import MAX_TRIES, HealthSignals, pause_before_retry, stuck_reason
+from nanoclaw_core.timing import Timing
 
 NOW = datetime(2026, 1, 5, 15, 4, tzinfo=UTC)
 DAY_S = 86_400.0
@@ -42,7 +43,8 @@ def reason(
             claims=claims,
             state=state,
             ignored_since=None if ignored_s is None else ago(ignored_s),
-        )
+        ),
+        Timing(),
     )
 
 

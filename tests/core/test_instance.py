@@ -119,7 +119,10 @@ def test_central_database_with_a_damaged_index_is_refused(tmp_path: Path) -> Non
 
 
 def test_central_database_with_extra_tables_is_intact(tmp_path: Path) -> None:
-    """Plugins add tables, an operator may add an index, and a later version records more migrations."""
+    """Plugins add tables, an operator may add an index.
+
+    A later version records more migrations.
+    """
     path = make_database(tmp_path)
     db = apsw.Connection(str(path))
     db.execute("CREATE TABLE acme_things (name TEXT); CREATE INDEX mine ON deliveries (created_at)")

@@ -30,7 +30,10 @@ def test_schema_damage_ignores_comments_and_blanks() -> None:
 
 
 def test_schema_that_is_not_unicode_is_damage(tmp_path: Path) -> None:
-    """A flipped bit may leave bytes that are not UTF-8; the check reports damage and does not fail."""
+    """A flipped bit may leave bytes that are not UTF-8.
+
+    The check reports damage and does not fail.
+    """
     path = tmp_path / "some.db"
     db = apsw.Connection(str(path))
     db.execute("CREATE TABLE t (a TEXT CHECK (a <> 'word'))")

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from nanoclaw_cli.host_process import host_process_of
+from nanoclaw_wire.names import HOST_LOCK
 
 from nanoclaw_core import AlreadyRunning, Host
-from nanoclaw_core.lock import FILE_NAME, InstanceLock
+from nanoclaw_core.lock import InstanceLock
 from nanoclaw_core.testing.instance import Instance
 
 HOLDER = """
@@ -81,7 +82,7 @@ def test_stopped_host_releases_the_lock(bare_instance: Instance) -> None:
 
 def test_host_process_of_creates_no_file(tmp_path: Path) -> None:
     assert host_process_of(tmp_path) is None
-    assert not (tmp_path / FILE_NAME).exists()
+    assert not (tmp_path / HOST_LOCK).exists()
 
 
 def test_released_lock_can_be_acquired_again(tmp_path: Path) -> None:

@@ -39,7 +39,10 @@ def test_failed_message_is_logged_with_its_correlation_id(instance: Instance, ca
 
 @pytest.mark.invariant(number=6)
 def test_acknowledgements_are_copied_in_limited_batches(instance: Instance) -> None:
-    """A sandbox can write faster than the host reads, and the sweep must reach the other sessions."""
+    """A sandbox can write faster than the host reads.
+
+    The sweep must reach the other sessions.
+    """
 
     async def acknowledges_much(runner: FakeRunner) -> int:
         await runner.take()

@@ -1,4 +1,7 @@
-"""Outages of a platform: a failed attempt is retried, and only a refusal is final (I4)."""
+"""Outages of a platform: a failed attempt is retried.
+
+Only a refusal is final (I4).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+from instance_state import delivery_states
 from nanoclaw_wire import clock
 
 from nanoclaw_core import Address, DeliveryRefused, Outbound
@@ -35,12 +39,8 @@ def patient(instance: Instance, *pauses_s: float) -> Instance:
     return make_instance(instance.places.home, delivery_pauses_s=list(pauses_s), delivery_max_age_s=A_DAY_S)
 
 
-def states(instance: Instance) -> list[tuple[str, int]]:
-    return instance.db.execute("SELECT status, attempts FROM deliveries ORDER BY position").fetchall()
-
-
 def has_answers(instance: Instance, count: int) -> bool:
-    return len(states(instance)) == count
+    return len(delivery_states(instance)) == count
 
 
 async def left_waiting(instance: Instance, *texts: str) -> None:
@@ -50,7 +50,7 @@ async def left_waiting(instance: Instance, *texts: str) -> None:
         for count, text in enumerate(texts, 1):
             await running.channel.say(text)
             await until(partial(has_answers, instance, count))
-        await until(lambda: states(instance)[0] == ("queued", 1))
+        await until(lambda: delivery_states(instance)[0] == ("queued", 1))
     instance.db.execute("UPDATE deliveries SET next_try_at = NULL")
 
 
@@ -65,7 +65,7 @@ def test_outage_of_any_length_loses_no_message(instance: Instance) -> None:
             return {attempt.idempotency_key for attempt in running.channel.attempts}
 
     assert len(asyncio.run(scenario())) == 1
-    assert states(instance) == [("sent", 51)]
+    assert delivery_states(instance) == [("sent", 51)]
 
 
 def test_refusal_after_an_outage_is_final(instance: Instance) -> None:
@@ -75,7 +75,7 @@ def test_refusal_after_an_outage_is_final(instance: Instance) -> None:
         async with running_host(instance) as running:
             running.channel.troubles = [ConnectionError("down")] * 5 + [DeliveryRefused("the room is closed")]
             await running.channel.say("hi")
-            await until(lambda: states(instance) == [("failed", 6)])
+            await until(lambda: delivery_states(instance) == [("failed", 6)])
 
     asyncio.run(scenario())
 
@@ -97,7 +97,7 @@ def test_outage_of_one_room_delays_no_other(instance: Instance) -> None:
     async def scenario() -> list[str]:
         async with running_host(patient(instance, AN_HOUR_S), channel=HalfBroken()) as running:
             await running.channel.say("one", room="broken")
-            await until(lambda: ("queued", 1) in states(instance))
+            await until(lambda: ("queued", 1) in delivery_states(instance))
             await running.channel.say("two", room="garden")
             return await running.channel.texts(1)
 
@@ -105,14 +105,17 @@ def test_outage_of_one_room_delays_no_other(instance: Instance) -> None:
 
 
 def test_missing_channel_keeps_its_messages(instance: Instance) -> None:
-    """A host without the plugin counts no attempt; the next host with it sends all messages in order."""
+    """A host without the plugin counts no attempt.
+
+    The next host with it sends all messages in order.
+    """
 
     async def scenario() -> list[str]:
         await left_waiting(instance, "one", "two")
         async with running_host(instance, channel=RecorderChannel("another")) as running:
             await until(lambda: all("is not running" in error for (error,) in errors(instance)))
             assert running.host.status()["waiting_to_be_sent"] == {"recorder": 2}
-        assert states(instance) == [("queued", 1), ("queued", 0)]
+        assert delivery_states(instance) == [("queued", 1), ("queued", 0)]
         async with running_host(instance) as running:
             return await running.channel.texts(2)
 
@@ -124,7 +127,10 @@ def errors(instance: Instance) -> list[tuple[str]]:
 
 
 def test_message_for_a_missing_channel_can_be_discarded(instance: Instance) -> None:
-    """The operator may discard a message that no channel can send; it then leaves the backlog of its session."""
+    """The operator may discard a message that no channel can send.
+
+    It then leaves the backlog of its session.
+    """
 
     async def scenario() -> None:
         await left_waiting(instance, "one")
@@ -134,7 +140,7 @@ def test_message_for_a_missing_channel_can_be_discarded(instance: Instance) -> N
             assert delivery.session_id is not None
             deliveries.mark_failed(instance.db, delivery.id, "discarded")
             running.host.components.queues.refresh(deliveries.get(instance.db, delivery.id) or delivery)
-            assert running.host.components.queues.backlog(delivery.session_id) == 0
+            assert running.host.components.queues.backlog.unfinished(delivery.session_id) == 0
 
     asyncio.run(scenario())
 
@@ -149,7 +155,7 @@ def test_attempt_cut_off_by_a_host_kill_counts_once(instance: Instance) -> None:
             await running.channel.texts(1)
 
     asyncio.run(scenario())
-    assert states(instance) == [("sent", 4)]
+    assert delivery_states(instance) == [("sent", 4)]
 
 
 def test_end_of_outage_is_reported_once_in_the_room(instance: Instance) -> None:
@@ -165,7 +171,7 @@ def test_end_of_outage_is_reported_once_in_the_room(instance: Instance) -> None:
     assert (first, second) == ("echo: one", "echo: two")
     assert notice.startswith("Messages here were delayed since Jan 5, 2020, ")
     assert notice.endswith(". Waiting messages have now been sent.")
-    assert len(states(instance)) == 3
+    assert len(delivery_states(instance)) == 3
 
 
 def test_discarded_delayed_message_sends_no_notice(instance: Instance) -> None:
@@ -208,7 +214,7 @@ def test_expired_message_is_given_up_and_reported(instance: Instance) -> None:
         instance.db.execute("UPDATE deliveries SET created_at = ?", (LONG_AGO,))
         async with running_host(instance) as running:
             running.channel.troubles = [ConnectionError("down")] * 9
-            await until(lambda: states(instance) == [("failed", 3)])
+            await until(lambda: delivery_states(instance) == [("failed", 3)])
             session_id = instance.db.execute("SELECT session_id FROM deliveries").get
             inbox = running.host.components.mailbox.inbox.read(session_id)
             notes = (
@@ -228,10 +234,10 @@ def test_attempts_of_earlier_hosts_use_up_no_pause(instance: Instance) -> None:
         instance.db.execute("UPDATE deliveries SET created_at = ?, attempts = 50", (LONG_AGO,))
         async with running_host(patient(instance, 0.0, 0.0)) as running:
             running.channel.troubles = [ConnectionError("down")] * 9
-            await until(lambda: states(instance)[0][0] == "failed")
+            await until(lambda: delivery_states(instance)[0][0] == "failed")
 
     asyncio.run(scenario())
-    assert states(instance) == [("failed", 53)]
+    assert delivery_states(instance) == [("failed", 53)]
 
 
 def test_first_pause_of_a_new_host_is_the_shortest(instance: Instance) -> None:
@@ -275,7 +281,7 @@ def test_deliver_after_of_a_message_is_kept(instance: Instance) -> None:
         async with running_host(soon, runtime=ScriptedRuntime(script)) as running:
             running.channel.troubles = [ConnectionError("down")]
             await running.channel.say("one")
-            await until(lambda: states(instance) == [("queued", 1)])
+            await until(lambda: delivery_states(instance) == [("queued", 1)])
 
     asyncio.run(scenario())
     ((next_try_at, deliver_after),) = instance.db.execute("SELECT next_try_at, deliver_after FROM deliveries")
@@ -298,4 +304,4 @@ def test_message_left_by_a_host_waits_for_its_channel(instance: Instance, status
             await until(waits)
 
     asyncio.run(scenario(lambda: errors(instance) == [("the channel 'gone' is not running",)]))
-    assert states(instance) == [("queued", 0)]
+    assert delivery_states(instance) == [("queued", 0)]

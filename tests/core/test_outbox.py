@@ -1,68 +1,17 @@
-"""The outbox reader: files and rows of a sandbox, also if a hostile sandbox replaces them (⚠29, I6)."""
+"""The outbox reader: files, heartbeat and directories, also of an attacker (⚠29, I6)."""
 
 import os
 import resource
-import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import apsw
 import pytest
-from attrs import frozen
-from nanoclaw_wire import outbound, session_files
-from nanoclaw_wire.layout import Layout
-from nanoclaw_wire.outbound import NewOutbound, OutKind
 from nanoclaw_wire.socket_path import short_path
+from outbox_session import LIMIT, SESSION, Side, open_descriptors
 
 from nanoclaw_core import InvalidArguments
-from nanoclaw_core.delivery.outbox_poller import UNREADABLE
 from nanoclaw_core.ids import SessionId
-from nanoclaw_core.mailbox.directories import open_root
-from nanoclaw_core.mailbox.outbox import MAX_FILES, MAX_READ_BYTES, InvalidOutboxFile, NeedsRecovery, OutboxReader
-
-SESSION = SessionId("ses-1")
-LIMIT = 1000
-
-
-@frozen
-class Side:
-    """One session: the reader of the host and the files that the sandbox may change."""
-
-    outbox: OutboxReader
-    layout: Layout
-    home: Path
-
-    def put(self, name: str, content: bytes = b"hello", message_id: str = "out-1") -> Path:
-        path = self.layout.outbox / message_id / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
-        return path
-
-    def read(self, *names: object, message_id: str = "out-1") -> list[tuple[str, bytes]]:
-        return [(file.name, file.content) for file in self.outbox.files(SESSION, message_id, names)]
-
-    def refused(self, *names: object, message_id: str = "out-1") -> str:
-        with pytest.raises(InvalidOutboxFile) as caught:
-            self.read(*names, message_id=message_id)
-        return str(caught.value)
-
-
-@pytest.fixture
-def side(tmp_path: Path) -> Iterator[Side]:
-    directories = open_root(tmp_path)
-    layout = directories.create(SESSION)
-    outbox = OutboxReader(directories, file_bytes=LIMIT)
-    signal.alarm(30)  # Python cannot interrupt a reader that hangs in open()
-    yield Side(outbox, layout, tmp_path)
-    signal.alarm(0)
-    outbox.close()
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
+from nanoclaw_core.mailbox.outbox import MAX_FILES
 
 # Files
 
@@ -208,168 +157,6 @@ def test_refusals_leave_no_descriptor_open(side: Side) -> None:
         side.refused("a.txt", "directory")
         side.refused("nowhere")
     assert open_descriptors() == before
-
-
-# The database
-
-
-def write(side: Side, *ids: str) -> None:
-    db = session_files.open_writable(side.layout.outbound_db)
-    outbound.write(db, now="x", messages=[NewOutbound(id=i, kind=OutKind.CHAT, at="x", content="{}") for i in ids])
-    db.close()
-
-
-def test_reader_returns_rows_after_a_number(side: Side) -> None:
-    write(side, "a", "b")
-    assert [message.id for message in side.outbox.read_new(SESSION, 1).messages] == ["b"]
-
-
-def replace_with_link(path: Path) -> None:
-    path.rename(path.with_name("moved"))
-    path.symlink_to("moved")
-
-
-def replace_with_pipe(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
-def replace_with_directory(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def replace_with_garbage(path: Path) -> None:
-    path.write_bytes(b"garbage" * 1000)
-
-
-def replace_with_nothing(path: Path) -> None:
-    path.unlink()
-
-
-def replace_with_emptiness(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def replace_with_a_second_name(path: Path) -> None:
-    os.link(path, path.with_name("second"))
-
-
-def replace_journal_with_pipe(path: Path) -> None:
-    journal = path.with_name(f"{path.name}-journal")
-    journal.unlink(missing_ok=True)
-    os.mkfifo(journal)
-
-
-def replace_with_wal(path: Path) -> None:
-    db = apsw.Connection(str(path))
-    db.pragma("journal_mode", "wal")
-    db.close()
-
-
-def replace_with_other_tables(path: Path) -> None:
-    db = apsw.Connection(str(path))
-    db.execute("DROP TABLE messages_out; CREATE TABLE messages_out (other); DROP TABLE runner_state")
-    db.close()
-
-
-def replace_with_a_view(path: Path) -> None:
-    db = apsw.Connection(str(path))
-    db.execute(
-        "DROP TABLE messages_out; CREATE VIEW messages_out AS WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1"
-        " FROM n) SELECT i AS seq, i AS id, 'chat' AS kind, '' AS at, NULL AS deliver_after, NULL AS in_reply_to,"
-        " NULL AS channel, NULL AS room, NULL AS thread, '{}' AS content FROM n"
-    )
-    db.close()
-
-
-REPLACEMENTS = [
-    replace_with_link,
-    replace_with_pipe,
-    replace_with_directory,
-    replace_with_garbage,
-    replace_with_nothing,
-    replace_with_emptiness,
-    replace_with_a_second_name,
-    replace_journal_with_pipe,
-    replace_with_wal,
-    replace_with_other_tables,
-    replace_with_a_view,
-]
-
-
-@pytest.mark.defect(number=29)
-@pytest.mark.parametrize("replace", REPLACEMENTS)
-def test_replaced_outbound_db_is_refused_each_time(side: Side, replace: Callable[[Path], None]) -> None:
-    write(side, "a")
-    replace(side.layout.outbound_db)
-    before = open_descriptors()
-    for _ in range(2):
-        with pytest.raises(UNREADABLE):
-            side.outbox.read_new(SESSION, 0)
-    assert open_descriptors() == before
-
-
-@pytest.mark.defect(number=29)
-@pytest.mark.parametrize("replace", [replace_with_garbage, replace_journal_with_pipe, replace_with_other_tables])
-def test_outbound_db_replaced_while_open_is_refused(side: Side, replace: Callable[[Path], None]) -> None:
-    write(side, "a")
-    assert len(side.outbox.read_new(SESSION, 0).messages) == 1
-    replace(side.layout.outbound_db)
-    with pytest.raises(UNREADABLE):
-        side.outbox.read_new(SESSION, 0)
-
-
-def test_restored_outbound_db_is_read_again(side: Side) -> None:
-    write(side, "a")
-    good = side.layout.outbound_db.read_bytes()
-    replace_with_garbage(side.layout.outbound_db)
-    with pytest.raises(UNREADABLE):
-        side.outbox.read_new(SESSION, 0)
-    side.layout.outbound_db.write_bytes(good)
-    assert len(side.outbox.read_new(SESSION, 0).messages) == 1
-
-
-def test_locked_outbound_db_is_busy_not_broken(side: Side) -> None:
-    writer = session_files.open_writable(side.layout.outbound_db)
-    writer.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(apsw.BusyError):
-        side.outbox.read_new(SESSION, 0)
-    writer.execute("ROLLBACK")
-    writer.close()
-    assert side.outbox.read_new(SESSION, 0).messages == []
-
-
-def test_outbound_db_with_a_hot_journal_needs_its_runner(side: Side) -> None:
-    replace_journal_with_pipe(side.layout.outbound_db)
-    with pytest.raises(NeedsRecovery):
-        side.outbox.read_new(SESSION, 0)
-
-
-def test_huge_row_does_not_fill_the_hosts_memory(side: Side) -> None:
-    db = session_files.open_writable(side.layout.outbound_db)
-    db.execute(
-        "INSERT INTO messages_out (seq, id, kind, at, content)"
-        " VALUES (1, 'a', 'chat', 'x', printf('%.*c', 50000000, 'x'))"
-    )
-    db.close()
-    with pytest.raises(apsw.TooBigError):
-        side.outbox.read_new(SESSION, 0)
-
-
-def test_large_rows_are_read_in_portions(side: Side) -> None:
-    db = session_files.open_writable(side.layout.outbound_db)
-    db.execute(
-        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 2 FROM n LIMIT 12)"
-        " INSERT INTO messages_out (seq, id, kind, at, content)"
-        " SELECT i, i, 'chat', 'x', printf('%.*c', 4000000, 'x') FROM n"
-    )
-    db.close()
-    first = side.outbox.read_new(SESSION, 0)
-    assert len(first.messages) * 4_000_000 <= MAX_READ_BYTES + 4_000_000
-    assert first.has_more
-    rest = side.outbox.read_new(SESSION, first.messages[-1].seq)
-    assert [message.seq for message in [*first.messages, *rest.messages]] == list(range(1, 24, 2))
 
 
 # Heartbeats and directories

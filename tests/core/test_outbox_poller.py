@@ -4,33 +4,32 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 
 import pytest
-from delivery_doubles import KeyBuilder, QuietEvents
+from delivery_doubles import QuietEvents, context_of
 from nanoclaw_wire.content import ActionRequest
 
-from nanoclaw_core.delivery.attempts import DeliveryContext
 from nanoclaw_core.delivery.outbox_importer import ImportResult
 from nanoclaw_core.delivery.outbox_poller import (
     COOLDOWN_FACTOR,
     FREE_EMPTY_POLLS,
     MAX_BACKLOG,
-    PAUSE_S,
     SLOW_POLL_CPU_S,
     OutboxPoller,
 )
 from nanoclaw_core.delivery.queues import DeliveryQueues
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.outbox import ROW_BATCH
-from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.store.connection import CentralDatabaseFailed
 from nanoclaw_core.store.outage import DatabaseOutage
 from nanoclaw_core.testing.hosting import until
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.recorder import WAIT_S
+from nanoclaw_core.timing import Timing
 
+TIMING = Timing()
 HONEST = SessionId("honest")
 FLOODERS = [SessionId(f"flooder-{number}") for number in range(5)]
 REQUEST = ActionRequest(action="x", request_id="r")
@@ -56,19 +55,11 @@ class ScriptedImporter:
 
 @asynccontextmanager
 async def poller_over(
-    importer: ScriptedImporter, instance: Instance, events: QuietEvents | None = None
+    importer: ScriptedImporter, instance: Instance, events: QuietEvents | None = None, timing: Timing = TIMING
 ) -> AsyncIterator[OutboxPoller]:
     events = events or QuietEvents()
-    sending = DeliveryContext(
-        db=instance.db,
-        plugins=Plugins(),
-        adapters={},
-        builder=KeyBuilder(),  # type: ignore[arg-type]  # the queues only build with it
-        events=events,
-        pauses_s=(),
-        max_age_s=0.0,
-    )
-    poller = OutboxPoller(importer, DeliveryQueues(sending), events, DatabaseOutage())  # type: ignore[arg-type]  # a double of it
+    queues = DeliveryQueues(context_of(instance, {}, events=events))
+    poller = OutboxPoller(importer, queues, events, DatabaseOutage(), timing)  # type: ignore[arg-type]  # a double of it
     yield poller
     for session_id in (HONEST, *FLOODERS):
         poller.forget(session_id)
@@ -146,7 +137,7 @@ def test_empty_notifications_are_polled_less_often(instance: Instance) -> None:
                 await asyncio.sleep(0)
 
     asyncio.run(scenario())
-    assert len(importer.polls) <= FREE_EMPTY_POLLS + 2 + (importer.at[-1] - importer.at[0]) / PAUSE_S
+    assert len(importer.polls) <= FREE_EMPTY_POLLS + 2 + (importer.at[-1] - importer.at[0]) / TIMING.empty_poll_pause_s
 
 
 @pytest.mark.invariant(number=6)
@@ -193,12 +184,40 @@ def test_poller_limits_unfinished_requests(instance: Instance) -> None:
     asyncio.run(scenario())
 
 
+def test_close_leaves_an_action_that_does_not_end(instance: Instance) -> None:
+    """A plugin that swallows the cancellation of its action must not keep the host from its stop."""
+    importer = ScriptedImporter({HONEST: lambda: ImportResult(requests=[REQUEST])})
+
+    async def scenario() -> None:
+        runs, may_end = asyncio.Event(), asyncio.Event()
+
+        class Swallowing(QuietEvents):
+            async def action_requested(self, session_id: SessionId, request: ActionRequest) -> None:
+                runs.set()
+                while not may_end.is_set():
+                    with suppress(asyncio.CancelledError):
+                        await may_end.wait()
+
+        timing = Timing(actions_close_s=0.01, cancel_s=0.01)
+        try:
+            async with asyncio.timeout(WAIT_S), poller_over(importer, instance, Swallowing(), timing) as poller:
+                poller.poll(HONEST)
+                await runs.wait()
+        finally:
+            may_end.set()
+
+    asyncio.run(scenario())
+
+
 def refuse() -> ImportResult:
     raise CentralDatabaseFailed("the disk is full")
 
 
 def test_drain_during_stop_ends_at_once_on_a_full_disk(instance: Instance) -> None:
-    """A central database that refuses writes must not delay the stop; the next host imports the rest."""
+    """A central database that refuses writes must not delay the stop.
+
+    The next host imports the rest.
+    """
     importer = ScriptedImporter({HONEST: refuse})
 
     async def scenario() -> None:

@@ -1,4 +1,7 @@
-"""Sandbox plans in a running host: the container config of an agent group decides about its sandboxes."""
+"""Sandbox plans in a running host.
+
+The container config of an agent group decides about its sandboxes.
+"""
 
 import asyncio
 from pathlib import Path
@@ -20,7 +23,10 @@ from nanoclaw_core.testing.scripted import ScriptedRuntime
 
 
 def sandbox_of(instance: Instance, **choices: Any) -> tuple[SandboxSpec, RunnerConfig]:
-    """Write to an agent with these config values; return the spec and the runner config of its sandbox."""
+    """Write to an agent with these config values.
+
+    Return the spec and the runner config of its sandbox.
+    """
     group = instance.group()
     agents.save_config(instance.db, evolve(agents.config_of(instance.db, group.id), **choices))
 
@@ -87,7 +93,7 @@ def test_provider_with_invalid_settings_is_refused(instance: Instance, caplog: p
 
     asyncio.run(scenario())
     (refusal,) = reasons(caplog)
-    assert "The provider 'picky' cannot be used: it does not work: [plugins.picky]: unknown key 'temp'" in refusal
+    assert "The provider 'picky' cannot be used: it does not work: plugins.picky.temp: unknown key" in refusal
     assert "not installed" not in refusal
 
 

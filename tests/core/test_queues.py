@@ -1,23 +1,24 @@
 """Delivery queues: fairness, a central database that refuses writes, and unexpected errors."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from attrs import evolve
-from delivery_doubles import KeyBuilder, QuietEvents, adapters_of
+from delivery_doubles import KeyBuilder, QuietEvents, RepairedDatabase, adapters_of, context_of
+from nanoclaw_wire.content import Message
 
-from nanoclaw_core import Address, Outbound
-from nanoclaw_core.delivery.attempts import DeliveryContext
+from nanoclaw_core import Address, Outbound, OutboundFile
 from nanoclaw_core.delivery.queues import DeliveryQueues
 from nanoclaw_core.ids import DeliveryId
-from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.store import deliveries
 from nanoclaw_core.store.deliveries import Delivery, DeliveryStatus
 from nanoclaw_core.store.outage import DatabaseOutage
+from nanoclaw_core.testing.hosting import until
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.recorder import WAIT_S
+from nanoclaw_core.timing import Timing
 
 
 def delivery(number: int, room: str = "r") -> Delivery:
@@ -26,24 +27,15 @@ def delivery(number: int, room: str = "r") -> Delivery:
     )
 
 
-def queues_to(
-    platform: object, instance: Instance, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep, **more: Any
-) -> DeliveryQueues:
-    given: dict[str, Any] = {
-        "db": instance.db,
-        "plugins": Plugins(),
-        "adapters": adapters_of(platform),
-        "builder": KeyBuilder(),
-        "events": QuietEvents(),
-        "pauses_s": (0.0,),
-        "max_age_s": 0.0,
-        "sleep": sleep,
-    }
-    return DeliveryQueues(DeliveryContext(**(given | more)))
+def queues_to(platform: object, instance: Instance, **more: Any) -> DeliveryQueues:
+    return DeliveryQueues(context_of(instance, **({"adapters": adapters_of(platform)} | more)))
 
 
 class Platform:
-    """A channel that accepts each message; the database refuses writes from the first one on."""
+    """A channel that accepts each message.
+
+    The database refuses writes from the first one on.
+    """
 
     def __init__(self, instance: Instance) -> None:
         self.taken: list[str] = []
@@ -60,16 +52,9 @@ class Platform:
 @pytest.mark.parametrize("is_full_before", [True, False])
 def test_refusing_database_loses_and_repeats_no_delivery(instance: Instance, is_full_before: bool) -> None:
     platform = Platform(instance)
-    waits: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        waits.append(seconds)
-        if len(waits) % 3 == 0:
-            instance.db.pragma("query_only", 0)
-        await asyncio.sleep(0)
 
     async def scenario(messages: Sequence[Delivery]) -> None:
-        queues = queues_to(platform, instance, sleep)
+        queues = queues_to(platform, instance, outage=RepairedDatabase(instance.db, after=3))
         deliveries.add(instance.db, messages)
         if is_full_before:
             instance.db.pragma("query_only", 1)
@@ -78,7 +63,6 @@ def test_refusing_database_loses_and_repeats_no_delivery(instance: Instance, is_
 
     asyncio.run(scenario([delivery(1), delivery(2)]))
     assert platform.taken == ["d1", "d2"]
-    assert len(waits) >= 3
     assert deliveries.open_deliveries(instance.db) == []
 
 
@@ -109,36 +93,22 @@ def test_long_queue_delays_no_other_queue(instance: Instance) -> None:
     assert len(platform.rooms) == 201
 
 
-class Refusing:
-    """A central database that refuses writes; `asleep` is set when `queues` queues wait for it."""
-
-    def __init__(self, instance: Instance, queues: int = 1) -> None:
-        self.asleep = asyncio.Event()
-        self._queues = queues
-        instance.db.pragma("query_only", 1)
-
-    async def sleep(self, _seconds: float) -> None:
-        self._queues -= 1
-        if not self._queues:
-            self.asleep.set()
-        await asyncio.Event().wait()
-
-
 @pytest.mark.parametrize("is_asleep", [True, False], ids=["before", "while"])
 def test_stop_ends_queues_that_wait_for_the_database(instance: Instance, is_asleep: bool) -> None:
     """A queue that cannot record its message ends, if it waited before the stop or is refused during it."""
 
     async def scenario() -> None:
-        refusing = Refusing(instance)
-        queues = queues_to(InstantPlatform(), instance, refusing.sleep)
+        outage = DatabaseOutage()
+        queues = queues_to(InstantPlatform(), instance, outage=outage, timing=Timing(store_retry_s=3_600))
         queues.put([delivery(1)])
         if is_asleep:
-            await refusing.asleep.wait()
+            await until(lambda: outage.refused)
         await queues.drain_for()
         async with asyncio.timeout(WAIT_S):
             await queues.drained()
 
     deliveries.add(instance.db, [delivery(1)])
+    instance.db.pragma("query_only", 1)
     asyncio.run(scenario())
     instance.db.pragma("query_only", 0)
     assert [open_delivery.id for open_delivery in deliveries.open_deliveries(instance.db)] == ["d1"]
@@ -147,17 +117,10 @@ def test_stop_ends_queues_that_wait_for_the_database(instance: Instance, is_asle
 def test_refusing_database_logs_one_line_for_all_queues(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
     """50 rooms are refused and recover; the log has one line per change."""
     messages = [delivery(number, f"room {number}") for number in range(50)]
-    refused = 0
-
-    async def sleep(_seconds: float) -> None:
-        nonlocal refused
-        refused += 1
-        if refused == 3 * len(messages):
-            instance.db.pragma("query_only", 0)
-        await asyncio.sleep(0)
 
     async def scenario() -> None:
-        queues = queues_to(InstantPlatform(), instance, sleep, outage=DatabaseOutage(now=lambda: 0.0))
+        outage = RepairedDatabase(instance.db, after=3 * len(messages))
+        queues = queues_to(InstantPlatform(), instance, outage=outage)
         queues.put(messages)
         await queues.drained()
 
@@ -215,13 +178,16 @@ def test_unexpected_error_fails_one_message(instance: Instance) -> None:
 def test_sent_message_stays_sent_if_its_callback_fails(instance: Instance) -> None:
     """An error after the platform accepted a message must not send it again."""
 
-    class NoClearing(QuietEvents):
-        def delivery_sent(self, delivery: Delivery) -> None:
+    class NoClearing(KeyBuilder):
+        def build(self, delivery: Delivery, message: Message | None) -> Outbound:
+            return evolve(super().build(delivery, message), files=[OutboundFile(name="a", content=b"")])
+
+        def clear(self, delivery: Delivery) -> None:
             if delivery.id == "d1":
                 raise RuntimeError("no clearing today")
 
     async def scenario() -> None:
-        queues = queues_to(InstantPlatform(), instance, events=NoClearing())
+        queues = queues_to(InstantPlatform(), instance, builder=NoClearing())
         queues.put([delivery(1), delivery(2)])
         await queues.drained()
 
@@ -242,7 +208,10 @@ class LoneSurrogates(InstantPlatform):
 
 
 def test_lone_surrogates_of_a_platform_are_escaped(instance: Instance) -> None:
-    """SQLite stores no lone surrogate; the message is still retried and recorded as sent."""
+    """SQLite stores no lone surrogate.
+
+    The message is still retried and recorded as sent.
+    """
 
     async def scenario() -> None:
         queues = queues_to(LoneSurrogates(), instance, max_age_s=60.0)
@@ -254,23 +223,3 @@ def test_lone_surrogates_of_a_platform_are_escaped(instance: Instance) -> None:
     stored = deliveries.get(instance.db, DeliveryId("d1"))
     assert stored is not None
     assert (stored.status, stored.attempts, stored.platform_message_id) == (DeliveryStatus.SENT, 2, "id-\\udcff")
-
-
-def test_hanging_hint_delays_no_message(instance: Instance) -> None:
-    """A status that hangs in the platform is dropped after its timeout."""
-    platform, has_hung = InstantPlatform(), asyncio.Event()
-
-    async def hang() -> None:
-        has_hung.set()
-        await asyncio.Event().wait()
-
-    async def scenario() -> None:
-        queues = queues_to(platform, instance, hint_timeout_s=0.01)
-        queues.call_when_drained(Address("chat", "r"), hang)
-        queues.put([delivery(1)])
-        async with asyncio.timeout(WAIT_S):
-            await queues.drained()
-
-    deliveries.add(instance.db, [delivery(1)])
-    asyncio.run(scenario())
-    assert (platform.rooms, has_hung.is_set()) == (["r"], True)

@@ -76,7 +76,7 @@ def ask(scope: Scope, *words: str, caller: Caller = AGENT, **options: Any) -> An
     own = core_verbs(status=dict, plugins=list, verbs=lambda: [offer.value for offer in offers.values()])
     offers |= {full_name(known_verb): Contribution(known_verb, "core") for known_verb in own}
     dispatch = Dispatch(
-        offers=offers,
+        verbs=offers,
         guard=Guard(db=context.database, plugins=Plugins()),
         scope_of=scope_of,
         plugin_context=lambda _plugin: context,

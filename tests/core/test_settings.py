@@ -1,10 +1,13 @@
-"""nanoclaw.toml: valid settings are read; invalid ones are refused with their place and a remedy."""
+"""nanoclaw.toml: valid settings are read.
+
+Invalid ones are refused with their place and a remedy.
+"""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import field, frozen, validators
+from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 from nanoclaw_wire import clock
@@ -48,11 +51,12 @@ def test_settings_are_read(tmp_path: Path) -> None:
 
 
 def test_unknown_key_suggests_the_nearest(tmp_path: Path) -> None:
-    assert "unknown key 'time_zone'; did you mean 'timezone'?" in refusal(tmp_path, "[core]\ntime_zone = 'UTC'")
+    message = refusal(tmp_path, "[core]\ntime_zone = 'UTC'")
+    assert message == f"core.time_zone: unknown key. Did you mean 'timezone'? Fix it in {tmp_path}/nanoclaw.toml."
 
 
 def test_unknown_key_without_match_lists_all_keys(tmp_path: Path) -> None:
-    assert "known keys: core, plugins" in refusal(tmp_path, "[xyz]\na = 1")
+    assert refusal(tmp_path, "[xyz]\na = 1").startswith("xyz: unknown key. Known keys: core, plugins. Fix it in ")
 
 
 @pytest.mark.parametrize(
@@ -79,28 +83,37 @@ def test_unknown_key_without_match_lists_all_keys(tmp_path: Path) -> None:
         "timezone = 'PST'",
     ],
 )
-def test_value_of_wrong_kind_is_refused_with_its_table(tmp_path: Path, line: str) -> None:
+def test_value_of_wrong_kind_is_refused_with_its_key(tmp_path: Path, line: str) -> None:
     message = refusal(tmp_path, f"[core]\n{line}")
-    assert "[core]" in message
-    assert "nanoclaw.toml" in message
+    assert message.startswith(f"core.{line.partition(' ')[0]}")
+    assert message.endswith(f" Fix it in {tmp_path}/nanoclaw.toml.")
 
 
 @pytest.mark.parametrize(
-    ("line", "rule"),
+    ("line", "fault"),
     [
-        ("provider = 7", "must be a string @ "),
-        ("cpus = 'x'", "must be a number @ "),
-        ("max_sandboxes = 2.9", "must be an integer @ "),
-        ("max_sandboxes = 0", "'max_sandboxes' must be >= 1 @ "),
-        ("owners = 'me'", "must be a list @ "),
-        ("log_level = 'loud'", "'log_level' must be in ('debug', 'info', 'warning', 'error') @ "),
-        ("allowed_mounts = ['/data']", "must be a table; its keys are path, writable @ "),
-        ("start_pauses_s = []", "Length of 'start_pauses_s' must be >= 1 @ "),
-        ("allowed_mounts = [{path = '/data', writable = 'yes'}]", "must be true or false @ "),
+        ("provider = 7", "provider: must be a string, got 7"),
+        ("cpus = 'x'", "cpus: must be a number, got 'x'"),
+        ("max_sandboxes = 2.9", "max_sandboxes: must be an integer, got 2.9"),
+        ("max_sandboxes = 0", "max_sandboxes: must be at least 1, got 0"),
+        ("idle_stop_s = -1", "idle_stop_s: must be greater than 0, got -1"),
+        ("owners = 'me'", "owners: must be a list, got 'me'"),
+        ("owners = ['me', 7]", "owners[1]: must be a string, got 7"),
+        ("log_level = 'loud'", "log_level: must be one of debug, info, warning, error, got 'loud'"),
+        ("log_level = 'env:LEVEL'", "log_level: must be one of debug, info, warning, error, got 'env:LEVEL'"),
+        ("timezone = 'PST'", "timezone: must be an IANA name like Europe/Berlin, got 'PST'"),
+        ("provider = 'env:NONE'", "provider: the environment variable NONE is not set"),
+        ("start_pauses_s = []", "start_pauses_s: must not be empty, got []"),
+        ("allowed_mounts = {}", "allowed_mounts: must be a list, got {}"),
+        ("allowed_mounts = ['/a']", "allowed_mounts[0]: must be a table with the keys path, writable, got '/a'"),
+        ("allowed_mounts = [{path = '/a', writable = 1}]", "allowed_mounts[0].writable: must be true or false, got 1"),
+        ("allowed_mounts = [{writable = true}]", "allowed_mounts[0].path: must be set"),
+        ("owners = '" + "x" * 100 + "'", "owners: must be a list, got '" + "x" * 79),
     ],
 )
-def test_refusal_names_the_expected_kind(tmp_path: Path, line: str, rule: str) -> None:
-    assert refusal(tmp_path, f"[core]\n{line}").startswith(rule)
+def test_settings_error_has_key_rule_and_value(tmp_path: Path, line: str, fault: str) -> None:
+    message = refusal(tmp_path, f"[core]\n{line}", LEVEL="loud")
+    assert message == f"core.{fault}. Fix it in {tmp_path}/nanoclaw.toml."
 
 
 @pytest.mark.parametrize(
@@ -170,8 +183,8 @@ def test_plugin_table_becomes_its_settings_class() -> None:
     [
         (None, "token"),
         ({}, "token"),
-        ({"tokn": "t"}, "did you mean 'token'"),
-        ({"token": 7}, r"\[plugins\.ntfy\]"),
+        ({"tokn": "t"}, "Did you mean 'token'"),
+        ({"token": 7}, r"plugins\.ntfy\.token: must be a string, got 7\."),
         ({"token": "t", "rooms": "all"}, "rooms"),
         ({"token": "env:TOKEN"}, "TOKEN is not set"),
     ],
@@ -197,42 +210,6 @@ def test_machine_zone_is_a_valid_zone() -> None:
     assert clock.machine_zone({"TZ": ":Europe/Berlin"}) == "Europe/Berlin"
     assert clock.is_zone(clock.machine_zone({"TZ": "PST8PDT"}))
     assert clock.is_zone(clock.machine_zone({}))
-
-
-def no_blanks(_settings: object, _attribute: object, value: str) -> None:
-    if " " in value:
-        raise ValueError(f"a topic has no blanks, {value!r} has")
-
-
-@frozen(kw_only=True)
-class Checked:
-    """The settings of a plugin that validates them itself."""
-
-    own: str = field(default="", validator=no_blanks)
-    topic: str = field(default="", validator=validators.matches_re(r"[a-z]*"))
-    both: str = field(default="", validator=validators.and_(validators.max_len(20), no_blanks))
-    colour: str = field(default="red", converter=lambda text: ["red", "green"].index(text))
-
-    def __attrs_post_init__(self) -> None:
-        if self.own and self.topic:
-            raise ValueError("own and topic exclude each other")
-
-
-@pytest.mark.parametrize(
-    ("table", "why"),
-    [
-        ({"topic": "7x secret"}, "'topic' must match regex '[a-z]*' @ [plugins.ntfy]."),
-        ({"own": "7x secret"}, "'own': a topic has no blanks, '…' has @ [plugins.ntfy]."),
-        ({"both": "7x secret"}, "'both': a topic has no blanks, '…' has @ [plugins.ntfy]."),
-        ({"colour": "7x secret"}, "'…' is not in list @ [plugins.ntfy]."),
-        ({"own": "one two", "topic": "one"}, "'own': a topic has no blanks, '…' has @ [plugins.ntfy]."),
-        ({"own": "a", "topic": "b"}, "own and topic exclude each other @ [plugins.ntfy]."),
-    ],
-)
-def test_plugin_validator_error_hides_the_value(table: dict[str, str], why: str) -> None:
-    with pytest.raises(SettingsError) as caught:
-        Settings(home=Path("/nowhere"), plugins={"ntfy": table}).for_plugin("ntfy", Checked, {})
-    assert str(caught.value).startswith(why)
 
 
 NAMES = st.sampled_from([*CoreSettings.__annotations__, "unknown"])

@@ -1,4 +1,7 @@
-"""Sandbox slots: an idle sandbox stops for a waiting session, and people are informed of a long wait."""
+"""Sandbox slots: an idle sandbox stops for a waiting session.
+
+People are informed of a long wait.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from nanoclaw_core.store.messaging import SessionMode
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance, make_instance
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, ScriptedSandbox, echo
+from nanoclaw_core.timing import Timing
 
 ONE, TWO, THREE = (SessionId(f"ses-{number}") for number in (1, 2, 3))
 
@@ -35,14 +39,6 @@ async def busy(runner: FakeRunner) -> int:
     return 0
 
 
-async def never(_seconds: float) -> None:
-    await asyncio.Event().wait()
-
-
-async def at_once(_seconds: float) -> None:
-    await asyncio.sleep(0)
-
-
 @pytest.mark.slow
 def test_hundred_conversations_share_two_slots(tmp_path: Path) -> None:
     """Each of 100 rooms gets its answer."""
@@ -50,7 +46,7 @@ def test_hundred_conversations_share_two_slots(tmp_path: Path) -> None:
     instance = with_slots(tmp_path, 2, rooms)
 
     async def scenario() -> set[str]:
-        async with running_host(instance) as running:
+        async with running_host(instance, timing=Timing(slot_notice_s=3_600)) as running:
             for room in rooms:
                 await running.channel.say(f"hi from {room}", room=room)
             await running.channel.texts(len(rooms))
@@ -60,7 +56,10 @@ def test_hundred_conversations_share_two_slots(tmp_path: Path) -> None:
 
 
 def test_idle_sandbox_is_stopped_for_a_waiting_session(tmp_path: Path) -> None:
-    """The sandbox with the longest idle time stops; its session is answered again later."""
+    """The sandbox with the longest idle time stops.
+
+    Its session is answered again later.
+    """
     instance = with_slots(tmp_path, 2, ["a", "b", "c"])
 
     async def scenario() -> list[str]:
@@ -79,8 +78,7 @@ def test_working_sandbox_is_never_stopped_for_another(tmp_path: Path) -> None:
     instance = with_slots(tmp_path, 1, ["a", "b"])
 
     async def scenario() -> tuple[list[str], object]:
-        async with running_host(instance, runtime=ScriptedRuntime(busy)) as running:
-            running.host.components.supervisor.sleep = at_once
+        async with running_host(instance, runtime=ScriptedRuntime(busy), timing=Timing(slot_notice_s=0)) as running:
             await running.channel.say("work", room="a")
             await until(lambda: running.runtime.sandboxes)
             await running.channel.say("and me?", room="b")
@@ -100,8 +98,7 @@ def test_each_message_during_a_wait_gets_one_notice(tmp_path: Path) -> None:
         instance.wire(room=room, folder="shared", session_mode=SessionMode.AGENT_SHARED)
 
     async def scenario() -> list[str]:
-        async with running_host(instance, runtime=ScriptedRuntime(busy)) as running:
-            running.host.components.supervisor.sleep = at_once
+        async with running_host(instance, runtime=ScriptedRuntime(busy), timing=Timing(slot_notice_s=0)) as running:
             await running.channel.say("work", room="a")
             await until(lambda: running.runtime.sandboxes)
             for count, room in enumerate(["b", "c", "b"], 1):
@@ -194,8 +191,8 @@ def test_short_wait_for_a_slot_is_not_reported(tmp_path: Path) -> None:
     instance = with_slots(tmp_path, 1, ["a", "b"])
 
     async def scenario() -> list[str]:
-        async with running_host(instance, runtime=ScriptedRuntime(echo)) as running:
-            running.host.components.supervisor.sleep = never
+        timing = Timing(slot_notice_s=3_600)
+        async with running_host(instance, runtime=ScriptedRuntime(echo), timing=timing) as running:
             await running.channel.say("one", room="a")
             await running.channel.texts(1)
             await running.channel.say("two", room="b")

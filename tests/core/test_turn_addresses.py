@@ -66,7 +66,10 @@ class Model:
 
 @pytest.mark.invariant(number=15)
 def test_answer_reaches_the_room_that_asked(bare_instance: Instance) -> None:
-    """Ann asks in one room called Family; before the answer, Bob writes in another one of the same session."""
+    """Ann asks in one room called Family.
+
+    Before the answer, Bob writes in another one of the same session.
+    """
     for room in ("a", "b"):
         messaging.add(bare_instance.db, MessagingGroup(channel="recorder", room=room, name="Family"))
         bare_instance.wire(room=room, session_mode=SessionMode.AGENT_SHARED)

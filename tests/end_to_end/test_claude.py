@@ -181,7 +181,10 @@ def test_refused_key_is_reported_with_a_reference(instance: Instance) -> None:
 
 
 def test_agent_restarts_itself_after_an_approval(instance: Instance) -> None:
-    """It requests a change, a human approves, it restarts itself, and only the new runner reads its note."""
+    """It requests a change, a human approves, it restarts itself.
+
+    Only the new runner reads its note.
+    """
 
     def requests(command: str, then: str) -> list[Step]:
         return [Step(tool="Bash", input={"command": command}), Step(text=addressed("recorder", then))]

@@ -39,7 +39,10 @@ class Ids:
 
 @frozen(kw_only=True)
 class Setup:
-    """A running host with two agents that have sessions; the caller is the first agent."""
+    """A running host with two agents that have sessions.
+
+    The caller is the first agent.
+    """
 
     host: Host
     instance: Instance
@@ -50,7 +53,7 @@ class Setup:
 
     @property
     def verbs(self) -> Mapping[str, Verb]:
-        return {name: contribution.value for name, contribution in self.host.components.dispatch.offers.items()}
+        return {name: contribution.value for name, contribution in self.host.components.dispatch.verbs.items()}
 
     def set_scope(self, scope: str) -> None:
         query = "UPDATE container_configs SET cli_scope = ? WHERE agent_group_id = ?"
@@ -139,7 +142,10 @@ def spellings(name: str) -> list[str]:
 
 
 def requests(setup: Setup, verb: Verb) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield `(owner, options)` for every request of a verb. The owner of the ids is own, foreign or absent."""
+    """Yield `(owner, options)` for every request of a verb.
+
+    The owner of the ids is own, foreign or absent.
+    """
     ids = ids_of(setup, verb.resource)
     names, required = {parameter.name for parameter in verb.parameters}, required_values(verb)
     groups = {"own": setup.own, "foreign": setup.foreign, "absent": ABSENT}
@@ -263,7 +269,10 @@ def test_global_scope_is_refused_only_operator_verbs(nanoclaw_instance: Instance
 
 
 async def approve_everything(setup: Setup) -> None:
-    """Approve and execute all pending requests, deletions last. Even then no foreign data may change."""
+    """Approve and execute all pending requests, deletions last.
+
+    Even then no foreign data may change.
+    """
     query = "SELECT id FROM approvals WHERE agent_group_id = ? AND id NOT LIKE 'apr-ag-%' ORDER BY name LIKE '%delete%'"
     for (approval_id,) in setup.instance.db.execute(query, (setup.own,)).fetchall():
         setup.instance.db.execute("UPDATE approvals SET status = 'approved' WHERE id = ?", (approval_id,))

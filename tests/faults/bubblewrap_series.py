@@ -28,7 +28,10 @@ class BubblewrapSeries(KillSeries):
             self._count_kill(target)
 
     def _sandbox_processes(self, host: HostHandle) -> Iterator[Process]:
-        """Yield the processes of the sessions' sandboxes. The runtime records these, but not its isolation check."""
+        """Yield the processes of the sessions' sandboxes.
+
+        The runtime records these, but not its isolation check.
+        """
         recorded = {int(path.stem) for path in self.harness.instance.places.home.glob("data/process/running/*.json")}
         is_sandbox = False
         for process in processes_below(host.pid):

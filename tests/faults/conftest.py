@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from nanoclaw_core.testing.instance import Instance, make_instance
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=None, help="total number of kills of hosts and runners")
@@ -28,3 +30,12 @@ def short_directory() -> Iterator[Path]:
     """Yield a directory with a short path: a socket's path has at most 108 bytes, and pytest's own paths are long."""
     with tempfile.TemporaryDirectory(prefix="nc-") as path:
         yield Path(path)
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[Instance]:
+    made = make_instance(tmp_path / "home", start_pauses_s=[0.01])
+    made.wire()
+    made.wire(room="other")
+    yield made
+    made.db.close()

@@ -1,4 +1,6 @@
-"""A chat platform in a separate process, which outlives every host. Run as `python external_platform.py SOCKET`.
+"""A chat platform in a separate process, which outlives every host.
+
+Run as `python external_platform.py SOCKET`.
 
 The platform offers each message until a host acknowledges it. It writes each delivery to its journal before it answers
 the host. It reads orders from standard input and writes the journal to standard output, one JSON object a line; the

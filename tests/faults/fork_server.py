@@ -1,4 +1,6 @@
-"""A fork server: it forks hosts and runners from a process with all imports done, so that a kill costs milliseconds.
+"""A fork server: forks hosts and runners from a process with all imports done.
+
+A kill costs milliseconds.
 
 The processes are real; they share only their imports. Run as `python fork_server.py SOCKET`. Each connection carries
 one order, a line of JSON. For a `host`, a `starter` or a `runner`, the server answers `{"pid": …}` and, at its end,

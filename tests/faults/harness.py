@@ -96,7 +96,9 @@ class HostHandle:
 
 @define(eq=False)
 class Harness:
-    """One instance and its platform. Start it with `async with harness.running():`, then hosts with `host()`.
+    """One instance and its platform.
+
+    Start it with `async with harness.running():`, then hosts with `host()`.
 
     Args:
         directory: The home of the instance. Its path must be short enough for sockets.
@@ -201,7 +203,10 @@ class Harness:
         return pids
 
     async def until(self, happened: Callable[[], bool], within_s: float = HAPPENS_WITHIN_S) -> None:
-        """Wait until a condition holds. Check it after each entry of the platform's journal, and every `RECHECK_S`."""
+        """Wait until a condition holds.
+
+        Check it after each entry of the platform's journal, and every `RECHECK_S`.
+        """
         try:
             async with asyncio.timeout(within_s):
                 while not happened():

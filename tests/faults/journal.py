@@ -61,7 +61,10 @@ class DeliveredMessage:
 
     @property
     def numbers(self) -> list[int]:
-        """The numbers of the answered messages. A failure text, an edit and a reaction answer none."""
+        """The numbers of the answered messages.
+
+        A failure text, an edit and a reaction answer none.
+        """
         if self.is_failure or self.edit_of or self.reaction_to:
             return []
         return list(dict.fromkeys(int(number) for number in TOKEN.findall(self.text)))
@@ -159,7 +162,10 @@ def session_of(key: str) -> str | None:
 
 
 def _told(delivered: Iterable[DeliveredMessage], references: Mapping[str, int]) -> Iterator[tuple[int, str | None]]:
-    """Yield the message and the agent of each failure text. The agent is None if the key names no session."""
+    """Yield the message and the agent of each failure text.
+
+    The agent is None if the key names no session.
+    """
     for message in delivered:
         cited = REFERENCE.findall(message.text) if message.is_failure else []
         yield from ((references[reference], message.agent) for reference in cited if reference in references)

@@ -31,7 +31,9 @@ QUIET_S = 0.3
 
 @frozen(kw_only=True)
 class OutagePlan:
-    """The platform's outages during a series. Each pair is the shortest and the longest time in seconds.
+    """The platform's outages during a series.
+
+    Each pair is the shortest and the longest time in seconds.
 
     Args:
         works_s: The time between two outages.
@@ -240,7 +242,10 @@ class KillSeries:
             host.terminate()
 
     async def _until_idle(self) -> None:
-        """Wait until nothing is on its way. The check costs more than an answer, so check only in a quiet moment."""
+        """Wait until nothing is on its way.
+
+        The check costs more than an answer, so check only in a quiet moment.
+        """
         try:
             async with asyncio.timeout(self.settles_within_s):
                 while True:

@@ -14,7 +14,10 @@ from nanoclaw_core.testing.instance import Instance
 
 
 class Stage(Enum):
-    """A stage on a message's way. `IN_A_COMMIT`: a kill interrupted the runner's commit to its file."""
+    """A stage on a message's path.
+
+    `IN_A_COMMIT`: a kill interrupted the runner's commit to its file.
+    """
 
     OFFERED = "offered, not accepted"
     ACCEPTED = "accepted, not claimed"
@@ -24,12 +27,12 @@ class Stage(Enum):
     ANSWERED = "answered, not imported"
     QUEUED = "imported, not sent"
     SENDING = "being sent"
-    IN_AN_OUTAGE = "on its way while the platform does not work"
+    IN_AN_OUTAGE = "on its path while the platform does not work"
 
 
 def stages_met(instance: Instance, platform: PlatformClient) -> Counter[Stage]:
     """Return the current stages of all messages, each counted once."""
-    stages = set(_on_their_way(instance))
+    stages = set(_on_their_path(instance))
     if len(platform.accepted) < len(platform.written):
         stages.add(Stage.OFFERED)
     if stages and platform.mode is not Mode.WORKS:
@@ -38,11 +41,11 @@ def stages_met(instance: Instance, platform: PlatformClient) -> Counter[Stage]:
 
 
 def is_idle(instance: Instance) -> bool:
-    """Return True if no accepted message and no answer is on its way."""
-    return not any(_on_their_way(instance))
+    """Return True if no accepted message and no answer is on its path."""
+    return not any(_on_their_path(instance))
 
 
-def _on_their_way(instance: Instance) -> Iterator[Stage]:
+def _on_their_path(instance: Instance) -> Iterator[Stage]:
     query = "SELECT DISTINCT status FROM deliveries WHERE status IN ('queued', 'sending')"
     for (status,) in instance.db.execute(query).fetchall():
         yield Stage.QUEUED if status == "queued" else Stage.SENDING

@@ -23,7 +23,10 @@ class Process:
 
 
 def processes_below(pid: int, depth: int = 1) -> Iterator[Process]:
-    """Yield the descendants of a process, parents first. Processes that start or end meanwhile may be missing."""
+    """Yield the descendants of a process, parents first.
+
+    Processes that start or end meanwhile may be missing.
+    """
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in _read(path).split():
             yield Process(pid=int(child), name=_read(Path(f"/proc/{child}/comm")).strip(), depth=depth)

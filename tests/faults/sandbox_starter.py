@@ -1,4 +1,7 @@
-"""A process that starts sandboxes and is killed meanwhile. It has only the runtime of a host."""
+"""A process that starts sandboxes and is killed meanwhile.
+
+It has only the runtime of a host.
+"""
 
 import asyncio
 import os

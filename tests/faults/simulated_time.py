@@ -1,4 +1,6 @@
-"""Simulated time: the clock jumps to the next timer when the loop is idle, so ten minutes take a fraction of a second.
+"""Simulated time: the clock jumps to the next timer when the loop is idle.
+
+Ten minutes take a fraction of a second.
 
     with simulated_time(monkeypatch) as loop:
         loop.run_until_complete(scenario())

@@ -23,7 +23,10 @@ A_DAY_S = 86_400.0
 
 @pytest.mark.invariant(number=4)
 def test_death_of_host_is_no_failed_attempt(short_directory: Path) -> None:
-    """Four hosts die over a delivery, then the platform refuses it once; the delivery still gets through."""
+    """Four hosts die over a delivery, then the platform refuses it once.
+
+    The delivery still gets through.
+    """
     harness = Harness(short_directory, (DIRECT,), core={"delivery_pauses_s": [0.05, 0.1]})
     platform = harness.platform
 

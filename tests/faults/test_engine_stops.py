@@ -64,7 +64,10 @@ def times(running: Running, words: str) -> int:
 
 @pytest.mark.invariant(number=4)
 def test_message_without_engine_is_answered_later(instance: Instance, engine: RestartableEngine) -> None:
-    """People read that the agent cannot start; when the engine runs again, they get one answer."""
+    """People read that the agent cannot start.
+
+    When the engine runs again, they get one answer.
+    """
     engine.stop()
 
     async def scenario() -> None:

@@ -1,4 +1,6 @@
-"""Thirty flipped bytes in one of the three files: each room gets an answer or a notice, and nothing is stuck (I4).
+"""Thirty flipped bytes in one of the three files.
+
+Each room gets an answer or a notice, and nothing is stuck (I4).
 
 Each case copies the same stopped host. Three rooms share its one session; each room has one answer and waits for
 another.
@@ -149,7 +151,10 @@ def is_lost(texts: Sequence[str]) -> bool:
 
 
 async def until_each_room(holds: Callable[[str], bool]) -> None:
-    """Wait until a condition holds for each room. Do not raise on a timeout: `DamagedRun.problem` names the room."""
+    """Wait until a condition holds for each room.
+
+    Do not raise on a timeout: `DamagedRun.problem` names the room.
+    """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(STUCK_AFTER_S):
             await until(lambda: all(holds(room) for room in ROOMS))

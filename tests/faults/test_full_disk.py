@@ -20,11 +20,10 @@ from simulated_time import simulated_time
 from nanoclaw_core import Attachment, NanoclawError, SandboxFailed
 from nanoclaw_core.sandboxes.notices import NOT_NOW
 from nanoclaw_core.sandboxes.supervisor import MAX_UNREADABLE_RUNS
-from nanoclaw_core.store.connection import STORE_RETRY_S
-from nanoclaw_core.sweep import EVERY_S
 from nanoclaw_core.testing.hosting import Running, running_host, until
-from nanoclaw_core.testing.instance import Instance, make_instance, set_aside_before
+from nanoclaw_core.testing.instance import Instance, make_instance, quarantined_sessions
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, echo
+from nanoclaw_core.timing import Timing
 
 Mounting = Callable[[Path], "SmallDisk"]
 
@@ -99,12 +98,15 @@ def test_message_for_full_disk_is_not_accepted(tmp_path: Path, small_disk: Mount
 
     with instance_at(tmp_path / "home") as instance:
         assert asyncio.run(scenario(instance)) == ["echo: before", "echo: after"]
-        assert set_aside_before(instance.places.home / "sessions") == []
+        assert quarantined_sessions(instance.places.home / "sessions") == []
 
 
 @pytest.mark.invariant(number=3)
 def test_message_whose_file_does_not_fit_is_not_accepted(tmp_path: Path, small_disk: Mounting) -> None:
-    """When the disk has room, the platform offers the message again, and the host stores its whole file."""
+    """When the disk has room, the platform offers the message again.
+
+    The host stores its whole file.
+    """
     disk = small_disk(tmp_path / "home" / "sessions")
     file = Attachment(name="a.txt", content=b"x" * 200_000)
 
@@ -128,7 +130,10 @@ def test_message_whose_file_does_not_fit_is_not_accepted(tmp_path: Path, small_d
 
 @pytest.mark.invariant(number=4)
 def test_answer_that_did_not_fit_is_sent_later(tmp_path: Path, small_disk: Mounting) -> None:
-    """The sandbox fails on a full disk; when the disk has room, the next sandbox answers."""
+    """The sandbox fails on a full disk.
+
+    When the disk has room, the next sandbox answers.
+    """
     disk = small_disk(tmp_path / "home" / "sessions")
     has_filled = False
 
@@ -153,7 +158,7 @@ def test_answer_that_did_not_fit_is_sent_later(tmp_path: Path, small_disk: Mount
 
     with instance_at(tmp_path / "home") as instance:
         assert asyncio.run(scenario(instance))[1] == "echo: hi"
-        assert set_aside_before(instance.places.home / "sessions") == []
+        assert quarantined_sessions(instance.places.home / "sessions") == []
 
 
 @pytest.mark.invariant(number=4)
@@ -223,7 +228,7 @@ def test_answer_waits_for_the_central_database(
     with simulated_time(monkeypatch) as loop, instance_at(tmp_path / "home") as instance:
         assert loop.run_until_complete(scenario(instance)) == ["an answer"]
         assert "session files cannot be read" not in caplog.messages
-        assert loop.skipped_s < EVERY_S
+        assert loop.skipped_s < Timing().sweep_s
 
 
 def test_sandbox_that_ended_waits_for_the_central_database(
@@ -240,14 +245,14 @@ def test_sandbox_that_ended_waits_for_the_central_database(
             await running.channel.say("hi")
             with refusing_writes(running):
                 await logged(caplog, "central database refuses writes")
-                await asyncio.sleep((MAX_UNREADABLE_RUNS + 2) * STORE_RETRY_S)
+                await asyncio.sleep((MAX_UNREADABLE_RUNS + 2) * Timing().store_retry_s)
             assert await running.channel.texts(1) == ["an answer"]
             await until(lambda: not running.host.components.supervisor.running)
             return len(running.runtime.sandboxes)
 
     with simulated_time(monkeypatch) as loop, instance_at(tmp_path / "home") as instance:
         assert loop.run_until_complete(scenario(instance)) == 1
-        assert set_aside_before(instance.places.home / "sessions") == []
+        assert quarantined_sessions(instance.places.home / "sessions") == []
 
 
 def test_acknowledgement_waits_for_the_central_database(
@@ -276,7 +281,10 @@ def test_acknowledgement_waits_for_the_central_database(
 def test_failure_notice_waits_for_the_central_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The session's task survives if it cannot store its notice; it continues, and sends the notice later."""
+    """The session's task survives if it cannot store its notice.
+
+    It continues, and sends the notice later.
+    """
 
     async def scenario(instance: Instance) -> list[str]:
         async with running_host(instance) as running:

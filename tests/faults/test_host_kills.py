@@ -61,7 +61,10 @@ class Starters:
         return depth
 
     def measure(self) -> float:
-        """Return the seconds that a starter needs for its sandboxes. It exits then and stops none of them."""
+        """Return the seconds that a starter needs for its sandboxes.
+
+        It exits then and stops none of them.
+        """
         with self._starting(exits=True) as (_, _, answers):
             began = time.monotonic()
             assert json.loads(answers.readline()) == {"code": 0}

@@ -1,4 +1,7 @@
-"""A message that arrives while a tool runs joins the running turn, and one result answers both."""
+"""A message that arrives while a tool runs joins the running turn.
+
+One result answers both.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -48,7 +51,10 @@ def replies(harness: Harness, message: WrittenMessage) -> list[tuple[str | None,
 @pytest.mark.invariant(number=4)
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 def test_joined_message_is_answered_once_after_end(short_directory: Path, end: Callable[[HostHandle], None]) -> None:
-    """The host ends directly after the answer to two messages; the next host repeats neither answer."""
+    """The host ends directly after the answer to two messages.
+
+    The next host repeats neither answer.
+    """
     harness = make_harness(short_directory)
 
     async def scenario() -> list[DeliveredMessage]:
@@ -67,7 +73,10 @@ def test_joined_message_is_answered_once_after_end(short_directory: Path, end: C
 
 @pytest.mark.invariant(number=4)
 def test_joined_message_is_answered_once_after_crash(short_directory: Path) -> None:
-    """The runner is killed directly after the answer to two messages; its successor repeats neither answer."""
+    """The runner is killed directly after the answer to two messages.
+
+    Its successor repeats neither answer.
+    """
     harness = make_harness(short_directory)
 
     async def scenario() -> None:
@@ -82,7 +91,10 @@ def test_joined_message_is_answered_once_after_crash(short_directory: Path) -> N
 
 
 def test_failure_after_joined_turn_retries_its_own(short_directory: Path) -> None:
-    """A turn fails and is retried; the message that joined an earlier turn gets no second answer."""
+    """A turn fails and is retried.
+
+    The message that joined an earlier turn gets no second answer.
+    """
     harness = make_harness(short_directory, {"match": "do:overload", "error": OVERLOADED, "times": 1})
 
     async def scenario() -> None:
@@ -96,7 +108,10 @@ def test_failure_after_joined_turn_retries_its_own(short_directory: Path) -> Non
 
 
 def test_final_failure_after_joined_turn_names_its_own(short_directory: Path) -> None:
-    """A turn fails for good; the failure text names its message, and no other message gets a second answer."""
+    """A turn fails for good.
+
+    The failure text names its message, and no other message gets a second answer.
+    """
     harness = make_harness(short_directory, {"match": "do:refuse", "error": REFUSED, "times": None})
 
     async def scenario() -> WrittenMessage:

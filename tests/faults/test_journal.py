@@ -36,7 +36,10 @@ def faults(*delivered: DeliveredMessage) -> dict[str, int]:
 
 
 def test_tally_of_right_answers_finds_no_fault() -> None:
-    """Each message is answered in its place, and a repeated delivery under the same key is no fault."""
+    """Each message is answered in its place.
+
+    A repeated delivery under the same key is no fault.
+    """
     assert faults(*RIGHT, RIGHT[0]) == {}
     assert tally(WRITTEN, {"p-1"}, [*RIGHT, RIGHT[0]], {}).same_key == 1
 
@@ -62,7 +65,10 @@ def test_tally_of_failure_text_counts_message_as_told() -> None:
 
 
 def test_tally_of_message_to_two_agents_counts_each() -> None:
-    """Both agents must answer; the answer or the failure text of one does not count for the other."""
+    """Both agents must answer.
+
+    The answer or the failure text of one does not count for the other.
+    """
     by_ann = answer(BOTH, 9)
     by_bob = evolve(by_ann, key="dlv-ses-b-3", agent="bob")
     failure = evolve(by_bob, text="Something went wrong (msg-abc).", is_failure=True)

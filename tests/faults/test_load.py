@@ -22,7 +22,10 @@ LARGE_BYTES = 10_000_000
 
 
 def test_large_message_gets_a_shortened_answer(short_directory: Path) -> None:
-    """A message of 10 MB is answered, and its answer of that length is cut off at a million characters."""
+    """A message of 10 MB is answered.
+
+    Its answer of that length is cut off at a million characters.
+    """
     series = KillSeries(short_directory, 0, ("host",), rooms=[DIRECT])
     asyncio.run(series.run_flood([(DIRECT.name, "x" * LARGE_BYTES)]))
     answer = series.harness.platform.delivered[0].text
@@ -66,7 +69,10 @@ def _attached(files: Layout, path: str) -> Path:
 @pytest.mark.invariant(number=3)
 @pytest.mark.parametrize("count", [1, 50], ids=["one-session", "fifty-sessions"])
 def test_thousand_messages_survive_the_kill_of_their_host(short_directory: Path, count: int) -> None:
-    """The host is killed once it has accepted all of them, and the next host answers each."""
+    """The host is killed once it has accepted all of them.
+
+    The next host answers each.
+    """
     rooms = [Room(name=f"room-{number}", agents=(f"agent-{number}",)) for number in range(count)]
     series = KillSeries(
         short_directory, 0, ("host",), core={"max_sandboxes": count}, rooms=rooms, messages_per_prompt=10

@@ -10,7 +10,10 @@ from harness import DIRECT, HALL, Harness
 
 @pytest.mark.invariant(number=4)
 def test_start_without_channel_keeps_its_deliveries(short_directory: Path) -> None:
-    """Answers are queued, and one host runs without the channel; the next host with it delivers them all."""
+    """Answers are queued, and one host runs without the channel.
+
+    The next host with it delivers them all.
+    """
     harness = Harness(short_directory, (DIRECT, HALL), core={"delivery_pauses_s": [0.05, 0.1]})
     platform = harness.platform
 

@@ -15,7 +15,10 @@ pytestmark = pytest.mark.invariant(number=4)
 
 @pytest.mark.parametrize("mode", [Mode.REFUSES, Mode.HANGS_UP, Mode.LOSES_ANSWERS], ids=lambda mode: mode.name.lower())
 def test_long_outage_loses_and_doubles_no_answer(short_directory: Path, mode: Mode) -> None:
-    """People write during and after an outage; each message is answered once, in its place."""
+    """People write during and after an outage.
+
+    Each message is answered once, in its place.
+    """
     harness = Harness(short_directory, (DIRECT, HALL, TEAM), core={"delivery_pauses_s": PAUSES_S})
     platform = harness.platform
 
@@ -39,7 +42,10 @@ def test_long_outage_loses_and_doubles_no_answer(short_directory: Path, mode: Mo
 
 
 def test_hanging_platform_gets_each_answer_once(short_directory: Path) -> None:
-    """A host is killed while the platform hangs; the next one repeats its deliveries under the same keys."""
+    """A host is killed while the platform hangs.
+
+    The next one repeats its deliveries under the same keys.
+    """
     harness = Harness(short_directory, (DIRECT, HALL), core={"delivery_pauses_s": PAUSES_S})
     platform = harness.platform
 

@@ -18,10 +18,10 @@ from nanoclaw_wire.events import Error, Init, Result, ToolStarted
 from nanoclaw_wire.outbound import AckStatus
 from simulated_time import simulated_time
 
-from nanoclaw_core.delivery.typing_indicator import ALIVE_S
 from nanoclaw_core.testing.hosting import Running, running_host
 from nanoclaw_core.testing.instance import Instance, make_instance
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
+from nanoclaw_core.timing import Timing
 
 MINUTE_S = 60.0
 HANGS_S = 30 * 24 * 60 * MINUTE_S
@@ -132,7 +132,10 @@ def acknowledged(running: Running) -> list[AckStatus]:
 def test_silent_model_is_called_once_and_answers(
     instance_on_tmpfs: Instance, monkeypatch: pytest.MonkeyPatch, joins: bool
 ) -> None:
-    """The first byte arrives after ten minutes, and a second message earlier; the host restarts nothing."""
+    """The first byte arrives after ten minutes, and a second message earlier.
+
+    The host restarts nothing.
+    """
     model = SilentModel(joins=joins)
 
     async def scenario() -> list[str]:
@@ -153,7 +156,10 @@ def test_silent_model_is_called_once_and_answers(
 def test_queued_message_stays_claimed_while_model_is_silent(
     instance_on_tmpfs: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second turn is as silent as the first; if the runner crashes before its end, the message must return."""
+    """The second turn is as silent as the first.
+
+    If the runner crashes before its end, the message must return.
+    """
     model = SilentModel()
 
     async def scenario() -> list[AckStatus]:
@@ -171,7 +177,10 @@ def test_queued_message_stays_claimed_while_model_is_silent(
 def test_runner_beats_while_model_is_silent_and_not_after(
     instance_on_tmpfs: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A timer beats while a turn is open, so that people see the agent work; an idle runner does not beat."""
+    """A timer beats while a turn is open, so that people see the agent work.
+
+    An idle runner does not beat.
+    """
     model = SilentModel()
 
     async def scenario() -> tuple[float, float]:
@@ -184,13 +193,15 @@ def test_runner_beats_while_model_is_silent_and_not_after(
 
     with simulated_time(monkeypatch) as loop:
         at_work_s, at_rest_s = loop.run_until_complete(scenario())
-    assert (at_work_s < ALIVE_S, at_rest_s > 7 * MINUTE_S) == (True, True)
+    assert (at_work_s < Timing().typing_alive_s, at_rest_s > 7 * MINUTE_S) == (True, True)
 
 
 def test_hung_provider_is_asked_again_after_half_an_hour(
     instance_on_tmpfs: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The runner beats, so the host cannot see that the provider hangs: the runner fails the turn and retries it.
+    """The runner beats, so the host cannot see that the provider hangs.
+
+    The runner fails the turn and retries it.
 
     A message that arrives meanwhile does not delay the retry.
     """

@@ -41,7 +41,10 @@ def host_subprocess(home: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 @pytest.mark.invariant(number=11)
 def test_second_host_is_refused_until_first_is_killed(tmp_path: Path) -> None:
-    """The second host refuses to start and names the first; a host starts once the first is killed."""
+    """The second host refuses to start and names the first.
+
+    A host starts once the first is killed.
+    """
     with host_subprocess(tmp_path) as (first, said):
         assert said == "ready"
         with host_subprocess(tmp_path) as (second, refusal):

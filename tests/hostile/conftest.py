@@ -26,7 +26,10 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
 
 @pytest.fixture(autouse=True)
 def _nothing_hangs() -> Iterator[None]:
-    """End the tests by an alarm if a hostile file blocks the host; nothing else could end it then."""
+    """End the tests by an alarm if a hostile file blocks the host.
+
+    Nothing else could end it then.
+    """
     signal.alarm(120)
     yield
     signal.alarm(0)

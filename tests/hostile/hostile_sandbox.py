@@ -39,7 +39,9 @@ class AttackedHost:
 async def attacked_host(
     instance: Instance, attack: Script, *, once: bool = True, **plugins: object
 ) -> AsyncIterator[AttackedHost]:
-    """Run a host with an honest room and an attacker's room. Run `attack` in the attacker's sandbox, which then echoes.
+    """Run a host with an honest room and an attacker's room.
+
+    Run `attack` in the attacker's sandbox, which then echoes.
 
     The attack runs at the first message, or in every sandbox of that room if `once` is False. `plugins` are the test's
     own, by name.

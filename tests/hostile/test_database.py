@@ -1,4 +1,7 @@
-"""Attacks on outbound.db: the host refuses or quarantines the attacker's session, and no other session notices (I6)."""
+"""Attacks on outbound.db (I6).
+
+The host refuses or quarantines the attacker's session, and no other session notices.
+"""
 
 import asyncio
 import json
@@ -14,7 +17,7 @@ from nanoclaw_core import Access, Action, Caller, hookimpl
 from nanoclaw_core.delivery.outbox_poller import MAX_BACKLOG
 from nanoclaw_core.mailbox.outbox import ROW_BATCH
 from nanoclaw_core.testing.hosting import until
-from nanoclaw_core.testing.instance import Instance, set_aside_before
+from nanoclaw_core.testing.instance import Instance, quarantined_sessions
 from nanoclaw_core.testing.scripted import FakeRunner
 
 SET_ASIDE = "set them aside"
@@ -87,7 +90,7 @@ def test_malformed_database_quarantines_only_its_session(
             await host.honest_answer("after")
 
     asyncio.run(scenario())
-    assert len(set_aside_before(instance.places.home / "sessions")) == 1
+    assert len(quarantined_sessions(instance.places.home / "sessions")) == 1
     messages = [record.message for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
     assert messages.count("session quarantined") == 1
     assert len(messages) <= 4, messages
@@ -108,7 +111,7 @@ def test_triggers_of_a_sandbox_do_not_run(instance: Instance) -> None:
             await host.honest_answer("after")
 
     asyncio.run(scenario())
-    assert set_aside_before(instance.places.home / "sessions") == []
+    assert quarantined_sessions(instance.places.home / "sessions") == []
 
 
 @pytest.mark.invariant(number=6)
@@ -155,7 +158,10 @@ FLOODS = {
 def test_flood_of_rows_delays_no_other_session(
     instance: Instance, columns: str, content: str, flood_rows: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Before an answer in another room the host sends a bounded number of the rows, and it does not fill the log."""
+    """Before an answer in another room the host sends a bounded number of the rows.
+
+    It does not fill the log.
+    """
 
     async def attack(runner: FakeRunner) -> None:
         await runner.take()
@@ -181,7 +187,10 @@ def test_flood_of_rows_delays_no_other_session(
 
 
 def imported_rows(instance: Instance) -> int:
-    """Return the highest outbound number that the host has imported; the flood uses successive odd numbers."""
+    """Return the highest outbound number that the host has imported.
+
+    The flood uses successive odd numbers.
+    """
     highest: int = instance.db.execute("SELECT max(outbound_seq) FROM sessions").get
     return highest
 
@@ -215,7 +224,7 @@ def test_forged_address_or_id_reaches_no_other_room(instance: Instance, forged: 
     host = asyncio.run(scenario())
     delivered = host.running.channel.delivered
     assert {sent.address.room for sent in delivered if sent.message.text == "forged"} <= {ATTACKER}
-    assert set_aside_before(instance.places.home / "sessions") == []
+    assert quarantined_sessions(instance.places.home / "sessions") == []
 
 
 CONTENTS = [
@@ -288,7 +297,10 @@ def test_flood_of_acknowledgements_delays_no_other_session(instance: Instance, f
 
 
 def imported_acknowledgements(instance: Instance) -> int:
-    """Return the highest imported revision of the attacker's acknowledgements; revisions are successive numbers."""
+    """Return the highest imported revision of the attacker's acknowledgements.
+
+    Revisions are successive numbers.
+    """
     highest: int = instance.db.execute(
         "SELECT max(acknowledged_revision) FROM sessions JOIN messaging_groups ON messaging_groups.id ="
         " messaging_group_id WHERE room = ?",

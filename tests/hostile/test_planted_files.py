@@ -1,4 +1,6 @@
-"""Links, pipes and devices that a sandbox plants in its session: the host reads and changes nothing outside (I6).
+"""Links, pipes and devices that a sandbox plants in its session.
+
+The host reads and changes nothing outside (I6).
 
 The places are those of `out/` (`docs/wire.md`, Directories). `in/` is mounted read-only, and the host reads nothing in
 the agent's folder.

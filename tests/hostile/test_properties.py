@@ -1,4 +1,7 @@
-"""Random rows, files and objects from a sandbox: the host reads or refuses them, and never crashes (I6)."""
+"""Random rows, files and objects from a sandbox.
+
+The host reads or refuses them, and never crashes (I6).
+"""
 
 import json
 import math
@@ -17,11 +20,11 @@ from nanoclaw_wire import clock, outbound, session_files
 from nanoclaw_wire.content import Malformed, read_message, read_request
 from nanoclaw_wire.outbound import Acknowledgement, AckStatus, Activity, RunnerState
 
-from nanoclaw_core.delivery.outbox_poller import UNREADABLE
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.directories import open_root
-from nanoclaw_core.mailbox.outbox import OutboxReader
+from nanoclaw_core.mailbox.outbox import UNREADABLE, OutboxReader
 from nanoclaw_core.sandboxes.health import HealthSignals, stuck_reason
+from nanoclaw_core.timing import Timing
 
 SESSION = SessionId("ses-1")
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -95,7 +98,8 @@ def test_any_runner_state_is_judged_or_refused(row: tuple[Any, ...]) -> None:
     with forged("runner_state", columns, [(1, *row)]) as outbox, suppress(*UNREADABLE):
         state = outbox.state(SESSION)
         assert isinstance(
-            stuck_reason(HealthSignals(now=NOW, started_at=NOW, heartbeat_at=None, claims=[], state=state)), str
+            stuck_reason(HealthSignals(now=NOW, started_at=NOW, heartbeat_at=None, claims=[], state=state), Timing()),
+            str,
         )
 
 
@@ -114,7 +118,8 @@ def test_nonsense_signals_do_not_keep_a_sandbox_alive(
     )
     claims = [Acknowledgement(message_id="m", status=AckStatus.PROCESSING, changed_at=at, revision=1) for at in claimed]
     reason = stuck_reason(
-        HealthSignals(now=NOW, started_at=NOW - timedelta(days=1), heartbeat_at=heartbeat, claims=claims, state=state)
+        HealthSignals(now=NOW, started_at=NOW - timedelta(days=1), heartbeat_at=heartbeat, claims=claims, state=state),
+        Timing(),
     )
     is_long = bool(tool) and timeout_s is not None and not math.isnan(timeout_s) and timeout_s > 1_800
     if (heartbeat is None or heartbeat < NOW - timedelta(hours=1)) and not is_long:

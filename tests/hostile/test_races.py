@@ -1,4 +1,7 @@
-"""Files that a sandbox swaps while the host reads them: the host reads and changes nothing outside (I6)."""
+"""Files that a sandbox swaps while the host reads them.
+
+The host reads and changes nothing outside (I6).
+"""
 
 import contextlib
 import os
@@ -16,10 +19,9 @@ from nanoclaw_wire.layout import Layout
 from nanoclaw_wire.outbound import NewOutbound, OutKind
 from nanoclaw_wire.untrusted_files import is_single_link
 
-from nanoclaw_core.delivery.outbox_poller import UNREADABLE
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.directories import open_root
-from nanoclaw_core.mailbox.outbox import InvalidOutboxFile, OutboxReader
+from nanoclaw_core.mailbox.outbox import UNREADABLE, InvalidOutboxFile, OutboxReader
 
 SESSION = SessionId("ses-1")
 ROUNDS = 3_000

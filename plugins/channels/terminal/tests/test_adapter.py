@@ -226,7 +226,10 @@ def test_files_reach_the_core_and_the_terminal(channel, until):
 
 
 def test_message_with_files_names_its_session(channel, until):
-    """The terminal saves files by session. The core's record of the message names the session."""
+    """The terminal saves files by session.
+
+    The core's record of the message names the session.
+    """
     channel.queue("k1", "ses-0123456789ab")
 
     async def scenario():

@@ -111,7 +111,10 @@ def test_received_file_is_not_written_through_a_link(received, folder, tmp_path)
     ],
 )
 def test_received_unsafe_name_is_replaced_by_a_safe_one(received, folder, sent, saved):
-    """No name leads out of the session's directory. Nothing runs there, so plain names stay."""
+    """No name leads out of the session's directory.
+
+    Nothing runs there, so plain names stay.
+    """
     path = received.save(File(name=sent, content=b"x"), SESSION)
     assert (path.parent, path.name) == (folder, saved)
 
@@ -133,7 +136,10 @@ def test_received_absolute_session_is_one_safe_directory(received, tmp_path):
 
 
 def test_save_to_keeps_the_operators_permissions(received, folder, tmp_path, open_umask):
-    """In a directory of the operator, the umask applies, and the directory stays unchanged."""
+    """In a directory of the operator, the umask applies.
+
+    The directory stays unchanged.
+    """
     folder.chmod(0o755)
     path = ReceivedFiles(home=tmp_path, save_to=folder).save(FILE, SESSION)
     assert (path, mode(path), mode(folder)) == (folder / "a.txt", 0o666, 0o755)

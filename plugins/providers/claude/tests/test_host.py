@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nanoclaw_provider_claude import host
 from nanoclaw_provider_claude.host import Settings
 
-from nanoclaw_core import Upstream
+from nanoclaw_core import Secret, Upstream
 
 
-def _upstream(environment: dict[str, str], **settings: str) -> Upstream:
+def _upstream(environment: dict[str, str], **settings: Any) -> Upstream:
     [upstream] = host.upstreams(Settings(**settings), environment)
     return upstream
 
@@ -35,7 +37,7 @@ def test_upstream_of_subscription_adds_beta_header() -> None:
 def test_credential_prefers_settings_then_key() -> None:
     environment = {"ANTHROPIC_API_KEY": "key", "CLAUDE_CODE_OAUTH_TOKEN": "token"}
     assert _upstream(environment).headers == {"x-api-key": "key"}
-    assert _upstream(environment, oauth_token="mine").headers == {"authorization": "Bearer mine"}
+    assert _upstream(environment, oauth_token=Secret("mine")).headers == {"authorization": "Bearer mine"}
 
 
 def test_credential_ignores_empty_variable() -> None:
@@ -50,7 +52,7 @@ def test_base_url_prefers_settings_then_environment() -> None:
 
 
 def test_repr_of_settings_and_upstream_hides_secrets() -> None:
-    settings = Settings(api_key="hidden", oauth_token="hidden")
+    settings = Settings(api_key=Secret("hidden"), oauth_token=Secret("hidden"))
     [upstream] = host.upstreams(settings, {})
     assert "hidden" not in f"{settings!r} {upstream!r} {host.options(settings, {})!r}"
 

@@ -173,14 +173,14 @@ def test_retry_is_progress_with_trouble() -> None:
     retry = _system("api_retry", attempt=1, max_retries=5, error_status=529)
     assert _translate(Translator(), **retry) == [
         Alive(),
-        Progress(message="model call failed (status 529), retry 1/5", trouble=ErrorClass.OVERLOADED),
+        Progress(message="model call failed (status 529), retry 1/5", error=ErrorClass.OVERLOADED),
     ]
 
 
 def test_retry_without_status_is_connection_trouble() -> None:
     retry = _system("api_retry", attempt=2, max_retries=5, error_status=None, error="unknown")
     [progress] = [event for event in _translate(Translator(), **retry) if isinstance(event, Progress)]
-    assert progress.trouble is ErrorClass.CONNECTION
+    assert progress.error is ErrorClass.CONNECTION
 
 
 @pytest.mark.parametrize(("status", "count"), [("allowed", 1), ("allowed_warning", 2), ("rejected", 2)])

@@ -45,7 +45,7 @@ def instance(nanoclaw_instance: Instance) -> Instance:
 
 
 class BellPlugin:
-    """A plugin with a verb and an action that need approval. It denies both if `denies` is True."""
+    """A plugin with a verb and an action that need approval; `denies` denies both."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Mapping[str, Any], Caller]] = []

@@ -1,4 +1,7 @@
-"""A running host with agent groups and configs. Tests send it requests as the operator and as an agent."""
+"""A running host with agent groups and configs.
+
+Tests send it requests as the operator and as an agent.
+"""
 
 from __future__ import annotations
 
@@ -144,7 +147,10 @@ async def connected(instance: Instance) -> AsyncIterator[Operator]:
 
 @asynccontextmanager
 async def hosted(instance: Instance, *, runtime: ScriptedRuntime | None = None) -> AsyncIterator[Hosted]:
-    """Run a host with the plugins and connect to it. Without a runtime, its sandboxes run a `RecordingScript`."""
+    """Run a host with the plugins and connect to it.
+
+    Without a runtime, its sandboxes run a `RecordingScript`.
+    """
     runtime = runtime or ScriptedRuntime(RecordingScript())
     async with (
         running_host(instance, runtime=runtime, approver=ApproverPlugin(), **PLUGINS) as running,

@@ -11,13 +11,13 @@ from typing import Any
 import apsw
 import pytest
 from aiohttp import ClientSession, UnixConnector, web
+from gateway_requests import SECRET
 from nanoclaw_resource_gateway.gateway import SessionGateway
 from nanoclaw_resource_gateway.rows import create_calls
 from nanoclaw_resource_gateway.settings import Settings
 
 from nanoclaw_core import GatewayEndpoint, GroupId, PluginContext, SessionId, Upstream
 
-SECRET = "sk-ant-api03-the-real-one"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 

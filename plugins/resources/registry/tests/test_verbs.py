@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from registry_host import Client, library
+from attrs import evolve
+from nanoclaw_resource_registry.verbs import verbs_of
+from registry_host import BOOKS, Client, library
 
 from nanoclaw_core.testing.instance import Instance
 
@@ -267,3 +269,12 @@ def test_help_of_create_shows_defaults(run) -> None:
         assert [defaults[name] for name in ("binding", "pages", "is_lent")] == ["hard", "1", "false"]
 
     run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("name", "singular"),
+    [("books", "book"), ("deliveries", "delivery"), ("messaging-groups", "messaging group"), ("boxes", "box")],
+)
+def test_help_names_one_row_in_the_singular(name: str, singular: str) -> None:
+    helps = {verb.name: verb.help for verb in verbs_of(evolve(BOOKS, name=name))}
+    assert (helps["get"], helps["delete"]) == (f"show one {singular}", f"delete one {singular}")

@@ -73,7 +73,7 @@ class NtfyAdapter:
     async def _call(self, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> str:
         request = Request(f"{self.settings.server}/{path}", body, dict(headers or {}))
         if self.settings.token:
-            request.add_header("Authorization", f"Bearer {self.settings.token}")
+            request.add_header("Authorization", f"Bearer {self.settings.token.reveal()}")
         return await asyncio.to_thread(_fetch, request)
 
 

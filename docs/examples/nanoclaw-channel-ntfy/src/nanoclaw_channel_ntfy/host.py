@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen, validators
+from attrs import field, frozen
 
 from nanoclaw_channel_ntfy.rows import create_positions
-from nanoclaw_core import Admission, Channel, Migration, Verdict, Vote, hookimpl
+from nanoclaw_core import Admission, Channel, Migration, Secret, Verdict, Vote, above, hookimpl, matches
 
 if TYPE_CHECKING:
     from nanoclaw_channel_ntfy.adapter import NtfyAdapter
@@ -29,10 +29,10 @@ class Settings:
         poll_s: The pause between two polls, in seconds.
     """
 
-    topic: str = field(validator=validators.matches_re(r"[-_A-Za-z0-9]{1,64}"))
+    topic: str = field(validator=matches(r"[-_A-Za-z0-9]{1,64}"))
     server: str = "https://ntfy.sh"
-    token: str = field(default="", repr=False)
-    poll_s: float = 5.0
+    token: Secret = Secret()
+    poll_s: float = field(default=5.0, validator=above(0))
 
 
 @hookimpl

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from nanoclaw_wire.task_set import TaskSet
 from nanoclaw_wire.unix_socket import bind_unix
 
 from nanoclaw_channel_terminal import frames, rows
@@ -23,16 +24,20 @@ from nanoclaw_core import Address, Attachment, DeliveryRefused, Inbound, Nanocla
 log = logging.getLogger("nanoclaw.terminal")
 
 SEEN_TIMEOUT_S = 2.0  # a live terminal confirms in a millisecond; a suspended one gets the stored message later
+CLOSE_S = 0.5  # a cancelled connection ends at once
 MAX_BUFFERED_BYTES = 2 * MAX_LINE_BYTES  # a terminal with more unread data is disconnected
 
 
 class TerminalAdapter:
-    """Connects the attached terminals to the core, and stores messages if no terminal shows them."""
+    """Connects the attached terminals to the core.
+
+    It stores messages if no terminal shows them.
+    """
 
     def __init__(self, context: PluginContext, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._context, self._max_line_bytes = context, max_line_bytes
         self._writers: set[asyncio.StreamWriter] = set()
-        self._serving: set[asyncio.Task[None]] = set()
+        self._serving = TaskSet()
         self._unseen: dict[str, asyncio.Future[bool]] = {}
         self._status = ""
 
@@ -40,9 +45,7 @@ class TerminalAdapter:
         """Accept terminals until cancelled."""
 
         def attached(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.create_task(self._serve(reader, writer, receive))
-            self._serving.add(task)
-            task.add_done_callback(self._serving.discard)
+            self._serving.spawn(self._serve(reader, writer, receive))
 
         path = self._context.run_dir / SOCKET
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -52,9 +55,7 @@ class TerminalAdapter:
         finally:
             server.close()
             path.unlink(missing_ok=True)
-            for task in self._serving:
-                task.cancel()
-            await asyncio.gather(*self._serving, return_exceptions=True)
+            await self._serving.close(CLOSE_S)
 
     async def deliver(self, address: Address, message: Outbound) -> str:
         """Show a message on every attached terminal, or store it if no terminal shows it."""

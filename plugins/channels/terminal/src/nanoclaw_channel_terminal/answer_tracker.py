@@ -54,7 +54,10 @@ class AnswerTracker:
         self._last_at = at
 
     def complete_at(self) -> float | None:
-        """Return when the answer is complete if no further frame arrives; None if an answer must still arrive."""
+        """Return when the answer is complete if no further frame arrives.
+
+        None if an answer must still arrive.
+        """
         if self.refusal is not None:
             return self._last_at
         if not self._is_accepted:

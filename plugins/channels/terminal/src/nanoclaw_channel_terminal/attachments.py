@@ -16,7 +16,9 @@ _WORD = re.compile(r'(?<!\S)@(?:"([^"\n]+)"|(@?\S+))')
 
 
 def extract_files(text: str, directory: Path) -> tuple[str, list[File]]:
-    """Read the files that a text names as `@path` or `@"a path"`. Return the text with their names, and the files.
+    """Read the files that a text names as `@path` or `@"a path"`.
+
+    Return the text with their names, and the files.
 
     `@@` is a plain `@`. The text becomes empty if it contains only files.
 
@@ -40,7 +42,10 @@ def extract_files(text: str, directory: Path) -> tuple[str, list[File]]:
 
 
 def join_words(words: Sequence[str], directory: Path) -> str:
-    """Join the words of a command line. Quote a word that is a single `@path` with spaces."""
+    """Join the words of a command line.
+
+    Quote a word that is a single `@path` with spaces.
+    """
     return " ".join(_quoted(word, directory) for word in words)
 
 

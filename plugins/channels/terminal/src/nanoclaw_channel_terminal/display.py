@@ -16,7 +16,10 @@ _CLEAR_LINE = "\r\x1b[K"
 
 
 def message_text(frame: Mapping[str, Any]) -> str:
-    """Return a message as text, with numbered choices of its card. Empty if it has only files."""
+    """Return a message as text, with numbered choices of its card.
+
+    Empty if it has only files.
+    """
     parts: list[str] = []
     if "reaction" in frame:
         parts.append(f"(reacted with {frame['reaction']})")
@@ -30,7 +33,10 @@ def message_text(frame: Mapping[str, Any]) -> str:
 
 
 def save_files(frame: Mapping[str, Any], received: ReceivedFiles) -> list[str]:
-    """Save the files of a message. Return a line for each file, with its absolute path or the error."""
+    """Save the files of a message.
+
+    Return a line for each file, with its absolute path or the error.
+    """
     lines, session = [], frame.get("session")
     for item in frame.get("files") or ():
         file = frames.parse_file(item)
@@ -43,7 +49,10 @@ def save_files(frame: Mapping[str, Any], received: ReceivedFiles) -> list[str]:
 
 
 class StatusLine:
-    """A line that shows the current activity. It stays empty if the stream is no terminal."""
+    """A line that shows the current activity.
+
+    It stays empty if the stream is no terminal.
+    """
 
     def __init__(self, stream: TextIO = sys.stderr) -> None:
         self._stream = stream

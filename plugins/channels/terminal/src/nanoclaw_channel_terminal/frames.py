@@ -29,7 +29,10 @@ MAX_ID_CHARACTERS = 100
 
 @frozen(kw_only=True)
 class File:
-    """A file in transfer, in either direction. The other side chose its name, which is untrusted."""
+    """A file in transfer, in either direction.
+
+    The other side chose its name, which is untrusted.
+    """
 
     name: str
     content: bytes = field(repr=False)
@@ -38,7 +41,10 @@ class File:
 
 @frozen(kw_only=True)
 class OperatorMessage:
-    """A message that the operator typed. The client chooses `id`, so that a repeated message is detected."""
+    """A message that the operator typed.
+
+    The client chooses `id`, so that a repeated message is detected.
+    """
 
     id: str
     text: str

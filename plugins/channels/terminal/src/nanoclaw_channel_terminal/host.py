@@ -1,4 +1,6 @@
-"""The terminal channel. Every process that can open the instance's socket acts as its owner.
+"""The terminal channel.
+
+Every process that can open the instance's socket acts as its owner.
 
 Without this plugin: no `ncl chat`, and the user of the machine is not the owner. Other channels are unaffected.
 """

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import field, frozen
+from nanoclaw_wire.answer_frames import data_frame, error_frame
 
 from nanoclaw_channel_terminal.answer_tracker import AnswerTracker
 from nanoclaw_channel_terminal.connection import Connection
@@ -113,15 +114,14 @@ class OneShotChat:
         return ANSWERED if tracker.failure is None else REFUSED
 
     def _print_frame(self, tracker: AnswerTracker) -> None:
-        frame: dict[str, Any] = {"id": "cli", "ok": tracker.failure is None, "data": {"messages": self._answer}}
+        frame = data_frame({"messages": self._answer})
         if tracker.failure is not None:
-            frame["error"] = {"code": "handler-error", "message": tracker.failure}
+            frame |= error_frame("handler-error", tracker.failure)
         print(json.dumps(frame, indent=2, ensure_ascii=False))
 
     def _fail(self, code: str, message: str, exit_code: int) -> int:
         if self._question.as_json:
-            frame = {"id": "cli", "ok": False, "error": {"code": code, "message": message}}
-            print(json.dumps(frame, indent=2, ensure_ascii=False))
+            print(json.dumps(error_frame(code, message), indent=2, ensure_ascii=False))
         else:
             print(f"error ({code}): {message}", file=sys.stderr)
         return exit_code

@@ -1,4 +1,6 @@
-"""Saves the files that an agent sends: below the instance directory, or in a directory that the operator names.
+"""Saves the files that an agent sends.
+
+They go below the instance directory, or into a directory that the operator names.
 
 An agent chooses the name and the content of its files. People chat in a checkout or in a project with a `CLAUDE.md`,
 and other programs run or obey the files there. So no file is saved in the current directory by default. Nothing runs
@@ -71,7 +73,10 @@ def _opened(opened: contextlib.ExitStack, path: Path) -> int:
 
 
 def _opened_private(opened: contextlib.ExitStack, name: str, parent: int) -> int:
-    """Open a directory that only its owner can use. Create it if it is missing; never follow a link."""
+    """Open a directory that only its owner can use.
+
+    Create it if it is missing; never follow a link.
+    """
     with contextlib.suppress(FileExistsError):
         os.mkdir(name, 0o700, dir_fd=parent)
     try:

@@ -30,7 +30,7 @@ Write to the agent in plain words.
 
 
 class Repl:
-    """An interactive conversation, until ctrl-d or until the host closes the connection."""
+    """An interactive conversation, until ctrl-d or the end of the connection."""
 
     def __init__(self, connection: Connection, history: Path, received: ReceivedFiles) -> None:
         history.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,4 +1,4 @@
-"""The plugin's tables: messages that no terminal has shown yet, and the card that the operator may answer.
+"""The plugin's tables: messages that no terminal has shown yet, and the open card.
 
 It also reads the core's table `deliveries`, for the session that a file comes from.
 """
@@ -66,7 +66,10 @@ def session_of(database: apsw.Connection, message_id: str) -> str | None:
 
 
 def open_card(database: apsw.Connection, values: Sequence[str]) -> None:
-    """Store the choices of a card, which a number selects. They replace an earlier card's choices."""
+    """Store the choices of a card, which a number selects.
+
+    They replace an earlier card's choices.
+    """
     database.execute(
         "INSERT INTO terminal_open_card (one, choices) VALUES (1, ?)"
         " ON CONFLICT (one) DO UPDATE SET choices = excluded.choices",

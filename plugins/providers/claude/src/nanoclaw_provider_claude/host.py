@@ -16,7 +16,7 @@ from enum import Enum
 
 from attrs import field, frozen
 
-from nanoclaw_core import Provider, SandboxRequirements, Upstream, hookimpl
+from nanoclaw_core import Provider, SandboxRequirements, Secret, Upstream, at_least, hookimpl
 from nanoclaw_provider_claude.usage import MessagesUsage
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
@@ -42,10 +42,10 @@ class Settings:
     """
 
     base_url: str | None = None
-    api_key: str | None = field(default=None, repr=False)
-    oauth_token: str | None = field(default=None, repr=False)
-    max_retries: int = 3
-    compact_at_tokens: int = 165_000
+    api_key: Secret = Secret()
+    oauth_token: Secret = Secret()
+    max_retries: int = field(default=3, validator=at_least(0))
+    compact_at_tokens: int = field(default=165_000, validator=at_least(1))
 
 
 def upstreams(settings: Settings, environment: Mapping[str, str]) -> list[Upstream]:
@@ -91,8 +91,8 @@ class _Kind(Enum):
 def _credential(settings: Settings, environment: Mapping[str, str]) -> tuple[_Kind, str]:
     """Return the first credential that is set; an empty one if none is."""
     candidates = (
-        (_Kind.API_KEY, settings.api_key),
-        (_Kind.SUBSCRIPTION, settings.oauth_token),
+        (_Kind.API_KEY, settings.api_key.reveal()),
+        (_Kind.SUBSCRIPTION, settings.oauth_token.reveal()),
         (_Kind.API_KEY, environment.get("ANTHROPIC_API_KEY")),
         (_Kind.BEARER, environment.get("ANTHROPIC_AUTH_TOKEN")),
         (_Kind.SUBSCRIPTION, environment.get("CLAUDE_CODE_OAUTH_TOKEN")),

@@ -254,8 +254,8 @@ def _prompts_of(message: ResultMessage) -> list[str] | None:
 def _retry(data: Mapping[str, Any]) -> Progress:
     attempt, status = f"{data.get('attempt')}/{data.get('max_retries')}", data.get("error_status")
     # Without a status there was no response.
-    trouble = ErrorClass.CONNECTION if status is None else classify("", status=status).kind
-    return Progress(message=f"model call failed (status {status}), retry {attempt}", trouble=trouble)
+    error = ErrorClass.CONNECTION if status is None else classify("", status=status).kind
+    return Progress(message=f"model call failed (status {status}), retry {attempt}", error=error)
 
 
 def _rate_limit(message: RateLimitEvent) -> list[Event]:

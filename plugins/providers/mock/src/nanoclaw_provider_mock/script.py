@@ -10,6 +10,7 @@ from typing import Any
 
 import cattrs
 from attrs import field, frozen
+from nanoclaw_wire.atomic_files import write_atomically
 from nanoclaw_wire.events import Error, ErrorClass, Usage
 
 
@@ -85,10 +86,8 @@ class Script:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a value as JSON, atomically: a process that is killed here leaves the old file."""
-    temporary = path.with_suffix(".new")
-    temporary.write_text(json.dumps(value), encoding="utf-8")
-    temporary.replace(path)
+    """Write a value as JSON, so that a process that is killed here leaves the old file."""
+    write_atomically(path, json.dumps(value).encode(), mode=0o644, sync=False)
 
 
 def read_steps(options: Mapping[str, str]) -> list[Step]:

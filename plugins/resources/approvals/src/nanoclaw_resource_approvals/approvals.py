@@ -1,4 +1,7 @@
-"""Answers pending requests: claims the row first, then executes it as the requesting agent (⚠13, ⚠14)."""
+"""Answers pending requests.
+
+It claims the row first, then executes it as the requesting agent (⚠13, ⚠14).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,9 @@ class Approvals:
     async def answer(
         self, approval_id: ApprovalId, caller: Caller, *, approve: bool, decided_by: str, reason: str = ""
     ) -> Mapping[str, Any]:
-        """Approve or reject a pending request. An approved request is executed before this returns.
+        """Approve or reject a pending request.
+
+        An approved request is executed before this returns.
 
         Args:
             approval_id: The request, `apr-…`.
@@ -66,7 +71,10 @@ class Approvals:
         return [request.id for request in rows.unfinished(self.context.database)]
 
     async def resume(self, unfinished: Set[ApprovalId]) -> None:
-        """Finish requests of an earlier host. Execute each one that was not begun, and fail the others."""
+        """Finish requests of an earlier host.
+
+        Execute each one that was not begun, and fail the others.
+        """
         for request in [request for request in rows.unfinished(self.context.database) if request.id in unfinished]:
             if request.used_at is None:
                 await self._execute(request, Caller())

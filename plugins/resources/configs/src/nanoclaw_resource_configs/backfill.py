@@ -1,4 +1,6 @@
-"""Creates missing configs of agent groups when the host starts, from `container.json` if the file exists.
+"""Creates missing configs of agent groups when the host starts.
+
+It uses `container.json` if the file exists.
 
 A sandbox can write into the folder of its agent. So the host reads the file once, before any sandbox runs. A group
 without the file gets a row of defaults, so that a file that appears later has no effect.
@@ -47,7 +49,10 @@ class Backfill:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """Return the object in a file and the problems of the file. A missing file is empty and no problem."""
+    """Return the object in a file and the problems of the file.
+
+    A missing file is empty and no problem.
+    """
     try:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES:

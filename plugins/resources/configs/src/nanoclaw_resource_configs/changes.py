@@ -1,4 +1,6 @@
-"""The changes that verbs make to a config. Each function takes a config and arguments, and returns a new config.
+"""The changes that verbs make to a config.
+
+Each function takes a config and arguments, and returns a new config.
 
 A function changes only the settings that it names and ignores every other argument. All functions are pure.
 """
@@ -102,7 +104,9 @@ def remove_mcp_server(config: ContainerConfig, arguments: Mapping[str, Any]) -> 
 
 
 def add_packages(config: ContainerConfig, arguments: Mapping[str, Any]) -> ContainerConfig:
-    """Add packages to those of the config. One invalid name rejects the whole request (⚠50, ⚠52).
+    """Add packages to those of the config.
+
+    One invalid name rejects the whole request (⚠50, ⚠52).
 
     Raises:
         InvalidArguments: The request has no package, too many packages, or an invalid name.
@@ -117,7 +121,9 @@ def add_packages(config: ContainerConfig, arguments: Mapping[str, Any]) -> Conta
 
 
 def remove_packages(config: ContainerConfig, arguments: Mapping[str, Any]) -> ContainerConfig:
-    """Remove packages. After the last one, the config no longer uses the image built for them (⚠43).
+    """Remove packages.
+
+    After the last one, the config no longer uses the image built for them (⚠43).
 
     Raises:
         InvalidArguments: No package is given, or the config does not have one of them.
@@ -169,7 +175,9 @@ def add_mount(config: ContainerConfig, arguments: Mapping[str, Any]) -> Containe
 
 
 def resolved_mount(arguments: Mapping[str, Any], check_mount: CheckMount) -> Mapping[str, Any]:
-    """Return the arguments of `add_mount` with the path resolved, and with the identity of its directory.
+    """Return the arguments of `add_mount` with a resolved path.
+
+    They also get the identity of its directory.
 
     The sandbox gets exactly this directory. If the path leads elsewhere later, the sandbox gets no mount.
 

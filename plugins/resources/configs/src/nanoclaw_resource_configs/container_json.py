@@ -1,4 +1,7 @@
-"""Converts the `container.json` of NanoClaw in TypeScript to a config. Pure, except for the check of mounts."""
+"""Converts the `container.json` of NanoClaw in TypeScript to a config.
+
+Pure, except for the check of mounts.
+"""
 
 from __future__ import annotations
 

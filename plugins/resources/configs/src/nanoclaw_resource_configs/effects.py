@@ -1,4 +1,7 @@
-"""Explains a config: the fallback of each open setting, and when a change takes effect. Pure functions."""
+"""Explains a config: the fallback of open settings, and when a change counts.
+
+All functions are pure.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`ncl groups restart`: restarts the sandboxes of an agent group, and rebuilds its image first if requested."""
+"""`ncl groups restart`: restarts the sandboxes of an agent group.
+
+It rebuilds the group's image first if requested.
+"""
 
 from __future__ import annotations
 
@@ -109,12 +112,17 @@ class Restarts:
 
 
 def _with_image(config: ContainerConfig, image: str) -> ContainerConfig:
-    """Return a config with a new image, or without one if its last package was removed during the build (⚠43)."""
+    """Return a config with a new image.
+
+    It has none if its last package was removed during the build (⚠43).
+    """
     return evolve(config, image_tag=image if packages_of(config) else None)
 
 
 def _group(arguments: Mapping[str, Any], caller: Caller) -> GroupId:
-    """Return the requested agent group. An agent of any scope can restart only its own group (⚠14).
+    """Return the requested agent group.
+
+    An agent of any scope can restart only its own group (⚠14).
 
     Raises:
         InvalidArguments: The operator names no group.
@@ -129,7 +137,9 @@ def _group(arguments: Mapping[str, Any], caller: Caller) -> GroupId:
 
 
 def _sessions(group_id: GroupId, caller: Caller, context: PluginContext, *, has_note: bool) -> Sequence[SessionId]:
-    """Return the sessions to restart: all running ones for the operator, its own session for an agent.
+    """Return the sessions to restart.
+
+    These are all running ones for the operator, and its own session for an agent.
 
     An agent gets its note in a new sandbox if its sandbox ended after the request.
     """

@@ -1,4 +1,7 @@
-"""Validates single values of a config. They come from terminals, agents and files, so each may be any JSON value."""
+"""Validates single values of a config.
+
+They come from terminals, agents and files, so each may be any JSON value.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ def one_of(*choices: str) -> Check:
 
 
 def within(least: float, most: float, kind: type = int) -> Check:
-    """Return a check for a number from `least` to `most`. The kind `float` accepts integers too."""
+    """Return a check for a number from `least` to `most`.
+
+    The kind `float` accepts integers too.
+    """
     kinds, expected = ((int, float), "a number") if kind is float else (int, "an integer")
 
     def check(flag: str, value: Any) -> Any:
@@ -62,7 +68,10 @@ _server = _matching(_SERVER, "1 to 64 letters, digits, `-` or `_`")
 
 
 def server_name(flag: str, value: Any) -> str:
-    """Validate the name of an MCP server. The name of the agent's own tools is reserved."""
+    """Validate the name of an MCP server.
+
+    The name of the agent's own tools is reserved.
+    """
     name: str = _server(flag, value)
     if name == _OURS:
         raise InvalidArguments(f"{flag}: {name!r} is reserved for the agent's own tools. Choose another name")
@@ -106,7 +115,10 @@ def texts(flag: str, value: Any) -> list[str]:
 
 
 def variables(flag: str, value: Any) -> dict[str, str]:
-    """Validate environment variables by name. Errors never show a value, because it may be a secret."""
+    """Validate environment variables by name.
+
+    Errors never show a value, because it may be a secret.
+    """
     if not isinstance(value, Mapping):
         raise InvalidArguments(f'{flag} must be an object like {{"KEY": "value"}}')
     for name, content in value.items():

@@ -1,4 +1,4 @@
-"""The verbs `ncl groups config …`: their parameters, and the function by which all of them change a config."""
+"""The verbs `ncl groups config …`: their parameters and their common function."""
 
 from __future__ import annotations
 
@@ -110,7 +110,10 @@ def _changing(
 
 
 def _require_installed(arguments: Mapping[str, Any], context: PluginContext) -> Mapping[str, Any]:
-    """Return the arguments if their provider and runtime are installed. With a missing one the agent cannot answer."""
+    """Return the arguments if their provider and runtime are installed.
+
+    With a missing one the agent cannot answer.
+    """
     for kind, names in context.operations.installed().items():
         chosen = arguments.get(kind)
         if chosen is not None and chosen not in names:
@@ -120,7 +123,10 @@ def _require_installed(arguments: Mapping[str, Any], context: PluginContext) -> 
 
 
 def _resolve_mount(arguments: Mapping[str, Any], context: PluginContext) -> Mapping[str, Any]:
-    """Return the arguments with the path resolved, so that a human approves the directory and not a link to it."""
+    """Return the arguments with a resolved path.
+
+    A human approves the directory, not a link to it.
+    """
     resolved = changes.resolved_mount(arguments, context.operations.check_mount)
     if arguments.get("writable") and not resolved["writable"]:
         raise InvalidArguments(

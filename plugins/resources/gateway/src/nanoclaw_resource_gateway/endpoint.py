@@ -167,5 +167,8 @@ def _error_reply(request: web.BaseRequest, refusal: NotServed) -> web.StreamResp
 
 
 def _storable(text: str) -> str:
-    """Return text that SQLite can store. Raw bytes of a request line arrive as lone surrogates."""
+    """Return text that SQLite can store.
+
+    Raw bytes of a request line arrive as lone surrogates.
+    """
     return text.encode("utf-8", "backslashreplace").decode()

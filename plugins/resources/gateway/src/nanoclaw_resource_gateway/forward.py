@@ -1,4 +1,7 @@
-"""Forwards one call: streams the request up and the answer down, and reads the token usage on the way."""
+"""Forwards one call: streams the request up and the answer down.
+
+It reads the token usage meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ log = logging.getLogger("nanoclaw.gateway")
 
 
 class Forwarding:
-    """Forwards one call. Back-pressure keeps at most a few hundred KiB of it in memory.
+    """Forwards one call.
+
+    Back-pressure keeps at most a few hundred KiB of it in memory.
 
     Args:
         request: The request of the sandbox.
@@ -112,7 +117,7 @@ class Forwarding:
         return make(answer.headers.get("content-type", "")) if make is not None and is_plain else None
 
     def _break_off(self, reply: web.StreamResponse, error: Exception) -> web.StreamResponse:
-        """Abort the connection, so that the client does not mistake a partial answer for a complete one."""
+        """Abort the connection, so that no partial answer looks complete to the client."""
         transport = self._request.transport
         if transport is None or transport.is_closing():
             self.error = "client gone"
@@ -122,7 +127,10 @@ class Forwarding:
         return reply
 
     def _unreachable(self, error: Exception) -> NotServed:
-        """Return the error for an unreachable upstream. Log the kind of the error, but never its text."""
+        """Return the error for an unreachable upstream.
+
+        Log the kind of the error, but never its text.
+        """
         name, kind = self._target.upstream.name, type(error).__name__
         log.warning("upstream not reached", extra={"upstream": name, "error": kind})
         if isinstance(error, TimeoutError):

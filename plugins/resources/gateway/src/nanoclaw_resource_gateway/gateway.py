@@ -1,4 +1,4 @@
-"""The gateway: one endpoint per session, and one pool of connections to the upstreams for all of them."""
+"""The gateway: one endpoint per session, and one pool of upstream connections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class SessionGateway:
-    """A `Gateway`. It imports aiohttp for the first endpoint, because a host without sandboxes does not need it."""
+    """A `Gateway`.
+
+    It imports aiohttp for the first endpoint, because a host without sandboxes does not need it.
+    """
 
     def __init__(self, settings: Settings | None, context: PluginContext) -> None:
         self._settings, self._context = settings or Settings(), context
@@ -43,7 +46,10 @@ class SessionGateway:
         self._servers[endpoint.session_id] = server
 
     async def close_endpoint(self, session_id: SessionId) -> None:
-        """Stop listening for a session and cancel its calls. Do nothing if it has no endpoint."""
+        """Stop listening for a session and cancel its calls.
+
+        Do nothing if it has no endpoint.
+        """
         server = self._servers.pop(session_id, None)
         if server is not None:
             await server.close()

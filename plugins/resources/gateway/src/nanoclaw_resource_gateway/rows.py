@@ -1,4 +1,7 @@
-"""The records of calls: session, upstream, time and outcome. They contain no query, header or body."""
+"""The records of calls: session, upstream, time and outcome.
+
+They contain no query, header or body.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import field, frozen
+
+from nanoclaw_core import above, at_least
 
 
 @frozen(kw_only=True)
@@ -17,11 +19,11 @@ class Settings:
         keep_days: Retention of call records.
     """
 
-    connect_timeout_s: float = 10.0
-    idle_timeout_s: float = 300.0
-    max_request_mib: float = 64.0
-    max_calls: int = 16
-    keep_days: float = 30.0
+    connect_timeout_s: float = field(default=10.0, validator=above(0))
+    idle_timeout_s: float = field(default=300.0, validator=above(0))
+    max_request_mib: float = field(default=64.0, validator=above(0))
+    max_calls: int = field(default=16, validator=at_least(1))
+    keep_days: float = field(default=30.0, validator=at_least(0))
 
     @property
     def max_request_bytes(self) -> int:

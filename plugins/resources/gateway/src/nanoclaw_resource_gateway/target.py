@@ -1,4 +1,7 @@
-"""Decides where a request goes. Nothing that a sandbox sends can change the host or the path prefix."""
+"""Decides where a request goes.
+
+Nothing that a sandbox sends can change the host or the path prefix.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +98,10 @@ def _check_segments(path: str) -> None:
 
 
 def _is_unsafe(segment: str) -> bool:
-    """Check a segment raw and after each decoding, because servers differ in how often they decode."""
+    """Check a segment raw and after each decoding.
+
+    Servers differ in how often they decode.
+    """
     for _ in range(MAX_DECODINGS):
         if segment in (".", "..") or segment.startswith(("..;", ".;")) or _UNSAFE.search(segment):
             return True
@@ -125,7 +131,7 @@ def _bad(message: str) -> NotServed:
 
 
 def request_headers(sent: Iterable[tuple[str, str]], upstream: Upstream) -> list[tuple[str, str]]:
-    """Return the headers for the upstream: the permitted ones of the sandbox, then the credential."""
+    """Return the headers for the upstream: the sandbox's permitted ones, the credential."""
     sent = list(sent)
     named = {token for name, value in sent if name.lower() == "connection" for token in _tokens(value.lower())}
     ours = {name.lower(): value for name, value in upstream.headers.items()}

@@ -1,4 +1,7 @@
-"""Validates names of agent groups and derives folder names from them. Pure functions."""
+"""Validates names of agent groups and derives folder names from them.
+
+Pure functions.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,9 @@ def check_name(name: str | None) -> None:
 
 
 def folder_for(name: str) -> str:
-    """Return a folder for a name: its Latin letters without accents in lower case, and its digits, with hyphens.
+    """Return a folder for a name.
+
+    It has the name's Latin letters without accents in lower case, and its digits, with hyphens.
 
     A name in another script is not transliterated: the folder is permanent, and its speakers choose a better one than
     a table does.

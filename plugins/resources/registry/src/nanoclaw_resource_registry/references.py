@@ -1,4 +1,7 @@
-"""Finds the rows that refer to a row. Reads the foreign keys of the database, so that tables of all plugins count."""
+"""Finds the rows that refer to a row.
+
+Reads the foreign keys of the database, so that tables of all plugins count.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def key_of(resource: Resource, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def new_row(resource: Resource, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row that `create` writes, from given values, generated values and defaults.
+    """Return the row that `create` writes: given values, generated ones and defaults.
 
     Raises:
         InvalidArguments: A value is missing or not one of the choices, or the values contradict each other.

@@ -1,4 +1,7 @@
-"""Builds SQL from a resource and typed arguments. Pure: names come only from the resource, values are always bound."""
+"""Builds SQL from a resource and typed arguments.
+
+Pure: names come only from the resource, values are always bound.
+"""
 
 from __future__ import annotations
 

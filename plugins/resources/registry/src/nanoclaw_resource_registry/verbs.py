@@ -1,4 +1,7 @@
-"""Generates the verbs of one resource. Derives their typed parameters from its columns."""
+"""Generates the verbs of one resource.
+
+Derives their typed parameters from its columns.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +104,7 @@ def _get(resource: Resource) -> _Operation:
     async def run(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> dict[str, Any]:
         return _row(context.database, resource, rows.key_of(resource, arguments), caller)
 
-    return _Operation(parameters=_key_parameters(resource), run=run, help=f"show one of the {resource.name}")
+    return _Operation(parameters=_key_parameters(resource), run=run, help=f"show one {_singular(resource)}")
 
 
 def _create(resource: Resource) -> _Operation:
@@ -118,7 +121,7 @@ def _create(resource: Resource) -> _Operation:
 
     given = [column for column in resource.columns if column.generate is None and column.kind not in JSON_KINDS]
     parameters = [_with_default(column, _parameter(column, is_required=column.is_required)) for column in given]
-    help_text = f"create a new entry in {resource.name}"
+    help_text = f"create a new {_singular(resource)}"
     return _Operation(parameters=parameters, run=run, check=check, help=help_text, filters_by_scope=False)
 
 
@@ -134,7 +137,7 @@ def _update(resource: Resource) -> _Operation:
         return _row(context.database, resource, key | {name: changes[name] for name in key if name in changes}, caller)
 
     updatable = [_parameter(column) for column in resource.columns if column.is_updatable]
-    help_text = f"change one of the {resource.name}; the value null clears a column"
+    help_text = f"change one {_singular(resource)}; the value null clears a column"
     return _Operation(parameters=[*_key_parameters(resource), *updatable], run=run, check=check, help=help_text)
 
 
@@ -154,8 +157,16 @@ def _delete(resource: Resource) -> _Operation:
         if resource.cascades
         else []
     )
-    help_text = f"delete one of the {resource.name}"
+    help_text = f"delete one {_singular(resource)}"
     return _Operation(parameters=[*_key_parameters(resource), *cascade], run=run, check=check, help=help_text)
+
+
+def _singular(resource: Resource) -> str:
+    """Return the name of one row of a resource, such as `delivery` for `deliveries`."""
+    name = resource.name.replace("-", " ")
+    if name.endswith("ies"):
+        return f"{name.removesuffix('ies')}y"
+    return name.removesuffix("es") if name.endswith(("sses", "xes", "ches", "shes")) else name.removesuffix("s")
 
 
 def _columns_help(resource: Resource) -> str:
@@ -164,7 +175,10 @@ def _columns_help(resource: Resource) -> str:
 
 
 def _scope_filter(resource: Resource, caller: Caller) -> dict[str, Any]:
-    """Return the filter for the caller's own rows. As part of the query it hides even the existence of other rows."""
+    """Return the filter for the caller's own rows.
+
+    As part of the query it hides even the existence of other rows.
+    """
     if caller.scope_group_id is None:
         return {}
     if resource.scope_column is None:
@@ -184,7 +198,9 @@ def _row(db: apsw.Connection, resource: Resource, key: Mapping[str, Any], caller
 
 
 def _change(db: apsw.Connection, resource: Resource, statement: statements.Statement) -> None:
-    """Run a statement that changes a table, and report a violated constraint in plain words.
+    """Run a statement that changes a table.
+
+    Report a violated constraint in plain words.
 
     Raises:
         InvalidArguments: The change violates a constraint of the table. Nothing was changed.
@@ -197,7 +213,10 @@ def _change(db: apsw.Connection, resource: Resource, statement: statements.State
 
 
 def _require_references(db: apsw.Connection, resource: Resource, row: Mapping[str, Any]) -> None:
-    """Require that every row that a new row refers to exists. The error of SQLite would not name the missing one."""
+    """Require that every row that a new row refers to exists.
+
+    The error of SQLite would not name the missing one.
+    """
     query = 'SELECT "from", "table", coalesce("to", \'id\') FROM pragma_foreign_key_list(?)'
     for column, table, target in db.execute(query, (resource.table,)).fetchall():
         value = row.get(column)

@@ -1,4 +1,7 @@
-"""Reads the messages of a conversation: incoming ones from the session's inbox, outgoing ones from its deliveries."""
+"""Reads the messages of a conversation.
+
+Incoming ones come from the session's inbox, outgoing ones from its deliveries.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,10 @@ def _outgoing(db: apsw.Connection, session_id: SessionId, limit: int) -> list[di
 
 
 def _text_of(kind: str, content: str) -> str:
-    """Return the text of an agent's message. Its content comes from a sandbox, so it may be invalid."""
+    """Return the text of an agent's message.
+
+    Its content comes from a sandbox, so it may be invalid.
+    """
     try:
         message = read_message(kind, content)
     except Malformed as error:

@@ -10,7 +10,7 @@ from nanoclaw_core import GroupId, SessionId
 
 
 def exists(db: apsw.Connection, session_id: str, group_id: GroupId | None) -> bool:
-    """Return whether a session exists, and belongs to the agent group unless that is None."""
+    """Return True if a session exists in an agent group; None means any group."""
     query = "SELECT 1 FROM sessions WHERE id = ? AND agent_group_id = coalesce(?, agent_group_id)"
     return db.execute(query, (session_id, group_id)).get is not None
 
@@ -33,7 +33,10 @@ def is_closed(db: apsw.Connection, session_id: str) -> bool:
 
 
 def is_sending(db: apsw.Connection, session_id: str) -> bool:
-    """Return whether a message of the session still has to be sent. Its files may be needed for that."""
+    """Return whether a message of the session still has to be sent.
+
+    Its files may be needed for that.
+    """
     query = "SELECT 1 FROM deliveries WHERE session_id = ? AND status IN ('queued', 'sending') LIMIT 1"
     return db.execute(query, (session_id,)).get is not None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
+from nanoclaw_wire.task_set import TaskSet
 
 from nanoclaw_core import (
     GroupId,
@@ -88,7 +89,7 @@ class DockerRuntime:
         self._names: set[str] = set()  # running containers and those under construction; threads read it
         self._may_have_strays = False
         self._reaping = asyncio.Lock()
-        self._discarding: set[asyncio.Task[None]] = set()
+        self._discarding = TaskSet()
         self._user: User | None = None
         self._recipe: Recipe | None = None
 
@@ -183,10 +184,8 @@ class DockerRuntime:
         await self._exit_watcher.close()
         for sandbox in self._running.values():
             sandbox.detach()
-        if self._discarding:
-            _, late = await asyncio.wait(self._discarding, timeout=DISCARD_S)
-            for task in late:
-                task.cancel()
+        await self._discarding.wait(DISCARD_S)
+        await self._discarding.close(DISCARD_S)
         self._engine.close()
 
     def _forget(self, container_id: str, name: str) -> None:
@@ -203,7 +202,8 @@ class DockerRuntime:
         try:
             return await asyncio.shield(creating)
         except asyncio.CancelledError:
-            self._discard(creating, name)  # the thread cannot be cancelled, so its container is removed afterwards
+            # The thread cannot be cancelled, so its container is removed afterwards.
+            self._discarding.spawn(self._discard(creating, name))
             raise
         except BaseException:
             self._names.discard(name)
@@ -278,20 +278,15 @@ class DockerRuntime:
             )
         client.remove_container(holder["Id"], force=True, v=True)
 
-    def _discard(self, creating: asyncio.Future[str], name: str) -> None:
-        async def discard() -> None:
-            try:
-                container_id = await creating
-                await self._engine.call(lambda client: client.remove_container(container_id, force=True, v=True))
-            except NanoclawError as error:
-                self._may_have_strays = True
-                log.warning("cancelled sandbox may have started", extra={"sandbox": name, "error": str(error)})
-            finally:
-                self._names.discard(name)
-
-        task = asyncio.get_running_loop().create_task(discard())
-        self._discarding.add(task)
-        task.add_done_callback(self._discarding.discard)
+    async def _discard(self, creating: asyncio.Future[str], name: str) -> None:
+        try:
+            container_id = await creating
+            await self._engine.call(lambda client: client.remove_container(container_id, force=True, v=True))
+        except NanoclawError as error:
+            self._may_have_strays = True
+            log.warning("cancelled sandbox may have started", extra={"sandbox": name, "error": str(error)})
+        finally:
+            self._names.discard(name)
 
 
 def _require_mounted(client: APIClient, container_id: str, held: Sequence[HeldMount]) -> None:

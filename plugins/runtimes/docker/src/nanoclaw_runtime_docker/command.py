@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
+from nanoclaw_wire.answer_frames import data_frame
 
 if TYPE_CHECKING:
     from nanoclaw_runtime_docker.build import BuildStep
@@ -52,15 +53,15 @@ def show(invocation: Any) -> int:
     engine = Engine(settings.docker_host, invocation.environment, settings.engine_timeout_s)
     tags: list[str] = []
     groups: list[GroupImage] = []
-    trouble = ""
+    problem = ""
     try:
         tags, groups = _list_images(engine, needed)
     except Exception as error:  # the SDK raises errors of three libraries; `explain` maps each to one of ours
         known = error if isinstance(error, EngineRefused | EngineFailed) else explain(error, engine.address)
-        trouble = str(known)
+        problem = str(known)
     finally:
         engine.close()
-    facts = _facts(needed, recipe, tags, groups, trouble)
+    facts = _facts(needed, recipe, tags, groups, problem)
     _print(invocation.as_json, facts, _sentences(facts))
     return 0 if needed in tags else 1
 
@@ -88,7 +89,7 @@ def _list_images(engine: Engine, needed: str) -> tuple[list[str], list[GroupImag
 
 
 def _facts(
-    needed: str, recipe: Recipe, tags: Sequence[str], groups: Sequence[GroupImage], trouble: str
+    needed: str, recipe: Recipe, tags: Sequence[str], groups: Sequence[GroupImage], error: str
 ) -> dict[str, Any]:
     from nanoclaw_runtime_docker.recipe import REPOSITORY
 
@@ -104,7 +105,7 @@ def _facts(
         "python": [source.requirement for source in recipe.distributions] + list(recipe.pip),
         "apt": list(recipe.apt),
         "npm": list(recipe.npm),
-        "trouble": trouble,
+        "error": error,
     }
 
 
@@ -114,7 +115,7 @@ def _sentences(facts: Mapping[str, Any]) -> str:
     lines += [f"group   {group['image']}{_state(group)}" for group in facts["groups"]]
     lines += [f"base    {facts['base_image']}"]
     lines += [f"{kind:<7} {name}" for kind in ("python", "apt", "npm") for name in facts[kind]]
-    return "\n".join([*lines, *([f"engine  {facts['trouble']}"] if facts["trouble"] else [])])
+    return "\n".join([*lines, *([f"engine  {facts['error']}"] if facts["error"] else [])])
 
 
 def _state(group_image: Mapping[str, Any]) -> str:
@@ -139,6 +140,6 @@ def _show(step: BuildStep, *, as_json: bool) -> None:
 
 def _print(as_json: bool, data: Any, text: str) -> None:
     if as_json:
-        click.echo(json.dumps({"id": "cli", "ok": True, "data": data}, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(data_frame(data), indent=2, ensure_ascii=False))
     else:
         click.echo(text)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import attrs
 from attrs import field, frozen
+
+from nanoclaw_core import above, at_least
 
 DEFAULT_BASE_IMAGE = "python:3.12-slim-bookworm"
 
@@ -34,15 +35,15 @@ class Settings:
     docker_host: str = ""
     image: str = ""
     base_image: str = DEFAULT_BASE_IMAGE
-    memory_mb: int | None = field(default=None, validator=attrs.validators.optional(attrs.validators.ge(64)))
-    cpus: float | None = field(default=None, validator=attrs.validators.optional(attrs.validators.gt(0)))
-    pids: int | None = field(default=None, validator=attrs.validators.optional(attrs.validators.ge(16)))
+    memory_mb: int | None = field(default=None, validator=at_least(64))
+    cpus: float | None = field(default=None, validator=above(0))
+    pids: int | None = field(default=None, validator=at_least(16))
     network: str = "bridge"
-    temporary_mb: int = field(default=1024, validator=attrs.validators.ge(16))
+    temporary_mb: int = field(default=1024, validator=at_least(16))
     pip_index_url: str = ""
     pip_extra_index_url: str = ""
     pip_trusted_host: str = ""
     npm_registry: str = ""
     build_network: str = ""
-    build_timeout_s: float = 900.0
-    engine_timeout_s: float = field(default=60.0, validator=attrs.validators.gt(0))
+    build_timeout_s: float = field(default=900.0, validator=above(0))
+    engine_timeout_s: float = field(default=60.0, validator=above(0))

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from attrs import evolve
+from nanoclaw_wire.task_set import TaskSet
 
 from nanoclaw_core import (
     Limits,
@@ -44,6 +45,7 @@ from nanoclaw_runtime_process.settings import Settings
 log = logging.getLogger("nanoclaw.process")
 
 PROBE_S = 8.0
+DISCARD_S = 1.0  # the processes die with the host anyway
 PROBE_TRIES = 3
 UNKNOWN_OPTION = "--disable-userns"  # named in the error of a bubblewrap before 0.8, or of one with the setuid bit
 INSTALL = "Install bubblewrap (Debian and Ubuntu: apt install bubblewrap) or Docker"
@@ -68,7 +70,7 @@ class ProcessRuntime:
         self._registry = ProcessRegistry(context.data_dir / "running")
         self._kept_user = context.data_dir / "run_as"
         self._running: dict[str, ProcessSandbox | None] = {}  # by name; None while the sandbox starts
-        self._discarding: set[asyncio.Task[None]] = set()
+        self._discarding = TaskSet()
         self._interpreter: Interpreter | None = None
         self._isolation = Isolation(temporary_bytes=settings.temporary_bytes)
         self._problem: str | None = None
@@ -109,7 +111,8 @@ class ProcessRuntime:
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
-            self._discard(starting)  # the start itself cannot be cancelled, so the sandbox is stopped after it
+            # The start itself cannot be cancelled, so the sandbox is stopped after it.
+            self._discarding.spawn(_discard(starting))
             raise
 
     async def reap(self) -> int:
@@ -119,7 +122,7 @@ class ProcessRuntime:
     async def close(self) -> None:
         """Stop the running sandboxes. They would die with this process, and no other process could stop them."""
         running = [sandbox for sandbox in self._running.values() if sandbox is not None]
-        await asyncio.gather(*self._discarding, *(sandbox.stop(0) for sandbox in running))
+        await asyncio.gather(self._discarding.wait(DISCARD_S), *(sandbox.stop(0) for sandbox in running))
 
     async def _start(self, spec: SandboxSpec) -> ProcessSandbox:
         with self._reserved(spec.name):
@@ -138,16 +141,6 @@ class ProcessRuntime:
             self._running[spec.name] = sandbox
         log.info("sandbox started", extra={"session": spec.session_id, "sandbox": spec.name, "pid": sandbox.pid})
         return sandbox
-
-    def _discard(self, starting: asyncio.Task[ProcessSandbox]) -> None:
-        async def discard() -> None:
-            await asyncio.wait([starting])
-            if not starting.cancelled() and starting.exception() is None:
-                await starting.result().stop(0)
-
-        task = asyncio.create_task(discard())
-        self._discarding.add(task)
-        task.add_done_callback(self._discarding.discard)
 
     @contextlib.contextmanager
     def _reserved(self, name: str) -> Iterator[None]:
@@ -310,6 +303,13 @@ PROBE = SandboxSpec(
     network=Network.NONE,
     limits=Limits(),
 )
+
+
+async def _discard(starting: asyncio.Task[ProcessSandbox]) -> None:
+    """Stop a sandbox as soon as its cancelled start is finished."""
+    await asyncio.wait([starting])
+    if not starting.cancelled() and starting.exception() is None:
+        await starting.result().stop(0)
 
 
 def _protections(isolation: Isolation) -> str:

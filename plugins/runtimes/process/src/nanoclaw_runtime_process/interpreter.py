@@ -13,8 +13,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from attrs import frozen
+from nanoclaw_wire.names import RUNNER_GROUP
 
-RUNNER_GROUP = "nanoclaw.runner"
 BASE_PACKAGES = ("nanoclaw_wire", "nanoclaw_client", "nanoclaw_runner")
 
 

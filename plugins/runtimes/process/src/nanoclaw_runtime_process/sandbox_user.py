@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
+from nanoclaw_wire.atomic_files import write_atomically
+
 MIN_USER_ID, MAX_USER_ID = 200_000, 524_287  # above the users of people, below those that systemd assigns to containers
 MAX_USABLE_ID = 2**31 - 1  # some programs read larger ones as negative numbers
 UID_MAP, SUBORDINATE_IDS = Path("/proc/self/uid_map"), Path("/etc/subuid")
@@ -62,9 +64,7 @@ def keep_user(kept: Path, user_id: int) -> None:
     if kept.exists() and kept.read_text(encoding="ascii", errors="replace") == text:
         return
     kept.parent.mkdir(parents=True, exist_ok=True)
-    temporary = kept.with_suffix(".new")
-    temporary.write_text(text, encoding="ascii")
-    temporary.replace(kept)
+    write_atomically(kept, text.encode("ascii"), mode=0o644, sync=True)
 
 
 def choose_user(start: int, mapped: Ranges, taken: Ranges) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import field, frozen
+
+from nanoclaw_core import at_least
 
 
 @frozen(kw_only=True)
@@ -21,4 +23,4 @@ class Settings:
     allow_unsandboxed: bool = False
     bubblewrap: str = "bwrap"
     run_as: int | None = None
-    temporary_bytes: int = 1024**3
+    temporary_bytes: int = field(default=1024**3, validator=at_least(1))

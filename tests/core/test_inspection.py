@@ -1,0 +1,152 @@
+"""An application inspects an instance.
+
+`test_checks.py` covers the same facts in the words of the doctor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import apsw
+import pytest
+from attrs import evolve
+from attrs.exceptions import FrozenInstanceError
+from installed import install
+from nanoclaw_cli.plugin_info import settings_file
+
+from nanoclaw_core import (
+    Host,
+    Inspection,
+    PluginError,
+    PluginState,
+    SandboxRefused,
+    SettingsError,
+    config_of,
+    initialise,
+    inspect_instance,
+    save_config,
+)
+from nanoclaw_core.settings import FILE_NAME
+from nanoclaw_core.testing.instance import Instance
+
+ROOM = ("window", "main")
+RUNTIME = """
+from pathlib import Path
+from nanoclaw_core import Readiness, Runtime, hookimpl
+
+class Adapter:
+    async def check(self):
+        return Readiness(ready=True, isolates=True, detail="walls")
+    async def shown_directories(self):
+        {shown}
+    async def close(self):
+        pass
+
+@hookimpl
+def nanoclaw_runtimes():
+    yield Runtime(name="acme", connect=lambda settings, context, parts: Adapter())
+"""
+
+pytestmark = pytest.mark.usefixtures("site")
+
+
+def inspect(home: Path) -> Inspection:
+    return asyncio.run(inspect_instance(home, {}))
+
+
+def files(home: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in home.rglob("*")}
+
+
+def test_inspection_of_a_new_instance_has_values(tmp_path: Path, site: Path) -> None:
+    initialise(tmp_path, environment={}, room=ROOM, owner="window:me")
+    install(site, "acme-runtime", "acme", RUNTIME.format(shown="return []"))
+    inspection = inspect(tmp_path)
+    assert inspection.settings.value is not None
+    assert inspection.settings.value.core.owners == ["window:me"]
+    assert [(report.name, report.state) for report in inspection.reports] == [("acme", PluginState.ACTIVE)]
+    assert inspection.runtimes["acme"].value is not None
+    assert inspection.runtimes["acme"].value.detail == "walls"
+    assert (inspection.agent_groups.value, inspection.database_damage.value) == (1, "")
+    assert (inspection.pattern_problems.value, inspection.mounts.value, inspection.waiting.value) == ([], [], {})
+    with pytest.raises(FrozenInstanceError):
+        inspection.reports = ()  # type: ignore[misc]
+
+
+def test_inspection_reports_each_broken_part(tmp_path: Path, site: Path) -> None:
+    install(site, "acme-bad", "acme_bad", "raise SystemExit('imported')", plugin="bad")
+    install(site, "acme-runtime", "acme", RUNTIME.format(shown="raise SystemExit"))
+    (tmp_path / "nanoclaw.toml").write_text("[core")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "nanoclaw.db").write_bytes(b"garbage" * 200)
+    inspection = inspect(tmp_path)
+    assert isinstance(inspection.settings.error, SettingsError)
+    assert isinstance(inspection.database_damage.error, apsw.NotADBError)
+    assert isinstance(inspection.runtimes["acme"].error, SystemExit)
+    assert [report.state for report in inspection.reports] == [PluginState.ACTIVE, PluginState.FAILED]
+
+
+def test_inspection_of_two_plugins_of_one_name_is_an_error(tmp_path: Path, site: Path) -> None:
+    install(site, "acme-one", "acme_one", "", plugin="chat")
+    install(site, "acme-two", "acme_two", "", plugin="chat")
+    inspection = inspect(tmp_path)
+    assert isinstance(inspection.contributions.error, PluginError)
+    assert inspection.runtimes == {}
+
+
+def test_inspection_of_an_exposing_runtime_has_both_facts(tmp_path: Path, site: Path) -> None:
+    """The readiness of the engine is worth reporting although no sandbox may start."""
+    initialise(tmp_path / "home", environment={}, room=ROOM, owner="window:me")
+    install(site, "acme-runtime", "acme", RUNTIME.format(shown=f"return [Path({str(tmp_path)!r})]"))
+    runtime = inspect(tmp_path / "home").runtimes["acme"]
+    assert runtime.value is not None
+    assert isinstance(runtime.error, SandboxRefused)
+
+
+def test_inspection_has_each_mount_with_its_refusal(instance: Instance, tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    entry = {"path": str(tmp_path / "shared"), "name": "shared", "writable": False}
+    group_id = instance.group().id
+    save_config(instance.db, evolve(config_of(instance.db, group_id), additional_mounts=[entry]))
+    ((group, found, mount),) = inspect(instance.places.home).mounts.value or ()
+    assert (group, found) == (group_id, entry)
+    assert "core.allowed_mounts" in str(mount.error)
+
+
+def test_inspection_of_unreadable_mounts_keeps_other_facts(instance: Instance) -> None:
+    config = config_of(instance.db, instance.group().id)
+    save_config(instance.db, config)
+    instance.db.pragma("ignore_check_constraints", "on")
+    instance.db.execute("UPDATE container_configs SET additional_mounts = '[{'")
+    inspection = inspect(instance.places.home)
+    assert isinstance(inspection.mounts.error, ValueError)
+    assert inspection.agent_groups.value == 1
+
+
+@pytest.mark.parametrize("with_wal", [False, True])
+def test_inspection_changes_no_file(tmp_path: Path, with_wal: bool) -> None:
+    """SQLite would leave two files beside a database that no host uses."""
+    initialise(tmp_path, environment={}, room=ROOM, owner="window:me")
+    db = apsw.Connection(str(tmp_path / "data" / "nanoclaw.db"))
+    if with_wal:  # as beside a running host
+        db.execute("UPDATE agent_groups SET name = 'other'")
+    else:
+        db.close()
+    before = files(tmp_path)
+    assert inspect(tmp_path).agent_groups.value == 1
+    assert files(tmp_path) == before
+    db.close()
+
+
+def test_inspection_of_a_running_host_sees_its_last_rows(bare_instance: Instance) -> None:
+    async def scenario() -> Inspection:
+        async with Host(bare_instance.settings, environment={}, use_installed_plugins=False):
+            bare_instance.group()
+            return await inspect_instance(bare_instance.places.home, {})
+
+    assert asyncio.run(scenario()).agent_groups.value == 1
+
+
+def test_settings_file_of_the_cli_is_that_of_the_core(tmp_path: Path) -> None:
+    assert settings_file(tmp_path) == tmp_path / FILE_NAME
