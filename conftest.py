@@ -45,8 +45,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Fail if pytest-xdist did not take over the groups: each process would build what their tests share."""
-    if not hasattr(session.config, "workerinput"):
-        return
+    if not session.config.getoption("loadgroup", default=False):
+        return  # one process, or several that do not use the groups
     lost = [item.nodeid for item in session.items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid]
     if lost:
         raise pytest.UsageError(f"pytest-xdist ignores the group of {lost[0]}. Check the version of pytest.")

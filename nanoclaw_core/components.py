@@ -36,8 +36,10 @@ from nanoclaw_core.events import HostEvents
 from nanoclaw_core.guard import Guard
 from nanoclaw_core.ids import SessionId, new_id
 from nanoclaw_core.mailbox.directories import SessionDirectories
+from nanoclaw_core.mailbox.due import DueIndex
+from nanoclaw_core.mailbox.inbox import InboxWriter
 from nanoclaw_core.mailbox.mailbox import Mailbox
-from nanoclaw_core.mailbox.outbox import UNREADABLE
+from nanoclaw_core.mailbox.outbox import UNREADABLE, OutboxReader
 from nanoclaw_core.permissions import Permissions
 from nanoclaw_core.plugins import Contribution, Plugins
 from nanoclaw_core.routing.router import Router
@@ -96,11 +98,12 @@ class Components(HostEvents):
 
     def __attrs_post_init__(self) -> None:
         core = self.settings.core
-        self.mailbox = Mailbox.create(
-            self.db,
-            self.directories,
-            file_bytes=core.outgoing_file_bytes,
-            lock_timeout_s=self.timing.inbox_lock_timeout_s,
+        self.mailbox = Mailbox(
+            db=self.db,
+            directories=self.directories,
+            inbox=InboxWriter(self.directories, lock_timeout_s=self.timing.inbox_lock_timeout_s),
+            outbox=OutboxReader(self.directories, file_bytes=core.outgoing_file_bytes),
+            due=DueIndex(self.db),
         )
         self.guard = Guard(db=self.db, plugins=self.plugins)
         self.permissions = Permissions(
@@ -202,7 +205,7 @@ class Components(HostEvents):
             runtimes=self.runtimes,
             preferences={name: runtime.value.preference for name, runtime in contributed.runtimes.items()},
             plugin_settings=contributed.plugin_settings,
-            failures=self.plugins.failures,
+            plugins=self.plugins,
             has_gateway=self.gateway is not None,
             timing=self.timing,
         )

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 import apsw
-from attrs import NOTHING, asdict, evolve, field, fields_dict, frozen, has
+from attrs import asdict, evolve, field, frozen
 
 from nanoclaw_core.descriptors.administration import Action, ApprovalHandler, Migration, Roster, Sweep, Verb
 from nanoclaw_core.descriptors.channels import Channel
@@ -20,7 +20,7 @@ from nanoclaw_core.descriptors.services import Service
 from nanoclaw_core.dispatch import full_name
 from nanoclaw_core.errors import MigrationError, PluginError, SettingsError
 from nanoclaw_core.instance import InstancePaths
-from nanoclaw_core.plugins import Contribution, NeedsSettings, Plugins
+from nanoclaw_core.plugins import Contribution, Plugins
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.store.migrations import migrate_plugin, require_separate_prefixes, table_prefix
 from nanoclaw_core.store.schema import core_tables
@@ -91,7 +91,6 @@ def load_contributions(
         for contribution in offers.values():
             shape: type | None = contribution.value.settings
             try:
-                _require_present(shape, contribution.plugin, settings.plugins.get(contribution.plugin, {}))
                 value = settings.for_plugin(contribution.plugin, shape, environment)
             except SettingsError as error:
                 plugins.record_failure(contribution.plugin, error)
@@ -151,14 +150,14 @@ def contexts(
     running: Callable[[], Any] = nothing_runs,
 ) -> Callable[[str], PluginContext]:
     """Return a function that returns the context of a plugin by its name."""
-    places = InstancePaths(home=settings.home)
+    paths = InstancePaths(home=settings.home)
     return cache(
         lambda plugin: PluginContext(
             plugin=plugin,
-            instance_id=places.instance_id,
-            home=places.home,
-            data_dir=places.data / plugin,
-            run_dir=places.run,
+            instance_id=paths.instance_id,
+            home=paths.home,
+            data_dir=paths.data / plugin,
+            run_dir=paths.run,
             environment=environment,
             database=database,
             owners=frozenset(settings.core.owners),
@@ -166,13 +165,6 @@ def contexts(
             running=running,
         )
     )
-
-
-def _require_present(shape: type | None, plugin: str, table: Mapping[str, Any]) -> None:
-    known = fields_dict(shape) if shape is not None and has(shape) else {}
-    absent = [name for name, attribute in known.items() if attribute.default is NOTHING and name not in table]
-    if absent and table.keys() <= known.keys():  # for a misspelt key, `for_plugin` reports the misspelling
-        raise NeedsSettings(f"set [plugins.{plugin}] {', '.join(absent)}")
 
 
 def _without(contributions: Contributions, plugins: set[str]) -> Contributions:

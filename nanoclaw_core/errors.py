@@ -34,6 +34,10 @@ class SettingsError(NanoclawError):
         self.fault, self.remedy = fault, remedy
 
 
+class NeedsSettings(SettingsError):
+    """A plugin only lacks required settings; the error names them."""
+
+
 class InvalidSetting(SettingsError):
     """A value breaks the rule of its settings class. Validators raise it.
 

@@ -24,7 +24,7 @@ from nanoclaw_core.components import Components
 from nanoclaw_core.contributions import Contributions, contexts, gateway_of, load_contributions, migrate
 from nanoclaw_core.control import control_server
 from nanoclaw_core.descriptors.administration import Sweep, Verb
-from nanoclaw_core.descriptors.channels import Channel, ChannelAdapter
+from nanoclaw_core.descriptors.channels import ChannelAdapter
 from nanoclaw_core.descriptors.context import PluginContext
 from nanoclaw_core.descriptors.names import CORE
 from nanoclaw_core.descriptors.runtimes import RuntimeAdapter
@@ -235,17 +235,13 @@ class Host:
         for name, service in self._services.items():
             self._tasks.spawn(run_forever(contributions.services[name].plugin, f"service {name}", service.run))
         for name, adapter in self._adapters.items():
-            self._tasks.spawn(self._listen(contributions.channels[name], adapter, components))
+            channel = contributions.channels[name]
+            listen = partial(adapter.listen, partial(components.router.route, channel.value))
+            self._tasks.spawn(run_forever(channel.plugin, f"channel {name}", listen))
         for contribution in contributions.sweeps.values():
             self._tasks.spawn(self._sweep(contribution, plugin_context(contribution.plugin)))
         self._tasks.spawn(run_forever(CORE, "sweep", components.sweeper.run))
         self._tasks.spawn(self._reap_and_resume(components))
-
-    async def _listen(
-        self, contribution: Contribution[Channel], adapter: ChannelAdapter, components: Components
-    ) -> None:
-        receive = partial(components.router.route, contribution.value)
-        await run_forever(contribution.plugin, f"channel {contribution.value.name}", partial(adapter.listen, receive))
 
     async def _sweep(self, contribution: Contribution[Sweep], context: PluginContext) -> None:
         async def once() -> None:

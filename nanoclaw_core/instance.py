@@ -19,7 +19,7 @@ from nanoclaw_core.settings import FILE_NAME, load_settings
 from nanoclaw_core.store import agents, messaging
 from nanoclaw_core.store.agents import AgentGroup, ContainerConfig
 from nanoclaw_core.store.connection import open_central
-from nanoclaw_core.store.integrity import page_damage_within, schema_damage, schema_made_by, schema_of
+from nanoclaw_core.store.integrity import page_damage_within, schema_damage
 from nanoclaw_core.store.messaging import EngageMode, MessagingGroup, Wiring
 from nanoclaw_core.store.migrations import LEDGER, applied_steps, migrate_core
 from nanoclaw_core.store.schema import STEPS, core_migrations, core_scripts
@@ -40,7 +40,7 @@ _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 def _path(*names: str) -> Any:
-    return field(init=False, default=Factory(lambda places: places.home.joinpath(*names), takes_self=True))
+    return field(init=False, default=Factory(lambda paths: paths.home.joinpath(*names), takes_self=True))
 
 
 @frozen(kw_only=True)
@@ -76,26 +76,26 @@ class InstancePaths:
             ) from error
 
 
-def open_database(places: InstancePaths) -> apsw.Connection:
+def open_database(paths: InstancePaths) -> apsw.Connection:
     """Open the central database with the core's tables up to date.
 
     Raises:
         NanoclawError: It cannot be opened or migrated; the error has the reason and the remedy.
     """
     try:
-        db = open_central(places.database)
+        db = open_central(paths.database)
         damage = page_damage_within(db, CHECK_CPU_S)
         if not damage:
             migrate_core(db, core_migrations())
             damage = core_schema_damage(db)
     except (apsw.Error, OSError, MigrationError, UnicodeDecodeError) as error:
         raise NanoclawError(
-            f"the central database {places.database} cannot be opened: {error}. "
+            f"the central database {paths.database} cannot be opened: {error}. "
             "Check whether the disk is full or the file is damaged. You can replace the file from a backup."
         ) from error
     if damage:
         db.close()
-        raise NanoclawError(f"the central database {places.database} is damaged: {damage}. {RESTORE}")
+        raise NanoclawError(f"the central database {paths.database} is damaged: {damage}. {RESTORE}")
     return db
 
 
@@ -108,11 +108,11 @@ def core_schema_damage(db: apsw.Connection) -> str:
     applied = set(applied_steps(db, CORE))
     if not applied <= set(STEPS):
         return ""
-    return schema_damage(schema_of(db), schema_made_by(LEDGER, *core_scripts(applied)), may_have_more=True)
+    return schema_damage(db, [LEDGER, *core_scripts(applied)], may_have_more=True)
 
 
 def create_agent_group(
-    db: apsw.Connection, places: InstancePaths, *, name: str, folder: str, config: ContainerConfig | None = None
+    db: apsw.Connection, paths: InstancePaths, *, name: str, folder: str, config: ContainerConfig | None = None
 ) -> AgentGroup:
     """Create an agent group with its folder, instructions file and config row.
 
@@ -127,7 +127,7 @@ def create_agent_group(
         raise InvalidArguments(f"an agent group needs {rule}; got the name {name!r} and the folder {folder!r}")
     if agents.by_folder(db, folder) is not None:
         raise InvalidArguments(f"the folder {folder!r} belongs to another agent group")
-    instructions = places.groups / folder / "CLAUDE.md"
+    instructions = paths.groups / folder / "CLAUDE.md"
     try:
         with db:  # rows first: invalid rows must fail before the folder exists
             group = agents.create(db, name=name, folder=folder, config=config)
@@ -164,8 +164,8 @@ def initialise(home: Path, *, environment: Mapping[str, str], room: tuple[str, s
     Raises:
         NanoclawError: A directory cannot be created, or an existing settings file is invalid.
     """
-    places = InstancePaths(home=home)
-    places.make()
+    paths = InstancePaths(home=home)
+    paths.make()
     created = []
     settings_file = home / FILE_NAME
     if not settings_file.exists():
@@ -173,20 +173,16 @@ def initialise(home: Path, *, environment: Mapping[str, str], room: tuple[str, s
         settings_file.chmod(0o600)
         created.append(f"settings {settings_file}")
     load_settings(home, environment)
-    db = open_database(places)
-    try:
-        created += _create_first_agent(db, places, room)
-    finally:
-        db.close()
-    return created
+    with contextlib.closing(open_database(paths)) as db:
+        return created + _create_first_agent(db, paths, room)
 
 
-def _create_first_agent(db: apsw.Connection, places: InstancePaths, room: tuple[str, str]) -> list[str]:
+def _create_first_agent(db: apsw.Connection, paths: InstancePaths, room: tuple[str, str]) -> list[str]:
     created = []
     with db:
         group = agents.by_folder(db, FIRST_GROUP)
         if group is None:
-            group = create_agent_group(db, places, name="Nano", folder=FIRST_GROUP)
+            group = create_agent_group(db, paths, name="Nano", folder=FIRST_GROUP)
             agents.save_config(db, evolve(agents.config_of(db, group.id), cli_scope="global"))
             created.append(f"agent group {FIRST_GROUP}")
         channel, name = room

@@ -57,11 +57,12 @@ class HostOperations(Operations):
 
     async def close_session(self, session_id: SessionId, *, force: bool = False) -> None:
         supervisor, mailbox = self.components.supervisor, self.components.mailbox
-        if self._active(session_id) is None:
+        if sessions.get_active(self.components.db, session_id) is None:
             raise NotFound(f"there is no active session {session_id!r}")
         await supervisor.stop_session(session_id, "the session is closed")
         mailbox.update_due(session_id)
-        found = self._active(session_id)  # a message that is routed from here on belongs to the next session
+        # A message that is routed from here on belongs to the next session.
+        found = sessions.get_active(self.components.db, session_id)
         if found is not None and found.due_at is not None and not force:
             supervisor.wake(session_id, for_people=False)
             raise Forbidden(f"a message waits for an answer in {session_id}; close it after that, or with --force")
@@ -75,10 +76,6 @@ class HostOperations(Operations):
         found = deliveries.get(self.components.db, delivery_id)
         if found is not None:
             self.components.queues.refresh(found)
-
-    def _active(self, session_id: SessionId) -> sessions.Session | None:
-        found = sessions.get(self.components.db, session_id)
-        return found if found is not None and found.status == "active" else None
 
     async def _execute_approved(self, approval_id: ApprovalId, progress: Callable[[str], None] | None) -> Any:
         asked = approvals.get(self.components.db, approval_id)

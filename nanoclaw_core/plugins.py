@@ -20,7 +20,7 @@ from attrs import frozen
 from nanoclaw_core import hookspecs
 from nanoclaw_core.descriptors.names import require_name
 from nanoclaw_core.descriptors.votes import Verdict, Vote
-from nanoclaw_core.errors import PLUGIN_ERRORS, NanoclawError, PluginError, SettingsError
+from nanoclaw_core.errors import PLUGIN_ERRORS, NanoclawError, NeedsSettings, PluginError, SettingsError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -34,10 +34,6 @@ class PluginState(Enum):
     DISABLED = "disabled"
     NEEDS_SETTINGS = "needs settings"
     FAILED = "failed"
-
-
-class NeedsSettings(SettingsError):
-    """A plugin only lacks required settings; the error names them."""
 
 
 @frozen(kw_only=True)
@@ -208,8 +204,8 @@ class Plugins:
         has_remedy = isinstance(error, NanoclawError)  # other errors need a traceback in the log
         reason = str(error) if has_remedy else f"{type(error).__name__}: {error}"
         state = PluginState.NEEDS_SETTINGS if isinstance(error, NeedsSettings) else PluginState.FAILED
-        report = PluginReport(name=name, source=source, state=state, reason=reason, remedy=getattr(error, "remedy", ""))
-        self._reports[name] = report
+        remedy = error.remedy if isinstance(error, SettingsError) else ""
+        self._reports[name] = PluginReport(name=name, source=source, state=state, reason=reason, remedy=remedy)
         level = logging.WARNING if isinstance(error, SettingsError) else logging.ERROR
         extra = {"plugin": name, "source": source, "state": state.value, "reason": reason}
         log.log(level, "plugin does not work", extra=extra, exc_info=None if has_remedy else error)

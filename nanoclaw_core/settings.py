@@ -21,7 +21,7 @@ from attrs import field, frozen
 from nanoclaw_wire import clock
 from nanoclaw_wire.suggestions import did_you_mean
 
-from nanoclaw_core.errors import InvalidSetting, SettingsError
+from nanoclaw_core.errors import InvalidSetting, NeedsSettings, SettingsError
 from nanoclaw_core.rules import Rule, Secret, above, at_least, not_empty, one_of
 
 FILE_NAME = "nanoclaw.toml"
@@ -113,7 +113,8 @@ class Settings:
         """Return a plugin's settings in its own shape; None if it declares none.
 
         Raises:
-            SettingsError: A required key is missing, a key is unknown, or a value has the wrong type.
+            NeedsSettings: A required key is missing.
+            SettingsError: A key is unknown, or a value has the wrong type.
         """
         if shape is None:
             return None
@@ -189,7 +190,7 @@ class _Reader:
             if kind is Secret:
                 return Secret(_typed(str, value))
             return _typed(kind, value) if kind in KIND_WORDS else cattrs.structure(value, kind)
-        except _Fault:
+        except (_Fault, NeedsSettings):
             raise
         except Exception as error:  # a settings class of a plugin may raise anything
             raise self._invalid(error, raw, kind, key) from None  # its text may have a secret
@@ -210,9 +211,11 @@ class _Reader:
         if not isinstance(raw, Mapping):
             raise InvalidSetting(key, f"must be a table with the keys {', '.join(fields)}", raw)
         self.require_known_keys(raw, fields, f"{key}.")
-        for name, attribute in fields.items():
-            if attribute.default is attrs.NOTHING and name not in raw:
-                raise self.fault(f"{key}.{name}: must be set")
+        absent = [name for name, attribute in fields.items() if attribute.default is attrs.NOTHING and name not in raw]
+        if absent and re.fullmatch(r"plugins\.[^.]+", key):
+            raise NeedsSettings(f"set [{key}] {', '.join(absent)}")
+        if absent:
+            raise self.fault(f"{key}.{absent[0]}: must be set")
         values = {name: self.read(value, kinds.get(name, Any), f"{key}.{name}") for name, value in raw.items()}
         try:
             return shape(**{str(fields[name].alias): value for name, value in values.items()})

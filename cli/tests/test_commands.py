@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from nanoclaw_cli.commands import Command, contributed, find, load
+from nanoclaw_cli.commands import LocalCommand, contributed, find, load
 
 from nanoclaw_core import PluginError
 
@@ -20,7 +20,7 @@ def install(folder: Path, distribution: str, entry_points: str) -> None:
 
 def test_contributed_reads_entry_points_of_distributions(tmp_path):
     install(tmp_path, "nanoclaw_extra", "[console_scripts]\nx = y:z\n\n[nanoclaw.commands]\nwave = extra.wave:wave\n")
-    assert contributed([str(tmp_path)]) == [Command("wave", "extra.wave:wave", "nanoclaw-extra 1.0")]
+    assert contributed([str(tmp_path)]) == [LocalCommand("wave", "extra.wave:wave", "nanoclaw-extra 1.0")]
 
 
 def test_contributed_skips_paths_that_are_no_directories(tmp_path):
@@ -38,12 +38,12 @@ def test_find_prefers_a_built_in_command(tmp_path, monkeypatch):
 
 def test_load_import_error_names_the_distribution():
     with pytest.raises(PluginError, match=r"'wave' of nanoclaw-extra 1\.0 cannot be loaded: ModuleNotFoundError"):
-        load(Command("wave", "no_such_module:wave", "nanoclaw-extra 1.0"))
+        load(LocalCommand("wave", "no_such_module:wave", "nanoclaw-extra 1.0"))
 
 
 def test_load_refuses_an_object_that_is_no_command():
     with pytest.raises(PluginError, match="must be a click command, got"):
-        load(Command("wave", "os:getcwd", "nanoclaw-extra 1.0"))
+        load(LocalCommand("wave", "os:getcwd", "nanoclaw-extra 1.0"))
 
 
 def test_help_works_with_a_broken_contributed_command(tmp_path):

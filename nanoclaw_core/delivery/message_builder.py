@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import apsw
 from attrs import frozen
-from nanoclaw_wire import content
+from nanoclaw_wire import content, inbound
 from nanoclaw_wire.content import Malformed, Message
 from nanoclaw_wire.session_files import WrongProtocol
 
@@ -58,7 +58,7 @@ class MessageBuilder:
 
     def _received_id(self, session_id: SessionId, seq: int) -> str | None:
         try:
-            received = self.mailbox.inbox.by_seq(session_id, seq)
+            received = inbound.by_seq(self.mailbox.inbox.read(session_id), seq)
         except (apsw.CorruptError, apsw.NotADBError, WrongProtocol) as error:
             raise Malformed(f"message {seq} can no longer be read: {error}") from error
         except (apsw.CantOpenError, OSError) as error:

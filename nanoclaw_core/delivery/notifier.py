@@ -44,7 +44,6 @@ class Notifier:
             log.warning("failure message not sent to an agent", extra={"room": address.room})
             return
         delivery_id = DeliveryId(f"dlv-{dedup_key}" if dedup_key else new_id("dlv"))
-        now = clock.now_text()
         with central(), self.db:
             if dedup_key and deliveries.get(self.db, delivery_id) is not None:
                 return
@@ -57,8 +56,6 @@ class Notifier:
                 kind="chat",
                 content=json.dumps({"text": text, "is_failure": True}),
                 correlation_id=correlation_id,
-                created_at=now,
-                updated_at=now,
             )
             deliveries.add(self.db, [delivery])
         self.queues.put([delivery])

@@ -134,7 +134,6 @@ class OutboxImporter:
             if isinstance(error, Malformed) and message.kind is OutKind.ACTION:
                 return error
             problem = str(error)
-        now = clock.now_text()
         delivery = Delivery(
             id=DeliveryId(f"dlv-{session.id}-{message.seq}"),
             position=0,  # `import_next` sets it
@@ -150,8 +149,6 @@ class OutboxImporter:
             next_try_at=message.deliver_after,
             deliver_after=message.deliver_after,
             correlation_id=asked.correlation_id if asked else None,
-            created_at=now,
-            updated_at=now,
         )
         if problem is not None:
             return evolve(delivery, status=DeliveryStatus.FAILED, last_error=problem)

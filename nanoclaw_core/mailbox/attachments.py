@@ -93,7 +93,7 @@ def _write(inbox: Path, folder: str, name: str, content: bytes) -> None:
             os.mkdir(folder, 0o755, dir_fd=outer)
         with open_directory(folder, outer) as inner:
             os.fchmod(inner, 0o755)
-            if _exists(name, inner):
+            if name in os.listdir(inner):
                 return  # the same message again: keep the first copy, follow no link
             _write_part(outer, content)
             # Renaming replaces a link and does not follow it.
@@ -116,14 +116,6 @@ def _write_part(inbox: int, content: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(PART, dir_fd=inbox)
         raise
-
-
-def _exists(name: str, directory: int) -> bool:
-    try:
-        os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _shortened(name: str) -> str:

@@ -16,7 +16,7 @@ import apsw
 from attrs import frozen
 from nanoclaw_wire import inbound, session_files
 from nanoclaw_wire.exhaustion import explain_cannot_open
-from nanoclaw_wire.inbound import InboundMessage, NewInbound, Routing, Status
+from nanoclaw_wire.inbound import NewInbound, Routing, Status
 
 from nanoclaw_core.errors import NanoclawError
 from nanoclaw_core.ids import SessionId
@@ -81,12 +81,17 @@ class InboxWriter:
         return session_id in self._waiting
 
     def read(self, session_id: SessionId) -> apsw.Connection:
-        """Return the session's connection for reading."""
-        return self._connection(session_id)
-
-    def by_seq(self, session_id: SessionId, seq: int) -> InboundMessage | None:
-        """Return a message by its sequence number, or None."""
-        return inbound.by_seq(self._connection(session_id), seq)
+        """Return the session's connection; other components only read with it."""
+        db = self._open.get(session_id)
+        if db is None:
+            db = session_files.open_writable(self._directories.layout(session_id).inbound_db)
+            db.set_busy_timeout(0)
+            self._open[session_id] = db
+            if len(self._open) > MAX_OPEN:
+                self.release(next(iter(self._open)))
+        else:
+            self._open.move_to_end(session_id)
+        return db
 
     async def set_status(self, session_id: SessionId, changes: Iterable[tuple[str, Status]]) -> None:
         """Set the status of messages by id."""
@@ -147,7 +152,7 @@ class InboxWriter:
                 pending.stored.set_result(own)
 
     def _write(self, session_id: SessionId, queue: Sequence[_PendingWrite]) -> list[int]:
-        db = self._connection(session_id)
+        db = self.read(session_id)
         addresses = _joined([pending.addresses for pending in queue if pending.addresses])
         with db:
             if addresses is not None and addresses != self._written.get(session_id):
@@ -163,23 +168,11 @@ class InboxWriter:
         while True:
             try:
                 with explain_cannot_open(self._directories.layout(session_id).incoming):
-                    return write(self._connection(session_id))
+                    return write(self.read(session_id))
             except apsw.BusyError:
                 if asyncio.get_running_loop().time() > deadline:
                     raise
                 await asyncio.sleep(RETRY_S)
-
-    def _connection(self, session_id: SessionId) -> apsw.Connection:
-        db = self._open.get(session_id)
-        if db is None:
-            db = session_files.open_writable(self._directories.layout(session_id).inbound_db)
-            db.set_busy_timeout(0)
-            self._open[session_id] = db
-            if len(self._open) > MAX_OPEN:
-                self.release(next(iter(self._open)))
-        else:
-            self._open.move_to_end(session_id)
-        return db
 
 
 def _joined(given: Sequence[Addresses]) -> Addresses | None:

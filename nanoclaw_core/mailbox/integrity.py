@@ -46,7 +46,8 @@ def _of_inbound(path: Path) -> str:
             db.set_busy_timeout(session_files.BUSY_TIMEOUT_MS)
             if db.pragma("user_version") != PROTOCOL:
                 return _of_header(db, path)
-            return _of_schema(db, path, session_files.INBOUND_SCHEMA) or _of_pages(db, path)
+            damage = integrity.schema_damage(db, [session_files.INBOUND_SCHEMA]) or integrity.page_damage(db)
+            return _named(path, damage)
     except _MANGLED as error:
         return f"{path.name}: {error}"
     except apsw.Error:
@@ -74,8 +75,8 @@ def _of_outbound(path: Path, session: Session) -> str:
         return f"{path.name} is missing"
     try:
         with contextlib.closing(open_outbound(path)) as bounded:
-            if changed := _of_schema(bounded, path, session_files.OUTBOUND_SCHEMA):
-                return changed
+            if changed := integrity.schema_damage(bounded, [session_files.OUTBOUND_SCHEMA]):
+                return _named(path, changed)
             outbound.messages_after(bounded, session.outbound_seq, limit=1)
             outbound.acknowledgements_after(bounded, session.acknowledged_revision, limit=1)
             outbound.claims(bounded, limit=1)
@@ -87,18 +88,12 @@ def _of_outbound(path: Path, session: Session) -> str:
         return ""
     try:
         with contextlib.closing(open_outbound(path, cpu_s=CHECK_CPU_S)) as db:
-            return _of_pages(db, path)
+            return _named(path, integrity.page_damage(db))
     except _MANGLED as error:
         return f"{path.name}: {error}"
     except (apsw.Error, NotARegularFile, WrongProtocol, OSError):
         return ""
 
 
-def _of_schema(db: apsw.Connection, path: Path, made_by: str) -> str:
-    damage = integrity.schema_damage(integrity.schema_of(db), integrity.schema_made_by(made_by))
-    return f"{path.name}: {damage}" if damage else ""
-
-
-def _of_pages(db: apsw.Connection, path: Path) -> str:
-    damage = integrity.page_damage(db)
+def _named(path: Path, damage: str) -> str:
     return f"{path.name}: {damage}" if damage else ""

@@ -39,19 +39,6 @@ class Mailbox:
     outbox: OutboxReader
     due: DueIndex
 
-    @classmethod
-    def create(
-        cls, db: apsw.Connection, directories: SessionDirectories, *, file_bytes: int, lock_timeout_s: float
-    ) -> Mailbox:
-        """Create a mailbox; `file_bytes` limits the files of one outgoing message."""
-        return cls(
-            db=db,
-            directories=directories,
-            inbox=InboxWriter(directories, lock_timeout_s=lock_timeout_s),
-            outbox=OutboxReader(directories, file_bytes=file_bytes),
-            due=DueIndex(db),
-        )
-
     def release(self, session_id: SessionId) -> None:
         """Close a session's files; the next use opens them again."""
         self.inbox.release(session_id)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from attrs import frozen
+from nanoclaw_wire import untrusted_files
 
 from nanoclaw_core.descriptors.sandboxes import DirectoryIdentity, Mount
 from nanoclaw_core.errors import SandboxRefused
@@ -87,7 +88,7 @@ def change_owner(held: Iterable[HeldMount], user_id: int, group_id: int) -> None
         is_own = directory.mount.identity is None
         new_owner = _NewOwner(user_id=user_id, group_id=group_id, takes_all=is_own, must_succeed=is_own)
         try:
-            with _closing(os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=directory.descriptor)) as descriptor:
+            with untrusted_files.open_directory(".", directory.descriptor) as descriptor:
                 _change_tree(descriptor, new_owner)
         except OSError as error:
             reason = f"its owner cannot be changed to user {user_id}: {error.strerror}"
@@ -118,12 +119,12 @@ def open_directory(path: Path) -> tuple[int, Sequence[DirectoryIdentity]]:
 
 
 def lineage_of(path: Path) -> Sequence[DirectoryIdentity]:
-    """Return the identities of all directories from `/` down to a path, after resolving its links.
+    """Return the identities of all directories from `/` down to an absolute path without links.
 
     Raises:
-        OSError: The path does not exist or is not a directory.
+        OSError: A component is missing, a link or not a directory.
     """
-    descriptor, identities = open_directory(path.resolve(strict=True))
+    descriptor, identities = open_directory(path)
     os.close(descriptor)
     return identities
 
@@ -167,7 +168,8 @@ def _change_tree(directory: int, new_owner: _NewOwner, depth: int = 0) -> None:
             below = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=directory)
         except OSError:
             continue  # removed or replaced since it was listed
-        with _closing(below):
+        with contextlib.ExitStack() as opened:
+            opened.callback(os.close, below)
             if stat.S_ISDIR(os.fstat(below).st_mode):
                 _change_tree(below, new_owner, depth + 1)
             else:
@@ -200,11 +202,3 @@ class _NewOwner:
     def _is_foreign(self, status: os.stat_result) -> bool:
         is_given = (status.st_uid, status.st_gid) == (self.user_id, self.group_id)
         return not is_given and (self.takes_all or status.st_uid == os.getuid())
-
-
-@contextlib.contextmanager
-def _closing(descriptor: int) -> Iterator[int]:
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

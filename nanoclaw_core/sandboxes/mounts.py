@@ -21,7 +21,7 @@ from nanoclaw_wire.layout import SANDBOX_EXTRA, is_safe_name
 
 from nanoclaw_core.descriptors.sandboxes import DirectoryIdentity, Mount
 from nanoclaw_core.errors import InvalidArguments, SandboxRefused
-from nanoclaw_core.sandboxes.held_mounts import boot_id, identity_of, lineage_of, open_directory
+from nanoclaw_core.sandboxes.held_mounts import boot_id, identity_of, lineage_of
 from nanoclaw_core.settings import AllowedMount, Settings
 from nanoclaw_core.store import agents
 
@@ -95,7 +95,7 @@ class MountPolicy:
             if not is_writable and other.get("writable") is not True:
                 continue
             try:
-                others = lineage_of(Path(str(other.get("path"))).expanduser())
+                others = lineage_of(Path(str(other.get("path"))).expanduser().resolve(strict=True))
             except (FileNotFoundError, NotADirectoryError, RuntimeError, ValueError):
                 continue  # the other directory is missing, and its own sandbox start refuses it
             except OSError as error:
@@ -126,7 +126,7 @@ def exposure_of(lineage: Sequence[DirectoryIdentity], home: Path) -> str:
         home: The instance directory. If it does not exist yet, nothing is exposed.
     """
     try:
-        instance = lineage_of(home)
+        instance = lineage_of(home.resolve(strict=True))
     except FileNotFoundError:
         return ""
     if instance[-1] == lineage[-1]:
@@ -159,7 +159,7 @@ def require_unexposed(shown: Iterable[Path], own: Iterable[Path], home: Path) ->
         if directory in allowed:
             continue
         try:
-            exposed = exposure_of(lineage_of(directory), home)
+            exposed = exposure_of(lineage_of(directory.resolve(strict=True)), home)
         except (FileNotFoundError, NotADirectoryError):
             continue  # a missing directory shows nothing; a runtime that needs it reports it
         except OSError as error:
@@ -200,9 +200,7 @@ def _source_and_name(raw: Mapping[str, Any]) -> tuple[Path, str]:
 
 def _lineage(source: Path) -> Sequence[DirectoryIdentity]:
     try:
-        descriptor, lineage = open_directory(source)
-        os.close(descriptor)
-        return lineage
+        return lineage_of(source)
     except OSError as error:  # a directory was just replaced, or the host may not enter it
         raise MountRefused(f"{source} cannot be read: {error.strerror}") from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import apsw
@@ -20,7 +20,7 @@ from nanoclaw_core.descriptors.runtimes import RuntimeAdapter
 from nanoclaw_core.descriptors.sandboxes import Limits, Mount, Network, Readiness, SandboxSpec
 from nanoclaw_core.errors import PLUGIN_ERRORS, SandboxRefused
 from nanoclaw_core.ids import new_id
-from nanoclaw_core.plugins import Contribution
+from nanoclaw_core.plugins import Contribution, Plugins
 from nanoclaw_core.sandboxes.mounts import MountRefused, mount_policy, require_unexposed
 from nanoclaw_core.sandboxes.selection import Candidate, choose_provider, choose_runtime, missing_reason
 from nanoclaw_core.settings import Settings
@@ -53,7 +53,7 @@ class SandboxPlanner:
         runtimes: The running adapters by name.
         preferences: The preference of each runtime, which decides if none is configured.
         plugin_settings: The structured settings by plugin.
-        failures: Returns the names of the plugins that do not work, with the reasons.
+        plugins: Names the plugins that do not work, with the reasons.
     """
 
     db: apsw.Connection
@@ -63,7 +63,7 @@ class SandboxPlanner:
     runtimes: Mapping[str, RuntimeAdapter]
     preferences: Mapping[str, int]
     plugin_settings: Mapping[str, object]
-    failures: Callable[[], Mapping[str, str]]
+    plugins: Plugins
     has_gateway: bool
     timing: Timing
 
@@ -109,7 +109,8 @@ class SandboxPlanner:
     def _provider(self, session: Session, config: ContainerConfig) -> tuple[Provider, Sequence[Upstream]]:
         upstreams = {name: self.upstreams_of(name, contribution) for name, contribution in self.providers.items()}
         missing = {name: why for name, (_, why) in upstreams.items() if why}
-        missing |= {name: f"it does not work: {why}" for name, why in self.failures().items() if name not in upstreams}
+        failures = self.plugins.failures()
+        missing |= {name: f"it does not work: {why}" for name, why in failures.items() if name not in upstreams}
         chosen = choose_provider(
             session=session.provider,
             group=config.provider,

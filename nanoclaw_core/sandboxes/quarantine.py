@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 
 import apsw
@@ -199,16 +198,12 @@ def _counted(messages: int) -> str:
 
 def _rename_files(root: Path, session_id: SessionId) -> Path | None:
     """Rename a session's directory and return its new path; None if it does not exist."""
-    name = f"{session_id}{QUARANTINE_SUFFIX}{_stamp(clock.now())}"
+    name = f"{session_id}{QUARANTINE_SUFFIX}{clock.now():%Y%m%dT%H%M%SZ}"
     try:
         (root / session_id).rename(root / name)
     except FileNotFoundError:
         return None
     return root / name
-
-
-def _stamp(at: datetime) -> str:
-    return at.strftime("%Y%m%dT%H%M%SZ")
 
 
 def _again(message: InboundMessage) -> NewInbound:

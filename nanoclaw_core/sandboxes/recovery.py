@@ -66,8 +66,8 @@ class SessionRecovery:
         Returns:
             True if the session is damaged.
         """
-        session = None if self._is_closing else sessions.get(self.db, session_id)
-        if session is None or session.status != "active":
+        session = None if self._is_closing else sessions.get_active(self.db, session_id)
+        if session is None:
             return False
         if session_id in self._quarantining:
             return True

@@ -162,8 +162,7 @@ class Supervisor:
 
     async def note_to_agent(self, session_id: SessionId, text: str) -> None:
         """Leave a note for a session's agent and wake it; do nothing if the session is closed."""
-        session = sessions.get(self.db, session_id)
-        if session is not None and session.status == "active":
+        if sessions.get_active(self.db, session_id) is not None:
             await self._append_note(session_id, note_row(text, wakes=True))
             self.wake(session_id)
 
@@ -271,8 +270,8 @@ class Supervisor:
 
     async def _run_sandbox(self, session_id: SessionId) -> bool:
         """Start a sandbox and wait for its end; return False if the session is closed."""
-        session = sessions.get(self.db, session_id)
-        if session is None or session.status != "active":
+        session = sessions.get_active(self.db, session_id)
+        if session is None:
             self.mailbox.due.update(session_id, None)
             return False
         self.status.show(session_id, "starting a sandbox")

@@ -8,11 +8,12 @@ exists without a stored message.
 from __future__ import annotations
 
 import apsw
-from attrs import astuple, field, frozen
+from attrs import asdict, field, frozen
 from nanoclaw_wire import clock
 
 from nanoclaw_core.descriptors.messages import Address
 from nanoclaw_core.ids import GroupId, SessionId
+from nanoclaw_core.store.connection import write
 
 PRUNE_BATCH = 5_000  # takes about 0.02 s; the next sweep, a minute later, removes the rest
 
@@ -45,12 +46,7 @@ def record(db: apsw.Connection, accepted: Accepted) -> None:
     """
     db.pragma("synchronous", "normal")
     try:
-        db.execute(
-            "INSERT OR REPLACE INTO accepted_messages"
-            " (agent_group_id, message_id, session_id, channel, room, thread, correlation_id, accepted_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            astuple(accepted),
-        )
+        write(db, "INSERT OR REPLACE", "accepted_messages", asdict(accepted))
     finally:
         db.pragma("synchronous", "full")
 

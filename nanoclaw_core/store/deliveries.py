@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 
 import apsw
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 from nanoclaw_wire import clock
 
 from nanoclaw_core.descriptors.messages import Address
@@ -61,8 +61,8 @@ class Delivery:
     platform_message_id: str | None = None
     last_error: str | None = None
     correlation_id: str | None = None
-    created_at: str = ""
-    updated_at: str = ""
+    created_at: str = field(factory=clock.now_text)
+    updated_at: str = field(default=Factory(lambda delivery: delivery.created_at, takes_self=True))
     deliver_after: str | None = None
     retried_at: str | None = None
     owes_notice: bool = field(default=False, converter=bool)
@@ -119,10 +119,7 @@ def mark_sending(db: apsw.Connection, delivery_id: DeliveryId) -> bool:
 
     If the row is already `sending`, a host ended during that attempt. The repetition does not count as another one.
     """
-    query = "UPDATE deliveries SET status = 'sending', attempts = attempts + (status <> 'sending'), updated_at = ?"
-    query = f"{query} WHERE id = ?"
-    db.execute(f"{query} AND status IN ('queued', 'sending')", (clock.now_text(), delivery_id))
-    return bool(db.changes())
+    return _update_open(db, delivery_id, "status = 'sending', attempts = attempts + (status <> 'sending')")
 
 
 def mark_sent(
@@ -156,20 +153,14 @@ def mark_notices_queued(db: apsw.Connection, channel: str, room: str) -> None:
 
 def mark_waiting(db: apsw.Connection, delivery_id: DeliveryId, next_try_at: str, error: str) -> None:
     """Record a failed attempt and the time of the next one."""
-    db.execute(
-        "UPDATE deliveries SET status = 'queued', next_try_at = ?, last_error = ?, updated_at = ?"
-        " WHERE id = ? AND status = 'sending'",
-        (next_try_at, error, clock.now_text(), delivery_id),
-    )
+    changes = "status = 'queued', next_try_at = ?, last_error = ?"
+    _update_open(db, delivery_id, changes, (next_try_at, error), condition="status = 'sending'")
 
 
 def mark_absent(db: apsw.Connection, delivery_id: DeliveryId, reason: str) -> bool:
     """Record that this host cannot try a delivery; return False if it is finished."""
-    db.execute(
-        "UPDATE deliveries SET status = 'queued', last_error = ?, updated_at = ? WHERE id = ?"
-        " AND status IN ('queued', 'sending') AND (status, last_error) IS NOT ('queued', ?)",
-        (reason, clock.now_text(), delivery_id, reason),
-    )
+    is_new = "(status, last_error) IS NOT ('queued', ?1)"
+    _update_open(db, delivery_id, "status = 'queued', last_error = ?1", (reason,), condition=is_new)
     open_one = "SELECT 1 FROM deliveries WHERE id = ? AND status IN ('queued', 'sending')"
     return db.execute(open_one, (delivery_id,)).fetchone() is not None
 
@@ -182,15 +173,19 @@ def waiting_by_channel(db: apsw.Connection) -> dict[str, tuple[int, str]]:
 
 def mark_failed(db: apsw.Connection, delivery_id: DeliveryId, error: str) -> bool:
     """Record that a delivery failed for good; return False if it was already finished."""
-    db.execute(
-        "UPDATE deliveries SET status = 'failed', last_error = ?, updated_at = ? WHERE id = ?"
-        " AND status IN ('queued', 'sending')",
-        (error, clock.now_text(), delivery_id),
-    )
-    return bool(db.changes())
+    return _update_open(db, delivery_id, "status = 'failed', last_error = ?", (error,))
 
 
 def prune(db: apsw.Connection, before: str) -> int:
     """Remove deliveries that finished before a time (clock text form); return their number."""
     db.execute("DELETE FROM deliveries WHERE status IN ('sent', 'failed') AND updated_at < ?", (before,))
     return db.changes()
+
+
+def _update_open(
+    db: apsw.Connection, delivery_id: DeliveryId, changes: str, values: Sequence[str] = (), *, condition: str = "TRUE"
+) -> bool:
+    """Change an unfinished delivery that meets a condition; return False if there is none."""
+    query = f"UPDATE deliveries SET {changes}, updated_at = ? WHERE id = ? AND status IN ('queued', 'sending')"
+    db.execute(f"{query} AND {condition}", (*values, clock.now_text(), delivery_id))
+    return bool(db.changes())

@@ -6,9 +6,10 @@ without an error. Both checks read whole files: use them after an error or once 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 import apsw
@@ -59,20 +60,18 @@ def schema_of(db: apsw.Connection) -> Schema:
 @cache
 def schema_made_by(*scripts: str) -> Schema:
     """Return the schema that SQL scripts create in an empty database."""
-    db = apsw.Connection(":memory:")
-    try:
+    with contextlib.closing(apsw.Connection(":memory:")) as db:
         for script in scripts:
             db.execute(script)
         return schema_of(db)
-    finally:
-        db.close()
 
 
-def schema_damage(actual: Schema, expected: Schema, *, may_have_more: bool = False) -> str:
-    """Return the missing, changed and extra objects in one text, empty if there are none.
+def schema_damage(db: apsw.Connection, scripts: Iterable[str], *, may_have_more: bool = False) -> str:
+    """Compare the schema with what SQL scripts create; return the damage in one text, empty if there is none.
 
     Extra objects are ignored if `may_have_more`.
     """
+    actual, expected = schema_of(db), schema_made_by(*scripts)
     names = {key[1] for key in expected if actual.get(key) != expected[key]}
     if not may_have_more:
         names |= {name for kind, name in actual if (kind, name) not in expected}

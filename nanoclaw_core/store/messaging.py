@@ -16,8 +16,6 @@ from nanoclaw_core.ids import GroupId, MessagingGroupId, UserId, WiringId, new_i
 from nanoclaw_core.store.connection import insert, row, rows
 
 log = logging.getLogger(__name__)
-_OF_ROOM = "messaging_groups WHERE channel = ? AND room = ?"
-_WIRINGS_OF = "wirings WHERE messaging_group_id = ? ORDER BY priority DESC, created_at, id"
 
 
 class EngageMode(str, Enum):
@@ -103,19 +101,18 @@ class DroppedMessage:
 
 def find(db: apsw.Connection, channel: str, room: str) -> MessagingGroup | None:
     """Return the messaging group of a room, or None."""
-    return row(db, MessagingGroup, _OF_ROOM, (channel, room))
+    return row(db, MessagingGroup, "messaging_groups WHERE channel = ? AND room = ?", (channel, room))
 
 
 def find_wired(
     db: apsw.Connection, channel: str, room: str, sender: UserId | None, display_name: str | None
 ) -> WiredRoom | None:
     """Return a room with its wirings, and whether a message's sender is stored already; None if it is unknown."""
-    group = row(db, MessagingGroup, _OF_ROOM, (channel, room))
+    group = find(db, channel, room)
     if group is None:
         return None
-    wirings = rows(db, Wiring, _WIRINGS_OF, (group.id,))
     query = "SELECT 1 FROM users WHERE id = ?1 AND (?2 IS NULL OR display_name IS ?2)"
-    return WiredRoom(group, wirings, db.execute(query, (sender, display_name)).fetchone() is not None)
+    return WiredRoom(group, wirings_of(db, group.id), db.execute(query, (sender, display_name)).fetchone() is not None)
 
 
 def get(db: apsw.Connection, room_id: MessagingGroupId) -> MessagingGroup | None:
@@ -174,7 +171,8 @@ def check_pattern(mode: str, pattern: str | None) -> None:
 
 def wirings_of(db: apsw.Connection, room_id: MessagingGroupId) -> list[Wiring]:
     """Return a room's wirings, highest priority first, then oldest first."""
-    return rows(db, Wiring, _WIRINGS_OF, (room_id,))
+    source = "wirings WHERE messaging_group_id = ? ORDER BY priority DESC, created_at, id"
+    return rows(db, Wiring, source, (room_id,))
 
 
 def rooms_sharing(db: apsw.Connection, group_id: GroupId, limit: int) -> list[MessagingGroup]:

@@ -53,6 +53,11 @@ def get(db: apsw.Connection, session_id: SessionId) -> Session | None:
     return row(db, Session, "sessions WHERE id = ?", (session_id,))
 
 
+def get_active(db: apsw.Connection, session_id: SessionId) -> Session | None:
+    """Return a session that is not closed, or None."""
+    return row(db, Session, "sessions WHERE id = ? AND status = 'active'", (session_id,))
+
+
 def add(db: apsw.Connection, session: Session) -> None:
     """Store a new session.
 

@@ -317,7 +317,7 @@ class ChannelContract:
 
         async def scenario() -> None:
             async with running_host(instance, environment=stage.environment, **{name: stage.plugin}):
-                await platform.open(instance.places.home)
+                await platform.open(instance.paths.home)
                 try:
                     await platform.say("hello", thread=self.thread)
                     assert [shown.text for shown in await platform.shown(1)] == ["echo: hello"]

@@ -22,7 +22,7 @@ class Instance:
     """An instance directory, with an open connection to its database for the test."""
 
     settings: Settings
-    places: InstancePaths
+    paths: InstancePaths
     db: apsw.Connection
 
     def configure(self, plugin: str, **table: object) -> None:
@@ -60,7 +60,7 @@ class Instance:
     def group(self, folder: str = "agent") -> AgentGroup:
         """Return an agent group, and create it if it is missing."""
         agent_group = agents.by_folder(self.db, folder)
-        return agent_group or create_agent_group(self.db, self.places, name=folder.title(), folder=folder)
+        return agent_group or create_agent_group(self.db, self.paths, name=folder.title(), folder=folder)
 
     def groups(self) -> list[AgentGroup]:
         """Return all agent groups, oldest first."""
@@ -93,9 +93,9 @@ def make_instance(home: Path, **core: object) -> Instance:
         "retry_pause_s": 0.0,
     }
     settings = Settings(home=home, core=CoreSettings(**(defaults | core)))  # type: ignore[arg-type]
-    places = InstancePaths(home=home)
-    places.make()
-    return Instance(settings=settings, places=places, db=open_database(places))
+    paths = InstancePaths(home=home)
+    paths.make()
+    return Instance(settings=settings, paths=paths, db=open_database(paths))
 
 
 def quarantined_sessions(root: Path) -> list[str]:

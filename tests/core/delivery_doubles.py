@@ -43,7 +43,7 @@ class RepairedDatabase(DatabaseOutage):
 
 def context_of(instance: Instance, adapters: dict[str, Any], **more: Any) -> DeliveryContext:
     """Return a context with retries at once; `more` replaces its values."""
-    outbox = OutboxReader(open_root(instance.places.home), file_bytes=0)
+    outbox = OutboxReader(open_root(instance.paths.home), file_bytes=0)
     given: dict[str, Any] = {
         "db": instance.db,
         "plugins": Plugins(),

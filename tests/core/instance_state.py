@@ -11,7 +11,7 @@ from nanoclaw_core.testing.instance import Instance
 
 def session_directory(instance: Instance) -> Path:
     (session,) = instance.sessions()
-    return instance.places.home / "sessions" / session.id
+    return instance.paths.home / "sessions" / session.id
 
 
 def message_statuses(instance: Instance) -> list[tuple[str, int]]:
@@ -28,7 +28,7 @@ def due_at(instance: Instance) -> str | None:
 
 
 def stored_messages(instance: Instance, session: Session) -> list[InboundMessage]:
-    db = session_files.open_readable(instance.places.home / "sessions" / session.id / "in" / "inbound.db")
+    db = session_files.open_readable(instance.paths.home / "sessions" / session.id / "in" / "inbound.db")
     try:
         numbers = [seq for (seq,) in db.execute("SELECT seq FROM messages_in ORDER BY seq")]
         messages = [inbound.by_seq(db, seq) for seq in numbers]
@@ -38,7 +38,7 @@ def stored_messages(instance: Instance, session: Session) -> list[InboundMessage
 
 
 def routing_of(instance: Instance, session: Session) -> Routing:
-    db = session_files.open_readable(instance.places.home / "sessions" / session.id / "in" / "inbound.db")
+    db = session_files.open_readable(instance.paths.home / "sessions" / session.id / "in" / "inbound.db")
     try:
         return inbound.routing(db)
     finally:

@@ -25,7 +25,7 @@ def session_of(instance: Instance, folder: str = "agent") -> Session:
 
 
 def file_of(instance: Instance, name: str) -> Path:
-    return instance.places.home / "sessions" / session_of(instance).id / name
+    return instance.paths.home / "sessions" / session_of(instance).id / name
 
 
 async def close(running: Running, folder: str = "agent") -> None:
@@ -159,7 +159,7 @@ def test_wiring_that_failed_gets_the_offered_message(instance: Instance) -> None
         async with running_host(instance) as running:
             await running.channel.say("one", message_id="p-1")
             await running.channel.texts(2)
-            blocked = instance.places.home / "sessions" / session_of(instance, "other").id / "in" / "inbound.db"
+            blocked = instance.paths.home / "sessions" / session_of(instance, "other").id / "in" / "inbound.db"
             running.host.components.mailbox.release(session_of(instance, "other").id)
             aside = blocked.with_suffix(".moved")
             blocked.rename(aside)

@@ -173,7 +173,7 @@ def wired(instance: Instance) -> Instance:
     Only one sandbox may run.
     """
     patient = make_instance(
-        instance.places.home, delivery_pauses_s=[AN_HOUR_S], delivery_max_age_s=86_400.0, max_sandboxes=1
+        instance.paths.home, delivery_pauses_s=[AN_HOUR_S], delivery_max_age_s=86_400.0, max_sandboxes=1
     )
     for room in ("broken", "garden"):
         patient.wire(room=room)

@@ -120,13 +120,13 @@ def test_doctor_reports_a_broken_database(tmp_path: Path, content: bytes) -> Non
 
 def test_doctor_reports_a_damaged_database_page(tmp_path: Path) -> None:
     """The database opens and answers queries; only a page check finds the damage."""
-    places = InstancePaths(home=tmp_path)
-    places.make()
-    db = open_database(places)
+    paths = InstancePaths(home=tmp_path)
+    paths.make()
+    db = open_database(paths)
     (page,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'dropped_messages'").fetchone()
     db.pragma("journal_mode", "delete")
     db.close()
-    with places.database.open("r+b") as file:
+    with paths.database.open("r+b") as file:
         file.seek((page - 1) * 4096 + 1)
         file.write(b"\xff" * 30)
     finding = doctor(tmp_path)["instance", "database"]
@@ -290,7 +290,7 @@ def test_doctor_reports_a_refused_mount(instance: Instance, tmp_path: Path) -> N
     mount = {"path": str(tmp_path / "shared"), "name": "shared", "writable": False}
     config = agents.config_of(instance.db, instance.group().id)
     agents.save_config(instance.db, evolve(config, additional_mounts=[mount]))
-    finding = doctor(instance.places.home)["mounts", instance.group().id]
+    finding = doctor(instance.paths.home)["mounts", instance.group().id]
     assert (finding.state, "is not below a directory of core.allowed_mounts" in finding.detail) == (
         Health.WARNING,
         True,
@@ -303,7 +303,7 @@ def test_doctor_unreadable_row_is_a_problem(instance: Instance) -> None:
     agents.save_config(instance.db, agents.config_of(instance.db, instance.group().id))
     instance.db.pragma("ignore_check_constraints", "on")
     instance.db.execute("UPDATE container_configs SET additional_mounts = '[{'")
-    finding = doctor(instance.places.home)["instance", "database"]
+    finding = doctor(instance.paths.home)["instance", "database"]
     assert finding.state is Health.PROBLEM
     assert "has an unreadable row: JSONDecodeError" in finding.detail
 
@@ -314,8 +314,8 @@ def test_doctor_judges_no_mount_by_broken_settings(instance: Instance, tmp_path:
     mount = {"path": str(tmp_path / "shared"), "name": "shared", "writable": False}
     config = agents.config_of(instance.db, instance.group().id)
     agents.save_config(instance.db, evolve(config, additional_mounts=[mount]))
-    (instance.places.home / "nanoclaw.toml").write_text("[core")
-    findings = doctor(instance.places.home)
+    (instance.paths.home / "nanoclaw.toml").write_text("[core")
+    findings = doctor(instance.paths.home)
     assert findings["instance", "settings"].state is Health.PROBLEM
     assert [area for area, _ in findings if area == "mounts"] == []
 
@@ -339,7 +339,7 @@ def test_doctor_counts_waiting_messages_by_channel(
     query = "INSERT INTO deliveries (id, position, channel, room, kind, content, status, created_at, updated_at)"
     query = f"{query} VALUES ('d', 1, ?, 'r', 'chat', '{{}}', 'queued', ?, ?)"
     instance.db.execute(query, (channel, age, age))
-    finding = doctor(instance.places.home).get(("deliveries", channel))
+    finding = doctor(instance.paths.home).get(("deliveries", channel))
     if remedy is None:
         assert finding is None
     else:

@@ -42,7 +42,7 @@ class Connection:
 async def connected(instance: Instance) -> AsyncIterator[Connection]:
     """Run a host without plugins, and connect to it."""
     async with Host(instance.settings, environment={}, use_installed_plugins=False):
-        reader, writer = await asyncio.open_unix_connection(instance.places.control_socket)
+        reader, writer = await asyncio.open_unix_connection(instance.paths.control_socket)
         try:
             yield Connection(reader, writer)
         finally:
@@ -75,7 +75,7 @@ def test_host_without_plugins_starts_answers_and_stops(bare_instance: Instance) 
     assert status["data"]["state"] == "running"
     assert (status["data"]["channels"], status["data"]["runtimes"], status["data"]["sandboxes"]) == ([], [], [])
     assert plugins["data"] == []
-    assert not bare_instance.places.control_socket.exists()
+    assert not bare_instance.paths.control_socket.exists()
     assert bare_instance.db.execute("SELECT count(*) FROM migrations").get > 0
 
 
@@ -130,7 +130,7 @@ def test_long_line_is_answered_and_connection_closed(bare_instance: Instance) ->
 def test_client_that_disconnects_mid_line_affects_no_other(bare_instance: Instance) -> None:
     async def scenario() -> Any:
         async with connected(bare_instance) as connection:
-            _, writer = await asyncio.open_unix_connection(bare_instance.places.control_socket)
+            _, writer = await asyncio.open_unix_connection(bare_instance.paths.control_socket)
             writer.write(b'{"id": ')
             await writer.drain()
             writer.close()
@@ -143,7 +143,7 @@ def test_client_that_disconnects_mid_line_affects_no_other(bare_instance: Instan
 def test_host_stops_with_connected_clients(bare_instance: Instance) -> None:
     async def scenario() -> bytes:
         async with Host(bare_instance.settings, environment={}, use_installed_plugins=False):
-            reader, writer = await asyncio.open_unix_connection(bare_instance.places.control_socket)
+            reader, writer = await asyncio.open_unix_connection(bare_instance.paths.control_socket)
             writer.write(request())
             await reader.readline()
         async with asyncio.timeout(WAIT_S):
@@ -158,15 +158,15 @@ def test_host_stops_with_connected_clients(bare_instance: Instance) -> None:
 def test_control_socket_is_for_its_owner_only(bare_instance: Instance) -> None:
     async def scenario() -> int:
         async with connected(bare_instance):
-            return stat.S_IMODE(bare_instance.places.control_socket.stat().st_mode)
+            return stat.S_IMODE(bare_instance.paths.control_socket.stat().st_mode)
 
     assert asyncio.run(scenario()) == 0o600
-    assert stat.S_IMODE(bare_instance.places.run.stat().st_mode) == 0o700
+    assert stat.S_IMODE(bare_instance.paths.run.stat().st_mode) == 0o700
 
 
 def test_stale_control_socket_is_replaced(bare_instance: Instance) -> None:
     stale_socket = socket.socket(socket.AF_UNIX)
-    stale_socket.bind(str(bare_instance.places.control_socket))
+    stale_socket.bind(str(bare_instance.paths.control_socket))
     stale_socket.close()
     assert exchange(bare_instance, request())[0]["ok"]
 
@@ -176,7 +176,7 @@ def test_control_socket_works_below_a_long_path(tmp_path: Path) -> None:
 
     async def scenario() -> bool:
         async with Host(instance.settings, environment={}, use_installed_plugins=False):
-            return instance.places.control_socket.exists()
+            return instance.paths.control_socket.exists()
 
     assert asyncio.run(scenario())
     instance.db.close()

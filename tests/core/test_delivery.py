@@ -202,7 +202,7 @@ def test_files_are_sent_and_then_removed(instance: Instance) -> None:
         async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
             await running.channel.say("report?")
             await running.channel.texts(1)
-            outbox = instance.places.home / "sessions"
+            outbox = instance.paths.home / "sessions"
             await until(lambda: not list(outbox.glob("*/out/outbox/*")))
             return running.channel.delivered[0].message
 
@@ -212,7 +212,7 @@ def test_files_are_sent_and_then_removed(instance: Instance) -> None:
 
 @pytest.mark.defect(number=29)
 def test_link_in_outbox_sends_no_host_file(instance: Instance) -> None:
-    secret = instance.places.home / "nanoclaw.toml"
+    secret = instance.paths.home / "nanoclaw.toml"
     secret.write_text("# secret")
 
     async def script(runner: FakeRunner) -> int:

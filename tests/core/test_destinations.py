@@ -40,7 +40,7 @@ def unwire(instance: Instance, wiring: Wiring) -> None:
 
 def listed(instance: Instance, session_id: str) -> list[Destination]:
     """Return the destinations that a session's inbound.db lists."""
-    path = instance.places.home / "sessions" / session_id / "in" / "inbound.db"
+    path = instance.paths.home / "sessions" / session_id / "in" / "inbound.db"
     with contextlib.closing(session_files.open_readable(path)) as db:
         return inbound.destinations(db)
 

@@ -55,7 +55,7 @@ def outcomes(
 
 
 def named_by_doctor(instance: Instance) -> dict[str, str]:
-    findings = asyncio.run(run_checks(instance.places.home, {}))
+    findings = asyncio.run(run_checks(instance.paths.home, {}))
     return {finding.name: f"{finding.detail}. {finding.remedy}" for finding in findings if finding.area == "wirings"}
 
 
@@ -245,5 +245,5 @@ def test_usual_patterns_are_not_named_by_doctor(bare_instance: Instance) -> None
     wire(bare_instance, "^hi", folder="one")
     wire(bare_instance, ".", folder="two")
     assert [
-        finding for finding in asyncio.run(run_checks(bare_instance.places.home, {})) if finding.area == "wirings"
+        finding for finding in asyncio.run(run_checks(bare_instance.paths.home, {})) if finding.area == "wirings"
     ] == []

@@ -41,7 +41,7 @@ from nanoclaw_core.testing.scripted import FakeRunner, Script, ScriptedRuntime
 
 
 async def ask(instance: Instance, *words: str) -> dict[str, Any]:
-    reader, writer = await asyncio.open_unix_connection(str(instance.places.control_socket))
+    reader, writer = await asyncio.open_unix_connection(str(instance.paths.control_socket))
     writer.write(json.dumps({"id": "1", "words": list(words), "options": {}}).encode() + b"\n")
     answer: dict[str, Any] = json.loads(await reader.readline())
     writer.close()
@@ -367,7 +367,7 @@ def test_action_answer_is_kept_for_a_dead_runner(instance: Instance) -> None:
 
 def system_rows(instance: Instance) -> int:
     with contextlib.suppress(OSError, ValueError):
-        (path,) = (instance.places.home / "sessions").glob("*/in/inbound.db")
+        (path,) = (instance.paths.home / "sessions").glob("*/in/inbound.db")
         db = session_files.open_readable(path)
         try:
             rows = db.execute("SELECT id FROM messages_in WHERE kind = ?", (inbound.Kind.SYSTEM.value,)).fetchall()

@@ -9,8 +9,10 @@ from nanoclaw_wire.inbound import BEGINNING_OF_TIME, Destination, Kind, NewInbou
 
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.directories import open_root
-from nanoclaw_core.mailbox.inbox import Addresses
+from nanoclaw_core.mailbox.due import DueIndex
+from nanoclaw_core.mailbox.inbox import Addresses, InboxWriter
 from nanoclaw_core.mailbox.mailbox import Mailbox
+from nanoclaw_core.mailbox.outbox import OutboxReader
 from nanoclaw_core.store import sessions
 from nanoclaw_core.store.sessions import Session
 from nanoclaw_core.testing.instance import Instance
@@ -22,7 +24,9 @@ LATER = "2999-01-01T00:00:00.000Z"
 @pytest.fixture
 def mailbox(instance: Instance) -> Iterator[Mailbox]:
     """Return the mailbox of an instance with one new session."""
-    made = Mailbox.create(instance.db, open_root(instance.places.home), file_bytes=1_000, lock_timeout_s=1)
+    directories = open_root(instance.paths.home)
+    inbox, outbox = InboxWriter(directories, lock_timeout_s=1), OutboxReader(directories, file_bytes=1_000)
+    made = Mailbox(db=instance.db, directories=directories, inbox=inbox, outbox=outbox, due=DueIndex(instance.db))
     sessions.add(instance.db, Session(id=SESSION, agent_group_id=instance.group().id, conversation="room:r"))
     made.directories.create(SESSION)
     yield made

@@ -32,16 +32,16 @@ def test_failed_attachment_does_not_lose_its_message(instance: Instance) -> None
         async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
             await running.channel.say("first", message_id="p-0")
             (session,) = instance.sessions()
-            inbox = instance.places.home / "sessions" / session.id / "in" / "inbox"
+            inbox = instance.paths.home / "sessions" / session.id / "in" / "inbox"
             inbox.rmdir()
-            inbox.symlink_to(instance.places.home / "nowhere")
+            inbox.symlink_to(instance.paths.home / "nowhere")
             await running.channel.say("see", attachments=(Attachment(name="a.txt", content=b"x"),))
 
     asyncio.run(scenario())
     *_, last = stored_messages(instance, instance.sessions()[0])
     (described,) = json.loads(last.content)["attachments"]
     assert described["problem"] == "could not be stored"
-    assert not (instance.places.home / "nowhere").exists()
+    assert not (instance.paths.home / "nowhere").exists()
 
 
 @pytest.mark.defect(number=54)
@@ -53,7 +53,7 @@ def test_long_file_name_is_shortened(instance: Instance) -> None:
     asyncio.run(scenario())
     (session,) = instance.sessions()
     (described,) = json.loads(stored_messages(instance, session)[0].content)["attachments"]
-    path = instance.places.home / "sessions" / session.id / "in" / described["path"]
+    path = instance.paths.home / "sessions" / session.id / "in" / described["path"]
     assert path.read_bytes() == b"x"
     assert path.suffix == ".txt"
 
@@ -142,7 +142,7 @@ def test_message_that_cannot_be_stored_is_not_accepted(instance: Instance) -> No
             await running.channel.say("hello")
             (session,) = instance.sessions()
             await until(lambda: running.runtime.sandboxes)
-            path = instance.places.home / "sessions" / session.id / "in" / "inbound.db"
+            path = instance.paths.home / "sessions" / session.id / "in" / "inbound.db"
             reader = session_files.open_readable(path)
             lock = reader.execute("BEGIN; SELECT * FROM messages_in")  # a sandbox can hold a read lock, too
             with pytest.raises(Exception, match="locked"):

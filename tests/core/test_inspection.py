@@ -109,7 +109,7 @@ def test_inspection_has_each_mount_with_its_refusal(instance: Instance, tmp_path
     entry = {"path": str(tmp_path / "shared"), "name": "shared", "writable": False}
     group_id = instance.group().id
     save_config(instance.db, evolve(config_of(instance.db, group_id), additional_mounts=[entry]))
-    ((group, found, mount),) = inspect(instance.places.home).mounts.value or ()
+    ((group, found, mount),) = inspect(instance.paths.home).mounts.value or ()
     assert (group, found) == (group_id, entry)
     assert "core.allowed_mounts" in str(mount.error)
 
@@ -119,7 +119,7 @@ def test_inspection_of_unreadable_mounts_keeps_other_facts(instance: Instance) -
     save_config(instance.db, config)
     instance.db.pragma("ignore_check_constraints", "on")
     instance.db.execute("UPDATE container_configs SET additional_mounts = '[{'")
-    inspection = inspect(instance.places.home)
+    inspection = inspect(instance.paths.home)
     assert isinstance(inspection.mounts.error, ValueError)
     assert inspection.agent_groups.value == 1
 
@@ -143,7 +143,7 @@ def test_inspection_of_a_running_host_sees_its_last_rows(bare_instance: Instance
     async def scenario() -> Inspection:
         async with Host(bare_instance.settings, environment={}, use_installed_plugins=False):
             bare_instance.group()
-            return await inspect_instance(bare_instance.places.home, {})
+            return await inspect_instance(bare_instance.paths.home, {})
 
     assert asyncio.run(scenario()).agent_groups.value == 1
 

@@ -17,9 +17,9 @@ from nanoclaw_core.testing.instance import Instance
 
 def test_init_makes_an_agent_its_terminal_and_an_owner(tmp_path: Path) -> None:
     create(tmp_path / "home", {})
-    places = InstancePaths(home=tmp_path / "home")
-    assert load_settings(places.home, {}).core.owners == [OPERATOR]
-    db = open_database(places)
+    paths = InstancePaths(home=tmp_path / "home")
+    assert load_settings(paths.home, {}).core.owners == [OPERATOR]
+    db = open_database(paths)
     group = agents.by_folder(db, "main")
     assert group is not None
     room = messaging.find(db, "terminal", "local")
@@ -49,9 +49,9 @@ def test_init_adds_only_missing_parts(tmp_path: Path) -> None:
 
 def test_init_wires_a_room_that_existed_before(tmp_path: Path) -> None:
     (tmp_path / "nanoclaw.toml").touch()
-    places = InstancePaths(home=tmp_path)
-    places.make()
-    db = open_database(places)
+    paths = InstancePaths(home=tmp_path)
+    paths.make()
+    db = open_database(paths)
     messaging.add(db, MessagingGroup(channel="terminal", room="local", name="terminal"))
     db.close()
     assert create(tmp_path, {}) == ["agent group main", "wiring of the terminal"]
@@ -85,11 +85,11 @@ def test_init_impossible_directory_is_named_with_remedy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"garbage" * 200, b"SQLite format 3\0" + b"\xff" * 5000])
 def test_damaged_central_database_is_refused_with_remedy(tmp_path: Path, content: bytes) -> None:
-    places = InstancePaths(home=tmp_path)
-    places.make()
-    places.database.write_bytes(content)
+    paths = InstancePaths(home=tmp_path)
+    paths.make()
+    paths.database.write_bytes(content)
     with pytest.raises(NanoclawError, match=r"nanoclaw\.db cannot be opened: .*backup"):
-        open_database(places)
+        open_database(paths)
 
 
 @pytest.mark.invariant(number=4)
@@ -144,13 +144,13 @@ def test_central_database_of_an_earlier_version_is_intact(tmp_path: Path) -> Non
 
 def make_database(home: Path) -> Path:
     """Make an instance with one room, and return its database without a write-ahead log."""
-    places = InstancePaths(home=home)
-    places.make()
-    db = open_database(places)
+    paths = InstancePaths(home=home)
+    paths.make()
+    db = open_database(paths)
     messaging.add(db, MessagingGroup(channel="recorder", room="recorder-room", is_group=False))
     db.pragma("journal_mode", "delete")
     db.close()
-    return places.database
+    return paths.database
 
 
 def test_instance_id_is_stable_and_unique(tmp_path: Path) -> None:
@@ -162,8 +162,8 @@ def test_instance_id_is_stable_and_unique(tmp_path: Path) -> None:
 
 @pytest.mark.defect(number=16)
 def test_create_agent_group_makes_folder_and_config(bare_instance: Instance) -> None:
-    group = create_agent_group(bare_instance.db, bare_instance.places, name="Ada's helper", folder="ada")
-    assert (bare_instance.places.groups / "ada" / "CLAUDE.md").read_text().startswith("# Ada's helper\n")
+    group = create_agent_group(bare_instance.db, bare_instance.paths, name="Ada's helper", folder="ada")
+    assert (bare_instance.paths.groups / "ada" / "CLAUDE.md").read_text().startswith("# Ada's helper\n")
     assert (
         bare_instance.db.execute("SELECT count(*) FROM container_configs WHERE agent_group_id = ?", (group.id,)).get
         == 1
@@ -176,19 +176,19 @@ def test_create_agent_group_makes_folder_and_config(bare_instance: Instance) -> 
 )
 def test_create_agent_group_refuses_an_unsafe_folder(bare_instance: Instance, folder: str) -> None:
     with pytest.raises(InvalidArguments, match="folder"):
-        create_agent_group(bare_instance.db, bare_instance.places, name="X", folder=folder)
-    assert list(bare_instance.places.groups.iterdir()) == []
+        create_agent_group(bare_instance.db, bare_instance.paths, name="X", folder=folder)
+    assert list(bare_instance.paths.groups.iterdir()) == []
     assert bare_instance.groups() == []
 
 
 def test_create_agent_group_refuses_a_used_folder(bare_instance: Instance) -> None:
     bare_instance.group("ada")
     with pytest.raises(InvalidArguments, match="belongs to another agent group"):
-        create_agent_group(bare_instance.db, bare_instance.places, name="Second", folder="ada")
+        create_agent_group(bare_instance.db, bare_instance.paths, name="Second", folder="ada")
 
 
 def test_create_agent_group_keeps_existing_instructions(bare_instance: Instance) -> None:
-    folder = bare_instance.places.groups / "ada"
+    folder = bare_instance.paths.groups / "ada"
     folder.mkdir()
     (folder / "CLAUDE.md").write_text("mine")
     bare_instance.group("ada")
@@ -199,16 +199,16 @@ def test_create_agent_group_keeps_existing_instructions(bare_instance: Instance)
 @pytest.mark.parametrize("name", ["", "  "])
 def test_create_agent_group_without_a_name_leaves_nothing(bare_instance: Instance, name: str) -> None:
     with pytest.raises(InvalidArguments, match="needs a name"):
-        create_agent_group(bare_instance.db, bare_instance.places, name=name, folder="ada")
+        create_agent_group(bare_instance.db, bare_instance.paths, name=name, folder="ada")
     assert _rows(bare_instance) == (0, 0)
-    assert list(bare_instance.places.groups.iterdir()) == []
+    assert list(bare_instance.paths.groups.iterdir()) == []
 
 
 @pytest.mark.defect(number=16)
 def test_create_agent_group_without_a_folder_leaves_nothing(bare_instance: Instance) -> None:
-    (bare_instance.places.groups / "ada").write_text("no folder")
+    (bare_instance.paths.groups / "ada").write_text("no folder")
     with pytest.raises(NanoclawError, match=r"groups/ada cannot be created: (File exists|Not a directory)"):
-        create_agent_group(bare_instance.db, bare_instance.places, name="Ada", folder="ada")
+        create_agent_group(bare_instance.db, bare_instance.paths, name="Ada", folder="ada")
     assert _rows(bare_instance) == (0, 0)
 
 

@@ -7,7 +7,7 @@ import apsw
 import pytest
 from nanoclaw_wire import PROTOCOL, session_files
 
-from nanoclaw_core.store.integrity import page_damage, page_damage_within, schema_damage, schema_made_by, schema_of
+from nanoclaw_core.store.integrity import page_damage, page_damage_within, schema_damage, schema_made_by
 
 DIGESTS = {(1, "inbound"): "a84ffc3c52aaa822", (1, "outbound"): "473117eb4ce69da0"}
 
@@ -23,10 +23,14 @@ def test_session_schema_is_fixed_within_a_protocol(name: str, script: str) -> No
 
 def test_schema_damage_ignores_comments_and_blanks() -> None:
     """The tables are the same, but their SQL texts differ."""
-    made = schema_made_by("CREATE TABLE t (a TEXT,   -- a comment\n    b TEXT)")
-    assert schema_damage(schema_made_by("CREATE TABLE t (a TEXT, -- other\n b TEXT)"), made) == ""
-    assert "t" in schema_damage(schema_made_by("CREATE TABLE t (a TEXT, c TEXT)"), made)
-    assert "more" in schema_damage(schema_made_by("CREATE TABLE t (a TEXT, b TEXT); CREATE TABLE more (a)"), made)
+    db = apsw.Connection(":memory:")
+    db.execute("CREATE TABLE t (a TEXT, -- other\n b TEXT)")
+    script = "CREATE TABLE t (a TEXT,   -- a comment\n    b TEXT)"
+    assert schema_damage(db, [script]) == ""
+    assert "t" in schema_damage(db, ["CREATE TABLE t (a TEXT, c TEXT)"])
+    db.execute("CREATE TABLE more (a)")
+    assert "more" in schema_damage(db, [script])
+    assert schema_damage(db, [script], may_have_more=True) == ""
 
 
 def test_schema_that_is_not_unicode_is_damage(tmp_path: Path) -> None:
@@ -36,12 +40,12 @@ def test_schema_that_is_not_unicode_is_damage(tmp_path: Path) -> None:
     """
     path = tmp_path / "some.db"
     db = apsw.Connection(str(path))
-    db.execute("CREATE TABLE t (a TEXT CHECK (a <> 'word'))")
-    made = schema_of(db)
+    script = "CREATE TABLE t (a TEXT CHECK (a <> 'word'))"
+    db.execute(script)
     db.close()
     path.write_bytes(path.read_bytes().replace(b"'word'", b"'w\xffrd'"))
     db = apsw.Connection(str(path))
-    assert "t" in schema_damage(schema_of(db), made)
+    assert "t" in schema_damage(db, [script])
     db.close()
 
 

@@ -65,7 +65,7 @@ def test_second_host_on_one_directory_does_not_start(bare_instance: Instance) ->
             with pytest.raises(AlreadyRunning):
                 await second.__aenter__()
             assert first.status()["state"] == "running"
-            assert bare_instance.places.control_socket.exists()
+            assert bare_instance.paths.control_socket.exists()
 
     asyncio.run(scenario())
 
@@ -74,10 +74,10 @@ def test_stopped_host_releases_the_lock(bare_instance: Instance) -> None:
     async def scenario() -> None:
         for _ in range(2):
             async with Host(bare_instance.settings, environment={}, use_installed_plugins=False):
-                assert host_process_of(bare_instance.places.run) is not None
+                assert host_process_of(bare_instance.paths.run) is not None
 
     asyncio.run(scenario())
-    assert host_process_of(bare_instance.places.run) is None
+    assert host_process_of(bare_instance.paths.run) is None
 
 
 def test_host_process_of_creates_no_file(tmp_path: Path) -> None:

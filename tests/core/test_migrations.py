@@ -330,7 +330,7 @@ def test_table_refuses_an_invalid_config(bare_instance: Instance, column: str, v
 
 
 def test_database_is_private_to_its_owner(bare_instance: Instance) -> None:
-    assert bare_instance.places.database.stat().st_mode & 0o077 == 0
+    assert bare_instance.paths.database.stat().st_mode & 0o077 == 0
 
 
 def test_tables_are_strict(bare_instance: Instance) -> None:

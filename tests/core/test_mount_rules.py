@@ -73,9 +73,10 @@ def test_mount_of_the_instance_is_refused(allowed: Path, name: str) -> None:
         policy(allowed).check({"path": str(allowed.parent / name), "name": "x"})
 
 
-def test_mount_of_a_part_of_the_instance_is_refused(allowed: Path) -> None:
+@pytest.mark.parametrize("name", ["data", "of-a-later-version"])
+def test_mount_of_a_part_of_the_instance_is_refused(allowed: Path, name: str) -> None:
     """A linked part of the instance below an allowed directory still belongs to the instance."""
-    (allowed.parent / "instance" / "data").symlink_to(allowed / "team")
+    (allowed.parent / "instance" / name).symlink_to(allowed / "team")
     with pytest.raises(MountRefused, match="lies in the instance directory"):
         policy(allowed).check(entry(allowed / "team"))
 

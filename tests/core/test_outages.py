@@ -36,7 +36,7 @@ def instance(instance: Instance) -> Instance:
 
 
 def patient(instance: Instance, *pauses_s: float) -> Instance:
-    return make_instance(instance.places.home, delivery_pauses_s=list(pauses_s), delivery_max_age_s=A_DAY_S)
+    return make_instance(instance.paths.home, delivery_pauses_s=list(pauses_s), delivery_max_age_s=A_DAY_S)
 
 
 def has_answers(instance: Instance, count: int) -> bool:

@@ -138,7 +138,7 @@ def test_failing_wiring_does_not_stop_the_next(instance: Instance) -> None:
     asyncio.run(both_hear())
     damaged = sessions.find(instance.db, instance.group().id, f"room:{instance.room().id}")
     assert damaged is not None
-    db = apsw.Connection(str(instance.places.home / "sessions" / damaged.id / "in" / "inbound.db"))
+    db = apsw.Connection(str(instance.paths.home / "sessions" / damaged.id / "in" / "inbound.db"))
     db.pragma("user_version", 99)  # another version, which the host neither reads nor repairs
     db.close()
     assert asyncio.run(second()) == ["echo: second"]

@@ -62,7 +62,7 @@ def test_closed_session_is_not_run_again(instance: Instance, caplog: pytest.LogC
             supervisor = running.host.components.supervisor
             await supervisor.stop_session(session.id, "a test")
             sessions.close(instance.db, session.id)
-            (instance.places.home / "sessions" / session.id).rename(instance.places.home / "away")
+            (instance.paths.home / "sessions" / session.id).rename(instance.paths.home / "away")
             running.host.components.mailbox.inbox.release(session.id)
             supervisor.wake(session.id)
             await until(lambda: f"session {session.id}" not in {task.get_name() for task in asyncio.all_tasks()})

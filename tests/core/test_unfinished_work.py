@@ -42,7 +42,7 @@ def test_next_host_finds_unfinished_work_after_a_kill(instance: Instance) -> Non
         async with running_host(instance) as running:
             return await running.channel.texts(1)
 
-    command = [sys.executable, "-c", HOST_PROCESS, str(instance.places.home)]
+    command = [sys.executable, "-c", HOST_PROCESS, str(instance.paths.home)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as host:
         assert host.stdout is not None
         assert host.stdout.readline() == "a sandbox runs\n"

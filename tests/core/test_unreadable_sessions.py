@@ -47,7 +47,7 @@ def test_runner_with_a_full_disk_counts_no_try(instance: Instance) -> None:
     notice, answer = asyncio.run(scenario())
     assert (notice.startswith(NOT_NOW), answer) == (True, "echo: hi")
     assert message_statuses(instance) == [("completed", 0)]
-    assert quarantined_sessions(instance.places.home / "sessions") == []
+    assert quarantined_sessions(instance.paths.home / "sessions") == []
 
 
 def test_runs_with_a_full_disk_do_not_quarantine_a_session(instance: Instance) -> None:
@@ -71,7 +71,7 @@ def test_runs_with_a_full_disk_do_not_quarantine_a_session(instance: Instance) -
             return [sent.message.text for sent in running.channel.delivered]
 
     assert asyncio.run(scenario())[-1] == "echo: hi"
-    assert quarantined_sessions(instance.places.home / "sessions") == []
+    assert quarantined_sessions(instance.paths.home / "sessions") == []
 
 
 @pytest.mark.defect(number=25)
@@ -123,7 +123,7 @@ def test_killed_runners_do_not_quarantine_a_session(
 
     notice, answer = asyncio.run(scenario())
     assert (notice.startswith(NOT_NOW), answer) == (True, "echo: hi")
-    assert quarantined_sessions(instance.places.home / "sessions") == []
+    assert quarantined_sessions(instance.paths.home / "sessions") == []
 
 
 def leave_a_hot_journal(path: Path) -> None:

@@ -198,7 +198,7 @@ class Asked:
 
 async def ask(instance: Instance, *words: str, **options: Any) -> Asked:
     """Run a verb over the control socket, without a time limit."""
-    reader, writer = await asyncio.open_unix_connection(str(instance.places.control_socket))
+    reader, writer = await asyncio.open_unix_connection(str(instance.paths.control_socket))
     with contextlib.closing(writer):
         writer.write(json.dumps({"id": "1", "words": words, "options": options}).encode() + b"\n")
         frames: list[dict[str, Any]] = []

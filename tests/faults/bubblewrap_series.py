@@ -32,7 +32,7 @@ class BubblewrapSeries(KillSeries):
 
         The runtime records these, but not its isolation check.
         """
-        recorded = {int(path.stem) for path in self.harness.instance.places.home.glob("data/process/running/*.json")}
+        recorded = {int(path.stem) for path in self.harness.instance.paths.home.glob("data/process/running/*.json")}
         is_sandbox = False
         for process in processes_below(host.pid):
             if process.depth == 1:

@@ -308,7 +308,7 @@ class Harness:
                 engage_mode=EngageMode.PATTERN,
                 engage_pattern="." if len(room.agents) == 1 else rf"{mention(agent)}\b",
             )
-            (self.instance.places.groups / agent / REPORT_NAME).write_bytes(REPORT)
+            (self.instance.paths.groups / agent / REPORT_NAME).write_bytes(REPORT)
 
     def _agent_of(self, key: str) -> str | None:
         """Return the folder of the agent that wrote a delivery, or None if the key names no session."""
@@ -319,7 +319,7 @@ class Harness:
     def _rows(self) -> Iterator[tuple[Path, int, str, str]]:
         """Yield `in/` of its session, the number, the reference and the content of each stored message."""
         query = "SELECT platform_message_id, correlation_id, content FROM messages_in"
-        for path in self.instance.places.home.glob("sessions/*/in/inbound.db"):
+        for path in self.instance.paths.home.glob("sessions/*/in/inbound.db"):
             with contextlib.closing(session_files.open_writable(path)) as db:
                 rows = db.execute(f"{query} WHERE platform_message_id IS NOT NULL").fetchall()
             yield from ((path.parent, int(name.removeprefix("p-")), reference, text) for name, reference, text in rows)

@@ -55,7 +55,7 @@ def _on_their_path(instance: Instance) -> Iterator[Stage]:
 
 
 def _in_session(instance: Instance, session_id: str, imported_up_to: int) -> Iterator[Stage]:
-    directory = instance.places.home / "sessions" / session_id
+    directory = instance.paths.home / "sessions" / session_id
     try:
         with contextlib.closing(session_files.open_readable(directory / "in/inbound.db")) as db:
             # A note of the host starts no sandbox, so it waits for the next message.

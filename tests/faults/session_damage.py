@@ -53,7 +53,7 @@ def session_of(instance: Instance, room: str = "room") -> Session:
 
 
 def file_of(instance: Instance, name: str) -> Path:
-    return instance.places.home / "sessions" / session_of(instance).id / name
+    return instance.paths.home / "sessions" / session_of(instance).id / name
 
 
 def have_conversation(instance: Instance) -> None:

@@ -40,7 +40,7 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
 def jump(instance: Instance, by: timedelta) -> None:
     """Move every time on disk against the jump, so that for the next host the clock has jumped."""
     for pattern, tables in TIMES.items():
-        for path in instance.places.home.glob(pattern):
+        for path in instance.paths.home.glob(pattern):
             db = apsw.Connection(str(path))
             for table, columns in tables.items():
                 for column in columns:
@@ -90,7 +90,7 @@ def test_queued_delivery_is_sent_after_clock_jump(instance: Instance, by: timede
             return await running.channel.texts(1)
 
     asyncio.run(first())
-    soon = make_instance(instance.places.home, delivery_pauses_s=[0.1])
+    soon = make_instance(instance.paths.home, delivery_pauses_s=[0.1])
     instance.db.execute("UPDATE deliveries SET status = 'queued', next_try_at = ?", (clock.now_text(),))
     jump(instance, by)
     assert asyncio.run(second()) == ["echo: hi"]

@@ -42,7 +42,7 @@ def test_file_that_no_runner_repairs_is_quarantined(instance: Instance) -> None:
 def test_directory_replaced_by_link_is_not_followed(instance: Instance) -> None:
     """The host treats the link as damage, and writes nothing to its target."""
     have_conversation(instance)
-    outside = instance.places.home / "outside"
+    outside = instance.paths.home / "outside"
     outside.mkdir()
     outbox = file_of(instance, "out/outbox")
     outbox.rmdir()
@@ -69,7 +69,7 @@ def test_runtime_failure_quarantines_no_session(instance: Instance) -> None:
             return [delivered.message.text for delivered in running.channel.delivered]
 
     assert "echo: hi" in asyncio.run(scenario())
-    assert quarantined_sessions(instance.places.home / "sessions") == []
+    assert quarantined_sessions(instance.paths.home / "sessions") == []
 
 
 @pytest.mark.invariant(number=4)

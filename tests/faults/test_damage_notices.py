@@ -40,7 +40,7 @@ def make_agent_shared_session(tmp_path: Path, rooms: int, *, answered: int, ids:
 
 def shared_file(instance: Instance, name: str) -> Path:
     (session,) = instance.sessions()
-    return instance.places.home / "sessions" / session.id / name
+    return instance.paths.home / "sessions" / session.id / name
 
 
 def rooms_told(instance: Instance, count: int) -> list[str]:

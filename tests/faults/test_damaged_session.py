@@ -45,7 +45,7 @@ def test_message_after_damage_is_answered_in_fresh_session(
     assert ours[0].startswith(TOLD)
     assert damaged.id in ours[0]
     assert ours[1] == "echo: after"
-    (aside,) = quarantined_sessions(instance.places.home / "sessions")
+    (aside,) = quarantined_sessions(instance.paths.home / "sessions")
     assert aside.startswith(f"{damaged.id}.broken-")
     assert session_of(instance).id != damaged.id
     (line,) = [record for record in caplog.records if record.message == "session quarantined"]
@@ -141,7 +141,7 @@ def test_message_that_damages_each_session_is_given_up(instance: Instance) -> No
     texts = asyncio.run(scenario())
     assert "I could not answer your last message; please use other words." in texts[-1]
     assert "msg-" in texts[-1]
-    assert len(quarantined_sessions(instance.places.home / "sessions")) == MAX_TRIES + 1
+    assert len(quarantined_sessions(instance.paths.home / "sessions")) == MAX_TRIES + 1
 
 
 def test_host_start_finds_damage_of_session_with_work(instance: Instance) -> None:

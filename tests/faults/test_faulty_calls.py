@@ -169,7 +169,7 @@ def test_faulty_verb_leaves_the_host_running(instance: Instance, fault: Fault) -
 
 
 async def send_verb(instance: Instance) -> bytes:
-    reader, writer = await asyncio.open_unix_connection(str(instance.places.control_socket))
+    reader, writer = await asyncio.open_unix_connection(str(instance.paths.control_socket))
     try:
         writer.write(b'{"id": "1", "words": ["fault", "make"], "options": {}}\n')
         return await reader.readline()

@@ -104,7 +104,7 @@ def has_fate(texts: Sequence[str], room: str) -> bool:
 
 def damaged_copy(template: Instance, home: Path, pattern: str, seed: int) -> Instance:
     """Copy the template and change one file: thirty bytes in a row, or one bit in each of thirty places."""
-    shutil.copytree(template.places.home, home, ignore=lambda _path, names: [n for n in names if n.endswith(".sock")])
+    shutil.copytree(template.paths.home, home, ignore=lambda _path, names: [n for n in names if n.endswith(".sock")])
     (path,) = home.glob(pattern)
     content = bytearray(path.read_bytes())
     chance = random.Random(seed)
@@ -117,7 +117,7 @@ def damaged_copy(template: Instance, home: Path, pattern: str, seed: int) -> Ins
             content[position] ^= chance.randrange(1, 256)
     path.write_bytes(content)
     settings = evolve(template.settings, home=home)
-    return Instance(settings=settings, places=InstancePaths(home=home), db=apsw.Connection(":memory:"))
+    return Instance(settings=settings, paths=InstancePaths(home=home), db=apsw.Connection(":memory:"))
 
 
 async def run_damaged(instance: Instance) -> DamagedRun:

@@ -98,7 +98,7 @@ def test_message_for_full_disk_is_not_accepted(tmp_path: Path, small_disk: Mount
 
     with instance_at(tmp_path / "home") as instance:
         assert asyncio.run(scenario(instance)) == ["echo: before", "echo: after"]
-        assert quarantined_sessions(instance.places.home / "sessions") == []
+        assert quarantined_sessions(instance.paths.home / "sessions") == []
 
 
 @pytest.mark.invariant(number=3)
@@ -117,14 +117,14 @@ def test_message_whose_file_does_not_fit_is_not_accepted(tmp_path: Path, small_d
             disk.fill(leave_bytes=120_000)
             with pytest.raises(NanoclawError, match="No space left"):
                 await running.channel.say("file", message_id="p-1", attachments=[file])
-            assert list((instance.places.home / "sessions").glob("*/in/inbox/*/*")) == []
+            assert list((instance.paths.home / "sessions").glob("*/in/inbox/*/*")) == []
             disk.make_room()
             await running.channel.say("file", message_id="p-1", attachments=[file])
             return await running.channel.texts(2)
 
     with instance_at(tmp_path / "home") as instance:
         assert asyncio.run(scenario(instance)) == ["echo: before", "echo: file"]
-        (stored,) = (instance.places.home / "sessions").glob("*/in/inbox/*/a.txt")
+        (stored,) = (instance.paths.home / "sessions").glob("*/in/inbox/*/a.txt")
         assert stored.read_bytes() == file.content
 
 
@@ -158,7 +158,7 @@ def test_answer_that_did_not_fit_is_sent_later(tmp_path: Path, small_disk: Mount
 
     with instance_at(tmp_path / "home") as instance:
         assert asyncio.run(scenario(instance))[1] == "echo: hi"
-        assert quarantined_sessions(instance.places.home / "sessions") == []
+        assert quarantined_sessions(instance.paths.home / "sessions") == []
 
 
 @pytest.mark.invariant(number=4)
@@ -252,7 +252,7 @@ def test_sandbox_that_ended_waits_for_the_central_database(
 
     with simulated_time(monkeypatch) as loop, instance_at(tmp_path / "home") as instance:
         assert loop.run_until_complete(scenario(instance)) == 1
-        assert quarantined_sessions(instance.places.home / "sessions") == []
+        assert quarantined_sessions(instance.paths.home / "sessions") == []
 
 
 def test_acknowledgement_waits_for_the_central_database(

@@ -40,6 +40,7 @@ from nanoclaw_core.lock import InstanceLock
 from nanoclaw_core.testing.hosting import running_host
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.recorder import RecorderChannel
+from nanoclaw_core.timing import Timing
 
 
 @frozen
@@ -169,7 +170,9 @@ def test_fault_at_any_stage_stops_only_the_plugin(instance: Instance, name: str,
     plugin = stage.build(fault)
 
     async def scenario() -> dict[str, str]:
-        async with running_host(instance, channel=RecorderChannel(refused=["eve"]), faulty=plugin) as running:
+        timing = Timing(runtime_check_s=0.5)  # a check that hangs delays the start for this time
+        channel = RecorderChannel(refused=["eve"])
+        async with running_host(instance, channel=channel, timing=timing, faulty=plugin) as running:
             await running.channel.say("hi", room="unknown")
             await running.channel.say("hi", sender="eve")
             for number in range(2):
@@ -178,7 +181,7 @@ def test_fault_at_any_stage_stops_only_the_plugin(instance: Instance, name: str,
             return {report.name: report.state.value for report in running.host.plugins.reports()}
 
     states = asyncio.run(scenario())
-    lock = InstanceLock(instance.places.run)
+    lock = InstanceLock(instance.paths.run)
     lock.acquire()  # the next host can start, even if the plugin ignored the stop
     lock.release()
     assert states.pop("faulty") == ("failed" if stage.fails_the_plugin else "active")

@@ -90,7 +90,7 @@ def test_malformed_database_quarantines_only_its_session(
             await host.honest_answer("after")
 
     asyncio.run(scenario())
-    assert len(quarantined_sessions(instance.places.home / "sessions")) == 1
+    assert len(quarantined_sessions(instance.paths.home / "sessions")) == 1
     messages = [record.message for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
     assert messages.count("session quarantined") == 1
     assert len(messages) <= 4, messages
@@ -111,7 +111,7 @@ def test_triggers_of_a_sandbox_do_not_run(instance: Instance) -> None:
             await host.honest_answer("after")
 
     asyncio.run(scenario())
-    assert quarantined_sessions(instance.places.home / "sessions") == []
+    assert quarantined_sessions(instance.paths.home / "sessions") == []
 
 
 @pytest.mark.invariant(number=6)
@@ -224,7 +224,7 @@ def test_forged_address_or_id_reaches_no_other_room(instance: Instance, forged: 
     host = asyncio.run(scenario())
     delivered = host.running.channel.delivered
     assert {sent.address.room for sent in delivered if sent.message.text == "forged"} <= {ATTACKER}
-    assert quarantined_sessions(instance.places.home / "sessions") == []
+    assert quarantined_sessions(instance.paths.home / "sessions") == []
 
 
 CONTENTS = [
@@ -270,7 +270,7 @@ def test_acknowledgements_of_foreign_ids_change_nothing(instance: Instance) -> N
 
     asyncio.run(scenario())
     statuses = []
-    for path in instance.places.home.glob("sessions/*/in/inbound.db"):
+    for path in instance.paths.home.glob("sessions/*/in/inbound.db"):
         db = apsw.Connection(str(path))
         statuses += db.execute("SELECT DISTINCT status FROM messages_in").fetchall()
         db.close()

@@ -53,10 +53,10 @@ RESTORE = (
 
 async def run_checks(home: Path, environment: Mapping[str, str]) -> list[Finding]:
     """Run all checks. It never raises, writes nothing and uses no network."""
-    places = InstancePaths(home=home)
+    paths = InstancePaths(home=home)
     ncl = shell_command("", home, environment).strip()
     facts = await inspect_instance(home, environment, page_check_s=PAGE_CHECK_S, runtime_timeout_s=RUNTIME_TIMEOUT_S)
-    findings = [_python(), _directory(places, ncl), _host(places, ncl), _settings(facts), _database(facts, places, ncl)]
+    findings = [_python(), _directory(paths, ncl), _host(paths, ncl), _settings(facts), _database(facts, paths, ncl)]
     findings += _quarantined(facts)
     findings += _engage_patterns(facts, ncl)
     findings += _mounts(facts)
@@ -81,15 +81,15 @@ def _python() -> Finding:
     return ok("machine", "python", f"{version} at {sys.executable}")
 
 
-def _directory(places: InstancePaths, ncl: str) -> Finding:
-    area, name, home, remedy = "instance", "home", places.home, "Fix its permissions, or choose another --home."
+def _directory(paths: InstancePaths, ncl: str) -> Finding:
+    area, name, home, remedy = "instance", "home", paths.home, "Fix its permissions, or choose another --home."
     try:
         is_there = home.exists()
     except OSError as error:  # a parent directory is not readable
         return fail(area, name, f"{home}: {error.strerror}", remedy)
     if not is_there:
         return warn(area, name, f"{home} does not exist", f"Run `{ncl} init`.")
-    top_level = (home, places.data, places.run, places.logs, places.groups)
+    top_level = (home, paths.data, paths.run, paths.logs, paths.groups)
     files = [path for path in top_level if os.path.isfile(path)]  # noqa: PTH113
     if files:
         return fail(area, name, f"{files[0]} is a file, not a directory", "Move it away.")
@@ -103,8 +103,8 @@ def _directory(places: InstancePaths, ncl: str) -> Finding:
     return ok(area, name, str(home))
 
 
-def _host(places: InstancePaths, ncl: str) -> Finding:
-    process_id = host_process_of(places.run)
+def _host(paths: InstancePaths, ncl: str) -> Finding:
+    process_id = host_process_of(paths.run)
     if process_id is None:
         return warn("instance", "host", "no host runs here", f"Start one with `{ncl} serve`.")
     return ok("instance", "host", f"process {process_id}")
@@ -128,23 +128,23 @@ def _settings(facts: Inspection) -> Finding:
     return fail("instance", "settings", detail, remedy or "Fix nanoclaw.toml.")
 
 
-def _database(facts: Inspection, places: InstancePaths, ncl: str) -> Finding:
+def _database(facts: Inspection, paths: InstancePaths, ncl: str) -> Finding:
     area, name = "instance", "database"
-    if not os.path.exists(places.database):  # noqa: PTH110  # Path.exists raises for a path that we may not read
+    if not os.path.exists(paths.database):  # noqa: PTH110  # Path.exists raises for a path that we may not read
         return warn(area, name, "it does not exist yet", f"Run `{ncl} init`.")
     groups, error = facts.agent_groups.value, facts.agent_groups.error or facts.database_damage.error
     if isinstance(error, apsw.NotADBError | apsw.CorruptError | apsw.SQLError):
-        return fail(area, name, str(error), f"Restore {places.database} from a backup.")
+        return fail(area, name, str(error), f"Restore {paths.database} from a backup.")
     if error is not None:
-        return fail(area, name, str(error), f"Check the disk, and whether you own {places.database}.")
+        return fail(area, name, str(error), f"Check the disk, and whether you own {paths.database}.")
     if facts.database_damage.value:
-        return fail(area, name, f"{places.database} is damaged: {facts.database_damage.value}", RESTORE)
+        return fail(area, name, f"{paths.database} is damaged: {facts.database_damage.value}", RESTORE)
     unreadable = [part.error for part in (facts.pattern_problems, facts.mounts, facts.waiting) if part.error]
     for error in unreadable:
         if not isinstance(error, apsw.Error):  # SQLite itself is fine; the tables of an older version are no damage
-            return fail(area, name, f"{places.database} has an unreadable row: {_described(error)}", RESTORE)
-    if not os.access(places.database, os.W_OK):
-        return fail(area, name, f"{places.database} is not writable", "Fix its permissions.")
+            return fail(area, name, f"{paths.database} has an unreadable row: {_described(error)}", RESTORE)
+    if not os.access(paths.database, os.W_OK):
+        return fail(area, name, f"{paths.database} is not writable", "Fix its permissions.")
     return ok(area, name, f"{groups} agent group{'' if groups == 1 else 's'}")
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 GROUP = "nanoclaw.commands"
 
 
-class Command(NamedTuple):
+class LocalCommand(NamedTuple):
     """A local command before its import.
 
     Args:
@@ -40,25 +40,25 @@ class Command(NamedTuple):
 BUILT_IN = {
     command.name: command
     for command in (
-        Command("init", "nanoclaw_cli.init:init", summary="Create an instance directory, or complete one."),
-        Command("serve", "nanoclaw_cli.serve:serve", summary="Run the host in the foreground."),
-        Command("status", "nanoclaw_cli.status:status", summary="Show the state of the host."),
-        Command("doctor", "nanoclaw_cli.doctor:doctor", summary="Find problems, and show how to fix them."),
-        Command(
+        LocalCommand("init", "nanoclaw_cli.init:init", summary="Create an instance directory, or complete one."),
+        LocalCommand("serve", "nanoclaw_cli.serve:serve", summary="Run the host in the foreground."),
+        LocalCommand("status", "nanoclaw_cli.status:status", summary="Show the state of the host."),
+        LocalCommand("doctor", "nanoclaw_cli.doctor:doctor", summary="Find problems, and show how to fix them."),
+        LocalCommand(
             "plugins",
             "nanoclaw_cli.plugins:plugins",
             summary="List the installed plugins and their state; enable or disable them.",
         ),
-        Command("logs", "nanoclaw_cli.logs:logs", summary="Show the log of the host or of a session."),
-        Command(
+        LocalCommand("logs", "nanoclaw_cli.logs:logs", summary="Show the log of the host or of a session."),
+        LocalCommand(
             "completion", "nanoclaw_cli.completion.command:completion", summary="Print a shell's completion script."
         ),
-        Command("help", "nanoclaw_cli.help:show_help", summary="List the commands, or explain one."),
+        LocalCommand("help", "nanoclaw_cli.help:show_help", summary="List the commands, or explain one."),
     )
 }
 
 
-def find(name: str) -> Command | None:
+def find(name: str) -> LocalCommand | None:
     """Return the local command of a name, or None.
 
     Built-in commands cannot be replaced.
@@ -68,7 +68,7 @@ def find(name: str) -> Command | None:
     return next((command for command in contributed() if command.name == name), None)
 
 
-def known() -> list[Command]:
+def known() -> list[LocalCommand]:
     """Return all local commands, built-in ones first.
 
     A name that is used twice appears once.
@@ -79,12 +79,12 @@ def known() -> list[Command]:
     return list(by_name.values())
 
 
-def contributed(path: Iterable[str] | None = None) -> list[Command]:
+def contributed(path: Iterable[str] | None = None) -> list[LocalCommand]:
     """Read the contributed commands from the metadata of installed distributions.
 
     `importlib.metadata` does the same, but its import takes 60 ms, which would be most of a verb's time.
     """
-    commands: list[Command] = []
+    commands: list[LocalCommand] = []
     for directory in dict.fromkeys(sys.path if path is None else path):
         for metadata in _metadata_directories(directory):
             text = _read(os.path.join(metadata, "entry_points.txt"))  # noqa: PTH118  # pathlib is too slow here
@@ -93,7 +93,7 @@ def contributed(path: Iterable[str] | None = None) -> list[Command]:
     return commands
 
 
-def load(command: Command) -> click.Command:
+def load(command: LocalCommand) -> click.Command:
     """Import a command.
 
     Raises:
@@ -113,7 +113,7 @@ def load(command: Command) -> click.Command:
     return loaded
 
 
-def run(command: Command, arguments: Sequence[str], invocation: Invocation) -> int:
+def run(command: LocalCommand, arguments: Sequence[str], invocation: Invocation) -> int:
     """Run a command with its arguments. Return its result if it is a number, else 0."""
     code = load(command).main(
         args=list(arguments), prog_name=f"ncl {command.name}", standalone_mode=False, obj=invocation
@@ -137,14 +137,14 @@ def _read(path: str) -> str:
         return ""
 
 
-def _parse(text: str, metadata: str) -> list[Command]:
+def _parse(text: str, metadata: str) -> list[LocalCommand]:
     name, _, rest = metadata.rpartition(".")[0].partition("-")
-    commands: list[Command] = []
+    commands: list[LocalCommand] = []
     inside = False
     for line in map(str.strip, text.splitlines()):
         if line.startswith("["):
             inside = line == f"[{GROUP}]"
         elif inside and "=" in line and not line.startswith("#"):
             key, _, target = line.partition("=")
-            commands.append(Command(key.strip(), target.split("[")[0].strip(), f"{name.replace('_', '-')} {rest}"))
+            commands.append(LocalCommand(key.strip(), target.split("[")[0].strip(), f"{name.replace('_', '-')} {rest}"))
     return commands

@@ -60,7 +60,7 @@ def _explain(invocation: Invocation, words: tuple[str, ...]) -> int:
     return verbs.run([*words, "help"], invocation)
 
 
-def _summary(command: commands.Command) -> str:
+def _summary(command: commands.LocalCommand) -> str:
     try:
         return command.summary or commands.load(command).get_short_help_str(limit=80)
     except PluginError as error:

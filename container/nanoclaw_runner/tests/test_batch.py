@@ -2,7 +2,7 @@
 
 import pytest
 from nanoclaw_runner.batch import next_batch
-from nanoclaw_runner.content import Command
+from nanoclaw_runner.content import SlashCommand
 from nanoclaw_wire.inbound import Kind
 
 
@@ -51,7 +51,7 @@ def test_next_batch_command_comes_alone_after_earlier_rows(make_row):
     rows = [make_row("first"), make_row("/compact"), make_row("last")]
     assert (rows[0],) == choose(rows).rows
     batch = choose(rows[1:])
-    assert ((rows[1],), Command.RAW) == (batch.rows, batch.command)
+    assert ((rows[1],), SlashCommand.RAW) == (batch.rows, batch.command)
 
 
 def test_next_batch_command_omits_context(make_row):
@@ -66,13 +66,13 @@ def test_next_batch_without_raw_commands_treats_them_as_text(make_row):
 
 @pytest.mark.parametrize("text", ["/clear", "  /CLEAR  ", "/clear now"])
 def test_command_clear_is_the_first_word(make_row, text):
-    assert Command.CLEAR is make_row(text).command
+    assert SlashCommand.CLEAR is make_row(text).command
 
 
 @pytest.mark.parametrize("text", ["/clearance sale", "/clearx", "clear", "please /clear", "/ clear"])
 @pytest.mark.defect(number=46)
 def test_command_other_word_is_not_clear(make_row, text):
-    assert make_row(text).command is not Command.CLEAR
+    assert make_row(text).command is not SlashCommand.CLEAR
 
 
 @pytest.mark.defect(number=46)

@@ -14,18 +14,18 @@ Verb = Mapping[str, Any]
 Parameter = Mapping[str, Any]
 
 
-class Candidate(NamedTuple):
+class Completion(NamedTuple):
     """A possible next word and its description."""
 
     word: str
     text: str = ""
 
 
-PATHS = (Candidate(":paths"),)
+PATHS = (Completion(":paths"),)
 """Any word may follow, including a path."""
 
 
-def first_words(verbs: Iterable[Verb]) -> Iterator[Candidate]:
+def first_words(verbs: Iterable[Verb]) -> Iterator[Completion]:
     """Yield the first words of all verbs.
 
     Each is a resource with its next words, or a lone verb with its help.
@@ -34,10 +34,10 @@ def first_words(verbs: Iterable[Verb]) -> Iterator[Candidate]:
     for verb in verbs:
         first, *more = str(verb.get("command")).split()
         descriptions.setdefault(first, {})[more[0] if more else str(verb.get("help", ""))] = None
-    return (Candidate(word, ", ".join(texts)) for word, texts in descriptions.items())
+    return (Completion(word, ", ".join(texts)) for word, texts in descriptions.items())
 
 
-def next_words(words: Sequence[str], current: str, verbs: Sequence[Verb]) -> list[Candidate]:
+def next_words(words: Sequence[str], current: str, verbs: Sequence[Verb]) -> list[Completion]:
     """Return the candidates for the word that is being typed.
 
     Args:
@@ -59,16 +59,16 @@ def next_words(words: Sequence[str], current: str, verbs: Sequence[Verb]) -> lis
     parameters = {_flag(parameter): parameter for parameter in verb.get("parameters", ())}
     if current.startswith("--") and "=" in current:
         flag = current.partition("=")[0].replace("_", "-")
-        return [Candidate(f"{flag}={choice}") for choice in listed_choices(parameters.get(flag, {}))]
+        return [Completion(f"{flag}={choice}") for choice in listed_choices(parameters.get(flag, {}))]
     used = {_flag({"name": name}) for name in given}
     positional = [flag for flag, item in parameters.items() if item.get("is_positional") and flag not in used]
     options = list(_remaining_options(parameters, used | set(positional[: len(rest)])))
     last = parameters.get(words[-1].replace("_", "-")) if words[-1].startswith("--") else None
     if last is not None and not current.startswith("-"):
-        values = [Candidate(choice) for choice in listed_choices(last)]
+        values = [Completion(choice) for choice in listed_choices(last)]
         return values + options if last.get("kind") == "bool" else values or list(PATHS)
     next_positional = positional[len(rest) :][:1]
-    values = [Candidate(choice) for flag in next_positional for choice in listed_choices(parameters[flag])]
+    values = [Completion(choice) for flag in next_positional for choice in listed_choices(parameters[flag])]
     return following + values + options
 
 
@@ -92,23 +92,23 @@ def _longest_verb(typed: Sequence[str], verbs: Iterable[Verb]) -> tuple[Verb, Se
     return None
 
 
-def _following_words(typed: Sequence[str], verbs: Iterable[Verb]) -> Iterator[Candidate]:
+def _following_words(typed: Sequence[str], verbs: Iterable[Verb]) -> Iterator[Completion]:
     """Yield the next words of the verbs that begin with `typed`."""
     length, seen = len(typed), set()
     for verb in verbs:
         name = str(verb.get("command")).split()
         if name[:length] == list(typed) and len(name) > length and name[length] not in seen:
             seen.add(name[length])
-            yield Candidate(name[length], str(verb.get("help", "")) if len(name) == length + 1 else "")
+            yield Completion(name[length], str(verb.get("help", "")) if len(name) == length + 1 else "")
     if seen and length == 1:
-        yield Candidate("help", "explains these verbs")
+        yield Completion("help", "explains these verbs")
 
 
-def _remaining_options(parameters: Mapping[str, Parameter], used: Container[str]) -> Iterator[Candidate]:
+def _remaining_options(parameters: Mapping[str, Parameter], used: Container[str]) -> Iterator[Completion]:
     """Yield the options that are not used yet, or that may be repeated."""
     for flag, parameter in parameters.items():
         if flag not in used or parameter.get("kind") == "list":
-            yield Candidate(flag, str(parameter.get("help", "")))
+            yield Completion(flag, str(parameter.get("help", "")))
 
 
 def _flag(parameter: Parameter) -> str:

@@ -16,7 +16,7 @@ from nanoclaw_client.errors import TransportError, UsageError
 from nanoclaw_client.terminal_text import terminal_safe
 
 from nanoclaw_cli import client, commands
-from nanoclaw_cli.completion.candidates import PATHS, Candidate, Verb, first_words, next_words
+from nanoclaw_cli.completion.candidates import PATHS, Completion, Verb, first_words, next_words
 from nanoclaw_cli.invocation import Invocation, home_directory
 
 ANSWER_S = 1.0
@@ -24,7 +24,7 @@ ANSWER_S = 1.0
 
 def print_candidates(words: Sequence[str], environment: Mapping[str, str]) -> int:
     """Print the candidates for the last word. Always return 0."""
-    results: Iterable[Candidate] = ()
+    results: Iterable[Completion] = ()
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         try:
             results = complete_words(words[1:], environment)
@@ -34,7 +34,7 @@ def print_candidates(words: Sequence[str], environment: Mapping[str, str]) -> in
     return 0
 
 
-def complete_words(words: Sequence[str], environment: Mapping[str, str]) -> list[Candidate]:
+def complete_words(words: Sequence[str], environment: Mapping[str, str]) -> list[Completion]:
     """Return the candidates for the last word that begin with its typed text."""
     *before, current = words or [""]
     try:
@@ -48,9 +48,12 @@ def complete_words(words: Sequence[str], environment: Mapping[str, str]) -> list
     return [candidate for candidate in results if candidate in PATHS or candidate.word.startswith(current)]
 
 
-def _candidates(words: Sequence[str], current: str, invocation: Invocation) -> list[Candidate]:
+def _candidates(words: Sequence[str], current: str, invocation: Invocation) -> list[Completion]:
     if not words:
-        return [*(Candidate(option) for option in GLOBAL_OPTIONS if current.startswith("-")), *_first_words(invocation)]
+        return [
+            *(Completion(option) for option in GLOBAL_OPTIONS if current.startswith("-")),
+            *_first_words(invocation),
+        ]
     if words[0] == "help":
         return _first_words(invocation) if len(words) == 1 else []
     command = commands.find(words[0])
@@ -59,9 +62,9 @@ def _candidates(words: Sequence[str], current: str, invocation: Invocation) -> l
     return next_words(words, current, _host_verbs(invocation, words[0]))
 
 
-def _first_words(invocation: Invocation) -> list[Candidate]:
+def _first_words(invocation: Invocation) -> list[Completion]:
     """Return the local commands and the first words of the host's verbs."""
-    local = {command.name: Candidate(command.name, command.summary) for command in commands.known()}
+    local = {command.name: Completion(command.name, command.summary) for command in commands.known()}
     return [*local.values(), *(item for item in first_words(_host_verbs(invocation)) if item.word not in local)]
 
 
@@ -79,13 +82,13 @@ def _host_verbs(invocation: Invocation, *resource: str) -> list[Verb]:
 
 
 def _complete_click(
-    command: commands.Command, words: Sequence[str], current: str, invocation: Invocation
-) -> list[Candidate]:
+    command: commands.LocalCommand, words: Sequence[str], current: str, invocation: Invocation
+) -> list[Completion]:
     from click.shell_completion import ShellComplete
 
     completer = ShellComplete(commands.load(command), {"obj": invocation}, f"ncl {command.name}", "")
     items = completer.get_completions(list(words), current)
-    plain = [Candidate(str(item.value), item.help or "") for item in items if item.type == "plain"]
+    plain = [Completion(str(item.value), item.help or "") for item in items if item.type == "plain"]
     return plain if len(plain) == len(items) else [*plain, *PATHS]
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from attrs import frozen
 
-from nanoclaw_runner.content import Command, InboxRow
+from nanoclaw_runner.content import InboxRow, SlashCommand
 
 
 @frozen(kw_only=True)
@@ -22,7 +22,7 @@ class Batch:
 
     rows: tuple[InboxRow, ...]
     omitted: tuple[InboxRow, ...] = ()
-    command: Command | None = None
+    command: SlashCommand | None = None
 
 
 class Choice(NamedTuple):
@@ -50,9 +50,9 @@ def next_batch(rows: Sequence[InboxRow], *, limit: int, raw_commands: bool) -> C
         limit: The maximum number of rows. If more context waits, the batch takes the newest.
         raw_commands: True if the provider has slash commands. Otherwise the model reads them like other texts.
     """
-    stops = [row for row in rows if row.command is Command.STOP]
-    others = [row for row in rows if row.command is not Command.STOP]
-    commands = (Command.CLEAR, Command.RAW) if raw_commands else (Command.CLEAR,)
+    stops = [row for row in rows if row.command is SlashCommand.STOP]
+    others = [row for row in rows if row.command is not SlashCommand.STOP]
+    commands = (SlashCommand.CLEAR, SlashCommand.RAW) if raw_commands else (SlashCommand.CLEAR,)
     first = next((index for index, row in enumerate(others) if row.command in commands), len(others))
     before = others[:first]
     if any(row.trigger for row in before):

@@ -12,7 +12,7 @@ from nanoclaw_wire import commands
 from nanoclaw_wire.inbound import AGENT_CHANNEL, InboundMessage, Kind
 
 
-class Command(Enum):
+class SlashCommand(Enum):
     """A slash command. RAW is any word except `/clear` and `/stop`: only some providers have such commands."""
 
     CLEAR = "clear"
@@ -66,7 +66,7 @@ class InboxRow(InboundMessage):
 
     values: Mapping[str, Any] = field(eq=False, repr=False)
     chat: Chat | None
-    command: Command | None
+    command: SlashCommand | None
 
 
 def parse(row: InboundMessage) -> InboxRow | None:
@@ -95,7 +95,7 @@ def clean(text: str) -> str:
     return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
-def _command(row: InboundMessage, text: str) -> Command | None:
+def _command(row: InboundMessage, text: str) -> SlashCommand | None:
     """Return the command of a chat row.
 
     Only a person who talks to the assistant can give a command. A context row gives none, and neither does another
@@ -107,10 +107,10 @@ def _command(row: InboundMessage, text: str) -> Command | None:
         case None:
             return None
         case "/clear":
-            return Command.CLEAR
+            return SlashCommand.CLEAR
         case "/stop":
-            return Command.STOP
-    return Command.RAW
+            return SlashCommand.STOP
+    return SlashCommand.RAW
 
 
 def _chat(values: Mapping[str, Any]) -> Chat:

@@ -19,7 +19,7 @@ from nanoclaw_wire.inbound import Destination, InboundMessage, Kind, Routing, St
 
 from nanoclaw_runner import content
 from nanoclaw_runner.batch import Batch
-from nanoclaw_runner.content import Command, InboxRow
+from nanoclaw_runner.content import InboxRow, SlashCommand
 from nanoclaw_runner.outbox import Outbox
 from nanoclaw_runner.pending_prompts import Prompt
 
@@ -70,7 +70,7 @@ class Inbox:
 
         The prompt also settles skipped context, unless it is a raw command.
         """
-        is_raw = batch.command is Command.RAW
+        is_raw = batch.command is SlashCommand.RAW
         omitted = () if is_raw else (*self._skipped.values(), *batch.omitted)
         self.mark_handled((*omitted, *batch.rows))
         prompt = Prompt(rows=batch.rows, omitted=omitted, is_raw=is_raw, destinations=tuple(self._destinations))

@@ -18,7 +18,7 @@ from nanoclaw_runner.destinations import find, names
 from nanoclaw_runner.inbox import Inbox
 from nanoclaw_runner.outbound_builder import (
     OutboundBuilder,
-    Target,
+    ReplyTarget,
     action_message,
     chat_message,
     new_message_id,
@@ -150,9 +150,9 @@ class Messenger:
         return number
 
 
-def _conversation_of(message: InboundMessage | OutboundMessage) -> Target:
+def _conversation_of(message: InboundMessage | OutboundMessage) -> ReplyTarget:
     in_reply_to = message.id if isinstance(message, InboundMessage) else message.in_reply_to
-    return Target(channel=message.channel, room=message.room, thread=message.thread, in_reply_to=in_reply_to)
+    return ReplyTarget(channel=message.channel, room=message.room, thread=message.thread, in_reply_to=in_reply_to)
 
 
 def _choices(destinations: Sequence[Destination]) -> str:

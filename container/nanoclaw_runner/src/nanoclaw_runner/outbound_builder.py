@@ -21,7 +21,7 @@ CUT_OFF = "\n[cut off here: the message was too long]"
 
 
 @frozen(kw_only=True)
-class Target:
+class ReplyTarget:
     """The conversation that a message goes to, and the id of the row that it answers."""
 
     channel: str | None
@@ -67,7 +67,7 @@ class OutboundBuilder:
     def _answering(self) -> Sequence[InboundMessage]:
         return rows_of(self._pending.answering)
 
-    def _target(self, address: Address, answered: Sequence[InboundMessage]) -> Target:
+    def _target(self, address: Address, answered: Sequence[InboundMessage]) -> ReplyTarget:
         """Take thread and in_reply_to from the turn's newest row of that room, else from the room's most recent row."""
         own = (row for row in reversed(answered) if (row.channel, row.room) == (address.channel, address.room))
         row = next(own, None) or self._inbox.latest_from(address.channel, address.room)
@@ -75,7 +75,7 @@ class OutboundBuilder:
             return target_of(row)
         routing = self._inbox.routing()
         is_own = (routing.channel, routing.room) == (address.channel, address.room)
-        return Target(
+        return ReplyTarget(
             channel=address.channel,
             room=address.room,
             thread=routing.thread if is_own else None,
@@ -83,7 +83,7 @@ class OutboundBuilder:
         )
 
 
-def chat_message(target: Target, values: dict[str, Any], message_id: str | None = None) -> NewOutbound:
+def chat_message(target: ReplyTarget, values: dict[str, Any], message_id: str | None = None) -> NewOutbound:
     """Build a chat message with `values` as its content. It gets a new id if `message_id` is None."""
     return NewOutbound(
         id=message_id or new_message_id(),
@@ -97,7 +97,7 @@ def chat_message(target: Target, values: dict[str, Any], message_id: str | None 
     )
 
 
-def text_message(target: Target, text: str) -> NewOutbound:
+def text_message(target: ReplyTarget, text: str) -> NewOutbound:
     """Build a chat message of a clean text alone."""
     return chat_message(target, {"text": _shortened(text)})
 
@@ -123,17 +123,17 @@ def sendable(text: str) -> str:
     return _shortened(clean(text))
 
 
-def target_of(row: InboundMessage) -> Target:
+def target_of(row: InboundMessage) -> ReplyTarget:
     """Return the conversation that a row came from."""
-    return Target(channel=row.channel, room=row.room, thread=row.thread, in_reply_to=row.id)
+    return ReplyTarget(channel=row.channel, room=row.room, thread=row.thread, in_reply_to=row.id)
 
 
-def human_conversations(rows: Sequence[InboundMessage]) -> list[Target]:
+def human_conversations(rows: Sequence[InboundMessage]) -> list[ReplyTarget]:
     """Return the conversations of people who wait for an answer to these rows, each once, with its newest row.
 
     It omits other agents, which never read of an error (⚠47), and rows without an address.
     """
-    targets: dict[tuple[str | None, ...], Target] = {}
+    targets: dict[tuple[str | None, ...], ReplyTarget] = {}
     for row in rows:
         if row.trigger and row.kind is not Kind.SYSTEM and row.channel not in (None, AGENT_CHANNEL) and row.room:
             targets[(row.channel, row.room, row.thread)] = target_of(row)

@@ -31,7 +31,7 @@ from nanoclaw_runner.pending_prompts import Prompt, merge
 from nanoclaw_runner.prompt import write_prompt
 from nanoclaw_runner.provider import LiveQuery
 from nanoclaw_runner.replies import correction, needs_correction, parse
-from nanoclaw_runner.session import Session
+from nanoclaw_runner.session import SessionState
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,9 @@ class QuerySession:
         is_idle_too_long: True if the query ended because no message came for `idle_stop_s`.
     """
 
-    def __init__(self, session: Session, query: LiveQuery, continuation: Continuation, *, raw_commands: bool) -> None:
+    def __init__(
+        self, session: SessionState, query: LiveQuery, continuation: Continuation, *, raw_commands: bool
+    ) -> None:
         self._session, self._query, self._continuation = session, query, continuation
         self._raw_commands = raw_commands
         self._events = query.events()

@@ -18,14 +18,14 @@ class Retry:
     delay_s: float
 
 
-class Verdict(Enum):
+class Recovery(Enum):
     """The other outcomes: start without the continuation, or tell people that the turn failed."""
 
     START_ANEW = "start-anew"
     GIVE_UP = "give-up"
 
 
-def after(error: Error, *, failures: int, can_start_anew: bool, delays_s: Sequence[float]) -> Retry | Verdict:
+def after(error: Error, *, failures: int, can_start_anew: bool, delays_s: Sequence[float]) -> Retry | Recovery:
     """Decide how to recover from the error of a turn.
 
     Args:
@@ -35,7 +35,7 @@ def after(error: Error, *, failures: int, can_start_anew: bool, delays_s: Sequen
         delays_s: The delay before each retry.
     """
     if can_start_anew:
-        return Verdict.START_ANEW
+        return Recovery.START_ANEW
     if error.retryable and failures < len(delays_s):
         return Retry(delays_s[failures])
-    return Verdict.GIVE_UP
+    return Recovery.GIVE_UP

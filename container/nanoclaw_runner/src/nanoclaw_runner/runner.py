@@ -26,7 +26,7 @@ from nanoclaw_runner.pending_prompts import PendingPrompts
 from nanoclaw_runner.plugins import NoProvider, RunnerPlugins
 from nanoclaw_runner.prompt import PromptContext
 from nanoclaw_runner.provider import Provider, ProviderContext, Tool
-from nanoclaw_runner.session import Session
+from nanoclaw_runner.session import SessionState
 from nanoclaw_runner.shortage import Shortage
 from nanoclaw_runner.timeouts import Timeouts
 from nanoclaw_runner.tools import message_tools
@@ -114,7 +114,7 @@ class Runner:
             log.exception("provider cannot be started", extra={"provider": self._config.provider})
         return None
 
-    async def _serve(self, session: Session, provider: Provider) -> ExitCode:
+    async def _serve(self, session: SessionState, provider: Provider) -> ExitCode:
         fragments = [fragment for plugin in self._plugins.loaded for fragment in plugin.instructions]
         continuation = Continuation(session.outbox, self._config.provider)
         log.info("runner ready", extra={"session": self._config.session_id, "provider": self._config.provider})
@@ -138,7 +138,7 @@ class Runner:
             log.warning("provider did not close cleanly", exc_info=True)
 
     @contextlib.asynccontextmanager
-    async def _session(self) -> AsyncIterator[Session]:
+    async def _session(self) -> AsyncIterator[SessionState]:
         files, config = self._workspace.files, self._config
         # Open it first: that recovers the journal of a killed runner, which the host must never do.
         outbox = Outbox(files.outbound_db, self._bell)
@@ -148,7 +148,7 @@ class Runner:
             log.info("claims of a former runner released", extra={"count": outbox.acquire()})
             outbox.write_activity()
             await self._bell.open()
-            yield Session(
+            yield SessionState(
                 config=config,
                 timeouts=self._timeouts,
                 bell=self._bell,
@@ -208,7 +208,7 @@ class Runner:
             environment=environment,
         )
 
-    def _messenger(self, session: Session) -> Messenger:
+    def _messenger(self, session: SessionState) -> Messenger:
         return Messenger(
             workspace=self._workspace,
             inbox=session.inbox,
@@ -228,7 +228,7 @@ class Runner:
                 log.exception("tools not made", extra={"plugin": plugin.name})
         return [self._shortage.guard(tool) for tool in tools]
 
-    def _fail_all(self, session: Session) -> None:
+    def _fail_all(self, session: SessionState) -> None:
         """Fail all pending messages, and tell people the reason."""
         rows = [row for row in session.inbox.poll(reopen=not session.bell.connected) if row.trigger]
         if not rows:

@@ -23,7 +23,7 @@ from nanoclaw_runner.timeouts import Timeouts
 
 
 @frozen(kw_only=True)
-class Session:
+class SessionState:
     """One session: its files, its doorbell and its unsettled prompts.
 
     Args:

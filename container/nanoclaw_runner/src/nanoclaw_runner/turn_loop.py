@@ -12,7 +12,7 @@ from nanoclaw_wire.exhaustion import is_exhausted
 
 from nanoclaw_runner import recovery
 from nanoclaw_runner.batch import Batch, next_batch
-from nanoclaw_runner.content import Command
+from nanoclaw_runner.content import SlashCommand
 from nanoclaw_runner.continuation import Continuation
 from nanoclaw_runner.error_messages import failure_text
 from nanoclaw_runner.instructions import write_instructions
@@ -21,8 +21,8 @@ from nanoclaw_runner.pending_prompts import Prompt
 from nanoclaw_runner.prompt import write_prompt
 from nanoclaw_runner.provider import Provider
 from nanoclaw_runner.query_session import Failure, QuerySession
-from nanoclaw_runner.recovery import Retry, Verdict
-from nanoclaw_runner.session import Session
+from nanoclaw_runner.recovery import Recovery, Retry
+from nanoclaw_runner.session import SessionState
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class TurnLoop:
         fragments: Instructions that plugins add.
     """
 
-    def __init__(self, session: Session, provider: Provider, continuation: Continuation, fragments: Sequence[str]):
+    def __init__(self, session: SessionState, provider: Provider, continuation: Continuation, fragments: Sequence[str]):
         self._session, self._provider = session, provider
         self._continuation, self._fragments = continuation, fragments
         self._loop = asyncio.get_running_loop()
@@ -44,7 +44,7 @@ class TurnLoop:
         """Serve batches one after the other."""
         session = self._session
         while (batch := await self._next_batch()) is not None:
-            if batch.command is Command.CLEAR:
+            if batch.command is SlashCommand.CLEAR:
                 self._continuation.forget()
                 session.answer_command(batch.rows[0], "Session cleared.")
                 log.info("session cleared")
@@ -115,7 +115,7 @@ class TurnLoop:
         is_stale = is_resumed and not prompt.is_anew and self._provider.is_stale(error)
         delays_s = self._session.timeouts.retry_delays_s
         match recovery.after(error, failures=prompt.failures, can_start_anew=is_stale, delays_s=delays_s):
-            case Verdict.START_ANEW:
+            case Recovery.START_ANEW:
                 log.warning("conversation cannot be resumed, starting a new one")
                 self._continuation.forget()
                 return self._session.renew(evolve(prompt, is_anew=True, is_correction=False))
@@ -124,7 +124,7 @@ class TurnLoop:
                 if await self._wait_to_retry(delay_s):
                     return self._session.renew(evolve(prompt, failures=prompt.failures + 1, is_correction=False))
                 self._give_up(prompt, kind=None)
-            case Verdict.GIVE_UP:
+            case Recovery.GIVE_UP:
                 self._give_up(prompt, kind=error.kind)
         return None
 
@@ -134,7 +134,7 @@ class TurnLoop:
         while (left_s := ends_at - self._loop.time()) > 0 and not session.stopping.is_set():
             session.heartbeat.touch()
             rows = session.inbox.poll(reopen=not session.bell.connected)
-            stops = [row for row in rows if row.command is Command.STOP]
+            stops = [row for row in rows if row.command is SlashCommand.STOP]
             for row in stops:
                 session.answer_command(row, "Stopped.")
             if stops:

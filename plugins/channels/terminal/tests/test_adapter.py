@@ -7,6 +7,7 @@ import socket
 import stat
 
 import pytest
+from nanoclaw_channel_terminal.frames import TransferredFile
 
 from nanoclaw_core import Address, Card, CardOption, DeliveryRefused, Outbound, OutboundFile, Outcome, Receipt
 
@@ -209,9 +210,7 @@ def test_line_over_the_limit_gets_an_error_before_the_end(channel, until):
 def test_files_reach_the_core_and_the_terminal(channel, until):
     async def scenario():
         async with channel.open(), channel.terminal() as terminal:
-            from nanoclaw_channel_terminal.frames import File
-
-            await terminal.say("look", [File(name="a.png", content=b"\x89PNG", mime_type="image/png")])
+            await terminal.say("look", [TransferredFile(name="a.png", content=b"\x89PNG", mime_type="image/png")])
             await until(terminal, "accepted")
             delivering = channel.send("k1", files=[OutboundFile(name="b.bin", content=b"\x00\xff")])
             frame = await until(terminal, "message")

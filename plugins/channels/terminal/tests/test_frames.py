@@ -6,7 +6,13 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nanoclaw_channel_terminal.frames import BadFrame, File, OperatorMessage, SeenNotice, parse_terminal_frame
+from nanoclaw_channel_terminal.frames import (
+    BadFrame,
+    OperatorMessage,
+    SeenNotice,
+    TransferredFile,
+    parse_terminal_frame,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),
@@ -46,4 +52,4 @@ def test_parse_terminal_frame_accepts_only_valid_objects(frame: dict[str, object
         assert isinstance(parsed, OperatorMessage | SeenNotice)
         if isinstance(parsed, OperatorMessage):
             assert isinstance(parsed.text, str)
-            assert all(isinstance(file, File) for file in parsed.files)
+            assert all(isinstance(file, TransferredFile) for file in parsed.files)

@@ -10,11 +10,11 @@ import sys
 
 import pytest
 from nanoclaw_channel_terminal.display import save_files
-from nanoclaw_channel_terminal.frames import File
+from nanoclaw_channel_terminal.frames import TransferredFile
 from nanoclaw_channel_terminal.received import ReceivedFiles
 
 SESSION = "ses-0123456789ab"
-FILE = File(name="a.txt", content=b"theirs")
+FILE = TransferredFile(name="a.txt", content=b"theirs")
 FRAME = {"session": SESSION, "files": [{"name": "a.txt", "content": "dGhlaXJz"}]}
 WAIT_S = 60.0
 
@@ -115,7 +115,7 @@ def test_received_unsafe_name_is_replaced_by_a_safe_one(received, folder, sent, 
 
     Nothing runs there, so plain names stay.
     """
-    path = received.save(File(name=sent, content=b"x"), SESSION)
+    path = received.save(TransferredFile(name=sent, content=b"x"), SESSION)
     assert (path.parent, path.name) == (folder, saved)
 
 

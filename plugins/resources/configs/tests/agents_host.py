@@ -137,7 +137,7 @@ class Hosted:
 @asynccontextmanager
 async def connected(instance: Instance) -> AsyncIterator[Operator]:
     """Connect to the host of an instance."""
-    reader, writer = await asyncio.open_unix_connection(str(instance.places.control_socket))
+    reader, writer = await asyncio.open_unix_connection(str(instance.paths.control_socket))
     try:
         yield Operator(reader, writer)
     finally:

@@ -46,7 +46,7 @@ def requests(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
 
 def test_any_arguments_never_cause_a_handler_error(nanoclaw_instance: Instance) -> None:
     group = nanoclaw_instance.group()
-    host = Endpoint(nanoclaw_instance.places.control_socket, "the host", "Check its log")
+    host = Endpoint(nanoclaw_instance.paths.control_socket, "the host", "Check its log")
 
     @settings(max_examples=200, deadline=None)
     @given(requests())

@@ -45,7 +45,7 @@ def bare(nanoclaw_instance: Instance) -> Instance:
 
 def start(instance: Instance, written: object = None, *, text: str | None = None) -> dict[str, Any]:
     """Start a host, with a container.json in the group's folder if one is given, and return the group's config."""
-    path = instance.places.groups / "agent" / "container.json"
+    path = instance.paths.groups / "agent" / "container.json"
     if written is not None or text is not None:
         path.write_text(text if text is not None else json.dumps(written))
 
@@ -126,7 +126,7 @@ def test_unreadable_file_creates_a_config_of_defaults(bare: Instance, caplog, te
 
 @pytest.mark.parametrize("kind", ["pipe", "link"])
 def test_pipe_or_link_instead_of_the_file_is_not_opened(bare: Instance, tmp_path: Path, caplog, kind: str) -> None:
-    path = bare.places.groups / "agent" / "container.json"
+    path = bare.paths.groups / "agent" / "container.json"
     if kind == "pipe":
         os.mkfifo(path)
     else:
@@ -144,7 +144,7 @@ def test_secrets_of_the_file_are_not_logged(bare: Instance, caplog) -> None:
 
 
 def test_first_message_after_the_start_uses_the_config(bare: Instance) -> None:
-    (bare.places.groups / "agent" / "container.json").write_text(json.dumps({"imageTag": "agent:1"}))
+    (bare.paths.groups / "agent" / "container.json").write_text(json.dumps({"imageTag": "agent:1"}))
     bare.wire()
 
     async def scenario() -> str | None:

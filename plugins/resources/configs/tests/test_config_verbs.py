@@ -263,7 +263,7 @@ def test_config_change_applies_to_the_next_sandbox_only(run, nanoclaw_instance: 
         await host.ncl.data("groups", "restart", group_id, message="changed")
         await host.recording.wait_for(session.id, "changed")
         assert host.runtime.specs[1].limits.memory_bytes == 128 * 1024**2
-        text = nanoclaw_instance.places.home / "sessions" / session.id / "in" / "config.json"
+        text = nanoclaw_instance.paths.home / "sessions" / session.id / "in" / "config.json"
         config = read_config(text.read_text())
         assert (config.model, config.mcp_servers["rss"].command) == ("opus", "npx")
 

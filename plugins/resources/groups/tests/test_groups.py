@@ -20,7 +20,7 @@ from nanoclaw_core.testing.instance import Instance
 def counts(instance: Instance) -> tuple[int, int, int]:
     tables = ("agent_groups", "container_configs")
     rows = [instance.db.execute(f"SELECT count(*) FROM {table}").get for table in tables]
-    return (*rows, len(list(instance.places.groups.iterdir())))
+    return (*rows, len(list(instance.paths.groups.iterdir())))
 
 
 @pytest.mark.defect(number=16)
@@ -31,7 +31,7 @@ def test_created_group_is_complete_and_answers_a_message(nanoclaw_instance: Inst
             assert (created["name"], created["folder"]) == ("Ada's helper", "ada-s-helper")
             assert await host.ncl.data("groups", "get", created["id"]) == created
             assert counts(nanoclaw_instance) == (1, 1, 1)
-            text = (nanoclaw_instance.places.groups / "ada-s-helper" / "CLAUDE.md").read_text()
+            text = (nanoclaw_instance.paths.groups / "ada-s-helper" / "CLAUDE.md").read_text()
             assert text.startswith("# Ada's helper\n")
             nanoclaw_instance.wire(folder="ada-s-helper")
             await host.running.channel.say("hi")
@@ -73,7 +73,7 @@ def test_invalid_group_is_refused_and_leaves_nothing(
 
 @pytest.mark.defect(number=16)
 def test_folder_that_cannot_be_created_leaves_no_row(nanoclaw_instance: Instance) -> None:
-    (nanoclaw_instance.places.groups / "ada").write_text("a file instead of the folder")
+    (nanoclaw_instance.paths.groups / "ada").write_text("a file instead of the folder")
 
     async def scenario() -> str:
         async with hosted(nanoclaw_instance) as host:
@@ -85,7 +85,7 @@ def test_folder_that_cannot_be_created_leaves_no_row(nanoclaw_instance: Instance
 
 
 def test_create_does_not_write_through_a_link_in_the_folder(nanoclaw_instance: Instance, tmp_path: Path) -> None:
-    folder, outside = nanoclaw_instance.places.groups / "left", tmp_path / "outside"
+    folder, outside = nanoclaw_instance.paths.groups / "left", tmp_path / "outside"
     folder.mkdir()
     (folder / "CLAUDE.md").symlink_to(outside)
 
@@ -133,7 +133,7 @@ def test_any_name_creates_a_complete_group_or_nothing(
     try:
         check_name(name)
         chosen = folder or folder_for(name)
-        create_agent_group(nanoclaw_instance.db, nanoclaw_instance.places, name=name, folder=chosen)
+        create_agent_group(nanoclaw_instance.db, nanoclaw_instance.paths, name=name, folder=chosen)
     except InvalidArguments:
         assert counts(nanoclaw_instance) == before
     else:
@@ -168,7 +168,7 @@ def test_delete_removes_the_config_and_keeps_the_folder(nanoclaw_instance: Insta
     deleted = asyncio.run(scenario())["deleted"]
     assert (deleted["id"], deleted["folder"]) == (group.id, "ada")
     assert counts(nanoclaw_instance) == (0, 0, 1)
-    assert (nanoclaw_instance.places.groups / "ada" / "CLAUDE.md").exists()
+    assert (nanoclaw_instance.paths.groups / "ada" / "CLAUDE.md").exists()
 
 
 def test_delete_removes_the_destination_names(nanoclaw_instance: Instance) -> None:

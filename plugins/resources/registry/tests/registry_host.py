@@ -84,7 +84,7 @@ class Client:
 @asynccontextmanager
 async def client(instance: Instance) -> AsyncIterator[Client]:
     """Connect to the host of an instance."""
-    reader, writer = await asyncio.open_unix_connection(str(instance.places.control_socket))
+    reader, writer = await asyncio.open_unix_connection(str(instance.paths.control_socket))
     try:
         yield Client(reader, writer)
     finally:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from nanoclaw_runtime_docker.build import agent_context, build_arguments
-from nanoclaw_runtime_docker.distributions import Kind, distribution_source, pack_wheel, source_files
+from nanoclaw_runtime_docker.distributions import SourceKind, distribution_source, pack_wheel, source_files
 from nanoclaw_runtime_docker.recipe import make_recipe
 from nanoclaw_runtime_docker.settings import Settings
 
@@ -76,7 +76,7 @@ def test_empty_build_arguments_are_left_out() -> None:
 
 def test_packed_wheel_installs_with_pip(tmp_path: Path) -> None:
     source = distribution_source("iniconfig", "")
-    assert source.kind is Kind.PURE
+    assert source.kind is SourceKind.PURE
     wheel = tmp_path / source.wheel_name
     wheel.write_bytes(pack_wheel("iniconfig"))
     target = tmp_path / "target"
@@ -102,7 +102,7 @@ def test_packed_wheel_installs_with_pip(tmp_path: Path) -> None:
 
 def test_compiled_distribution_is_pinned_to_its_version() -> None:
     source = distribution_source("apsw", "")
-    assert (source.kind, source.requirement) == (Kind.COMPILED, f"apsw=={distribution('apsw').version}")
+    assert (source.kind, source.requirement) == (SourceKind.COMPILED, f"apsw=={distribution('apsw').version}")
 
 
 def test_source_files_leave_out_hidden_generated_and_links(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from nanoclaw_channel_terminal.frames import File
+from nanoclaw_channel_terminal.frames import TransferredFile
 from nanoclaw_channel_terminal.protocol import MAX_LINE_BYTES
 from nanoclaw_core import InvalidArguments
 
@@ -15,7 +15,7 @@ MAX_FILES_BYTES = MAX_LINE_BYTES * 3 // 4 - 1_000_000  # base64 turns three byte
 _WORD = re.compile(r'(?<!\S)@(?:"([^"\n]+)"|(@?\S+))')
 
 
-def extract_files(text: str, directory: Path) -> tuple[str, list[File]]:
+def extract_files(text: str, directory: Path) -> tuple[str, list[TransferredFile]]:
     """Read the files that a text names as `@path` or `@"a path"`.
 
     Return the text with their names, and the files.
@@ -25,7 +25,7 @@ def extract_files(text: str, directory: Path) -> tuple[str, list[File]]:
     Raises:
         InvalidArguments: A file is missing or unreadable, or the files are too large in total.
     """
-    files: list[File] = []
+    files: list[TransferredFile] = []
 
     def replace(match: re.Match[str]) -> str:
         quoted, bare = match.groups()
@@ -58,7 +58,7 @@ def _path(name: str, directory: Path) -> Path:
     return directory / Path(name).expanduser()
 
 
-def _read(name: str, directory: Path, free_bytes: int) -> File:
+def _read(name: str, directory: Path, free_bytes: int) -> TransferredFile:
     path = _path(name, directory)
     try:
         if not path.is_file():
@@ -68,6 +68,6 @@ def _read(name: str, directory: Path, free_bytes: int) -> File:
             raise InvalidArguments(
                 f"@{name}: one message may contain {MAX_FILES_BYTES} bytes of files, got {size_bytes} for this file"
             )
-        return File(name=path.name, content=path.read_bytes(), mime_type=mimetypes.guess_type(path.name)[0])
+        return TransferredFile(name=path.name, content=path.read_bytes(), mime_type=mimetypes.guess_type(path.name)[0])
     except OSError as error:
         raise InvalidArguments(f"@{name}: the file cannot be read: {error.strerror}") from error

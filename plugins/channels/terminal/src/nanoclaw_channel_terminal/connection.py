@@ -12,7 +12,7 @@ from typing import Any
 from nanoclaw_wire.socket_path import short_path
 
 from nanoclaw_channel_terminal import frames
-from nanoclaw_channel_terminal.frames import File, OperatorMessage
+from nanoclaw_channel_terminal.frames import OperatorMessage, TransferredFile
 from nanoclaw_channel_terminal.protocol import MAX_LINE_BYTES, SOCKET
 
 
@@ -51,7 +51,7 @@ class Connection:
             raise HungUp("the host closed the connection")
         return frames.parse(line)
 
-    async def say(self, text: str, files: Sequence[File] = ()) -> str:
+    async def say(self, text: str, files: Sequence[TransferredFile] = ()) -> str:
         """Send a message and return its id.
 
         Raises:

@@ -28,7 +28,7 @@ MAX_ID_CHARACTERS = 100
 
 
 @frozen(kw_only=True)
-class File:
+class TransferredFile:
     """A file in transfer, in either direction.
 
     The other side chose its name, which is untrusted.
@@ -48,7 +48,7 @@ class OperatorMessage:
 
     id: str
     text: str
-    files: Sequence[File] = ()
+    files: Sequence[TransferredFile] = ()
 
 
 @frozen(kw_only=True)
@@ -109,7 +109,7 @@ def say_frame(message: OperatorMessage) -> dict[str, Any]:
     return {"type": "say", "id": message.id, "text": message.text, "files": [_file(file) for file in message.files]}
 
 
-def parse_file(item: Any) -> File:
+def parse_file(item: Any) -> TransferredFile:
     """Parse a file of a frame.
 
     Raises:
@@ -122,7 +122,9 @@ def parse_file(item: Any) -> File:
         content = base64.b64decode(item["content"], validate=True)
     except ValueError as error:
         raise BadFrame(f"the file {item['name']!r} is not base64: {error}") from error
-    return File(name=item["name"], content=content, mime_type=mime_type if isinstance(mime_type, str) else None)
+    return TransferredFile(
+        name=item["name"], content=content, mime_type=mime_type if isinstance(mime_type, str) else None
+    )
 
 
 def message_frame(outbound: Outbound, session: str | None = None) -> dict[str, Any]:
@@ -134,7 +136,7 @@ def message_frame(outbound: Outbound, session: str | None = None) -> dict[str, A
     """
     frame: dict[str, Any] = {"type": "message", "id": outbound.idempotency_key, "text": outbound.text}
     if outbound.files:
-        frame["files"] = [_file(File(name=file.name, content=file.content)) for file in outbound.files]
+        frame["files"] = [_file(TransferredFile(name=file.name, content=file.content)) for file in outbound.files]
     if session is not None:
         frame["session"] = session
     if outbound.card is not None:
@@ -148,7 +150,7 @@ def message_frame(outbound: Outbound, session: str | None = None) -> dict[str, A
     return frame
 
 
-def _file(file: File) -> dict[str, Any]:
+def _file(file: TransferredFile) -> dict[str, Any]:
     frame: dict[str, Any] = {"name": file.name, "content": base64.b64encode(file.content).decode()}
     return frame | ({"mime_type": file.mime_type} if file.mime_type else {})
 

@@ -14,7 +14,7 @@ from nanoclaw_wire.answer_frames import data_frame, error_frame
 from nanoclaw_channel_terminal.answer_tracker import AnswerTracker
 from nanoclaw_channel_terminal.connection import Connection
 from nanoclaw_channel_terminal.display import StatusLine, message_text, save_files
-from nanoclaw_channel_terminal.frames import File
+from nanoclaw_channel_terminal.frames import TransferredFile
 from nanoclaw_channel_terminal.received import ReceivedFiles
 
 ANSWERED, REFUSED, TIMED_OUT = 0, 1, 3
@@ -34,7 +34,7 @@ class Question:
     """
 
     text: str
-    files: Sequence[File]
+    files: Sequence[TransferredFile]
     timeout_s: float
     received: ReceivedFiles
     as_json: bool

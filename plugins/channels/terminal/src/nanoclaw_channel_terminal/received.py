@@ -18,7 +18,7 @@ from pathlib import Path, PurePath
 from attrs import frozen
 from nanoclaw_wire.layout import is_safe_name
 
-from nanoclaw_channel_terminal.frames import File
+from nanoclaw_channel_terminal.frames import TransferredFile
 
 RECEIVED = "received"
 UNKNOWN_SESSION = "unknown-session"  # for messages that an older version stored without their session
@@ -42,7 +42,7 @@ class ReceivedFiles:
         """Return the directory for the files of a session."""
         return self.save_to or self.home / RECEIVED / _folder_name(session)
 
-    def save(self, file: File, session: object) -> Path:
+    def save(self, file: TransferredFile, session: object) -> Path:
         """Write a file under a safe and unused name, and return its absolute path.
 
         Args:
@@ -99,7 +99,7 @@ def _numbered(name: PurePath, number: int) -> str:
     return f"{stem}{ending}"
 
 
-def _write(file: File, folder: int, *, mode: int) -> str:
+def _write(file: TransferredFile, folder: int, *, mode: int) -> str:
     """Write a file into an open directory and return its name.
 
     A name that is no plain file name becomes `file`. Leading dots are removed, because users do not see hidden files.

@@ -31,7 +31,7 @@ from nanoclaw_provider_mock.script import Script, Step, ToolCall, read_steps, wr
 
 
 @frozen(kw_only=True)
-class Prompt:
+class MockPrompt:
     """A prompt or a push. `id` names it in the result."""
 
     text: str
@@ -76,7 +76,7 @@ class MockProvider:
         path = self._directory / f"{name}.json"
         is_stale = continuation is not None and not path.exists()
         conversation = None if is_stale else ConversationFile(path)
-        first = Prompt(text=prompt, id=push_id)
+        first = MockPrompt(text=prompt, id=push_id)
         self._latest = MockQuery(
             first, name, conversation, script=self._script, tools=self._tools, is_echo=self._is_echo
         )
@@ -100,7 +100,7 @@ class MockQuery:
 
     def __init__(
         self,
-        prompt: Prompt,
+        prompt: MockPrompt,
         name: str,
         conversation: ConversationFile | None,
         *,
@@ -110,8 +110,8 @@ class MockQuery:
     ) -> None:
         self._name, self._conversation, self._script = name, conversation, script
         self._tools, self._is_echo = tools, is_echo
-        self._prompts: deque[Prompt] = deque([prompt])
-        self._joined: list[Prompt] = []
+        self._prompts: deque[MockPrompt] = deque([prompt])
+        self._joined: list[MockPrompt] = []
         self._changed = asyncio.Event()
         self._interrupted = asyncio.Event()
         self._last_text = ""
@@ -137,7 +137,7 @@ class MockQuery:
                     return
 
     async def push(self, text: str, push_id: str) -> None:
-        (self._joined if self._is_in_tool else self._prompts).append(Prompt(text=text, id=push_id))
+        (self._joined if self._is_in_tool else self._prompts).append(MockPrompt(text=text, id=push_id))
         self._changed.set()
 
     async def end(self) -> None:
@@ -153,7 +153,7 @@ class MockQuery:
         if self._is_in_turn or self._prompts:  # an interrupt before its turn is not lost
             self._interrupted.set()
 
-    async def _next_prompt(self) -> Prompt | None:
+    async def _next_prompt(self) -> MockPrompt | None:
         while not self._is_aborted:
             if self._prompts:
                 return self._prompts.popleft()
@@ -163,7 +163,7 @@ class MockQuery:
             await self._changed.wait()
         return None
 
-    async def _turn(self, prompt: Prompt, conversation: ConversationFile) -> AsyncIterator[Event]:
+    async def _turn(self, prompt: MockPrompt, conversation: ConversationFile) -> AsyncIterator[Event]:
         turn = conversation.count()
         yield Init(continuation=self._name)
         yield TookIn(pushes=[prompt.id])
@@ -234,7 +234,7 @@ class MockQuery:
                     await self._interrupted.wait()
 
 
-def _outcome(step: Step, prompts: Sequence[Prompt], turn: int, results: list[str]) -> list[Event]:
+def _outcome(step: Step, prompts: Sequence[MockPrompt], turn: int, results: list[str]) -> list[Event]:
     """Return the end of a turn: one result, one error, or nothing if the step ends without a result."""
     answers = [prompt.id for prompt in prompts]
     if step.ends:

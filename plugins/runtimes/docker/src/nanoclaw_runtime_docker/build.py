@@ -15,7 +15,7 @@ from nanoclaw_wire import PROTOCOL
 
 from nanoclaw_core import SandboxFailed
 from nanoclaw_runtime_docker.container import PROTOCOL_LABEL
-from nanoclaw_runtime_docker.distributions import DistributionSource, Kind, pack_wheel, source_files
+from nanoclaw_runtime_docker.distributions import DistributionSource, SourceKind, pack_wheel, source_files
 from nanoclaw_runtime_docker.engine import Engine, explain
 from nanoclaw_runtime_docker.group_recipe import GroupRecipe
 from nanoclaw_runtime_docker.recipe import Recipe
@@ -206,7 +206,7 @@ def pack_files(files: Mapping[str, bytes]) -> bytes:
 
 
 def _add_distribution(tar: tarfile.TarFile, source: DistributionSource) -> None:
-    if source.kind is Kind.PURE:
+    if source.kind is SourceKind.PURE:
         _add(tar, f"wheels/{source.wheel_name}", pack_wheel(source.name))
     elif source.directory is not None:
         for name, path in source_files(source.directory):

@@ -27,7 +27,7 @@ _NOT_SOURCE = {"__pycache__", "node_modules", "dist", "build", "tests"}
 _NOT_IN_A_WHEEL = {"INSTALLER", "REQUESTED", "direct_url.json", "RECORD"}
 
 
-class Kind(Enum):
+class SourceKind(Enum):
     """The way in which a distribution gets into the image."""
 
     EDITABLE = "editable"
@@ -48,7 +48,7 @@ class DistributionSource:
     name: str
     version: str
     extra: str
-    kind: Kind
+    kind: SourceKind
     fingerprint: str
     directory: Path | None = None
 
@@ -56,9 +56,9 @@ class DistributionSource:
     def requirement(self) -> str:
         """The line for pip, relative to the build context."""
         extra = f"[{self.extra}]" if self.extra else ""
-        if self.kind is Kind.COMPILED:
+        if self.kind is SourceKind.COMPILED:
             return f"{self.name}{extra}=={self.version}"
-        path = f"sources/{self.name}" if self.kind is Kind.EDITABLE else f"wheels/{self.wheel_name}"
+        path = f"sources/{self.name}" if self.kind is SourceKind.EDITABLE else f"wheels/{self.wheel_name}"
         return f"./{path}{extra}"
 
     @property
@@ -79,10 +79,10 @@ def distribution_source(name: str, extra: str) -> DistributionSource:
         raise SandboxRefused(f"{name} belongs in the agent image but is not installed: pip install {name}") from error
     directory = _editable_directory(installed)
     if directory is not None:
-        return _source_of(installed, name, extra, Kind.EDITABLE, _hash_of_files(directory), directory)
+        return _source_of(installed, name, extra, SourceKind.EDITABLE, _hash_of_files(directory), directory)
     record = hashlib.sha256((installed.read_text("RECORD") or "").encode()).hexdigest()
     is_pure = "Root-Is-Purelib: true" in (installed.read_text("WHEEL") or "")
-    return _source_of(installed, name, extra, Kind.PURE if is_pure else Kind.COMPILED, record)
+    return _source_of(installed, name, extra, SourceKind.PURE if is_pure else SourceKind.COMPILED, record)
 
 
 def source_files(directory: Path) -> Iterator[tuple[PurePosixPath, Path]]:
@@ -117,7 +117,7 @@ def pack_wheel(name: str) -> bytes:
 
 
 def _source_of(
-    installed: Distribution, name: str, extra: str, kind: Kind, fingerprint: str, directory: Path | None = None
+    installed: Distribution, name: str, extra: str, kind: SourceKind, fingerprint: str, directory: Path | None = None
 ) -> DistributionSource:
     return DistributionSource(
         name=name,

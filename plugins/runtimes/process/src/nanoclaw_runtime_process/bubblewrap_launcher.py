@@ -25,7 +25,7 @@ MS_BIND, MS_REC, MS_SLAVE = 0x1000, 0x4000, 0x80000
 DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Refused(Exception):
+class LaunchRefused(Exception):
     """The sandbox cannot be created; the host gets the message."""
 
 
@@ -43,7 +43,7 @@ def main(plan_descriptor: int) -> None:
     - `command`: the command to execute then.
 
     Raises:
-        Refused: A directory differs from the one that is held open.
+        LaunchRefused: A directory differs from the one that is held open.
         OSError: The system forbids a step.
     """
     with open(plan_descriptor, "rb") as file:
@@ -68,7 +68,7 @@ def main(plan_descriptor: int) -> None:
         libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0), "this process cannot be tied to the host"
     )
     if os.getppid() != plan["host"]:
-        raise Refused("the host is gone")  # it died before the prctl call
+        raise LaunchRefused("the host is gone")  # it died before the prctl call
     if os.fork() == 0:
         limit_and_release(*plan["control"], plan["limits"])
     for descriptor in plan["control"]:
@@ -126,11 +126,11 @@ def open_held(path: str, held: int) -> int:
         try:
             child = os.open(name or ".", DIRECTORY, dir_fd=descriptor)
         except OSError as error:
-            raise Refused(f"{path}: {error.strerror}; a directory changed while the sandbox started") from error
+            raise LaunchRefused(f"{path}: {error.strerror}; a directory changed while the sandbox started") from error
         os.close(descriptor)
         descriptor = child
     if not os.path.samestat(os.fstat(descriptor), os.fstat(held)):
-        raise Refused(f"{path}: another directory took its place while the sandbox started")
+        raise LaunchRefused(f"{path}: another directory took its place while the sandbox started")
     return descriptor
 
 
@@ -150,7 +150,7 @@ def require_success(status: int, problem: str) -> None:
 if __name__ == "__main__":
     try:
         main(int(sys.argv[1]))
-    except Refused as refusal:
+    except LaunchRefused as refusal:
         sys.exit(str(refusal))
     except OSError as failure:
         sys.exit(f"{failure.strerror}: {failure.filename}" if failure.filename else failure.strerror)

@@ -17,7 +17,7 @@ from attrs import asdict, frozen
 
 
 @frozen(kw_only=True)
-class Entry:
+class RecordedProcess:
     """A recorded process.
 
     Args:
@@ -43,7 +43,7 @@ class ProcessRegistry:
         if identity is None:
             return  # the process has ended already
         self._directory.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(asdict(Entry(name=name, pid=pid, identity=identity)))
+        text = json.dumps(asdict(RecordedProcess(name=name, pid=pid, identity=identity)))
         self._path(pid).write_text(text, encoding="utf-8")
 
     def forget(self, pid: int) -> None:
@@ -65,15 +65,15 @@ class ProcessRegistry:
     def _path(self, pid: int) -> Path:
         return self._directory / f"{pid}.json"
 
-    def _entries(self) -> Iterator[tuple[Path, Entry | None]]:
+    def _entries(self) -> Iterator[tuple[Path, RecordedProcess | None]]:
         for path in sorted(self._directory.glob("*.json")):
             try:
-                yield path, Entry(**json.loads(path.read_text(encoding="utf-8")))
+                yield path, RecordedProcess(**json.loads(path.read_text(encoding="utf-8")))
             except (OSError, ValueError, TypeError):
                 yield path, None  # a crash cut the file short; the process died with its host
 
 
-def kill_if_same(entry: Entry) -> bool:
+def kill_if_same(entry: RecordedProcess) -> bool:
     """Kill the process if it is the recorded one, and return whether it was."""
     try:
         # The descriptor pins the process, so that its id cannot be reused between the check and the kill.
