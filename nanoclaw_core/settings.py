@@ -19,6 +19,7 @@ import attrs
 import cattrs
 from attrs import field, frozen
 from nanoclaw_wire import clock
+from nanoclaw_wire.config import TURN_PAUSES_S
 from nanoclaw_wire.suggestions import did_you_mean
 
 from nanoclaw_core.errors import InvalidSetting, NeedsSettings, SettingsError
@@ -65,6 +66,7 @@ class CoreSettings:
         delivery_max_age_s: Seconds after a message's creation, own date or retry in which its delivery is tried.
         start_pauses_s: Seconds before the next attempt after each failed start of a sandbox; the last one repeats.
         retry_pause_s: Seconds before a message is retried after its sandbox died; doubles for each of five tries.
+        turn_pauses_s: Seconds before each retry of a turn that failed for a passing reason; empty for no retry.
         disabled_plugins: Plugins that are not loaded.
         required_plugins: Plugins without which the host does not start.
         allowed_mounts: Host directories below which agents may mount directories.
@@ -91,6 +93,7 @@ class CoreSettings:
     delivery_max_age_s: float = field(default=86_400.0, validator=at_least(0))
     start_pauses_s: list[float] = field(factory=lambda: [1.0, 5.0, 15.0, 60.0, 300.0], validator=not_empty())
     retry_pause_s: float = field(default=5.0, validator=at_least(0))
+    turn_pauses_s: list[float] = field(factory=lambda: [*TURN_PAUSES_S])
     disabled_plugins: list[str] = field(factory=list)
     required_plugins: list[str] = field(factory=list)
     allowed_mounts: list[AllowedMount] = field(factory=list)

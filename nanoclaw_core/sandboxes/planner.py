@@ -242,6 +242,7 @@ class SandboxPlanner:
             effort=config.effort,
             max_messages_per_prompt=config.max_messages_per_prompt or 10,
             timezone=self.settings.core.timezone or clock.machine_zone(self.environment),
+            turn_pauses_s=self.settings.core.turn_pauses_s,
             cli_scope=config.cli_scope,
             skills=None if isinstance(config.skills, str) else list(config.skills),
             mcp_servers={name: cattrs.structure(raw, McpServer) for name, raw in config.mcp_servers.items()},

@@ -67,6 +67,12 @@ def test_empty_config_uses_settings_and_provider(instance: Instance) -> None:
     assert (spec.network, spec.image, spec.limits.pids) == (Network.GATEWAY, None, 1024)
 
 
+def test_turn_pauses_of_the_settings_reach_the_runner(tmp_path: Path) -> None:
+    instance = make_instance(tmp_path / "home", turn_pauses_s=[0.5])
+    instance.wire()
+    assert sandbox_of(instance)[1].turn_pauses_s == [0.5]
+
+
 def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return the logged reasons of refused sandboxes."""
     return [vars(record)["reason"] for record in caplog.records if record.message == "sandbox refused"]

@@ -8,8 +8,6 @@ from enum import Enum
 from attrs import frozen
 from nanoclaw_wire.events import Error
 
-RETRY_DELAYS_S = (2.0, 8.0, 30.0)  # 40 s in all: longer than most outages of a model, shorter than people's patience
-
 
 @frozen
 class Retry:

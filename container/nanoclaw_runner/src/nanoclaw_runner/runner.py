@@ -55,7 +55,7 @@ class Runner:
         config: The session's configuration.
         plugins: The installed runner plugins.
         environment: The sandbox's environment, for providers.
-        timeouts: None for the defaults.
+        timeouts: None for the defaults, with the pauses of the configuration.
     """
 
     def __init__(
@@ -68,7 +68,8 @@ class Runner:
         timeouts: Timeouts | None = None,
     ) -> None:
         self._workspace, self._config, self._plugins = workspace, config, plugins
-        self._environment, self._timeouts = environment, timeouts or Timeouts()
+        self._environment = environment
+        self._timeouts = timeouts or Timeouts(retry_delays_s=config.turn_pauses_s)
         self._pending = PendingPrompts(self._timeouts.silence)
         self._stopping = asyncio.Event()
         self._shortage = Shortage()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from attrs import field, frozen
+from nanoclaw_wire.config import TURN_PAUSES_S
 
 from nanoclaw_runner.pending_prompts import SilenceTimeouts
-from nanoclaw_runner.recovery import RETRY_DELAYS_S
 
 
 @frozen(kw_only=True)
@@ -34,7 +34,7 @@ class Timeouts:
     idle_poll_s: float = 1.0
     open_poll_s: float = 0.5
     bell_poll_s: float = 15.0
-    retry_delays_s: Sequence[float] = RETRY_DELAYS_S
+    retry_delays_s: Sequence[float] = TURN_PAUSES_S
     heartbeat_s: float = 5.0
     provider_silence_s: float = 30 * 60.0
     trouble_s: float = 10.0

@@ -8,6 +8,8 @@ from typing import Any
 import cattrs
 from attrs import field, frozen
 
+TURN_PAUSES_S = (2.0, 8.0, 30.0)  # 40 s in all: longer than most outages of a model, shorter than people's patience
+
 
 @frozen(kw_only=True)
 class McpServer:
@@ -43,6 +45,7 @@ class RunnerConfig:
         gateway_port: Port on 127.0.0.1 at which the runner serves the model gateway; 0 for any free port, None if the
             sandbox has no gateway.
         instructions: Extra text for the system prompt.
+        turn_pauses_s: Seconds before each retry of a turn that failed for a passing reason.
         idle_stop_s: The runner exits after this many idle seconds. None: it never exits for idleness.
     """
 
@@ -61,6 +64,7 @@ class RunnerConfig:
     mcp_servers: dict[str, McpServer] = field(factory=dict)
     gateway_port: int | None = None
     instructions: str = ""
+    turn_pauses_s: list[float] = field(factory=lambda: [*TURN_PAUSES_S])
     idle_stop_s: float | None = None
 
     @property
