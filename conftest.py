@@ -5,17 +5,6 @@ from hypothesis import settings
 
 pytest_plugins = ["engine_fixtures"]  # in tests/engine, which pyproject.toml adds to the path of the tests
 
-# Modules whose tests share a fixture that takes seconds: an environment, wheels, a host.
-SHARES_A_FIXTURE = {
-    "cli/tests/test_completion.py",
-    "tests/benchmarks/test_regressions.py",
-    "tests/contract/test_example_plugin.py",
-    "tests/contract/test_kit_wheels.py",
-    "tests/contract/test_launcher.py",
-    "tests/contract/test_wheels.py",
-    "tests/faults/test_flipped_bytes.py",
-}
-
 # The same examples in every run and no database of examples. No deadline, because a busy machine is no failure.
 settings.register_profile("nanoclaw", derandomize=True, database=None, deadline=None)
 settings.load_profile("nanoclaw")
@@ -31,12 +20,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in this hook, too
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the long tests unless --long is given. Keep tests that share a slow fixture in one process."""
+    """Deselect the long tests unless --long is given. Keep the tests of the engine in one process."""
     for item in items:
         if item.get_closest_marker("docker"):
             item.add_marker(pytest.mark.xdist_group("engine"))
-        elif item.path.relative_to(config.rootpath).as_posix() in SHARES_A_FIXTURE:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     if not config.getoption("--long"):
         long = [item for item in items if item.get_closest_marker("long")]
         items[:] = [item for item in items if item not in long]
@@ -44,7 +31,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Fail if pytest-xdist did not take over the groups: each process would build what their tests share."""
+    """Fail if pytest-xdist ignores the groups: each process would build what their tests share."""
     if not session.config.getoption("loadgroup", default=False):
         return  # one process, or several that do not use the groups
     lost = [item.nodeid for item in session.items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid]

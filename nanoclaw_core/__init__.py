@@ -38,7 +38,7 @@ _HOMES = {
     "logs": "log_values",
     "contributions": "Contributions gateway_of installed_sandbox_requirements load_contributions",
     "plugins": "Contribution InstalledPlugin PluginReport PluginState Plugins find_installed_plugins",
-    "rules": "Rule Secret above at_least matches not_empty one_of",
+    "rules": "Rule Secret above at_least each matches not_empty one_of",
     "sandboxes.held_mounts": "HeldMount change_owner hold_mounts require_mounted",
     "sandboxes.selection": "missing_reason",
     "store.agents": "ContainerConfig config_of save_config",

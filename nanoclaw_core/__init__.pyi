@@ -87,7 +87,7 @@ from nanoclaw_core.plugins import (
     PluginState,
     find_installed_plugins,
 )
-from nanoclaw_core.rules import Rule, Secret, above, at_least, matches, not_empty, one_of
+from nanoclaw_core.rules import Rule, Secret, above, at_least, each, matches, not_empty, one_of
 from nanoclaw_core.sandboxes.held_mounts import HeldMount, change_owner, hold_mounts, require_mounted
 from nanoclaw_core.sandboxes.selection import missing_reason
 from nanoclaw_core.settings import CoreSettings, Settings, load_settings
@@ -200,6 +200,7 @@ __all__ = [
     "change_owner",
     "check_pattern",
     "config_of",
+    "each",
     "find_installed_plugins",
     "flag_of",
     "gateway_of",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from datetime import datetime
 from typing import Any
 
 import apsw
 from attrs import define, field
-from nanoclaw_wire import clock, frames
+from nanoclaw_wire import clock, frames, inbound
 from nanoclaw_wire.content import ActionRequest
 
 from nanoclaw_core.actions import Actions
@@ -249,12 +249,12 @@ class Components(HostEvents):
         answer = await self.dispatch.answer(frames.read_request({"id": NCL, **arguments}), caller)
         return json.loads(answer.as_line())
 
-    def runner_idle(self, session_id: SessionId) -> None:
+    def runner_idle(self, session_id: SessionId, finished: Set[str]) -> None:
         try:
-            waiting = self.mailbox.waiting(session_id)
+            waiting = inbound.waiting_ids(self.mailbox.inbox.read(session_id), clock.now_text())
         except UNREADABLE:
             return  # the next poll reports the fault
-        if not waiting:
+        if waiting <= finished:  # else a message came in the same moment
             self.supervisor.note_idle(session_id)
             self.status.clear(session_id)
 

@@ -87,8 +87,8 @@ def load_contributions(
     offered = collect_contributions(plugins)
     structured: dict[str, Any] = {}
     failed: set[str] = set()
-    for offers in (offered.channels, offered.providers, offered.runtimes, offered.services):
-        for contribution in offers.values():
+    for kind in (offered.channels, offered.providers, offered.runtimes, offered.services):
+        for contribution in kind.values():
             shape: type | None = contribution.value.settings
             try:
                 value = settings.for_plugin(contribution.plugin, shape, environment)
@@ -169,8 +169,8 @@ def contexts(
 
 def _without(contributions: Contributions, plugins: set[str]) -> Contributions:
     kept: dict[str, Any] = {
-        kind: {name: contribution for name, contribution in offers.items() if contribution.plugin not in plugins}
-        for kind, offers in asdict(contributions, recurse=False).items()
+        kind: {name: contribution for name, contribution in named.items() if contribution.plugin not in plugins}
+        for kind, named in asdict(contributions, recurse=False).items()
         if kind != "plugin_settings"
     }
     return evolve(contributions, **kept)

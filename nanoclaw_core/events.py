@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from datetime import datetime
 from typing import Protocol
 
@@ -21,8 +22,13 @@ class HostEvents(Protocol):
     async def action_requested(self, session_id: SessionId, request: ActionRequest) -> None:
         """Run an action for a session's agent, and answer it."""
 
-    def runner_idle(self, session_id: SessionId) -> None:
-        """Handle a runner without an open turn whose messages are all queued."""
+    def runner_idle(self, session_id: SessionId, finished: Set[str]) -> None:
+        """Handle a runner without an open turn whose messages are all queued.
+
+        Args:
+            session_id: The session.
+            finished: The ids of the messages that it has finished since the last copied acknowledgement.
+        """
 
     def session_unreadable(self, session_id: SessionId, reason: str) -> None:
         """Start to look for damage in a session's files."""

@@ -148,7 +148,7 @@ class Host:
                 {"session": session_id, "runtime": one.runtime, "provider": one.provider}
                 for session_id, one in sorted(running.items())
             ],
-            "waiting_for_a_slot": components.supervisor.slots.waiting if components else [],
+            "waiting_for_a_slot": list(components.supervisor.slots.waiting) if components else [],
             "waiting_to_be_sent": {channel: count for channel, (count, _) in waiting.items()},
             "plugins_failed": [one.name for one in self.plugins.reports() if one.state is PluginState.FAILED],
         }

@@ -160,16 +160,16 @@ class Plugins:
         Raises:
             PluginError: Two plugins offer descriptors with one name.
         """
-        offers: dict[str, Contribution[T]] = {}
+        contributions: dict[str, Contribution[T]] = {}
         for implementation in self._implementations(hook):
             for item in self._descriptors(implementation, hook, kind, **arguments):
                 name = key(item)
-                if name in offers:
-                    first = self._reports[offers[name].plugin].source
+                if name in contributions:
+                    first = self._reports[contributions[name].plugin].source
                     second = self._reports[implementation.plugin_name].source
                     raise PluginError(f"{hook}: {name!r} is offered by both {first} and {second}. Disable one of them.")
-                offers[name] = Contribution(item, implementation.plugin_name)
-        return offers
+                contributions[name] = Contribution(item, implementation.plugin_name)
+        return contributions
 
     def collect_all(self, hook: str, kind: type[T]) -> dict[str, list[T]]:
         """Call a collect hook with ordered lists, like migrations; return them by plugin."""

@@ -55,8 +55,7 @@ class Rule:
         Raises:
             InvalidSetting: The value breaks the rule.
         """
-        bare = value.reveal() if isinstance(value, Secret) else value
-        if bare is not None and not self.holds(bare):
+        if value is not None and not self.holds(_bare(value)):
             raise InvalidSetting(attribute.name, self.text, value)
 
 
@@ -83,3 +82,12 @@ def matches(pattern: str, rule: str = "") -> Rule:
 def not_empty() -> Rule:
     """Require at least one item or character."""
     return Rule("must not be empty", lambda value: len(value) > 0)
+
+
+def each(rule: Rule) -> Rule:
+    """Require that each item keeps a rule; an empty list does."""
+    return Rule(f"each item {rule.text}", lambda value: all(rule.holds(_bare(item)) for item in value))
+
+
+def _bare(value: Any) -> Any:
+    return value.reveal() if isinstance(value, Secret) else value

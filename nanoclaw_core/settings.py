@@ -23,7 +23,7 @@ from nanoclaw_wire.config import TURN_PAUSES_S
 from nanoclaw_wire.suggestions import did_you_mean
 
 from nanoclaw_core.errors import InvalidSetting, NeedsSettings, SettingsError
-from nanoclaw_core.rules import Rule, Secret, above, at_least, not_empty, one_of
+from nanoclaw_core.rules import Rule, Secret, above, at_least, each, not_empty, one_of
 
 FILE_NAME = "nanoclaw.toml"
 KIND_WORDS = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
@@ -39,7 +39,9 @@ class AllowedMount:
         writable: True if mounts may be writable.
     """
 
-    path: str
+    path: str = field(
+        validator=Rule("must be an absolute path, or one with ~", lambda path: path.startswith(("/", "~")))
+    )
     writable: bool = False
 
 
@@ -87,13 +89,17 @@ class CoreSettings:
     memory_mb: int = field(default=4096, validator=at_least(64))
     cpus: float = field(default=2.0, validator=above(0))
     pids: int = field(default=1024, validator=at_least(16))
-    outgoing_file_bytes: int = 50_000_000
-    attachment_bytes: int = 50_000_000
-    delivery_pauses_s: list[float] = field(factory=lambda: [2.0, 15.0, 60.0, 240.0], validator=not_empty())
+    outgoing_file_bytes: int = field(default=50_000_000, validator=at_least(0))
+    attachment_bytes: int = field(default=50_000_000, validator=at_least(0))
+    delivery_pauses_s: list[float] = field(
+        factory=lambda: [2.0, 15.0, 60.0, 240.0], validator=[not_empty(), each(at_least(0))]
+    )
     delivery_max_age_s: float = field(default=86_400.0, validator=at_least(0))
-    start_pauses_s: list[float] = field(factory=lambda: [1.0, 5.0, 15.0, 60.0, 300.0], validator=not_empty())
+    start_pauses_s: list[float] = field(
+        factory=lambda: [1.0, 5.0, 15.0, 60.0, 300.0], validator=[not_empty(), each(at_least(0))]
+    )
     retry_pause_s: float = field(default=5.0, validator=at_least(0))
-    turn_pauses_s: list[float] = field(factory=lambda: [*TURN_PAUSES_S])
+    turn_pauses_s: list[float] = field(factory=lambda: [*TURN_PAUSES_S], validator=each(at_least(0)))
     disabled_plugins: list[str] = field(factory=list)
     required_plugins: list[str] = field(factory=list)
     allowed_mounts: list[AllowedMount] = field(factory=list)

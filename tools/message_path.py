@@ -34,7 +34,7 @@ from nanoclaw_core.testing.instance import make_instance
 from nanoclaw_core.testing.recorder import RecorderChannel
 
 ROOT = Path(__file__).resolve().parent.parent
-LEFT_OUT = ("testing/", "message_path.py", "untrusted_files.py", "clock.py")
+LEFT_OUT = ("testing/", "message_path.py", "untrusted_files.py", "untrusted_paths.py", "clock.py")
 
 
 @frozen

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from ncl_process import WAIT_S, first_line, ncl, serving, stop
 
+pytestmark = pytest.mark.xdist_group("completion")
+
 Typed = Callable[..., list[str]]
 BIN = Path(sys.executable).parent
 # readline splits words at = and :, as COMP_WORDBREAKS says

@@ -8,13 +8,13 @@ is damaged.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import apsw
 from attrs import evolve, frozen
 from nanoclaw_wire import clock, content, inbound
 from nanoclaw_wire.content import ActionRequest, Malformed
-from nanoclaw_wire.outbound import Activity, OutboundMessage, OutKind
+from nanoclaw_wire.outbound import OutboundMessage, OutKind
 
 from nanoclaw_core.delivery.backlog import Backlog, Entry
 from nanoclaw_core.descriptors.messages import Address
@@ -41,16 +41,16 @@ class ImportResult:
         refused: The reason for each message that was stored as failed. The agent receives the first
             `MAX_REPORTED_REFUSALS` as notes.
         requests: Actions that the runner requests. They run at most once: the cursor is written before they run.
-        is_idle: True if the runner reports no open turn and no more rows wait.
         has_more: True if more rows wait.
+        finished: The messages that an idle runner has finished; None if it is not idle (see `OutboxSnapshot`).
         is_blocked: True if nothing can be imported now, because the host is too busy or cannot store rows.
     """
 
     queued: Sequence[Entry] = ()
     refused: Sequence[str] = ()
     requests: Sequence[ActionRequest] = ()
-    is_idle: bool = False
     has_more: bool = False
+    finished: Set[str] | None = None
     is_blocked: bool = False
 
 
@@ -75,7 +75,7 @@ class OutboxImporter:
             session = sessions.get(self.db, session_id)
         if session is None:
             return ImportResult()
-        snapshot = self.mailbox.outbox.read_new(session_id, session.outbound_seq)
+        snapshot = self.mailbox.outbox.read_new(session_id, session.outbound_seq, session.acknowledged_revision)
         rows: list[Entry | ActionRequest | Delivery | Malformed] = []
         queued: list[Entry] = []
         requests: list[ActionRequest] = []
@@ -106,8 +106,8 @@ class OutboxImporter:
             queued=queued,
             refused=_report_refusals(session_id, failed) if failed else (),
             requests=requests,
-            is_idle=snapshot.state is not None and snapshot.state.activity is Activity.IDLE and not snapshot.has_more,
             has_more=snapshot.has_more,
+            finished=snapshot.finished,
         )
 
     def _check(self, session: Session, message: OutboundMessage) -> Entry | ActionRequest | Delivery | Malformed:

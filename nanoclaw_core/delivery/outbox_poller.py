@@ -153,15 +153,20 @@ class OutboxPoller:
             if has_rows and self._outage.refused:
                 self._outage.note_success()
             state.empty_polls = 0 if has_rows else state.empty_polls + 1
-            if result.is_idle:
-                self._events.runner_idle(session_id)
+            if result.finished is not None:
+                self._events.runner_idle(session_id, result.finished)
         # The cool-down of this session is its poll's own duration if rows are left, and longer after a slow poll.
         took_s, has_more = time.thread_time() - began, result is not None and result.has_more
-        cooldown_s = took_s * (COOLDOWN_FACTOR if took_s > SLOW_POLL_CPU_S else has_more)
+        cooldown_s = COOLDOWN_FACTOR * took_s if took_s > SLOW_POLL_CPU_S else took_s if has_more else 0.0
         is_empty = state.empty_polls > FREE_EMPTY_POLLS
         state.not_before = loop.time() + (self._timing.empty_poll_pause_s if is_empty else cooldown_s)
         return result
 
     def _spawn(self, session_id: SessionId, work: Coroutine[Any, Any, None]) -> None:
         self._unfinished[session_id] += 1
-        self._tasks.spawn(work).add_done_callback(lambda _task: self._unfinished.subtract([session_id]))
+        self._tasks.spawn(work).add_done_callback(lambda _task: self._finished(session_id))
+
+    def _finished(self, session_id: SessionId) -> None:
+        self._unfinished[session_id] -= 1
+        if not self._unfinished[session_id]:
+            del self._unfinished[session_id]

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 
-from nanoclaw_wire import inbound
 from nanoclaw_wire.task_set import TaskSet
 
 from nanoclaw_core.delivery.queues import DeliveryQueues
@@ -62,7 +61,7 @@ class StatusDisplay:
         if not self._adapters:
             return None
         try:
-            routing = inbound.routing(self._inbox.read(session_id))
+            routing = self._inbox.routing(session_id)
         except UNREADABLE:
             return None
         adapter = self._adapters.get(routing.channel or "")

@@ -1,4 +1,4 @@
-"""Typing indicator: shown at once, then every 4 s while the agent works."""
+"""Typing indicator: shown at once, then again and again while the agent works."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ class TypingIndicator:
 
     def start(self, session_id: SessionId, address: Address) -> None:
         """Show the indicator now and keep refreshing it; a second call restarts its grace period."""
-        self._paused_until.pop(session_id, None)
         self.stop(session_id)
         adapter = self._adapters.get(address.channel)
         if _shows_typing(adapter):
@@ -63,6 +62,7 @@ class TypingIndicator:
                     await adapter.show_typing(address)
             await asyncio.sleep(timing.typing_refresh_s)
         self._shown.pop(session_id, None)
+        self._paused_until.pop(session_id, None)
 
     def _is_alive(self, session_id: SessionId) -> bool:
         at = self._outbox.heartbeat_at(session_id)

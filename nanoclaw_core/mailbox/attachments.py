@@ -15,7 +15,7 @@ from typing import Any
 
 from nanoclaw_wire.exhaustion import is_exhausted
 from nanoclaw_wire.layout import INBOX, is_safe_name
-from nanoclaw_wire.untrusted_files import open_directory
+from nanoclaw_wire.untrusted_paths import open_directory
 
 from nanoclaw_core.descriptors.messages import Attachment
 

@@ -93,6 +93,11 @@ class InboxWriter:
             self._open.move_to_end(session_id)
         return db
 
+    def routing(self, session_id: SessionId) -> Routing:
+        """Return the address of the session's own conversation."""
+        written = self._written.get(session_id)
+        return written.routing if written is not None else inbound.routing(self.read(session_id))
+
     async def set_status(self, session_id: SessionId, changes: Iterable[tuple[str, Status]]) -> None:
         """Set the status of messages by id."""
         await self._unlocked(session_id, lambda db: inbound.set_status(db, list(changes)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 import apsw
 from attrs import frozen
@@ -69,13 +69,15 @@ class Mailbox:
             batch = self.outbox.acknowledgements(session_id, revision)
             if not batch:
                 break
-            changes = [(ack.message_id, _STATUS[ack.status]) for ack in batch if ack.status in _STATUS]
-            if changes:
+            final = [ack for ack in batch if ack.status in _STATUS]
+            if final:
+                changes = [(ack.message_id, _STATUS[ack.status]) for ack in final]
                 self._log_failures(session_id, changes)
                 await self.inbox.set_status(session_id, changes)
+                # Not that of a claim: a fresh runner deletes the claims of a dead one, and uses their revisions again.
+                with central():
+                    sessions.set_ack_cursor(self.db, session_id, final[-1].revision)
             revision = batch[-1].revision
-            with central():
-                sessions.set_ack_cursor(self.db, session_id, revision)
             if len(batch) < ROW_BATCH:
                 break
             await asyncio.sleep(0)  # let other sessions run
@@ -89,13 +91,13 @@ class Mailbox:
                 extra = {"session": session_id, "row": message_id, "correlation": message.correlation_id}
                 log.warning("message failed", extra=extra | {"details": self.outbox.runner_log(session_id)})
 
-    def waiting(self, session_id: SessionId) -> frozenset[str]:
+    def waiting(self, session_id: SessionId) -> Set[str]:
         """Return the ids of the due messages that the runner has not finished.
 
         Reads only. Raises as `sync_acknowledgements` does.
         """
-        due = [m.id for m in inbound.waiting(self.inbox.read(session_id), clock.now_text())]
-        return frozenset(due) - self.outbox.finished(session_id, due)
+        due = inbound.waiting_ids(self.inbox.read(session_id), clock.now_text())
+        return due - self.outbox.finished(session_id, due)
 
     def update_due(self, session_id: SessionId) -> str | None:
         """Set the session's due time from its inbound.db, unless a message is being written; return the time."""

@@ -11,7 +11,7 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -21,9 +21,9 @@ from attrs import frozen
 from nanoclaw_wire import outbound, session_files
 from nanoclaw_wire.exhaustion import is_exhausted
 from nanoclaw_wire.layout import is_safe_name
-from nanoclaw_wire.outbound import Acknowledgement, OutboundMessage, RunnerState
+from nanoclaw_wire.outbound import Acknowledgement, Activity, OutboundMessage, RunnerState
 from nanoclaw_wire.session_files import NotARegularFile, WrongProtocol
-from nanoclaw_wire.untrusted_files import open_directory, open_regular_file
+from nanoclaw_wire.untrusted_paths import open_directory, open_regular_file
 
 from nanoclaw_core.descriptors.messages import OutboundFile
 from nanoclaw_core.ids import SessionId
@@ -60,13 +60,14 @@ class OutboxSnapshot:
     """New rows of an outbound.db.
 
     Args:
-        state: The runner's reported state; None if no runner ever ran.
         has_more: True if more rows wait.
+        finished: The ids of the messages that the runner has finished since the last copied acknowledgement; None if
+            it reports an open turn, if more rows wait or if no runner ever ran.
     """
 
     messages: Sequence[OutboundMessage]
-    state: RunnerState | None
     has_more: bool = False
+    finished: Set[str] | None = None
 
 
 class OutboxReader:
@@ -76,8 +77,13 @@ class OutboxReader:
         self._directories, self._file_bytes = directories, file_bytes
         self._open: dict[SessionId, apsw.Connection] = {}
 
-    def read_new(self, session_id: SessionId, after_seq: int) -> OutboxSnapshot:
-        """Read the next messages, at most `ROW_BATCH`, and the runner's state.
+    def read_new(self, session_id: SessionId, after_seq: int, after_revision: int = 0) -> OutboxSnapshot:
+        """Read the next messages, at most `ROW_BATCH`, and from an idle runner the finished messages.
+
+        Args:
+            session_id: The session.
+            after_seq: The number of the last imported message.
+            after_revision: The revision of the last copied acknowledgement.
 
         Raises:
             NeedsRecovery: A runner must repair the file first.
@@ -85,9 +91,13 @@ class OutboxReader:
         """
 
         def read(db: apsw.Connection) -> OutboxSnapshot:
+            # Read the state first: all messages that the runner wrote before it became idle are then read, too.
+            state = outbound.runner_state(db)
+            is_idle = state is not None and state.activity is Activity.IDLE
+            finished = outbound.settled_after(db, after_revision) if is_idle else None
             messages = outbound.messages_after(db, after_seq, limit=ROW_BATCH, max_characters=MAX_READ_CHARACTERS)
             has_more = bool(messages) and outbound.has_messages_after(db, messages[-1].seq)
-            return OutboxSnapshot(messages=messages, state=outbound.runner_state(db), has_more=has_more)
+            return OutboxSnapshot(messages=messages, has_more=has_more, finished=None if has_more else finished)
 
         return self._query(session_id, read)
 
@@ -102,7 +112,7 @@ class OutboxReader:
         """Read the messages that the runner works on. Raises as `read_new` does."""
         return self._query(session_id, outbound.claims)
 
-    def finished(self, session_id: SessionId, message_ids: Sequence[str]) -> set[str]:
+    def finished(self, session_id: SessionId, message_ids: Iterable[str]) -> set[str]:
         """Return those of the messages that the runner has finished.
 
         Raises as `read_new` does.

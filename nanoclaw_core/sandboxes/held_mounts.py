@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from attrs import frozen
-from nanoclaw_wire import untrusted_files
+from nanoclaw_wire import untrusted_paths
 
 from nanoclaw_core.descriptors.sandboxes import DirectoryIdentity, Mount
 from nanoclaw_core.errors import SandboxRefused
@@ -88,7 +88,7 @@ def change_owner(held: Iterable[HeldMount], user_id: int, group_id: int) -> None
         is_own = directory.mount.identity is None
         new_owner = _NewOwner(user_id=user_id, group_id=group_id, takes_all=is_own, must_succeed=is_own)
         try:
-            with untrusted_files.open_directory(".", directory.descriptor) as descriptor:
+            with untrusted_paths.open_directory(".", directory.descriptor) as descriptor:
                 _change_tree(descriptor, new_owner)
         except OSError as error:
             reason = f"its owner cannot be changed to user {user_id}: {error.strerror}"

@@ -19,16 +19,14 @@ class Slots:
 
     Args:
         wanted: Called if a conversation begins to wait.
+
+    Attributes:
+        waiting: The conversations that wait for a slot, oldest first.
     """
 
     def __init__(self, count: int, wanted: Callable[[], None]) -> None:
         self._free, self._wanted = count, wanted
-        self._waiting: dict[SessionId, asyncio.Future[None]] = {}
-
-    @property
-    def waiting(self) -> list[SessionId]:
-        """The conversations that wait for a slot, oldest first."""
-        return list(self._waiting)
+        self.waiting: dict[SessionId, asyncio.Future[None]] = {}
 
     @contextlib.asynccontextmanager
     async def held(
@@ -38,7 +36,7 @@ class Slots:
 
         `while_waiting` runs while no slot is free, and is cancelled then.
         """
-        if self._free and not self._waiting:
+        if self._free and not self.waiting:
             self._free -= 1
         else:
             await self._wait(session_id, while_waiting)
@@ -48,13 +46,13 @@ class Slots:
             self._release()
 
     async def _wait(self, session_id: SessionId, while_waiting: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        granted = self._waiting[session_id] = asyncio.get_running_loop().create_future()
+        granted = self.waiting[session_id] = asyncio.get_running_loop().create_future()
         announcement = asyncio.create_task(while_waiting())
         try:
             self._wanted()
             await granted
         except asyncio.CancelledError:
-            self._waiting.pop(session_id, None)
+            self.waiting.pop(session_id, None)
             if granted.done() and not granted.cancelled():
                 self._release()  # the slot was granted at the same moment
             raise
@@ -62,8 +60,8 @@ class Slots:
             announcement.cancel()
 
     def _release(self) -> None:
-        while self._waiting:
-            granted = self._waiting.pop(next(iter(self._waiting)))
+        while self.waiting:
+            granted = self.waiting.pop(next(iter(self.waiting)))
             if not granted.done():
                 granted.set_result(None)
                 return

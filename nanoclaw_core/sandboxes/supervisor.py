@@ -113,7 +113,8 @@ class Supervisor:
         current = self.running.get(session_id)
         if current is not None and current.idle_since is None:
             current.idle_since = asyncio.get_running_loop().time()
-        self._make_room()
+        if self.slots.waiting:
+            self._make_room()
 
     def ring(self, session_id: str) -> None:
         """Ring a session's runner, if one runs, so that it reads its inbox."""

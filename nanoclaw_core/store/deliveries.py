@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 
 import apsw
-from attrs import Factory, field, frozen
+from attrs import field, frozen
 from nanoclaw_wire import clock
 
 from nanoclaw_core.descriptors.messages import Address
@@ -62,7 +62,7 @@ class Delivery:
     last_error: str | None = None
     correlation_id: str | None = None
     created_at: str = field(factory=clock.now_text)
-    updated_at: str = field(default=Factory(lambda delivery: delivery.created_at, takes_self=True))
+    updated_at: str = field(factory=clock.now_text)
     deliver_after: str | None = None
     retried_at: str | None = None
     owes_notice: bool = field(default=False, converter=bool)

@@ -16,6 +16,7 @@ from nanoclaw_core.ids import GroupId, MessagingGroupId, UserId, WiringId, new_i
 from nanoclaw_core.store.connection import insert, row, rows
 
 log = logging.getLogger(__name__)
+_WIRINGS_OF = "wirings WHERE messaging_group_id = ? ORDER BY priority DESC, created_at, id"
 
 
 class EngageMode(str, Enum):
@@ -112,7 +113,8 @@ def find_wired(
     if group is None:
         return None
     query = "SELECT 1 FROM users WHERE id = ?1 AND (?2 IS NULL OR display_name IS ?2)"
-    return WiredRoom(group, wirings_of(db, group.id), db.execute(query, (sender, display_name)).fetchone() is not None)
+    wirings = rows(db, Wiring, _WIRINGS_OF, (group.id,))
+    return WiredRoom(group, wirings, db.execute(query, (sender, display_name)).fetchone() is not None)
 
 
 def get(db: apsw.Connection, room_id: MessagingGroupId) -> MessagingGroup | None:
@@ -171,8 +173,7 @@ def check_pattern(mode: str, pattern: str | None) -> None:
 
 def wirings_of(db: apsw.Connection, room_id: MessagingGroupId) -> list[Wiring]:
     """Return a room's wirings, highest priority first, then oldest first."""
-    source = "wirings WHERE messaging_group_id = ? ORDER BY priority DESC, created_at, id"
-    return rows(db, Wiring, source, (room_id,))
+    return rows(db, Wiring, _WIRINGS_OF, (room_id,))
 
 
 def rooms_sharing(db: apsw.Connection, group_id: GroupId, limit: int) -> list[MessagingGroup]:

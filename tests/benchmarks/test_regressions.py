@@ -8,6 +8,8 @@ from benchmarks import message_path, targets
 from benchmarks.figures import Figure, quantile, table
 from benchmarks.machine_baseline import commit_ms, python_ms
 
+pytestmark = pytest.mark.xdist_group("benchmarks")
+
 MARGIN = 15  # the allowed multiple of the figure of a quiet machine, relative to the same baseline
 
 

@@ -15,6 +15,8 @@ import pytest
 from attrs import frozen
 from fake_ntfy import FakeNtfy
 
+pytestmark = pytest.mark.xdist_group("wheels")
+
 FILES = ("__init__.py", "adapter.py", "host.py", "py.typed", "rows.py")
 TOKEN = "tk_only-for-tests"
 SETTINGS = """

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from checkout import ROOT
 
+pytestmark = pytest.mark.xdist_group("wheels")
+
 EXAMPLE = ROOT / "docs" / "examples" / "nanoclaw-channel-ntfy"
 PACKAGES = ("nanoclaw_core", "nanoclaw_wire", "nanoclaw_channel_ntfy")
 OWN_MODULES = {"nanoclaw_core", "nanoclaw_core.testing", "nanoclaw_core.testing.pytest_plugin"}

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from checkout import ALL, ROOT
 
+pytestmark = pytest.mark.xdist_group("launcher")
+
 VERSION = "nanoclaw 0.1.0\n"
 
 

@@ -14,7 +14,7 @@ import pytest
 from attrs import frozen
 from checkout import ALL, PLUGINS
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheels")]
 
 
 @frozen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from datetime import datetime
 from typing import Any
 
@@ -65,7 +66,7 @@ class QuietEvents(HostEvents):
 
     async def action_requested(self, session_id: SessionId, request: ActionRequest) -> None: ...
 
-    def runner_idle(self, session_id: SessionId) -> None: ...
+    def runner_idle(self, session_id: SessionId, finished: Set[str]) -> None: ...
 
     def session_unreadable(self, session_id: SessionId, reason: str) -> None: ...
 

@@ -109,4 +109,6 @@ def test_appends_of_one_commit_join_their_destinations(mailbox: Mailbox) -> None
     asyncio.run(scenario())
     db = mailbox.inbox.read(SESSION)
     assert [destination.room for destination in inbound.destinations(db)] == ["a", "b", "c"]
-    assert inbound.routing(db).room == "c"
+    assert (inbound.routing(db).room, mailbox.inbox.routing(SESSION).room) == ("c", "c")
+    mailbox.release(SESSION)
+    assert mailbox.inbox.routing(SESSION).room == "c"  # from the file

@@ -37,6 +37,38 @@ def test_failed_message_is_logged_with_its_correlation_id(instance: Instance, ca
     assert line.details.match("sessions/*/out/runner.log")
 
 
+@pytest.mark.invariant(number=3)
+def test_answer_with_the_revision_of_a_claim_is_copied(instance: Instance) -> None:
+    """A fresh runner deletes the claim of a dead one, which the host has read, and uses its revision again."""
+
+    async def starts_afresh(runner: FakeRunner) -> int:
+        messages = await runner.take()
+        claimed.set()
+        await is_read.wait()
+        outbound.acquire(runner.written, runner="fresh", now=clock.now_text())
+        outbound.write(
+            runner.written, now=clock.now_text(), acknowledge=[(m.id, AckStatus.COMPLETED) for m in messages]
+        )
+        answered.set()
+        await asyncio.Event().wait()
+        return 0
+
+    async def scenario() -> list[str]:
+        async with running_host(instance, runtime=ScriptedRuntime(starts_afresh)) as running:
+            components = running.host.components
+            await running.channel.say("hi")
+            await claimed.wait()
+            await components.sweeper.once()
+            is_read.set()
+            await answered.wait()
+            await components.sweeper.once()
+            inbox = components.mailbox.inbox.read(instance.sessions()[0].id)
+            return [status for (status,) in inbox.execute("SELECT status FROM messages_in")]
+
+    claimed, is_read, answered = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    assert asyncio.run(scenario()) == ["completed"]
+
+
 @pytest.mark.invariant(number=6)
 def test_acknowledgements_are_copied_in_limited_batches(instance: Instance) -> None:
     """A sandbox can write faster than the host reads.

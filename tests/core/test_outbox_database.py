@@ -1,5 +1,6 @@
 """The outbox reader on `outbound.db` and on an attacker's replacements (⚠29, I6)."""
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -7,10 +8,10 @@ from pathlib import Path
 import apsw
 import pytest
 from nanoclaw_wire import outbound, session_files
-from nanoclaw_wire.outbound import NewOutbound, OutKind
+from nanoclaw_wire.outbound import AckStatus, Activity, NewOutbound, OutKind, RunnerState
 from outbox_session import SESSION, Side, open_descriptors
 
-from nanoclaw_core.mailbox.outbox import MAX_READ_CHARACTERS, UNREADABLE, NeedsRecovery
+from nanoclaw_core.mailbox.outbox import MAX_READ_CHARACTERS, ROW_BATCH, UNREADABLE, NeedsRecovery
 
 
 def write(side: Side, *ids: str) -> None:
@@ -22,6 +23,19 @@ def write(side: Side, *ids: str) -> None:
 def test_reader_returns_rows_after_a_number(side: Side) -> None:
     write(side, "a", "b")
     assert [message.id for message in side.outbox.read_new(SESSION, 1).messages] == ["b"]
+
+
+@pytest.mark.parametrize(("activity", "finished"), [(Activity.IDLE, {"in-2"}), (Activity.BUSY, None)])
+def test_reader_returns_finished_of_an_idle_runner(side: Side, activity: Activity, finished: set[str] | None) -> None:
+    """Only an idle runner without further rows is idle for the host."""
+    state = RunnerState(activity=activity, tool=None, tool_timeout_s=None, tool_started_at=None, updated_at="x")
+    assert side.outbox.read_new(SESSION, 0).finished is None
+    with contextlib.closing(session_files.open_writable(side.layout.outbound_db)) as db:
+        outbound.write(db, now="x", acknowledge=[("in-1", AckStatus.COMPLETED)], now_state=state)
+        outbound.write(db, now="x", acknowledge=[("in-2", AckStatus.FAILED)])
+    assert side.outbox.read_new(SESSION, 0, 1).finished == finished
+    write(side, *map(str, range(ROW_BATCH + 1)))
+    assert side.outbox.read_new(SESSION, 0, 1).finished is None
 
 
 def replace_with_link(path: Path) -> None:

@@ -234,7 +234,7 @@ def test_drain_during_stop_ends_at_once_on_a_full_disk(instance: Instance) -> No
 
 def test_drain_during_stop_imports_all_rows(instance: Instance) -> None:
     """A host with a working database imports all rows before it stops."""
-    results = [ImportResult(is_idle=True), *[MORE_ROWS] * 5]
+    results = [ImportResult(finished=frozenset()), *[MORE_ROWS] * 5]
     importer = ScriptedImporter({HONEST: results.pop})
 
     async def scenario() -> None:

@@ -21,6 +21,7 @@ from nanoclaw_core import (
     SettingsError,
     above,
     at_least,
+    each,
     matches,
     not_empty,
     one_of,
@@ -65,6 +66,8 @@ class Ruled:
     topic: str = field(default="a", validator=matches("[a-z]+"))
     server: str = field(default="https://ntfy.sh", validator=matches("https://.*", "must be an https address"))
     rooms: list[str] = field(factory=lambda: ["a"], validator=not_empty())
+    pauses_s: list[float] = field(factory=list, validator=each(at_least(0)))
+    keys: list[Secret] = field(factory=list, validator=each(matches("tk_[a-z]+")))
     even: int = field(default=2, validator=Rule("must be even", lambda number: number % 2 == 0))
     token: Secret | None = field(default=None, validator=matches("tk_[a-z]+"))
 
@@ -79,6 +82,8 @@ class Ruled:
         ({"topic": "\x1b[31m\u202e"}, r".topic: must match [a-z]+, got '\x1b[31m\u202e'"),
         ({"server": "ftp://x"}, ".server: must be an https address, got 'ftp://x'"),
         ({"rooms": []}, ".rooms: must not be empty, got []"),
+        ({"pauses_s": [1, -0.5]}, ".pauses_s: each item must be at least 0, got [1, -0.5]"),
+        ({"keys": [TOKEN]}, ".keys: each item must match tk_[a-z]+, got Secret(…)"),
         ({"even": 3}, ".even: must be even, got 3"),
         ({"even": "env:EVEN"}, ".even: must be even, got 'env:EVEN'"),
         ({"token": TOKEN}, ".token: must match tk_[a-z]+, got Secret(…)"),
@@ -92,9 +97,9 @@ def test_rule_error_has_key_rule_and_value(table: dict[str, Any], fault: str) ->
 
 
 def test_rules_accept_none_and_valid_values() -> None:
-    table = {"mode": "push", "retries": 0, "pause_s": 1, "topic": "b", "token": "tk_a"}
-    settings = read(Ruled, table)
-    assert settings == Ruled(mode="push", retries=0, pause_s=1.0, topic="b", token=Secret("tk_a"))
+    table = {"mode": "push", "retries": 0, "pause_s": 1, "topic": "b", "token": "tk_a", "keys": ["tk_b"]}
+    secrets = {"token": Secret("tk_a"), "keys": [Secret("tk_b")]}
+    assert read(Ruled, table) == Ruled(mode="push", retries=0, pause_s=1.0, topic="b", **secrets)
     assert read(Ruled, {"pause_s": None}).pause_s is None
 
 

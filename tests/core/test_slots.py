@@ -73,6 +73,36 @@ def test_idle_sandbox_is_stopped_for_a_waiting_session(tmp_path: Path) -> None:
     assert (len({first, second, third}), fourth) == (3, first)
 
 
+def test_runner_with_an_unread_message_is_not_idle(instance: Instance) -> None:
+    """The runner reports that it is idle in the moment in which the next message arrives."""
+
+    async def read_late(runner: FakeRunner) -> int:
+        first = await runner.take()
+        taken.set()
+        await is_stored.wait()
+        runner.answer(first, "one")
+        await may_take.wait()
+        runner.answer(await runner.take(), "two")
+        await asyncio.Event().wait()
+        return 0
+
+    async def scenario() -> list[bool]:
+        async with running_host(instance, runtime=ScriptedRuntime(read_late)) as running:
+            await running.channel.say("one")
+            await taken.wait()
+            await running.channel.say("two")
+            is_stored.set()
+            await running.channel.texts(1)
+            [sandbox] = running.host.components.supervisor.running.values()
+            was_idle = [sandbox.idle_since is not None]
+            may_take.set()
+            await running.channel.texts(2)
+            return [*was_idle, sandbox.idle_since is not None]
+
+    taken, is_stored, may_take = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    assert asyncio.run(scenario()) == [False, True]
+
+
 def test_working_sandbox_is_never_stopped_for_another(tmp_path: Path) -> None:
     """Waiting people read that all agents are busy, and `status` lists the session."""
     instance = with_slots(tmp_path, 1, ["a", "b"])
@@ -215,10 +245,10 @@ def test_slots_are_granted_in_waiting_order() -> None:
         async with slots.held(ONE, asyncio.Event().wait):  # type: ignore[arg-type]
             second, third = asyncio.create_task(hold(TWO)), asyncio.create_task(hold(THREE))
             await asyncio.sleep(0)
-            assert slots.waiting == [TWO, THREE]
+            assert list(slots.waiting) == [TWO, THREE]
             second.cancel()
             await asyncio.wait([second])
-            assert slots.waiting == [THREE]
+            assert list(slots.waiting) == [THREE]
         await third
         async with slots.held(TWO, asyncio.Event().wait):  # type: ignore[arg-type]
             order.append("free again")

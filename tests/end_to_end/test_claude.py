@@ -158,7 +158,7 @@ def test_agent_asks_the_host_with_ncl(instance: Instance) -> None:
     first, second, rest = asyncio.run(scenario()).split("ended with ")
     (session,) = instance.sessions()
     assert [row["id"] for row in json.loads(first)["data"]] == [session.id]
-    assert second == "0\nerror (unknown-command): there is no command 'serve'; `ncl help` lists the commands.\n"
+    assert second == "0\nerror (unknown-command): there is no command 'serve'. `ncl help` lists the commands.\n"
     assert rest.strip() == "2"
 
 

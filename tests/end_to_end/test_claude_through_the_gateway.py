@@ -153,14 +153,14 @@ def test_platform_outage_is_a_retryable_connection_error(tmp_path: Path) -> None
             closed_url = api.url
         environment = {"ANTHROPIC_BASE_URL": closed_url, "ANTHROPIC_API_KEY": KEY}
         async with Place(tmp_path).conversation(environment, max_retries=1) as query:
-            troubles = []
+            errors = []
             async with asyncio.timeout(WAIT_S):
                 async for event in query.events():
                     if isinstance(event, Error):
                         break
-                    troubles += [event.trouble] if isinstance(event, Progress) else []
+                    errors += [event.error] if isinstance(event, Progress) else []
             assert (event.kind, event.retryable) == (ErrorClass.CONNECTION, True)
             assert KEY not in event.message
-            assert troubles == [ErrorClass.CONNECTION]  # reported before the retry, so that people can be informed
+            assert errors == [ErrorClass.CONNECTION]  # reported before the retry, so that people can be informed
 
     asyncio.run(scenario())

@@ -25,6 +25,8 @@ from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance, make_instance
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
 
+pytestmark = pytest.mark.xdist_group("flipped_bytes")
+
 ROOMS = ("a0", "a1", "a2")
 TOLD = "The files of this conversation were damaged."
 GIVEN_UP = "I am sorry, I could not answer this message"

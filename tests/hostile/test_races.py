@@ -17,7 +17,7 @@ from attrs import frozen
 from nanoclaw_wire import outbound, session_files
 from nanoclaw_wire.layout import Layout
 from nanoclaw_wire.outbound import NewOutbound, OutKind
-from nanoclaw_wire.untrusted_files import is_single_link
+from nanoclaw_wire.untrusted_paths import is_single_link
 
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.directories import open_root

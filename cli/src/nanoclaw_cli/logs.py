@@ -13,6 +13,7 @@ import click
 from attrs import frozen
 from nanoclaw_wire.layout import Layout, is_safe_name
 from nanoclaw_wire.log_lines import MAX_LINE_BYTES
+from nanoclaw_wire.untrusted_paths import open_directory, open_regular_file
 
 from nanoclaw_cli.colours import has_colours
 from nanoclaw_cli.invocation import Invocation, shell_command
@@ -96,8 +97,6 @@ def _runner_log(invocation: Invocation, session: str) -> Source:
 
 def _open_untrusted(path: Path) -> BinaryIO:
     """Open a file that a sandbox wrote. Links, pipes and other special files are refused."""
-    from nanoclaw_wire.untrusted_files import open_directory, open_regular_file
-
     try:
         with open_directory(path.parent) as folder:
             return open(open_regular_file(folder, path.name), "rb")

@@ -14,7 +14,7 @@ from nanoclaw_wire.outbound import AckStatus
 
 TOOL = {"name": "Bash", "delay_s": 0.5}
 NEVER = SilenceTimeouts(idle_s=600, active_s=600)  # silence settles nothing
-QUICK = Timeouts(silence=NEVER, retry_delays_s=(0.01, 0.01, 0.01))
+QUICK = Timeouts(silence=NEVER, turn_pauses_s=(0.01, 0.01, 0.01))
 
 
 def script(*steps):

@@ -11,7 +11,7 @@ from nanoclaw_runner.timeouts import Timeouts
 from nanoclaw_wire.events import ErrorClass, Progress, Result
 from nanoclaw_wire.outbound import AckStatus
 
-QUICK = Timeouts(retry_delays_s=(0.01, 0.01, 0.01))
+QUICK = Timeouts(turn_pauses_s=(0.01, 0.01, 0.01))
 
 
 def script(*steps):
@@ -71,7 +71,7 @@ def test_long_outage_sends_one_notice(tmp_path):
     """The notice comes before the answer; a later failure has a notice of its own."""
 
     async def run():
-        timeouts = Timeouts(retry_delays_s=(0.01, 0.01, 0.01), trouble_s=0)
+        timeouts = Timeouts(turn_pauses_s=(0.01, 0.01, 0.01), trouble_s=0)
         options = script(fails(True, times=2, kind="connection"), {"reply": "at last"}, fails(False, times=None))
         async with HostSide(tmp_path, options=options) as host, host.running(timeouts=timeouts):
             await host.settled(host.say("x", correlation_id="corr-7"))
@@ -123,7 +123,7 @@ def test_long_outage_within_a_turn_sends_one_notice(tmp_path):
 
 def test_outage_for_another_agent_sends_no_notice(tmp_path):
     async def run():
-        timeouts = Timeouts(retry_delays_s=(0.01,), trouble_s=0)
+        timeouts = Timeouts(turn_pauses_s=(0.01,), trouble_s=0)
         options = script(fails(True), {"text": "<internal>fine</internal>"})
         async with HostSide(tmp_path, options=options) as host, host.running(timeouts=timeouts):
             await host.settled(host.say("x", channel="agent", room="ag-peer"))
@@ -135,7 +135,7 @@ def test_outage_for_another_agent_sends_no_notice(tmp_path):
 @pytest.mark.defect(number=42)
 def test_final_error_fails_at_once_with_a_notice(tmp_path):
     async def run():
-        never = Timeouts(retry_delays_s=(600,))
+        never = Timeouts(turn_pauses_s=(600,))
         options = script(fails(False, kind="authentication"), {"reply": "works"})
         async with HostSide(tmp_path, options=options) as host, host.running(timeouts=never):
             assert await host.settled(host.say("x")) == [AckStatus.FAILED]
@@ -179,7 +179,7 @@ def test_stop_during_a_retry_delay_settles_the_message(tmp_path):
     """The message stays claimed until then."""
 
     async def run():
-        timeouts = Timeouts(retry_delays_s=(600,))
+        timeouts = Timeouts(turn_pauses_s=(600,))
         async with HostSide(tmp_path, options=script(fails(True))) as host, host.running(timeouts=timeouts):
             message = host.say("x")
             await host.until(lambda: host.acknowledged().get(message))

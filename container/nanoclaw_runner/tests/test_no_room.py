@@ -92,7 +92,7 @@ def failing_runner(host, fail, *, opens):
         config=host.config,
         plugins=RunnerPlugins(loaded=(RunnerPlugin(name="x", providers=[offer]),)),
         environment=host.environment(),
-        timeouts=Timeouts(retry_delays_s=(0.01,)),
+        timeouts=Timeouts(turn_pauses_s=(0.01,)),
     )
 
 

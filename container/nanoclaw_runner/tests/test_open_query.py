@@ -17,7 +17,7 @@ from nanoclaw_wire.events import Alive, Result
 from nanoclaw_wire.outbound import AckStatus
 
 WITHOUT_POLLS = Timeouts(
-    bell_poll_s=600, heartbeat_s=0.01, silence=SilenceTimeouts(idle_s=600, active_s=600), retry_delays_s=()
+    bell_poll_s=600, heartbeat_s=0.01, silence=SilenceTimeouts(idle_s=600, active_s=600), turn_pauses_s=()
 )
 ECHO = {"echo": "true"}
 

@@ -45,16 +45,16 @@ def test_ended_turn_has_its_rows_names_and_raw_command(make_row):
     pending.has_spoken = True
     turn = pending.ended(1, [raw.id])
     assert (turn.rows, turn.destinations, turn.raw) == (list(raw.rows), [FAMILY], raw)
-    assert (turn.is_corrected, turn.has_spoken, turn.others_wait) == (True, True, True)
+    assert (turn.may_be_corrected, turn.has_spoken, turn.others_wait) == (False, True, True)
     assert not pending.has_spoken
 
 
-def test_ended_turn_of_a_correction_is_corrected(make_row):
+def test_ended_turn_of_a_correction_may_not_be_corrected(make_row):
     pending, [first] = running(make_row, 1)
     pending.pushed(new_prompt(make_row, is_correction=True), 0)
-    assert not pending.ended(1, [first.id]).is_corrected
+    assert pending.ended(1, [first.id]).may_be_corrected
     turn = pending.ended(2, None)
-    assert (turn.is_corrected, turn.others_wait) == (True, False)
+    assert (turn.may_be_corrected, turn.others_wait) == (False, False)
 
 
 def test_result_that_names_no_prompt_settles_nothing(make_row):

@@ -210,16 +210,15 @@ def test_parse_hostile_text_takes_linear_time(piece):
 
 
 def correct(parsed, **known):
-    usual = {"has_spoken": False, "is_corrected": False, "has_names": True}
+    usual = {"has_spoken": False, "has_names": True}
     return needs_correction(parsed, **{**usual, **known})
 
 
 BARE = Parsed(scratchpad="hello")
 
 
-def test_needs_correction_bare_text_is_true_once():
+def test_needs_correction_bare_text_is_true():
     assert correct(BARE)
-    assert not correct(BARE, is_corrected=True)
 
 
 def test_needs_correction_unknown_name_is_true():

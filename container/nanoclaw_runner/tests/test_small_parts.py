@@ -2,11 +2,10 @@
 
 import pytest
 from attrs import evolve
-from nanoclaw_runner import recovery
 from nanoclaw_runner.error_messages import failure_text
 from nanoclaw_runner.instructions import write_instructions
 from nanoclaw_runner.outbound_builder import human_conversations
-from nanoclaw_runner.recovery import Recovery, Retry
+from nanoclaw_runner.recovery import Recovery, Retry, choose_recovery
 from nanoclaw_runner.testing import FAMILY, WORK
 from nanoclaw_wire.config import McpServer, RunnerConfig
 from nanoclaw_wire.events import Error, ErrorClass
@@ -15,18 +14,18 @@ CONFIG = RunnerConfig(session_id="s", agent_group_id="g", group_name="G", provid
 ERROR = Error(message="boom", retryable=True)
 
 
-def test_recovery_retryable_error_is_retried_with_delays():
-    after = [recovery.after(ERROR, failures=n, can_start_anew=False, delays_s=(2, 8)) for n in range(3)]
-    assert [Retry(2), Retry(8), Recovery.GIVE_UP] == after
+def test_recovery_retryable_error_is_retried_with_pauses():
+    choices = [choose_recovery(ERROR, failures=n, is_stale=False, pauses_s=(2, 8)) for n in range(3)]
+    assert [Retry(2), Retry(8), Recovery.GIVE_UP] == choices
 
 
 def test_recovery_final_error_gives_up():
     error = Error(message="no", retryable=False)
-    assert Recovery.GIVE_UP is recovery.after(error, failures=0, can_start_anew=False, delays_s=(2,))
+    assert Recovery.GIVE_UP is choose_recovery(error, failures=0, is_stale=False, pauses_s=(2,))
 
 
-def test_recovery_stale_continuation_starts_anew():
-    assert Recovery.START_ANEW is recovery.after(ERROR, failures=0, can_start_anew=True, delays_s=(2,))
+def test_recovery_stale_continuation_is_forgotten():
+    assert Recovery.FORGET_CONTINUATION is choose_recovery(ERROR, failures=0, is_stale=True, pauses_s=(2,))
 
 
 @pytest.mark.parametrize("kind", ErrorClass)

@@ -146,6 +146,8 @@ def test_waiting_returns_due_messages(inbound_db: apsw.Connection) -> None:
     inbound.append(inbound_db, [incoming("now"), incoming("later", process_after=LATER)])
     assert ids(inbound.waiting(inbound_db, AT)) == ["now"]
     assert ids(inbound.waiting(inbound_db, LATER)) == ["now", "later"]
+    assert inbound.waiting_ids(inbound_db, AT) == {"now"}
+    assert inbound.waiting_ids(inbound_db, LATER) == {"now", "later"}
 
 
 def test_latest_from_returns_newest_of_room(inbound_db: apsw.Connection) -> None:

@@ -94,6 +94,16 @@ def test_acknowledgements_after_returns_every_change(outbound_db: apsw.Connectio
     assert [claim.message_id for claim in outbound.claims(outbound_db)] == ["b"]
 
 
+def test_settled_after_returns_the_latest_final_ids(outbound_db: apsw.Connection) -> None:
+    """An id that is longer than any of the host's is not read, because a sandbox can fill the memory with such ids."""
+    outbound.write(outbound_db, now=AT, acknowledge=[("old", AckStatus.COMPLETED)])
+    mark = outbound.acknowledgements_after(outbound_db, 0, limit=9)[-1].revision
+    changes = [("a", AckStatus.COMPLETED), ("b", AckStatus.FAILED), ("c", AckStatus.PROCESSING)]
+    outbound.write(outbound_db, now=AT, acknowledge=[*changes, ("d" * 1_000, AckStatus.COMPLETED)])
+    assert outbound.settled_after(outbound_db, mark) == {"a", "b"}
+    assert outbound.settled_after(outbound_db, mark, limit=1) == {"b"}
+
+
 def test_acquire_releases_claims_only(outbound_db: apsw.Connection) -> None:
     changes = [("a", AckStatus.PROCESSING), ("b", AckStatus.COMPLETED), ("c", AckStatus.FAILED)]
     outbound.write(outbound_db, now=AT, acknowledge=changes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from attrs import frozen
 
@@ -25,10 +24,11 @@ class Batch:
     command: SlashCommand | None = None
 
 
-class Choice(NamedTuple):
+@frozen(kw_only=True)
+class Choice:
     """The rows to handle next.
 
-    Attributes:
+    Args:
         batch: None if no row triggers.
         stops: The rows that say `/stop`, which are handled at once.
         has_rest: True if rows are left that the next choice may take.
@@ -60,8 +60,8 @@ def next_batch(rows: Sequence[InboxRow], *, limit: int, raw_commands: bool) -> C
     elif first < len(others):
         batch = Batch(rows=(others[first],), command=others[first].command)
     else:
-        return Choice(None, stops, has_rest=False)
-    return Choice(batch, stops, has_rest=len(others) > len(batch.rows) + len(batch.omitted))
+        return Choice(batch=None, stops=stops, has_rest=False)
+    return Choice(batch=batch, stops=stops, has_rest=len(others) > len(batch.rows) + len(batch.omitted))
 
 
 def _window(rows: Sequence[InboxRow], limit: int) -> Batch:

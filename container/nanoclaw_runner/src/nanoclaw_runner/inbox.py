@@ -1,7 +1,7 @@
-"""Reads inbound.db and remembers the rows that this runner has handled.
+"""Reads inbound.db, and claims and settles its rows in outbound.db.
 
-Only the host writes the file (I1). So the runner acknowledges a handled row in outbound.db, and the host copies that
-back later. Until then the inbox keeps the row's number; it forgets the number when the row is no longer pending.
+Only the host writes inbound.db (I1). The host copies the acknowledgement of a settled row back later. Until then the
+inbox keeps the row's number and hides the row; it forgets the number when the row is no longer pending.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from nanoclaw_wire import layout
 from nanoclaw_wire.exhaustion import is_exhausted
-from nanoclaw_wire.inbound import Address, Destination, InboundMessage
+from nanoclaw_wire.inbound import Destination, InboundMessage, RoomAddress
 from nanoclaw_wire.outbound import NewOutbound, OutboundMessage
 
 from nanoclaw_runner.destinations import find, names
@@ -113,7 +113,7 @@ class Messenger:
             self._inbox.forget_answer(request_id)
         return row.values
 
-    def resolve(self, to: str | None) -> Address:
+    def resolve(self, to: str | None) -> RoomAddress:
         """Return the address of a name; for None, that of the conversation of the running turn.
 
         Raises:

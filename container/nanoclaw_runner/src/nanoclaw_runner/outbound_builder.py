@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import frozen
 from nanoclaw_wire import clock
-from nanoclaw_wire.inbound import AGENT_CHANNEL, Address, InboundMessage, Kind
+from nanoclaw_wire.inbound import AGENT_CHANNEL, InboundMessage, Kind, RoomAddress
 from nanoclaw_wire.outbound import MAX_TEXT_CHARACTERS, NewOutbound, OutKind
 
 from nanoclaw_runner.content import clean
@@ -47,15 +47,15 @@ class OutboundBuilder:
         """
         return [text_message(self._target(block.destination.address, answered), block.body) for block in blocks]
 
-    def current_address(self) -> Address | None:
+    def current_address(self) -> RoomAddress | None:
         """Return the room that the running turn answers, else the session's own; None if neither is known."""
         row = next((row for row in reversed(self._answering()) if row.channel and row.room), None)
         if row is not None:
-            return Address(channel=row.channel or "", room=row.room or "")
+            return RoomAddress(channel=row.channel or "", room=row.room or "")
         routing = self._inbox.routing()
-        return Address(channel=routing.channel, room=routing.room) if routing.channel and routing.room else None
+        return RoomAddress(channel=routing.channel, room=routing.room) if routing.channel and routing.room else None
 
-    def message(self, address: Address, values: dict[str, Any], message_id: str | None = None) -> NewOutbound:
+    def message(self, address: RoomAddress, values: dict[str, Any], message_id: str | None = None) -> NewOutbound:
         """Build a chat message of the running turn; see `chat_message`."""
         return chat_message(self._target(address, self._answering()), values, message_id)
 
@@ -67,7 +67,7 @@ class OutboundBuilder:
     def _answering(self) -> Sequence[InboundMessage]:
         return rows_of(self._pending.answering)
 
-    def _target(self, address: Address, answered: Sequence[InboundMessage]) -> ReplyTarget:
+    def _target(self, address: RoomAddress, answered: Sequence[InboundMessage]) -> ReplyTarget:
         """Take thread and in_reply_to from the turn's newest row of that room, else from the room's most recent row."""
         own = (row for row in reversed(answered) if (row.channel, row.room) == (address.channel, address.room))
         row = next(own, None) or self._inbox.latest_from(address.channel, address.room)

@@ -45,7 +45,7 @@ class Prompt:
         is_raw: True for a slash command that the provider gets as typed.
         is_correction: True if the prompt says that the last turn delivered nothing; `rows` are those of that turn.
         failures: How many turns over these rows failed and were retried.
-        is_anew: True if the rows are retried without the continuation.
+        without_continuation: True if a turn over these rows failed because the provider did not know the continuation.
         destinations: The names that the prompt is written with. Its turn uses these (I15).
         id: Names this push. A retry has another id: a provider may skip an id that it knows.
 
@@ -59,7 +59,7 @@ class Prompt:
     is_raw: bool = False
     is_correction: bool = False
     failures: int = 0
-    is_anew: bool = False
+    without_continuation: bool = False
     destinations: tuple[Destination, ...] = ()
     id: str = field(factory=new_push_id)
     message_ids: tuple[str, ...] = field(init=False)
@@ -83,7 +83,8 @@ class EndedTurn:
         rows: The rows that the model read in these prompts, oldest first.
         destinations: The names that the turn may use.
         raw: The slash command among the prompts; None if there is none.
-        is_corrected: True if the turn was itself a correction, or ran a slash command.
+        may_be_corrected: True if the model may be asked to answer again. False for a turn without a prompt, for a
+            correction, and for a slash command.
         has_spoken: True if a tool sent a message in the turn.
         others_wait: True if other prompts still wait for an answer.
     """
@@ -92,7 +93,7 @@ class EndedTurn:
     rows: Sequence[InboxRow]
     destinations: Sequence[Destination]
     raw: Prompt | None
-    is_corrected: bool
+    may_be_corrected: bool
     has_spoken: bool
     others_wait: bool
 
@@ -111,7 +112,7 @@ def merge(prompts: Sequence[Prompt]) -> Prompt:
         omitted=tuple(row for prompt in prompts for row in prompt.omitted),
         is_correction=all(prompt.is_correction for prompt in prompts),
         failures=max(prompt.failures for prompt in prompts),
-        is_anew=any(prompt.is_anew for prompt in prompts),
+        without_continuation=any(prompt.without_continuation for prompt in prompts),
         destinations=prompts[-1].destinations,
     )
 
@@ -218,7 +219,7 @@ class PendingPrompts:
             rows=rows_of(settled),
             destinations=self.destinations(settled),
             raw=raw,
-            is_corrected=raw is not None or all(prompt.is_correction for prompt in settled),
+            may_be_corrected=raw is None and not all(prompt.is_correction for prompt in settled),
             has_spoken=self.has_spoken,
             others_wait=bool(self._waiting),
         )

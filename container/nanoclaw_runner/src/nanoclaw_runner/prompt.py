@@ -8,7 +8,7 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 from nanoclaw_wire import clock
-from nanoclaw_wire.inbound import Address, Destination, Kind
+from nanoclaw_wire.inbound import Destination, Kind, RoomAddress
 
 from nanoclaw_runner import content
 from nanoclaw_runner.content import Chat, InboxRow
@@ -120,7 +120,7 @@ def _origin(row: InboxRow, context: PromptContext) -> str | None:
     """Return the name of a row's origin: a destination or `unknown:<channel>:<room>`; None without an address."""
     if row.channel is None and row.room is None:
         return None
-    address = Address(row.channel or "", row.room or "")
+    address = RoomAddress(row.channel or "", row.room or "")
     known = (destination.name for destination in context.destinations if destination.address == address)
     return next(known, f"unknown:{address.channel}:{address.room}")
 

@@ -23,7 +23,6 @@ from nanoclaw_wire.events import (
 from nanoclaw_wire.exhaustion import Exhausted, is_exhausted
 from nanoclaw_wire.outbound import NewOutbound
 
-from nanoclaw_runner.batch import next_batch
 from nanoclaw_runner.content import InboxRow, clean
 from nanoclaw_runner.continuation import Continuation
 from nanoclaw_runner.outbound_builder import target_of, text_message
@@ -69,7 +68,9 @@ class QuerySession:
         self._is_alive = asyncio.Event()  # set by each event and each push
         self._command_waits = False  # for the end of the turn
         self._is_ending = False
-        self._is_leaving = False  # SIGTERM came; if the query ends without another turn, that settles prompts in doubt
+        self._end_settles_doubt = (
+            False  # True after SIGTERM: an end without another turn settles prompts in doubt
+        )
         self.is_idle_too_long = False
 
     async def run(self) -> Failure | None:
@@ -102,17 +103,16 @@ class QuerySession:
         while not session.stopping.is_set():
             if self._loop.time() >= settles_at and (doubtful := pending.settle_by_silence(self._loop.time())):
                 self._settle(doubtful, [], is_busy=False)
-            rows = session.inbox.poll(reopen=not session.bell.connected)
-            limit = session.config.max_messages_per_prompt
-            batch, stops, has_rest = next_batch(rows, limit=limit, raw_commands=self._raw_commands)
-            for row in stops:
+            choice = session.next_batch(raw_commands=self._raw_commands)
+            for row in choice.stops:
                 await self._stop_turn(row)
+            batch = choice.batch
             if batch is not None and batch.command is None:
                 prompt = session.inbox.claim(batch)
                 session.heartbeat.touch()
                 log.info("message pushed", extra={"messages": len(prompt.rows)})
                 await self._guarded(self._push(prompt, write_prompt(prompt, session.prompt_context)))
-                if has_rest or not session.inbox.is_complete:
+                if choice.has_rest or not session.inbox.is_complete:
                     await asyncio.sleep(0)  # lets answers through, even if many more messages wait
                     continue
             self._command_waits = batch is not None and batch.command is not None
@@ -144,8 +144,8 @@ class QuerySession:
             failure = await self._handle_events()
         finally:
             if isinstance(self._events, AsyncGenerator):  # the traceback of an error would keep it open
-                await self._stop(self._events.aclose())
-        if failure is None and self._is_leaving:
+                await self._await_within_limit(self._events.aclose())
+        if failure is None and self._end_settles_doubt:
             self._settle(self._session.pending.close(), [], is_busy=False)
         if failure is not None or self._is_ending or self._session.stopping.is_set():
             return failure
@@ -171,7 +171,7 @@ class QuerySession:
     async def _handle(self, event: Event) -> Failure | None:
         session = self._session
         if session.stopping.is_set():
-            if self._is_leaving and not isinstance(event, Alive | Progress | Usage):
+            if self._end_settles_doubt and not isinstance(event, Alive | Progress | Usage):
                 await self._abort()  # a prompt in doubt gets a turn of its own
             return None  # the text of an aborted turn answers nothing; its rows wait for the next runner
         self._active_at = self._heard_at = self._loop.time()
@@ -206,8 +206,8 @@ class QuerySession:
         parsed = parse(clean(result.text or ""), turn.destinations)
         for name in parsed.unknown:
             log.warning("message to an unknown destination dropped", extra={"destination": name})
-        if turn.prompts and needs_correction(
-            parsed, has_spoken=turn.has_spoken, is_corrected=turn.is_corrected, has_names=bool(turn.destinations)
+        if turn.may_be_corrected and needs_correction(
+            parsed, has_spoken=turn.has_spoken, has_names=bool(turn.destinations)
         ):
             log.info("turn delivered nothing", extra={"scratchpad_length": len(parsed.scratchpad)})
             prompt = session.renew(evolve(merge(turn.prompts), is_correction=True))
@@ -267,16 +267,16 @@ class QuerySession:
         which proves that it answered the prompt. Otherwise the prompt stays pending.
         """
         if self._session.pending.is_in_doubt:
-            self._is_leaving = True
+            self._end_settles_doubt = True
             await self._end()
             await asyncio.sleep(self._session.timeouts.end_s)  # cancelled when the events end
         await self._abort()
 
     async def _abort(self) -> None:
-        self._is_leaving = False  # if the events end from now on, that proves nothing
-        await self._stop(self._query.abort())
+        self._end_settles_doubt = False  # if the events end from now on, that proves nothing
+        await self._await_within_limit(self._query.abort())
 
-    async def _stop(self, call: Awaitable[None]) -> None:
+    async def _await_within_limit(self, call: Awaitable[None]) -> None:
         try:
             async with asyncio.timeout(self._session.timeouts.abort_s):
                 await call

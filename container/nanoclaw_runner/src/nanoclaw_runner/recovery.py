@@ -11,29 +11,29 @@ from nanoclaw_wire.events import Error
 
 @frozen
 class Retry:
-    """Push the same prompt again after a delay."""
+    """Push the same prompt again after a pause."""
 
-    delay_s: float
+    pause_s: float
 
 
 class Recovery(Enum):
-    """The other outcomes: start without the continuation, or tell people that the turn failed."""
+    """The other outcomes: retry without the continuation, or tell people that the turn failed."""
 
-    START_ANEW = "start-anew"
+    FORGET_CONTINUATION = "forget-continuation"
     GIVE_UP = "give-up"
 
 
-def after(error: Error, *, failures: int, can_start_anew: bool, delays_s: Sequence[float]) -> Retry | Recovery:
-    """Decide how to recover from the error of a turn.
+def choose_recovery(error: Error, *, failures: int, is_stale: bool, pauses_s: Sequence[float]) -> Retry | Recovery:
+    """Choose how to recover from the error of a turn.
 
     Args:
         error: The error.
         failures: How many turns over the same rows were retried before.
-        can_start_anew: True if the provider does not know the continuation, for the first time.
-        delays_s: The delay before each retry.
+        is_stale: True if the provider does not know the continuation that the turn resumed.
+        pauses_s: The pause before each retry.
     """
-    if can_start_anew:
-        return Recovery.START_ANEW
-    if error.retryable and failures < len(delays_s):
-        return Retry(delays_s[failures])
+    if is_stale:
+        return Recovery.FORGET_CONTINUATION
+    if error.retryable and failures < len(pauses_s):
+        return Retry(pauses_s[failures])
     return Recovery.GIVE_UP

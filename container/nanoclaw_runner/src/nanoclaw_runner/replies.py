@@ -85,14 +85,14 @@ def correction(destinations: Sequence[Destination]) -> str:
     )
 
 
-def needs_correction(parsed: Parsed, *, has_spoken: bool, is_corrected: bool, has_names: bool) -> bool:
+def needs_correction(parsed: Parsed, *, has_spoken: bool, has_names: bool) -> bool:
     """Return True if the model must learn that its turn delivered nothing.
 
     That needs a text without a block and a destination to name. A turn in which a tool sent a message is not corrected
-    (⚠10), and neither is a turn that was corrected before.
+    (⚠10).
     """
     wrote = bool(parsed.scratchpad or parsed.is_hiding)
-    return wrote and not parsed.blocks and not has_spoken and not is_corrected and has_names
+    return wrote and not parsed.blocks and not has_spoken and has_names
 
 
 class _Tag(NamedTuple):

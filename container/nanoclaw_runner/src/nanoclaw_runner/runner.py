@@ -69,7 +69,7 @@ class Runner:
     ) -> None:
         self._workspace, self._config, self._plugins = workspace, config, plugins
         self._environment = environment
-        self._timeouts = timeouts or Timeouts(retry_delays_s=config.turn_pauses_s)
+        self._timeouts = timeouts or Timeouts(turn_pauses_s=config.turn_pauses_s)
         self._pending = PendingPrompts(self._timeouts.silence)
         self._stopping = asyncio.Event()
         self._shortage = Shortage()
@@ -231,7 +231,7 @@ class Runner:
 
     def _fail_all(self, session: SessionState) -> None:
         """Fail all pending messages, and tell people the reason."""
-        rows = [row for row in session.inbox.poll(reopen=not session.bell.connected) if row.trigger]
+        rows = [row for row in session.poll() if row.trigger]
         if not rows:
             return
         reference = rows[0].correlation_id or rows[0].id

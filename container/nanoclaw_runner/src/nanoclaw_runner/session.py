@@ -10,6 +10,8 @@ from nanoclaw_wire.doorbell import DoorbellClient
 from nanoclaw_wire.events import ErrorClass
 from nanoclaw_wire.inbound import InboundMessage
 
+from nanoclaw_runner.batch import Choice, next_batch
+from nanoclaw_runner.content import InboxRow
 from nanoclaw_runner.error_messages import retry_text
 from nanoclaw_runner.heartbeat import Heartbeat
 from nanoclaw_runner.inbox import Inbox
@@ -42,6 +44,14 @@ class SessionState:
     outbound: OutboundBuilder
     heartbeat: Heartbeat
     stopping: asyncio.Event
+
+    def poll(self) -> list[InboxRow]:
+        """Return the rows that a batch may take, oldest first. Without a doorbell it opens the file again."""
+        return self.inbox.poll(reopen=not self.bell.connected)
+
+    def next_batch(self, *, raw_commands: bool) -> Choice:
+        """Poll, and choose the rows to handle next; see `batch.next_batch`."""
+        return next_batch(self.poll(), limit=self.config.max_messages_per_prompt, raw_commands=raw_commands)
 
     def renew(self, prompt: Prompt) -> Prompt:
         """Return a prompt for another push: with a new id and the current destinations."""

@@ -18,7 +18,7 @@ class Timeouts:
         idle_poll_s: The interval of polls while no query is open and the doorbell is not connected.
         open_poll_s: The same while a query is open.
         bell_poll_s: The longest interval of polls while the doorbell is connected, in case a ring was lost.
-        retry_delays_s: The delay before each retry of a failed turn.
+        turn_pauses_s: The pause before each retry of a failed turn.
         heartbeat_s: The interval of heartbeats while a turn is open or waits for its retry. It is below the 6 s after
             which the host stops the typing indicator.
         provider_silence_s: The time without an event of the provider after which its turn fails, unless a running tool
@@ -34,7 +34,7 @@ class Timeouts:
     idle_poll_s: float = 1.0
     open_poll_s: float = 0.5
     bell_poll_s: float = 15.0
-    retry_delays_s: Sequence[float] = TURN_PAUSES_S
+    turn_pauses_s: Sequence[float] = TURN_PAUSES_S
     heartbeat_s: float = 5.0
     provider_silence_s: float = 30 * 60.0
     trouble_s: float = 10.0

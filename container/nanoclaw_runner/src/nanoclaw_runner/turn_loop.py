@@ -10,8 +10,7 @@ from attrs import evolve
 from nanoclaw_wire.events import Error, ErrorClass
 from nanoclaw_wire.exhaustion import is_exhausted
 
-from nanoclaw_runner import recovery
-from nanoclaw_runner.batch import Batch, next_batch
+from nanoclaw_runner.batch import Batch
 from nanoclaw_runner.content import SlashCommand
 from nanoclaw_runner.continuation import Continuation
 from nanoclaw_runner.error_messages import failure_text
@@ -21,7 +20,7 @@ from nanoclaw_runner.pending_prompts import Prompt
 from nanoclaw_runner.prompt import write_prompt
 from nanoclaw_runner.provider import Provider
 from nanoclaw_runner.query_session import Failure, QuerySession
-from nanoclaw_runner.recovery import Recovery, Retry
+from nanoclaw_runner.recovery import Recovery, Retry, choose_recovery
 from nanoclaw_runner.session import SessionState
 
 log = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ class TurnLoop:
         self._session, self._provider = session, provider
         self._continuation, self._fragments = continuation, fragments
         self._loop = asyncio.get_running_loop()
-        self._is_leaving = False
+        self._is_idle_too_long = False
 
     async def run(self) -> None:
         """Serve batches one after the other."""
@@ -62,13 +61,8 @@ class TurnLoop:
         """Wait for a batch; return None when the runner must leave."""
         session, idle_stop_s = self._session, self._session.config.idle_stop_s
         since = self._loop.time()
-        while not (session.stopping.is_set() or self._is_leaving):
-            rows = session.inbox.poll(reopen=not session.bell.connected)
-            choice = next_batch(
-                rows,
-                limit=session.config.max_messages_per_prompt,
-                raw_commands=self._provider.has_slash_commands,
-            )
+        while not (session.stopping.is_set() or self._is_idle_too_long):
+            choice = session.next_batch(raw_commands=self._provider.has_slash_commands)
             for row in choice.stops:
                 session.answer_command(row, "Nothing is running.")
             if choice.batch is not None:
@@ -101,7 +95,7 @@ class TurnLoop:
             session.pending.close()
             return Failure(error=Error(message=f"{type(error).__name__}: {error}", retryable=False), prompt=prompt)
         failure = await query_session.run()
-        self._is_leaving = query_session.is_idle_too_long
+        self._is_idle_too_long = query_session.is_idle_too_long
         return failure
 
     async def _recover(self, failure: Failure, *, is_resumed: bool) -> Prompt | None:
@@ -112,29 +106,28 @@ class TurnLoop:
         log.warning("turn failed", extra=detail | {"correlation": correlation_id})
         if prompt is None:
             return None
-        is_stale = is_resumed and not prompt.is_anew and self._provider.is_stale(error)
-        delays_s = self._session.timeouts.retry_delays_s
-        match recovery.after(error, failures=prompt.failures, can_start_anew=is_stale, delays_s=delays_s):
-            case Recovery.START_ANEW:
+        is_stale = is_resumed and not prompt.without_continuation and self._provider.is_stale(error)
+        pauses_s = self._session.timeouts.turn_pauses_s
+        match choose_recovery(error, failures=prompt.failures, is_stale=is_stale, pauses_s=pauses_s):
+            case Recovery.FORGET_CONTINUATION:
                 log.warning("conversation cannot be resumed, starting a new one")
                 self._continuation.forget()
-                return self._session.renew(evolve(prompt, is_anew=True, is_correction=False))
-            case Retry(delay_s=delay_s):
-                self._session.report_outage(prompt, error.kind, retry_in_s=delay_s)
-                if await self._wait_to_retry(delay_s):
+                return self._session.renew(evolve(prompt, without_continuation=True, is_correction=False))
+            case Retry(pause_s=pause_s):
+                self._session.report_outage(prompt, error.kind, retry_in_s=pause_s)
+                if await self._wait_to_retry(pause_s):
                     return self._session.renew(evolve(prompt, failures=prompt.failures + 1, is_correction=False))
                 self._give_up(prompt, kind=None)
             case Recovery.GIVE_UP:
                 self._give_up(prompt, kind=error.kind)
         return None
 
-    async def _wait_to_retry(self, delay_s: float) -> bool:
+    async def _wait_to_retry(self, pause_s: float) -> bool:
         """Wait before a retry, with a heartbeat; return False if a person says `/stop` meanwhile."""
-        session, ends_at = self._session, self._loop.time() + delay_s
+        session, ends_at = self._session, self._loop.time() + pause_s
         while (left_s := ends_at - self._loop.time()) > 0 and not session.stopping.is_set():
             session.heartbeat.touch()
-            rows = session.inbox.poll(reopen=not session.bell.connected)
-            stops = [row for row in rows if row.command is SlashCommand.STOP]
+            stops = [row for row in session.poll() if row.command is SlashCommand.STOP]
             for row in stops:
                 session.answer_command(row, "Stopped.")
             if stops:

@@ -1,4 +1,4 @@
-"""The contract that the host and the runner share, and nothing else.
+"""The contract between host and runner, and small helpers that several distributions share.
 
 Import the modules by name (`from nanoclaw_wire import clock, inbound`). The package itself imports nothing, so a thin
 client that needs only `frames` does not load SQLite.

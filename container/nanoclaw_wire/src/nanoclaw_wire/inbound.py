@@ -87,7 +87,7 @@ class InboundMessage(NewInbound):
     tries: int = 0
 
 
-class Address(NamedTuple):
+class RoomAddress(NamedTuple):
     """A channel and a room, as rows name them. For another agent: `AGENT_CHANNEL` and the id of its group."""
 
     channel: str
@@ -112,13 +112,13 @@ class Destination:
     channel: str | None = None
     room: str | None = None
     agent_group_id: str | None = None
-    address: Address = field(init=False, eq=False, repr=False)
+    address: RoomAddress = field(init=False, eq=False, repr=False)
 
     @address.default
-    def _address(self) -> Address:
+    def _address(self) -> RoomAddress:
         if self.kind == "agent":
-            return Address(AGENT_CHANNEL, self.agent_group_id or "")
-        return Address(self.channel or "", self.room or "")
+            return RoomAddress(AGENT_CHANNEL, self.agent_group_id or "")
+        return RoomAddress(self.channel or "", self.room or "")
 
 
 @frozen(kw_only=True)
@@ -135,6 +135,7 @@ _COLUMNS = (
     " platform_message_id, correlation_id, source_session_id, series_id, recurrence, content"
 )
 _WAKES = "status = 'pending' AND trigger = 1 AND kind <> 'system'"
+_WAKES_NOW = f"{_WAKES} AND (process_after IS NULL OR process_after <= ?)"
 _INSERT = """
 INSERT INTO messages_in (seq, id, kind, at, process_after, trigger, on_wake, channel, room, thread,
                          platform_message_id, correlation_id, source_session_id, series_id, recurrence, content)
@@ -262,8 +263,13 @@ def waiting(db: apsw.Connection, now: str) -> list[InboundMessage]:
 
     They are pending, due and triggering, and do not answer a tool (⚠28).
     """
-    query = f"SELECT {_COLUMNS} FROM messages_in WHERE {_WAKES} AND (process_after IS NULL OR process_after <= ?)"
-    return [_message(row) for row in db.execute(f"{query} ORDER BY seq", (now,))]
+    query = f"SELECT {_COLUMNS} FROM messages_in WHERE {_WAKES_NOW} ORDER BY seq"
+    return [_message(row) for row in db.execute(query, (now,))]
+
+
+def waiting_ids(db: apsw.Connection, now: str) -> set[str]:
+    """Return the ids of the messages that `waiting` returns."""
+    return {message_id for (message_id,) in db.execute(f"SELECT id FROM messages_in WHERE {_WAKES_NOW}", (now,))}
 
 
 def unfinished(db: apsw.Connection) -> list[InboundMessage]:

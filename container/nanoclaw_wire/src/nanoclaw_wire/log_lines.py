@@ -41,7 +41,7 @@ class JsonLines(logging.Formatter):
             "event": record.getMessage(),
         }
         extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
-        for key, value in {**extra, **self._context(), **extra}.items():
+        for key, value in {**extra, **self._context(), **extra}.items():  # extra first in the order, and it wins
             entry[f"{key}_" if key in OWN_KEYS else key] = value
         error = record.exc_info[1] if record.exc_info else None
         if error is not None and not self._tracebacks:

@@ -108,6 +108,7 @@ class RunnerState:
 
 
 MAX_TEXT_CHARACTERS = 1_000_000  # of one text; the host refuses more, and platforms split far shorter texts
+MAX_ID_CHARACTERS = 200  # of a message; ours have at most 40
 MAX_NUMBER = 2**53  # no runner counts so far; a larger forged number would leave no room for the next one
 RUNNER = "runner"  # the key in session_state of the current writer's name
 _INSERT = """
@@ -217,6 +218,16 @@ def settled(db: apsw.Connection, message_ids: Iterable[str]) -> set[str]:
     """Return the ids of the messages that are completed or failed."""
     statement = "SELECT 1 FROM acknowledgements WHERE message_id = ? AND status <> 'processing'"
     return {message_id for message_id in message_ids if db.execute(statement, (message_id,)).fetchone()}
+
+
+def settled_after(db: apsw.Connection, revision: int, *, limit: int = 1_000) -> set[str]:
+    """Return the ids of the messages that were completed or failed after a revision; at most the latest `limit`.
+
+    Ids that are longer than any of the host's are skipped, because a sandbox can write millions of characters there.
+    """
+    query = "SELECT message_id FROM acknowledgements WHERE revision > ? AND status <> 'processing'"
+    query = f"{query} AND length(message_id) <= {MAX_ID_CHARACTERS} ORDER BY revision DESC LIMIT ?"
+    return {message_id for (message_id,) in db.execute(query, (revision, limit))}
 
 
 def acquire(db: apsw.Connection, *, runner: str, now: str) -> int:

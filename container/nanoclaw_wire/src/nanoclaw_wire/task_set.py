@@ -19,7 +19,11 @@ class TaskSet:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, T], *, context: Context | None = None) -> asyncio.Task[T]:
-        """Start a task."""
+        """Start a task.
+
+        An exception of `work` ends only its task. The set does not read it: the caller awaits the task, or asyncio logs
+        the exception when the task is deleted.
+        """
         task = asyncio.create_task(work, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 
 import pytest
 from nanoclaw_runtime_docker.threads import DaemonExecutor
+
+from nanoclaw_core import SandboxFailed
 
 
 def test_cancelled_call_frees_its_slot_at_once() -> None:
@@ -14,7 +17,7 @@ def test_cancelled_call_frees_its_slot_at_once() -> None:
     answered = threading.Event()
 
     async def scenario() -> str:
-        executor = DaemonExecutor(1)
+        executor = DaemonExecutor(1, max_threads=9)
         begun = threading.Event()
         hanging = asyncio.create_task(executor.run(lambda: (begun.set(), answered.wait())))
         await asyncio.to_thread(begun.wait)
@@ -31,7 +34,7 @@ def test_cancelled_call_frees_its_slot_at_once() -> None:
 
 def test_cancelled_wait_for_a_slot_takes_none() -> None:
     async def scenario() -> str:
-        executor = DaemonExecutor(1)
+        executor = DaemonExecutor(1, max_threads=9)
         answered = threading.Event()
         first = asyncio.create_task(executor.run(answered.wait))
         second = asyncio.create_task(executor.run(lambda: None))
@@ -45,3 +48,29 @@ def test_cancelled_wait_for_a_slot_takes_none() -> None:
             return await executor.run(lambda: "next")
 
     assert asyncio.run(scenario()) == "next"
+
+
+def test_threads_of_abandoned_calls_are_limited() -> None:
+    """A hanging engine must not make the host start a thread for each call that its caller gave up."""
+    answered = threading.Event()
+
+    async def scenario() -> str:
+        executor = DaemonExecutor(1, max_threads=2)
+        for _ in range(2):
+            begun = threading.Event()
+            hanging = asyncio.create_task(executor.run(lambda begun=begun: (begun.set(), answered.wait())))
+            await asyncio.to_thread(begun.wait)
+            hanging.cancel()
+            await asyncio.wait([hanging])
+        with pytest.raises(SandboxFailed, match="2 calls to the engine hang"):
+            await executor.run(lambda: "refused")
+        answered.set()
+        while True:  # until both threads have reported their end
+            with contextlib.suppress(SandboxFailed):
+                return await executor.run(lambda: "next")
+            await asyncio.sleep(0)
+
+    try:
+        assert asyncio.run(scenario()) == "next"
+    finally:
+        answered.set()

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nanoclaw.docker")
 
-MAX_THREADS = 8
+MAX_CALLS = 8  # at the same time
+MAX_THREADS = 64  # with those whose callers gave up; each ends at its time limit
 SLOW_S = 1.0  # a query takes milliseconds; after this time the log explains why a sandbox does not start
 QUERY_TIMEOUT_S = 5.0  # the time limit of a query; `check` has to answer within 10 s
 T = TypeVar("T")
@@ -41,7 +42,7 @@ class Engine:
         self._configured_address, self._environment, self._timeout_s = address, environment, timeout_s
         self._clients: dict[float, APIClient] = {}
         self._lock = threading.Lock()
-        self._executor = DaemonExecutor(MAX_THREADS)
+        self._executor = DaemonExecutor(MAX_CALLS, MAX_THREADS)
 
     @property
     def address(self) -> str:

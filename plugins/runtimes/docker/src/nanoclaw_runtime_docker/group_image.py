@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("nanoclaw.docker")
 
 MAX_BUILDS = 2  # a build uses a whole processor and the disk, which running agents need too
+MAX_BUILD_THREADS = 8  # with those whose callers gave up
 KEPT_IMAGES = 2  # the new one and its predecessor, with which a sandbox may be starting
 
 
@@ -54,7 +55,7 @@ class GroupImageBuilder:
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine, self._settings = engine, settings
-        self._executor = DaemonExecutor(MAX_BUILDS)
+        self._executor = DaemonExecutor(MAX_BUILDS, MAX_BUILD_THREADS)
 
     async def build(self, recipe: GroupRecipe, progress: Callable[[str], None]) -> None:
         """Build a group's image unless it exists, and remove the group's older images.

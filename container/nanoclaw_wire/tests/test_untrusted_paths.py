@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from nanoclaw_wire.untrusted_files import open_directory
+from nanoclaw_wire.untrusted_paths import open_directory
 
 
 def test_open_directory_opens_a_path_and_a_name_inside(tmp_path: Path) -> None:
