@@ -1,11 +1,6 @@
-"""The public names with their types. `__init__.py` loads each when it is first asked for; a test compares the two."""
+"""The public names with their types. `__init__.py` reads this file, and imports each name at its first use."""
 
-from nanoclaw_core.contributions import (
-    Contributions,
-    gateway_of,
-    installed_sandbox_requirements,
-    load_contributions,
-)
+from nanoclaw_core.contributions import installed_sandbox_requirements
 from nanoclaw_core.descriptors.administration import (
     Action,
     ApprovalHandler,
@@ -71,27 +66,19 @@ from nanoclaw_core.errors import (
     SandboxFailed,
     SandboxRefused,
     SettingsError,
-    UnknownCommand,
 )
 from nanoclaw_core.hookspecs import hookimpl
 from nanoclaw_core.host import Host
 from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, MessagingGroupId, SessionId, UserId, WiringId, new_id
-from nanoclaw_core.inspection import Checked, Inspection, inspect_instance
-from nanoclaw_core.instance import InstancePaths, initialise, is_instance
+from nanoclaw_core.inspection import Checked, Inspection, MountCheck, inspect_instance, plugin_reports
+from nanoclaw_core.instance import RESTORE, initialise, is_instance
 from nanoclaw_core.logs import log_values
-from nanoclaw_core.plugins import (
-    Contribution,
-    InstalledPlugin,
-    PluginReport,
-    Plugins,
-    PluginState,
-    find_installed_plugins,
-)
+from nanoclaw_core.plugins import InstalledPlugin, PluginReport, PluginState, find_installed_plugins
 from nanoclaw_core.rules import Rule, Secret, above, at_least, each, matches, not_empty, one_of
 from nanoclaw_core.sandboxes.held_mounts import HeldMount, change_owner, hold_mounts, require_mounted
-from nanoclaw_core.sandboxes.selection import missing_reason
 from nanoclaw_core.settings import CoreSettings, Settings, load_settings
 from nanoclaw_core.store.agents import ContainerConfig, config_of, save_config
+from nanoclaw_core.store.deliveries import WaitingMessages
 from nanoclaw_core.store.engage_patterns import PatternProblem
 from nanoclaw_core.store.messaging import check_pattern
 from nanoclaw_core.timing import Timing
@@ -100,6 +87,7 @@ __version__: str
 # fmt: off
 __all__ = [
     "READ",
+    "RESTORE",
     "WRITE",
     "Access",
     "Action",
@@ -119,8 +107,6 @@ __all__ = [
     "Checked",
     "Column",
     "ContainerConfig",
-    "Contribution",
-    "Contributions",
     "CoreSettings",
     "DeliveryId",
     "DeliveryRefused",
@@ -135,7 +121,6 @@ __all__ = [
     "Inbound",
     "Inspection",
     "InstalledPlugin",
-    "InstancePaths",
     "InvalidArguments",
     "InvalidSetting",
     "Limits",
@@ -143,6 +128,7 @@ __all__ = [
     "Migration",
     "MigrationError",
     "Mount",
+    "MountCheck",
     "NanoclawError",
     "Network",
     "NotFound",
@@ -158,7 +144,6 @@ __all__ = [
     "PluginError",
     "PluginReport",
     "PluginState",
-    "Plugins",
     "Provider",
     "Quoted",
     "Readiness",
@@ -187,13 +172,13 @@ __all__ = [
     "Sweep",
     "Timing",
     "TokenCount",
-    "UnknownCommand",
     "Upstream",
     "UsageReader",
     "UserId",
     "Verb",
     "Verdict",
     "Vote",
+    "WaitingMessages",
     "WiringId",
     "above",
     "at_least",
@@ -203,21 +188,19 @@ __all__ = [
     "each",
     "find_installed_plugins",
     "flag_of",
-    "gateway_of",
     "hold_mounts",
     "hookimpl",
     "initialise",
     "inspect_instance",
     "installed_sandbox_requirements",
     "is_instance",
-    "load_contributions",
     "load_settings",
     "log_values",
     "matches",
-    "missing_reason",
     "new_id",
     "not_empty",
     "one_of",
+    "plugin_reports",
     "require_mounted",
     "save_config",
 ]

@@ -89,15 +89,13 @@ def load_contributions(
     failed: set[str] = set()
     for kind in (offered.channels, offered.providers, offered.runtimes, offered.services):
         for contribution in kind.values():
-            shape: type | None = contribution.value.settings
+            plugin, shape = contribution.plugin, contribution.value.settings
             try:
-                value = settings.for_plugin(contribution.plugin, shape, environment)
+                if (value := settings.for_plugin(plugin, shape, environment)) is not None:
+                    structured[plugin] = value
             except SettingsError as error:
-                plugins.record_failure(contribution.plugin, error)
-                failed.add(contribution.plugin)
-                continue
-            if value is not None:
-                structured[contribution.plugin] = value
+                plugins.record_failure(plugin, error)
+                failed.add(plugin)
     return offered, _without(evolve(offered, plugin_settings=structured), failed)
 
 
@@ -168,9 +166,7 @@ def contexts(
 
 
 def _without(contributions: Contributions, plugins: set[str]) -> Contributions:
-    kept: dict[str, Any] = {
-        kind: {name: contribution for name, contribution in named.items() if contribution.plugin not in plugins}
-        for kind, named in asdict(contributions, recurse=False).items()
-        if kind != "plugin_settings"
-    }
-    return evolve(contributions, **kept)
+    kinds = asdict(contributions, recurse=False)
+    settings = kinds.pop("plugin_settings")
+    kept = {kind: {name: item for name, item in kinds[kind].items() if item.plugin not in plugins} for kind in kinds}
+    return Contributions(**kept, plugin_settings=settings)

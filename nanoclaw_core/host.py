@@ -132,7 +132,7 @@ class Host:
         """Return the state of the host as a JSON object."""
         components = self._components
         running = components.supervisor.running if components else {}
-        waiting = deliveries.waiting_by_channel(components.db) if components else {}
+        waiting = deliveries.waiting_by_channel(components.db) if components else []
         return {
             "state": "running",
             "home": str(self.settings.home),
@@ -145,12 +145,12 @@ class Host:
             "runtimes": sorted(self._runtimes),
             "gateway": any(isinstance(service, Gateway) for service in self._services.values()),
             "sandboxes": [
-                {"session": session_id, "runtime": one.runtime, "provider": one.provider}
-                for session_id, one in sorted(running.items())
+                {"session": session_id, "runtime": sandbox.runtime, "provider": sandbox.provider}
+                for session_id, sandbox in sorted(running.items())
             ],
             "waiting_for_a_slot": list(components.supervisor.slots.waiting) if components else [],
-            "waiting_to_be_sent": {channel: count for channel, (count, _) in waiting.items()},
-            "plugins_failed": [one.name for one in self.plugins.reports() if one.state is PluginState.FAILED],
+            "waiting_to_be_sent": {messages.channel: messages.count for messages in waiting},
+            "plugins_failed": [report.name for report in self.plugins.reports() if report.state is PluginState.FAILED],
         }
 
     async def _start(self) -> None:
@@ -180,7 +180,7 @@ class Host:
         self._run_parts(contributions, components, plugin_context)
 
     def _connect(self, contributions: Contributions, plugin_context: ContextOf) -> None:
-        """Connect each channel, runtime and service. Record and leave out one that cannot be connected."""
+        """Connect each channel, runtime and service. Record and leave out those that cannot be connected."""
         gateway = gateway_of(contributions)
         self._providers = sorted(contributions.providers)
         for name, channel in contributions.channels.items():
@@ -205,7 +205,7 @@ class Host:
             return None
 
     def _build(self, db: apsw.Connection, contributions: Contributions, plugin_context: ContextOf) -> Components:
-        gateway = next((one for one in self._services.values() if isinstance(one, Gateway)), None)
+        gateway = next((service for service in self._services.values() if isinstance(service, Gateway)), None)
         return Components(
             db=db,
             settings=self.settings,

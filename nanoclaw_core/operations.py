@@ -37,7 +37,9 @@ class HostOperations(Operations):
         return mount_policy(self.components.db, self.components.settings).check(mount)
 
     def image_builder(self) -> BuildsImages | None:
-        return next((one for one in self.components.runtimes.values() if isinstance(one, BuildsImages)), None)
+        return next(
+            (runtime for runtime in self.components.runtimes.values() if isinstance(runtime, BuildsImages)), None
+        )
 
     def installed(self) -> Mapping[str, Sequence[str]]:
         return {
@@ -46,8 +48,8 @@ class HostOperations(Operations):
         }
 
     def running(self, group_id: GroupId) -> Sequence[SessionId]:
-        found = (sessions.get(self.components.db, session_id) for session_id in self.components.supervisor.running)
-        return sorted(session.id for session in found if session and session.agent_group_id == group_id)
+        running = (sessions.get(self.components.db, session_id) for session_id in self.components.supervisor.running)
+        return sorted(session.id for session in running if session and session.agent_group_id == group_id)
 
     async def restart(self, session_id: SessionId, note: str | None) -> None:
         await self.components.supervisor.restart(session_id, note)
@@ -62,8 +64,8 @@ class HostOperations(Operations):
         await supervisor.stop_session(session_id, "the session is closed")
         mailbox.update_due(session_id)
         # A message that is routed from here on belongs to the next session.
-        found = sessions.get_active(self.components.db, session_id)
-        if found is not None and found.due_at is not None and not force:
+        session = sessions.get_active(self.components.db, session_id)
+        if session is not None and session.due_at is not None and not force:
             supervisor.wake(session_id, for_people=False)
             raise Forbidden(f"a message waits for an answer in {session_id}; close it after that, or with --force")
         sessions.close(self.components.db, session_id)
@@ -73,9 +75,9 @@ class HostOperations(Operations):
         return await answer_errors(approval_id, self._execute_approved(approval_id, progress), approval_id)
 
     def refresh_delivery(self, delivery_id: DeliveryId) -> None:
-        found = deliveries.get(self.components.db, delivery_id)
-        if found is not None:
-            self.components.queues.refresh(found)
+        delivery = deliveries.get(self.components.db, delivery_id)
+        if delivery is not None:
+            self.components.queues.refresh(delivery)
 
     async def _execute_approved(self, approval_id: ApprovalId, progress: Callable[[str], None] | None) -> Any:
         asked = approvals.get(self.components.db, approval_id)

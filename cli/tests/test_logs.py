@@ -17,7 +17,7 @@ from nanoclaw_cli.log_console import console_renderer
 from nanoclaw_cli.log_entries import as_json, as_text, entry_of
 from nanoclaw_cli.logs import last_lines, split_block
 from nanoclaw_client.terminal_text import terminal_safe
-from nanoclaw_wire.log_lines import MAX_LINE_BYTES, JsonLines
+from nanoclaw_wire.log_lines import MAX_LINE_BYTES, JsonFormatter
 from ncl_process import NCL, WAIT_S, ncl
 
 SESSION = "ses-0123456789ab"
@@ -50,7 +50,7 @@ def runner_log(home: Path) -> Path:
 
 def logged(message: str, extra: dict[str, object]) -> str:
     record = logging.makeLogRecord({"name": "nanoclaw.test", "levelname": "WARNING", "msg": message, **extra})
-    return JsonLines(dict).format(record)
+    return JsonFormatter(dict).format(record)
 
 
 def without_colours(text: str) -> str:

@@ -49,7 +49,7 @@ class Router:
     """Routes messages of all channels.
 
     Args:
-        attachment_bytes: Largest size of all files of a message.
+        attachment_bytes: The maximum size of one attachment.
     """
 
     db: apsw.Connection

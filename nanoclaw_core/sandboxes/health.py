@@ -12,7 +12,7 @@ from nanoclaw_wire.outbound import Acknowledgement, Activity, RunnerState
 from nanoclaw_core.timing import Timing
 
 CLOCK_TOLERANCE_S = 1.0  # file times lag by a kernel tick (10 ms), and some file systems store whole seconds
-MAX_TRIES = 5
+MAX_TRIES = 5  # failed tries of one message, by deaths of its sandbox and by damage of its session
 
 
 @frozen(kw_only=True)

@@ -1,7 +1,7 @@
 """Quarantine of damaged sessions.
 
 The files get another name, and the conversation continues in a fresh session. Unanswered messages move to the fresh
-session if they can be read. A message that has damaged five sessions is dropped.
+session if they can be read. A message is dropped after MAX_TRIES failed tries of any kind, because it may be the cause.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from nanoclaw_core.errors import NanoclawError
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.inbox import Addresses
 from nanoclaw_core.mailbox.mailbox import Mailbox
+from nanoclaw_core.sandboxes.health import MAX_TRIES
 from nanoclaw_core.store import accepted, deliveries, messaging, sessions
 from nanoclaw_core.store.sessions import Session
 
 log = logging.getLogger(__name__)
 QUARANTINE_SUFFIX = ".broken-"
-MAX_TRIES = 5  # a message that damaged this many sessions is the cause of the damage
 MAX_NOTICE_ROOMS = 32  # rooms that get a notice of one damaged session; each costs a message to a platform
 RECENT_ROWS = 1_000  # chats with older messages get no notice; reading these rows takes milliseconds
 _RESET_COLUMNS = ("seq", "status", "tries", "process_after")

@@ -72,6 +72,15 @@ class Delivery:
         return Address(self.channel, self.room, self.thread)
 
 
+@frozen(kw_only=True)
+class WaitingMessages:
+    """The number and the oldest creation time of the messages of a channel that are not delivered yet."""
+
+    channel: str
+    count: int
+    oldest_at: str
+
+
 def next_position(db: apsw.Connection) -> int:
     """Return the position of the next message; call it in the transaction that inserts the message."""
     return (db.execute("SELECT max(position) FROM deliveries").get or 0) + 1
@@ -165,10 +174,10 @@ def mark_absent(db: apsw.Connection, delivery_id: DeliveryId, reason: str) -> bo
     return db.execute(open_one, (delivery_id,)).fetchone() is not None
 
 
-def waiting_by_channel(db: apsw.Connection) -> dict[str, tuple[int, str]]:
-    """Return by channel the number and the oldest creation time of unfinished messages."""
-    query = "SELECT channel, count(*), min(created_at) FROM deliveries WHERE status IN ('queued', 'sending')"
-    return {channel: (count, oldest) for channel, count, oldest in db.execute(f"{query} GROUP BY channel")}
+def waiting_by_channel(db: apsw.Connection) -> Sequence[WaitingMessages]:
+    """Return the unfinished messages of each channel, in the order of the channels' names."""
+    grouped = "SELECT channel, count(*) AS count, min(created_at) AS oldest_at FROM deliveries"
+    return rows(db, WaitingMessages, f"({grouped} WHERE status IN ('queued', 'sending') GROUP BY channel) ORDER BY 1")
 
 
 def mark_failed(db: apsw.Connection, delivery_id: DeliveryId, error: str) -> bool:

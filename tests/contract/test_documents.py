@@ -19,7 +19,8 @@ from nanoclaw_wire.config import RunnerConfig
 from nanoclaw_wire.frames import Code
 
 import nanoclaw_core
-from nanoclaw_core import Action, Channel, Plugins, Provider, SandboxRequirements, Secret, Verb
+from nanoclaw_core import Action, Channel, Provider, SandboxRequirements, Secret, Verb
+from nanoclaw_core.plugins import Plugins
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]

@@ -66,7 +66,7 @@ def test_help_loads_nothing_heavy_except_click(tmp_path: Path):
 
 
 def test_loading_plugins_does_not_load_docker():
-    modules = loaded("from nanoclaw_core import Plugins\nPlugins().load_installed()")
+    modules = loaded("from nanoclaw_core.plugins import Plugins\nPlugins().load_installed()")
     assert "docker" not in modules
 
 

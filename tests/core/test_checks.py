@@ -163,8 +163,8 @@ def test_doctor_plugin_with_wrong_setting_is_not_missing(tmp_path: Path, site: P
     findings = doctor(tmp_path)
     found = findings["plugins", "acme"]
     assert found.detail == "acme-provider 1.2: plugins.acme.kye: unknown key"
-    remedy = f"Did you mean 'key'? Fix it in {tmp_path}/nanoclaw.toml. Or disable it: `ncl plugins disable acme`."
-    assert found.remedy == remedy
+    disable = f"`ncl --home {tmp_path} plugins disable acme`"
+    assert found.remedy == f"Did you mean 'key'? Fix it in {tmp_path}/nanoclaw.toml. Or disable it: {disable}."
     assert "its plugin acme does not work" in findings["providers", "claude"].detail
     assert "pip install" not in findings["providers", "claude"].remedy
 
@@ -295,7 +295,8 @@ def test_doctor_reports_a_refused_mount(instance: Instance, tmp_path: Path) -> N
         Health.WARNING,
         True,
     )
-    assert f"remove-mount {instance.group().id} --name shared" in finding.remedy
+    remove = f"ncl --home {instance.paths.home} groups config remove-mount {finding.name} --name shared"
+    assert finding.remedy == f"Fix it, or run `{remove}`."
 
 
 def test_doctor_unreadable_row_is_a_problem(instance: Instance) -> None:
@@ -355,7 +356,7 @@ def test_doctor_reports_a_provider_without_key(tmp_path: Path, site: Path) -> No
     assert (finding.state, finding.detail) == (Health.WARNING, "no model key: set KEY")
 
 
-@pytest.mark.parametrize("answer", ["1 / 0", "return 7", "return [7]"])
+@pytest.mark.parametrize("answer", ["1 / 0", "return 7", "return [7]", "raise SystemExit('gone')"])
 def test_doctor_reports_a_provider_whose_check_fails(tmp_path: Path, site: Path, answer: str) -> None:
     install(site, "acme-provider", "acme", PROVIDER.format(upstreams=answer))
     assert doctor(tmp_path)["providers", "claude"].state is Health.PROBLEM

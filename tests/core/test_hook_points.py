@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
-from nanoclaw_cli.log_lines import TextLines
+from nanoclaw_cli.log_setup import TextFormatter
 from nanoclaw_wire import inbound, session_files
 from nanoclaw_wire.outbound import OutKind
 
@@ -128,7 +128,7 @@ def test_log_of_an_action_has_its_correlation_id(instance: Instance) -> None:
             return receipt.correlation_id
 
     handler = logging.StreamHandler(io.StringIO())
-    handler.setFormatter(TextLines())
+    handler.setFormatter(TextFormatter())
     logging.getLogger("nanoclaw_core.dispatch").addHandler(handler)
     try:
         correlation_id = asyncio.run(scenario())

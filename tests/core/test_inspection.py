@@ -6,27 +6,35 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import threading
 from pathlib import Path
+from types import ModuleType
 
 import apsw
 import pytest
 from attrs import evolve
 from attrs.exceptions import FrozenInstanceError
 from installed import install
+from nanoclaw_cli.checks import DATABASE
 from nanoclaw_cli.plugin_info import settings_file
 
 from nanoclaw_core import (
+    Checked,
     Host,
     Inspection,
     PluginError,
     PluginState,
     SandboxRefused,
+    Settings,
     SettingsError,
     config_of,
     initialise,
     inspect_instance,
+    plugin_reports,
     save_config,
 )
+from nanoclaw_core.instance import InstancePaths
 from nanoclaw_core.settings import FILE_NAME
 from nanoclaw_core.testing.instance import Instance
 
@@ -48,6 +56,26 @@ def nanoclaw_runtimes():
     yield Runtime(name="acme", connect=lambda settings, context, parts: Adapter())
 """
 
+PROVIDER = """
+from nanoclaw_core import Provider, hookimpl
+{imported}
+
+def upstreams(settings, environment):
+    {upstreams}
+
+@hookimpl
+def nanoclaw_providers():
+    yield Provider(name="claude", runs_tools=True, upstreams=upstreams)
+"""
+GATEWAY = """
+from nanoclaw_core import Service, hookimpl
+
+@hookimpl
+def nanoclaw_services():
+    yield Service(name="{name}", connect=lambda settings, context: None, is_gateway=True)
+"""
+BLOCKED_LOOP_S = 30.0  # only a blocked event loop takes so long
+
 pytestmark = pytest.mark.usefixtures("site")
 
 
@@ -65,13 +93,13 @@ def test_inspection_of_a_new_instance_has_values(tmp_path: Path, site: Path) -> 
     inspection = inspect(tmp_path)
     assert inspection.settings.value is not None
     assert inspection.settings.value.core.owners == ["window:me"]
-    assert [(report.name, report.state) for report in inspection.reports] == [("acme", PluginState.ACTIVE)]
+    assert [(report.name, report.state) for report in inspection.plugins.value or ()] == [("acme", PluginState.ACTIVE)]
     assert inspection.runtimes["acme"].value is not None
     assert inspection.runtimes["acme"].value.detail == "walls"
     assert (inspection.agent_groups.value, inspection.database_damage.value) == (1, "")
-    assert (inspection.pattern_problems.value, inspection.mounts.value, inspection.waiting.value) == ([], [], {})
+    assert (inspection.pattern_problems.value, inspection.mounts.value, inspection.waiting.value) == ([], [], [])
     with pytest.raises(FrozenInstanceError):
-        inspection.reports = ()  # type: ignore[misc]
+        inspection.plugins = Checked()  # type: ignore[misc]
 
 
 def test_inspection_reports_each_broken_part(tmp_path: Path, site: Path) -> None:
@@ -84,15 +112,72 @@ def test_inspection_reports_each_broken_part(tmp_path: Path, site: Path) -> None
     assert isinstance(inspection.settings.error, SettingsError)
     assert isinstance(inspection.database_damage.error, apsw.NotADBError)
     assert isinstance(inspection.runtimes["acme"].error, SystemExit)
-    assert [report.state for report in inspection.reports] == [PluginState.ACTIVE, PluginState.FAILED]
+    assert [report.state for report in inspection.plugins.value or ()] == [PluginState.ACTIVE, PluginState.FAILED]
+
+
+def test_inspection_provider_calling_exit_has_the_error(tmp_path: Path, site: Path) -> None:
+    install(site, "acme-provider", "acme", PROVIDER.format(imported="", upstreams="raise SystemExit('gone')"))
+    error = inspect(tmp_path).providers["claude"].error
+    assert (type(error), str(error)) == (SystemExit, "gone")
+
+
+def test_inspection_leaves_the_event_loop_free(tmp_path: Path, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Imports, calls of providers and the reads of the database each wait for a turn of the loop."""
+
+    async def scenario() -> Inspection:
+        loop = asyncio.get_running_loop()
+
+        def await_turn(*_database: object) -> None:
+            turned = threading.Event()
+            loop.call_soon_threadsafe(turned.set)
+            if not turned.wait(BLOCKED_LOOP_S):
+                raise TimeoutError("the event loop is blocked")
+
+        probe = ModuleType("loop_probe")
+        monkeypatch.setattr(probe, "await_turn", await_turn, raising=False)
+        monkeypatch.setitem(sys.modules, "loop_probe", probe)
+        monkeypatch.setattr(apsw, "connection_hooks", [lambda db: db.filename and await_turn()])
+        return await inspect_instance(tmp_path, {})
+
+    initialise(tmp_path, environment={}, room=ROOM, owner="window:me")
+    imported = "import loop_probe\nloop_probe.await_turn()"
+    install(
+        site,
+        "acme-provider",
+        "acme",
+        PROVIDER.format(imported=imported, upstreams="return loop_probe.await_turn() or ()"),
+    )
+    inspection = asyncio.run(scenario())
+    assert [report.state for report in inspection.plugins.value or ()] == [PluginState.ACTIVE]
+    assert inspection.providers["claude"] == Checked("")
+    assert inspection.agent_groups == Checked(1)
 
 
 def test_inspection_of_two_plugins_of_one_name_is_an_error(tmp_path: Path, site: Path) -> None:
     install(site, "acme-one", "acme_one", "", plugin="chat")
     install(site, "acme-two", "acme_two", "", plugin="chat")
     inspection = inspect(tmp_path)
-    assert isinstance(inspection.contributions.error, PluginError)
-    assert inspection.runtimes == {}
+    assert isinstance(inspection.plugins.error, PluginError)
+    assert [report.source for report in inspection.plugins.value or ()] == ["acme-one 1.2"]
+    assert (inspection.runtimes, inspection.providers) == ({}, {})
+
+
+def test_inspection_of_two_gateways_is_an_error(tmp_path: Path, site: Path) -> None:
+    install(site, "acme-one", "acme_one", GATEWAY.format(name="one"), plugin="one")
+    install(site, "acme-two", "acme_two", GATEWAY.format(name="two"), plugin="two")
+    assert "got one, two" in str(inspect(tmp_path).gateway.error)
+
+
+def test_plugin_reports_end_at_two_plugins_of_one_name(tmp_path: Path, site: Path) -> None:
+    install(site, "acme-bad", "acme_bad", "raise SystemExit('imported')", plugin="bad")
+    install(site, "acme-one", "acme_one", "", plugin="chat")
+    install(site, "acme-two", "acme_two", "", plugin="chat")
+    plugins = plugin_reports(Settings(home=tmp_path), {})
+    assert [(report.name, report.state) for report in plugins.value or ()] == [
+        ("bad", PluginState.FAILED),
+        ("chat", PluginState.ACTIVE),
+    ]
+    assert isinstance(plugins.error, PluginError)
 
 
 def test_inspection_of_an_exposing_runtime_has_both_facts(tmp_path: Path, site: Path) -> None:
@@ -104,14 +189,22 @@ def test_inspection_of_an_exposing_runtime_has_both_facts(tmp_path: Path, site: 
     assert isinstance(runtime.error, SandboxRefused)
 
 
+def test_inspection_of_a_hanging_runtime_names_the_limit(tmp_path: Path, site: Path) -> None:
+    hanging = RUNTIME.format(shown="return []").replace("return Readiness(", "await asyncio.Event().wait(); Readiness(")
+    install(site, "acme-runtime", "acme", f"import asyncio\n{hanging}")
+    inspection = asyncio.run(inspect_instance(tmp_path, {}, runtime_timeout_s=0.05))
+    error = inspection.runtimes["acme"].error
+    assert (type(error), str(error)) == (TimeoutError, "did not answer within 0.05 s")
+
+
 def test_inspection_has_each_mount_with_its_refusal(instance: Instance, tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     entry = {"path": str(tmp_path / "shared"), "name": "shared", "writable": False}
     group_id = instance.group().id
     save_config(instance.db, evolve(config_of(instance.db, group_id), additional_mounts=[entry]))
-    ((group, found, mount),) = inspect(instance.paths.home).mounts.value or ()
-    assert (group, found) == (group_id, entry)
-    assert "core.allowed_mounts" in str(mount.error)
+    (check,) = inspect(instance.paths.home).mounts.value or ()
+    assert (check.group_id, check.entry) == (group_id, entry)
+    assert "core.allowed_mounts" in str(check.mount.error)
 
 
 def test_inspection_of_unreadable_mounts_keeps_other_facts(instance: Instance) -> None:
@@ -150,3 +243,7 @@ def test_inspection_of_a_running_host_sees_its_last_rows(bare_instance: Instance
 
 def test_settings_file_of_the_cli_is_that_of_the_core(tmp_path: Path) -> None:
     assert settings_file(tmp_path) == tmp_path / FILE_NAME
+
+
+def test_database_file_of_the_cli_is_that_of_the_core(tmp_path: Path) -> None:
+    assert tmp_path / DATABASE == InstancePaths(home=tmp_path).database

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import click
+from attrs import asdict
 from nanoclaw_client.output import print_json
 from nanoclaw_wire.answer_frames import data_frame
 
 from nanoclaw_cli.colours import coloured
+from nanoclaw_cli.findings import Finding, Health
 from nanoclaw_cli.invocation import Invocation
-from nanoclaw_cli.log_lines import silence_logs
-
-if TYPE_CHECKING:
-    from nanoclaw_cli.findings import Finding
+from nanoclaw_cli.log_setup import silence_logs
 
 
 @click.command()
@@ -37,11 +36,11 @@ def doctor(invocation: Invocation) -> int:
         print_json(data_frame([_record(finding) for finding in findings]))
     else:
         click.echo(_report(findings, invocation.environment))
-    return 1 if any(finding.state == "problem" for finding in findings) else 0
+    return 1 if any(finding.state is Health.PROBLEM for finding in findings) else 0
 
 
 def _record(finding: Finding) -> dict[str, str]:
-    return {key: getattr(finding, key) for key in ("area", "name", "state", "detail", "remedy")}
+    return asdict(finding) | {"state": finding.state.value}
 
 
 def _report(findings: Sequence[Finding], environment: Mapping[str, str]) -> str:
@@ -49,13 +48,14 @@ def _report(findings: Sequence[Finding], environment: Mapping[str, str]) -> str:
     name_width = max((len(finding.name) for finding in findings), default=0)
     lines = []
     for finding in findings:
-        state = coloured(finding.state, sys.stdout, environment) + " " * (len("problem") - len(finding.state))
+        padding = " " * (len(Health.PROBLEM.value) - len(finding.state.value))
+        state = coloured(finding.state.value, sys.stdout, environment) + padding
         lines.append(f"{state}  {finding.area:<{area_width}}  {finding.name:<{name_width}}  {finding.detail}".rstrip())
-        if finding.remedy and finding.state != "ok":
+        if finding.remedy and finding.state is not Health.OK:
             lines.append(f"{'':9}→ {finding.remedy}")
-    counts = {state: sum(finding.state == state for finding in findings) for state in ("problem", "warning")}
+    counts = Counter(finding.state for finding in findings)
     lines.append("")
-    lines.append(_summary(counts["problem"], counts["warning"]))
+    lines.append(_summary(counts[Health.PROBLEM], counts[Health.WARNING]))
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 from nanoclaw_cli.init import create
 from nanoclaw_cli.invocation import Invocation
-from nanoclaw_cli.log_lines import configure_logs
+from nanoclaw_cli.log_setup import configure_logs
 from nanoclaw_core import Host, is_instance, load_settings
 
 

@@ -7,7 +7,7 @@ from enum import Enum
 from attrs import frozen
 
 
-class Health(str, Enum):
+class Health(Enum):
     """The result of a check."""
 
     OK = "ok"
@@ -36,6 +36,6 @@ def warn(area: str, name: str, detail: str, remedy: str = "") -> Finding:
     return Finding(area=area, name=name, state=Health.WARNING, detail=detail, remedy=remedy)
 
 
-def fail(area: str, name: str, detail: str, remedy: str) -> Finding:
+def problem(area: str, name: str, detail: str, remedy: str) -> Finding:
     """Return the finding of an item that does not work."""
     return Finding(area=area, name=name, state=Health.PROBLEM, detail=detail, remedy=remedy)

@@ -26,12 +26,7 @@ POLL_S = 0.25  # a person who watches does not notice it
 
 @frozen(kw_only=True)
 class Source:
-    """A log.
-
-    Args:
-        path: The file's path.
-        open: Opens the current file.
-    """
+    """A log. After a rotation another file has its path, so `open` opens the current one."""
 
     path: Path
     open: Callable[[], BinaryIO]
@@ -64,7 +59,7 @@ def last_lines(file: BinaryIO, number: int) -> list[bytes]:
         blocks.append(file.read(step))
         newlines += blocks[-1].count(b"\n")
     file.seek(end)
-    lines = _without_end(b"".join(reversed(blocks)))
+    lines = _split_lines(b"".join(reversed(blocks)))
     return lines[-number:] if number else []
 
 
@@ -135,7 +130,7 @@ def _follow(source: Source, file: BinaryIO, show: Callable[[bytes], str]) -> Non
             time.sleep(POLL_S)
 
 
-def _without_end(text: bytes) -> list[bytes]:
+def _split_lines(text: bytes) -> list[bytes]:
     """Split a text into lines. The last line may have no line end."""
     return text.removesuffix(b"\n").split(b"\n") if text else []
 

@@ -131,23 +131,20 @@ def _host_state(name: str, invocation: Invocation) -> dict[str, Any]:
 
 
 def _local_reports(invocation: Invocation) -> list[dict[str, str]]:
-    """Load all installed plugins without a host, and return their reports.
-
-    Print a warning if this fails.
+    """Return the reports of the installed plugins without a host. Print a warning for each fault that concerns all.
 
     No migration runs here, so a plugin with a failing migration seems to work.
     """
-    from nanoclaw_cli.log_lines import silence_logs
-    from nanoclaw_core import NanoclawError, Plugins, Settings, load_contributions, load_settings
+    from nanoclaw_cli.log_setup import silence_logs
+    from nanoclaw_core import Settings, SettingsError, load_settings, plugin_reports
 
     silence_logs()
-    plugins, settings = Plugins(), Settings(home=invocation.home)
+    settings = Settings(home=invocation.home)
     try:
         settings = load_settings(invocation.home, invocation.environment)
-    except NanoclawError as error:
+    except SettingsError as error:
         click.echo(f"warning: {error}", err=True)
-    try:
-        load_contributions(plugins, settings, invocation.environment)
-    except NanoclawError as error:
-        click.echo(f"warning: {error}", err=True)
-    return [report.as_json_object() for report in plugins.reports()]
+    plugins = plugin_reports(settings, invocation.environment)
+    if plugins.error is not None:
+        click.echo(f"warning: {plugins.error}", err=True)
+    return [report.as_json_object() for report in plugins.value or ()]

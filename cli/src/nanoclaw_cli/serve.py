@@ -32,7 +32,7 @@ def serve(invocation: Invocation) -> int:
 
     A second signal ends the process at once. The log goes to stderr and to logs/nanoclaw.log in the instance directory.
     """
-    from nanoclaw_cli.log_lines import configure_logs
+    from nanoclaw_cli.log_setup import configure_logs
     from nanoclaw_core import is_instance, load_settings
 
     home = invocation.home

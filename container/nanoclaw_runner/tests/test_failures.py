@@ -175,7 +175,7 @@ def test_two_failing_agents_do_not_answer_each_other(tmp_path):
     asyncio.run(run())
 
 
-def test_stop_during_a_retry_delay_settles_the_message(tmp_path):
+def test_stop_during_a_retry_pause_settles_the_message(tmp_path):
     """The message stays claimed until then."""
 
     async def run():

@@ -60,7 +60,8 @@ def test_ended_turn_of_a_correction_may_not_be_corrected(make_row):
 def test_result_that_names_no_prompt_settles_nothing(make_row):
     """A background task of the provider ends while a prompt waits for its turn."""
     pending, [first] = running(make_row, 1)
-    assert pending.ended(1, []).prompts == []
+    turn = pending.ended(1, [])
+    assert (turn.prompts, turn.may_be_corrected) == ([], False)
     assert pending.close() == [first]
 
 

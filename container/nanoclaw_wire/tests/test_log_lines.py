@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nanoclaw_wire.log_lines import MAX_LINE_BYTES, OWN_KEYS, JsonLines, to_line
+from nanoclaw_wire.log_lines import MAX_LINE_BYTES, OWN_KEYS, JsonFormatter, to_line
 
 CONTEXT = {"correlation": "msg-1"}
 
@@ -20,7 +20,7 @@ def line_of(*, context: dict[str, str] | None = None, tracebacks: bool = True, *
     record = logging.makeLogRecord(
         {"name": "nanoclaw.test", "levelname": "WARNING", "msg": "part failed", "created": 1767625440.125, **fields}
     )
-    return JsonLines(lambda: context or {}, tracebacks=tracebacks).format(record)
+    return JsonFormatter(lambda: context or {}, tracebacks=tracebacks).format(record)
 
 
 def entry_of(**fields: Any) -> dict[str, Any]:

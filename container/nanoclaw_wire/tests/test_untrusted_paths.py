@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,10 @@ def test_open_directory_refuses_everything_else(tmp_path: Path, name: str) -> No
         for path, inside in ((tmp_path / name, None), (name, outer)):
             with pytest.raises(OSError), open_directory(path, inside):  # noqa: PT011  # ELOOP, ENOTDIR or ENOENT
                 pass
+
+
+def test_untrusted_paths_does_not_load_sqlite() -> None:
+    """`ncl logs` opens a sandbox's log without it."""
+    statement = "import nanoclaw_wire.untrusted_paths, sys; print('apsw' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", statement], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

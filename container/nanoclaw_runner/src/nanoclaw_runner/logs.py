@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nanoclaw_wire.log_file import LogFile
-from nanoclaw_wire.log_lines import JsonLines
+from nanoclaw_wire.log_lines import JsonFormatter
 
 FILE_BYTES = 1_000_000  # with one older file: months of a quiet conversation, days of a busy one
 
@@ -36,5 +36,5 @@ def configure(correlation: Callable[[], str | None], file: Path, level: str = "I
     root = logging.getLogger()
     root.handlers = [logging.StreamHandler(sys.stderr), log_file]
     for handler in root.handlers:
-        handler.setFormatter(JsonLines(context))
+        handler.setFormatter(JsonFormatter(context))
     root.setLevel(level)

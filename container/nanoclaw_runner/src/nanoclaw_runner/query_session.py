@@ -68,9 +68,7 @@ class QuerySession:
         self._is_alive = asyncio.Event()  # set by each event and each push
         self._command_waits = False  # for the end of the turn
         self._is_ending = False
-        self._end_settles_doubt = (
-            False  # True after SIGTERM: an end without another turn settles prompts in doubt
-        )
+        self._end_settles_doubt = False  # True after SIGTERM: an end without another turn settles prompts in doubt
         self.is_idle_too_long = False
 
     async def run(self) -> Failure | None:

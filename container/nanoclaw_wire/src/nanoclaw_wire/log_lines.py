@@ -21,7 +21,7 @@ _LIMITS = (8_192, 1_024, 128)  # characters of a value, tried in turn until the 
 _MAX_KEY = 128
 
 
-class JsonLines(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """Formats a record as one line of JSON in ASCII, at most MAX_LINE_BYTES long.
 
     Args:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from nanoclaw_wire.log_file import LogFile
-from nanoclaw_wire.log_lines import JsonLines
+from nanoclaw_wire.log_lines import JsonFormatter
 
 from nanoclaw_cli.colours import coloured
 from nanoclaw_cli.log_entries import as_text
@@ -20,7 +20,7 @@ FILE_BYTES = 10_000_000  # five such files hold weeks of a busy host
 FILES_KEPT = 5
 
 
-class TextLines(JsonLines):
+class TextFormatter(JsonFormatter):
     """Formats records as text for people. It is the text of the JSON line that the file gets.
 
     Example: `2026-01-05T15:04:00.000Z INFO nanoclaw_core.router message routed session=ses-… correlation=…`.
@@ -51,7 +51,7 @@ def configure_logs(level: str, directory: Path, environment: Mapping[str, str], 
     """
     directory.mkdir(parents=True, exist_ok=True)
     paint_level = partial(coloured, stream=sys.stderr, environment=environment)
-    text = TextLines(tracebacks=level.lower() == "debug", paint_level=paint_level)
+    text = TextFormatter(tracebacks=level.lower() == "debug", paint_level=paint_level)
     file = LogFile(
         directory / "nanoclaw.log",
         max_bytes=FILE_BYTES,
@@ -59,7 +59,7 @@ def configure_logs(level: str, directory: Path, environment: Mapping[str, str], 
         reminds=True,
         report_formatter=text,
     )
-    file.setFormatter(JsonLines(log_values))
+    file.setFormatter(JsonFormatter(log_values))
     handlers: list[logging.Handler] = [file]
     if to_stderr:
         handlers.append(logging.StreamHandler(sys.stderr))

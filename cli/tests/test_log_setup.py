@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nanoclaw_cli.log_lines import TextLines, configure_logs
-from nanoclaw_wire.log_lines import JsonLines
+from nanoclaw_cli.log_setup import TextFormatter, configure_logs
+from nanoclaw_wire.log_lines import JsonFormatter
 
 from nanoclaw_core import logs
 
 CONFIGURE = (
-    "import logging, sys, pathlib; from nanoclaw_cli.log_lines import configure_logs\n"
+    "import logging, sys, pathlib; from nanoclaw_cli.log_setup import configure_logs\n"
     "configure_logs('info', pathlib.Path(sys.argv[1]), {}, to_stderr=True)\n"
 )
 log = logging.getLogger("nanoclaw.test")
@@ -32,7 +32,7 @@ def stream() -> Iterator[io.StringIO]:
     """Collect the lines of the logger `nanoclaw.test`."""
     written = io.StringIO()
     handler = logging.StreamHandler(written)
-    handler.setFormatter(TextLines())
+    handler.setFormatter(TextFormatter())
     logger = logging.getLogger("nanoclaw.test")
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
@@ -79,7 +79,7 @@ def test_text_line_quotes_an_ambiguous_value(stream: io.StringIO, value: object,
 @given(st.text(), st.text())
 def test_text_line_is_one_line_for_any_event_and_value(event: str, value: str) -> None:
     record = logging.makeLogRecord({"msg": event, "name": "n", "levelname": "INFO", "value": value})
-    line = TextLines().format(record)
+    line = TextFormatter().format(record)
     assert line.count("\n") == 0
     line.encode()
 
@@ -190,6 +190,6 @@ def test_json_line_equals_the_line_of_structlog() -> None:
     except ZeroDivisionError:
         fields = {"session": "ses-1", "count": 2, "names": ["ä"], "exc_info": sys.exc_info()}
         record = logging.makeLogRecord({"name": "n", "levelname": "ERROR", "msg": "part %s", "args": ("a",), **fields})
-    lines = [json.loads(formatter.format(record)) for formatter in (JsonLines(dict), theirs)]
+    lines = [json.loads(formatter.format(record)) for formatter in (JsonFormatter(dict), theirs)]
     assert all(re.fullmatch(r"2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", line.pop("timestamp")) for line in lines)
     assert lines[0] == lines[1]
