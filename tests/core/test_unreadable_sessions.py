@@ -1,7 +1,8 @@
 """Undamaged session files that the host cannot read or a runner cannot write."""
 
 import asyncio
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 import apsw
@@ -15,6 +16,17 @@ from nanoclaw_core.sandboxes.supervisor import MAX_UNREADABLE_RUNS
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance, quarantined_sessions
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, echo
+
+KILLED_WRITER = """
+import os, sys, apsw
+db = apsw.Connection(sys.argv[1])
+db.pragma("journal_mode", "persist")
+db.pragma("cache_size", 5)
+db.execute("BEGIN IMMEDIATE")
+for number in range(400):
+    db.execute("INSERT INTO session_state VALUES (?, ?, 'now')", (f"k{number}", "x" * 4000))
+os._exit(9)
+"""
 
 
 def of_another_version(path: Path) -> None:
@@ -103,9 +115,7 @@ def test_next_runner_repairs_an_interrupted_write(instance: Instance) -> None:
 
 
 @pytest.mark.defect(number=25)
-def test_killed_runners_do_not_quarantine_a_session(
-    instance: Instance,
-) -> None:
+def test_killed_runners_do_not_quarantine_a_session(instance: Instance) -> None:
     runs = 0
 
     async def script(runner: FakeRunner) -> int:
@@ -127,20 +137,12 @@ def test_killed_runners_do_not_quarantine_a_session(
 
 
 def leave_a_hot_journal(path: Path) -> None:
-    """Leave the state of a kill during a commit: pages are written.
+    """Leave the state of a kill during a commit: pages are written, and the journal still exists.
 
-    The journal still exists.
+    A process of its own, because a fork of a process with threads can wait for a lock for ever.
     """
-    pid = os.fork()
-    if pid == 0:
-        db = apsw.Connection(str(path))
-        db.pragma("journal_mode", "persist")
-        db.pragma("cache_size", 5)
-        db.execute("BEGIN IMMEDIATE")
-        for number in range(400):
-            db.execute("INSERT INTO session_state VALUES (?, ?, 'now')", (f"k{number}", "x" * 4000))
-        os._exit(9)
-    os.waitpid(pid, 0)
+    done = subprocess.run([sys.executable, "-c", KILLED_WRITER, path], check=False)
+    assert done.returncode == 9
 
 
 @pytest.mark.defect(number=25)
