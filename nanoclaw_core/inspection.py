@@ -1,14 +1,19 @@
 """Inspection of an instance: facts for `ncl doctor` and for applications that embed the core.
 
 Each part has its own error boundary, so it works if the settings, the database or the plugins are broken. The
-inspection writes nothing and uses no network.
+inspection uses no network and changes no file of the instance; `_read` names the one exception.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
+import stat
+import tempfile
+import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -18,16 +23,19 @@ from attrs import frozen
 from nanoclaw_core.contributions import Contributions, collect_contributions, contexts, gateway_of, load_contributions
 from nanoclaw_core.descriptors.sandboxes import Mount, Readiness
 from nanoclaw_core.descriptors.services import Service
-from nanoclaw_core.errors import PLUGIN_ERRORS
+from nanoclaw_core.errors import PLUGIN_ERRORS, NanoclawError
 from nanoclaw_core.instance import InstancePaths, core_schema_damage
 from nanoclaw_core.plugins import Contribution, PluginReport, Plugins
 from nanoclaw_core.sandboxes.mounts import mount_policy, require_unexposed
 from nanoclaw_core.sandboxes.quarantine import QUARANTINE_SUFFIX
 from nanoclaw_core.sandboxes.selection import missing_reason
 from nanoclaw_core.settings import Settings, load_settings
-from nanoclaw_core.store import agents, deliveries, engage_patterns, integrity
+from nanoclaw_core.store import agents, deliveries, engage_patterns, integrity, usage
+from nanoclaw_core.store.connection import BUSY_TIMEOUT_MS
 
 T = TypeVar("T")
+Query = Callable[[apsw.Connection], Any]
+MAX_COPY_BYTES = 100_000_000  # of a database with a log; a copy takes a tenth of a second
 
 
 @frozen
@@ -56,7 +64,7 @@ class Inspection:
         offered: The descriptors of all plugins, each with its plugin. Empty if two plugins offer one name.
         working: The descriptors of the plugins with valid settings.
         gateway: The service of `offered` that is the model gateway, or None. The error is a PluginError if there are
-            several.
+            several, and a SettingsError if it refuses the environment.
         providers: For each provider of `working`, the reason why no upstream is usable; empty if one is or none is
             needed.
         runtimes: The runtimes of `working`. The error is a TimeoutError if one did not answer in time, and a
@@ -64,6 +72,7 @@ class Inspection:
         database_damage: The first damage of the central database's pages or definitions; empty if there is none.
         mounts: The additional mounts of all agent groups.
         waiting: The messages that are not delivered yet, one item per channel in the order of the names.
+        full_budgets: The sessions and rooms whose sandboxes exceeded a budget today, each with its counts.
         quarantined: The names of the directories of sessions that were quarantined after damage.
     """
 
@@ -79,6 +88,7 @@ class Inspection:
     pattern_problems: Checked[Sequence[engage_patterns.PatternProblem]]
     mounts: Checked[Sequence[MountCheck]]
     waiting: Checked[Sequence[deliveries.WaitingMessages]]
+    full_budgets: Checked[Sequence[str]]
     quarantined: Checked[Sequence[str]]
 
 
@@ -87,40 +97,45 @@ async def inspect_instance(
 ) -> Inspection:
     """Inspect an instance, whether a host runs on it or not. It never raises.
 
-    Worker threads import the plugins, call the providers and read the files, one after the other, so the event loop
-    goes on. The runtimes are asynchronous and run on the event loop.
+    Worker threads import the plugins and read the files, one after the other. Each provider and each runtime has a
+    thread of its own, and a runtime also its own event loop, so one that hangs delays neither the caller nor its exit.
 
     Args:
         home: The instance directory. It may be absent.
         environment: The environment of the host.
         page_check_s: Processor time for the pages of the database. Damage that a longer check would find is not found.
-        runtime_timeout_s: Time for the runtimes, which are checked side by side.
+        runtime_timeout_s: Time for each provider, and for the runtimes, which are checked side by side. They have the
+            same time again to stop.
     """
 
     def check(function: Callable[..., T], *arguments: Any) -> Awaitable[Checked[T]]:
         return asyncio.to_thread(_checked, function, *arguments)
 
-    def read(query: Callable[..., T], *arguments: Any) -> Awaitable[Checked[T]]:
-        return check(_read, InstancePaths(home=home).database, query, *arguments)
-
     plugins, settings = Plugins(), await check(load_settings, home, environment)
     valid = settings.value or Settings(home=home)
     loaded = await check(load_contributions, plugins, valid, environment)
     offered, working = loaded.value or [collect_contributions(Plugins())] * 2
+    queries: Mapping[str, Query] = {
+        "agent_groups": lambda db: db.execute("SELECT count(*) FROM agent_groups").get,
+        "database_damage": lambda db: integrity.page_damage_within(db, page_check_s) or core_schema_damage(db),
+        "pattern_problems": engage_patterns.problems,
+        "mounts": lambda db: _check_mounts(db, valid),
+        "waiting": deliveries.waiting_by_channel,
+        "full_budgets": lambda db: usage.full_sources(db, valid.core.budgets),
+    }
+    read = await check(_read, InstancePaths(home=home).database, queries)
     return Inspection(
         settings=settings,
         plugins=Checked(plugins.reports(), loaded.error),
         offered=offered,
         working=working,
-        gateway=_checked(gateway_of, offered),
-        providers={name: await check(_missing, working, name, environment) for name in working.providers},
+        gateway=_checked(_check_gateway, offered, working, valid, environment),
+        providers={
+            name: await _within(runtime_timeout_s, _missing, working, name, environment) for name in working.providers
+        },
         runtimes=await _check_runtimes(working, valid, environment, runtime_timeout_s),
-        agent_groups=await read(lambda db: db.execute("SELECT count(*) FROM agent_groups").get),
-        database_damage=await read(lambda db: integrity.page_damage_within(db, page_check_s) or core_schema_damage(db)),
-        pattern_problems=await read(engage_patterns.problems),
-        mounts=await read(_check_mounts, valid),
-        waiting=await read(deliveries.waiting_by_channel),
         quarantined=await check(lambda: sorted(p.name for p in (home / "sessions").glob(f"*{QUARANTINE_SUFFIX}*"))),
+        **(read.value or dict.fromkeys(queries, Checked[Any](error=read.error))),
     )
 
 
@@ -138,20 +153,74 @@ def plugin_reports(settings: Settings, environment: Mapping[str, str]) -> Checke
 def _checked(check: Callable[..., T], *arguments: Any) -> Checked[T]:
     try:
         return Checked(check(*arguments))
-    except PLUGIN_ERRORS as error:  # the error boundary of each part
+    except (*PLUGIN_ERRORS, asyncio.CancelledError) as error:  # the error boundary of each part; it awaits nothing
         return Checked(error=error.with_traceback(None))  # its frames hold connections
 
 
-def _read(path: Path, query: Callable[..., T], *arguments: Any) -> T:
-    # Without the write-ahead log no host uses the file. `immutable` then keeps SQLite from creating files beside it.
-    uri = f"{path.absolute().as_uri()}?immutable={not Path(f'{path}-wal').exists():d}"
-    with contextlib.closing(apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)) as db:
-        return query(db, *arguments)
+async def _within(timeout_s: float, check: Callable[..., T], *arguments: Any) -> Checked[T]:
+    """Run a plugin's code in a thread that neither the caller nor the exit of the process waits for."""
+    done = Future[Checked[T]]()
+    done.set_running_or_notify_cancel()  # a late thread can then set its result
+    threading.Thread(target=lambda: done.set_result(_checked(check, *arguments)), daemon=True).start()
+    with contextlib.suppress(TimeoutError):
+        checked = await asyncio.wait_for(asyncio.wrap_future(done), 2 * timeout_s)  # the second half is for its `close`
+        if not isinstance(checked.error, TimeoutError):
+            return checked
+    return Checked(error=TimeoutError(f"did not answer within {timeout_s:g} s"))
+
+
+def _read(path: Path, queries: Mapping[str, Query]) -> dict[str, Checked[Any]]:
+    """Answer queries about the central database without changing its files.
+
+    SQLite would create or rebuild a `-shm` beside a log that no host uses, so the queries read a copy. They read the
+    files themselves if a host writes them meanwhile, if they are larger than `MAX_COPY_BYTES`, or if no copy can be
+    stored. SQLite may then write the `-shm`.
+    """
+
+    def answer(read: Path, mode: str = "") -> dict[str, Checked[Any]]:
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        with contextlib.closing(apsw.Connection(f"{read.absolute().as_uri()}{mode}", flags=flags)) as db:
+            db.set_busy_timeout(BUSY_TIMEOUT_MS)
+            return {name: _checked(query, db) for name, query in queries.items()}
+
+    stamps = _stamps(path)
+    if sum(size for size, *_ in stamps[1:]) == 0:
+        answers = answer(path, "?immutable=1")  # it keeps SQLite from creating files
+        if _stamps(path) == stamps:  # else a host began to write, which `immutable` shows as damage
+            return answers
+    elif sum(size for size, *_ in stamps) <= MAX_COPY_BYTES:
+        with contextlib.suppress(OSError), tempfile.TemporaryDirectory() as copies:
+            for suffix in ("", "-wal"):
+                shutil.copyfile(f"{path}{suffix}", Path(copies, path.name + suffix))
+            if _stamps(path) == stamps:
+                return answer(Path(copies, path.name))
+    return answer(path)
+
+
+def _stamps(path: Path) -> list[tuple[int, int, int]]:
+    """Return size, time and inode of the database and of its write-ahead log, if they exist."""
+    found = []
+    for file in (path, Path(f"{path}-wal")):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(file.stat())
+    if not all(stat.S_ISREG(status.st_mode) for status in found):  # SQLite would wait for the other end of a pipe
+        raise NanoclawError(f"{path} or its -wal is not a regular file. Move it away.")
+    return [(status.st_size, status.st_mtime_ns, status.st_ino) for status in found]
 
 
 def _missing(working: Contributions, name: str, environment: Mapping[str, str]) -> str:
     provider = working.providers[name]
     return missing_reason(provider.value.upstreams(working.plugin_settings.get(provider.plugin), environment))
+
+
+def _check_gateway(
+    offered: Contributions, working: Contributions, settings: Settings, environment: Mapping[str, str]
+) -> Contribution[Service] | None:
+    gateway = gateway_of(offered)
+    if gateway is not None and gateway.value.name in working.services:
+        context = contexts(working, settings, environment, apsw.Connection(":memory:"))(gateway.plugin)
+        gateway.value.connect(context.settings, context)
+    return gateway
 
 
 def _check_mounts(db: apsw.Connection, settings: Settings) -> Sequence[MountCheck]:
@@ -162,24 +231,22 @@ def _check_mounts(db: apsw.Connection, settings: Settings) -> Sequence[MountChec
 async def _check_runtimes(
     working: Contributions, settings: Settings, environment: Mapping[str, str], timeout_s: float
 ) -> Mapping[str, Checked[Readiness]]:
-    context_of = contexts(working, settings, environment, apsw.Connection(":memory:"))  # the database may be broken
+    readiness: dict[str, Readiness] = {}
 
-    async def check(name: str) -> Checked[Readiness]:
-        runtime, readiness = working.runtimes[name], None
-        context = context_of(runtime.plugin)
-        try:
-            adapter = runtime.value.connect(context.settings, context, working.for_sandboxes())
-            async with asyncio.timeout(timeout_s), contextlib.AsyncExitStack() as stack:
-                stack.push_async_callback(adapter.close)
-                answer = await adapter.check()
-                if not isinstance(answer, Readiness):
-                    raise TypeError(f"`check` must return a Readiness, got {answer!r}")
-                readiness = answer
-                require_unexposed(await adapter.shown_directories(), [], settings.home)
-        except TimeoutError:
-            return Checked(readiness, TimeoutError(f"did not answer within {timeout_s:g} s"))
-        except PLUGIN_ERRORS as error:  # error boundary: a runtime is plugin code
-            return Checked(readiness, error.with_traceback(None))
-        return Checked(readiness)
+    async def check(name: str) -> None:
+        runtime, database = working.runtimes[name], apsw.Connection(":memory:")  # the instance's own may be broken
+        context = contexts(working, settings, environment, database)(runtime.plugin)
+        adapter = runtime.value.connect(context.settings, context, working.for_sandboxes())
+        async with asyncio.timeout(timeout_s), contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(adapter.close)
+            answer = await adapter.check()
+            if not isinstance(answer, Readiness):
+                raise TypeError(f"`check` must return a Readiness, got {answer!r}")
+            readiness[name] = answer
+            require_unexposed(await adapter.shown_directories(), [], settings.home)
 
-    return dict(zip(working.runtimes, await asyncio.gather(*map(check, working.runtimes)), strict=True))
+    async def check_within(name: str) -> Checked[Readiness]:
+        checked = await _within(timeout_s, lambda: asyncio.run(check(name)))
+        return Checked(readiness.get(name), checked.error)
+
+    return dict(zip(working.runtimes, await asyncio.gather(*map(check_within, working.runtimes)), strict=True))

@@ -7,9 +7,7 @@ import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
-import apsw
-
-from nanoclaw_core.store.connection import CAUSED_BY_ROWS, CentralDatabaseFailed
+from nanoclaw_core.store.connection import CentralDatabaseFailed, central
 from nanoclaw_core.store.outage import DatabaseOutage
 
 T = TypeVar("T")
@@ -35,10 +33,9 @@ class Recording:
         """
         while True:
             try:
-                result = write()
-            except CAUSED_BY_ROWS:
-                raise
-            except (apsw.Error, CentralDatabaseFailed) as error:
+                with central():
+                    result = write()
+            except CentralDatabaseFailed as error:
                 self._outage.note_refusal("record deliveries", error, again_in_s=self._retry_s)
                 if self._stops.is_set():
                     raise asyncio.CancelledError from error

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import apsw
 import attrs
+from nanoclaw_wire.exhaustion import original_error
 
 from nanoclaw_core.errors import NanoclawError
 
@@ -39,11 +40,12 @@ def central() -> Iterator[None]:
     """
     try:
         yield
-    except CAUSED_BY_ROWS:
-        raise
     except apsw.Error as error:
+        original = original_error(error)
+        if isinstance(original, CAUSED_BY_ROWS):
+            raise
         raise CentralDatabaseFailed(
-            f"the central database cannot be used now: {type(error).__name__}: {error}"
+            f"the central database cannot be used now: {type(original).__name__}: {original}"
         ) from error
 
 

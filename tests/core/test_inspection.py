@@ -6,8 +6,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -16,8 +20,6 @@ import pytest
 from attrs import evolve
 from attrs.exceptions import FrozenInstanceError
 from installed import install
-from nanoclaw_cli.checks import DATABASE
-from nanoclaw_cli.plugin_info import settings_file
 
 from nanoclaw_core import (
     Checked,
@@ -34,8 +36,6 @@ from nanoclaw_core import (
     plugin_reports,
     save_config,
 )
-from nanoclaw_core.instance import InstancePaths
-from nanoclaw_core.settings import FILE_NAME
 from nanoclaw_core.testing.instance import Instance
 
 ROOM = ("window", "main")
@@ -83,8 +83,18 @@ def inspect(home: Path) -> Inspection:
     return asyncio.run(inspect_instance(home, {}))
 
 
-def files(home: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in home.rglob("*")}
+def files(home: Path) -> dict[Path, tuple[int, bytes]]:
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in home.rglob("*") if path.is_file()}
+
+
+@contextmanager
+def probe_module(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Offer plugins the module `probe` with an event `ends`, which is set at the end."""
+    probe, ends = ModuleType("probe"), threading.Event()
+    monkeypatch.setattr(probe, "ends", ends, raising=False)
+    monkeypatch.setitem(sys.modules, "probe", probe)
+    yield ends
+    ends.set()
 
 
 def test_inspection_of_a_new_instance_has_values(tmp_path: Path, site: Path) -> None:
@@ -197,6 +207,57 @@ def test_inspection_of_a_hanging_runtime_names_the_limit(tmp_path: Path, site: P
     assert (type(error), str(error)) == (TimeoutError, "did not answer within 0.05 s")
 
 
+def test_inspection_of_an_endless_runtime_ends(tmp_path: Path, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its `check` and its `close` swallow each cancellation. The exit of the event loop does not wait either."""
+    endless = """
+        while not probe.ends.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+"""
+    runtime = RUNTIME.format(shown="return []").replace("        return Readiness(", f"{endless}        Readiness(")
+    runtime = runtime.replace("        pass\n", endless)
+    install(site, "acme-runtime", "acme", f"import asyncio, contextlib, probe\n{runtime}")
+    with probe_module(monkeypatch):
+        inspection = asyncio.run(inspect_instance(tmp_path, {}, runtime_timeout_s=0.05))
+    error = inspection.runtimes["acme"].error
+    assert (type(error), str(error)) == (TimeoutError, "did not answer within 0.05 s")
+
+
+def test_inspection_of_a_blocking_provider_ends(tmp_path: Path, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(site, "acme-provider", "acme", PROVIDER.format(imported="import probe", upstreams="probe.ends.wait()"))
+    with probe_module(monkeypatch):
+        inspection = asyncio.run(inspect_instance(tmp_path, {}, runtime_timeout_s=0.05))
+    assert isinstance(inspection.providers["claude"].error, TimeoutError)
+
+
+def test_inspection_keeps_a_readiness_if_close_hangs(
+    tmp_path: Path, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = RUNTIME.format(shown="return []").replace("        pass\n", "        probe.ends.wait()\n")
+    install(site, "acme-runtime", "acme", f"import probe\n{runtime}")
+    with probe_module(monkeypatch):
+        checked = asyncio.run(inspect_instance(tmp_path, {}, runtime_timeout_s=0.05)).runtimes["acme"]
+    assert checked.value is not None
+    assert isinstance(checked.error, TimeoutError)
+
+
+def test_inspection_plugin_raising_cancelled_has_the_error(tmp_path: Path, site: Path) -> None:
+    """It would end the caller's own task."""
+    install(site, "acme-runtime", "acme", RUNTIME.format(shown="import asyncio; raise asyncio.CancelledError"))
+    cancelled = PROVIDER.format(imported="import asyncio", upstreams="raise asyncio.CancelledError")
+    install(site, "acme-provider", "acme_claude", cancelled, plugin="claude")
+    inspection = inspect(tmp_path)
+    assert isinstance(inspection.runtimes["acme"].error, asyncio.CancelledError)
+    assert isinstance(inspection.providers["claude"].error, asyncio.CancelledError)
+
+
+def test_inspection_of_a_pipe_as_database_has_the_error(tmp_path: Path) -> None:
+    """SQLite would wait for a writer without end."""
+    (tmp_path / "data").mkdir()
+    os.mkfifo(tmp_path / "data" / "nanoclaw.db")
+    assert "is not a regular file" in str(inspect(tmp_path).agent_groups.error)
+
+
 def test_inspection_has_each_mount_with_its_refusal(instance: Instance, tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     entry = {"path": str(tmp_path / "shared"), "name": "shared", "writable": False}
@@ -232,6 +293,38 @@ def test_inspection_changes_no_file(tmp_path: Path, with_wal: bool) -> None:
     db.close()
 
 
+@pytest.mark.parametrize("with_shm", [False, True])
+def test_inspection_leaves_the_log_of_a_killed_host(tmp_path: Path, with_shm: bool) -> None:
+    """A writable directory is not needed, and the rows of the log are read."""
+    initialise(tmp_path / "first", environment={}, room=ROOM, owner="window:me")
+    db = apsw.Connection(str(tmp_path / "first" / "data" / "nanoclaw.db"))
+    db.execute("DELETE FROM agent_groups")
+    skipped = None if with_shm else shutil.ignore_patterns("*-shm")
+    home = shutil.copytree(tmp_path / "first", tmp_path / "killed", ignore=skipped)
+    db.close()
+    before = files(home)
+    (home / "data").chmod(0o500)
+    assert inspect(home).agent_groups.value == 0
+    (home / "data").chmod(0o700)
+    assert files(home) == before
+
+
+def test_inspection_sees_a_host_that_starts_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host writes after SQLite opened the file as one that nothing changes."""
+    initialise(tmp_path, environment={}, room=ROOM, owner="window:me")
+    hosts: list[apsw.Connection] = []
+
+    def start_host(opened: apsw.Connection) -> None:
+        if opened.filename and not hosts:
+            hosts.append(opened)  # the connection below calls this hook too
+            hosts.append(apsw.Connection(str(tmp_path / "data" / "nanoclaw.db")))
+            hosts[1].execute("DELETE FROM agent_groups")
+
+    monkeypatch.setattr(apsw, "connection_hooks", [start_host])
+    assert inspect(tmp_path).agent_groups.value == 0
+    hosts[1].close()
+
+
 def test_inspection_of_a_running_host_sees_its_last_rows(bare_instance: Instance) -> None:
     async def scenario() -> Inspection:
         async with Host(bare_instance.settings, environment={}, use_installed_plugins=False):
@@ -239,11 +332,3 @@ def test_inspection_of_a_running_host_sees_its_last_rows(bare_instance: Instance
             return await inspect_instance(bare_instance.paths.home, {})
 
     assert asyncio.run(scenario()).agent_groups.value == 1
-
-
-def test_settings_file_of_the_cli_is_that_of_the_core(tmp_path: Path) -> None:
-    assert settings_file(tmp_path) == tmp_path / FILE_NAME
-
-
-def test_database_file_of_the_cli_is_that_of_the_core(tmp_path: Path) -> None:
-    assert tmp_path / DATABASE == InstancePaths(home=tmp_path).database

@@ -8,7 +8,7 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import apsw
@@ -204,29 +204,46 @@ def refusing_writes(running: Running) -> Iterator[None]:
         db.pragma("query_only", 0)
 
 
+@contextmanager
+def without_pages(running: Running) -> Iterator[None]:
+    """Give the host's central database no further page, so that a statement fails inside its transaction."""
+    db = running.host.components.db
+    unlimited = db.pragma("max_page_count")
+    db.pragma("max_page_count", 1)  # SQLite keeps the existing pages
+    try:
+        yield
+    finally:
+        db.pragma("max_page_count", unlimited)
+
+
 async def logged(caplog: pytest.LogCaptureFixture, message: str) -> None:
     """Wait until the log contains a message."""
     await until(lambda: message in caplog.messages)
 
 
+@pytest.mark.parametrize("refuses", [refusing_writes, without_pages])
 def test_answer_waits_for_the_central_database(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    refuses: Callable[[Running], AbstractContextManager[None]],
 ) -> None:
     """The host retries the import after seconds, and does not suspect the session's files."""
+    text = "x" * 100_000  # needs pages of its own
 
     async def script(runner: FakeRunner) -> int:
-        runner.answer(await runner.take(), "an answer")
+        runner.answer(await runner.take(), text)
         return await echo(runner)
 
     async def scenario(instance: Instance) -> list[str]:
         async with running_host(instance, runtime=ScriptedRuntime(script)) as running:
             await running.channel.say("hi")
-            with refusing_writes(running):
+            with refuses(running):
                 await logged(caplog, "central database refuses writes")
             return await running.channel.texts(1)
 
     with simulated_time(monkeypatch) as loop, instance_at(tmp_path / "home") as instance:
-        assert loop.run_until_complete(scenario(instance)) == ["an answer"]
+        assert loop.run_until_complete(scenario(instance)) == [text]
         assert "session files cannot be read" not in caplog.messages
         assert loop.skipped_s < Timing().sweep_s
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import apsw
 import pytest
 from machine_faults import no_descriptors
-from nanoclaw_wire import outbound, session_files
+from nanoclaw_wire import content, inbound, outbound, session_files
 from nanoclaw_wire.exhaustion import find_shortage, is_exhausted
+from nanoclaw_wire.inbound import Kind, NewInbound
 
 NOW = "2026-01-05T15:04:00.000Z"
 
@@ -57,6 +58,27 @@ def test_write_without_descriptors_is_exhausted(outbound_db: Path) -> None:
     assert outbound.state(db, outbound.RUNNER) is None
     outbound.acquire(db, runner="b", now=NOW)
     assert outbound.state(db, outbound.RUNNER) == "b"
+    db.close()
+
+
+def test_full_disk_in_a_transaction_is_exhausted(tmp_path: Path) -> None:
+    """SQLite itself rolls back, so the rollback of `with db` fails too and hides the error."""
+    session_files.create_inbound(tmp_path / "inbound.db")
+    db = session_files.open_writable(tmp_path / "inbound.db")
+    db.pragma("max_page_count", 1)  # SQLite keeps the existing pages
+    message = NewInbound(id="in-1", kind=Kind.CHAT, at=NOW, content=content.chat("x" * 100_000, sender="Ann", sender_id="chat:ann"))
+    with pytest.raises(apsw.Error) as caught:
+        inbound.append(db, [message])
+    assert is_exhausted(caught.value)
+    db.close()
+
+
+def test_missing_table_in_a_transaction_is_not_exhausted(outbound_db: Path) -> None:
+    """The file is at fault, although the error has the class of a failed rollback."""
+    db = session_files.open_writable(outbound_db)
+    with pytest.raises(apsw.SQLError) as caught:
+        inbound.append(db, [])
+    assert not is_exhausted(caught.value)
     db.close()
 
 

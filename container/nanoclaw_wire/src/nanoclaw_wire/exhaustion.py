@@ -33,12 +33,24 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (error.__cause__ is not None and is_out_of_memory(error.__cause__))
 
 
+def original_error(error: BaseException) -> BaseException:
+    """Return the error that ended a transaction, or the error itself.
+
+    On a full disk, SQLite itself rolls back a transaction that is larger than its page cache. The rollback of `with db`
+    then raises an `apsw.SQLError`, which hides the error of the disk.
+    """
+    while isinstance(error, apsw.SQLError) and isinstance(error.__context__, apsw.Error):
+        error = error.__context__
+    return error
+
+
 def is_exhausted(error: BaseException) -> bool:
     """Return True if the machine has no space, descriptors or memory, or if its disk fails.
 
     The same work succeeds later, so keep it and retry. The function also checks the error's cause and each member of a
     group. It judges an `apsw.CantOpenError` by the cause alone, which `attach_shortage` sets.
     """
+    error = original_error(error)
     if isinstance(error, BaseExceptionGroup):
         return any(is_exhausted(member) for member in error.exceptions)
     if isinstance(error, OSError) and error.errno in EXHAUSTED:
