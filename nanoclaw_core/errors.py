@@ -8,6 +8,14 @@ PLUGIN_ERRORS = (Exception, SystemExit)
 """Errors that an error boundary around a plugin's code catches, including `sys.exit`."""
 
 
+def quote(value: object) -> str:
+    """Return the beginning of a value's representation, for an error. No value makes it fail or long."""
+    try:
+        return f"{value!r:.80}"
+    except PLUGIN_ERRORS:  # nested too deeply, or of a class with a broken `__repr__`
+        return f"a {type(value).__name__}"
+
+
 class NanoclawError(Exception):
     """An error that a person can fix.
 
@@ -48,7 +56,7 @@ class InvalidSetting(SettingsError):
     """
 
     def __init__(self, key: str, rule: str, value: object) -> None:
-        super().__init__(f"{key}: {rule}, got {value!r:.80}")
+        super().__init__(f"{key}: {rule}, got {quote(value)}")
         self.key, self.rule = key, rule
 
 

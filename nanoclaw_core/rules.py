@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import attrs
@@ -17,12 +16,9 @@ from attrs import frozen
 from nanoclaw_core.errors import InvalidSetting
 
 
-@dataclass(frozen=True, repr=False, slots=True)
+@frozen(repr=False)
 class Secret:
-    """A string, like a key or a token, that no repr, log, JSON output or error of a setting shows.
-
-    Not an attrs class, because `attrs.asdict` would turn it into a dictionary with the text.
-    """
+    """A string, like a key or a token, that no repr, log, JSON output or error of a setting shows."""
 
     _text: str = ""
 
@@ -35,6 +31,13 @@ class Secret:
 
     def __bool__(self) -> bool:
         return bool(self._text)
+
+
+del Secret.__attrs_attrs__  # no `asdict` and no converter may take it for a table with a field
+
+
+class BrokenRule(InvalidSetting):
+    """A value breaks a `Rule`, whose text was fixed before the value was known."""
 
 
 @frozen
@@ -53,10 +56,10 @@ class Rule:
         """Check a value for attrs.
 
         Raises:
-            InvalidSetting: The value breaks the rule.
+            BrokenRule: The value breaks the rule.
         """
         if value is not None and not self.holds(_bare(value)):
-            raise InvalidSetting(attribute.name, self.text, value)
+            raise BrokenRule(attribute.name, self.text, value)
 
 
 def one_of(*choices: str) -> Rule:
@@ -67,6 +70,11 @@ def one_of(*choices: str) -> Rule:
 def at_least(minimum: float) -> Rule:
     """Require a number that is not smaller than the minimum."""
     return Rule(f"must be at least {minimum}", lambda value: value >= minimum)
+
+
+def between(minimum: float, maximum: float) -> Rule:
+    """Require a number from the minimum to the maximum, both included."""
+    return Rule(f"must be from {minimum} to {maximum}", lambda value: minimum <= value <= maximum)
 
 
 def above(limit: float) -> Rule:

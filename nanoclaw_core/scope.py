@@ -12,7 +12,7 @@ from attrs import evolve
 from nanoclaw_core.descriptors.administration import Verb
 from nanoclaw_core.descriptors.names import flag_of
 from nanoclaw_core.descriptors.votes import Access, Caller
-from nanoclaw_core.errors import Forbidden
+from nanoclaw_core.errors import Forbidden, quote
 
 
 class Scope(Enum):
@@ -66,7 +66,7 @@ def require_within_scope(verb: Verb, arguments: Mapping[str, Any], caller: Calle
         raise Forbidden(f"{asked} is not available to this agent: its ncl only reaches its own group")
     for name, own in scope_arguments(verb, caller).items():
         if arguments.get(name) != own:
-            given = f"{flag_of(name)} {arguments.get(name)!r}"
+            given = f"{flag_of(name)} {quote(arguments.get(name))}"
             raise Forbidden(f"{given}: the ncl of this agent is scoped to its own group")
     if caller.scope_group_id is not None and names_scope(arguments):
         raise Forbidden("only the operator and agents with global scope can change cli_scope")

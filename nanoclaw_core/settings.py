@@ -20,13 +20,18 @@ import cattrs
 from attrs import field, frozen
 from nanoclaw_wire import clock
 from nanoclaw_wire.config import TURN_PAUSES_S
+from nanoclaw_wire.names import SETTINGS_FILE
+from nanoclaw_wire.private_paths import exposure_of
 from nanoclaw_wire.suggestions import did_you_mean
 
-from nanoclaw_core.errors import InvalidSetting, NeedsSettings, SettingsError
-from nanoclaw_core.rules import Rule, Secret, above, at_least, each, not_empty, one_of
+from nanoclaw_core.budgets import Budgets
+from nanoclaw_core.errors import InvalidSetting, NeedsSettings, SettingsError, quote
+from nanoclaw_core.rules import BrokenRule, Rule, Secret, between, each, not_empty, one_of
 
-FILE_NAME = "nanoclaw.toml"
+MAX_DEPTH = 20  # of tables and lists; the core's settings need 4
+MAX_FAULT_CHARACTERS = 1_000  # a key of the file and the text of a plugin's rule may be long
 KIND_WORDS = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
+PAUSE = between(0.01, 86_400)  # a shorter one would be a busy loop, a longer one than a day is no retry
 T = TypeVar("T")
 
 
@@ -72,6 +77,7 @@ class CoreSettings:
         disabled_plugins: Plugins that are not loaded.
         required_plugins: Plugins without which the host does not start.
         allowed_mounts: Host directories below which agents may mount directories.
+        budgets: Budgets on everything that sandboxes and people in chats can make the host store.
     """
 
     owners: list[str] = field(factory=list)
@@ -84,25 +90,26 @@ class CoreSettings:
         validator=Rule("must be an IANA name like Europe/Berlin", lambda name: not name or clock.is_zone(name)),
     )
     log_level: str = field(default="info", validator=one_of("debug", "info", "warning", "error"))
-    max_sandboxes: int = field(default=20, validator=at_least(1))
-    idle_stop_s: float = field(default=1800.0, validator=above(0))
-    memory_mb: int = field(default=4096, validator=at_least(64))
-    cpus: float = field(default=2.0, validator=above(0))
-    pids: int = field(default=1024, validator=at_least(16))
-    outgoing_file_bytes: int = field(default=50_000_000, validator=at_least(0))
-    attachment_bytes: int = field(default=50_000_000, validator=at_least(0))
+    max_sandboxes: int = field(default=20, validator=between(1, 10_000))
+    idle_stop_s: float = field(default=1800.0, validator=between(1, 31_536_000))
+    memory_mb: int = field(default=4096, validator=between(64, 16_777_216))
+    cpus: float = field(default=2.0, validator=between(0.01, 1_024))
+    pids: int = field(default=1024, validator=between(16, 4_194_304))  # the largest process id of Linux
+    outgoing_file_bytes: int = field(default=50_000_000, validator=between(0, 1_000_000_000))
+    attachment_bytes: int = field(default=50_000_000, validator=between(0, 1_000_000_000))
     delivery_pauses_s: list[float] = field(
-        factory=lambda: [2.0, 15.0, 60.0, 240.0], validator=[not_empty(), each(at_least(0))]
+        factory=lambda: [2.0, 15.0, 60.0, 240.0], validator=[not_empty(), each(PAUSE)]
     )
-    delivery_max_age_s: float = field(default=86_400.0, validator=at_least(0))
+    delivery_max_age_s: float = field(default=86_400.0, validator=between(0, 3_153_600_000))  # 100 years
     start_pauses_s: list[float] = field(
-        factory=lambda: [1.0, 5.0, 15.0, 60.0, 300.0], validator=[not_empty(), each(at_least(0))]
+        factory=lambda: [1.0, 5.0, 15.0, 60.0, 300.0], validator=[not_empty(), each(PAUSE)]
     )
-    retry_pause_s: float = field(default=5.0, validator=at_least(0))
-    turn_pauses_s: list[float] = field(factory=lambda: [*TURN_PAUSES_S], validator=each(at_least(0)))
+    retry_pause_s: float = field(default=5.0, validator=PAUSE)
+    turn_pauses_s: list[float] = field(factory=lambda: [*TURN_PAUSES_S], validator=each(between(0, 3_600)))
     disabled_plugins: list[str] = field(factory=list)
     required_plugins: list[str] = field(factory=list)
     allowed_mounts: list[AllowedMount] = field(factory=list)
+    budgets: Budgets = field(factory=Budgets)
 
 
 @frozen(kw_only=True)
@@ -116,7 +123,7 @@ class Settings:
 
     home: Path
     core: CoreSettings = CoreSettings()
-    plugins: Mapping[str, Mapping[str, Any]] = field(factory=dict)
+    plugins: Mapping[str, Mapping[str, Any]] = field(factory=dict, repr=False)  # may have secrets
 
     def for_plugin(self, name: str, shape: type[T] | None, environment: Mapping[str, str]) -> T | None:
         """Return a plugin's settings in its own shape; None if it declares none.
@@ -135,23 +142,36 @@ def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
     """Read an instance's nanoclaw.toml; a missing file means defaults.
 
     Raises:
-        SettingsError: The file cannot be read, is not TOML, or does not have the right shape.
+        SettingsError: The file cannot be read, is not TOML, does not have the right shape, or others may change it.
     """
-    path = home / FILE_NAME
+    path = home / SETTINGS_FILE
     try:
+        require_private(home, path)
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Settings(home=home)
     except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8 or not TOML
         remedy = "Fix the file, or move it away to start with defaults."
-        raise SettingsError(f"{path} cannot be read: {error}", remedy) from error
+        raise SettingsError(f"{path} cannot be read: {error}"[:MAX_FAULT_CHARACTERS], remedy) from error
     reader = _Reader(home, environment)
     reader.require_known_keys(raw, ("core", "plugins"), "")
+    if _is_deeper(raw, MAX_DEPTH):
+        raise reader.fault(f"{SETTINGS_FILE}: must not nest tables and lists more than {MAX_DEPTH} levels deep")
     core = reader.read(raw.get("core", {}), CoreSettings, "core")
     plugins = raw.get("plugins", {})
     if not isinstance(plugins, dict) or not all(isinstance(table, dict) for table in plugins.values()):
         raise reader.fault("plugins: must have one table per plugin, like [plugins.terminal]")
     return Settings(home=home, core=core, plugins=plugins)
+
+
+def require_private(*paths: Path) -> None:
+    """Check that no other user of the machine may change a path; see `exposure_of`.
+
+    Raises:
+        SettingsError: Another user may; the error has the command that prevents it.
+    """
+    for exposure in filter(None, map(exposure_of, paths)):
+        raise SettingsError(exposure.fault, exposure.remedy)
 
 
 def as_number(kind: type, value: Any) -> int | float | None:
@@ -168,8 +188,17 @@ def as_number(kind: type, value: Any) -> int | float | None:
         return None
 
 
+def _is_deeper(value: Any, levels: int) -> bool:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return bool(items) and (levels == 0 or any(_is_deeper(item, levels - 1) for item in items))
+
+
 class _Fault(SettingsError):
     """A value is invalid. The message begins with its key."""
+
+
+class _WrongKind(BrokenRule):
+    """A value has another type. The reader itself raises it, so its text never has a secret."""
 
 
 @frozen
@@ -208,17 +237,17 @@ class _Reader:
         """Refuse the first unknown key and suggest a known one."""
         for key in raw:
             if key not in known:
-                hint = did_you_mean(key, known, otherwise=f"Known keys: {', '.join(known) or 'none'}.")
+                hint = did_you_mean(key[:80], known, otherwise=f"Known keys: {', '.join(known) or 'none'}.")
                 raise self.fault(f"{table}{key}: unknown key", hint)
 
     def fault(self, fault: str, hint: str = "") -> SettingsError:
         """Return the error for a fault, with its remedy."""
-        return _Fault(fault, f"{hint} Fix it in {self.home / FILE_NAME}.".strip())
+        return _Fault(fault[:MAX_FAULT_CHARACTERS], f"{hint} Fix it in {self.home / SETTINGS_FILE}.".strip())
 
     def _read_table(self, raw: Any, shape: Any, key: str) -> Any:
         fields, kinds = attrs.fields_dict(shape), typing.get_type_hints(shape)
         if not isinstance(raw, Mapping):
-            raise InvalidSetting(key, f"must be a table with the keys {', '.join(fields)}", raw)
+            raise _WrongKind(key, f"must be a table with the keys {', '.join(fields)}", raw)
         self.require_known_keys(raw, fields, f"{key}.")
         absent = [name for name, attribute in fields.items() if attribute.default is attrs.NOTHING and name not in raw]
         if absent and re.fullmatch(r"plugins\.[^.]+", key):
@@ -252,23 +281,24 @@ class _Reader:
 
     def _invalid(self, error: Exception, raw: Any, kind: Any, key: str) -> SettingsError:
         """Return an error with the key, the rule, and the value as the file has it, unless it is a secret."""
-        is_secret = _has_secret(kind)
-        if isinstance(error, InvalidSetting):
+        is_secret, is_reference = _has_secret(kind), re.search("env:|file:", str(raw)) is not None
+        # The text of any other error may contain the value.
+        if isinstance(error, _WrongKind if is_secret else BrokenRule if is_reference else InvalidSetting):
             rule = error.rule
-        elif is_secret or re.search("env:|file:", str(raw)):  # the text may contain the value
+        elif is_secret or is_reference:
             rule = f"is invalid ({type(error).__name__})"
         else:
             rule = str(error.args[0]) if isinstance(error, ValueError) and error.args else repr(error)
         if attrs.has(kind) and isinstance(raw, Mapping):  # it may be long
             return self.fault(f"{key}: {rule}")
-        return self.fault(f"{key}: {rule}, got {(Secret() if is_secret else raw)!r:.80}")
+        return self.fault(f"{key}: {rule}, got {quote(Secret() if is_secret else raw)}")
 
 
 def _typed(kind: type, value: Any) -> Any:
     converted = as_number(kind, value) if kind in (int, float) else value
     if not isinstance(converted, kind):
         words = {list: "a list", dict: "a table", **KIND_WORDS}
-        raise InvalidSetting("", f"must be {words[kind]}", value)
+        raise _WrongKind("", f"must be {words[kind]}", value)
     return converted
 
 

@@ -7,11 +7,11 @@ from attrs import frozen
 
 @frozen(kw_only=True)
 class Timing:
-    """Times of a host in seconds. A stop takes 10 s in all, so the times of its steps are short."""
+    """Times of a host in seconds. A stop takes at most 10 s in all, so the times of its steps are short."""
 
     # Start of a host.
     reap_timeout_s: float = 15.0  # an engine that does not answer keeps only its own sandboxes from starting
-    reap_notice_s: float = 1.0  # it takes milliseconds as a rule; after this time an operator wants to know the reason
+    reap_notice_s: float = 1.0  # it usually takes milliseconds; after this time the log gives the reason for the wait
     # Stop of a host.
     sandboxes_close_s: float = 4.5  # for all sandboxes together; the next host reaps the rest
     actions_close_s: float = 1.0  # for running actions, which are then cancelled
@@ -19,14 +19,16 @@ class Timing:
     plugin_close_s: float = 1.0  # for each channel, service and runtime
     cancel_s: float = 0.5  # a cancelled task ends at once; one that swallows its cancellation must not keep the host
     # Sandboxes.
-    runtime_check_s: float = 10.0  # an engine that does not answer must not keep the other runtimes from a start
+    runtime_check_s: float = 10.0  # an engine that does not answer must not block the other runtimes
     stop_grace_s: float = 3.0  # a runner needs at most 2.4 s to settle its rows
     endpoint_close_s: float = 1.0  # the last messages of a sandbox wait for its gateway endpoint
-    fallback_poll_s: float = 1.0  # until a runner connects, because some machines cannot share the doorbell
+    fallback_poll_s: float = 1.0  # between polls until a runner connects; some machines cannot share the doorbell
     slot_notice_s: float = 10.0  # an idle sandbox frees its slot within a few seconds, which needs no notice
     timer_limit_s: float = 120.0  # a message due within this time gets a timer; the sweep finds later ones
-    no_room_wait_s: float = 86_400.0  # a message waits one day for room, because its agent may fill the disk each time
-    max_silence_s: float = 1_800.0  # a runner without a heartbeat for so long is stuck
+    # A run that ends on a full disk is a failed try only of messages older than this. Without a limit, an agent that
+    # fills the disk itself would be started again for ever.
+    no_room_wait_s: float = 86_400.0
+    max_silence_s: float = 1_800.0  # a busy runner without a heartbeat for this time is stuck
     claim_tolerance_s: float = 60.0  # four polls of a runner
     sweep_s: float = 60.0  # the sweep only finds missed events
     # Delivery.

@@ -27,6 +27,7 @@ import attrs
 from nanoclaw_wire import session_files
 
 from nanoclaw_core import descriptors, hookspecs
+from nanoclaw_core.budgets import Budgets
 from nanoclaw_core.contributions import collect_contributions
 from nanoclaw_core.descriptors.administration import Migration, Parameter, Verb
 from nanoclaw_core.descriptors.votes import Access, Caller
@@ -63,7 +64,7 @@ The settings of an instance are in `nanoclaw.toml` in the instance directory. Th
 host, `[plugins.<name>]` those of a plugin. A string may be `env:NAME` or `file:PATH` (relative to the instance
 directory), so that keys stay out of the file. The host reads settings and environment when it starts.
 
-An error names the key, the rule and the value: `core.max_sandboxes: must be at least 1, got 0.` It
+An error names the key, the rule and the value: `core.max_sandboxes: must be from 1 to 10000, got 0.` It
 shows `env:NAME` and `file:PATH` as they are in the file. No error, log or command shows a `Secret`.
 
 ```toml
@@ -89,7 +90,7 @@ there, the host starts without that plugin, and the log, `ncl plugins` and `ncl 
 | `ANTHROPIC_API_KEY`, `ANTHROPIC_AUTH_TOKEN`, `CLAUDE_CODE_OAUTH_TOKEN` | \
 the key for claude; the first one that is set, unless `[plugins.claude]` has a key |
 | `ANTHROPIC_BASE_URL` | another address with the Messages API |
-| `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` | the proxies between the gateway and its upstreams |
+| `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` | the http and https proxies between the gateway and its upstreams |
 | `DOCKER_HOST` | the engine's address |
 | `TZ` | the machine's time zone, if `timezone` is not set |
 
@@ -249,13 +250,10 @@ def class_text(kind: type) -> str:
     elif not is_typeddict(kind):
         for name, method in vars(kind).items():
             if inspect.isfunction(method) and not name.startswith("_"):
-                body = textwrap.indent(_quoted(inspect.getdoc(method) or ""), "    ")
+                doc = inspect.getdoc(method) or ""
+                body = textwrap.indent(f'"""{doc}\n"""' if "\n" in doc else f'"""{doc}"""', "    ")
                 lines.append(f"```python\n{signature(method)}:\n{body}\n```\n")
     return "\n".join(lines)
-
-
-def _quoted(doc: str) -> str:
-    return f'"""{doc}\n"""' if "\n" in doc else f'"""{doc}"""'
 
 
 def _default(field: attrs.Attribute[Any]) -> str:
@@ -364,7 +362,7 @@ def _meaning(parameter: Parameter) -> str:
 def settings_page() -> str:
     """Return docs/settings.md: a table for `[core]`, each nested table and each plugin."""
     contributions = collect_contributions(first_party())
-    shapes = {"[core]": CoreSettings, "[[core.allowed_mounts]]": AllowedMount}
+    shapes = {"[core]": CoreSettings, "[core.budgets]": Budgets, "[[core.allowed_mounts]]": AllowedMount}
     by_kind = (contributions.channels, contributions.providers, contributions.runtimes, contributions.services)
     for named in by_kind:
         for contribution in named.values():
@@ -382,7 +380,9 @@ def _settings(shape: type) -> Iterator[tuple[str, str, str, str]]:
         meaning = explained.entries.get(field.name)
         if meaning is None:
             raise ValueError(f"{shape.__module__}.{shape.__name__}: Args does not explain {field.name!r}. Add it.")
-        yield f"`{field.name}`", f"`{_kind(field.type)}`", _as_toml(field), meaning
+        rules = getattr(field.validator, "_validators", (field.validator,))  # of several validators, attrs makes one
+        bounds = [f" {rule.text.capitalize()}." for rule in rules if " from " in getattr(rule, "text", "")]
+        yield f"`{field.name}`", f"`{_kind(field.type)}`", _as_toml(field), "".join([meaning, *bounds])
 
 
 def _kind(kind: Any) -> str:
@@ -393,7 +393,7 @@ def _as_toml(field: attrs.Attribute[Any]) -> str:
     if field.default is attrs.NOTHING:
         return "required"
     value = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
-    return "not set" if value is None or isinstance(value, Secret) else f"`{json.dumps(value)}`"
+    return "not set" if value is None or isinstance(value, Secret) else f"`{json.dumps(value, default=lambda _: {})}`"
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def test_secret_of_a_setting_is_in_no_output_and_no_log(home, site):
     with (home / "nanoclaw.toml").open("a") as file:
         file.write('[plugins.picky]\nbot_token = "7x-secret"\napp_token = "env:TOKEN"\n')
     environment = {**site, "TOKEN": "7x-secret", "DOCKER_HOST": "unix:///nowhere.sock"}
-    reason = "plugins.picky.bot_token: must match [a-z]+, got Secret("
+    reason = "plugins.picky.bot_token: is invalid (BrokenRule), got Secret("
     commands = [("plugins", "list"), ("plugins", "info", "picky"), ("doctor",), ("chat", "hello")]
     answers = [ncl(home, *words, "--json", environment=environment) for words in commands]
     outputs = [answer.stdout + answer.stderr for answer in answers]

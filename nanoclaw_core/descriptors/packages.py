@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from attrs import Attribute, field, frozen
 
-from nanoclaw_core.errors import InvalidArguments
+from nanoclaw_core.errors import InvalidArguments, quote
 from nanoclaw_core.ids import GroupId
 
 _PATTERNS = {  # the package managers' own rules for names; a name must not begin like an option
@@ -23,16 +23,15 @@ _PATTERNS = {  # the package managers' own rules for names; a name must not begi
 
 def _as_names(names: Any) -> tuple[Any, ...]:
     if not isinstance(names, list | tuple):
-        raise InvalidArguments(f"packages: must be a list of names, got {names!r}")
+        raise InvalidArguments(f"packages: must be a list of names, got {quote(names)}")
     return tuple(names)
 
 
 def _check_names(_packages: Packages, attribute: Attribute[Sequence[str]], names: Any) -> None:
     wrong = [name for name in names if not (isinstance(name, str) and _PATTERNS[attribute.name].fullmatch(name))]
     if wrong:
-        raise InvalidArguments(
-            f"{attribute.name}: must be package names, got {wrong[0]!r}. Give only names, without versions or options."
-        )
+        rule = f"must be package names, got {quote(wrong[0])}"
+        raise InvalidArguments(f"{attribute.name}: {rule}. Give only names, without versions or options.")
 
 
 @frozen(kw_only=True)

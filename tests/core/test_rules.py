@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import logging
 import traceback
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import attrs
+import cattrs
 import pytest
 from attrs import Attribute, field, frozen, validators
+from attrs.exceptions import NotAnAttrsClassError
 
 from nanoclaw_core import (
     InvalidSetting,
@@ -21,6 +24,7 @@ from nanoclaw_core import (
     SettingsError,
     above,
     at_least,
+    between,
     each,
     matches,
     not_empty,
@@ -51,6 +55,10 @@ def as_number(secret: Any) -> Any:
     return secret and int(secret.reveal())
 
 
+def quoting(_settings: object, attribute: Attribute[Any], value: Any) -> None:
+    raise InvalidSetting(attribute.name, f"must not be {value.reveal() if isinstance(value, Secret) else value}", value)
+
+
 def no_blanks(_settings: object, _attribute: object, value: str) -> None:
     if " " in value:
         raise ValueError(f"a topic has no blanks, {value!r} has")
@@ -63,6 +71,7 @@ class Ruled:
     mode: str = field(default="poll", validator=one_of("poll", "push"))
     retries: int = field(default=1, validator=at_least(0))
     pause_s: float | None = field(default=None, validator=above(0.5))
+    share: float = field(default=1.0, validator=between(0.5, 2))
     topic: str = field(default="a", validator=matches("[a-z]+"))
     server: str = field(default="https://ntfy.sh", validator=matches("https://.*", "must be an https address"))
     rooms: list[str] = field(factory=lambda: ["a"], validator=not_empty())
@@ -78,16 +87,18 @@ class Ruled:
         ({"mode": "pull"}, ".mode: must be one of poll, push, got 'pull'"),
         ({"retries": -1}, ".retries: must be at least 0, got -1"),
         ({"pause_s": 0.5}, ".pause_s: must be greater than 0.5, got 0.5"),
+        ({"share": 0.4}, ".share: must be from 0.5 to 2, got 0.4"),
+        ({"share": 2.1}, ".share: must be from 0.5 to 2, got 2.1"),
         ({"topic": "a\n"}, r".topic: must match [a-z]+, got 'a\n'"),
         ({"topic": "\x1b[31m\u202e"}, r".topic: must match [a-z]+, got '\x1b[31m\u202e'"),
         ({"server": "ftp://x"}, ".server: must be an https address, got 'ftp://x'"),
         ({"rooms": []}, ".rooms: must not be empty, got []"),
         ({"pauses_s": [1, -0.5]}, ".pauses_s: each item must be at least 0, got [1, -0.5]"),
-        ({"keys": [TOKEN]}, ".keys: each item must match tk_[a-z]+, got Secret(…)"),
+        ({"keys": [TOKEN]}, ".keys: is invalid (BrokenRule), got Secret(…)"),
         ({"even": 3}, ".even: must be even, got 3"),
         ({"even": "env:EVEN"}, ".even: must be even, got 'env:EVEN'"),
-        ({"token": TOKEN}, ".token: must match tk_[a-z]+, got Secret(…)"),
-        ({"token": "env:TOKEN"}, ".token: must match tk_[a-z]+, got Secret(…)"),
+        ({"token": TOKEN}, ".token: is invalid (BrokenRule), got Secret(…)"),
+        ({"token": "env:TOKEN"}, ".token: is invalid (BrokenRule), got Secret(…)"),
         ({"token": 7}, ".token: must be a string, got Secret(…)"),
         ({"token": [TOKEN]}, ".token: must be a string, got Secret(…)"),
     ],
@@ -101,6 +112,7 @@ def test_rules_accept_none_and_valid_values() -> None:
     secrets = {"token": Secret("tk_a"), "keys": [Secret("tk_b")]}
     assert read(Ruled, table) == Ruled(mode="push", retries=0, pause_s=1.0, topic="b", **secrets)
     assert read(Ruled, {"pause_s": None}).pause_s is None
+    assert [read(Ruled, {"share": bound}).share for bound in (0.5, 2)] == [0.5, 2.0]
 
 
 def test_rule_applies_to_an_instance_made_in_python() -> None:
@@ -109,6 +121,17 @@ def test_rule_applies_to_an_instance_made_in_python() -> None:
     assert (caught.value.key, caught.value.rule) == ("retries", "must be at least 0")
     with pytest.raises(InvalidSetting, match=r"^token: must match .*, got Secret\(…\)$"):
         Ruled(token=Secret(TOKEN))
+
+
+class Unprintable:
+    """A value that no error can show."""
+
+    def __repr__(self) -> str:
+        raise ArithmeticError
+
+
+def test_rule_error_shows_the_class_of_an_unprintable_value() -> None:
+    assert str(InvalidSetting("key", "must be even", Unprintable())) == "key: must be even, got a Unprintable"
 
 
 @frozen(kw_only=True)
@@ -126,6 +149,7 @@ class WithSecrets:
     token: Secret = Secret()
     chatty: Secret | None = field(default=None, validator=validators.optional(chatty))
     converted: Secret | None = field(default=None, converter=as_number)
+    quoted: Secret | None = field(default=None, validator=validators.optional(quoting))
     tokens: list[Secret] = field(factory=list)
     by_room: dict[str, Secret] = field(factory=dict)
     accounts: list[Account] = field(factory=list)
@@ -143,6 +167,7 @@ class WithSecrets:
     [
         ({"chatty": TOKEN}, ".chatty: is invalid (ValueError), got Secret(…)"),
         ({"converted": TOKEN}, ".converted: is invalid (ValueError), got Secret(…)"),
+        ({"quoted": TOKEN}, ".quoted: is invalid (InvalidSetting), got Secret(…)"),
         ({"tokens": TOKEN}, ".tokens: must be a list, got Secret(…)"),
         ({"tokens": ["a", {"b": TOKEN}]}, ".tokens[1]: must be a string, got Secret(…)"),
         ({"by_room": {"a": [TOKEN]}}, ".by_room.a: must be a string, got Secret(…)"),
@@ -154,8 +179,8 @@ class WithSecrets:
             ".accounts[0].name: a topic has no blanks, 'a b' has, got 'a b'",
         ),
         ({"token": TOKEN, "name": "raise"}, ": is invalid (ValueError)"),
-        ({"name": "refuse"}, ".token: must be set with this name, got Secret(…)"),
-        ({"token": TOKEN, "name": "refuse"}, ".token: must be set with this name, got Secret(…)"),
+        ({"name": "refuse"}, ".token: is invalid (InvalidSetting), got Secret(…)"),
+        ({"token": TOKEN, "name": "refuse"}, ".token: is invalid (InvalidSetting), got Secret(…)"),
     ],
 )
 def test_secret_is_in_no_settings_error(table: dict[str, Any], fault: str) -> None:
@@ -191,6 +216,34 @@ def test_secret_is_hidden_in_each_text_form(caplog: pytest.LogCaptureFixture) ->
     assert str(settings.token) == "Secret(…)"
 
 
+def test_secret_is_in_no_unstructured_settings() -> None:
+    @dataclasses.dataclass
+    class Data:
+        token: Secret
+
+    settings = WithSecrets(
+        token=Secret(TOKEN), by_room={"a": Secret(TOKEN)}, accounts=[Account(password=Secret(TOKEN))]
+    )
+    shown = [
+        cattrs.unstructure(settings),
+        cattrs.unstructure(Secret(TOKEN)),
+        cattrs.Converter(unstruct_strat=cattrs.UnstructureStrategy.AS_TUPLE).unstructure(settings),
+        dataclasses.asdict(Data(token=Secret(TOKEN))),
+        attrs.astuple(settings),
+    ]
+    assert [text for text in map(repr, shown) if TOKEN in text] == []
+
+
+def test_secret_alone_is_no_table() -> None:
+    for convert, error in ((attrs.asdict, NotAnAttrsClassError), (dataclasses.asdict, TypeError), (vars, TypeError)):
+        with pytest.raises(error):
+            convert(Secret(TOKEN))
+
+
+def test_secret_in_the_raw_table_is_hidden_by_repr() -> None:
+    assert TOKEN not in repr(Settings(home=Path("/nowhere"), plugins={"ntfy": {"token": TOKEN}}))
+
+
 def test_secret_is_a_frozen_value() -> None:
     secret = Secret(TOKEN)
     assert (secret, hash(secret)) == (Secret(TOKEN), hash(Secret(TOKEN)))
@@ -217,6 +270,7 @@ class Foreign:
     _total: int = field(default=2, validator=Even())
     topic: str = field(default="", validator=validators.matches_re(r"[a-z]*"))
     own: str = field(default="", validator=no_blanks)
+    quoted: str | None = field(default=None, validator=validators.optional(quoting))
     both: str = field(default="", validator=validators.and_(validators.max_len(20), no_blanks))
     colour: Any = field(default="red", converter=["red", "green"].index)
     level: Literal["low", "high"] = "low"
@@ -243,6 +297,8 @@ class Foreign:
         ({"own": "a", "topic": "b"}, ": own and topic exclude each other"),
         ({"topic": "env:TOKEN"}, ".topic: is invalid (ValueError), got 'env:TOKEN'"),
         ({"own": "env:TOKEN"}, ".own: is invalid (ValueError), got 'env:TOKEN'"),
+        ({"quoted": "a"}, ".quoted: must not be a, got 'a'"),
+        ({"quoted": "env:TOKEN"}, ".quoted: is invalid (InvalidSetting), got 'env:TOKEN'"),
         ({"own": "a", "topic": "env:WORD"}, ": is invalid (ValueError)"),
         ({"size": 0, "topic": "env:WORD"}, ".size: 'size' must be >= 1: 0, got 0"),
     ],

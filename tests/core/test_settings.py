@@ -95,16 +95,16 @@ def test_value_of_wrong_kind_is_refused_with_its_key(tmp_path: Path, line: str) 
         ("provider = 7", "provider: must be a string, got 7"),
         ("cpus = 'x'", "cpus: must be a number, got 'x'"),
         ("max_sandboxes = 2.9", "max_sandboxes: must be an integer, got 2.9"),
-        ("max_sandboxes = 0", "max_sandboxes: must be at least 1, got 0"),
-        ("idle_stop_s = -1", "idle_stop_s: must be greater than 0, got -1"),
+        ("max_sandboxes = 0", "max_sandboxes: must be from 1 to 10000, got 0"),
+        ("idle_stop_s = -1", "idle_stop_s: must be from 1 to 31536000, got -1"),
         ("owners = 'me'", "owners: must be a list, got 'me'"),
         ("owners = ['me', 7]", "owners[1]: must be a string, got 7"),
         ("log_level = 'loud'", "log_level: must be one of debug, info, warning, error, got 'loud'"),
         ("log_level = 'env:LEVEL'", "log_level: must be one of debug, info, warning, error, got 'env:LEVEL'"),
         ("timezone = 'PST'", "timezone: must be an IANA name like Europe/Berlin, got 'PST'"),
         ("provider = 'env:NONE'", "provider: the environment variable NONE is not set"),
-        ("turn_pauses_s = [2, -1.0]", "turn_pauses_s: each item must be at least 0, got [2, -1.0]"),
-        ("attachment_bytes = -5", "attachment_bytes: must be at least 0, got -5"),
+        ("turn_pauses_s = [2, -1.0]", "turn_pauses_s: each item must be from 0 to 3600, got [2, -1.0]"),
+        ("attachment_bytes = -5", "attachment_bytes: must be from 0 to 1000000000, got -5"),
         ("allowed_mounts = [{path = 'a'}]", "allowed_mounts[0].path: must be an absolute path, or one with ~, got 'a'"),
         ("start_pauses_s = []", "start_pauses_s: must not be empty, got []"),
         ("allowed_mounts = {}", "allowed_mounts: must be a list, got {}"),
@@ -133,6 +133,45 @@ def test_settings_error_has_key_rule_and_value(tmp_path: Path, line: str, fault:
 )
 def test_invalid_settings_file_is_refused(tmp_path: Path, text: str | bytes) -> None:
     assert refusal(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"core.provider{'.a' * 2_000} = 1",
+        f"core.owners{'.a' * 2_000} = 1",
+        f"plugins.ntfy{'.a' * 2_000} = 1",
+        f"plugins.ntfy.a = {'[' * 100}1{']' * 100}",
+        f"{'a.' * 2_000}a = 1",
+    ],
+    ids=range(5),
+)
+def test_deeply_nested_settings_are_refused(tmp_path: Path, line: str) -> None:
+    assert "Fix it in" in refusal(tmp_path, line)
+
+
+def test_settings_nested_as_deeply_as_allowed_are_read(tmp_path: Path) -> None:
+    value = load(tmp_path, f"plugins.ntfy.a = {'[' * 17}1{']' * 17}").plugins["ntfy"]["a"]
+    assert str(value).count("[") == 17
+
+
+def test_settings_error_for_a_long_key_is_short(tmp_path: Path) -> None:
+    assert len(refusal(tmp_path, f"core.{'k' * 100_000} = 1")) < 3_000
+
+
+NUMBERS = [name for name, kind in CoreSettings.__annotations__.items() if kind in ("int", "float", "list[float]")]
+
+
+@pytest.mark.parametrize("value", [-1, 10**13])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_number_outside_its_bounds_is_refused(tmp_path: Path, name: str, value: int) -> None:
+    assert " must be from " in refusal(tmp_path, f"[core]\n{name} = {[value] if name.endswith('pauses_s') else value}")
+
+
+@pytest.mark.parametrize("name", ["delivery_pauses_s", "start_pauses_s"])
+def test_pause_that_makes_a_busy_loop_is_refused(tmp_path: Path, name: str) -> None:
+    message = refusal(tmp_path, f"[core]\n{name} = [0.0]")
+    assert message.startswith(f"core.{name}: each item must be from 0.01 to 86400, got [0.0]. Fix it in ")
 
 
 def test_directory_instead_of_settings_file_is_refused(tmp_path: Path) -> None:

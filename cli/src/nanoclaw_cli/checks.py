@@ -5,6 +5,7 @@ The checks work with broken settings, a broken database and broken plugins.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -16,6 +17,8 @@ from typing import Any
 
 import apsw
 from nanoclaw_wire import clock
+from nanoclaw_wire.names import CENTRAL_DATABASE, SESSIONS, SETTINGS_FILE
+from nanoclaw_wire.private_paths import exposure_of
 from nanoclaw_wire.suggestions import did_you_mean
 
 from nanoclaw_cli.findings import Finding, Health, ok, problem, warn
@@ -25,6 +28,7 @@ from nanoclaw_core import (
     RESTORE,
     Checked,
     Inspection,
+    PluginError,
     PluginReport,
     PluginState,
     Readiness,
@@ -37,7 +41,7 @@ from nanoclaw_core import (
 LONG_WAIT_S = 120.0  # a short outage needs no action
 LOW_DISK_BYTES = 500_000_000
 MAX_SHOWN_CHARACTERS = 80
-DATABASE = Path("data", "nanoclaw.db")  # the name of the core's file; a test compares both
+DATABASE = Path("data", CENTRAL_DATABASE)
 
 
 async def run_checks(home: Path, environment: Mapping[str, str]) -> list[Finding]:
@@ -46,6 +50,8 @@ async def run_checks(home: Path, environment: Mapping[str, str]) -> list[Finding
     facts = await inspect_instance(home, environment)
     findings = [_python(), _directory(home, ncl), _host(home, ncl), _settings(facts), _database(facts, home, ncl)]
     findings += _quarantined(facts)
+    remedy = "Its agent wrote too much. Read its conversation, or raise the limit in [core.budgets]."
+    findings += [warn("instance", "budgets", source, remedy) for source in facts.full_budgets.value or ()]
     findings += _engage_patterns(facts, ncl)
     findings += _mounts(facts, ncl)
     if facts.plugins.error is not None:
@@ -80,7 +86,11 @@ def _directory(home: Path, ncl: str) -> Finding:
     files = [path for path in top_level if os.path.isfile(path)]  # noqa: PTH113
     if files:
         return problem(area, name, f"{files[0]} is a file, not a directory", "Move it away.")
-    existing = [path for path in (*top_level, home / "sessions") if os.path.exists(path)]  # noqa: PTH110
+    for path in (*top_level, home / SESSIONS, home / SETTINGS_FILE, home / DATABASE):
+        with contextlib.suppress(OSError):  # reported below as not writable
+            if (exposure := exposure_of(path)) is not None:
+                return problem(area, name, exposure.fault, exposure.remedy)
+    existing = [path for path in (*top_level, home / SESSIONS) if os.path.exists(path)]  # noqa: PTH110
     read_only = [str(path) for path in existing if not os.access(path, os.W_OK | os.X_OK)]
     if read_only:
         return problem(area, name, f"not writable: {', '.join(read_only)}", remedy)
@@ -291,8 +301,13 @@ def _selected(
 
 def _gateway(facts: Inspection, disabled: Sequence[str]) -> Finding:
     area, name, gateway = "services", "gateway", facts.gateway.value
-    if facts.gateway.error is not None:
-        return problem(area, name, str(facts.gateway.error), "Disable one of them.")
+    error = facts.gateway.error
+    if isinstance(error, SettingsError):
+        return problem(area, name, error.fault, error.remedy)
+    if isinstance(error, PluginError):
+        return problem(area, name, str(error), "Disable one of them.")
+    if error is not None:
+        return problem(area, name, _described(error), "Fix or upgrade the plugin.")
     if gateway is None:
         install = "Run `pip install nanoclaw-resource-gateway`."
         remedy = "Remove it from core.disabled_plugins." if "gateway" in disabled else install

@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import click
-from attrs import asdict
+from attrs import asdict, evolve
 from nanoclaw_client.output import print_json
+from nanoclaw_client.terminal_text import terminal_line
 from nanoclaw_wire.answer_frames import data_frame
 
 from nanoclaw_cli.colours import coloured
@@ -35,7 +36,7 @@ def doctor(invocation: Invocation) -> int:
     if invocation.as_json:
         print_json(data_frame([_record(finding) for finding in findings]))
     else:
-        click.echo(_report(findings, invocation.environment))
+        print(_report(findings, invocation.environment))
     return 1 if any(finding.state is Health.PROBLEM for finding in findings) else 0
 
 
@@ -43,7 +44,14 @@ def _record(finding: Finding) -> dict[str, str]:
     return asdict(finding) | {"state": finding.state.value}
 
 
+def _safe(finding: Finding) -> Finding:
+    area, name, detail, remedy = map(terminal_line, (finding.area, finding.name, finding.detail, finding.remedy))
+    return evolve(finding, area=area, name=name, detail=detail, remedy=remedy)
+
+
 def _report(findings: Sequence[Finding], environment: Mapping[str, str]) -> str:
+    """Format findings as lines. Their texts may come from settings, tables and plugins; only we may use colours."""
+    findings = [_safe(finding) for finding in findings]
     area_width = max((len(finding.area) for finding in findings), default=0)
     name_width = max((len(finding.name) for finding in findings), default=0)
     lines = []

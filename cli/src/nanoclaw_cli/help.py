@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 from nanoclaw_client.help_text import overview
-from nanoclaw_client.output import print_json
+from nanoclaw_client.output import print_json, print_text
 from nanoclaw_wire.answer_frames import data_frame
 
 from nanoclaw_cli import client, commands, verbs
@@ -42,14 +42,14 @@ def show_help(invocation: Invocation, words: tuple[str, ...]) -> int:
         print_json(data_frame({"commands": local, "host": from_host}))
         return 0
     width = max(map(len, local))
-    click.echo(USAGE + "\n".join(f"  {name:<{width}}  {text}" for name, text in local.items()))
-    click.echo()
+    print_text(USAGE + "\n".join(f"  {name:<{width}}  {text}" for name, text in local.items()))
+    print_text("")
     if from_host is None:
         start = shell_command("serve", invocation.home, invocation.environment)
-        click.echo(f"No host runs on {invocation.home}, so its verbs are not listed. Start one with `{start}`.")
+        print_text(f"No host runs on {invocation.home}, so its verbs are not listed. Start one with `{start}`.")
     else:
-        click.echo("Verbs of the host (ncl help RESOURCE explains them):")
-        click.echo(overview(from_host, without=local))
+        print_text("Verbs of the host (ncl help RESOURCE explains them):")
+        print_text(overview(from_host, without=local))
     return 0
 
 

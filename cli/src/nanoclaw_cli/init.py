@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import click
-from nanoclaw_client.output import print_json
+from nanoclaw_client.output import print_json, print_text
 from nanoclaw_wire.answer_frames import data_frame
 
 from nanoclaw_cli.invocation import Invocation, shell_command
@@ -36,11 +36,11 @@ def init(invocation: Invocation) -> int:
     if invocation.as_json:
         print_json(data_frame({"home": str(invocation.home), "created": created}))
     elif created:
-        click.echo(f"created in {invocation.home}:")
+        print_text(f"created in {invocation.home}:")
         for name in created:
-            click.echo(f"  {name}")
+            print_text(f"  {name}")
         chat, serve = (shell_command(word, invocation.home, invocation.environment) for word in ("chat", "serve"))
-        click.echo(f"next: run `{chat}` or `{serve}`")
+        print_text(f"next: run `{chat}` or `{serve}`")
     else:
-        click.echo(f"{invocation.home} is already complete; nothing was changed")
+        print_text(f"{invocation.home} is already complete; nothing was changed")
     return 0

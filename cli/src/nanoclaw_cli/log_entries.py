@@ -10,17 +10,17 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nanoclaw_client.terminal_text import terminal_safe
-from nanoclaw_wire.log_lines import MAX_LINE_BYTES, shorten
+from nanoclaw_client.terminal_text import terminal_line, terminal_safe
+from nanoclaw_wire.log_lines import MAX_READ_BYTES, shorten
 
 HEAD = ("timestamp", "level", "logger", "event")  # without names, in this order
 _BELOW = ("stack", "exception")
 
 
 def entry_of(line: bytes) -> dict[str, Any]:
-    """Parse a line. A sandbox may write any bytes: a line longer than MAX_LINE_BYTES is shortened and not parsed."""
+    """Parse a line. A sandbox may write any bytes: a line longer than MAX_READ_BYTES is shortened and not parsed."""
     text = line.decode("utf-8", "replace")
-    if len(line) <= MAX_LINE_BYTES:
+    if len(line) <= MAX_READ_BYTES:
         try:
             entry = json.loads(text)
             as_json(entry)  # Python reads NaN and 1e999, which no JSON has
@@ -28,7 +28,7 @@ def entry_of(line: bytes) -> dict[str, Any]:
             return {"event": text}
         if isinstance(entry, dict):
             return entry
-    return {"event": shorten(text, MAX_LINE_BYTES)}
+    return {"event": shorten(text, MAX_READ_BYTES)}
 
 
 def as_json(entry: Mapping[str, Any]) -> str:
@@ -64,7 +64,7 @@ def _text(value: object) -> str:
 
 
 def _one_line(value: object) -> str:
-    return terminal_safe(_text(value)).replace("\n", "\\n")
+    return terminal_line(_text(value))
 
 
 def _quoted(value: object) -> str:

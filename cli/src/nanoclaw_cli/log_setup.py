@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from nanoclaw_wire.log_budget import BudgetedHandler
 from nanoclaw_wire.log_file import LogFile
 from nanoclaw_wire.log_lines import JsonFormatter
+from nanoclaw_wire.names import HOST_LOG
 
 from nanoclaw_cli.colours import coloured
 from nanoclaw_cli.log_entries import as_text
@@ -38,22 +41,31 @@ class TextFormatter(JsonFormatter):
         return as_text(json.loads(super().format(record)), self._paint_level)
 
 
-def configure_logs(level: str, directory: Path, environment: Mapping[str, str], *, to_stderr: bool) -> None:
+def configure_logs(
+    level: str,
+    directory: Path,
+    environment: Mapping[str, str],
+    *,
+    to_stderr: bool,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
     """Send our log lines to a rotated file and to stderr. For programs, not for libraries.
 
-    Tracebacks go to the file. They go to stderr only at level `debug`.
+    Tracebacks go to the file. They go to stderr only at level `debug`. The lines of each session and of each library
+    have a limit a minute, in the file and on stderr.
 
     Args:
         level: The lowest level to log, such as `info`.
         directory: The directory of `nanoclaw.log`.
         environment: Environment variables. NO_COLOR stops colours on a terminal.
         to_stderr: True logs to stderr, too.
+        clock: Returns monotonic seconds, for the limits.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # before the host can close it
     paint_level = partial(coloured, stream=sys.stderr, environment=environment)
     text = TextFormatter(tracebacks=level.lower() == "debug", paint_level=paint_level)
     file = LogFile(
-        directory / "nanoclaw.log",
+        directory / HOST_LOG,
         max_bytes=FILE_BYTES,
         backups=FILES_KEPT,
         reminds=True,
@@ -66,8 +78,7 @@ def configure_logs(level: str, directory: Path, environment: Mapping[str, str], 
         handlers[-1].setFormatter(text)
     root = logging.getLogger()
     root.setLevel(level.upper())
-    for handler in handlers:
-        root.addHandler(handler)
+    root.addHandler(BudgetedHandler(handlers, log_values, clock=clock))
 
 
 def silence_logs() -> None:

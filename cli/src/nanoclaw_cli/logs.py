@@ -12,7 +12,8 @@ from typing import BinaryIO
 import click
 from attrs import frozen
 from nanoclaw_wire.layout import Layout, is_safe_name
-from nanoclaw_wire.log_lines import MAX_LINE_BYTES
+from nanoclaw_wire.log_lines import MAX_READ_BYTES
+from nanoclaw_wire.names import HOST_LOG, SESSIONS
 from nanoclaw_wire.untrusted_paths import open_directory, open_regular_file
 
 from nanoclaw_cli.colours import has_colours
@@ -21,15 +22,21 @@ from nanoclaw_core import NotFound
 
 BLOCK_BYTES = 65_536
 MAX_TAIL_BYTES = 16_000_000  # a sandbox may write lines of any length
+MAX_OLDER_FILES = 9  # more than the host and the runners keep
 POLL_S = 0.25  # a person who watches does not notice it
 
 
 @frozen(kw_only=True)
 class Source:
-    """A log. After a rotation another file has its path, so `open` opens the current one."""
+    """A log.
+
+    Args:
+        path: The path of its current file. A rotation renames the file to `<path>.1`, and `.1` to `.2`.
+        open: Opens a file of the log, by its path.
+    """
 
     path: Path
-    open: Callable[[], BinaryIO]
+    open: Callable[[Path], BinaryIO]
 
 
 @click.command()
@@ -41,14 +48,20 @@ def logs(invocation: Invocation, lines: int, follow: bool, session: str | None) 
     """Show the end of the host's log; with --json, one JSON object per line."""
     source = _host_log(invocation) if session is None else _runner_log(invocation, session)
     show = _renderer(invocation)
-    with source.open() as file:
-        _print(show, last_lines(file, lines))
+    with source.open(source.path) as file:
+        whole, partial = last_lines(file, lines)
         if follow:
-            _follow(source, file, show)
+            _print(show, whole)
+            _follow(source, file, partial, show)
+        else:
+            _print(show, _last([*whole, *_nonempty(partial)], lines))
 
 
-def last_lines(file: BinaryIO, number: int) -> list[bytes]:
-    """Return the last lines of a file without reading all of it, and leave the file at its end."""
+def last_lines(file: BinaryIO, number: int) -> tuple[list[bytes], bytes]:
+    """Return the last whole lines of a file, and its last line if that has no end yet.
+
+    The function does not read all of the file, and leaves it at its end.
+    """
     end = position = file.seek(0, os.SEEK_END)
     blocks: list[bytes] = []
     newlines = 0
@@ -59,8 +72,8 @@ def last_lines(file: BinaryIO, number: int) -> list[bytes]:
         blocks.append(file.read(step))
         newlines += blocks[-1].count(b"\n")
     file.seek(end)
-    lines = _split_lines(b"".join(reversed(blocks)))
-    return lines[-number:] if number else []
+    *lines, partial = b"".join(reversed(blocks)).split(b"\n")
+    return _last(lines, number), partial
 
 
 def split_block(partial: bytes, block: bytes) -> tuple[list[bytes], bytes]:
@@ -69,25 +82,25 @@ def split_block(partial: bytes, block: bytes) -> tuple[list[bytes], bytes]:
     A line that is too long to parse loses its end, because a line without an end must not fill the memory.
     """
     *lines, partial = (partial + block).split(b"\n")
-    return lines, partial[: MAX_LINE_BYTES + 1]
+    return lines, partial[: MAX_READ_BYTES + 1]
 
 
 def _host_log(invocation: Invocation) -> Source:
-    path = invocation.home / "logs" / "nanoclaw.log"
+    path = invocation.home / "logs" / HOST_LOG
     if not path.exists():
         start = shell_command("serve", invocation.home, invocation.environment)
         raise NotFound(f"there is no log yet: {path}. Start a host with `{start}`; it writes the log.")
-    return Source(path=path, open=lambda: path.open("rb"))
+    return Source(path=path, open=lambda file: file.open("rb"))
 
 
 def _runner_log(invocation: Invocation, session: str) -> Source:
-    directory = invocation.home / "sessions" / session
+    directory = invocation.home / SESSIONS / session
     if not is_safe_name(session) or not directory.is_dir():
         raise NotFound(f"there is no session {session!r}. `ncl logs` shows the ids of sessions.")
-    path = Layout(directory / "in", directory / "out").runner_log
+    path = Layout.below(directory).runner_log
     if not os.path.lexists(path):
         raise NotFound(f"there is no log yet: {path}. The session's first sandbox writes it.")
-    return Source(path=path, open=lambda: _open_untrusted(path))
+    return Source(path=path, open=_open_untrusted)
 
 
 def _open_untrusted(path: Path) -> BinaryIO:
@@ -111,37 +124,65 @@ def _renderer(invocation: Invocation) -> Callable[[bytes], str]:
     return lambda line: render(entry_of(line))
 
 
-def _follow(source: Source, file: BinaryIO, show: Callable[[bytes], str]) -> None:
-    partial, is_rotated = b"", False  # an incomplete last line; True if another file has the log's name
+def _follow(source: Source, file: BinaryIO, partial: bytes, show: Callable[[bytes], str]) -> None:
+    """Print the lines that follow, also those of later files. `partial` is the beginning of the first one."""
+    successor: BinaryIO | None = None
     while True:
         block = file.read(BLOCK_BYTES)
         lines, partial = split_block(partial, block)
         _print(show, lines)
         if block:
             continue
-        if is_rotated:
-            _print(show, [partial] if partial else [])
+        if successor is not None:  # the end was read after the rotation, so it is the last one
+            _print(show, _nonempty(partial))
             file.close()
-            file = source.open()
-            partial, is_rotated = b"", False
-        elif _was_rotated(source.path, file):
-            is_rotated = True  # read again, because lines may have come before the rotation
-        else:
+            file, partial, successor = successor, b"", None
+        elif (successor := _successor(source, file)) is None:
             time.sleep(POLL_S)
 
 
-def _split_lines(text: bytes) -> list[bytes]:
-    """Split a text into lines. The last line may have no line end."""
-    return text.removesuffix(b"\n").split(b"\n") if text else []
+def _successor(source: Source, file: BinaryIO) -> BinaryIO | None:
+    """Open the file that the log began after this one; None if there is none yet.
+
+    Several rotations may have happened since the last call, so the file may have an older name or none.
+    """
+    names = [source.path, *(Path(f"{source.path}.{number}") for number in range(1, MAX_OLDER_FILES + 1))]
+    own, found = os.fstat(file.fileno()), [_status(name) for name in names]  # the newest file first
+    # A rotation begins with the oldest file, so the next older name of a file belongs to its predecessor.
+    age = next((age for age, status in enumerate(found) if status and os.path.samestat(status, own)), None)
+    if age is None:  # deleted as the oldest file, so the oldest of the younger files follows it
+        younger = [age for age, status in enumerate(found) if status and status.st_mtime_ns >= own.st_mtime_ns]
+        age = max(younger, default=-1) + 1
+    if age == 0 or (expected := found[age - 1]) is None:
+        return None  # no rotation, or one that has not finished
+    name = names[age - 1]
+    try:
+        successor = source.open(name)
+    except (OSError, NotFound):
+        if (now := _status(name)) and os.path.samestat(now, expected):
+            raise
+        return None  # renamed since it was found
+    if os.path.samestat(os.fstat(successor.fileno()), expected):
+        return successor
+    successor.close()
+    return None
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()  # a sandbox may have replaced the file by a link
+    except FileNotFoundError:
+        return None
+
+
+def _last(lines: list[bytes], number: int) -> list[bytes]:
+    return lines[-number:] if number else []
+
+
+def _nonempty(line: bytes) -> list[bytes]:
+    return [line] if line else []
 
 
 def _print(show: Callable[[bytes], str], lines: Iterable[bytes]) -> None:
     sys.stdout.buffer.write("".join(f"{show(line)}\n" for line in lines).encode())
     sys.stdout.buffer.flush()
-
-
-def _was_rotated(path: Path, file: BinaryIO) -> bool:
-    try:
-        return not os.path.samestat(path.stat(), os.fstat(file.fileno()))
-    except FileNotFoundError:
-        return False  # renamed, and the new file does not exist yet

@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nanoclaw_wire.names import RUNNER_GROUP
+from nanoclaw_wire.names import RUNNER_GROUP, SETTINGS_FILE
 from nanoclaw_wire.suggestions import did_you_mean
 
 from nanoclaw_core import InstalledPlugin, NotFound, SettingsError, find_installed_plugins, load_settings
 
-FILE_NAME = "nanoclaw.toml"  # the name of the core's settings file; a test compares both
 HALVES = {"host": "nanoclaw", "runner": RUNNER_GROUP}
 COMMANDS = "nanoclaw.commands"
 
@@ -26,7 +25,7 @@ def installed_names() -> list[str]:
 
 def settings_file(home: Path) -> Path:
     """Return the path of an instance's settings file."""
-    return home / FILE_NAME
+    return home / SETTINGS_FILE
 
 
 def describe_plugin(name: str, home: Path, environment: Mapping[str, str]) -> dict[str, Any]:

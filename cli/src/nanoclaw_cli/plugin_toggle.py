@@ -73,14 +73,14 @@ def _parsed(text: str, path: Path) -> tomlkit.TOMLDocument:
 def _core(document: tomlkit.TOMLDocument, path: Path) -> MutableMapping[str, Any] | None:
     core = document.get("core")
     if core is not None and not isinstance(core, MutableMapping):
-        raise SettingsError(f"{path}: [core] must be a table, got {core!r}. Fix the file first.")
+        raise SettingsError(f"{path}: [core] must be a table, got {core!r:.80}. Fix the file first.")
     return core
 
 
 def _names(core: MutableMapping[str, Any] | None, key: str, path: Path) -> list[str]:
     names = (core or {}).get(key, [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise SettingsError(f"{path}: core.{key} must be a list of strings, got {names!r}. Fix the file first.")
+        raise SettingsError(f"{path}: core.{key} must be a list of strings, got {names!r:.80}. Fix the file first.")
     return [str(name) for name in names]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 from nanoclaw_client.errors import TransportError
-from nanoclaw_client.output import print_error, print_json
+from nanoclaw_client.output import print_error, print_json, print_text
 from nanoclaw_client.rendering import render
 from nanoclaw_wire.answer_frames import data_frame
 
@@ -49,7 +49,7 @@ def list_plugins(invocation: Invocation) -> int:
     if invocation.as_json:
         print_json(frame)
     elif frame["ok"]:
-        click.echo(render(frame.get("data")))
+        print_text(render(frame.get("data")))
     else:
         print_error(frame["error"]["code"], frame["error"]["message"], as_json=False)
     return 0 if frame["ok"] else 1
@@ -70,7 +70,7 @@ def info(invocation: Invocation, name: str) -> int:
     if invocation.as_json:
         print_json(data_frame(record))
     else:
-        click.echo(format_record(record))
+        print_text(format_record(record))
     return 0
 
 
@@ -111,9 +111,9 @@ def _toggle(invocation: Invocation, name: str, *, on: bool) -> int:
         print_json(data_frame(result))
     elif changed:
         when = "after you restart the running host" if runs else "at the next start of the host"
-        click.echo(f"{name} is {state} in {path}. The change takes effect {when}.")
+        print_text(f"{name} is {state} in {path}. The change takes effect {when}.")
     else:
-        click.echo(f"{name} is already {state}; nothing was changed.")
+        print_text(f"{name} is already {state}; nothing was changed.")
     return 0
 
 
@@ -143,8 +143,8 @@ def _local_reports(invocation: Invocation) -> list[dict[str, str]]:
     try:
         settings = load_settings(invocation.home, invocation.environment)
     except SettingsError as error:
-        click.echo(f"warning: {error}", err=True)
+        print_text(f"warning: {error}", to_stderr=True)
     plugins = plugin_reports(settings, invocation.environment)
     if plugins.error is not None:
-        click.echo(f"warning: {plugins.error}", err=True)
+        print_text(f"warning: {plugins.error}", to_stderr=True)
     return [report.as_json_object() for report in plugins.value or ()]

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 import click
+from nanoclaw_client.output import print_text
 
 from nanoclaw_cli import breaker
 from nanoclaw_cli.invocation import Invocation, shell_command
@@ -69,7 +70,7 @@ class _ForegroundHost:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
         if self._signalled_at is not None:
-            click.echo(f"stopped in {time.monotonic() - self._signalled_at:.2f} s", err=True)
+            print_text(f"stopped in {time.monotonic() - self._signalled_at:.2f} s", to_stderr=True)
         return 0
 
     async def _host(self) -> None:
@@ -81,7 +82,7 @@ class _ForegroundHost:
             ) as host:
                 self._ready = True
                 if not self._stop.is_set():
-                    click.echo(ready_line(host, self._invocation))
+                    print_text(ready_line(host, self._invocation))
                     sys.stdout.flush()
                     self._print_missing_kinds(host)
                 await self._stop.wait()
@@ -100,7 +101,7 @@ class _ForegroundHost:
         missing = [kind for key, kind in REQUIRED.items() if not status[key]]
         if missing:
             doctor = shell_command("doctor", self._invocation.home, self._invocation.environment)
-            click.echo(f"missing: {', '.join(missing)}. `{doctor}` shows what to do.", err=True)
+            print_text(f"missing: {', '.join(missing)}. `{doctor}` shows what to do.", to_stderr=True)
 
     def _on_signal(self, number: int, work: asyncio.Task[None]) -> None:
         if self._stop.is_set():
@@ -127,7 +128,8 @@ def _counted(number: int, word: str) -> str:
 
 
 def _force_exit() -> None:
-    click.echo(f"error: not everything stopped within {STOP_S:g} s; the process was ended. See `ncl logs`.", err=True)
+    fault = f"not everything stopped within {STOP_S:g} s; the process was ended"
+    print_text(f"error: {fault}. See `ncl logs`.", to_stderr=True)
     os._exit(1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from nanoclaw_client.output import print_json
+from nanoclaw_client.output import print_json, print_text
 from nanoclaw_wire.answer_frames import data_frame
 
 from nanoclaw_cli import client
@@ -31,11 +31,11 @@ def status(invocation: Invocation) -> int:
             print_json(data_frame(data))
         else:
             note = "" if home.exists() else ", which does not exist yet"
-            click.echo(f"no host runs on {home}{note}. Run `{remedy}`.")
+            print_text(f"no host runs on {home}{note}. Run `{remedy}`.")
         return 1
     data = frame.get("data") or {}
     if invocation.as_json:
         print_json(frame)
     else:
-        click.echo(format_record(data))
+        print_text(format_record(data))
     return 0 if frame["ok"] else 1

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nanoclaw_client.rendering import render
-from nanoclaw_client.terminal_text import terminal_safe
+from nanoclaw_client.terminal_text import MAX_BLANKS, terminal_safe, visible_json
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,45 @@ def test_terminal_safe_keeps_ordinary_text(text):
 
 @given(st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_terminal_safe_json_keeps_its_value(value):
-    text = terminal_safe(json.dumps(value, ensure_ascii=False))
-    assert json.loads(text) == value
-    text.encode()
+    for escape in (terminal_safe, visible_json):
+        text = escape(json.dumps(value, ensure_ascii=False))
+        assert json.loads(text) == value
+        text.encode()
+
+
+HIDDEN = "\u3164\u2800\u200b\u200d\u202e\u00a0\u3000\ufeff\u00ad\u115f\uffa0\u034f\ufe00\U000e0100\U000e0041"
+
+
+@pytest.mark.parametrize("character", HIDDEN)
+def test_render_shows_invisible_characters(character):
+    escape = json.dumps(character)[1:-1]
+    assert render({"asked": f"a{character}b"}) == f'{{\n  "asked": "a{escape}b"\n}}'
+    assert character not in render([{"asked": f"a{character}b"}])
+
+
+@pytest.mark.parametrize("text", ["❤️", "naïve", "日本語です", "    indented", "1\t2"])
+def test_render_keeps_visible_text_in_json(text):
+    assert json.loads(render({"a": text})) == {"a": text}
+    assert "\\u" not in render({"a": text})
+
+
+@pytest.mark.parametrize(
+    ("blanks", "shown"),
+    [
+        (" " * 3000, "[3000 spaces]"),
+        ("\t" * 3000, "[3000 blank characters]"),
+        ("\u3164 \u2800\n" * 30, "[120 blank characters]"),
+        (" " * MAX_BLANKS, " " * MAX_BLANKS),
+    ],
+)
+def test_render_counts_long_runs_of_blanks(blanks, shown):
+    assert render({"args": [f"ls{blanks}; rm -rf /"]}).splitlines()[2] == f'    "ls{shown}; rm -rf /"'
+    assert render([{"args": f"ls{blanks}; rm -rf /"}]).splitlines()[2] == f"ls{shown}; rm -rf /"
+
+
+def test_render_of_similar_keys_hides_no_item():
+    shown = render({" " * 30: "one", "\u3164" * 30: "two", "\u2800" * 30: "three"})
+    assert all(word in shown for word in ("one", "two", "three"))
 
 
 ROWS = [{"id": "ag-0123456789ab", "text": "x" * 90, "at": "2026-11-22T20:30:30.458Z"}]

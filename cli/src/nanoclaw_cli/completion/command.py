@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from nanoclaw_client.output import print_json
+from nanoclaw_client.output import print_json, print_text
 from nanoclaw_wire.answer_frames import data_frame
 
 from nanoclaw_cli.invocation import Invocation
@@ -29,5 +29,5 @@ def completion(invocation: Invocation, shell: str) -> int:
     if invocation.as_json:
         print_json(data_frame(script))
     else:
-        click.echo(script, nl=False)
+        print_text(script.removesuffix("\n"))
     return 0

@@ -10,10 +10,15 @@ from typing import Any
 from nanoclaw_wire.answer_frames import error_frame
 
 from nanoclaw_client.errors import ClientError
-from nanoclaw_client.terminal_text import terminal_safe
+from nanoclaw_client.terminal_text import terminal_safe, visible_json
 
 FAILED, USAGE = 1, 2
 USAGE_CODES = frozenset({"unknown-command", "invalid-args", "transport-error"})
+
+
+def print_text(text: str, *, to_stderr: bool = False) -> None:
+    """Print text for people. It may come from a file, a plugin or a host, so control characters are escaped."""
+    print(terminal_safe(text), file=sys.stderr if to_stderr else sys.stdout, flush=to_stderr)
 
 
 def print_error(code: str, message: str, *, as_json: bool) -> None:
@@ -21,17 +26,17 @@ def print_error(code: str, message: str, *, as_json: bool) -> None:
     if as_json:
         print_json(error_frame(code, message))
     else:
-        print(terminal_safe(f"error ({code}): {message}"), file=sys.stderr)
+        print_text(f"error ({code}): {message}", to_stderr=True)
 
 
 def print_progress(text: str) -> None:
     """Print a progress line of a slow verb on stderr, so that stdout holds only the answer."""
-    print(terminal_safe(text), file=sys.stderr, flush=True)
+    print_text(text, to_stderr=True)
 
 
 def print_json(value: Any) -> None:
     """Print a value as indented JSON without terminal control characters."""
-    print(terminal_safe(json.dumps(value, indent=2, ensure_ascii=False)))
+    print_text(visible_json(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def exit_code_of(code: str) -> int:
@@ -63,7 +68,7 @@ def report(
     if environment.get("NANOCLAW_DEBUG") == "1":
         import traceback
 
-        traceback.print_exception(error)
+        print_text("".join(traceback.format_exception(error)), to_stderr=True)
     code, message, exit_code = describe(error)
     if exit_code in (FAILED, USAGE):  # other codes are deliberate exits and need no message
         print_error(code, message, as_json=as_json)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nanoclaw_client.terminal_text import terminal_safe
+from nanoclaw_client.terminal_text import count_blanks, show_hidden, terminal_safe, visible_json
 
 GAP = "  "
 MIN_COLUMN_WIDTH = 16  # an id is never cut
@@ -16,7 +16,8 @@ def render(data: Any, width: int | None = None) -> str:
     """Format a verb's answer for a terminal.
 
     A string stays unchanged, a list of flat records becomes a table, an empty list `(no rows)`, null an empty string,
-    and any other value JSON. Terminal control characters are escaped (⚠48).
+    and any other value JSON. Terminal control characters are escaped (⚠48). In records and JSON, which may hold a
+    request that a person decides about, invisible characters are escaped, too, and long runs of blanks counted.
 
     Args:
         data: The data of the answer frame.
@@ -30,7 +31,7 @@ def render(data: Any, width: int | None = None) -> str:
         return "(no rows)"
     if isinstance(data, list) and all(_is_flat_record(row) for row in data):
         return table(data, width)
-    return terminal_safe(json.dumps(data, indent=2, ensure_ascii=False))
+    return visible_json(json.dumps(count_blanks(data), indent=2, ensure_ascii=False))
 
 
 def table(rows: Sequence[Mapping[str, Any]], width: int | None = None) -> str:
@@ -70,5 +71,5 @@ def _is_flat_record(row: Any) -> bool:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    text = json.dumps(value) if isinstance(value, bool) else str(value)
+    text = json.dumps(value) if isinstance(value, bool) else show_hidden(count_blanks(str(value)))
     return "".join(character if character.isprintable() else " " for character in text)

@@ -13,7 +13,7 @@ from nanoclaw_client.arguments import parse_verb
 from nanoclaw_client.connection import Frame
 from nanoclaw_client.errors import UsageError
 from nanoclaw_client.help_text import explain, matching_verbs, overview, verb_names
-from nanoclaw_client.output import exit_code_of, print_error, print_json
+from nanoclaw_client.output import exit_code_of, print_error, print_json, print_text
 from nanoclaw_client.rendering import render
 
 Ask = Callable[[Sequence[str], Mapping[str, Any]], Frame]
@@ -41,7 +41,7 @@ def run_verb(
     if as_json:
         print_json(frame)
     elif frame["ok"]:
-        print(_format_answer(words, frame.get("data")))
+        print_text(_format_answer(words, frame.get("data")))
     else:
         code, message = _code_and_message(frame)
         if code == "unknown-command":

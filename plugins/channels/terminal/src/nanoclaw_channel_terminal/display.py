@@ -44,7 +44,7 @@ def save_files(frame: Mapping[str, Any], received: ReceivedFiles) -> list[str]:
             lines.append(f"saved {received.save(file, session)} ({len(file.content)} bytes)")
         except OSError as error:
             directory = received.directory(session)
-            lines.append(f"could not save {terminal_safe(file.name)} in {directory}: {error.strerror or error}")
+            lines.append(f"could not save {file.name} in {directory}: {error.strerror or error}")
     return lines
 
 
@@ -69,7 +69,7 @@ class StatusLine:
     def print(self, text: str) -> None:
         """Print a separate line on the stream."""
         with self.hidden():
-            print(text, file=self._stream, flush=True)
+            print(terminal_safe(text), file=self._stream, flush=True)
 
     @contextlib.contextmanager
     def hidden(self) -> Iterator[None]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import field, frozen
+from nanoclaw_client.output import print_error, print_json, print_text
 from nanoclaw_wire.answer_frames import data_frame, error_frame
 
 from nanoclaw_channel_terminal.answer_tracker import AnswerTracker
@@ -91,7 +91,7 @@ class OneShotChat:
     def _save(self, frame: Mapping[str, Any]) -> dict[str, Any]:
         lines = save_files(frame, self._question.received)
         for line in lines:
-            print(line, file=sys.stderr)
+            print_text(line, to_stderr=True)
         return {"files": lines} if lines else {}
 
     def _end(self, tracker: AnswerTracker, *, timed_out: bool) -> int:
@@ -117,11 +117,8 @@ class OneShotChat:
         frame = data_frame({"messages": self._answer})
         if tracker.failure is not None:
             frame |= error_frame("handler-error", tracker.failure)
-        print(json.dumps(frame, indent=2, ensure_ascii=False))
+        print_json(frame)
 
     def _fail(self, code: str, message: str, exit_code: int) -> int:
-        if self._question.as_json:
-            print(json.dumps(error_frame(code, message), indent=2, ensure_ascii=False))
-        else:
-            print(f"error ({code}): {message}", file=sys.stderr)
+        print_error(code, message, as_json=self._question.as_json)
         return exit_code

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nanoclaw_client.output import print_text
 from nanoclaw_client.terminal_text import terminal_safe
 from prompt_toolkit import PromptSession
 from prompt_toolkit.history import FileHistory
@@ -74,7 +75,7 @@ class Repl:
         try:
             text, files = extract_files(line, Path.cwd())
         except InvalidArguments as error:
-            print(f"not sent: {error}")
+            print_text(f"not sent: {error}")
             return
         await self._connection.say(text, files)
 
@@ -104,20 +105,20 @@ class Repl:
             if text:
                 print(text if self._is_ready else f"(while you were away) {text}")
             for line in save_files(frame, self._received):
-                print(line)
+                print_text(line)
             await self._connection.seen(frame["id"])
         elif kind == "said":
             files = "".join(f" [{name}]" for name in frame.get("files") or ())
-            print(terminal_safe(f"(another terminal) {frame.get('text', '')}{files}"))
+            print_text(f"(another terminal) {frame.get('text', '')}{files}")
         elif kind == "accepted" and frame.get("outcome") != "routed":
-            print(f"not accepted: {frame.get('reason') or frame.get('outcome')}")
+            print_text(f"not accepted: {frame.get('reason') or frame.get('outcome')}")
         elif kind in ("status", "ready"):
             self._is_ready = self._is_ready or kind == "ready"
             self._set_status(str(frame.get("text") or frame.get("status") or ""))
         elif kind == "typing":
             self._set_status(self._status or "the agent is working")
         elif kind == "error":
-            print(f"error: {frame.get('message')}")
+            print_text(f"error: {frame.get('message')}")
 
     def _set_status(self, text: str) -> None:
         if text != self._status:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
+from nanoclaw_client.output import print_json, print_text
+from nanoclaw_client.terminal_text import terminal_line
 from nanoclaw_wire.answer_frames import data_frame
 
 if TYPE_CHECKING:
@@ -133,13 +134,14 @@ def _show(step: BuildStep, *, as_json: bool) -> None:
     if as_json:
         return
     if sys.stderr.isatty():
-        click.echo(f"\r\x1b[K{step.summary()}", nl=step.is_new, err=True)
+        summary = terminal_line(step.summary())  # the output of any program
+        print(f"\r\x1b[K{summary}", end="\n" if step.is_new else "", file=sys.stderr, flush=True)
     elif step.is_new:
-        click.echo(step.summary(), err=True)
+        print_text(step.summary(), to_stderr=True)
 
 
 def _print(as_json: bool, data: Any, text: str) -> None:
     if as_json:
-        click.echo(json.dumps(data_frame(data), indent=2, ensure_ascii=False))
+        print_json(data_frame(data))
     else:
-        click.echo(text)
+        print_text(text)

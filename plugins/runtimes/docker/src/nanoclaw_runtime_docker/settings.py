@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
-from nanoclaw_core import above, at_least
+from nanoclaw_core import between
 
 DEFAULT_BASE_IMAGE = "python:3.12-slim-bookworm"
 
@@ -35,15 +35,15 @@ class Settings:
     docker_host: str = ""
     image: str = ""
     base_image: str = DEFAULT_BASE_IMAGE
-    memory_mb: int | None = field(default=None, validator=at_least(64))
-    cpus: float | None = field(default=None, validator=above(0))
-    pids: int | None = field(default=None, validator=at_least(16))
+    memory_mb: int | None = field(default=None, validator=between(64, 16_777_216))
+    cpus: float | None = field(default=None, validator=between(0.01, 1_024))
+    pids: int | None = field(default=None, validator=between(16, 4_194_304))
     network: str = "bridge"
-    temporary_mb: int = field(default=1024, validator=at_least(16))
+    temporary_mb: int = field(default=1024, validator=between(16, 1_048_576))
     pip_index_url: str = ""
     pip_extra_index_url: str = ""
     pip_trusted_host: str = ""
     npm_registry: str = ""
     build_network: str = ""
-    build_timeout_s: float = field(default=900.0, validator=above(0))
-    engine_timeout_s: float = field(default=60.0, validator=above(0))
+    build_timeout_s: float = field(default=900.0, validator=between(1, 86_400))
+    engine_timeout_s: float = field(default=60.0, validator=between(0.1, 3_600))
