@@ -1,5 +1,7 @@
 """pytest set-up that the tests of all distributions share."""
 
+import os
+
 import pytest
 from hypothesis import settings
 
@@ -16,6 +18,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: takes many minutes; runs only with --long")
+    os.umask(0o022)  # with the common 002, the host would refuse the instances that tests write by hand
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in this hook, too
@@ -31,12 +34,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Fail if pytest-xdist ignores the groups: each process would build what their tests share."""
+    """Stop if pytest-xdist ignores the groups: each process would build what their tests share."""
     if not session.config.getoption("loadgroup", default=False):
         return  # one process, or several that do not use the groups
     lost = [item.nodeid for item in session.items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid]
     if lost:
-        raise pytest.UsageError(f"pytest-xdist ignores the group of {lost[0]}. Check the version of pytest.")
+        # The process that runs pytest prints `shouldstop`, but no error of its workers.
+        session.shouldstop = f"pytest-xdist ignores the group of {lost[0]}. Install the pytest of pyproject.toml."
+        raise pytest.UsageError(session.shouldstop)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

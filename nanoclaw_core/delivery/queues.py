@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context
 from functools import partial
 
+from nanoclaw_wire.log_lines import describe
 from nanoclaw_wire.task_set import TaskSet
 
 from nanoclaw_core import logs
@@ -53,6 +54,7 @@ class DeliveryQueues:
         self._dated: dict[DeliveryId, tuple[Entry, asyncio.Task[None]]] = {}
         self._absent: dict[DeliveryId, Entry] = {}  # their channel has no adapter in this host
         self._absent_channels: set[str] = set()
+        self._is_closed = False
 
     def start(self) -> None:
         """Queue all unfinished messages, in order."""
@@ -106,6 +108,7 @@ class DeliveryQueues:
 
     async def close(self) -> None:
         """Stop sending. The next host repeats a cancelled attempt under the same key."""
+        self._is_closed = True  # an adapter that swallows its cancellation must not start the next message
         await self._tasks.close(self._context.timing.cancel_s)
         self._workers.clear()
 
@@ -113,7 +116,7 @@ class DeliveryQueues:
         if isinstance(item, Entry):
             item.queued_at = asyncio.get_running_loop().time()
         self._waiting.setdefault(key, deque()).append(item)
-        if key not in self._workers:
+        if key not in self._workers and not self._is_closed:
             self._workers[key] = self._tasks.spawn(self._work(key), context=Context())
 
     async def _append_when_due(self, entry: Entry) -> None:
@@ -125,7 +128,7 @@ class DeliveryQueues:
     async def _work(self, key: QueueKey) -> None:
         waiting = self._waiting[key]
         try:
-            while waiting:
+            while waiting and not self._is_closed:
                 item = waiting.popleft()
                 if isinstance(item, Entry):
                     await self._deliver(item)
@@ -135,7 +138,7 @@ class DeliveryQueues:
                     await self._send_delay_notices(key)
                 await asyncio.sleep(0)  # let the other queues run even if an adapter never waits
         finally:
-            del self._workers[key]
+            self._workers.pop(key, None)  # `close` may have removed it
             if not waiting:
                 self._waiting.pop(key, None)
                 self.backlog.resume(key)
@@ -143,22 +146,22 @@ class DeliveryQueues:
     async def _deliver(self, entry: Entry) -> None:
         """Finish one message, or leave it to a host that has its channel."""
         delivery = entry.delivery
-        try:
-            if delivery.channel not in self._context.adapters:
-                await self._keep_for_later(entry)
-                return
-            with logs.context(correlation=delivery.correlation_id or delivery.id):
+        with logs.context(session=delivery.session_id or "", correlation=delivery.correlation_id or delivery.id):
+            try:
+                if delivery.channel not in self._context.adapters:
+                    await self._keep_for_later(entry)
+                    return
                 await self._attempts.finish(entry)
-        except PLUGIN_ERRORS as error:  # error boundary: one bad row must not stop its room
-            log.exception("delivery cannot be processed", extra={"delivery": delivery.id})
-            await self._give_up(delivery, f"the host cannot process it: {type(error).__name__}: {error}")
+            except PLUGIN_ERRORS as error:  # error boundary: one bad row must not stop its room
+                log.error("delivery cannot be processed", extra=describe(error) | {"delivery": delivery.id})
+                await self._give_up(delivery, f"the host cannot process it: {type(error).__name__}: {error}")
         self.backlog.leave(entry)
 
     async def _give_up(self, delivery: Delivery, problem: str) -> None:
         try:
             await self._attempts.fail(delivery, problem)
-        except PLUGIN_ERRORS:  # error boundary: the row stays unchanged for the next host
-            log.exception("delivery cannot be marked as failed", extra={"delivery": delivery.id})
+        except PLUGIN_ERRORS as error:  # error boundary: the row stays unchanged for the next host
+            log.error("delivery cannot be marked as failed", extra=describe(error) | {"delivery": delivery.id})
 
     async def _keep_for_later(self, entry: Entry) -> None:
         """Leave a message queued for a host that has its channel."""

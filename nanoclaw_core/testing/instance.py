@@ -7,6 +7,7 @@ from pathlib import Path
 import apsw
 from attrs import define, evolve
 
+from nanoclaw_core.budgets import Budgets
 from nanoclaw_core.instance import InstancePaths, create_agent_group, open_database
 from nanoclaw_core.sandboxes.quarantine import QUARANTINE_SUFFIX
 from nanoclaw_core.settings import CoreSettings, Settings
@@ -82,15 +83,17 @@ def make_instance(home: Path, **core: object) -> Instance:
 
     Args:
         home: The instance directory.
-        core: Fields of CoreSettings. By default, no retry waits.
+        core: Fields of CoreSettings. By default, a retry waits for 10 ms, the shortest pause, and a person may write a
+            million messages a minute.
     """
     defaults: dict[str, object] = {
         "provider": "scripted",
         "fallback_provider": "",
-        "delivery_pauses_s": [0.0, 0.0],
+        "delivery_pauses_s": [0.01, 0.01],
         "delivery_max_age_s": 0.0,  # allows three attempts
-        "start_pauses_s": [0.0],
-        "retry_pause_s": 0.0,
+        "start_pauses_s": [0.01],
+        "retry_pause_s": 0.01,
+        "budgets": Budgets(person_messages_per_minute=1_000_000),
     }
     settings = Settings(home=home, core=CoreSettings(**(defaults | core)))  # type: ignore[arg-type]
     paths = InstancePaths(home=home)

@@ -15,7 +15,7 @@ from typing import Any
 import cattrs
 from attrs import field, frozen
 
-_CHAT = re.compile(r"<message\b(?P<attributes>[^>]*)>(?P<body>.*?)</message>", re.DOTALL)
+_CHAT = re.compile(r"<(?P<kind>message|host-note)\b(?P<attributes>[^>]*)>(?P<body>.*?)</(?P=kind)>", re.DOTALL)
 _FROM = re.compile(r'\bfrom="([^"]*)"')
 _REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
 _INTERRUPTED = "[Request interrupted by user]"

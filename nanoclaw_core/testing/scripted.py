@@ -127,6 +127,12 @@ async def silent(_runner: FakeRunner) -> int:
     return 0
 
 
+async def unanswering(runner: FakeRunner) -> int:
+    """Take the first messages, and never answer them."""
+    await runner.take()
+    return await silent(runner)
+
+
 class ScriptedRuntime:
     """A runtime and a provider for tests, as one plugin object.
 

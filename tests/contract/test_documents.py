@@ -65,6 +65,14 @@ def test_generated_documents_are_current():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_settings_page_has_bounds_of_each_number():
+    """The page shows the rules of the settings classes of the core and of all plugins."""
+    numbers = re.findall(r"^\| `(\w+)` \| `(?:int|float|list\[float\])\b(.*)", text_of(DOCS / "settings.md"), re.M)
+    assert len(numbers) > 20
+    unbounded = [name for name, rest in numbers if "ust be from " not in rest]
+    assert unbounded == ["run_as"]  # the process runtime checks this user of the machine
+
+
 @pages
 def test_page_links_exist(page: Path):
     links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text_of(page))]

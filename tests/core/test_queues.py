@@ -1,6 +1,7 @@
 """Delivery queues: fairness, a central database that refuses writes, and unexpected errors."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -195,6 +196,54 @@ def test_sent_message_stays_sent_if_its_callback_fails(instance: Instance) -> No
     asyncio.run(scenario())
     states = [stored.status for number in (1, 2) if (stored := deliveries.get(instance.db, DeliveryId(f"d{number}")))]
     assert states == [DeliveryStatus.SENT, DeliveryStatus.SENT]
+
+
+class Unstoppable:
+    """A channel that swallows the cancellation of its deliveries, and accepts them after the queues are closed."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+        self.is_sending, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def deliver(self, _address: Address, message: Outbound) -> str:
+        self.taken.append(message.idempotency_key)
+        self.is_sending.set()
+        while not self.may_end.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.may_end.wait()
+        return "platform-id"
+
+
+async def close_while_sending(platform: Unstoppable, instance: Instance, *late: Delivery) -> list[BaseException | None]:
+    """Send two messages to a room and close the queues during the first; return the errors of their tasks.
+
+    `late` are queued after the queues are closed.
+    """
+    before = asyncio.all_tasks()
+    queues = queues_to(platform, instance, timing=Timing(cancel_s=0))
+    queues.put([delivery(1), delivery(2)])
+    await platform.is_sending.wait()
+    await queues.close()
+    queues.put(late)
+    platform.may_end.set()
+    tasks = asyncio.all_tasks() - before
+    await asyncio.wait(tasks)
+    return [task.exception() for task in tasks]
+
+
+def test_delivery_that_outlives_its_queue_raises_nothing(instance: Instance) -> None:
+    """The adapter swallows the cancellation of its attempt."""
+    deliveries.add(instance.db, [delivery(1), delivery(2)])
+    assert asyncio.run(close_while_sending(Unstoppable(), instance)) == [None]
+
+
+def test_closed_queues_start_no_further_delivery(instance: Instance) -> None:
+    """The next host sends the message that waits in the room, and a late one to another room."""
+    platform, late = Unstoppable(), delivery(3, "another room")
+    deliveries.add(instance.db, [delivery(1), delivery(2), late])
+    asyncio.run(close_while_sending(platform, instance, late))
+    assert platform.taken == ["d1"]
+    assert [waiting.id for waiting in deliveries.open_deliveries(instance.db)] == ["d2", "d3"]
 
 
 class LoneSurrogates(InstantPlatform):

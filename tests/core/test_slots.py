@@ -19,7 +19,7 @@ from nanoclaw_core.sandboxes.slots import Slots, idle_to_end
 from nanoclaw_core.store.messaging import SessionMode
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance, make_instance
-from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, ScriptedSandbox, echo
+from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, ScriptedSandbox, echo, unanswering
 from nanoclaw_core.timing import Timing
 
 ONE, TWO, THREE = (SessionId(f"ses-{number}") for number in (1, 2, 3))
@@ -30,13 +30,6 @@ def with_slots(tmp_path: Path, count: int, rooms: list[str]) -> Instance:
     for room in rooms:
         instance.wire(room=room)
     return instance
-
-
-async def busy(runner: FakeRunner) -> int:
-    """Take the first message and never answer it."""
-    await runner.take()
-    await asyncio.Event().wait()
-    return 0
 
 
 @pytest.mark.slow
@@ -108,7 +101,9 @@ def test_working_sandbox_is_never_stopped_for_another(tmp_path: Path) -> None:
     instance = with_slots(tmp_path, 1, ["a", "b"])
 
     async def scenario() -> tuple[list[str], object]:
-        async with running_host(instance, runtime=ScriptedRuntime(busy), timing=Timing(slot_notice_s=0)) as running:
+        async with running_host(
+            instance, runtime=ScriptedRuntime(unanswering), timing=Timing(slot_notice_s=0)
+        ) as running:
             await running.channel.say("work", room="a")
             await until(lambda: running.runtime.sandboxes)
             await running.channel.say("and me?", room="b")
@@ -128,7 +123,9 @@ def test_each_message_during_a_wait_gets_one_notice(tmp_path: Path) -> None:
         instance.wire(room=room, folder="shared", session_mode=SessionMode.AGENT_SHARED)
 
     async def scenario() -> list[str]:
-        async with running_host(instance, runtime=ScriptedRuntime(busy), timing=Timing(slot_notice_s=0)) as running:
+        async with running_host(
+            instance, runtime=ScriptedRuntime(unanswering), timing=Timing(slot_notice_s=0)
+        ) as running:
             await running.channel.say("work", room="a")
             await until(lambda: running.runtime.sandboxes)
             for count, room in enumerate(["b", "c", "b"], 1):

@@ -16,7 +16,7 @@ from nanoclaw_core import Inbound
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance, make_instance
 from nanoclaw_core.testing.recorder import RecorderChannel
-from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, echo
+from nanoclaw_core.testing.scripted import ScriptedRuntime, echo, unanswering
 
 JUMPS = [timedelta(days=-2), timedelta(days=400)]  # the second is longer than any retention time
 TIMES = {
@@ -51,17 +51,11 @@ def jump(instance: Instance, by: timedelta) -> None:
             db.close()
 
 
-async def never_answers(runner: FakeRunner) -> int:
-    await runner.take()
-    await asyncio.Event().wait()
-    return 0
-
-
 @pytest.mark.invariant(number=4)
 @pytest.mark.parametrize("by", JUMPS, ids=["back", "forward"])
 def test_accepted_message_is_answered_after_clock_jump(instance: Instance, by: timedelta) -> None:
     async def first() -> None:
-        async with running_host(instance, runtime=ScriptedRuntime(never_answers)) as running:
+        async with running_host(instance, runtime=ScriptedRuntime(unanswering)) as running:
             await running.channel.say("hi")
 
     async def second() -> list[str]:
@@ -105,7 +99,7 @@ def test_message_with_future_time_is_answered_at_once(instance: Instance) -> Non
     ahead = Inbound(room="room", text="hi", sender="ada", at=clock.now() + timedelta(days=400))
 
     async def first() -> None:
-        async with running_host(instance, runtime=ScriptedRuntime(never_answers)) as running:
+        async with running_host(instance, runtime=ScriptedRuntime(unanswering)) as running:
             await running.channel.pass_on(ahead)
 
     async def second() -> list[str]:

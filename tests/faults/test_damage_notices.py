@@ -4,13 +4,14 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from runner_scripts import answering
 from session_damage import IN, OUT, TOLD, fill_with_garbage
 
 from nanoclaw_core.sandboxes.quarantine import MAX_NOTICE_ROOMS
 from nanoclaw_core.store.messaging import SessionMode
 from nanoclaw_core.testing.hosting import running_host
 from nanoclaw_core.testing.instance import Instance, make_instance
-from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, silent
+from nanoclaw_core.testing.scripted import ScriptedRuntime, silent
 
 
 def make_agent_shared_session(tmp_path: Path, rooms: int, *, answered: int, ids: bool) -> Instance:
@@ -22,14 +23,8 @@ def make_agent_shared_session(tmp_path: Path, rooms: int, *, answered: int, ids:
     for number in range(rooms):
         instance.wire(room=f"a{number}", session_mode=SessionMode.AGENT_SHARED)
 
-    async def answers_some(runner: FakeRunner) -> int:
-        for _ in range(answered):
-            runner.answer(await runner.take(limit=1), "answered")
-        await asyncio.Event().wait()
-        return 0
-
     async def scenario() -> None:
-        async with running_host(instance, runtime=ScriptedRuntime(answers_some)) as running:
+        async with running_host(instance, runtime=ScriptedRuntime(answering(answered))) as running:
             for number in range(rooms):
                 await running.channel.say("hi", room=f"a{number}", message_id=f"p-{number}" if ids else None)
             await running.channel.texts(answered)

@@ -13,6 +13,7 @@ from pathlib import Path
 import apsw
 import pytest
 from nanoclaw_wire import inbound
+from runner_scripts import answering
 from session_damage import DAMAGES, IN, OUT, TOLD, file_of, fill_with_garbage, have_conversation, session_of
 
 from nanoclaw_core import Attachment
@@ -62,13 +63,8 @@ def test_damaged_outbound_db_loses_and_repeats_nothing(instance: Instance, damag
     The answered one gets no second answer.
     """
 
-    async def answers_one(runner: FakeRunner) -> int:
-        runner.answer(await runner.take(limit=1), "answered")
-        await asyncio.Event().wait()
-        return 0
-
     async def first() -> None:
-        async with running_host(instance, runtime=ScriptedRuntime(answers_one)) as running:
+        async with running_host(instance, runtime=ScriptedRuntime(answering(1))) as running:
             await running.channel.say("one")
             await running.channel.texts(1)
             await running.channel.say("two")

@@ -17,6 +17,7 @@ from pathlib import Path
 import apsw
 import pytest
 from attrs import evolve, field, frozen
+from runner_scripts import answering
 
 from nanoclaw_core import NanoclawError
 from nanoclaw_core.instance import InstancePaths
@@ -44,7 +45,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Instance:
         instance.wire(room=room, session_mode=SessionMode.AGENT_SHARED)
 
     async def scenario() -> None:
-        async with running_host(instance, runtime=ScriptedRuntime(answers_three)) as running:
+        async with running_host(instance, runtime=ScriptedRuntime(answering(len(ROOMS)))) as running:
             for room in ROOMS:
                 await running.channel.say(f"answered {room}", room=room, message_id=f"first-{room}")
             await running.channel.texts(len(ROOMS))
@@ -54,14 +55,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Instance:
     asyncio.run(scenario())
     instance.db.close()  # closing the last connection copies the write-ahead log into the file
     return instance
-
-
-async def answers_three(runner: FakeRunner) -> int:
-    """Answer the first message of each room, and nothing more."""
-    for _ in ROOMS:
-        runner.answer(await runner.take(limit=1), "answered")
-    await asyncio.Event().wait()
-    return 0
 
 
 async def answers_each(runner: FakeRunner) -> int:

@@ -18,6 +18,7 @@ from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 MAX_TEXT_BYTES = 4_096
+ID_CHARS = 12
 TOPIC = re.compile(r"/([-_A-Za-z0-9]{1,64})")
 SINCE = re.compile(r"all|none|latest|\d+[smhd]?|[A-Za-z0-9]{12}")
 
@@ -44,6 +45,7 @@ class FakeNtfy:
         self.attempts = 0
         self.busy_for = 0
         self._messages: list[dict[str, Any]] = []
+        self._polled: set[str] = set()
         self._changed = threading.Condition()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(self))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
@@ -62,8 +64,17 @@ class FakeNtfy:
         self._thread.join()
         self._server.server_close()
 
-    def say(self, topic: str, text: str) -> str:
-        """Publish a message as a person with the app, and return its id."""
+    def say(self, topic: str, text: str, timeout_s: float = 60.0) -> str:
+        """Publish a message as a person with the app, and return its id.
+
+        Wait for the channel's first poll: it asks only for messages since the second in which it began.
+
+        Raises:
+            TimeoutError: The channel did not poll the topic in time.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: topic in self._polled, timeout_s):
+                raise TimeoutError(f"the channel did not poll the topic {topic!r} within {timeout_s:g} s")
         return str(self._store({"topic": topic, "message": text})["id"])
 
     def answers(self, count: int, timeout_s: float = 60.0) -> list[dict[str, Any]]:
@@ -87,11 +98,13 @@ class FakeNtfy:
             raise Refused(400, 40008, "invalid since parameter")
         with self._changed:
             messages = [message for message in self._messages if message["topic"] == topic]
-        if since.isdigit():
-            messages = [message for message in messages if message["time"] >= int(since)]
+            self._polled.add(topic)
+            self._changed.notify_all()
         ids = [message["id"] for message in messages]
         if since in ids:  # for an unknown id, ntfy returns all messages
             messages = messages[ids.index(since) + 1 :]
+        elif since.isdigit() and len(since) != ID_CHARS:  # ntfy reads 12 digits as an id
+            messages = [message for message in messages if message["time"] >= int(since)]
         return "".join(json.dumps(message) + "\n" for message in messages)
 
     def publish(self, topic: str, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
@@ -122,7 +135,7 @@ class FakeNtfy:
         return {"message": f"You received a file: {name}", "attachment": {"name": name, "size": len(body)}}
 
     def _store(self, message: dict[str, Any]) -> dict[str, Any]:
-        stored = {"id": secrets.token_hex(6), "time": int(time.time()), "event": "message", **message}
+        stored = {"id": secrets.token_hex(ID_CHARS // 2), "time": int(time.time()), "event": "message", **message}
         with self._changed:
             self._messages.append(stored)
             self._changed.notify_all()

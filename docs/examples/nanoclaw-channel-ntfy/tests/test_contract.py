@@ -20,7 +20,7 @@ class Ntfy(Platform):
         self.server = server
 
     async def say(self, text: str, *, thread: str | None = None) -> None:
-        self.server.say("kitchen", text)
+        await asyncio.to_thread(self.server.say, "kitchen", text)
 
     async def shown(self, count: int) -> Sequence[Shown]:
         answers = await asyncio.to_thread(self.server.answers, count)

@@ -84,6 +84,23 @@ async def until_failed(instance: Instance) -> list[str]:
     return errors
 
 
+def test_fake_person_writes_only_after_the_first_poll() -> None:
+    """A message in the second before the poll would be missed."""
+    with FakeNtfy() as server:
+        with pytest.raises(TimeoutError, match="did not poll the topic 'kitchen'"):
+            server.say(TOPIC, "too early", timeout_s=0)
+        server.read(TOPIC, "all")
+        assert server.say(TOPIC, "hello", timeout_s=0) in server.read(TOPIC, "all")
+
+
+def test_fake_reads_twelve_digits_as_an_id() -> None:
+    """A random id may have only digits. It is no time, and for an unknown id, ntfy returns all messages."""
+    with FakeNtfy() as server:
+        server.read(TOPIC, "all")
+        message_id = server.say(TOPIC, "hello")
+        assert message_id in server.read(TOPIC, "999999999999")
+
+
 def test_published_message_is_answered_on_the_topic(instance: Instance) -> None:
     with FakeNtfy() as server:
         assert answers(instance, server, 1) == ["echo: hello"]

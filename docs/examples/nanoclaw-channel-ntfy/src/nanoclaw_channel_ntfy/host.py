@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from nanoclaw_channel_ntfy.rows import create_positions
-from nanoclaw_core import Admission, Channel, Migration, Secret, Verdict, Vote, above, hookimpl, matches
+from nanoclaw_core import Admission, Channel, Migration, Secret, Verdict, Vote, between, hookimpl, matches
 
 if TYPE_CHECKING:
     from nanoclaw_channel_ntfy.adapter import NtfyAdapter
@@ -32,7 +32,7 @@ class Settings:
     topic: str = field(validator=matches(r"[-_A-Za-z0-9]{1,64}"))
     server: str = "https://ntfy.sh"
     token: Secret = Secret()
-    poll_s: float = field(default=5.0, validator=above(0))
+    poll_s: float = field(default=5.0, validator=between(0.01, 86_400))
 
 
 @hookimpl

@@ -79,6 +79,7 @@ def nanoclaw_verbs() -> Iterable[Verb]:
         access=Access.NEEDS_APPROVAL,
         run=_read_out,
         check=_check_note,
+        preview=_preview_note,
         parameters=(Parameter(name="id", is_required=True, is_positional=True, help="the note, note-…"),),
         filters_by_scope=True,
         help="send a note to the running conversations of its agent",
@@ -104,6 +105,11 @@ def _note(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) 
 
 def _check_note(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> None:
     _note(arguments, caller, context)
+
+
+def _preview_note(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> dict[str, Any]:
+    """Return what a human sees of an agent's request before the answer."""
+    return {"sends": _note(arguments, caller, context).text}
 
 
 async def _read_out(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> dict[str, Any]:
