@@ -53,6 +53,9 @@ class Verb:
             may not use a verb without it and without `scope_parameter` (I8).
         check: `check(arguments, caller, context)` raises the error of `run` for invalid arguments, before a human is
             asked to approve them.
+        preview: `preview(arguments, caller, context)` returns what `run` would change, for the human who decides about
+            an agent's request: `{thing: {"before": …, "after": …}}`. It changes nothing, and raises the error of `run`
+            if the request would fail. None: the plugin does not describe it.
     """
 
     resource: str
@@ -64,6 +67,7 @@ class Verb:
     scope_parameter: str | None = None
     filters_by_scope: bool = False
     check: Callable[[Mapping[str, Any], Caller, PluginContext], None] = lambda *_: None
+    preview: Callable[[Mapping[str, Any], Caller, PluginContext], Any] = lambda *_: None
 
 
 @frozen(kw_only=True)
@@ -73,11 +77,13 @@ class Action:
     Args:
         access: The access of agents; it has no default.
         run: `await run(arguments, caller, context)`. The arguments come from the sandbox and are not trusted.
+        preview: As in `Verb`.
     """
 
     name: str
     access: Access
     run: Callable[[Mapping[str, Any], Caller, PluginContext], Awaitable[Any]]
+    preview: Callable[[Mapping[str, Any], Caller, PluginContext], Any] = lambda *_: None
 
 
 @frozen(kw_only=True)

@@ -59,7 +59,7 @@ class Quoted:
 
 @frozen(kw_only=True)
 class Inbound:
-    """A message from a platform.
+    """A message from a platform. Ids have at most 1 000 characters; of longer names the core keeps a short label.
 
     Args:
         room: The platform's id of the chat.

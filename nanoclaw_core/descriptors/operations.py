@@ -52,7 +52,8 @@ class Operations(Protocol):
     async def note_to_agent(self, session_id: SessionId, text: str) -> None:
         """Leave a note for a session's agent and wake it.
 
-        Do nothing if the session is closed.
+        Do nothing if the session is closed. The agent reads the note as the host's own words. If it repeats words of
+        people, it must name them as such.
 
         Raises:
             NanoclawError: The note cannot be written.
@@ -73,6 +74,15 @@ class Operations(Protocol):
 
         The guard checks the request again, with the approval as a grant for one use (⚠13, ⚠14). `progress` is called
         with each progress line.
+        """
+
+    def preview(self, approval_id: ApprovalId) -> Any:
+        """Return what a held request would change now, or `{"fails": reason}`; see `Verb.preview`.
+
+        It is for the human who decides: it may show directories of the host, and values that an agent must not see.
+
+        Raises:
+            NotFound: No approval has this id.
         """
 
     def refresh_delivery(self, delivery_id: DeliveryId) -> None:

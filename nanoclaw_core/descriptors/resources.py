@@ -10,8 +10,9 @@ from typing import Any
 
 from attrs import field, frozen
 
+from nanoclaw_core.descriptors.context import PluginContext
 from nanoclaw_core.descriptors.names import check_name
-from nanoclaw_core.descriptors.votes import Access
+from nanoclaw_core.descriptors.votes import Access, Caller
 
 READ: Mapping[str, Access] = {"list": Access.ALLOWED, "get": Access.ALLOWED}
 """The operations of a read-only resource."""
@@ -59,6 +60,8 @@ class Resource:
         check: Raises InvalidArguments if the values do not fit together. It gets the complete new row.
         owns: Tables with rows that are deleted with a row by their foreign keys.
         display: The columns that `list` shows by default; empty shows all.
+        present: `present(row, caller, context)` returns a row as `list` and `get` show it to a caller. A list may
+            lack columns.
         cascades: True if `delete --cascade` may delete the rows that refer to a row by their foreign keys.
     """
 
@@ -69,6 +72,7 @@ class Resource:
     operations: Mapping[str, Access] = field(factory=lambda: READ)
     scope_column: str | None = None
     check: Callable[[Mapping[str, Any]], None] = field(default=lambda _row: None, repr=False)
+    present: Callable[[Mapping[str, Any], Caller, PluginContext], Mapping[str, Any]] = lambda row, *_: row
     cascades: bool = False
     owns: Sequence[str] = ()
     display: Sequence[str] = ()

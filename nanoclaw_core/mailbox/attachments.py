@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nanoclaw_wire.exhaustion import is_exhausted
+from nanoclaw_wire.labels import file_label, label
 from nanoclaw_wire.layout import INBOX, is_safe_name
 from nanoclaw_wire.untrusted_paths import open_directory
 
@@ -22,8 +23,8 @@ from nanoclaw_core.descriptors.messages import Attachment
 log = logging.getLogger(__name__)
 
 PART = ".part"  # in the inbox itself: message ids never have this name, and the host writes one file at a time
+MAX_URL_CHARACTERS = 4_000
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_NAME_BYTES = 200  # below the 255 of file systems, with room for a number
 _EXTENSION_OF_MIME = {
     "image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/gif": "gif", "image/heic": "heic",
     "audio/ogg": "ogg", "audio/mpeg": "mp3", "audio/wav": "wav", "audio/mp4": "m4a",
@@ -54,9 +55,11 @@ def store(
     for position, attachment in enumerate(attachments, 1):
         name = _free_name(file_name(attachment, position), taken)
         taken.add(name)
-        entry: dict[str, Any] = {"name": name, "type": attachment.kind}
-        entry |= {"mime_type": attachment.mime_type} if attachment.mime_type else {}
-        entry |= {"url": attachment.url} if attachment.url else {}
+        entry: dict[str, Any] = {"name": name, "type": label(attachment.kind)}
+        entry |= {"mime_type": label(attachment.mime_type)} if attachment.mime_type else {}
+        if attachment.url:
+            is_long = len(attachment.url) > MAX_URL_CHARACTERS
+            entry |= {"problem": "its address is too long"} if is_long else {"url": attachment.url}
         if attachment.content is not None:
             entry |= _stored(incoming, message_id, name, attachment.content, limit_bytes)
         described.append(entry)
@@ -64,9 +67,9 @@ def store(
 
 
 def file_name(attachment: Attachment, position: int) -> str:
-    """Return the platform's name if it is safe, else `attachment-<n>` with an extension."""
-    if is_safe_name(attachment.name):
-        return _shortened(attachment.name)
+    """Return the label of the platform's name if it is safe, else `attachment-<n>` with an extension."""
+    if is_safe_name(name := file_label(attachment.name)):
+        return name
     mime_type = (attachment.mime_type or "").partition(";")[0].strip().lower()
     extension = _EXTENSION_OF_MIME.get(mime_type) or _EXTENSION_OF_KIND.get(attachment.kind)
     return f"attachment-{position}.{extension}" if extension else f"attachment-{position}"
@@ -116,14 +119,6 @@ def _write_part(inbox: int, content: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(PART, dir_fd=inbox)
         raise
-
-
-def _shortened(name: str) -> str:
-    stem, dot, extension = name.rpartition(".")
-    if len(name.encode()) <= _NAME_BYTES:
-        return name
-    tail = f".{extension}" if dot and len(extension) <= 10 else ""
-    return (stem or name).encode()[: _NAME_BYTES - len(tail)].decode(errors="ignore") + tail
 
 
 def _free_name(name: str, taken: set[str]) -> str:

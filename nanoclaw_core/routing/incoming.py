@@ -10,12 +10,13 @@ from typing import Any
 from attrs import asdict, frozen
 from nanoclaw_wire import clock, content
 from nanoclaw_wire.inbound import Kind, NewInbound
+from nanoclaw_wire.labels import MAX_ID_CHARACTERS, label
 
 from nanoclaw_core.descriptors.channels import Channel
 from nanoclaw_core.descriptors.messages import Address, Inbound, Outcome, Receipt
 from nanoclaw_core.errors import NanoclawError
 from nanoclaw_core.ids import UserId, new_id, user_id
-from nanoclaw_core.store.messaging import DroppedMessage
+from nanoclaw_core.store.dropped import DroppedMessage
 
 NOT_ENGAGED = "no agent of this room was addressed"
 OPTIONAL_TEXTS = ("sender", "sender_name", "thread", "message_id", "room_name")
@@ -28,8 +29,8 @@ class IncomingMessage:
     Args:
         is_identified: True if the platform gave it an id, so that a second offer can be recognised.
         row_id: The same for each offer of an identified message.
-        sender_name: The writer's display name, or None.
-        room_name: The platform's name of the room; empty if it has none.
+        sender_name: The label of the writer's display name, or None.
+        room_name: The label of the room's name; empty if it has none.
         at: Time of the message, clock text form.
     """
 
@@ -93,8 +94,8 @@ def read(channel: Channel, inbound: Inbound) -> IncomingMessage:
         inbound=inbound,
         channel=channel,
         address=address,
-        sender_name=readable(inbound.sender_name or "") or None,
-        room_name=readable(inbound.room_name or ""),
+        sender_name=label(inbound.sender_name or "") or None,
+        room_name=label(inbound.room_name or ""),
         user=user_id(channel.name, inbound.sender) if inbound.sender else None,
         correlation_id=new_id("msg"),
         is_identified=is_identified,
@@ -135,9 +136,9 @@ def find_problem(inbound: object) -> str:
         value = getattr(inbound, name)
         if value is not None and not isinstance(value, str):
             return f"`{name}` must be a string or None, got {type(value).__name__}"
-    ids = (inbound.room, inbound.thread, inbound.sender, inbound.message_id)
-    if any(text is not None and readable(text) != text for text in ids):
-        return "an id of the room, thread, sender or message is not valid Unicode"
+    ids = [text for text in (inbound.room, inbound.thread, inbound.sender, inbound.message_id) if text is not None]
+    if any(len(text) > MAX_ID_CHARACTERS or readable(text) != text for text in ids):  # a cut one is another's (I14)
+        return f"an id of the room, thread, sender or message is not valid Unicode or longer than {MAX_ID_CHARACTERS}"
     return ""
 
 

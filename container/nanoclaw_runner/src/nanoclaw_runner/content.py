@@ -10,6 +10,7 @@ from typing import Any
 from attrs import asdict, field, frozen
 from nanoclaw_wire import commands
 from nanoclaw_wire.inbound import AGENT_CHANNEL, InboundMessage, Kind
+from nanoclaw_wire.labels import exact, file_label, label
 
 
 class SlashCommand(Enum):
@@ -31,12 +32,16 @@ class Quote:
 
 @frozen(kw_only=True)
 class File:
-    """A file that came with a message. `path` is below `in/`; empty if the host did not save the file."""
+    """A file that came with a message. `path` is below `in/`; empty if the host did not save the file.
+
+    `problem` is the reason for a missing file; empty if there is none.
+    """
 
     kind: str = "file"
     name: str = "attachment"
     path: str = ""
     url: str = ""
+    problem: str = ""
 
 
 @frozen(kw_only=True)
@@ -45,11 +50,13 @@ class Chat:
 
     Args:
         text: As written, with its white space.
-        sender: A display name, or `Unknown`.
+        sender: A display name as a label, else the user id, else `Unknown`. People choose their names themselves.
+        user: The user id that the platform vouches for; empty if it names none.
     """
 
     text: str
     sender: str
+    user: str
     quote: Quote
     files: tuple[File, ...]
 
@@ -114,21 +121,29 @@ def _command(row: InboundMessage, text: str) -> SlashCommand | None:
 
 
 def _chat(values: Mapping[str, Any]) -> Chat:
-    return Chat(text=as_text(values.get("text")), sender=_sender(values), quote=_quote(values), files=_files(values))
+    return Chat(
+        text=as_text(values.get("text")),
+        sender=_sender(values),
+        user=exact(as_text(values.get("sender_id"))),
+        quote=_quote(values),
+        files=_files(values),
+    )
 
 
 def _sender(values: Mapping[str, Any]) -> str:
     author = values.get("author")
     author = author if isinstance(author, dict) else {}
-    candidates = (values.get("sender"), author.get("full_name"), author.get("user_name"))
-    return next((as_text(name) for name in candidates if as_text(name)), "Unknown")
+    candidates = (values.get("sender"), author.get("full_name"), author.get("user_name"), values.get("sender_id"))
+    return next((name for candidate in candidates if (name := label(as_text(candidate)))), "Unknown")
 
 
 def _quote(values: Mapping[str, Any]) -> Quote:
     quote = values.get("reply_to")
     if not isinstance(quote, dict):
         return Quote()
-    return Quote(id=as_text(quote.get("id")), sender=as_text(quote.get("sender")), text=as_text(quote.get("text")))
+    return Quote(
+        id=exact(as_text(quote.get("id"))), sender=label(as_text(quote.get("sender"))), text=as_text(quote.get("text"))
+    )
 
 
 def _files(values: Mapping[str, Any]) -> tuple[File, ...]:
@@ -136,10 +151,11 @@ def _files(values: Mapping[str, Any]) -> tuple[File, ...]:
     attachments = values.get("attachments")
     return tuple(
         File(
-            kind=as_text(entry.get("type")) or "file",
-            name=as_text(entry.get("name")) or "attachment",
-            path=as_text(entry.get("path")),
-            url=as_text(entry.get("url")),
+            kind=label(as_text(entry.get("type"))) or "file",
+            name=file_label(as_text(entry.get("name"))) or "attachment",
+            path=exact(as_text(entry.get("path"))),
+            url=exact(as_text(entry.get("url"))),
+            problem=label(as_text(entry.get("problem"))),
         )
         for entry in (attachments if isinstance(attachments, list) else ())
         if isinstance(entry, dict)

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from nanoclaw_wire import layout
+from nanoclaw_wire.content import MAX_REQUEST_CHARACTERS
 from nanoclaw_wire.exhaustion import is_exhausted
 from nanoclaw_wire.inbound import Destination, InboundMessage, RoomAddress
+from nanoclaw_wire.labels import exact
 from nanoclaw_wire.outbound import NewOutbound, OutboundMessage
 
 from nanoclaw_runner.destinations import find, names
@@ -94,8 +96,11 @@ class Messenger:
     async def request(self, action_name: str, arguments: Mapping[str, Any]) -> str:
         """Write an action row; see `ToolHost`."""
         request_id = f"req-{secrets.token_hex(8)}"
-        self._inbox.expect_answer(request_id)
         row = action_message(action_name, request_id, dict(arguments), self._outbound.in_reply_to())
+        if len(row.content) > MAX_REQUEST_CHARACTERS:
+            length, most = len(row.content), MAX_REQUEST_CHARACTERS
+            raise ToolError(f"The request has {length} characters, and the host takes {most}. Make it shorter.")
+        self._inbox.expect_answer(request_id)
         self._outbox.send(row, highest_inbound=self._inbox.highest())
         return request_id
 
@@ -138,7 +143,7 @@ class Messenger:
             return to
         address = self.resolve(None)
         known = (destination.name for destination in self._known() if destination.address == address)
-        return next(known, f"{address.channel}:{address.room}")
+        return next(known, exact(f"{address.channel}:{address.room}"))
 
     def _known(self) -> Sequence[Destination]:
         """Return the names that the running turn may use; those in the file if no prompt was written yet."""

@@ -72,7 +72,10 @@ class Relay:
             self._open_requests -= 1
 
     async def _ask(self, request: Request) -> dict[str, Any]:
-        request_id = await self._host.request(ACTION, {"words": request.words, "options": request.options})
+        try:
+            request_id = await self._host.request(ACTION, {"words": request.words, "options": request.options})
+        except ToolError as error:
+            return _refusal(request.id, str(error))
         try:
             answer = await self._host.answer(request_id, self._answer_s)
         except ToolError:

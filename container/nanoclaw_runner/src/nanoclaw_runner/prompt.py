@@ -1,4 +1,7 @@
-"""Writes prompts as the model reads them. Instructions and past conversations rely on their shapes."""
+"""Writes prompts as the model reads them. Instructions and past conversations rely on their shapes.
+
+Everything that people, agents and platforms wrote is escaped, so only the host and the runner can write an element.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 from nanoclaw_wire import clock
+from nanoclaw_wire.destination_names import destination_name
 from nanoclaw_wire.inbound import Destination, Kind, RoomAddress
+from nanoclaw_wire.labels import exact, label
 
 from nanoclaw_runner import content
 from nanoclaw_runner.content import Chat, InboxRow
@@ -33,12 +38,12 @@ class PromptContext:
 def write_prompt(prompt: Prompt, context: PromptContext) -> str:
     """Return the text of a prompt: a header with the time zone, then chats, tasks, webhooks and system answers.
 
-    A raw command is returned as typed.
+    A raw command is returned as typed, but it opens no element.
     """
     if prompt.is_raw and prompt.rows[0].chat is not None:
-        return prompt.rows[0].chat.text.strip()
+        return prompt.rows[0].chat.text.strip().replace("<", "&lt;")
     context = evolve(context, destinations=prompt.destinations)
-    header = f'<context timezone="{escape(context.timezone)}" />\n'
+    header = f'<context timezone="{escape(context.timezone)}" />\n' + "".join(map(_renamed, prompt.destinations))
     if prompt.omitted:
         header += f'<earlier_messages left_out="{len(prompt.omitted)}" />\n'
     return header + "\n\n".join(block for block in _blocks(prompt.rows, context) if block)
@@ -47,6 +52,14 @@ def write_prompt(prompt: Prompt, context: PromptContext) -> str:
 def escape(text: str) -> str:
     """Replace the four characters that would end a text or an attribute."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
+
+
+def _renamed(destination: Destination) -> str:
+    """Return a line for a destination whose room is now called something else; empty for all others."""
+    shown = label(destination.display_name or "")
+    if not shown or destination_name(shown) == destination.name:
+        return ""
+    return f"<destination{_attributes(name=destination.name, room_name=shown)} />\n"
 
 
 def _blocks(rows: Sequence[InboxRow], context: PromptContext) -> list[str]:
@@ -61,11 +74,14 @@ def _blocks(rows: Sequence[InboxRow], context: PromptContext) -> list[str]:
 
 
 def _chat(row: InboxRow, chat: Chat, context: PromptContext) -> str:
+    if row.is_host_note:
+        return f"<host-note{_attributes(time=_time(row, context))}>{escape(chat.text)}</host-note>"
     quote = chat.quote
     attributes = _attributes(
         id=str(row.seq),
         **{"from": _origin(row, context)},
         sender=chat.sender,
+        user=chat.user or None,
         time=_time(row, context),
         reply_to=quote.id or None,
     )
@@ -77,26 +93,27 @@ def _chat(row: InboxRow, chat: Chat, context: PromptContext) -> str:
 
 
 def _file(file: content.File, incoming: Path) -> str:
-    label = f"{escape(file.kind)}: {escape(file.name)}"
-    if file.path:
-        return f"[{label} — saved to {escape(str(incoming / file.path))}]"
-    return f"[{label} ({escape(file.url)})]" if file.url else f"[{label}]"
+    path = str(incoming / file.path) if file.path else None
+    problem = file.problem or None
+    attributes = _attributes(kind=file.kind, name=file.name, path=path, url=file.url or None, problem=problem)
+    return f"<attachment{attributes} />"
 
 
 def _task(row: InboxRow, context: PromptContext) -> str:
     output = ""
     if row.values.get("script_output") is not None:
-        output = f"Script output:\n{_pretty(row.values['script_output'])}\n\n"
+        output = f"Script output:\n{escape(_pretty(row.values['script_output']))}\n\n"
     attributes = _attributes(**{"from": _origin(row, context)}, time=_time(row, context))
-    return f"<task{attributes}>\n{output}Instructions:\n{content.as_text(row.values.get('prompt'))}\n</task>"
+    instructions = escape(content.as_text(row.values.get("prompt")))
+    return f"<task{attributes}>\n{output}Instructions:\n{instructions}\n</task>"
 
 
 def _webhook(row: InboxRow, context: PromptContext) -> str:
     hook = row.values
     attributes = _attributes(
         **{"from": _origin(row, context)},
-        source=content.as_text(hook.get("source")) or "unknown",
-        event=content.as_text(hook.get("event")) or "unknown",
+        source=label(content.as_text(hook.get("source"))) or "unknown",
+        event=label(content.as_text(hook.get("event"))) or "unknown",
     )
     payload = hook["payload"] if hook.get("payload") is not None else hook
     return f"<webhook{attributes}>\n{escape(_pretty(payload))}\n</webhook>"
@@ -106,8 +123,8 @@ def _system(row: InboxRow, context: PromptContext) -> str:
     answer = row.values
     attributes = _attributes(
         **{"from": _origin(row, context)},
-        action=content.as_text(answer.get("action")) or "unknown",
-        status=content.as_text(answer.get("status")) or "unknown",
+        action=label(content.as_text(answer.get("action"))) or "unknown",
+        status=label(content.as_text(answer.get("status"))) or "unknown",
     )
     return f"<system_response{attributes}>\n{escape(_pretty(answer.get('result')))}\n</system_response>"
 
@@ -122,7 +139,7 @@ def _origin(row: InboxRow, context: PromptContext) -> str | None:
         return None
     address = RoomAddress(row.channel or "", row.room or "")
     known = (destination.name for destination in context.destinations if destination.address == address)
-    return next(known, f"unknown:{address.channel}:{address.room}")
+    return next(known, f"unknown:{exact(f'{address.channel}:{address.room}')}")
 
 
 def _time(row: InboxRow, context: PromptContext) -> str | None:

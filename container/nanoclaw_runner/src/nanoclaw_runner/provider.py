@@ -144,7 +144,11 @@ class ToolHost(Protocol):
         """
 
     async def request(self, action: str, arguments: Mapping[str, Any]) -> str:
-        """Write a request to the host as an action row, and return its id."""
+        """Write a request to the host as an action row, and return its id.
+
+        Raises:
+            ToolError: The request is longer than the host allows.
+        """
 
     async def answer(self, request_id: str, timeout_s: float) -> Mapping[str, Any]:
         """Wait for the host's answer to a request, acknowledge it, and return its content.

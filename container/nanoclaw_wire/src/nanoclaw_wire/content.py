@@ -11,7 +11,11 @@ from typing import Any
 
 from attrs import field, frozen
 
+from nanoclaw_wire.labels import MAX_ID_CHARACTERS, label
 from nanoclaw_wire.outbound import MAX_TEXT_CHARACTERS
+
+MAX_REQUEST_CHARACTERS = 256_000
+"""Of one request. A runner refuses a longer one itself, because the host does not answer it."""
 
 
 class Malformed(ValueError):
@@ -73,12 +77,14 @@ class ActionRequest:
         request_id: The id that the answer repeats.
         arguments: Unchecked values.
         correlation_id: Id of the message that the runner was answering, or None if it is unknown.
+        refusal: The host's reason not to run it; empty if it may run.
     """
 
     action: str
     request_id: str
     arguments: Mapping[str, Any] = field(factory=dict)
     correlation_id: str | None = None
+    refusal: str = ""
 
 
 _write_json = json.JSONEncoder(ensure_ascii=False).encode  # `dumps` would build an encoder for every message
@@ -96,20 +102,27 @@ def chat(
 
     Args:
         text: The message's text. It is written even if it is empty.
-        sender: The sender's display name.
+        sender: The sender's display name, of which the label is written.
         sender_id: The sender's user id, or None.
         attachments: `{type, name, path?, url?}` each.
         quoted: `{message_id, sender, text}` of the message that this one answers, or None.
     """
-    fields: dict[str, Any] = {"text": text, "sender_id": sender_id, "sender": sender, "attachments": list(attachments)}
+    fields: dict[str, Any] = {"text": text, "sender_id": sender_id, "sender": label(sender)}
+    fields["attachments"] = list(attachments)
     if quoted is not None:
-        fields["reply_to"] = {"id": quoted["message_id"], "sender": quoted["sender"], "text": quoted["text"]}
+        quoted_id, quoted_sender = str(quoted["message_id"] or ""), str(quoted["sender"] or "")
+        quoted_id = quoted_id[:MAX_ID_CHARACTERS]
+        fields["reply_to"] = {"id": quoted_id, "sender": label(quoted_sender), "text": quoted["text"]}
     return _write_json({key: value for key, value in fields.items() if value or key == "text"})
 
 
 def response(request_id: str, answer: Mapping[str, Any]) -> str:
-    """Write the content of the SYSTEM row that answers a request: `{ok, data}` or `{ok, error}`."""
-    return _write_json({"type": "response", "request_id": request_id, **answer})
+    """Write the content of the SYSTEM row that answers a request: `{ok, data}` or `{ok, error}`.
+
+    Half characters, which an answer may quote of its request, become question marks, or no file could store the row.
+    """
+    text = _write_json({"type": "response", "request_id": request_id, **answer})
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def read_message(kind: str, content: str) -> Message:
@@ -127,7 +140,7 @@ def read_message(kind: str, content: str) -> Message:
     if operation == "reaction":
         return Message(reaction_to=_number(fields), emoji=_text(fields, "emoji"))
     if operation is not None:
-        raise Malformed(f"`operation` must be `edit` or `reaction`, got {operation!r}")
+        raise Malformed(f"`operation` must be `edit` or `reaction`, got {operation!r:.80}")
     names = fields.get("files", [])
     if not isinstance(names, list):
         raise Malformed(f"`files` must be a list, got {type(names).__name__}")
@@ -141,8 +154,10 @@ def read_request(content: str) -> ActionRequest:
     """Parse the content of an ACTION row.
 
     Raises:
-        Malformed: The content is not a valid request.
+        Malformed: The content is not a valid request, or too long.
     """
+    if len(content) > MAX_REQUEST_CHARACTERS:  # before anything looks at it (I14)
+        raise Malformed(f"a request must have at most {MAX_REQUEST_CHARACTERS} characters, got {len(content)}")
     fields = _object(content)
     action, request_id, arguments = fields.get("action"), fields.get("request_id"), fields.get("arguments", {})
     if not isinstance(action, str) or not isinstance(request_id, str) or not isinstance(arguments, dict):
@@ -199,5 +214,5 @@ def _text(fields: Mapping[str, Any], key: str) -> str:
 def _number(fields: Mapping[str, Any]) -> int:
     value = fields.get("seq")
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**63:
-        raise Malformed(f"`seq` must be the number of a message, got {value!r}")
+        raise Malformed(f"`seq` must be the number of a message, got {value!r:.80}")
     return value

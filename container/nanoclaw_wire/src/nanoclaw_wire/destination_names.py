@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from nanoclaw_wire.labels import IGNORED
+
 MAX_CHARACTERS = 60  # of a name, without the number that makes it unique
 READ_CHARACTERS = 600  # of a room's name, which a platform may send in any length
-# Letters and marks without a shape of their own (Unicode: Default_Ignorable_Code_Point).
-_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+_INVISIBLE = re.compile(f"[{IGNORED}\u115f\u1160\u3164\uffa0]")
 
 
 def canonical(name: str) -> str:

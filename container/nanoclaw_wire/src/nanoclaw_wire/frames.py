@@ -10,6 +10,9 @@ from attrs import frozen
 
 from nanoclaw_wire.answer_frames import data_frame, error_frame
 
+MAX_WORDS = 100
+MAX_WORD_CHARACTERS = 200  # of a word or the name of an option; long texts are values of options
+
 
 class Code(str, Enum):
     """Error code of a failed request. `ncl` exits 2 for usage and transport errors, 1 for everything else."""
@@ -87,6 +90,8 @@ def read_request(raw: Any) -> Request:
     words, options = raw["words"], raw["options"]
     if not isinstance(raw["id"], str) or not isinstance(words, list) or not isinstance(options, dict):
         raise ValueError("`id` must be a string, `words` a list and `options` an object")
-    if not all(isinstance(word, str) for word in words):
-        raise ValueError("`words` must hold only strings")
+    if len(words) > MAX_WORDS or len(options) > MAX_WORDS:
+        raise ValueError(f"`words` and `options` must have at most {MAX_WORDS} items")
+    if not all(isinstance(word, str) and len(word) <= MAX_WORD_CHARACTERS for word in (*words, *options)):
+        raise ValueError(f"words and names of options must be strings of at most {MAX_WORD_CHARACTERS} characters")
     return Request(id=raw["id"], words=words, options=options)

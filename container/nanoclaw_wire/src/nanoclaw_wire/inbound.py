@@ -45,13 +45,14 @@ class NewInbound:
         kind: See `Kind`.
         at: The message's time, clock text form.
         content: A JSON object as text. For CHAT: `text`, `sender`, `sender_id`, and optionally `attachments`
-            (`[{name, type, mime_type, size_bytes, path | url}]`, path below `in/`) and `reply_to`
+            (`[{name, type, mime_type, size_bytes, path | url | problem}]`, path below `in/`) and `reply_to`
             (`{id, sender, text}`).
             For SYSTEM: `type`, `request_id` and the answer.
         process_after: The earliest time to process it, clock text form; None for at once.
         trigger: False for context only: the message starts no turn and joins the next one that does.
         on_wake: True if only the first poll of a fresh runner may see it (I5).
         channel: With `room` and `thread`, the address that it came from. See `AGENT_CHANNEL` for messages of agents.
+            A CHAT row without channel and room is a note of the host; rows of people and agents always have both.
         platform_message_id: The platform's own id, for edits and reactions; None if it has none.
         correlation_id: The id in every log line of the message, from arrival to delivery.
     """
@@ -85,6 +86,11 @@ class InboundMessage(NewInbound):
     seq: int
     status: Status = Status.PENDING
     tries: int = 0
+
+    @property
+    def is_host_note(self) -> bool:
+        """True if the host itself speaks. The row's address decides it, never a name that people choose."""
+        return self.kind is Kind.CHAT and self.channel is None and self.room is None
 
 
 class RoomAddress(NamedTuple):
@@ -270,6 +276,16 @@ def waiting(db: apsw.Connection, now: str) -> list[InboundMessage]:
 def waiting_ids(db: apsw.Connection, now: str) -> set[str]:
     """Return the ids of the messages that `waiting` returns."""
     return {message_id for (message_id,) in db.execute(f"SELECT id FROM messages_in WHERE {_WAKES_NOW}", (now,))}
+
+
+def count_waiting(db: apsw.Connection, sender_id: str | None, *, trigger: bool, limit: int) -> int:
+    """Return the number of a person's pending chat messages, at most `limit`; None for messages without a sender."""
+    query = (
+        "SELECT count(*) FROM (SELECT 1 FROM messages_in WHERE status = 'pending' AND kind = 'chat' AND trigger = ?"
+        " AND content ->> '$.sender_id' IS ? LIMIT ?)"
+    )
+    count: int = db.execute(query, (int(trigger), sender_id, limit)).get
+    return count
 
 
 def unfinished(db: apsw.Connection) -> list[InboundMessage]:

@@ -46,6 +46,11 @@ class Layout:
     incoming: Path
     outgoing: Path
 
+    @classmethod
+    def below(cls, directory: Path) -> Layout:
+        """Return the paths of a session directory of the host."""
+        return cls(incoming=directory / "in", outgoing=directory / "out")
+
     @property
     def inbound_db(self) -> Path:
         return self.incoming / INBOUND_DB

@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+"""Flags that open a directory for reading, and no link."""
+
 _DELETED = " (deleted)"  # Linux appends it to the path of an open file without a name
 
 
@@ -29,7 +31,7 @@ def open_directory(path: str | Path, inside: int | None = None) -> Iterator[int]
     Raises:
         OSError: The directory is missing, is a link, or is no directory.
     """
-    descriptor = os.open(path, _FOLDER, dir_fd=inside)
+    descriptor = os.open(path, DIRECTORY, dir_fd=inside)
     try:
         yield descriptor
     finally:

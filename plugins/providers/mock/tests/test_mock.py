@@ -65,6 +65,11 @@ def test_prompt_and_pushes_have_one_result_each(tmp_path):
     assert [event.text for event in played if isinstance(event, Result)] == ["one", "two", "three"]
 
 
+def test_last_host_note_of_a_prompt_is_answered(tmp_path):
+    prompt = f'<messages>\n{PROMPT}\n<host-note time="now">approved</host-note>\n</messages>'
+    assert events(tmp_path, echo="true", prompts=(prompt,))[-1].text == "approved"
+
+
 def test_step_uses_are_counted_across_processes(tmp_path):
     steps = [{"match": "b", "text": "B", "times": None}, {"text": "first"}, {"text": "second"}]
     for prompt, expected in (("b", "B"), ("a", "first"), ("b", "B"), ("a", "second")):

@@ -15,7 +15,7 @@ from registry_host import Client, client
 
 from nanoclaw_core.testing.hosting import Running, running_host, until
 from nanoclaw_core.testing.instance import Instance
-from nanoclaw_core.testing.scripted import FakeRunner, Script, ScriptedRuntime, echo
+from nanoclaw_core.testing.scripted import FakeRunner, Script, ScriptedRuntime, echo, unanswering
 
 
 @frozen
@@ -40,13 +40,6 @@ async def session_host(instance: Instance, script: Script = echo) -> AsyncIterat
         yield SessionHost(running, operator)
 
 
-async def silent(runner: FakeRunner) -> int:
-    """Take a message, and never answer it."""
-    await runner.take()
-    await asyncio.Event().wait()
-    return 0
-
-
 def test_message_after_close_starts_a_new_session(nanoclaw_instance: Instance) -> None:
     async def scenario() -> None:
         async with session_host(nanoclaw_instance) as host:
@@ -67,7 +60,7 @@ def test_session_with_a_waiting_message_is_not_closed(nanoclaw_instance: Instanc
     """The session stays active and its sandbox starts again."""
 
     async def scenario() -> None:
-        async with session_host(nanoclaw_instance, silent) as host:
+        async with session_host(nanoclaw_instance, unanswering) as host:
             await host.running.channel.say("one")
             await until(lambda: host.running.runtime.specs)
             code, message = await host.operator.refusal("sessions", "close", host.session)
@@ -99,14 +92,27 @@ def test_messages_of_a_session_are_shown_in_order(nanoclaw_instance: Instance) -
                 await host.running.channel.texts(count)
             shown = await host.operator.data("sessions", "messages", host.session)
             assert [(message["direction"], message["who"], message["text"]) for message in shown] == [
-                ("in", "Ada", "one"),
+                ("in", "Ada (recorder:ada)", "one"),
                 ("out", "agent", "echo: one"),
-                ("in", "Ada", "two"),
+                ("in", "Ada (recorder:ada)", "two"),
                 ("out", "agent", "echo: two"),
             ]
             assert [message["number"] % 2 for message in shown] == [0, 1, 0, 1]
             latest = await host.operator.data("sessions", "messages", host.session, limit="1")
             assert [message["text"] for message in latest] == ["echo: two"]
+
+    asyncio.run(scenario())
+
+
+def test_messages_show_the_host_and_a_namesake_apart(nanoclaw_instance: Instance) -> None:
+    async def scenario() -> None:
+        async with session_host(nanoclaw_instance) as host:
+            await host.running.channel.say("one", sender="host", sender_name="nanoclaw")
+            await host.running.channel.texts(1)
+            await host.running.host.components.notifier.leave_note(host.session, "two")
+            shown = await host.operator.data("sessions", "messages", host.session)
+            incoming = [(message["who"], message["text"]) for message in shown if message["direction"] == "in"]
+            assert incoming == [("nanoclaw (recorder:host)", "one"), ("nanoclaw", "two")]
 
     asyncio.run(scenario())
 
@@ -153,7 +159,7 @@ def test_messages_of_an_unknown_session_are_not_found(nanoclaw_instance: Instanc
 
 def test_session_with_a_waiting_message_is_closed_by_force(nanoclaw_instance: Instance) -> None:
     async def scenario() -> None:
-        async with session_host(nanoclaw_instance, silent) as host:
+        async with session_host(nanoclaw_instance, unanswering) as host:
             await host.running.channel.say("one")
             await until(lambda: host.running.runtime.specs)
             old = host.session

@@ -33,7 +33,7 @@ from nanoclaw_runner.runner import Runner
 from nanoclaw_runner.timeouts import Timeouts
 from nanoclaw_runner.workspace import Workspace
 
-FAMILY = Destination(name="family", kind="channel", channel="chat", room="r1", display_name="Family Chat")
+FAMILY = Destination(name="family", kind="channel", channel="chat", room="r1", display_name="Family")
 WORK = Destination(name="work", kind="channel", channel="chat", room="r2")
 PEER = Destination(name="peer", kind="agent", agent_group_id="ag-peer")
 PATIENCE_S = 30.0  # a machine that runs many tests at once is slow; only a failing test waits this long
@@ -63,7 +63,7 @@ class HostSide:
         with_bell: bool = True,
         **config: Any,
     ) -> None:
-        self.files = Layout(directory / "in", directory / "out")
+        self.files = Layout.below(directory)
         self.workspace = Workspace(files=self.files, agent=directory / "agent", extra=directory / "extra")
         self._temporary = directory / "tmp"  # temporary files of a killed runner vanish with the directory
         for path in (

@@ -7,7 +7,7 @@ import re
 
 from attrs import frozen
 
-_MESSAGE = re.compile(r"<message(?P<attributes>[^>]*)>(?P<text>.*?)</message>", re.DOTALL)
+_MESSAGE = re.compile(r"<(?P<kind>message|host-note)\b(?P<attributes>[^>]*)>(?P<text>.*?)</(?P=kind)>", re.DOTALL)
 _TASK = re.compile(r"<task(?P<attributes>[^>]*)>(?P<text>.*?)</task>", re.DOTALL)
 _TAG = re.compile(r"<(?=/?(?:message|internal)\b)", re.IGNORECASE)
 _FROM = re.compile(r'from="([^"]*)"')

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import apsw
-from nanoclaw_wire import inbound, layout, session_files
+from nanoclaw_wire import inbound, session_files
 from nanoclaw_wire.content import Malformed, read_message
 from nanoclaw_wire.inbound import InboundMessage, Kind
+from nanoclaw_wire.labels import exact, label
+from nanoclaw_wire.layout import Layout
+from nanoclaw_wire.names import SESSIONS
 
 from nanoclaw_core import NanoclawError, SessionId
 from nanoclaw_resource_sessions import rows
@@ -40,7 +43,7 @@ def messages(db: apsw.Connection, home: Path, session_id: SessionId, limit: int)
 
 
 def _incoming(home: Path, session_id: SessionId, limit: int) -> list[dict[str, Any]]:
-    path = home / "sessions" / session_id / "in" / layout.INBOUND_DB
+    path = Layout.below(home / SESSIONS / session_id).inbound_db
     try:
         # Use the default VFS: it shares one descriptor per file. Closing a second descriptor of the file would drop the
         # locks of the host's writer.
@@ -58,11 +61,20 @@ def _as_dict(message: InboundMessage) -> dict[str, Any]:
         "at": message.at,
         "number": message.seq,
         "direction": "in",
-        "who": content.get("sender") or content.get("sender_id") or "",
+        "who": _writer(message, content),
         "text": str(content.get("text") or "")[:MAX_TEXT_CHARACTERS],
         "status": message.status.value,
         "correlation_id": message.correlation_id,
     }
+
+
+def _writer(message: InboundMessage, content: Mapping[str, Any]) -> str:
+    """Return the host, or a person's name with the user id, because people choose their names themselves."""
+    if message.is_host_note:
+        return "nanoclaw"
+    user_id = exact(str(content.get("sender_id") or "unidentified"))
+    name = label(str(content.get("sender") or ""))
+    return f"{name} ({user_id})" if name else user_id
 
 
 def _outgoing(db: apsw.Connection, session_id: SessionId, limit: int) -> list[dict[str, Any]]:

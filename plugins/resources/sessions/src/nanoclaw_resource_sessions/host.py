@@ -9,6 +9,8 @@ import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from nanoclaw_wire.names import SESSIONS
+
 from nanoclaw_core import (
     Access,
     Caller,
@@ -56,6 +58,7 @@ def nanoclaw_verbs() -> Iterator[Verb]:
         access=Access.NEEDS_APPROVAL,
         run=_close,
         check=_find,
+        preview=_preview_close,
         parameters=(
             ID,
             Parameter(name="force", kind=bool, help="close even if a message waits; it then gets no answer"),
@@ -69,6 +72,7 @@ def nanoclaw_verbs() -> Iterator[Verb]:
         access=Access.NEEDS_APPROVAL,
         run=_delete,
         check=_check_closed,
+        preview=_preview_delete,
         parameters=(ID,),
         filters_by_scope=True,
         help="delete a closed conversation and its files permanently",
@@ -104,6 +108,15 @@ def _check_messages(arguments: Mapping[str, Any], caller: Caller, context: Plugi
     _find(arguments, caller, context)
 
 
+def _preview_close(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
+    session = rows.described(context.database, arguments["id"])
+    return {"session": {"before": session, "after": session | {"status": "closed"}}}
+
+
+def _preview_delete(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
+    return {"session": {"before": rows.described(context.database, arguments["id"]), "after": None}}
+
+
 async def _close(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
     await context.operations.close_session(SessionId(arguments["id"]), force=bool(arguments.get("force")))
     return {"closed": arguments["id"]}
@@ -122,7 +135,7 @@ def _check_closed(arguments: Mapping[str, Any], caller: Caller, context: PluginC
 async def _delete(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
     # Delete the row first: files without a row are harmless, but a row without files would be a broken session.
     rows.delete(context.database, arguments["id"])
-    shutil.rmtree(context.home / "sessions" / arguments["id"], ignore_errors=True)  # does not follow links
+    shutil.rmtree(context.home / SESSIONS / arguments["id"], ignore_errors=True)  # does not follow links
     return {"deleted": arguments["id"]}
 
 

@@ -15,6 +15,15 @@ def exists(db: apsw.Connection, session_id: str, group_id: GroupId | None) -> bo
     return db.execute(query, (session_id, group_id)).get is not None
 
 
+def described(db: apsw.Connection, session_id: str) -> dict[str, Any]:
+    """Return a session as a human recognises it: its agent, its room and its status."""
+    tables = "sessions s JOIN agent_groups g ON g.id = s.agent_group_id"
+    tables += " LEFT JOIN messaging_groups m ON m.id = s.messaging_group_id"
+    query = f"SELECT g.name, m.channel, m.room, s.thread, s.status FROM {tables} WHERE s.id = ?"
+    names = ("agent", "channel", "room", "thread", "status")
+    return dict(zip(names, db.execute(query, (session_id,)).fetchone(), strict=True))
+
+
 def sent(db: apsw.Connection, session_id: SessionId, limit: int) -> list[Any]:
     """Return `(at, number, kind, content, status)` of each delivery, latest first."""
     query = "SELECT created_at, message_seq, kind, content, status FROM deliveries WHERE session_id = ?"
