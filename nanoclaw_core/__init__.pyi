@@ -1,5 +1,6 @@
 """The public names with their types. `__init__.py` reads this file, and imports each name at its first use."""
 
+from nanoclaw_core.budgets import Budgets
 from nanoclaw_core.contributions import installed_sandbox_requirements
 from nanoclaw_core.descriptors.administration import (
     Action,
@@ -74,7 +75,7 @@ from nanoclaw_core.inspection import Checked, Inspection, MountCheck, inspect_in
 from nanoclaw_core.instance import RESTORE, initialise, is_instance
 from nanoclaw_core.logs import log_values
 from nanoclaw_core.plugins import InstalledPlugin, PluginReport, PluginState, find_installed_plugins
-from nanoclaw_core.rules import Rule, Secret, above, at_least, each, matches, not_empty, one_of
+from nanoclaw_core.rules import Rule, Secret, above, at_least, between, each, matches, not_empty, one_of
 from nanoclaw_core.sandboxes.held_mounts import HeldMount, change_owner, hold_mounts, require_mounted
 from nanoclaw_core.settings import CoreSettings, Settings, load_settings
 from nanoclaw_core.store.agents import ContainerConfig, config_of, save_config
@@ -98,6 +99,7 @@ __all__ = [
     "ApprovalId",
     "ApprovalPending",
     "Attachment",
+    "Budgets",
     "BuildsImages",
     "Caller",
     "Card",
@@ -182,6 +184,7 @@ __all__ = [
     "WiringId",
     "above",
     "at_least",
+    "between",
     "change_owner",
     "check_pattern",
     "config_of",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Mapping, Set
 from datetime import datetime
 from typing import Any
@@ -32,6 +33,7 @@ from nanoclaw_core.descriptors.runtimes import RuntimeAdapter
 from nanoclaw_core.descriptors.services import Gateway
 from nanoclaw_core.descriptors.votes import Access, Caller
 from nanoclaw_core.dispatch import Dispatch
+from nanoclaw_core.errors import InvalidArguments
 from nanoclaw_core.events import HostEvents
 from nanoclaw_core.guard import Guard
 from nanoclaw_core.ids import SessionId, new_id
@@ -42,6 +44,7 @@ from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.mailbox.outbox import UNREADABLE, OutboxReader
 from nanoclaw_core.permissions import Permissions
 from nanoclaw_core.plugins import Contribution, Plugins
+from nanoclaw_core.routing.person_limits import PersonLimits
 from nanoclaw_core.routing.router import Router
 from nanoclaw_core.sandboxes.planner import SandboxPlanner
 from nanoclaw_core.sandboxes.quarantine import SessionQuarantine
@@ -51,10 +54,17 @@ from nanoclaw_core.scope import Scope
 from nanoclaw_core.settings import Settings
 from nanoclaw_core.store import agents, sessions
 from nanoclaw_core.store.deliveries import Delivery
+from nanoclaw_core.store.dropped import DroppedMessages
 from nanoclaw_core.store.outage import DatabaseOutage
+from nanoclaw_core.store.usage import Usage
 from nanoclaw_core.sweep import Sweeper
 from nanoclaw_core.timing import Timing
 
+log = logging.getLogger(__name__)
+OVER_BUDGET = (
+    "The agent wrote more than it may in one day, so I leave out what it writes now. It may write again after midnight"
+    " UTC. The operator can see the reason with `ncl doctor`."
+)
 NCL = "ncl"  # the action by which a sandbox asks for verbs
 
 
@@ -82,6 +92,8 @@ class Components(HostEvents):
     ready: asyncio.Event = field(factory=asyncio.Event, init=False)
     outage: DatabaseOutage = field(factory=DatabaseOutage, init=False)
     mailbox: Mailbox = field(init=False)
+    usage: Usage = field(init=False)
+    dropped: DroppedMessages = field(init=False)
     guard: Guard = field(init=False)
     permissions: Permissions = field(init=False)
     typing: TypingIndicator = field(init=False)
@@ -105,6 +117,8 @@ class Components(HostEvents):
             outbox=OutboxReader(self.directories, file_bytes=core.outgoing_file_bytes),
             due=DueIndex(self.db),
         )
+        self.usage = Usage(db=self.db, budgets=core.budgets)
+        self.dropped = DroppedMessages(db=self.db, usage=self.usage)
         self.guard = Guard(db=self.db, plugins=self.plugins)
         self.permissions = Permissions(
             owners=frozenset(core.owners),
@@ -123,6 +137,8 @@ class Components(HostEvents):
             typing=self.typing,
             supervisor=self.supervisor,
             recovery=self.recovery,
+            dropped=self.dropped,
+            people=PersonLimits(inbox=self.mailbox.inbox, budgets=core.budgets),
             attachment_bytes=core.attachment_bytes,
         )
         self.sweeper = Sweeper(
@@ -130,6 +146,7 @@ class Components(HostEvents):
             supervisor=self.supervisor,
             mailbox=self.mailbox,
             outbox_poller=self.outbox_poller,
+            usage=self.usage,
             timing=self.timing,
         )
 
@@ -152,7 +169,9 @@ class Components(HostEvents):
         )
         self.status = StatusDisplay(self.adapters, inbox, self.queues, self.typing, self.timing)
         self.notifier = Notifier(db=self.db, queues=self.queues, inbox=inbox)
-        importer = OutboxImporter(db=self.db, guard=self.guard, backlog=self.queues.backlog, mailbox=self.mailbox)
+        importer = OutboxImporter(
+            db=self.db, guard=self.guard, backlog=self.queues.backlog, mailbox=self.mailbox, usage=self.usage
+        )
         self.outbox_poller = OutboxPoller(importer, self.queues, self, self.outage, self.timing)
 
     def _build_sandboxes(self) -> None:
@@ -193,6 +212,7 @@ class Components(HostEvents):
             inbox=self.mailbox.inbox,
             plugin_context=self.plugin_context,
             supervisor=self.supervisor,
+            usage=self.usage,
         )
 
     def _planner(self) -> SandboxPlanner:
@@ -221,10 +241,22 @@ class Components(HostEvents):
     async def close(self) -> None:
         """Stop the queues and close the files, after `finish`."""
         await asyncio.gather(self.typing.close(), self.status.close(), self.queues.close())
+        self.dropped.close()
         self.mailbox.close()
 
     async def message_refused(self, session_id: SessionId, reason: str) -> None:
         await self.notifier.leave_note(session_id, f"A message you wrote was not sent: {reason}")
+
+    async def budget_exceeded(self, session_id: SessionId, reason: str) -> None:
+        log.warning("budget exceeded", extra={"session": session_id, "reason": reason})
+        await self.message_refused(session_id, reason)
+        try:
+            routing = self.mailbox.inbox.routing(session_id)
+        except UNREADABLE:
+            return  # the next poll reports the fault
+        if routing.channel and routing.room:
+            address = Address(routing.channel, routing.room, routing.thread)
+            self.notifier.send_failure(address, OVER_BUDGET, new_id("full"))
 
     async def delivery_failed(self, delivery: Delivery, reason: str) -> None:
         if delivery.session_id is not None:
@@ -246,7 +278,11 @@ class Components(HostEvents):
 
     async def _run_verb(self, arguments: Mapping[str, Any], caller: Caller, _context: PluginContext) -> Any:
         """Run a verb for a sandbox. Return its answer as a frame, as on the control socket."""
-        answer = await self.dispatch.answer(frames.read_request({"id": NCL, **arguments}), caller)
+        try:
+            request = frames.read_request({"id": NCL, **arguments})
+        except ValueError as error:  # a sandbox wrote it, so it is no fault of the host
+            raise InvalidArguments(str(error)) from None
+        answer = await self.dispatch.answer(request, caller)
         return json.loads(answer.as_line())
 
     def runner_idle(self, session_id: SessionId, finished: Set[str]) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 
 from attrs import frozen
 from nanoclaw_wire.frames import Answer, Code, Request
+from nanoclaw_wire.log_lines import describe
 from nanoclaw_wire.suggestions import did_you_mean
 
 from nanoclaw_core.descriptors.administration import Parameter, Verb
 from nanoclaw_core.descriptors.context import PluginContext
 from nanoclaw_core.descriptors.names import flag_of
 from nanoclaw_core.descriptors.votes import Caller, RequestKind
-from nanoclaw_core.errors import PLUGIN_ERRORS, InvalidArguments, NanoclawError, UnknownCommand
+from nanoclaw_core.errors import PLUGIN_ERRORS, InvalidArguments, NanoclawError, UnknownCommand, quote
 from nanoclaw_core.guard import Guard, permission_request
 from nanoclaw_core.ids import ApprovalId, GroupId
 from nanoclaw_core.plugins import Contribution
@@ -22,6 +23,7 @@ from nanoclaw_core.scope import Scope, apply_scope, require_within_scope, scope_
 from nanoclaw_core.settings import KIND_WORDS, as_number
 
 log = logging.getLogger(__name__)
+MAX_ERROR_CHARACTERS = 4_000  # an error may quote what it refuses
 MAX_WORDS = 6  # of a verb with its resource; a longer name is never found
 _TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
 
@@ -42,7 +44,8 @@ class Dispatch:
 
     async def answer(self, request: Request, caller: Caller) -> Answer:
         """Run a request and return its result or error; never raise."""
-        return await answer_errors(request.id, self._run(request, caller), " ".join(request.words))
+        work, what = self._run(request, caller), " ".join(request.words)
+        return await answer_errors(request.id, work, what, is_trusted=caller.operator)
 
     async def execute_approved(self, name: str, arguments: Mapping[str, Any], caller: Caller, grant: ApprovalId) -> Any:
         """Execute a held request as its original caller, with a human's approval.
@@ -55,6 +58,15 @@ class Dispatch:
         if name not in self.verbs:
             raise UnknownCommand(f"the command {name!r} no longer exists")
         return await self._execute(self.verbs[name], arguments, self._scoped(caller), grant)
+
+    def preview(self, name: str, arguments: Mapping[str, Any], caller: Caller) -> Any:
+        """Return what a held request would change; raise the error with which it would fail."""
+        if name not in self.verbs:
+            raise UnknownCommand(f"the command {name!r} no longer exists")
+        verb, caller = self.verbs[name].value, self._scoped(caller)
+        require_within_scope(verb, arguments, caller)
+        verb.check(arguments, caller, context := self.plugin_context(self.verbs[name].plugin))
+        return verb.preview(arguments, caller, context)
 
     async def _run(self, request: Request, caller: Caller) -> Any:
         caller = self._scoped(caller)
@@ -87,17 +99,21 @@ class Dispatch:
                 return contribution, words[length:]
         asked = " ".join(words)[:200].removesuffix(" help")  # `ncl help …` appends it
         hint = did_you_mean(asked, self.verbs, "`ncl help` lists the commands.", "`{}`".format)
-        raise UnknownCommand(f"there is no command {asked!r}. {hint}")
+        raise UnknownCommand(f"there is no command {quote(asked)}. {hint}")
 
 
-async def answer_errors(request_id: str, work: Awaitable[Any], what: str) -> Answer:
-    """Wait for a plugin's work, and return its result or error as an answer; `what` is for the log."""
+async def answer_errors(request_id: str, work: Awaitable[Any], what: str, *, is_trusted: bool = False) -> Answer:
+    """Wait for a plugin's work, and return its result or error as an answer; `what` is for the log.
+
+    Only the request of a trusted caller leaves a traceback, because a sandbox could cause one at will.
+    """
     try:
         return Answer(id=request_id, ok=True, data=await work)
     except NanoclawError as error:
-        return Answer(id=request_id, ok=False, code=_code(error), message=str(error))
+        return Answer(id=request_id, ok=False, code=_code(error), message=str(error)[:MAX_ERROR_CHARACTERS])
     except PLUGIN_ERRORS as error:  # error boundary: a verb or an action is a plugin's code
-        log.exception("request failed", extra={"what": what})
+        level = logging.ERROR if is_trusted else logging.WARNING
+        log.log(level, "request failed", extra={"what": what} | describe(error), exc_info=is_trusted)
         return Answer(id=request_id, ok=False, code=Code.HANDLER_ERROR, message=f"{type(error).__name__}: {error}")
 
 
@@ -130,7 +146,7 @@ def typed_arguments(
         given[name] = value
     positional = [parameter for parameter in verb.parameters if parameter.is_positional and parameter.name not in given]
     if len(rest) > len(positional):
-        raise InvalidArguments(f"{full_name(verb)}: unexpected argument {rest[len(positional)]!r}")
+        raise InvalidArguments(f"{full_name(verb)}: unexpected argument {quote(rest[len(positional)])}")
     given |= {parameter.name: word for parameter, word in zip(positional, rest, strict=False)}
     given = {**(filled or {}), **given}
     for parameter in verb.parameters:
@@ -147,8 +163,7 @@ def _typed(verb: Verb, parameter: Parameter, value: Any) -> Any:
     typed = as_number(parameter.kind, value) if parameter.kind in (int, float) else _as_word(parameter.kind, value)
     if typed is not None:
         return typed
-    given = repr(value) if value is not True else "no value"
-    given = "several values" if isinstance(value, list) else given
+    given = "several values" if isinstance(value, list) else quote(value) if value is not True else "no value"
     rule = f"{flag_of(parameter.name)} must be {KIND_WORDS[parameter.kind]}"
     raise InvalidArguments(f"{full_name(verb)}: {rule}, got {given}")
 

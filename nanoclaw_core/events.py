@@ -19,6 +19,9 @@ class HostEvents(Protocol):
     async def message_refused(self, session_id: SessionId, reason: str) -> None:
         """Inform the agent that a message it wrote was not sent."""
 
+    async def budget_exceeded(self, session_id: SessionId, reason: str) -> None:
+        """Inform the agent and its people that more rows of the session are refused."""
+
     async def action_requested(self, session_id: SessionId, request: ActionRequest) -> None:
         """Run an action for a session's agent, and answer it."""
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import apsw
 from attrs import Factory, evolve, field, frozen
-from nanoclaw_wire.names import CONTROL_SOCKET
+from nanoclaw_wire.names import CENTRAL_DATABASE, CONTROL_SOCKET, SESSIONS, SETTINGS_FILE
 
 from nanoclaw_core.descriptors.names import CORE
 from nanoclaw_core.errors import InvalidArguments, MigrationError, NanoclawError
-from nanoclaw_core.settings import FILE_NAME, load_settings
+from nanoclaw_core.settings import load_settings, require_private
 from nanoclaw_core.store import agents, messaging
 from nanoclaw_core.store.agents import AgentGroup, ContainerConfig
 from nanoclaw_core.store.connection import open_central
@@ -48,11 +48,13 @@ class InstancePaths:
     """Paths in an instance directory."""
 
     home: Path
-    database: Path = _path("data", "nanoclaw.db")
+    settings: Path = _path(SETTINGS_FILE)
+    database: Path = _path("data", CENTRAL_DATABASE)
     data: Path = _path("data")
     run: Path = _path("run")
     logs: Path = _path("logs")
     groups: Path = _path("groups")
+    sessions: Path = _path(SESSIONS)
     control_socket: Path = _path("run", CONTROL_SOCKET)
 
     @property
@@ -61,14 +63,21 @@ class InstancePaths:
         return hashlib.sha256(str(self.home.resolve()).encode()).hexdigest()[:12]
 
     def make(self) -> None:
-        """Create the directories, closed to other users of the machine.
+        """Create the directories, and close them to other users of the machine, whatever the umask is.
 
         Raises:
+            SettingsError: Another user owns or may write a directory, the settings or the database.
             NanoclawError: A directory cannot be created; the error has the path and the reason.
         """
+        directories = (self.home, self.data, self.run, self.logs, self.groups, self.sessions)
         try:
-            for directory in (self.home, self.data, self.run, self.logs, self.groups):
-                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            require_private(self.home)  # create nothing in a directory of another user
+            for directory in (*reversed(self.home.parents), *directories):
+                directory.mkdir(mode=0o700, exist_ok=True)  # `parents` would create them with the umask's mode
+            require_private(*directories, self.settings, self.database)
+            for directory in directories:
+                with contextlib.suppress(PermissionError):  # it belongs to root, who decides who reads it
+                    directory.chmod(directory.stat().st_mode & 0o700)
         except OSError as error:
             raise NanoclawError(
                 f"the instance directory {self.home} cannot be created: {error.strerror}: {error.filename}. "
@@ -143,7 +152,8 @@ def create_agent_group(
 
 def is_instance(home: Path) -> bool:
     """Return True if a directory holds settings and a database."""
-    return (home / FILE_NAME).exists() and InstancePaths(home=home).database.exists()
+    paths = InstancePaths(home=home)
+    return paths.settings.exists() and paths.database.exists()
 
 
 def initialise(home: Path, *, environment: Mapping[str, str], room: tuple[str, str], owner: str) -> list[str]:
@@ -167,11 +177,10 @@ def initialise(home: Path, *, environment: Mapping[str, str], room: tuple[str, s
     paths = InstancePaths(home=home)
     paths.make()
     created = []
-    settings_file = home / FILE_NAME
-    if not settings_file.exists():
-        settings_file.write_text(_SETTINGS.format(owner=owner), encoding="utf-8")
-        settings_file.chmod(0o600)
-        created.append(f"settings {settings_file}")
+    if not paths.settings.exists():
+        paths.settings.write_text(_SETTINGS.format(owner=owner), encoding="utf-8")
+        paths.settings.chmod(0o600)
+        created.append(f"settings {paths.settings}")
     load_settings(home, environment)
     with contextlib.closing(open_database(paths)) as db:
         return created + _create_first_agent(db, paths, room)

@@ -28,7 +28,6 @@ class InstanceLock:
         Raises:
             AlreadyRunning: Another process has the lock; the error has its process id.
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if not _is_acquired(descriptor):
             owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"

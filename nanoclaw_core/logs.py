@@ -14,8 +14,11 @@ _context: ContextVar[Mapping[str, str]] = ContextVar("nanoclaw_log_context", def
 
 @contextlib.contextmanager
 def context(**values: str) -> Iterator[None]:
-    """Add values (`correlation`, `session`, `plugin`) to every line that is logged in a `with` block."""
-    token = _context.set({**_context.get(), **values})
+    """Add values (`correlation`, `session`, `plugin`) to every line that is logged in a `with` block.
+
+    An empty value removes the value of an outer block.
+    """
+    token = _context.set({name: value for name, value in {**_context.get(), **values}.items() if value})
     try:
         yield
     finally:

@@ -15,12 +15,13 @@ from nanoclaw_core.descriptors.packages import BuildsImages
 from nanoclaw_core.descriptors.sandboxes import Mount
 from nanoclaw_core.descriptors.votes import Access, Caller, RequestKind
 from nanoclaw_core.dispatch import answer_errors
-from nanoclaw_core.errors import Forbidden, NotFound
+from nanoclaw_core.errors import PLUGIN_ERRORS, Forbidden, NotFound
 from nanoclaw_core.guard import permission_request
 from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, SessionId
 from nanoclaw_core.instance import InstancePaths, create_agent_group
 from nanoclaw_core.sandboxes.mounts import mount_policy
 from nanoclaw_core.store import approvals, deliveries, sessions
+from nanoclaw_core.store.approvals import Approval
 
 
 @frozen
@@ -74,19 +75,27 @@ class HostOperations(Operations):
     async def execute_approved(self, approval_id: ApprovalId, progress: Callable[[str], None] | None = None) -> Answer:
         return await answer_errors(approval_id, self._execute_approved(approval_id, progress), approval_id)
 
+    def preview(self, approval_id: ApprovalId) -> Any:
+        asked, caller, arguments = self._held(approval_id)
+        try:
+            if asked.kind == RequestKind.VERB.value:
+                preview = self.components.dispatch.preview(asked.name, arguments, caller)
+            else:
+                action = self.components.actions.actions[asked.name]
+                preview = action.value.preview(arguments, caller, self.components.plugin_context(action.plugin))
+            return json.loads(json.dumps(preview, allow_nan=False))
+        except PLUGIN_ERRORS as error:  # error boundary: the human must still see the request
+            return {"fails": str(error) or type(error).__name__}
+
     def refresh_delivery(self, delivery_id: DeliveryId) -> None:
         delivery = deliveries.get(self.components.db, delivery_id)
         if delivery is not None:
             self.components.queues.refresh(delivery)
 
     async def _execute_approved(self, approval_id: ApprovalId, progress: Callable[[str], None] | None) -> Any:
-        asked = approvals.get(self.components.db, approval_id)
-        if asked is None:
-            raise NotFound(f"there is no approval {approval_id!r}")
-        caller = Caller(session_id=asked.session_id, agent_group_id=asked.agent_group_id)
-        if progress is not None:
-            caller = evolve(caller, progress=progress)
-        arguments, kind = json.loads(asked.arguments), RequestKind(asked.kind)
+        asked, caller, arguments = self._held(approval_id)
+        caller = caller if progress is None else evolve(caller, progress=progress)
+        kind = RequestKind(asked.kind)
         handler = self.components.contributions.approval_handlers.get(asked.name)
         if handler is None:
             execute = (
@@ -97,3 +106,10 @@ class HostOperations(Operations):
             permission_request(kind, asked.name, Access.NEEDS_APPROVAL, caller, arguments, asked.id)
         )
         return await handler.value.run(arguments, caller, self.components.plugin_context(handler.plugin))
+
+    def _held(self, approval_id: ApprovalId) -> tuple[Approval, Caller, Any]:
+        asked = approvals.get(self.components.db, approval_id)
+        if asked is None:
+            raise NotFound(f"there is no approval {approval_id!r}")
+        caller = Caller(session_id=asked.session_id, agent_group_id=asked.agent_group_id)
+        return asked, caller, json.loads(asked.arguments)

@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import pluggy
 from attrs import frozen
+from nanoclaw_wire.log_lines import describe
 
 from nanoclaw_core import hookspecs
 from nanoclaw_core.descriptors.names import require_name
@@ -195,8 +196,9 @@ class Plugins:
         for implementation in self._implementations(hook):
             try:
                 _call(implementation, arguments)
-            except PLUGIN_ERRORS:  # error boundary: the event has already happened
-                log.exception("notify hook failed", extra={"plugin": implementation.plugin_name, "hook": hook})
+            except PLUGIN_ERRORS as error:  # error boundary: the event has already happened
+                about = {"plugin": implementation.plugin_name, "hook": hook}
+                log.error("notify hook failed", extra=about | describe(error))
 
     def record_failure(self, name: str, error: BaseException, source: str = "in process") -> None:
         """Record and log the failure of a plugin at any stage; a known source is kept."""
@@ -248,8 +250,8 @@ class Plugins:
                 verdict = _call(implementation, arguments)
                 if verdict is not None and not isinstance(verdict, Verdict):
                     raise TypeError(f"{hook} must return a Verdict or None, got {verdict!r}")
-            except PLUGIN_ERRORS:  # error boundary: a failed vote counts as DENY (I8)
-                log.exception("vote failed", extra={"plugin": plugin, "hook": hook})
+            except PLUGIN_ERRORS as error:  # error boundary: a failed vote counts as DENY (I8)
+                log.error("vote failed", extra={"plugin": plugin, "hook": hook} | describe(error))
                 verdict = Verdict(Vote.DENY, f"the plugin {plugin} failed to vote")
             yield plugin, verdict
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import apsw
 from attrs import frozen
 from nanoclaw_wire import clock
+from nanoclaw_wire.log_lines import describe
 
 from nanoclaw_core import logs
 from nanoclaw_core.delivery.outbox_poller import OutboxPoller
@@ -22,6 +23,7 @@ from nanoclaw_core.sandboxes.health import HealthSignals, stuck_reason
 from nanoclaw_core.sandboxes.running import Running
 from nanoclaw_core.sandboxes.supervisor import Supervisor
 from nanoclaw_core.store import accepted, deliveries
+from nanoclaw_core.store.usage import Usage
 from nanoclaw_core.timing import Timing
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ class Sweeper:
     supervisor: Supervisor
     mailbox: Mailbox
     outbox_poller: OutboxPoller
+    usage: Usage
     timing: Timing
 
     async def run(self) -> None:
@@ -51,12 +54,13 @@ class Sweeper:
             with logs.context(session=session_id):
                 try:
                     await self._check_session(session_id, running)
-                except Exception:  # error boundary: an error of one session must not affect the others
-                    log.exception("session could not be swept")
+                except Exception as error:  # error boundary: an error of one session must not affect the others
+                    log.error("session could not be swept", extra=describe(error))
         now = clock.now()
         for session_id in self.mailbox.due.waiting(clock.to_text(now)):
             self.supervisor.wake(session_id, for_people=False)
         deliveries.prune(self.db, clock.to_text(now - DELIVERIES_KEPT))
+        self.usage.prune()
         accepted.prune(self.db, clock.to_text(now - ACCEPTED_KEPT))
 
     async def _check_session(self, session_id: SessionId, running: Running) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import apsw
-from attrs import field, frozen
+from attrs import frozen
 
 from nanoclaw_core.delivery.message_builder import MessageBuilder
 from nanoclaw_core.delivery.typing_indicator import TypingIndicator
@@ -34,5 +34,5 @@ class DeliveryContext:
     events: HostEvents
     pauses_s: Sequence[float]
     max_age_s: float
-    outage: DatabaseOutage = field(factory=DatabaseOutage)
-    timing: Timing = Timing()
+    outage: DatabaseOutage
+    timing: Timing

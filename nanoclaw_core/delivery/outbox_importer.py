@@ -7,6 +7,7 @@ is damaged.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence, Set
 
@@ -27,8 +28,10 @@ from nanoclaw_core.store import deliveries, messaging, sessions
 from nanoclaw_core.store.connection import central
 from nanoclaw_core.store.deliveries import Delivery, DeliveryStatus
 from nanoclaw_core.store.sessions import Session
+from nanoclaw_core.store.usage import Excess, Usage
 
 log = logging.getLogger(__name__)
+MAX_REFUSED_CHARACTERS = 2_000  # kept of a refused message, for the operator
 MAX_REPORTED_REFUSALS = 5  # of one poll; the rest is reported as a number
 
 
@@ -40,6 +43,7 @@ class ImportResult:
         queued: Messages that are stored and counted in the backlog, in order.
         refused: The reason for each message that was stored as failed. The agent receives the first
             `MAX_REPORTED_REFUSALS` as notes.
+        exceeded: The budgets that the rows exceeded for the first time today, each with its reason.
         requests: Actions that the runner requests. They run at most once: the cursor is written before they run.
         has_more: True if more rows wait.
         finished: The messages that an idle runner has finished; None if it is not idle (see `OutboxSnapshot`).
@@ -48,6 +52,7 @@ class ImportResult:
 
     queued: Sequence[Entry] = ()
     refused: Sequence[str] = ()
+    exceeded: Sequence[str] = ()
     requests: Sequence[ActionRequest] = ()
     has_more: bool = False
     finished: Set[str] | None = None
@@ -62,6 +67,7 @@ class OutboxImporter:
     guard: Guard
     backlog: Backlog
     mailbox: Mailbox
+    usage: Usage
 
     def import_next(self, session_id: SessionId) -> ImportResult:
         """Import the next batch of a session's new rows.
@@ -80,23 +86,32 @@ class OutboxImporter:
         queued: list[Entry] = []
         requests: list[ActionRequest] = []
         failed: list[Delivery | Malformed] = []
+        exceeded: list[str] = []
         try:
             for message in snapshot.messages:
                 rows.append(self._check(session, message))
             if rows:
                 with central(), self.db:
                     sessions.set_outbound_cursor(self.db, session_id, snapshot.messages[-1].seq)
-                    for position, row in enumerate(rows, deliveries.next_position(self.db)):
+                    first = deliveries.next_position(self.db)
+                    for index, message in enumerate(snapshot.messages):
+                        excess = self._charge(session_id, message)
+                        if excess is not None:
+                            rows[index] = self._refuse(rows[index], excess)
+                            exceeded += [excess.reason] if excess.is_first else []
+                        row = rows[index]
                         if isinstance(row, Entry):
-                            row.delivery = evolve(row.delivery, position=position)
+                            row.delivery = evolve(row.delivery, position=first + index)
                             deliveries.add(self.db, [row.delivery])
                             queued.append(row)
-                        elif isinstance(row, ActionRequest):
+                            continue
+                        if isinstance(row, ActionRequest):
                             requests.append(row)
-                        else:
+                            continue
+                        if isinstance(row, Delivery) and (excess is None or excess.is_storable):
+                            deliveries.add(self.db, [evolve(row, position=first + index)])
+                        if excess is None:
                             failed.append(row)
-                            if isinstance(row, Delivery):
-                                deliveries.add(self.db, [evolve(row, position=position)])
         except BaseException:
             for row in rows:
                 if isinstance(row, Entry):
@@ -105,10 +120,29 @@ class OutboxImporter:
         return ImportResult(
             queued=queued,
             refused=_report_refusals(session_id, failed) if failed else (),
+            exceeded=exceeded,
             requests=requests,
             has_more=snapshot.has_more,
             finished=snapshot.finished,
         )
+
+    def _charge(self, session_id: SessionId, message: OutboundMessage) -> Excess | None:
+        room = () if message.kind is OutKind.ACTION else (message.channel, message.room)
+        return self.usage.charge(session_id, len(message.content.encode("utf-8", "replace")), room)
+
+    def _refuse(
+        self, row: Entry | ActionRequest | Delivery | Malformed, excess: Excess
+    ) -> ActionRequest | Delivery | Malformed:
+        """Replace the content of a row that exceeds a limit by the reason (I14)."""
+        if isinstance(row, Malformed):
+            return row
+        if isinstance(row, ActionRequest):
+            is_answered = excess.is_storable or excess.is_first  # an answer is a row, too
+            return evolve(row, arguments={}, refusal=excess.reason) if is_answered else Malformed(excess.reason)
+        if isinstance(row, Entry):
+            self.backlog.leave(row)
+            row = row.delivery
+        return evolve(row, status=DeliveryStatus.FAILED, last_error=excess.reason, content="{}")
 
     def _check(self, session: Session, message: OutboundMessage) -> Entry | ActionRequest | Delivery | Malformed:
         """Check one row without storing it.
@@ -133,7 +167,7 @@ class OutboxImporter:
         except (Malformed, Forbidden) as error:
             if isinstance(error, Malformed) and message.kind is OutKind.ACTION:
                 return error
-            problem = str(error)
+            problem = str(error)[:MAX_REFUSED_CHARACTERS]
         delivery = Delivery(
             id=DeliveryId(f"dlv-{session.id}-{message.seq}"),
             position=0,  # `import_next` sets it
@@ -151,7 +185,10 @@ class OutboxImporter:
             correlation_id=asked.correlation_id if asked else None,
         )
         if problem is not None:
-            return evolve(delivery, status=DeliveryStatus.FAILED, last_error=problem)
+            text = message.content
+            if len(text) > MAX_REFUSED_CHARACTERS:
+                text = json.dumps({"cut": text[:MAX_REFUSED_CHARACTERS]})
+            return evolve(delivery, status=DeliveryStatus.FAILED, last_error=problem, content=text)
         if (problem := self.backlog.refusal(delivery)) is not None:  # the limit of waiting messages (I14)
             # Without its content: a sandbox that floods a room whose platform is gone must not fill the database.
             return evolve(delivery, status=DeliveryStatus.FAILED, last_error=problem, content="{}")

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import Counter, deque
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 import apsw
 from attrs import define
+from nanoclaw_wire.log_lines import describe
 from nanoclaw_wire.task_set import TaskSet
 
+from nanoclaw_core import logs
 from nanoclaw_core.delivery.outbox_importer import MAX_REPORTED_REFUSALS, ImportResult, OutboxImporter
 from nanoclaw_core.delivery.queues import DeliveryQueues
 from nanoclaw_core.events import HostEvents
@@ -26,6 +30,7 @@ from nanoclaw_core.store.connection import CentralDatabaseFailed
 from nanoclaw_core.store.outage import DatabaseOutage
 from nanoclaw_core.timing import Timing
 
+log = logging.getLogger(__name__)
 FREE_EMPTY_POLLS = 5  # empty polls without a pause: state changes and acknowledgements ring, too
 SLOW_POLL_CPU_S = 0.05  # an honest file takes at most a fifth of that
 COOLDOWN_FACTOR = 4  # the cool-down after a slow poll is this many times its duration
@@ -132,7 +137,8 @@ class OutboxPoller:
         result: ImportResult | None = ImportResult(has_more=True, is_blocked=True)
         try:
             if self._queues.backlog.moving[session_id] + self._unfinished[session_id] < MAX_BACKLOG:
-                result = self._importer.import_next(session_id)
+                with logs.context(session=session_id):
+                    result = self._importer.import_next(session_id)
         except CentralDatabaseFailed as error:
             self._outage.note_refusal("import messages", error, again_in_s=self._timing.store_retry_s)
             state.not_before = loop.time() + self._timing.store_retry_s
@@ -147,6 +153,8 @@ class OutboxPoller:
             self._queues.append(result.queued)
             for reason in result.refused[:MAX_REPORTED_REFUSALS]:
                 self._spawn(session_id, self._events.message_refused(session_id, reason))
+            for reason in result.exceeded:
+                self._spawn(session_id, self._events.budget_exceeded(session_id, reason))
             for request in result.requests:
                 self._spawn(session_id, self._events.action_requested(session_id, request))
             has_rows = bool(result.queued or result.refused or result.requests)
@@ -164,9 +172,11 @@ class OutboxPoller:
 
     def _spawn(self, session_id: SessionId, work: Coroutine[Any, Any, None]) -> None:
         self._unfinished[session_id] += 1
-        self._tasks.spawn(work).add_done_callback(lambda _task: self._finished(session_id))
+        self._tasks.spawn(work).add_done_callback(partial(self._finished, session_id))
 
-    def _finished(self, session_id: SessionId) -> None:
+    def _finished(self, session_id: SessionId, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("row not processed", extra=describe(error) | {"session": session_id})
         self._unfinished[session_id] -= 1
         if not self._unfinished[session_id]:
             del self._unfinished[session_id]

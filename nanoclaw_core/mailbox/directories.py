@@ -11,6 +11,7 @@ from attrs import frozen
 from nanoclaw_wire import session_files
 from nanoclaw_wire.atomic_files import sync_directory
 from nanoclaw_wire.layout import INBOX, OUTBOX, STATE, Layout, is_safe_name
+from nanoclaw_wire.names import SESSIONS
 
 from nanoclaw_core.errors import InvalidArguments
 from nanoclaw_core.ids import SessionId
@@ -30,7 +31,7 @@ class SessionDirectories:
         """
         if not is_safe_name(session_id):
             raise InvalidArguments(f"session id: must be a safe file name, got {session_id!r}")
-        return Layout(incoming=self.root / session_id / "in", outgoing=self.root / session_id / "out")
+        return Layout.below(self.root / session_id)
 
     def create(self, session_id: SessionId) -> Layout:
         """Create a new session's directories and both databases; they are durable when this returns."""
@@ -66,8 +67,7 @@ def _make_directories(layout: Layout) -> None:
 
 
 def open_root(home: Path) -> SessionDirectories:
-    """Create `sessions/` if it is missing, close it to other users, and return it."""
-    root = home / "sessions"
+    """Return `sessions/`, closed to other users. Create it if it is missing; `InstancePaths.make` closes an old one."""
+    root = home / SESSIONS
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    root.chmod(0o700)
     return SessionDirectories(root.resolve())

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 import apsw
 from attrs import frozen
 from nanoclaw_wire import inbound, session_files
-from nanoclaw_wire.exhaustion import explain_cannot_open
+from nanoclaw_wire.exhaustion import explain_cannot_open, original_error
 from nanoclaw_wire.inbound import NewInbound, Routing, Status
 
 from nanoclaw_core.errors import NanoclawError
@@ -148,7 +148,7 @@ class InboxWriter:
         except Exception as error:  # every waiting caller must receive any error of SQLite or the disk
             del self._waiting[session_id]
             self.release(session_id)
-            _fail(queue, NanoclawError(f"inbound.db of {session_id} cannot be written: {error}"))
+            _fail(queue, NanoclawError(f"inbound.db of {session_id} cannot be written: {original_error(error)}"))
             return
         del self._waiting[session_id]
         for pending in queue:

@@ -134,7 +134,7 @@ class OutboxReader:
             return []
         if len(names) > MAX_FILES or not is_safe_name(message_id):
             raise InvalidOutboxFile(
-                f"{len(names)} files in folder {message_id!r}; at most {MAX_FILES} in a safe folder"
+                f"{len(names)} files in folder {message_id!r:.80}; at most {MAX_FILES} in a safe folder"
             )
         try:
             with (
@@ -238,15 +238,15 @@ def _read_all(folder: int, names: Sequence[object], limit: int) -> list[Outbound
 
 def _read(folder: int, name: object, limit: int) -> OutboundFile:
     if not isinstance(name, str) or not is_safe_name(name):
-        raise InvalidOutboxFile(f"{name!r} is not a safe file name")
+        raise InvalidOutboxFile(f"{name!r:.80} is not a safe file name")
     try:
         descriptor = open_regular_file(folder, name)
     except OSError as error:
         if is_exhausted(error):
             raise
-        raise InvalidOutboxFile(f"the file {name!r} cannot be opened: {error.strerror}") from error
+        raise InvalidOutboxFile(f"the file {name!r:.80} cannot be opened: {error.strerror}") from error
     with open(descriptor, "rb") as file:
         content = file.read(limit + 1)
     if len(content) > limit:
-        raise InvalidOutboxFile(f"{name!r} makes the message larger than {limit} bytes")
+        raise InvalidOutboxFile(f"{name!r:.80} makes the message larger than {limit} bytes")
     return OutboundFile(name=name, content=content)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import apsw
-from attrs import frozen
+from attrs import evolve, frozen
 from nanoclaw_wire.commands import command_of
 from nanoclaw_wire.inbound import BEGINNING_OF_TIME
 from nanoclaw_wire.session_files import WrongProtocol
@@ -34,9 +34,11 @@ from nanoclaw_core.permissions import Permissions
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.routing import commands, conversations, duplicates, engage, incoming
 from nanoclaw_core.routing.incoming import NOT_ENGAGED, IncomingMessage
+from nanoclaw_core.routing.person_limits import PersonLimits
 from nanoclaw_core.sandboxes.recovery import SessionRecovery
 from nanoclaw_core.sandboxes.supervisor import Supervisor
 from nanoclaw_core.store import messaging
+from nanoclaw_core.store.dropped import DroppedMessages
 from nanoclaw_core.store.messaging import EngageMode, MessagingGroup, WiredRoom, Wiring
 from nanoclaw_core.store.sessions import Session
 
@@ -60,6 +62,8 @@ class Router:
     typing: TypingIndicator
     supervisor: Supervisor
     recovery: SessionRecovery
+    dropped: DroppedMessages
+    people: PersonLimits
     attachment_bytes: int
 
     async def route(self, channel: Channel, inbound: Inbound) -> Receipt:
@@ -108,8 +112,8 @@ class Router:
                 # The name is not admitted, but the operator needs it to know the room.
                 name, is_group = message.room_name or None, inbound.is_group
                 new = MessagingGroup(channel=address.channel, room=address.room, name=name, is_group=is_group)
-                messaging.add(self.db, new)
-            messaging.record_drop(self.db, message.as_dropped("no_agent_wired", ""))
+                self.dropped.add_room(new)
+            self.dropped.record(message.as_dropped("no_agent_wired", ""))
             outcome = Outcome.DROPPED
         self.plugins.notify("nanoclaw_room_unknown", address=address, mentioned=inbound.is_mention)
         return Receipt(outcome=outcome, reason=NOT_WIRED, correlation_id=message.correlation_id)
@@ -127,6 +131,11 @@ class Router:
         if message.is_identified and duplicates.was_accepted(self.db, self.mailbox, group_id, message):
             log.info("message offered again", extra={"group": group_id})
             return receipt
+        if too_much := self.people.excess(message, group_id, wakes=wakes):
+            self.dropped.record(message.as_dropped("too_many_messages", group_id))
+            if wakes and too_much.is_first:
+                self.notifier.send_failure(message.address, too_much.reason, message.correlation_id)
+            return evolve(receipt, outcome=Outcome.DROPPED, reason=too_much.reason)
         if message.user is not None and not room.knows_sender:
             messaging.upsert_user(self.db, message.user, message.channel.name, message.sender_name)
         directories = self.mailbox.directories
@@ -145,6 +154,7 @@ class Router:
                 # The fresh session takes the message if the files of this one are damaged.
                 if is_last_try or not await self.recovery.recover(session.id):
                     raise
+        self.people.note_stored(message, group_id, session.id, wakes=wakes)
         self._announce(message, session, wakes=wakes)
         return receipt
 
@@ -169,7 +179,7 @@ class Router:
         )
         verdict = self.plugins.permits("nanoclaw_admit_message", admission=admission)
         if verdict.vote is not Vote.ALLOW:
-            messaging.record_drop(self.db, message.as_dropped(verdict.reason, group_id))
+            self.dropped.record(message.as_dropped(verdict.reason, group_id))
             self.plugins.notify("nanoclaw_sender_refused", admission=admission, reason=verdict.reason)
             return receipt(outcome=Outcome.DROPPED, reason=verdict.reason)
 
@@ -188,7 +198,7 @@ class Router:
             return receipt(outcome=Outcome.IGNORED, reason=reason)
         if command in commands.ADMIN and not self.permissions.is_admin(message.user, group_id):
             denial = f"Permission denied: {command} requires admin access."
-            messaging.record_drop(self.db, message.as_dropped("command_needs_admin", group_id))
+            self.dropped.record(message.as_dropped("command_needs_admin", group_id))
             self.notifier.send_failure(message.address, denial, message.correlation_id)
             return receipt(outcome=Outcome.DROPPED, reason=denial)
         return receipt(outcome=outcome)

@@ -2,7 +2,8 @@
 
 They are checked when a mount is requested, and again at every start of a sandbox:
 
-1. The settings allow the directory, and it is not a usual place for keys (⚠59).
+1. The settings allow the directory and name each hidden part of its path. It is no usual place for keys and holds
+   none (⚠59), and it shows neither sockets nor devices nor a file system of the kernel.
 2. It shows no part of the instance directory, which has the operator's socket and the central database.
 3. It lies neither above nor below a directory that a sandbox may write. Otherwise that sandbox could replace a part of
    the path between a human's approval and the mount. Two agents may share the same directory.
@@ -10,8 +11,10 @@ They are checked when a mount is requested, and again at every start of a sandbo
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +23,24 @@ from attrs import frozen
 from nanoclaw_wire.layout import SANDBOX_EXTRA, is_safe_name
 
 from nanoclaw_core.descriptors.sandboxes import DirectoryIdentity, Mount
-from nanoclaw_core.errors import InvalidArguments, SandboxRefused
+from nanoclaw_core.errors import InvalidArguments, SandboxRefused, quote
 from nanoclaw_core.sandboxes.held_mounts import boot_id, identity_of, lineage_of
 from nanoclaw_core.settings import AllowedMount, Settings
 from nanoclaw_core.store import agents
 
-# Usual names of files and directories with keys. A path with one of them in any part is never mounted.
+# Usual places for keys. A path with one of them in any part is never mounted, nor a directory that holds one.
 BLOCKED = (
-    ".ssh", ".gnupg", ".gpg", ".aws", ".azure", ".gcloud", ".kube", ".docker", "credentials", ".env", ".netrc",
-    ".npmrc", ".pypirc", "id_rsa", "id_ed25519", "private_key", ".secret",
+    ".ssh", ".gnupg", ".gpg", ".aws", ".azure", ".gcloud", ".kube", ".docker", "credentials", ".env", ".netrc", ".m2",
+    ".npmrc", ".pypirc", "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "private_key", ".secret", ".pgpass", ".my.cnf",
+    ".config/gcloud", ".config/gh", ".config/containers", ".config/rclone", ".config/op", ".config/google-chrome",
+    ".config/chromium", ".mozilla", ".thunderbird", ".claude.json", ".claude/.credentials.json", ".codex", ".gemini",
+    ".local/share/keyrings", ".password-store", ".vault-token", ".git-credentials", ".terraform.d",
 )  # fmt: skip
+HELD = tuple(f"/{place}" for place in BLOCKED)
+SYSTEM = ("/dev", "/proc", "/sys", "/run", "/var/run")
+KERNEL_TYPES = ("proc", "sysfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "bpf")
+MOUNTS = Path("/proc/self/mountinfo")
+LEVELS, MAX_ENTRIES = 3, 2_000  # of a mounted tree, which may be a whole disk; the check takes a few milliseconds
 
 
 class MountRefused(InvalidArguments):
@@ -63,19 +74,24 @@ class MountPolicy:
             MountRefused: The entry is malformed, breaks a rule, or is not the directory that was approved.
         """
         source, name = _source_and_name(raw)
-        if any(blocked in part.lower() for part in source.parts for blocked in BLOCKED):
+        if any(blocked in str(source).lower() for blocked in BLOCKED):
             raise MountRefused(f"{raw['path']} looks like a place for keys. Mount another directory.")
-        root = next((allowed for allowed in self.allowed if _is_inside(source, allowed)), None)
-        if root is None:
+        inside = [(part, allowed) for allowed in self.allowed if (part := _hidden_part(source, allowed)) is not None]
+        if not inside:
             link = "" if str(source) == raw["path"] else f" links to {source}, which"
             raise MountRefused(
                 f"{raw['path']}{link} is not below a directory of core.allowed_mounts. Add one to nanoclaw.toml."
             )
+        hidden, root = min(inside, key=lambda pair: pair[0] != "")
+        if hidden:
+            raise MountRefused(f"{raw['path']} has the hidden part {hidden}. Name it in core.allowed_mounts.")
+        if shown := _shown_of_system(source):
+            raise MountRefused(f"{raw['path']} shows {shown}. Mount another directory.")
         lineage = _lineage(source)
-        if keys := _keys_in(source):
-            raise MountRefused(f"{raw['path']} contains {keys}, a place for keys. Mount a directory below it.")
         if exposed := exposure_of(lineage, self.home):
             raise MountRefused(f"{raw['path']} {exposed}, which no sandbox may see. Mount another directory.")
+        if found := _forbidden_in(source):
+            raise MountRefused(f"{raw['path']} contains {found}. Mount a directory beside or below it.")
         is_writable = raw.get("writable") is True and root.writable
         self._require_apart(raw["path"], lineage, is_writable=is_writable)
         approved = _approved(raw)
@@ -154,10 +170,7 @@ def require_unexposed(shown: Iterable[Path], own: Iterable[Path], home: Path) ->
     Raises:
         SandboxRefused: Another visible directory lies in the instance directory or above it.
     """
-    allowed = set(own)
-    for directory in shown:
-        if directory in allowed:
-            continue
+    for directory in sorted(set(shown) - set(own)):
         try:
             exposed = exposure_of(lineage_of(directory.resolve(strict=True)), home)
         except (FileNotFoundError, NotADirectoryError):
@@ -180,10 +193,10 @@ def _approved(raw: Mapping[str, Any]) -> DirectoryIdentity | None:
 
 def _source_and_name(raw: Mapping[str, Any]) -> tuple[Path, str]:
     if not isinstance(raw, Mapping):
-        raise MountRefused(f"mount: must be an object with a `path`, got {raw!r}")
+        raise MountRefused(f"mount: must be an object with a `path`, got {quote(raw)}")
     path, name = raw.get("path"), raw.get("name")
     if not isinstance(path, str) or not path or ":" in path:
-        raise MountRefused(f"path: must be a path without a colon, got {path!r}")
+        raise MountRefused(f"path: must be a path without a colon, got {quote(path)}")
     try:
         source = Path(path).expanduser().resolve(strict=True)
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: unknown home; ValueError: a NUL character
@@ -194,30 +207,62 @@ def _source_and_name(raw: Mapping[str, Any]) -> tuple[Path, str]:
         raise MountRefused(f"{path} is not a directory. Mount the directory that contains it.")
     name = source.name if name is None else name
     if not isinstance(name, str) or not is_safe_name(name) or ":" in name:
-        raise MountRefused(f"name: must be a safe file name without a colon, got {name!r}")
+        raise MountRefused(f"name: must be a safe file name without a colon, got {quote(name)}")
     return source, name
 
 
 def _lineage(source: Path) -> Sequence[DirectoryIdentity]:
     try:
+        os.scandir(source).close()  # `_forbidden_in` must be able to list it
         return lineage_of(source)
     except OSError as error:  # a directory was just replaced, or the host may not enter it
         raise MountRefused(f"{source} cannot be read: {error.strerror}") from error
 
 
-def _is_inside(source: Path, allowed: AllowedMount) -> bool:
+def _hidden_part(source: Path, allowed: AllowedMount) -> str | None:
+    """Return a hidden part of a path that an allowed directory does not name; None if the path is not inside it."""
     try:
-        return source.is_relative_to(Path(allowed.path).expanduser().resolve(strict=True))
+        named = Path(allowed.path).expanduser()
+        root = named.resolve(strict=True)
+        below = source.relative_to(root).parts
     except (OSError, RuntimeError, ValueError):
-        return False  # a missing allowed directory allows nothing
+        return None  # a missing allowed directory allows nothing
+    unnamed = [part for part in root.parts if part not in named.parts]  # of a link's target
+    return next((part for part in (*unnamed, *below) if part.startswith(".")), "")
 
 
-def _keys_in(directory: Path) -> str:
-    """Return the name of a place for keys directly in a directory; an empty text if it has none.
+def _shown_of_system(source: Path) -> str:
+    """Return the place of the system, or the home directory, that a mount would show; an empty text if none."""
+    places = [Path(name).resolve() for name in (*SYSTEM, os.environ.get("XDG_RUNTIME_DIR") or "/run")]
+    with contextlib.suppress(OSError):  # other systems than Linux have no such file
+        mounts = [line.split() for line in MOUNTS.read_text(errors="replace").splitlines()]
+        places += [Path(item[4].replace(r"\040", " ")) for item in mounts if item[item.index("-") + 1] in KERNEL_TYPES]
+    for place in places:
+        if source.is_relative_to(place) or place.is_relative_to(source):
+            return f"{place}, which has processes, devices or sockets of the host"
+    home = Path(os.path.expanduser("~")).resolve()  # noqa: PTH111  # Path.home raises for a user without one
+    return f"the home directory {home}" if home.is_relative_to(source) else ""
 
-    Deeper levels are not checked: the tree may be a whole disk, and keys usually lie directly in a home directory.
+
+def _forbidden_in(directory: Path) -> str:
+    """Return a place for keys, a pipe, a socket or a device in a directory; an empty text if none is found.
+
+    Only the first `MAX_ENTRIES` entries of the first `LEVELS` levels are examined, the upper levels first, and no link
+    is followed, because it leads to nothing in a sandbox.
     """
-    try:
-        return next((entry.name for entry in directory.iterdir() if entry.name.lower() in BLOCKED), "")
-    except OSError as error:
-        raise MountRefused(f"{directory} cannot be read: {error.strerror}") from error
+    level, left = [os.fspath(directory)], MAX_ENTRIES
+    for _ in range(LEVELS):
+        entries = list(islice(chain.from_iterable(map(_entries, level)), left))
+        level, left = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)], left - len(entries)
+        for entry in entries:
+            is_key = entry.path.lower().endswith(HELD)
+            if is_key or not (entry.is_symlink() or entry.is_file() or entry.is_dir()):
+                kind = "a place for keys" if is_key else "a pipe, a socket or a device"
+                return f"{os.path.relpath(entry.path, directory)}, {kind}"
+    return ""
+
+
+def _entries(directory: str) -> list[os.DirEntry[str]]:
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:  # removed, or closed to the host
+        return list(islice(entries, MAX_ENTRIES))
+    return []

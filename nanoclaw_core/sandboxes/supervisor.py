@@ -22,6 +22,7 @@ from nanoclaw_wire import clock
 from nanoclaw_wire.doorbell import DoorbellServer
 from nanoclaw_wire.exhaustion import EXIT_NO_ROOM, is_exhausted
 from nanoclaw_wire.inbound import NewInbound
+from nanoclaw_wire.log_lines import describe
 from nanoclaw_wire.task_set import TaskSet
 
 from nanoclaw_core import logs
@@ -212,8 +213,8 @@ class Supervisor:
         """Run one sandbox; the session's task survives every error (⚠25)."""
         try:
             return await self._run_or_back_off(session_id)
-        except PLUGIN_ERRORS:  # error boundary: handling an error can fail too, for example on a full disk
-            log.exception("session could not be supervised")
+        except PLUGIN_ERRORS as error:  # error boundary: handling an error can fail too, for example on a full disk
+            log.error("session could not be supervised", extra=describe(error))
             return self._failure_pause(session_id)
 
     async def _run_or_back_off(self, session_id: SessionId) -> float | None:

@@ -1,8 +1,7 @@
-"""Tables of the router: messaging groups, wirings, sticky threads, users and dropped messages."""
+"""Tables of the router: messaging groups, wirings, sticky threads and users."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from enum import Enum
 
@@ -15,7 +14,6 @@ from nanoclaw_core.errors import InvalidArguments
 from nanoclaw_core.ids import GroupId, MessagingGroupId, UserId, WiringId, new_id
 from nanoclaw_core.store.connection import insert, row, rows
 
-log = logging.getLogger(__name__)
 _WIRINGS_OF = "wirings WHERE messaging_group_id = ? ORDER BY priority DESC, created_at, id"
 
 
@@ -86,18 +84,6 @@ class WiredRoom:
     group: MessagingGroup
     wirings: Sequence[Wiring]
     knows_sender: bool
-
-
-@frozen(kw_only=True)
-class DroppedMessage:
-    """A refused message. `sender` is empty if the platform does not name one."""
-
-    channel: str
-    room: str
-    sender: str
-    sender_name: str | None
-    reason: str
-    agent_group_id: str = ""
 
 
 def find(db: apsw.Connection, channel: str, room: str) -> MessagingGroup | None:
@@ -210,16 +196,4 @@ def upsert_user(db: apsw.Connection, user: UserId, channel: str, display_name: s
         " ON CONFLICT (id) DO UPDATE SET display_name = excluded.display_name"
         " WHERE excluded.display_name IS NOT NULL AND excluded.display_name IS NOT display_name",
         (user, channel, display_name, clock.now_text()),
-    )
-
-
-def record_drop(db: apsw.Connection, drop: DroppedMessage) -> None:
-    """Count a refused message under its reason and sender (⚠19)."""
-    log.info("message dropped", extra={"reason": drop.reason, "group": drop.agent_group_id})
-    now = clock.now_text()
-    db.execute(
-        "INSERT INTO dropped_messages (channel, room, sender, sender_name, reason, agent_group_id, first_at, last_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + 1, last_at = excluded.last_at,"
-        " sender_name = coalesce(excluded.sender_name, sender_name)",
-        (drop.channel, drop.room, drop.sender, drop.sender_name, drop.reason, drop.agent_group_id, now, now),
     )

@@ -20,6 +20,7 @@ STEPS = (
     "0004-pattern-timeouts",
     "0005-accepted-messages",
     "0006-delivery-dates",
+    "0007-usage",
 )
 
 

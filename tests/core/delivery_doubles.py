@@ -54,6 +54,7 @@ def context_of(instance: Instance, adapters: dict[str, Any], **more: Any) -> Del
         "events": QuietEvents(),
         "pauses_s": (0.0,),
         "max_age_s": 0.0,
+        "outage": DatabaseOutage(),
         "timing": Timing(store_retry_s=0.0),
     }
     return DeliveryContext(**(given | more))
@@ -63,6 +64,8 @@ class QuietEvents(HostEvents):
     """Ignores each event but a failed delivery, which fails the test."""
 
     async def message_refused(self, session_id: SessionId, reason: str) -> None: ...
+
+    async def budget_exceeded(self, session_id: SessionId, reason: str) -> None: ...
 
     async def action_requested(self, session_id: SessionId, request: ActionRequest) -> None: ...
 

@@ -1,11 +1,10 @@
 """Scripts of runners that several tests share."""
 
-import asyncio
 from typing import Any
 
 from nanoclaw_wire.outbound import OutKind
 
-from nanoclaw_core.testing.scripted import FakeRunner, Script, echo
+from nanoclaw_core.testing.scripted import FakeRunner, Script, echo, silent
 
 
 def dying(times: int) -> Script:
@@ -23,6 +22,17 @@ def dying(times: int) -> Script:
     return script
 
 
+def answering(count: int) -> Script:
+    """Return a runner that answers the first `count` messages, one at a time, and takes no further one."""
+
+    async def script(runner: FakeRunner) -> int:
+        for _ in range(count):
+            runner.answer(await runner.take(limit=1), "answered")
+        return await silent(runner)
+
+    return script
+
+
 def writing(*contents: dict[str, Any] | str, kind: OutKind = OutKind.CHAT, **columns: Any) -> Script:
     """Return a runner that answers one batch with several rows, then waits."""
 
@@ -32,7 +42,6 @@ def writing(*contents: dict[str, Any] | str, kind: OutKind = OutKind.CHAT, **col
         where = {"channel": last.channel, "room": last.room, "thread": last.thread, "in_reply_to": last.id}
         for number, content in enumerate(contents, 1):
             runner.write(content, done=messages if number == len(contents) else (), kind=kind, **(where | columns))
-        await asyncio.Event().wait()
-        return 0
+        return await silent(runner)
 
     return script

@@ -7,6 +7,7 @@ from pathlib import Path
 import apsw
 import pytest
 from nanoclaw_wire import clock
+from runner_scripts import answering
 
 from nanoclaw_core import NanoclawError, Outcome
 from nanoclaw_core.operations import HostOperations
@@ -15,7 +16,7 @@ from nanoclaw_core.store.sessions import Session
 from nanoclaw_core.sweep import ACCEPTED_KEPT
 from nanoclaw_core.testing.hosting import Running, running_host, until
 from nanoclaw_core.testing.instance import Instance
-from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
+from nanoclaw_core.testing.scripted import ScriptedRuntime
 
 
 def session_of(instance: Instance, folder: str = "agent") -> Session:
@@ -30,13 +31,6 @@ def file_of(instance: Instance, name: str) -> Path:
 
 async def close(running: Running, folder: str = "agent") -> None:
     await HostOperations(running.host.components).close_session(session_of(running.instance, folder).id, force=True)
-
-
-async def answers_one(runner: FakeRunner) -> int:
-    """Answer the first message, then take the others without an answer."""
-    runner.answer(await runner.take(limit=1), "answered")
-    await asyncio.Event().wait()
-    return 0
 
 
 def rows_stored(instance: Instance) -> int:
@@ -128,7 +122,7 @@ def test_message_lost_with_inbound_db_may_be_offered_again(instance: Instance) -
     """
 
     async def first() -> None:
-        async with running_host(instance, runtime=ScriptedRuntime(answers_one)) as running:
+        async with running_host(instance, runtime=ScriptedRuntime(answering(1))) as running:
             await running.channel.say("one", message_id="p-1")
             await running.channel.texts(1)
             await running.channel.say("two", message_id="p-2")

@@ -115,7 +115,7 @@ def test_unsafe_message_id_creates_no_file(incoming: Path, tmp_path: Path, messa
     assert everything_below(tmp_path) == before
 
 
-@pytest.mark.parametrize("name", ["../../evil.txt", "/etc/passwd", "..", "", "a/b.txt", "a\\b.txt", "a\0.txt"])
+@pytest.mark.parametrize("name", ["../../evil.txt", "/etc/passwd", "..", "", "a/b.txt", "a\\b.txt", "\0.txt"])
 def test_unsafe_attachment_name_is_replaced(incoming: Path, tmp_path: Path, name: str) -> None:
     """The bytes are stored once, under the generated name."""
     (entry,) = stored(incoming, Attachment(name=name, content=b"hello", mime_type="text/plain"))
@@ -163,7 +163,7 @@ def test_repeated_message_keeps_the_first_copy(incoming: Path) -> None:
 def test_long_attachment_name_keeps_its_extension(incoming: Path) -> None:
     """A name that is too long for a file is shortened."""
     (entry,) = stored(incoming, Attachment(name="ä" * 125 + ".pdf", content=b"hello"))
-    assert entry["name"].endswith("ä.pdf")
+    assert entry["name"].endswith("ä….pdf")
     assert (incoming / entry["path"]).read_bytes() == b"hello"
 
 

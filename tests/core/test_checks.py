@@ -180,7 +180,7 @@ def test_doctor_does_not_show_the_secret_of_a_setting(tmp_path: Path, site: Path
     install(site, "acme-provider", "acme", settings + provider)
     (tmp_path / "nanoclaw.toml").write_text("[plugins.acme]\nkey = '7x-secret'")
     findings = doctor(tmp_path)
-    detail = "acme-provider 1.2: plugins.acme.key: must match sk-.*, got Secret(…)"
+    detail = "acme-provider 1.2: plugins.acme.key: is invalid (BrokenRule), got Secret(…)"
     assert findings["plugins", "acme"].detail == detail
     assert "7x-secret" not in str(findings)
 

@@ -29,10 +29,10 @@ pytestmark = pytest.mark.invariant(number=4)
 
 @pytest.fixture
 def instance(instance: Instance) -> Instance:
-    """Return an instance with a session, a huge maximum age and no retry pauses."""
+    """Return an instance with a session, a huge maximum age and the shortest retry pause."""
     sessions.add(instance.db, Session(id=SESSION, agent_group_id=instance.group().id, conversation="c"))
     return make_instance(
-        instance.paths.home, delivery_pauses_s=[0.0], delivery_max_age_s=1e12, timezone="Europe/London"
+        instance.paths.home, delivery_pauses_s=[0.01], delivery_max_age_s=1e9, timezone="Europe/London"
     )
 
 

@@ -268,9 +268,24 @@ def test_any_request_is_answered(words: list[str], options: dict[str, Any]) -> N
     assert json.loads(answer.as_line())["ok"] is answer.ok
 
 
+def nested(levels: int) -> dict[str, Any]:
+    """Return a value that is nested too deeply for its `repr`."""
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(True, "got no value"), (["a", "b"], "got several values"), ("\ud800", r"got '\ud800'")],
+    [
+        (True, "got no value"),
+        (["a", "b"], "got several values"),
+        ("\ud800", r"got '\ud800'"),
+        (nested(100_000), "got a dict"),
+        ({"a": "x" * 100_000}, f"got {{'a': '{'x' * 73}"),
+    ],
+    ids=range(5),
 )
 def test_invalid_string_is_refused_with_the_reason(value: object, said: str) -> None:
     named = verb("rename", parameters=[Parameter(name="title")])

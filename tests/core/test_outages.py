@@ -31,8 +31,8 @@ pytestmark = pytest.mark.invariant(number=4)
 
 @pytest.fixture
 def instance(instance: Instance) -> Instance:
-    """Return the instance with the default maximum age and no retry pauses."""
-    return patient(instance, 0.0)
+    """Return the instance with the default maximum age and the shortest retry pause."""
+    return patient(instance, 0.01)
 
 
 def patient(instance: Instance, *pauses_s: float) -> Instance:
@@ -232,7 +232,7 @@ def test_attempts_of_earlier_hosts_use_up_no_pause(instance: Instance) -> None:
     async def scenario() -> None:
         await left_waiting(instance, "one")
         instance.db.execute("UPDATE deliveries SET created_at = ?, attempts = 50", (LONG_AGO,))
-        async with running_host(patient(instance, 0.0, 0.0)) as running:
+        async with running_host(patient(instance, 0.01, 0.01)) as running:
             running.channel.troubles = [ConnectionError("down")] * 9
             await until(lambda: delivery_states(instance)[0][0] == "failed")
 
@@ -246,7 +246,7 @@ def test_first_pause_of_a_new_host_is_the_shortest(instance: Instance) -> None:
     async def scenario() -> list[str]:
         await left_waiting(instance, "one")
         instance.db.execute("UPDATE deliveries SET attempts = 50")
-        async with running_host(patient(instance, 0.0, AN_HOUR_S)) as running:
+        async with running_host(patient(instance, 0.01, AN_HOUR_S)) as running:
             running.channel.troubles = [ConnectionError("down")]
             return await running.channel.texts(1)
 

@@ -11,7 +11,7 @@ from nanoclaw_wire import inbound, session_files
 from nanoclaw_core import AlreadyRunning, Host
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance
-from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
+from nanoclaw_core.testing.scripted import ScriptedRuntime, unanswering
 
 HOST_PROCESS = """
 import asyncio
@@ -20,13 +20,10 @@ from pathlib import Path
 
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import make_instance
-from nanoclaw_core.testing.scripted import ScriptedRuntime
-
-async def never(_runner):
-    await asyncio.Event().wait()
+from nanoclaw_core.testing.scripted import ScriptedRuntime, silent
 
 async def main():
-    async with running_host(make_instance(Path(sys.argv[1])), runtime=ScriptedRuntime(never)) as running:
+    async with running_host(make_instance(Path(sys.argv[1])), runtime=ScriptedRuntime(silent)) as running:
         await running.channel.say("hi")
         await until(lambda: running.runtime.specs)
         print("a sandbox runs", flush=True)
@@ -96,13 +93,8 @@ def test_second_host_beside_a_running_one_is_refused(instance: Instance) -> None
 
 
 def test_stop_leaves_unanswered_messages_for_the_next_host(instance: Instance) -> None:
-    async def never(runner: FakeRunner) -> int:
-        await runner.take()
-        await asyncio.Event().wait()
-        return 0
-
     async def scenario() -> ScriptedRuntime:
-        async with running_host(instance, runtime=ScriptedRuntime(never)) as running:
+        async with running_host(instance, runtime=ScriptedRuntime(unanswering)) as running:
             await running.channel.say("hi")
             await until(lambda: running.runtime.sandboxes)
         return running.runtime

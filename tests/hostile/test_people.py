@@ -1,0 +1,191 @@
+"""Limits of admitted people and of strangers: rates, waiting messages, lengths and recorded refusals (audit S4-S6)."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from nanoclaw_core import Budgets, Inbound, Outcome, Receipt
+from nanoclaw_core.store.messaging import EngageMode, IgnoredPolicy
+from nanoclaw_core.testing.hosting import Running, running_host, until
+from nanoclaw_core.testing.instance import Instance, make_instance
+from nanoclaw_core.testing.recorder import RecorderChannel
+from nanoclaw_core.testing.scripted import ScriptedRuntime, silent
+
+pytestmark = pytest.mark.invariant(number=14)
+
+
+@pytest.fixture
+def limited(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Instance]:
+    made = make_instance(tmp_path / "limited", budgets=Budgets(**request.param))
+    yield made
+    made.db.close()
+
+
+def budgets(**values: int) -> pytest.MarkDecorator:
+    """Run a test on an instance with these budgets."""
+    return pytest.mark.parametrize("limited", [values], indirect=True, ids=[", ".join(values)])
+
+
+def outcomes(receipts: Sequence[Receipt]) -> list[Outcome]:
+    return [receipt.outcome for receipt in receipts]
+
+
+def drops(instance: Instance) -> list[tuple[str, str, int]]:
+    return list(instance.db.execute("SELECT sender, reason, count FROM dropped_messages ORDER BY sender"))
+
+
+async def say_five(running: Running) -> list[Receipt]:
+    return [await running.channel.say(f"message {number}") for number in range(5)]
+
+
+@budgets(person_messages_per_minute=3)
+def test_rate_of_a_person_is_limited(limited: Instance) -> None:
+    limited.wire()
+
+    async def scenario() -> tuple[list[Receipt], Receipt, list[str]]:
+        async with running_host(limited) as running:
+            receipts = await say_five(running)
+            other = await running.channel.say("hi", sender="bob")
+            await until(lambda: any("hi" in sent.message.text for sent in running.channel.delivered))
+            return receipts, other, [sent.message.text for sent in running.channel.delivered]
+
+    receipts, other, texts = asyncio.run(scenario())
+    assert outcomes(receipts) == [Outcome.ROUTED] * 3 + [Outcome.DROPPED] * 2
+    assert other.outcome is Outcome.ROUTED
+    assert [text for text in texts if "I take 3 a minute" in text] == [receipts[-1].reason]
+    assert drops(limited) == [("ada", "too_many_messages", 2)]
+
+
+@budgets(person_waiting_messages=3)
+def test_waiting_messages_of_a_person_are_limited(limited: Instance) -> None:
+    limited.wire()
+
+    async def scenario() -> tuple[list[Receipt], list[str]]:
+        async with running_host(limited, runtime=ScriptedRuntime(silent)) as running:
+            return await say_five(running), await running.channel.texts(1)
+
+    receipts, texts = asyncio.run(scenario())
+    assert outcomes(receipts) == [Outcome.ROUTED] * 3 + [Outcome.DROPPED] * 2
+    assert texts == [receipts[-1].reason]
+    assert "3 of yours still wait for me" in texts[0]
+
+
+@budgets(person_waiting_messages=3)
+def test_answered_messages_do_not_wait(limited: Instance) -> None:
+    limited.wire()
+
+    async def scenario() -> list[Receipt]:
+        async with running_host(limited) as running:
+            receipts = []
+            for count in range(1, 8):
+                receipts.append(await running.channel.say(f"message {count}"))
+                await running.channel.texts(count)
+                await running.host.components.sweeper.once()
+            return receipts
+
+    assert outcomes(asyncio.run(scenario())) == [Outcome.ROUTED] * 7
+
+
+@budgets(person_waiting_messages=3)
+def test_context_leaves_a_mention_its_place(limited: Instance) -> None:
+    """A person whose talk fills the context of an agent can still ask it."""
+    limited.wire(engage_mode=EngageMode.MENTION, ignored_policy=IgnoredPolicy.ACCUMULATE)
+
+    async def scenario() -> tuple[list[Receipt], Receipt, list[str]]:
+        async with running_host(limited) as running:
+            talk = await say_five(running)
+            asked = await running.channel.say("and now?", is_mention=True)
+            return talk, asked, await running.channel.texts(1)
+
+    talk, asked, texts = asyncio.run(scenario())
+    assert outcomes(talk) == [Outcome.ACCUMULATED] * 3 + [Outcome.DROPPED] * 2
+    assert asked.outcome is Outcome.ROUTED
+    assert texts == ["echo: and now?"]
+
+
+@budgets(message_characters=100)
+def test_length_of_a_message_is_limited(limited: Instance) -> None:
+    limited.wire()
+
+    async def scenario() -> tuple[Receipt, list[str]]:
+        async with running_host(limited) as running:
+            return await running.channel.say("x" * 101), await running.channel.texts(1)
+
+    receipt, texts = asyncio.run(scenario())
+    assert receipt.outcome is Outcome.DROPPED
+    assert texts == [receipt.reason]
+    assert "101 characters" in texts[0]
+
+
+@budgets(person_messages_per_minute=3)
+def test_message_offered_again_is_not_counted(limited: Instance) -> None:
+    limited.wire()
+    same = Inbound(room="room", text="hi", sender="ada", message_id="m1")
+
+    async def scenario() -> list[Receipt]:
+        async with running_host(limited) as running:
+            return [await running.channel.pass_on(same) for _ in range(5)]
+
+    assert outcomes(asyncio.run(scenario())) == [Outcome.ROUTED] * 5
+
+
+@budgets(refused_senders=5)
+def test_refused_senders_of_a_room_are_limited(limited: Instance, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="nanoclaw_core.store.dropped")
+    limited.wire()
+    strangers = [f"eve-{number}" for number in range(60)]
+
+    async def scenario() -> list[Receipt]:
+        async with running_host(limited, channel=RecorderChannel(refused=strangers)) as running:
+            return [await running.channel.say("hi", sender=stranger) for stranger in strangers]
+
+    assert set(outcomes(asyncio.run(scenario()))) == {Outcome.DROPPED}
+    assert len(drops(limited)) == 5
+    assert [record.message for record in caplog.records].count("more refused senders of a room are not recorded") == 1
+    assert [record.message for record in caplog.records].count("message dropped") == 5
+
+
+def test_flood_of_a_stranger_is_written_in_few_commits(instance: Instance) -> None:
+    instance.wire()
+
+    async def scenario() -> int:
+        async with running_host(instance, channel=RecorderChannel(refused=["eve"])) as running:
+            commits = 0
+
+            def count_commit(*_: object) -> int:
+                nonlocal commits
+                commits += 1
+                return 0
+
+            running.host.components.db.set_wal_hook(count_commit)
+            for _ in range(500):
+                await running.channel.say("hi", sender="eve")
+            await until(lambda: drops(instance)[0][2] == 500)
+            return commits
+
+    assert asyncio.run(scenario()) < 50
+
+
+def test_counts_that_wait_are_written_at_the_stop(instance: Instance) -> None:
+    instance.wire()
+
+    async def scenario() -> None:
+        async with running_host(instance, channel=RecorderChannel(refused=["eve"])) as running:
+            for _ in range(30):
+                await running.channel.say("hi", sender="eve")
+
+    asyncio.run(scenario())
+    assert drops(instance) == [("eve", "a stranger", 30)]
+
+
+@budgets(unknown_rooms=5)
+def test_unknown_rooms_of_a_channel_are_limited(limited: Instance) -> None:
+    async def scenario() -> None:
+        async with running_host(limited) as running:
+            for number in range(20):
+                await running.channel.say("hi", room=f"room-{number}", is_mention=True)
+
+    asyncio.run(scenario())
+    assert limited.db.execute("SELECT count(*) FROM messaging_groups").get == 5
