@@ -6,6 +6,8 @@ from attrs import field, frozen
 
 from nanoclaw_core.rules import between
 
+_BOUNDS = between(1, 1_000_000_000_000)
+
 
 @frozen(kw_only=True)
 class Budgets:
@@ -17,19 +19,20 @@ class Budgets:
         room_bytes_per_day: The maximum size of the messages that all sessions together write to one room.
         instance_bytes: The size of the central database above which it stores nothing from strangers, and from each
             session only a hundredth of `session_bytes_per_day`.
-        refused_senders: The maximum number of recorded refusals in one room; more are only counted in the log.
-        unknown_rooms: The maximum number of recorded rooms of one channel that have no agent.
+        refused_senders: The maximum number of recorded refusals in one room; more get one log line an hour.
+        unknown_rooms: The maximum number of recorded rooms of one channel without an agent; more get one log line an
+            hour.
         person_messages_per_minute: The maximum number of messages that a person sends to one agent.
         person_waiting_messages: The maximum number of a person's messages that wait for one agent.
         message_characters: The maximum length of the text of an incoming message.
     """
 
-    session_bytes_per_day: int = field(default=64_000_000, validator=between(1, 1_000_000_000_000))
-    session_rows_per_day: int = field(default=20_000, validator=between(1, 1_000_000_000_000))
-    room_bytes_per_day: int = field(default=256_000_000, validator=between(1, 1_000_000_000_000))
-    instance_bytes: int = field(default=1_000_000_000, validator=between(1, 1_000_000_000_000))
-    refused_senders: int = field(default=1_000, validator=between(1, 1_000_000_000_000))
-    unknown_rooms: int = field(default=1_000, validator=between(1, 1_000_000_000_000))
-    person_messages_per_minute: int = field(default=30, validator=between(1, 1_000_000_000_000))
-    person_waiting_messages: int = field(default=500, validator=between(1, 1_000_000_000_000))
-    message_characters: int = field(default=100_000, validator=between(1, 1_000_000_000_000))
+    session_bytes_per_day: int = field(default=64_000_000, validator=_BOUNDS)
+    session_rows_per_day: int = field(default=20_000, validator=_BOUNDS)
+    room_bytes_per_day: int = field(default=256_000_000, validator=_BOUNDS)
+    instance_bytes: int = field(default=1_000_000_000, validator=_BOUNDS)
+    refused_senders: int = field(default=1_000, validator=_BOUNDS)
+    unknown_rooms: int = field(default=1_000, validator=_BOUNDS)
+    person_messages_per_minute: int = field(default=30, validator=_BOUNDS)
+    person_waiting_messages: int = field(default=500, validator=_BOUNDS)
+    message_characters: int = field(default=100_000, validator=_BOUNDS)

@@ -22,6 +22,8 @@ from nanoclaw_core.descriptors.messages import Attachment
 
 log = logging.getLogger(__name__)
 
+MAX_FILES = 50  # of a message
+MESSAGE_FACTOR = 4  # all files of a message together may be this many times as large as one file
 PART = ".part"  # in the inbox itself: message ids never have this name, and the host writes one file at a time
 MAX_URL_CHARACTERS = 4_000
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -52,7 +54,8 @@ def store(
     """
     described = []
     taken: set[str] = set()
-    for position, attachment in enumerate(attachments, 1):
+    left_bytes = MESSAGE_FACTOR * limit_bytes
+    for position, attachment in enumerate(attachments[:MAX_FILES], 1):
         name = _free_name(file_name(attachment, position), taken)
         taken.add(name)
         entry: dict[str, Any] = {"name": name, "type": label(attachment.kind)}
@@ -61,8 +64,12 @@ def store(
             is_long = len(attachment.url) > MAX_URL_CHARACTERS
             entry |= {"problem": "its address is too long"} if is_long else {"url": attachment.url}
         if attachment.content is not None:
-            entry |= _stored(incoming, message_id, name, attachment.content, limit_bytes)
+            entry |= _stored(incoming, message_id, name, attachment.content, min(limit_bytes, left_bytes))
+            left_bytes -= entry["size_bytes"] if "path" in entry else 0
         described.append(entry)
+    if (more := len(attachments) - MAX_FILES) > 0:
+        problem = f"a message may have {MAX_FILES} files"
+        described.append({"name": f"{more} more", "type": "file", "problem": problem})
     return described
 
 

@@ -1,6 +1,6 @@
 """The router: a message from a platform passes each wiring of its room, and its adapter gets one receipt.
 
-Through each wiring the steps are: engage, admit, check commands (`_decide`), store, wake (`_follow`). One wiring that
+Through each wiring the steps are: engage, admit, check commands (`_admit`), store, wake (`_follow`). One wiring that
 fails does not touch the others (⚠1). Invariants kept here:
 I3  A receipt says ROUTED or ACCUMULATED only after the row is durable.
 I4  A session is marked as due before a message that wakes its agent is written.
@@ -124,7 +124,7 @@ class Router:
         Raises:
             NanoclawError, OSError: The message is not stored; the platform should offer it again.
         """
-        receipt = self._decide(message, room.group, wiring)
+        receipt = self._admit(message, room.group, wiring)
         if receipt.outcome not in (Outcome.ROUTED, Outcome.ACCUMULATED):
             return receipt
         inbound, group_id, wakes = message.inbound, wiring.agent_group_id, receipt.outcome is Outcome.ROUTED
@@ -158,8 +158,8 @@ class Router:
         self._announce(message, session, wakes=wakes)
         return receipt
 
-    def _decide(self, message: IncomingMessage, room: MessagingGroup, wiring: Wiring) -> Receipt:
-        """Decide whether an agent gets a message. ROUTED and ACCUMULATED promise that `_follow` stores it."""
+    def _admit(self, message: IncomingMessage, room: MessagingGroup, wiring: Wiring) -> Receipt:
+        """Admit or refuse a message, and record a refusal. ROUTED and ACCUMULATED promise that `_follow` stores it."""
         receipt = partial(Receipt, correlation_id=message.correlation_id)
         inbound, group_id, thread = message.inbound, wiring.agent_group_id, message.address.thread
         mentions_stick = wiring.engage_mode is EngageMode.MENTION_STICKY

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nanoclaw_core import Budgets, Inbound, Outcome, Receipt
+from nanoclaw_core import Attachment, Budgets, Inbound, Outcome, Receipt
+from nanoclaw_core.mailbox.attachments import store
 from nanoclaw_core.store.messaging import EngageMode, IgnoredPolicy
 from nanoclaw_core.testing.hosting import Running, running_host, until
 from nanoclaw_core.testing.instance import Instance, make_instance
@@ -189,3 +190,12 @@ def test_unknown_rooms_of_a_channel_are_limited(limited: Instance) -> None:
 
     asyncio.run(scenario())
     assert limited.db.execute("SELECT count(*) FROM messaging_groups").get == 5
+
+
+def test_files_of_a_message_are_limited(tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    sent = [Attachment(name=f"{number}.txt", kind="file", content=b"x" * 100) for number in range(60)]
+    entries = store(tmp_path, "in-1", sent, limit_bytes=100)
+    assert [entry["name"] for entry in entries if "path" in entry] == ["0.txt", "1.txt", "2.txt", "3.txt"]
+    assert len(entries) == 51
+    assert entries[-1] == {"name": "10 more", "type": "file", "problem": "a message may have 50 files"}

@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def test_writer_that_adds_files_keeps_no_other_tree(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
-def test_directories_without_rights_are_removed(tmp_path: Path) -> None:
+def test_directories_without_rights_are_removed() -> None:
     """Root needs no rights, so another user removes its own tree."""
     code = (
         "import os, sys; from pathlib import Path; from nanoclaw_wire.untrusted_trees import empty_directory\n"
@@ -107,12 +108,10 @@ def test_directories_without_rights_are_removed(tmp_path: Path) -> None:
         "[os.chmod(name, mode) for name, mode in [('a/b/c', 0), ('a/b', 0o500), ('a', 0)]]\n"
         "print(empty_directory(Path('.')), os.listdir('.'))"
     )
-    tmp_path.chmod(0o777)
-    for parent in tmp_path.parents:
-        if parent.stat().st_uid == 0 and parent.name.startswith("pytest"):
-            parent.chmod(0o755)
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:  # $TMPDIR may be closed to others
+        Path(directory).chmod(0o777)
+        command = [sys.executable, "-c", code, directory]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     assert answer.stdout.strip() == "None []"
 
 
