@@ -13,7 +13,7 @@ import pytest
 from aiohttp import ClientSession, UnixConnector, web
 from gateway_requests import SECRET
 from nanoclaw_resource_gateway.gateway import SessionGateway
-from nanoclaw_resource_gateway.rows import create_calls
+from nanoclaw_resource_gateway.rows import create_calls, create_unrecorded
 from nanoclaw_resource_gateway.settings import Settings
 
 from nanoclaw_core import GatewayEndpoint, GroupId, PluginContext, SessionId, Upstream
@@ -27,6 +27,7 @@ class GatewaySetup:
     def __init__(self, tmp_path: Path, settings: Settings, environment: dict[str, str]) -> None:
         self.database = apsw.Connection(":memory:")
         create_calls(self.database)
+        create_unrecorded(self.database)
         self.context = PluginContext(
             plugin="gateway",
             instance_id="0" * 12,

@@ -46,18 +46,43 @@ def test_call_is_recorded_with_usage_and_without_query(opened: Opened) -> None:
     asyncio.run(scenario())
 
 
-def test_call_to_an_undeclared_upstream_is_recorded(opened: Opened) -> None:
-    async def scenario() -> None:
+def test_calls_of_a_moment_share_one_commit(opened: Opened) -> None:
+    """Each commit waits for the disk while the event loop serves no session."""
+
+    async def scenario() -> int:
         async with opened(echo) as (setup, client):
-            async with client.get("/other/x") as answer:
-                assert answer.status == 404
+            commits = 0
+
+            def count() -> bool:
+                nonlocal commits
+                commits += 1
+                return False
+
+            setup.database.set_commit_hook(count)
+            for _ in range(20):
+                async with client.get("/api/x") as answer:
+                    await answer.read()
+            await setup.gateway.close_endpoint(setup.session_id)
+            assert len(setup.calls()) == 20
+            return commits
+
+    assert asyncio.run(scenario()) < 20
+
+
+def test_call_values_of_a_strange_answer_are_bounded(opened: Opened) -> None:
+    class Strange(_Counting):
+        def count(self) -> TokenCount:
+            return TokenCount(model="m\udcff" * 500, input_tokens=-1, output_tokens=10**30)
+
+    async def scenario() -> None:
+        async with opened(echo, usage=Strange) as (setup, client):
+            async with client.get("/api/" + "x" * 2_000) as answer:
+                await answer.read()
+            await setup.gateway.close_endpoint(setup.session_id)
             row = setup.calls()[0]
-            assert (row["upstream"], row["path"], row["status"], row["error"]) == (
-                "other",
-                "/x",
-                404,
-                "unknown upstream",
-            )
+            assert (len(row["path"]), row["model"][:8], row["input_tokens"]) == (500, "m\\udcffm", 0)
+            assert row["output_tokens"] == 2**53
+            assert len(row["model"]) < 500
 
     asyncio.run(scenario())
 

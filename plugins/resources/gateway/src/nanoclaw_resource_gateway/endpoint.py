@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 
-import apsw
-from aiohttp import ClientSession, web
+from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
 from nanoclaw_wire import clock
 from nanoclaw_wire.unix_socket import bind_unix
 
-from nanoclaw_core import GatewayEndpoint, PluginContext, TokenCount
-from nanoclaw_resource_gateway.forward import Forwarding
-from nanoclaw_resource_gateway.rows import Call, insert_call
+from nanoclaw_core import GatewayEndpoint
+from nanoclaw_resource_gateway.door import BoundedServer, Listener
+from nanoclaw_resource_gateway.forward import Forwarding, open_client
+from nanoclaw_resource_gateway.headers import require_bounded_head
+from nanoclaw_resource_gateway.pace import Pace
+from nanoclaw_resource_gateway.recorder import CallRecorder
+from nanoclaw_resource_gateway.rows import Call
 from nanoclaw_resource_gateway.settings import Settings
 from nanoclaw_resource_gateway.target import NotServed, Target, find_target, too_large
 
@@ -21,7 +26,10 @@ log = logging.getLogger("nanoclaw.gateway")
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 CONNECTIONS_PER_CALL = 4  # idle ones included; more would only waste file descriptors of the host
+REQUESTS_PER_S = 64  # at least; an agent needs a few
 CLOSE_S = 1.0
+LINGER_S, LINGER_BYTES = 1.0, 1024**2
+MAX_PATH_CHARACTERS, MAX_MODEL_CHARACTERS, MAX_TOKENS = 500, 80, 2**53
 
 
 class EndpointServer:
@@ -29,146 +37,168 @@ class EndpointServer:
 
     Args:
         endpoint: The socket and the upstreams.
-        client: The HTTP client for the upstreams.
         settings: The limits of a session.
-        context: The host, which stores the records.
+        environment: The environment of the host, for its proxy.
+        recorder: Stores the records of the calls.
     """
 
     def __init__(
-        self, endpoint: GatewayEndpoint, client: ClientSession, settings: Settings, context: PluginContext
+        self, endpoint: GatewayEndpoint, settings: Settings, environment: Mapping[str, str], recorder: CallRecorder
     ) -> None:
-        self._endpoint, self._client, self._settings, self._context = endpoint, client, settings, context
-        self._calls: set[asyncio.Task[object]] = set()
-        server = _BoundedServer(self._serve, settings.max_calls * CONNECTIONS_PER_CALL)
-        self._runner = web.ServerRunner(server, access_log=None, shutdown_timeout=CLOSE_S)
+        self._endpoint, self._settings = endpoint, settings
+        self._environment, self._recorder = environment, recorder
+        self._client = open_client(settings)
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._running_calls = 0
+        self._refusals: set[str] = set()
+        self._max_connections = settings.max_calls * CONNECTIONS_PER_CALL
+        self._pace = self._new_pace()
+        self._server = BoundedServer(self._serve, endpoint.session_id)
+        self._listener: Listener | None = None
 
     async def listen(self) -> None:
         """Listen at the socket of the endpoint. Replace a socket that a dead host left."""
-        await self._runner.setup()
-        try:
-            await web.SockSite(self._runner, bind_unix(self._endpoint.socket, mode=0o666)).start()
-        except BaseException:
-            await self._runner.cleanup()
-            raise
+        bound = bind_unix(self._endpoint.socket, mode=0o666)
+        self._listener = Listener(bound, self._server, limit=self._max_connections, pace=self._new_pace())
 
     async def close(self) -> None:
-        """Stop listening and cancel the running calls."""
+        """Stop listening, cancel the running calls and store their records."""
         self._endpoint.socket.unlink(missing_ok=True)
-        for call in list(self._calls):
-            call.cancel()
-        await self._runner.cleanup()
+        if self._listener is not None:
+            await self._listener.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.sleep(0)  # the calls see that they are cancelled
+        self._server.pre_shutdown()
+        await self._server.shutdown(CLOSE_S)
+        await self._client.close()
+        self._recorder.store()
+
+    def _new_pace(self) -> Pace:
+        per_s = max(REQUESTS_PER_S, self._max_connections)
+        return Pace(per_s=per_s, burst=2 * per_s)
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         task = asyncio.current_task()
         assert task is not None  # a coroutine runs in a task
-        self._calls.add(task)
-        record = _CallRecord(request)
+        self._tasks.add(task)
         try:
-            return await self._answer(request, record)
-        except asyncio.CancelledError:
-            record.error = record.error or "client gone"
-            raise
+            await self._pace.wait()
+            reply = await self._answer(request)
+            await _read_the_rest(request, reply)
+            return reply
         finally:
-            self._calls.discard(task)
-            self._store(record)
+            self._tasks.discard(task)
 
-    async def _answer(self, request: web.BaseRequest, record: _CallRecord) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._running_calls += 1
         try:
-            target = self._require_permitted(request, record)
-            forwarding = Forwarding(request, target, self._client, self._settings, self._context.environment)
-            try:
-                return await forwarding.run()
-            finally:
-                record.status, record.error, record.count = forwarding.status, forwarding.error, forwarding.count()
+            return await self._forward(request, self._require_permitted(request))
         except NotServed as refusal:
-            record.status, record.error = refusal.status, refusal.record
             return _error_reply(request, refusal)
+        finally:
+            self._running_calls -= 1
 
-    def _require_permitted(self, request: web.BaseRequest, record: _CallRecord) -> Target:
+    def _require_permitted(self, request: web.BaseRequest) -> Target:
         """Return the target of the request.
+
+        A refused request leaves no record, so that a sandbox cannot fill the database with them.
 
         Raises:
             NotServed: The request has no permitted target or exceeds a limit.
         """
+        try:
+            return self._find_permitted(request)
+        except NotServed as refusal:
+            extra = {"session": self._endpoint.session_id, "reason": refusal.record, "status": refusal.status}
+            level = logging.DEBUG if refusal.record in self._refusals else logging.WARNING
+            self._refusals.add(refusal.record)
+            log.log(level, "model call refused", extra=extra)
+            raise
+
+    def _find_permitted(self, request: web.BaseRequest) -> Target:
         if request.method not in METHODS or "upgrade" in request.headers:
             raise NotServed(405, "invalid_request_error", "only plain HTTP requests are served", record="bad method")
+        require_bounded_head(request.raw_path, request.headers.items())
         target = find_target(request.raw_path, self._endpoint.upstreams)
-        record.path = target.path
         if target.upstream.missing is not None:
             raise NotServed(401, "authentication_error", target.upstream.missing, record="no credential")
         if (request.content_length or 0) > self._settings.max_request_bytes:
             raise too_large(self._settings.max_request_mib)
-        if len(self._calls) > self._settings.max_calls:
+        if self._running_calls > self._settings.max_calls:
             message = f"too many concurrent calls, at most {self._settings.max_calls} are allowed. Retry later"
             raise NotServed(429, "rate_limit_error", message, record="too many calls")
         return target
 
-    def _store(self, record: _CallRecord) -> None:
-        call = record.as_call(self._endpoint)
+    async def _forward(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
+        began_at, began_s = clock.now_text(), time.monotonic()
+        session_id = self._endpoint.session_id
+        forwarding = Forwarding(request, target, self._client, self._settings, self._environment, session_id)
         try:
-            insert_call(self._context.database, call)
-        except apsw.Error as error:  # the answer is already sent, so a logged gap in the records is the smaller harm
-            log.error("call not recorded", extra={"session": call.session_id, "error": str(error)})
+            return await forwarding.run()
+        except NotServed as refusal:
+            forwarding.status, forwarding.error = refusal.status, refusal.record
+            raise
+        except asyncio.CancelledError:
+            forwarding.error = forwarding.error or "client gone"
+            raise
+        finally:
+            self._record(request.method, target, forwarding, began_at, began_s)
+
+    def _record(self, method: str, target: Target, forwarding: Forwarding, began_at: str, began_s: float) -> None:
+        count = forwarding.count()
+        call = Call(
+            at=began_at,
+            agent_group_id=self._endpoint.agent_group_id,
+            session_id=self._endpoint.session_id,
+            upstream=target.upstream.name,
+            method=method,
+            path=target.path[:MAX_PATH_CHARACTERS],
+            status=forwarding.status,
+            duration_ms=round((time.monotonic() - began_s) * 1000),
+            model=None if count.model is None else _storable(count.model[:MAX_MODEL_CHARACTERS]),
+            input_tokens=_bounded(count.input_tokens),
+            output_tokens=_bounded(count.output_tokens),
+            error=forwarding.error,
+        )
+        self._recorder.record(call)
         extra = {"session": call.session_id, "upstream": call.upstream, "status": call.status, "reason": call.error}
         log.debug("model call", extra=extra)
 
 
-class _CallRecord:
-    """The facts of a call, collected while it runs."""
+async def _read_the_rest(request: web.BaseRequest, reply: web.StreamResponse) -> None:
+    """Send the reply, then read and discard the rest of an ordinary body.
 
-    def __init__(self, request: web.BaseRequest) -> None:
-        self._at, self._began_s = clock.now_text(), time.monotonic()
-        raw = request.raw_path.partition("?")[0]
-        self.method, self.upstream = request.method, raw.removeprefix("/").partition("/")[0]
-        self.path = raw.removeprefix(f"/{self.upstream}")
-        self.status: int | None = None
-        self.error: str | None = None
-        self.count = TokenCount()
-
-    def as_call(self, endpoint: GatewayEndpoint) -> Call:
-        """Return the row for the database."""
-        return Call(
-            at=self._at,
-            agent_group_id=endpoint.agent_group_id,
-            session_id=endpoint.session_id,
-            upstream=_storable(self.upstream),
-            method=_storable(self.method),
-            path=_storable(self.path),
-            status=self.status,
-            duration_ms=round((time.monotonic() - self._began_s) * 1000),
-            model=self.count.model,
-            input_tokens=self.count.input_tokens,
-            output_tokens=self.count.output_tokens,
-            error=self.error,
-        )
-
-
-class _BoundedServer(web.Server):
-    """A server that aborts connections beyond a limit."""
-
-    def __init__(self, handler: web.RequestHandler | object, limit: int) -> None:
-        super().__init__(handler, handler_cancellation=True, access_log=None)  # type: ignore[arg-type]  # a coroutine function
-        self._limit = limit
-
-    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Accept a connection, or abort it if the limit is reached."""
-        super().connection_made(handler, transport)
-        if len(self.connections) > self._limit:
-            transport.abort()
+    Many clients send their whole body before they read a reply. The connection closes if the body is longer.
+    """
+    if request.content.is_eof() or request.transport is None or request.transport.is_closing():
+        return
+    try:
+        await reply.prepare(request)
+        await reply.write_eof()
+        left_bytes = LINGER_BYTES
+        async with asyncio.timeout(LINGER_S):
+            while left_bytes > 0 and not request.content.at_eof():
+                left_bytes -= len(await request.content.readany())
+    except (TimeoutError, OSError, RequestPayloadError):
+        pass  # the connection closes
 
 
 def _error_reply(request: web.BaseRequest, refusal: NotServed) -> web.StreamResponse:
-    headers = {"x-should-retry": "false"} if refusal.status in (400, 401, 404, 405, 413) else {"retry-after": "1"}
+    is_final = refusal.status in (400, 401, 404, 405, 413, 431)
+    headers = {"x-should-retry": "false"} if is_final else {"retry-after": "1"}
     body = {"type": "error", "error": {"type": refusal.kind, "message": refusal.message}}
     reply = web.json_response(body, status=refusal.status, headers=headers)
-    if request.can_read_body:  # do not read the rest of the body only to reuse the connection
+    if request.can_read_body:  # the body may be too long to read it only to reuse the connection
         reply.force_close()
     return reply
 
 
 def _storable(text: str) -> str:
-    """Return text that SQLite can store.
-
-    Raw bytes of a request line arrive as lone surrogates.
-    """
+    """Return text that SQLite can store, also if an answer has lone surrogates."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _bounded(tokens: int | None) -> int | None:
+    """Return a count that the table accepts, whatever an answer says."""
+    return None if tokens is None else min(max(tokens, 0), MAX_TOKENS)

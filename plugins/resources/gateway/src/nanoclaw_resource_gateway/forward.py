@@ -9,15 +9,32 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 
-from aiohttp import ClientError, ClientResponse, ClientSession, web
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, web
 from multidict import CIMultiDict
 from yarl import URL
 
-from nanoclaw_core import TokenCount, UsageReader
+from nanoclaw_core import SessionId, TokenCount, UsageReader
+from nanoclaw_resource_gateway.headers import answer_headers, is_plain, request_headers
+from nanoclaw_resource_gateway.proxies import proxy_for
 from nanoclaw_resource_gateway.settings import Settings
-from nanoclaw_resource_gateway.target import NotServed, Target, answer_headers, proxy_for, request_headers, too_large
+from nanoclaw_resource_gateway.target import NotServed, Target, too_large
 
 log = logging.getLogger("nanoclaw.gateway")
+
+
+def open_client(settings: Settings) -> ClientSession:
+    """Return an HTTP client with its own connections to the upstreams.
+
+    Each session has its own, so that nothing which a sandbox does to a connection reaches another one's call.
+    """
+    connect_s, idle_s = settings.connect_timeout_s, settings.idle_timeout_s
+    return ClientSession(
+        connector=TCPConnector(limit=0),  # the endpoint enforces the limit
+        cookie_jar=DummyCookieJar(),
+        timeout=ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s, sock_read=idle_s),
+        auto_decompress=False,
+        skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
+    )
 
 
 class Forwarding:
@@ -31,6 +48,7 @@ class Forwarding:
         client: The HTTP client for the upstreams.
         settings: The limits of a session.
         environment: The environment of the host, for its proxy.
+        session_id: The session, for the log.
     """
 
     def __init__(
@@ -40,9 +58,10 @@ class Forwarding:
         client: ClientSession,
         settings: Settings,
         environment: Mapping[str, str],
+        session_id: SessionId,
     ) -> None:
         self._request, self._target, self._client = request, target, client
-        self._settings, self._environment = settings, environment
+        self._settings, self._environment, self._session_id = settings, environment, session_id
         self._refusal: NotServed | None = None  # raised while the body is sent, where aiohttp replaces exceptions
         self._reply: web.StreamResponse | None = None
         self._usage: UsageReader | None = None
@@ -64,7 +83,7 @@ class Forwarding:
                 self._request.method,
                 URL(self._target.url, encoded=True),
                 headers=CIMultiDict(request_headers(self._request.headers.items(), self._target.upstream)),
-                data=self._body() if self._request.can_read_body else None,
+                data=self._body() if self._request.body_exists else None,
                 allow_redirects=False,  # a redirect could lead anywhere and would carry the key
                 proxy=proxy_for(self._target.url, self._environment),
             ) as answer:
@@ -80,13 +99,30 @@ class Forwarding:
         if self._request.headers.get("expect", "").lower() == "100-continue":
             await self._request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._request.writer.output_size = 0  # the interim response does not count as output
-        size_bytes = 0
-        async for chunk in self._request.content.iter_any():
+        content, declared_bytes, size_bytes = self._request.content, self._request.content_length, 0
+        while not content.at_eof():
+            chunk = await self._next_chunk()
             size_bytes += len(chunk)
             if size_bytes > self._settings.max_request_bytes:
-                self._refusal = too_large(self._settings.max_request_mib)
-                raise ValueError(self._refusal.record)
+                raise self._broken_by(too_large(self._settings.max_request_mib))
             yield chunk
+        if declared_bytes is not None and size_bytes != declared_bytes:
+            # The upstream waits for the rest. On a reused connection it would take the next call for it.
+            message = f"the request body has {size_bytes} bytes, but its Content-Length says {declared_bytes}"
+            raise self._broken_by(NotServed(400, "invalid_request_error", message, record="cut body"))
+
+    async def _next_chunk(self) -> bytes:
+        try:
+            async with asyncio.timeout(self._settings.idle_timeout_s):
+                return await self._request.content.readany()
+        except TimeoutError:
+            message = f"no byte of the request body arrived for {self._settings.idle_timeout_s:g} s"
+            raise self._broken_by(NotServed(408, "api_error", message, record="body timed out")) from None
+
+    def _broken_by(self, refusal: NotServed) -> ValueError:
+        """Return the error that makes aiohttp close the upstream's connection before the body is complete."""
+        self._refusal = refusal
+        return ValueError(refusal.record)
 
     async def _stream_reply(self, answer: ClientResponse) -> web.StreamResponse:
         if 300 <= answer.status < 400 and answer.status != 304:
@@ -98,7 +134,8 @@ class Forwarding:
         if answer.status in (401, 403):
             # The credential is the host's, so a retry gets the same answer. Anthropic's client would retry five times.
             headers.setdefault("x-should-retry", "false")
-        reply = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
+        reason = answer.reason if is_plain(answer.reason or "") else None
+        reply = web.StreamResponse(status=answer.status, reason=reason, headers=headers)
         self.status = answer.status
         self._usage = self._reader(answer)
         self._reply = reply
@@ -132,7 +169,7 @@ class Forwarding:
         Log the kind of the error, but never its text.
         """
         name, kind = self._target.upstream.name, type(error).__name__
-        log.warning("upstream not reached", extra={"upstream": name, "error": kind})
+        log.warning("upstream not reached", extra={"session": self._session_id, "upstream": name, "error": kind})
         if isinstance(error, TimeoutError):
             return NotServed(504, "api_error", f"{name} did not answer in time ({kind})", record="timed out")
         return NotServed(502, "api_error", f"{name} cannot be reached ({kind})", record="unreachable")

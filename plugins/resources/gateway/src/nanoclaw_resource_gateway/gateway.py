@@ -1,4 +1,4 @@
-"""The gateway: one endpoint per session, and one pool of upstream connections."""
+"""The gateway: one endpoint per session, each with its own connections to the upstreams."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 from nanoclaw_core import GatewayEndpoint, PluginContext, SessionId
+from nanoclaw_resource_gateway.proxies import require_supported_proxies
+from nanoclaw_resource_gateway.recorder import CallRecorder
 from nanoclaw_resource_gateway.settings import Settings
 
 if TYPE_CHECKING:
-    from aiohttp import ClientSession
-
     from nanoclaw_resource_gateway.endpoint import EndpointServer
 
 
@@ -19,12 +19,16 @@ class SessionGateway:
     """A `Gateway`.
 
     It imports aiohttp for the first endpoint, because a host without sandboxes does not need it.
+
+    Raises:
+        SettingsError: The environment names a proxy that the gateway cannot use.
     """
 
     def __init__(self, settings: Settings | None, context: PluginContext) -> None:
+        require_supported_proxies(context.environment)
         self._settings, self._context = settings or Settings(), context
+        self._recorder = CallRecorder(context.database, self._settings.max_records)
         self._servers: dict[SessionId, EndpointServer] = {}
-        self._client: ClientSession | None = None
 
     async def run(self) -> None:
         """Wait until cancelled, then close every endpoint."""
@@ -41,12 +45,16 @@ class SessionGateway:
         from nanoclaw_resource_gateway.endpoint import EndpointServer
 
         await self.close_endpoint(endpoint.session_id)
-        server = EndpointServer(endpoint, self._http_client(), self._settings, self._context)
-        await server.listen()
+        server = EndpointServer(endpoint, self._settings, self._context.environment, self._recorder)
+        try:
+            await server.listen()
+        except BaseException:
+            await server.close()
+            raise
         self._servers[endpoint.session_id] = server
 
     async def close_endpoint(self, session_id: SessionId) -> None:
-        """Stop listening for a session and cancel its calls.
+        """Stop listening for a session, cancel its calls and store their records.
 
         Do nothing if it has no endpoint.
         """
@@ -57,20 +65,3 @@ class SessionGateway:
     async def _close(self) -> None:
         for session_id in list(self._servers):
             await self.close_endpoint(session_id)
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
-
-    def _http_client(self) -> ClientSession:
-        if self._client is None:
-            from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
-
-            connect_s, idle_s = self._settings.connect_timeout_s, self._settings.idle_timeout_s
-            self._client = ClientSession(
-                connector=TCPConnector(limit=0),  # each endpoint enforces the limit of its session
-                cookie_jar=DummyCookieJar(),  # sessions must not share cookies
-                timeout=ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s, sock_read=idle_s),
-                auto_decompress=False,
-                skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
-            )
-        return self._client

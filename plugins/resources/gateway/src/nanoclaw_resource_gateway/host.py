@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from nanoclaw_core import Migration, Service, Sweep, hookimpl
 from nanoclaw_resource_gateway.gateway import SessionGateway
-from nanoclaw_resource_gateway.rows import create_calls, prune
+from nanoclaw_resource_gateway.rows import create_calls, create_unrecorded, prune
 from nanoclaw_resource_gateway.settings import Settings
 
 
@@ -22,8 +22,9 @@ def nanoclaw_services() -> Iterator[Service]:
 
 @hookimpl
 def nanoclaw_migrations() -> Iterator[Migration]:
-    """Contribute the table of call records."""
+    """Contribute the tables of call records."""
     yield Migration(name="calls", apply=create_calls)
+    yield Migration(name="unrecorded", apply=create_unrecorded)
 
 
 @hookimpl

@@ -1,10 +1,11 @@
-"""The records of calls: session, upstream, time and outcome.
+"""The records of forwarded calls: session, upstream, time and outcome.
 
-They contain no query, header or body.
+They contain no query, header or body. A session has a limited number a day; later calls are only counted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import apsw
@@ -33,8 +34,15 @@ CREATE TABLE gateway_calls (
 CREATE INDEX gateway_calls_at ON gateway_calls (at);
 CREATE INDEX gateway_calls_session ON gateway_calls (session_id, id);
 """
-# The sandbox chooses both, so their length must be limited.
-MAX_NAME_CHARACTERS, MAX_PATH_CHARACTERS = 80, 500
+UNRECORDED_SCHEMA = """
+CREATE TABLE gateway_unrecorded (
+    session_id TEXT NOT NULL,
+    day TEXT NOT NULL CHECK (day GLOB '????-??-??'),                -- in UTC
+    calls INTEGER NOT NULL CHECK (calls > 0),                       -- forwarded calls beyond the limit of records
+    PRIMARY KEY (session_id, day)
+) STRICT, WITHOUT ROWID;
+"""
+DAY_CHARACTERS = len("2026-01-31")
 
 
 @frozen(kw_only=True)
@@ -60,15 +68,32 @@ def create_calls(db: apsw.Connection) -> None:
     db.execute(SCHEMA)
 
 
-def insert_call(db: apsw.Connection, call: Call) -> None:
-    """Insert the record of a call."""
-    row = asdict(call) | {"upstream": call.upstream[:MAX_NAME_CHARACTERS], "path": call.path[:MAX_PATH_CHARACTERS]}
-    db.execute(
-        "INSERT INTO gateway_calls (at, agent_group_id, session_id, upstream, method, path, status, duration_ms, model,"
-        " input_tokens, output_tokens, error) VALUES (:at, :agent_group_id, :session_id, :upstream, :method, :path,"
-        " :status, :duration_ms, :model, :input_tokens, :output_tokens, :error)",
-        row,
-    )
+def create_unrecorded(db: apsw.Connection) -> None:
+    """Create the table of calls beyond the limit."""
+    db.execute(UNRECORDED_SCHEMA)
+
+
+def insert_calls(db: apsw.Connection, calls: Sequence[Call], unrecorded: Mapping[tuple[SessionId, str], int]) -> None:
+    """Store records, and counts of calls without one by session and day, in one transaction."""
+    with db:
+        db.executemany(
+            "INSERT INTO gateway_calls (at, agent_group_id, session_id, upstream, method, path, status, duration_ms,"
+            " model, input_tokens, output_tokens, error) VALUES (:at, :agent_group_id, :session_id, :upstream, :method,"
+            " :path, :status, :duration_ms, :model, :input_tokens, :output_tokens, :error)",
+            [asdict(call) for call in calls],
+        )
+        db.executemany(
+            "INSERT INTO gateway_unrecorded (session_id, day, calls) VALUES (?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET calls = calls + excluded.calls",
+            [(*session_and_day, count) for session_and_day, count in unrecorded.items()],
+        )
+
+
+def count_calls(db: apsw.Connection, session_id: SessionId, day: str, *, limit: int) -> int:
+    """Count the records of a session and day, at most `limit`."""
+    newest = "SELECT at FROM gateway_calls WHERE session_id = ? ORDER BY id DESC LIMIT ?"
+    counted: int = db.execute(f"SELECT count(*) FROM ({newest}) WHERE at >= ?", (session_id, limit, day)).get
+    return counted
 
 
 async def prune(context: PluginContext) -> None:
@@ -76,3 +101,4 @@ async def prune(context: PluginContext) -> None:
     settings = context.settings or Settings()
     oldest = clock.to_text(clock.now() - timedelta(days=settings.keep_days))
     context.database.execute("DELETE FROM gateway_calls WHERE at < ?", (oldest,))
+    context.database.execute("DELETE FROM gateway_unrecorded WHERE day < ?", (oldest[:DAY_CHARACTERS],))
