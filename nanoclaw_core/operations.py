@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -72,6 +73,11 @@ class HostOperations(Operations):
         sessions.close(self.components.db, session_id)
         mailbox.release(session_id)
 
+    async def discard_session_files(self, session_id: SessionId) -> asyncio.Task[bool]:
+        directories = self.components.mailbox.directories
+        await asyncio.to_thread(directories.discard, session_id)
+        return directories.trash.empty()
+
     async def execute_approved(self, approval_id: ApprovalId, progress: Callable[[str], None] | None = None) -> Answer:
         return await answer_errors(approval_id, self._execute_approved(approval_id, progress), approval_id)
 
@@ -108,8 +114,7 @@ class HostOperations(Operations):
         return await handler.value.run(arguments, caller, self.components.plugin_context(handler.plugin))
 
     def _held(self, approval_id: ApprovalId) -> tuple[Approval, Caller, Any]:
-        asked = approvals.get(self.components.db, approval_id)
-        if asked is None:
+        held = approvals.get(self.components.db, approval_id)
+        if held is None:
             raise NotFound(f"there is no approval {approval_id!r}")
-        caller = Caller(session_id=asked.session_id, agent_group_id=asked.agent_group_id)
-        return asked, caller, json.loads(asked.arguments)
+        return held, Caller(session_id=held.session_id, agent_group_id=held.agent_group_id), json.loads(held.arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -67,6 +68,17 @@ class Operations(Protocol):
         Raises:
             NotFound: No active session has this id.
             Forbidden: A message waits for an answer in it, so it was not closed.
+        """
+
+    async def discard_session_files(self, session_id: SessionId) -> asyncio.Task[bool]:
+        """Move all files of a closed session aside, also its quarantined ones, and start to remove them.
+
+        Returns:
+            The removal, in a thread: True once all files are gone, False if some cannot be removed or the host stops.
+            The sweep and the next host continue it.
+
+        Raises:
+            OSError: Some files are still there.
         """
 
     async def execute_approved(self, approval_id: ApprovalId, progress: Callable[[str], None] | None = None) -> Answer:

@@ -61,7 +61,7 @@ class Resource:
         owns: Tables with rows that are deleted with a row by their foreign keys.
         display: The columns that `list` shows by default; empty shows all.
         present: `present(row, caller, context)` returns a row as `list` and `get` show it to a caller. A list may
-            lack columns.
+            lack columns. None shows rows as they are.
         cascades: True if `delete --cascade` may delete the rows that refer to a row by their foreign keys.
     """
 
@@ -72,7 +72,7 @@ class Resource:
     operations: Mapping[str, Access] = field(factory=lambda: READ)
     scope_column: str | None = None
     check: Callable[[Mapping[str, Any]], None] = field(default=lambda _row: None, repr=False)
-    present: Callable[[Mapping[str, Any], Caller, PluginContext], Mapping[str, Any]] = lambda row, *_: row
+    present: Callable[[Mapping[str, Any], Caller, PluginContext], Mapping[str, Any]] | None = None
     cascades: bool = False
     owns: Sequence[str] = ()
     display: Sequence[str] = ()

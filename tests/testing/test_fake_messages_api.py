@@ -146,6 +146,11 @@ def test_echo_is_addressed_to_the_messages_origin() -> None:
     assert echo("plain words") == "You said: plain words"
 
 
+def test_echo_of_a_host_note_has_no_address() -> None:
+    prompt = '<message id="2" from="terminal" sender="A">hi</message>\n<host-note time="x">approved</host-note>'
+    assert echo(prompt) == "You said: approved"
+
+
 def test_tokens_are_counted_and_other_paths_are_not_found() -> None:
     async def scenario() -> None:
         async with FakeMessagesApi() as api, ClientSession(api.url, headers=HEADERS) as client:

@@ -111,9 +111,10 @@ def test_mcp_server_is_added_replaced_and_removed(run) -> None:
         assert first["mcp_servers"]["rss"] == {
             "command": "npx",
             "args": ["some-rss-mcp", "-v"],
-            "env": {"K": "v"},
+            "env": {"K": "***"},
             "instructions": "Reads feeds.",
         }
+        assert host.config(group_id).mcp_servers["rss"]["env"] == {"K": "v"}
         second = await host.ncl.data(*add, name="rss", command="uvx")
         assert second["mcp_servers"] == {"rss": {"command": "uvx", "args": [], "env": {}, "instructions": None}}
         gone = await host.ncl.data("groups", "config", "remove-mcp-server", group_id, name="rss")
@@ -127,6 +128,7 @@ def test_mcp_server_is_added_replaced_and_removed(run) -> None:
     ("options", "says"),
     [
         ({"name": "nanoclaw"}, "is reserved for the agent's own tools"),
+        ({"env": '{"K": "***"}'}, "--env: the value of K is only its mask ***. Give the value itself"),
         ({"name": "a b"}, "--name must be 1 to 64 letters"),
         ({"command": ""}, "--command must be one line"),
         ({"command": "a\0b"}, "--command must be one line"),
@@ -291,7 +293,7 @@ def test_cli_scope_takes_effect_at_once(run) -> None:
 @pytest.mark.defect(number=15)
 def test_help_lists_every_parameter_of_groups_config(run) -> None:
     expected = {
-        "groups config get": {"id"},
+        "groups config get": {"id", "reveal"},
         "groups config add-mcp-server": {"id", "name", "command", "args", "env", "instructions"},
         "groups config remove-mcp-server": {"id", "name"},
         "groups config add-package": {"id", "apt", "npm", "pip"},

@@ -14,6 +14,8 @@ from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.recorder import WAIT_S
 from nanoclaw_core.testing.scripted import ScriptedRuntime, ScriptedSandbox
 
+OWN_NOTE = "You left this note for the time after your restart:"
+
 
 class BuildingRuntime(ScriptedRuntime):
     """A runtime that builds images.
@@ -109,7 +111,7 @@ def test_agent_restarts_only_its_own_session(nanoclaw_instance: Instance, scope:
             host.scope(session.agent_group_id, scope)
             done = await host.approved(session, "groups", "restart", message="Look again.")
             assert done["data"] == {"restarted": [session.id], "rebuilt": None}
-            await host.recording.wait_for(session.id, "Look again.")
+            await host.recording.wait_for(session.id, f"{OWN_NOTE} Look again.")
             assert [session_id for session_id, _ in host.recording.sandboxes].count(beside.id) == 1
 
     asyncio.run(scenario())
@@ -139,7 +141,7 @@ def test_note_starts_a_sandbox_that_ended_meanwhile(nanoclaw_instance: Instance)
             await host.ncl.data("groups", "restart", session.agent_group_id)
             done = await host.approved(session, "groups", "restart", message="You were away.")
             assert done["data"]["restarted"] == [session.id]
-            await host.recording.wait_for(session.id, "You were away.")
+            await host.recording.wait_for(session.id, f"{OWN_NOTE} You were away.")
 
     asyncio.run(scenario())
 

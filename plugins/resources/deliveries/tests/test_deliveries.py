@@ -205,7 +205,7 @@ def test_retry_starts_the_age_of_a_message_again(nanoclaw_instance: Instance) ->
     """An old message is not given up at once if the platform is down at the retry."""
 
     async def scenario() -> str:
-        async with delivery_host(nanoclaw_instance, 0.0) as host:
+        async with delivery_host(nanoclaw_instance, 0.01) as host:
             host.running.channel.troubles.append(DeliveryRefused("the room is closed"))
             await host.running.channel.say("hello")
             failed = await host.with_status("failed")

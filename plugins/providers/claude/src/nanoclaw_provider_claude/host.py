@@ -16,7 +16,7 @@ from enum import Enum
 
 from attrs import field, frozen
 
-from nanoclaw_core import Provider, SandboxRequirements, Secret, Upstream, at_least, hookimpl
+from nanoclaw_core import Provider, SandboxRequirements, Secret, Upstream, between, hookimpl
 from nanoclaw_provider_claude.usage import MessagesUsage
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
@@ -44,8 +44,8 @@ class Settings:
     base_url: str | None = None
     api_key: Secret = Secret()
     oauth_token: Secret = Secret()
-    max_retries: int = field(default=3, validator=at_least(0))
-    compact_at_tokens: int = field(default=165_000, validator=at_least(1))
+    max_retries: int = field(default=3, validator=between(0, 100))
+    compact_at_tokens: int = field(default=165_000, validator=between(1_000, 10_000_000))
 
 
 def upstreams(settings: Settings, environment: Mapping[str, str]) -> list[Upstream]:

@@ -1,7 +1,12 @@
-"""The start options of the claude program: environment, tools, servers and hooks."""
+"""The start options of the claude program: environment, tools, servers and hooks.
+
+Other sessions may write to the folder in which the program works. So it takes no settings from files, and its servers
+start elsewhere: `python -m` and `npx` prefer files of their current directory.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -12,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 from nanoclaw_runner.provider import ProviderContext, Tool, ToolError
 from nanoclaw_wire.config import McpServer
+
+from nanoclaw_provider_claude.group_notes import with_group_notes
 
 if TYPE_CHECKING:
     from claude_agent_sdk import ClaudeAgentOptions, McpSdkServerConfig, SdkMcpTool
@@ -58,6 +65,8 @@ def build_options(
     """Return the options of one conversation. Imports the SDK, which takes more than a second."""
     from claude_agent_sdk import ClaudeAgentOptions
 
+    variables = environment(context)
+    append = with_group_notes(instructions, context.working_directory)
     return ClaudeAgentOptions(
         resume=continuation,
         cwd=context.working_directory,
@@ -65,15 +74,16 @@ def build_options(
         model=context.model,
         effort=context.effort,  # type: ignore[arg-type]  # a string from the settings, which the program validates
         # No snapshot, because destinations and other instructions may have changed since the conversation began.
-        system_prompt={"type": "preset", "preset": "claude_code", "append": instructions, "snapshot": False},
+        system_prompt={"type": "preset", "preset": "claude_code", "append": append, "snapshot": False},
         permission_mode="bypassPermissions",  # the sandbox limits the agent
-        setting_sources=["project", "user"],
-        strict_mcp_config=True,  # ignore files of servers, which the agent may write
+        setting_sources=[],
+        settings=json.dumps({"env": variables}),  # outranks the `env` of the program's own state file
+        strict_mcp_config=True,
         mcp_servers=_servers(context),
         allowed_tools=[*BUILT_IN_TOOLS, *(f"mcp__{_tool_prefix(name)}__*" for name in _server_names(context))],
         disallowed_tools=list(DISALLOWED_TOOLS),
         hooks=_hooks(hooks),
-        env=environment(context),
+        env=variables,
         max_buffer_size=MAX_MESSAGE_BYTES,
         stderr=on_error_output,
     )
@@ -136,13 +146,16 @@ def _server_names(context: ProviderContext) -> Sequence[str]:
 
 def _servers(context: ProviderContext) -> dict[str, Any]:
     """Return the configured servers and our own, which no configured server can replace."""
-    return {name: _stdio(server) for name, server in context.mcp_servers.items()} | {
+    home = str(_home(context))
+    return {name: _stdio(server, home) for name, server in context.mcp_servers.items()} | {
         TOOL_SERVER: tool_server(context.tools)
     }
 
 
-def _stdio(server: McpServer) -> dict[str, Any]:
-    return {"type": "stdio", "command": server.command, "args": list(server.args), "env": dict(server.env)}
+def _stdio(server: McpServer, directory: str) -> dict[str, Any]:
+    """Return a server that starts in a directory. The program itself would start it in the agent group's folder."""
+    arguments = ["-c", 'cd "$0" && exec "$@"', directory, server.command, *server.args]
+    return {"type": "stdio", "command": "/bin/sh", "args": arguments, "env": dict(server.env)}
 
 
 def _tool_prefix(server: str) -> str:

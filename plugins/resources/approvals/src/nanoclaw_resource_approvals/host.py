@@ -24,6 +24,7 @@ from nanoclaw_core import (
     hookimpl,
 )
 from nanoclaw_resource_approvals.approvals import Approvals
+from nanoclaw_resource_approvals.presentation import present
 
 EXPIRY_CHECK_S = 60.0  # delays only the note to the agent: an answer checks the expiry itself
 COLUMNS = (
@@ -31,7 +32,7 @@ COLUMNS = (
     Column(name="status", choices=("pending", "approved", "rejected", "expired")),
     Column(name="kind", choices=("verb", "action")),
     Column(name="name", help="the requested verb or action"),
-    Column(name="arguments", kind=dict, help="the complete request, exactly as it will be executed"),
+    Column(name="arguments", kind=dict, help="the complete request; JSON in a string is shown as structure"),
     Column(name="agent_group_id", help="the requesting agent"),
     Column(name="session_id", help="the conversation of the request"),
     Column(name="created_at"),
@@ -53,6 +54,7 @@ def nanoclaw_resources() -> Iterator[Resource]:
         columns=COLUMNS,
         scope_column="agent_group_id",
         display=("id", "status", "name", "agent_group_id", "created_at", "expires_at", "decided_by"),
+        present=present,
         help="requests of agents that need a human's approval",
     )
 

@@ -16,6 +16,7 @@ from nanoclaw_wire.config import McpServer
 
 from nanoclaw_core import ContainerConfig, InvalidArguments, Mount, Packages, flag_of
 from nanoclaw_resource_configs import values
+from nanoclaw_resource_configs.masks import MASK
 from nanoclaw_resource_configs.values import one_of, within
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -88,6 +89,9 @@ def with_server(config: ContainerConfig, name: Any, server: Mapping[str, Any]) -
         env=values.variables("--env", server.get("env", {})),
         instructions=None if instructions is None else values.text("--instructions", instructions),
     )
+    masked = [variable for variable, value in checked.env.items() if value == MASK]
+    if masked:
+        raise InvalidArguments(f"--env: the value of {masked[0]} is only its mask {MASK}. Give the value itself")
     return evolve(config, mcp_servers={**config.mcp_servers, values.server_name("--name", name): asdict(checked)})
 
 

@@ -53,6 +53,7 @@ class Restarts:
             access=Access.NEEDS_APPROVAL,
             run=self._run,
             check=self._check,
+            preview=self._preview,
             parameters=PARAMETERS,
             help="restart the sandboxes of an agent group with its current config",
             scope_parameter="id",
@@ -66,8 +67,15 @@ class Restarts:
         if arguments.get("rebuild"):
             self._require_rebuildable(config, context)
 
+    def _preview(self, arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> dict[str, Any]:
+        has_note = arguments.get("message") is not None
+        sessions = _sessions(_group(arguments, caller), caller, context, has_note=has_note)
+        return {"restarts": list(sessions), "rebuilds the image": bool(arguments.get("rebuild"))}
+
     async def _run(self, arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> dict[str, Any]:
         group_id, note = _group(arguments, caller), arguments.get("message")
+        if note is not None and caller.session_id is not None:  # the agent must not read its own words as the host's
+            note = f"You left this note for the time after your restart: {note}"
         rebuilt = await self._rebuild(group_id, caller, context) if arguments.get("rebuild") else None
         sessions = _sessions(group_id, caller, context, has_note=note is not None)
         failed = await _restart(sessions, note, context)

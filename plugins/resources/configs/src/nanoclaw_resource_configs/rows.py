@@ -9,6 +9,7 @@ import apsw
 from attrs import asdict
 
 from nanoclaw_core import ContainerConfig, GroupId, NotFound, SessionId, config_of, save_config
+from nanoclaw_resource_configs.masks import masked_servers
 
 
 def read(db: apsw.Connection, group_id: str) -> ContainerConfig:
@@ -59,6 +60,6 @@ def is_active(db: apsw.Connection, session_id: SessionId) -> bool:
 
 
 def shown(config: ContainerConfig) -> dict[str, Any]:
-    """Return a config as a dict for answers of verbs."""
+    """Return a config as a dict for answers of verbs, without secrets."""
     values: Mapping[str, Any] = asdict(config, recurse=False)
-    return dict(values)
+    return {**values, "mcp_servers": masked_servers(config.mcp_servers)}

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from nanoclaw_core import Access, Caller, ContainerConfig, InvalidArguments, Parameter, PluginContext, Verb
+from nanoclaw_core import Access, Caller, ContainerConfig, Forbidden, InvalidArguments, Parameter, PluginContext, Verb
 from nanoclaw_resource_configs import changes, effects, rows
 
 Change = Callable[[ContainerConfig, Mapping[str, Any]], ContainerConfig]
 Resolve = Callable[[Mapping[str, Any], PluginContext], Mapping[str, Any]]
 
 GROUP = Parameter(name="id", is_positional=True, is_required=True, help="the agent group, ag-…")
+REVEAL = Parameter(name="reveal", kind=bool, help="also show the secrets of MCP servers; only the operator may")
 NAME = Parameter(name="name", is_required=True, help="the name of the server or mount")
 UPDATE = (
     Parameter(name="provider", help="the program that runs the model loop: claude, mock, …"),
@@ -30,7 +31,7 @@ UPDATE = (
 )
 SERVER = (
     NAME,
-    Parameter(name="command", is_required=True, help="the program, which runs in the sandbox"),
+    Parameter(name="command", is_required=True, help="the program, which starts in the home directory of the sandbox"),
     Parameter(name="args", help="the arguments, a JSON array of strings"),
     Parameter(name="env", help="the environment, a JSON object of strings"),
     Parameter(name="instructions", help="instructions for the agent on using it"),
@@ -51,7 +52,7 @@ SKILLS = (Parameter(name="skills", kind=list, is_required=True, help="all, none,
 def config_verbs() -> Iterator[Verb]:
     """Contribute the config verbs."""
     get = partial(Verb, resource="groups", name="config get", access=Access.ALLOWED, run=_get, scope_parameter="id")
-    yield get(parameters=(GROUP,), help="show the sandbox configuration of an agent group")
+    yield get(parameters=(GROUP, REVEAL), help="show the sandbox configuration of an agent group")
     update = "change the sandbox configuration; --model=null resets a setting"
     yield _changing("update", changes.update, UPDATE, update, _require_installed)
     yield _changing("add-mcp-server", changes.add_mcp_server, SERVER, "add or replace an MCP server")
@@ -65,9 +66,12 @@ def config_verbs() -> Iterator[Verb]:
     yield _changing("set-skills", changes.set_skills, SKILLS, "choose the agent's skills")
 
 
-async def _get(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
+async def _get(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> dict[str, Any]:
     config = rows.read(context.database, arguments["id"])
-    return rows.shown(config) | {"left_to": effects.left_to(config)}
+    secrets = {"mcp_servers": config.mcp_servers} if arguments.get("reveal") else {}
+    if secrets and not caller.operator:
+        raise Forbidden("--reveal: only the operator may see the secrets of MCP servers. Omit --reveal")
+    return rows.shown(config) | secrets | {"left_to": effects.left_to(config)}
 
 
 def _changing(
@@ -92,10 +96,19 @@ def _changing(
         resolved = resolve(arguments, context) if caller.operator else arguments
         change(rows.read(context.database, arguments["id"]), resolved)
 
-    async def run(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
+    def preview(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
+        before = rows.read(context.database, arguments["id"])
+        after = change(before, resolve(arguments, context))
+        return effects.changed(before, after) | {"takes_effect": effects.takes_effect(before, after)}
+
+    async def run(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> dict[str, Any]:
         resolved = resolve(arguments, context)
         before, after = rows.change(context.database, arguments["id"], lambda config: change(config, resolved))
-        return rows.shown(after) | {"takes_effect": effects.takes_effect(before, after)}
+        shown = rows.shown(after)
+        if not caller.operator:  # the answer becomes a note in the conversation
+            differing = [name for name in shown if getattr(before, name) != getattr(after, name)]
+            shown = {name: shown[name] for name in ("agent_group_id", *differing)}
+        return shown | {"takes_effect": effects.takes_effect(before, after)}
 
     return Verb(
         resource="groups",
@@ -103,6 +116,7 @@ def _changing(
         access=Access.NEEDS_APPROVAL,
         run=run,
         check=check,
+        preview=preview,
         parameters=(GROUP, *parameters),
         help=help_text,
         scope_parameter="id",

@@ -67,6 +67,7 @@ def nanoclaw_verbs() -> Iterator[Verb]:
         access=Access.NEEDS_APPROVAL,
         run=_retry,
         check=_check_failed,
+        preview=_preview_retry,
         parameters=(OPTIONAL_ID, ALL),
         help="retry a failed message under its old key, or with --all every failed message that was tried",
     )
@@ -76,6 +77,7 @@ def nanoclaw_verbs() -> Iterator[Verb]:
         access=Access.NEEDS_APPROVAL,
         run=_discard,
         check=_check_waiting,
+        preview=lambda arguments, _caller, context: _preview(arguments, context, "failed"),
         parameters=(ID,),
         help="discard a queued message",
     )
@@ -101,6 +103,17 @@ def _require_status(arguments: Mapping[str, Any], context: PluginContext, expect
         raise NotFound(f"deliveries: none has the id {arguments['id']!r}. `ncl deliveries list` shows them")
     if status != expected:
         raise InvalidArguments(f"deliveries: {arguments['id']} is {status}. {reason}")
+
+
+def _preview_retry(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
+    if arguments.get("id") is None:
+        return {"messages to retry": min(rows.count_tried_and_failed(context.database), MAX_RETRIED)}
+    return _preview(arguments, context, "queued")
+
+
+def _preview(arguments: Mapping[str, Any], context: PluginContext, status: str) -> dict[str, Any]:
+    delivery = rows.described(context.database, arguments["id"])
+    return {"delivery": {"before": delivery, "after": delivery | {"status": status}}}
 
 
 async def _retry(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:

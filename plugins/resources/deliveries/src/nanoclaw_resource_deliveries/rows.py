@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import apsw
 from nanoclaw_wire import clock
 
@@ -10,6 +12,13 @@ def status_of(db: apsw.Connection, delivery_id: str) -> str | None:
     """Return the status of a delivery, or None if it does not exist."""
     status: str | None = db.execute("SELECT status FROM deliveries WHERE id = ?", (delivery_id,)).get
     return status
+
+
+def described(db: apsw.Connection, delivery_id: str) -> dict[str, Any]:
+    """Return a delivery as a human recognises it: its status, its room and its content."""
+    names = ("status", "channel", "room", "thread", "content")
+    row: Any = db.execute(f"SELECT {', '.join(names)} FROM deliveries WHERE id = ?", (delivery_id,)).fetchone()
+    return dict(zip(names, row, strict=True))
 
 
 _QUEUE_AGAIN = (

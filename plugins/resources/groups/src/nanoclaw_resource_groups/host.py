@@ -45,6 +45,7 @@ def nanoclaw_verbs() -> Iterator[Verb]:
         access=Access.NEEDS_APPROVAL,
         run=_create,
         check=_check,
+        preview=_preview,
         parameters=(
             Parameter(name="name", is_required=True, is_positional=True, help="the name of the agent"),
             Parameter(name="folder", help="the directory under groups/", default="derived from the name"),
@@ -56,6 +57,10 @@ def nanoclaw_verbs() -> Iterator[Verb]:
 def _check(arguments: Mapping[str, Any], _caller: Caller, _context: PluginContext) -> None:
     check_name(arguments["name"])
     _folder(arguments)
+
+
+def _preview(arguments: Mapping[str, Any], _caller: Caller, _context: PluginContext) -> dict[str, Any]:
+    return {"group": {"before": None, "after": {"name": arguments["name"].strip(), "folder": _folder(arguments)}}}
 
 
 async def _create(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:

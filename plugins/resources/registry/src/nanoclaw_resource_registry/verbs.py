@@ -5,6 +5,7 @@ Derives their typed parameters from its columns.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -31,6 +32,7 @@ from nanoclaw_resource_registry.statements import quoted
 
 Run = Callable[[Mapping[str, Any], Caller, PluginContext], Awaitable[Any]]
 Check = Callable[[Mapping[str, Any], Caller, PluginContext], None]
+Preview = Callable[[Mapping[str, Any], Caller, PluginContext], Any]
 JSON_KINDS = (dict, list)  # columns of these kinds cannot be filtered; answers show them decoded
 
 
@@ -49,6 +51,7 @@ class _Operation:
         run: Executes it.
         help: One line for the help.
         check: Validates the arguments before an approval is requested.
+        preview: Returns what it would change.
         filters_by_scope: True if it finds only rows within the caller's scope.
     """
 
@@ -56,6 +59,7 @@ class _Operation:
     run: Run
     help: str
     check: Check = lambda *_: None
+    preview: Preview = lambda *_: None
     filters_by_scope: bool = True
 
 
@@ -70,6 +74,7 @@ def verbs_of(resource: Resource) -> Iterator[Verb]:
             access=access,
             run=operation.run,
             check=operation.check,
+            preview=operation.preview,
             parameters=operation.parameters,
             help=operation.help,
             scope_parameter=resource.scope_column,
@@ -84,7 +89,14 @@ def _list(resource: Resource) -> _Operation:
         listed = context.database.execute(statement.sql, statement.values).fetchall()
         if len(listed) == statements.limit_of(arguments):
             caller.progress(f"showing the first {len(listed)} rows; use --limit and --offset for more")
-        return rows.shown(columns, listed)
+        shown = rows.shown(columns, listed)
+        if resource.present is None:
+            return shown
+        presented = []
+        for row in shown:
+            presented.append(dict(resource.present(row, caller, context)))
+            await asyncio.sleep(0)  # others get the event loop between two rows
+        return presented
 
     def check(arguments: Mapping[str, Any], _caller: Caller, _context: PluginContext) -> None:
         rows.check_choices(resource, arguments)
@@ -102,7 +114,8 @@ def _list(resource: Resource) -> _Operation:
 
 def _get(resource: Resource) -> _Operation:
     async def run(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> dict[str, Any]:
-        return _row(context.database, resource, rows.key_of(resource, arguments), caller)
+        row = _row(context.database, resource, rows.key_of(resource, arguments), caller)
+        return row if resource.present is None else dict(resource.present(row, caller, context))
 
     return _Operation(parameters=_key_parameters(resource), run=run, help=f"show one {_singular(resource)}")
 
@@ -119,10 +132,17 @@ def _create(resource: Resource) -> _Operation:
         _change(context.database, resource, statement)
         return _row(context.database, resource, rows.key_of(resource, row), caller)
 
+    def preview(arguments: Mapping[str, Any], _caller: Caller, _context: PluginContext) -> dict[str, Any]:
+        generated = {column.name for column in resource.columns if column.generate is not None}
+        row = rows.new_row(resource, arguments)
+        return _changes({}, {name: value for name, value in row.items() if name not in generated})
+
     given = [column for column in resource.columns if column.generate is None and column.kind not in JSON_KINDS]
     parameters = [_with_default(column, _parameter(column, is_required=column.is_required)) for column in given]
     help_text = f"create a new {_singular(resource)}"
-    return _Operation(parameters=parameters, run=run, check=check, help=help_text, filters_by_scope=False)
+    return _Operation(
+        parameters=parameters, run=run, check=check, preview=preview, help=help_text, filters_by_scope=False
+    )
 
 
 def _update(resource: Resource) -> _Operation:
@@ -136,9 +156,14 @@ def _update(resource: Resource) -> _Operation:
         _change(context.database, resource, statements.update(resource, key, changes))
         return _row(context.database, resource, key | {name: changes[name] for name in key if name in changes}, caller)
 
+    def preview(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> dict[str, Any]:
+        row = _row(context.database, resource, rows.key_of(resource, arguments), caller)
+        return _changes(row, row | rows.changes_of(resource, arguments))
+
     updatable = [_parameter(column) for column in resource.columns if column.is_updatable]
+    parameters = [*_key_parameters(resource), *updatable]
     help_text = f"change one {_singular(resource)}; the value null clears a column"
-    return _Operation(parameters=[*_key_parameters(resource), *updatable], run=run, check=check, help=help_text)
+    return _Operation(parameters=parameters, run=run, check=check, preview=preview, help=help_text)
 
 
 def _delete(resource: Resource) -> _Operation:
@@ -152,13 +177,25 @@ def _delete(resource: Resource) -> _Operation:
         _change(context.database, resource, statements.delete(resource, key))
         return {"deleted": row}
 
+    def preview(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> dict[str, Any]:
+        row = _row(context.database, resource, rows.key_of(resource, arguments), caller)
+        others = {item.table: item.count for item in references_to(context.database, resource.table, row)}
+        return _changes(row, {}) | ({"rows that refer to it": others} if others else {})
+
     cascade = (
         [Parameter(name="cascade", kind=bool, help="also delete the rows that refer to it")]
         if resource.cascades
         else []
     )
     help_text = f"delete one {_singular(resource)}"
-    return _Operation(parameters=[*_key_parameters(resource), *cascade], run=run, check=check, help=help_text)
+    parameters = [*_key_parameters(resource), *cascade]
+    return _Operation(parameters=parameters, run=run, check=check, preview=preview, help=help_text)
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns that differ, each with its value before and after; None if there is none."""
+    pairs = {name: (before.get(name), after.get(name)) for name in {**before, **after}}
+    return {name: {"before": old, "after": new} for name, (old, new) in pairs.items() if old != new}
 
 
 def _singular(resource: Resource) -> str:
