@@ -92,6 +92,11 @@ def test_entry_of_a_hostile_sandbox_is_shown_in_escapes() -> None:
     ]
 
 
+def test_blanks_push_no_text_to_the_next_terminal_line() -> None:
+    entry = {"event": f"a{' ' * 300}b", "value": f"c{chr(0x3000) * 200}2026-01-05T15:04:00.000Z INFO forged"}
+    assert as_text(entry) == 'a[300 spaces]b value="c[200 blank characters]2026-01-05T15:04:00.000Z INFO forged"'
+
+
 @pytest.mark.parametrize("colours", [False, True])
 @given(ENTRIES)
 @example({"event": "ends with a space "})

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 MAX_REFUSED_CHARACTERS = 2_000  # kept of a refused message, for the operator
 MAX_REPORTED_REFUSALS = 5  # of one poll; the rest is reported as a number
 
+CheckedRow = Entry | ActionRequest | Delivery | Malformed
+
 
 @frozen(kw_only=True)
 class ImportResult:
@@ -82,57 +84,55 @@ class OutboxImporter:
         if session is None:
             return ImportResult()
         snapshot = self.mailbox.outbox.read_new(session_id, session.outbound_seq, session.acknowledged_revision)
-        rows: list[Entry | ActionRequest | Delivery | Malformed] = []
-        queued: list[Entry] = []
-        requests: list[ActionRequest] = []
-        failed: list[Delivery | Malformed] = []
-        exceeded: list[str] = []
+        rows: list[CheckedRow] = []
         try:
             for message in snapshot.messages:
                 rows.append(self._check(session, message))
-            if rows:
-                with central(), self.db:
-                    sessions.set_outbound_cursor(self.db, session_id, snapshot.messages[-1].seq)
-                    first = deliveries.next_position(self.db)
-                    for index, message in enumerate(snapshot.messages):
-                        excess = self._charge(session_id, message)
-                        if excess is not None:
-                            rows[index] = self._refuse(rows[index], excess)
-                            exceeded += [excess.reason] if excess.is_first else []
-                        row = rows[index]
-                        if isinstance(row, Entry):
-                            row.delivery = evolve(row.delivery, position=first + index)
-                            deliveries.add(self.db, [row.delivery])
-                            queued.append(row)
-                            continue
-                        if isinstance(row, ActionRequest):
-                            requests.append(row)
-                            continue
-                        if isinstance(row, Delivery) and (excess is None or excess.is_storable):
-                            deliveries.add(self.db, [evolve(row, position=first + index)])
-                        if excess is None:
-                            failed.append(row)
+            result = self._store(session_id, snapshot.messages, rows) if rows else ImportResult()
         except BaseException:
             for row in rows:
                 if isinstance(row, Entry):
                     self.backlog.leave(row)
             raise
-        return ImportResult(
-            queued=queued,
-            refused=_report_refusals(session_id, failed) if failed else (),
-            exceeded=exceeded,
-            requests=requests,
-            has_more=snapshot.has_more,
-            finished=snapshot.finished,
-        )
+        return evolve(result, has_more=snapshot.has_more, finished=snapshot.finished)
+
+    def _store(
+        self, session_id: SessionId, messages: Sequence[OutboundMessage], rows: list[CheckedRow]
+    ) -> ImportResult:
+        """Store checked rows and the cursor in one transaction; a row beyond a budget is replaced in the list."""
+        queued: list[Entry] = []
+        requests: list[ActionRequest] = []
+        failed: list[Delivery | Malformed] = []
+        exceeded: list[str] = []
+        with central(), self.db:
+            sessions.set_outbound_cursor(self.db, session_id, messages[-1].seq)
+            first = deliveries.next_position(self.db)
+            for index, message in enumerate(messages):
+                excess = self._charge(session_id, message)
+                if excess is not None:
+                    rows[index] = self._refuse(rows[index], excess)
+                    exceeded += [excess.reason] if excess.is_first else []
+                row = rows[index]
+                if isinstance(row, Entry):
+                    row.delivery = evolve(row.delivery, position=first + index)
+                    deliveries.add(self.db, [row.delivery])
+                    queued.append(row)
+                    continue
+                if isinstance(row, ActionRequest):
+                    requests.append(row)
+                    continue
+                if isinstance(row, Delivery) and (excess is None or excess.is_storable):
+                    deliveries.add(self.db, [evolve(row, position=first + index)])
+                if excess is None:
+                    failed.append(row)
+        refused = _report_refusals(session_id, failed) if failed else ()
+        return ImportResult(queued=queued, refused=refused, exceeded=exceeded, requests=requests)
 
     def _charge(self, session_id: SessionId, message: OutboundMessage) -> Excess | None:
         room = () if message.kind is OutKind.ACTION else (message.channel, message.room)
         return self.usage.charge(session_id, len(message.content.encode("utf-8", "replace")), room)
 
-    def _refuse(
-        self, row: Entry | ActionRequest | Delivery | Malformed, excess: Excess
-    ) -> ActionRequest | Delivery | Malformed:
+    def _refuse(self, row: CheckedRow, excess: Excess) -> ActionRequest | Delivery | Malformed:
         """Replace the content of a row that exceeds a limit by the reason (I14)."""
         if isinstance(row, Malformed):
             return row
@@ -144,7 +144,7 @@ class OutboxImporter:
             row = row.delivery
         return evolve(row, status=DeliveryStatus.FAILED, last_error=excess.reason, content="{}")
 
-    def _check(self, session: Session, message: OutboundMessage) -> Entry | ActionRequest | Delivery | Malformed:
+    def _check(self, session: Session, message: OutboundMessage) -> CheckedRow:
         """Check one row without storing it.
 
         Returns:

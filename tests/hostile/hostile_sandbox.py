@@ -76,3 +76,15 @@ async def ring_and_hang(runner: FakeRunner) -> None:
     """Ring the doorbell, and never return."""
     runner.bell.ring()
     await asyncio.Event().wait()
+
+
+def flood(runner: FakeRunner, rows: int, *, content: str, columns: str) -> None:
+    """Write many rows at once. `columns` are the SQL values from `kind` to `thread`."""
+    db = apsw.Connection(str(runner.files.outbound_db))
+    db.set_busy_timeout(10_000)  # the host reads the file meanwhile
+    db.execute(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 2 FROM n LIMIT ?)"
+        f" INSERT INTO messages_out SELECT i + 1000, 'f' || i, {columns}, ? FROM n",
+        (rows, content),
+    )
+    db.close()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import apsw
 import pytest
-from hostile_sandbox import ATTACKER, HONEST, AttackedHost, attacked_host, rewrite, ring_and_hang
+from hostile_sandbox import ATTACKER, HONEST, AttackedHost, attacked_host, flood, rewrite, ring_and_hang
 from nanoclaw_wire import outbound
 
 from nanoclaw_core import Access, Action, Caller, hookimpl
@@ -128,16 +128,6 @@ def test_huge_schema_stops_no_other_session(instance: Instance) -> None:
                 await host.honest_answer(f"meanwhile {number}")
 
     asyncio.run(scenario())
-
-
-def flood(runner: FakeRunner, rows: int, *, content: str, columns: str) -> None:
-    db = apsw.Connection(str(runner.files.outbound_db))
-    db.execute(
-        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 2 FROM n LIMIT ?)"
-        f" INSERT INTO messages_out SELECT i + 1000, 'f' || i, {columns}, ? FROM n",
-        (rows, content),
-    )
-    db.close()
 
 
 FLOODS = {

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nanoclaw_client.terminal_text import terminal_line, terminal_safe
+from nanoclaw_client.terminal_text import count_blanks, terminal_line, terminal_safe
 from nanoclaw_wire.log_lines import MAX_READ_BYTES, shorten
 
 HEAD = ("timestamp", "level", "logger", "event")  # without names, in this order
@@ -64,7 +64,8 @@ def _text(value: object) -> str:
 
 
 def _one_line(value: object) -> str:
-    return terminal_line(_text(value))
+    """Return a value as one line. Long runs of blanks are counted, because the line must not seem to end in them."""
+    return terminal_line(count_blanks(_text(value)))
 
 
 def _quoted(value: object) -> str:

@@ -30,6 +30,13 @@ def make_nested(path: Path, depth: int, name: str = "nested") -> None:
     os.close(folder)
 
 
+@pytest.fixture(autouse=True)
+def _leaves_no_tree(tmp_path: Path) -> Iterator[None]:
+    """Remove the trees of a failed test, because pytest cannot remove a deep one."""
+    yield
+    empty_directory(tmp_path)
+
+
 @pytest.fixture
 def few_descriptors() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -61,7 +68,7 @@ def test_links_are_removed_and_not_followed(tmp_path: Path) -> None:
 
 def test_pipes_sockets_and_odd_names_are_removed(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    os.mkdir(os.fsencode(tmp_path) + b"/\xff\n")
+    (tmp_path / os.fsdecode(b"\xff\n")).mkdir()
     assert empty_directory(tmp_path) is None
     assert os.listdir(tmp_path) == []
 
@@ -79,22 +86,22 @@ def test_removal_stops_and_can_continue(tmp_path: Path) -> None:
 
 def test_writer_that_adds_files_keeps_no_other_tree(tmp_path: Path) -> None:
     """A process of the sandbox keeps a directory open, and fills it while it is removed."""
-    for name in ("busy", "idle"):
+    for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").touch()
-    calls = 0
-    with open_directory(tmp_path / "busy") as busy:
+    first, calls = os.listdir(tmp_path)[0], 0
+    with open_directory(tmp_path / first) as busy:
 
         def add_file() -> bool:
             nonlocal calls
             calls += 1
             with contextlib.suppress(FileNotFoundError):  # it is removed, so the writer cannot add anything
                 os.close(os.open(f"file-{calls}", os.O_CREAT, dir_fd=busy))
-            return calls > 3 * MAX_PASSES
+            return calls > 20 * MAX_PASSES
 
         with contextlib.suppress(Stopped):
             empty_directory(tmp_path, add_file)
-    assert not (tmp_path / "idle").exists()
+    assert os.listdir(tmp_path) in ([first], [])
     assert calls >= MAX_PASSES
 
 

@@ -85,7 +85,7 @@ def read_request(raw: Any) -> Request:
         ValueError: The value is not a request. The message names the fault.
     """
     if not isinstance(raw, dict) or set(raw) != {"id", "words", "options"}:
-        got = ", ".join(sorted(raw)) if isinstance(raw, dict) else type(raw).__name__
+        got = ", ".join(sorted(raw))[:MAX_WORD_CHARACTERS] if isinstance(raw, dict) else type(raw).__name__
         raise ValueError(f"a request must be an object with exactly `id`, `words` and `options`, got {got}")
     words, options = raw["words"], raw["options"]
     if not isinstance(raw["id"], str) or not isinstance(words, list) or not isinstance(options, dict):

@@ -85,7 +85,7 @@ class BudgetedHandler(logging.Handler):
             handler.flush()
 
     def close(self) -> None:
-        """Report what was left out, and close the other handlers."""
+        """Report all lines that were left out, and close the other handlers."""
         self.acquire()
         try:
             while self._left_out:

@@ -140,7 +140,7 @@ def _allow(directory: os.DirEntry[str], folder: int) -> None:
         return
     descriptor = os.open(directory.name, _LOOKUP, dir_fd=folder)  # needs no right, and is never a link
     try:
-        os.chmod(f"/proc/self/fd/{descriptor}", 0o700)
+        Path(f"/proc/self/fd/{descriptor}").chmod(0o700)
     finally:
         os.close(descriptor)
 
