@@ -19,7 +19,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 STARTS_WITHIN_S = 60.0
-PACKAGES = {"dockerd": "docker.io", "bwrap": "bubblewrap", "mmdebstrap": "mmdebstrap", "zsh": "zsh", "fish": "fish"}
+PACKAGES = {
+    "dockerd": "docker.io", "bwrap": "bubblewrap", "mmdebstrap": "mmdebstrap", "zsh": "zsh", "fish": "fish",
+    "git": "git", "node": "nodejs", "npm": "npm",
+}  # fmt: skip
 
 
 class NoEngine(Exception):

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import platform
 import re
 import shutil
 from asyncio.subprocess import DEVNULL
@@ -21,8 +22,6 @@ from attrs import evolve
 from nanoclaw_wire.task_set import TaskSet
 
 from nanoclaw_core import (
-    Limits,
-    Network,
     PluginContext,
     Readiness,
     SandboxFailed,
@@ -33,12 +32,15 @@ from nanoclaw_core import (
 )
 from nanoclaw_core import Sandbox as SandboxProtocol
 from nanoclaw_runtime_process import bubblewrap_command, unconfined
-from nanoclaw_runtime_process.bubblewrap_command import Isolation
+from nanoclaw_runtime_process.bubblewrap_command import Isolation, call_filter
 from nanoclaw_runtime_process.bubblewrap_sandbox import Inconclusive, start_in_bubblewrap
+from nanoclaw_runtime_process.cgroup import Cgroup
 from nanoclaw_runtime_process.interpreter import Interpreter, compile_packages, current_interpreter
 from nanoclaw_runtime_process.pipes import pipe
+from nanoclaw_runtime_process.probe import probe_of
 from nanoclaw_runtime_process.registry import ProcessRegistry
 from nanoclaw_runtime_process.sandbox import ProcessSandbox
+from nanoclaw_runtime_process.sandbox_limits import SandboxLimits
 from nanoclaw_runtime_process.sandbox_user import NoUser, keep_user, name_of, sandbox_user
 from nanoclaw_runtime_process.settings import Settings
 
@@ -72,7 +74,8 @@ class ProcessRuntime:
         self._running: dict[str, ProcessSandbox | None] = {}  # by name; None while the sandbox starts
         self._discarding = TaskSet()
         self._interpreter: Interpreter | None = None
-        self._isolation = Isolation(temporary_bytes=settings.temporary_bytes)
+        self._isolation = Isolation(temporary_bytes=settings.temporary_bytes, call_filter=call_filter())
+        self._limits = SandboxLimits(context)
         self._problem: str | None = None
         self._is_probed = self._has_no_user = False
         self._probe_lock, self._user_lock = asyncio.Lock(), asyncio.Lock()
@@ -85,11 +88,12 @@ class ProcessRuntime:
             remedy = "Run `ncl doctor` again when the machine has memory and time to spare"
             return Readiness(ready=False, isolates=False, detail=str(error), remedy=remedy)
         if problem is None:
+            missing_limits = await self._limits.missing()
             return Readiness(
                 ready=True,
                 isolates=True,
-                detail=_protections(self._isolation),
-                missing_protections=_missing_protections(self._isolation, self._settings),
+                detail=_protections(self._isolation, limits_all=not missing_limits),
+                missing_protections=[*_missing_protections(self._isolation, self._settings), *missing_limits],
             )
         if self._has_no_user:
             return Readiness(ready=False, isolates=False, detail=problem, remedy=USER_REMEDY)
@@ -117,12 +121,15 @@ class ProcessRuntime:
 
     async def reap(self) -> int:
         """Kill the processes of an earlier host and return their number. Normally they died with that host."""
-        return await asyncio.to_thread(self._registry.end_leftovers)
+        ended = await asyncio.to_thread(self._registry.end_leftovers)
+        await self._limits.remove_leftovers()
+        return ended
 
     async def close(self) -> None:
         """Stop the running sandboxes. They would die with this process, and no other process could stop them."""
         running = [sandbox for sandbox in self._running.values() if sandbox is not None]
         await asyncio.gather(self._discarding.wait(DISCARD_S), *(sandbox.stop(0) for sandbox in running))
+        await self._discarding.wait(DISCARD_S)  # the control groups of the stopped sandboxes
 
     async def _start(self, spec: SandboxSpec) -> ProcessSandbox:
         with self._reserved(spec.name):
@@ -160,8 +167,20 @@ class ProcessRuntime:
         if self._isolation.user_id is not None and self._settings.run_as is None:
             async with self._user_lock:  # sandboxes that start at the same time write the same file
                 await asyncio.to_thread(keep_user, self._kept_user, self._isolation.user_id)
-        ended = partial(self._running.pop, spec.name, None)
-        return await start_in_bubblewrap(program, spec, await self._python(), self._isolation, self._registry, ended)
+        python, cgroup = await self._python(), await self._limits.cgroup(spec)
+        ended = partial(self._forget, spec.name, cgroup)
+        try:
+            return await start_in_bubblewrap(
+                program, spec, python, self._isolation, self._registry, cgroup=cgroup, on_end=ended
+            )
+        except BaseException:  # raised again below
+            self._forget(spec.name, cgroup)
+            raise
+
+    def _forget(self, name: str, cgroup: Cgroup | None) -> None:
+        self._running.pop(name, None)
+        if cgroup is not None:
+            self._discarding.spawn(self._limits.remove(cgroup))
 
     async def _start_unconfined(self, spec: SandboxSpec) -> ProcessSandbox:
         path = self._context.environment.get("PATH", os.defpath)
@@ -250,8 +269,7 @@ class ProcessRuntime:
             Inconclusive: The test was killed, or the machine had no room for it.
             SandboxFailed: It took longer than `PROBE_S`.
         """
-        expected = "forbids" if self._isolation.forbids_namespaces else "allows"
-        probe = evolve(PROBE, arguments=(*PROBE.arguments, expected))
+        probe = probe_of(self._isolation)
         try:
             async with asyncio.timeout(PROBE_S):
                 python = await self._python()
@@ -281,30 +299,6 @@ class ProcessRuntime:
         return shutil.which(self._settings.bubblewrap, path=self._context.environment.get("PATH", os.defpath))
 
 
-# Exits with the reason on stderr if this bubblewrap does not isolate as it should.
-_CHECK_ISOLATION = """
-import ctypes, os, sqlite3, sys
-for path in ("/proc/sys/kernel/core_pattern", "/proc/sys/kernel/domainname", "/proc/self/oom_score_adj"):
-    try:
-        os.close(os.open(path, os.O_WRONLY))
-        sys.exit(f"{path} is writable in the sandbox")
-    except OSError:
-        pass
-if sys.argv[1:] == ["forbids"] and ctypes.CDLL(None).unshare(0x10000000) == 0:
-    sys.exit("the sandbox can make user namespaces")
-"""
-PROBE = SandboxSpec(
-    session_id="",  # type: ignore[arg-type]  # an empty sandbox without a session
-    name="probe",
-    arguments=("-c", _CHECK_ISOLATION),
-    mounts=(),
-    environment={},
-    runs_tools=True,
-    network=Network.NONE,
-    limits=Limits(),
-)
-
-
 async def _discard(starting: asyncio.Task[ProcessSandbox]) -> None:
     """Stop a sandbox as soon as its cancelled start is finished."""
     await asyncio.wait([starting])
@@ -312,9 +306,11 @@ async def _discard(starting: asyncio.Task[ProcessSandbox]) -> None:
         await starting.result().stop(0)
 
 
-def _protections(isolation: Isolation) -> str:
+def _protections(isolation: Isolation, *, limits_all: bool) -> str:
     protections = ["bubblewrap isolates files, processes and network", "/proc is read-only"]
     protections += ["no user namespaces inside"] if isolation.forbids_namespaces else []
+    protections += ["system calls are filtered", "no kernel keys of the host"] if isolation.call_filter else []
+    protections += ["memory, processor time and processes are limited together"] if limits_all else []
     protections += [f"sandboxes run as user {isolation.user_id} of the host"] if isolation.user_id is not None else []
     return ", ".join(protections)
 
@@ -323,6 +319,11 @@ def _missing_protections(isolation: Isolation, settings: Settings) -> list[str]:
     missing = []
     if not isolation.forbids_namespaces:
         missing.append("a sandbox can create user namespaces; upgrade bubblewrap to 0.8 or later, which forbids that")
+    if isolation.call_filter is None:
+        missing.append(
+            f"no filter on system calls exists for the processor {platform.machine()}, so that a sandbox reaches all of"
+            " the kernel, with the kernel keys of the host's login; use the docker runtime"
+        )
     if settings.run_as is not None and (name := name_of(settings.run_as)):
         missing.append(
             f"run_as is the user {name} of this machine, and a sandbox could reach that user's files;"

@@ -4,10 +4,12 @@
    description. It does not see all of /etc/ssl, which holds private keys.
 2. All of /proc is read-only: its files check the host's user, and some of them change the machine (/proc/sys).
 3. Values go through a descriptor (`--args`), never through the argument list, which every user of the machine sees.
+4. A filter refuses the system calls that administer a machine or reach much of the kernel (tools/generate_seccomp.py).
 """
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,6 +42,8 @@ GENERATED_FILES = {
     "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
     "/etc/hosts": "127.0.0.1 localhost sandbox\n::1 localhost\n",
 }
+# The kernel lists the keys of all processes of a user here, with their names.
+HIDDEN_FILES = ("/proc/keys",)
 DEFAULT_ENVIRONMENT = {"HOME": HOME, "PATH": "/usr/local/bin:/usr/bin:/bin"}
 
 
@@ -51,11 +55,13 @@ class Isolation:
         temporary_bytes: The size limit of /tmp, /dev/shm and the home, each.
         forbids_namespaces: False for a bubblewrap before 0.8, which cannot forbid user namespaces inside.
         user_id: The host's user that sandboxes run as; None for the user of the host process.
+        call_filter: The filter on system calls; None on a processor that has none.
     """
 
     temporary_bytes: int
     forbids_namespaces: bool = True
     user_id: int | None = None
+    call_filter: Path | None = None
 
 
 @frozen(kw_only=True)
@@ -66,11 +72,13 @@ class Descriptors:
         generated: The content of each path in GENERATED_FILES.
         info: bubblewrap writes the id of the sandbox's first process here.
         release: bubblewrap waits until a byte can be read here.
+        call_filter: The file `Isolation.call_filter`, or None.
     """
 
     generated: Mapping[str, int]
     info: int
     release: int
+    call_filter: int | None = None
 
 
 def command(
@@ -95,6 +103,7 @@ def command(
         "--chdir", "/",
         "--info-fd", str(descriptors.info),
         "--block-fd", str(descriptors.release),
+        *([] if descriptors.call_filter is None else ["--seccomp", str(descriptors.call_filter)]),
         "--", str(interpreter.executable), *spec.arguments,
     ]  # fmt: skip
 
@@ -122,6 +131,8 @@ def _root(generated: Mapping[str, int], temporary_bytes: int) -> list[str]:
         "--tmpfs",
         "/dev/shm",
     ]
+    for path in filter(os.path.exists, HIDDEN_FILES):
+        arguments += ["--ro-bind", "/dev/null", path]
     arguments += ["--remount-ro", "/dev", "--perms", "1777", "--size", size, "--tmpfs", "/tmp"]
     arguments += ["--perms", "0700", "--size", size, "--tmpfs", HOME, "--ro-bind", "/usr", "/usr"]
     for name in SYSTEM_LINKS:
@@ -163,6 +174,12 @@ def _variables(environment: Mapping[str, str]) -> Iterable[str]:
 def staging_directory() -> str:
     """Return the directory that bubblewrap_launcher.py covers with its own file system."""
     return next(path for path in STAGING_DIRECTORIES if Path(path).is_dir())
+
+
+def call_filter(machine: str | None = None) -> Path | None:
+    """Return the filter on system calls of a processor (`uname -m`), by default this one; None if it has none."""
+    path = Path(__file__).with_name(f"seccomp_{platform.machine() if machine is None else machine}.bpf")
+    return path if path.exists() else None
 
 
 def shown_directories(interpreter: Interpreter) -> list[Path]:

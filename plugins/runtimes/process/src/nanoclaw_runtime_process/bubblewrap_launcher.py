@@ -4,6 +4,8 @@ bubblewrap takes directories by name, and the name may mean another directory wh
 creates its own mount namespace, opens each directory again without following links, compares it with the one that the
 host holds open, and binds it, by its descriptor, to a name that no other process can reach.
 
+The sandbox gets its own session keyring. Otherwise it could use the kernel keys of the login that started the host.
+
 If the host is root, bubblewrap runs as an unprivileged user of the host. Otherwise the sandbox's user would be root in
 every check of the user instead of a capability, such as those of /proc/sys.
 
@@ -11,6 +13,7 @@ Run it as a script: `python -I -S bubblewrap_launcher.py FD`. FD is the descript
 """
 
 import ctypes
+import errno
 import marshal
 import os
 import resource
@@ -22,6 +25,9 @@ CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 PR_SET_PDEATHSIG = 1
 WATCH_S = 10.0  # bubblewrap ties itself to its parent within milliseconds; a loaded machine gets 1000 times as long
 MS_BIND, MS_REC, MS_SLAVE = 0x1000, 0x4000, 0x80000
+KEYCTL = {"x86_64": 250, "aarch64": 219}  # the number of keyctl(2), for which the C library has no function
+KEYCTL_JOIN_SESSION_KEYRING = 1
+NO_KEYS = (errno.ENOSYS, errno.EPERM)  # no keys in this kernel, or a container forbids the call to all its processes
 DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -39,6 +45,7 @@ def main(plan_descriptor: int) -> None:
     - `directories`: pairs of path and held descriptor; number N becomes `<staging_directory>/N`.
     - `control`: three descriptors, to read a process id, to release that process, and to answer.
     - `limits`: pairs of resource and limit for that process.
+    - `placed`: a descriptor to wait for the byte that says that this process is in its control group.
     - `host`: the process id of the host.
     - `command`: the command to execute then.
 
@@ -64,11 +71,15 @@ def main(plan_descriptor: int) -> None:
         os.setgroups([])
         os.setresgid(*[plan["user_id"]] * 3)
         os.setresuid(*[plan["user_id"]] * 3)
+    join_new_session_keyring(libc)
     require_success(
         libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0), "this process cannot be tied to the host"
     )
     if os.getppid() != plan["host"]:
         raise LaunchRefused("the host is gone")  # it died before the prctl call
+    if os.read(plan["placed"], 1) != b"!":  # the children below must start in the control group
+        raise LaunchRefused("the host has not limited this process")
+    os.close(plan["placed"])
     if os.fork() == 0:
         limit_and_release(*plan["control"], plan["limits"])
     for descriptor in plan["control"]:
@@ -117,6 +128,15 @@ def make_namespace(libc: ctypes.CDLL, *, is_root: bool) -> None:
         for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user_id} 1"), ("gid_map", f"0 {group_id} 1")):
             with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
                 file.write(text)
+
+
+def join_new_session_keyring(libc: ctypes.CDLL) -> None:
+    """Replace the session keyring of the host's login by an empty one, which the sandbox's user owns."""
+    number = KEYCTL.get(os.uname().machine)
+    if number is None:  # the host reports this
+        return
+    if libc.syscall(number, KEYCTL_JOIN_SESSION_KEYRING, None) == -1 and ctypes.get_errno() not in NO_KEYS:
+        require_success(-1, "the session keyring cannot be replaced")
 
 
 def open_held(path: str, held: int) -> int:

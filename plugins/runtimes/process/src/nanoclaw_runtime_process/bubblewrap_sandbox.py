@@ -22,15 +22,17 @@ from nanoclaw_wire.layout import PARENT_WATCHDOG_VARIABLE
 from nanoclaw_core import HeldMount, Limits, Mount, SandboxFailed, SandboxSpec, change_owner, hold_mounts
 from nanoclaw_runtime_process import bubblewrap_command
 from nanoclaw_runtime_process.bubblewrap_command import Isolation
+from nanoclaw_runtime_process.cgroup import Cgroup
 from nanoclaw_runtime_process.interpreter import Interpreter
 from nanoclaw_runtime_process.pipes import Pipe, memory_file, pipe
 from nanoclaw_runtime_process.registry import ProcessRegistry
 from nanoclaw_runtime_process.sandbox import ProcessSandbox, terminate_program
 
 LAUNCHER = Path(__file__).with_name("bubblewrap_launcher.py")
-# The words of the C library for EAGAIN, ENOMEM, EMFILE, ENFILE and ENOSPC, the last for too many namespaces.
+# The words of the C library for EAGAIN, ENOMEM, EMFILE, ENFILE, ENOSPC (too many namespaces) and EDQUOT (keyrings).
 SHORTAGE = re.compile(
     "Resource temporarily unavailable|Cannot allocate memory|Too many open files|No space left on device"
+    "|Disk quota exceeded"
 )
 
 
@@ -44,11 +46,13 @@ async def start_in_bubblewrap(
     interpreter: Interpreter,
     isolation: Isolation,
     registry: ProcessRegistry | None,
+    cgroup: Cgroup | None = None,
     on_end: Callable[[], None] = lambda: None,
 ) -> ProcessSandbox:
     """Start a program in bubblewrap, and set its limits before its first instruction.
 
-    `registry` records the processes; it is None for a probe, which writes nothing to disk.
+    `registry` records the processes; it is None for a probe, which writes nothing to disk. `cgroup` is created here,
+    and the caller removes it. Without it only the limits of each single process hold.
 
     Raises:
         SandboxRefused: A mount is missing, or is not the approved directory.
@@ -64,6 +68,7 @@ async def start_in_bubblewrap(
             inherited += [held_mount.descriptor for held_mount in (*held, *shown)]
             process = await _spawn(plan, inherited, pipes.stderr.writing)
         _record(registry, files, spec.name, process.pid)  # at once, so that the next host can reap it if this one dies
+        await _place(process, cgroup, pipes.placed.writing)
         for file in pipes.ends_inside:
             file.close()  # the other process must hold the only copy, so that its death closes the pipe
         namespace = await _namespace(process, pipes.info.reading, pipes.stderr.reading)
@@ -83,6 +88,7 @@ async def start_in_bubblewrap(
         terminate=lambda: terminate_program(namespace.pid),
         kill=namespace.kill,
         on_end=ended,
+        was_out_of_memory=cgroup.was_out_of_memory if cgroup else lambda: False,
     )
 
 
@@ -100,6 +106,7 @@ class _Pipes:
         info: bubblewrap writes the id of the sandbox's first process.
         release: bubblewrap waits for a byte from the launcher before it runs the program.
         requests: The launcher reads the id of the process to limit.
+        placed: The launcher waits for a byte before it starts bubblewrap.
         answers: The launcher writes a byte after it has limited and released the process, or else the reason.
         parent_watchdog: The runner exits when it reads the end of this pipe, because the host is gone then.
         stderr: The stderr of all of them.
@@ -108,6 +115,7 @@ class _Pipes:
     info: Pipe
     release: Pipe
     requests: Pipe
+    placed: Pipe
     answers: Pipe
     parent_watchdog: Pipe
     stderr: Pipe
@@ -120,7 +128,7 @@ class _Pipes:
     def ends_inside(self) -> list[BinaryIO]:
         """Return the ends that only the other processes keep."""
         written = (self.info, self.answers, self.stderr)
-        read = (self.release, self.requests, self.parent_watchdog)
+        read = (self.release, self.requests, self.placed, self.parent_watchdog)
         return [*(pipe.writing for pipe in written), *(pipe.reading for pipe in read), self.release.writing]
 
 
@@ -135,8 +143,12 @@ def _inherited(
 ) -> tuple[list[int], int]:
     """Return the descriptors that the launcher and bubblewrap inherit, and the descriptor of the launcher's plan."""
     generated = {path: memory_file(memory, text).fileno() for path, text in bubblewrap_command.GENERATED_FILES.items()}
+    call_filter = memory.enter_context(isolation.call_filter.open("rb")).fileno() if isolation.call_filter else None
     descriptors = bubblewrap_command.Descriptors(
-        generated=generated, info=pipes.info.writing.fileno(), release=pipes.release.reading.fileno()
+        generated=generated,
+        info=pipes.info.writing.fileno(),
+        release=pipes.release.reading.fileno(),
+        call_filter=call_filter,
     )
     staging_directory = bubblewrap_command.staging_directory()
     names = {held.mount.source: f"{staging_directory}/{number}" for number, held in enumerate(staged)}
@@ -151,11 +163,30 @@ def _inherited(
         "directories": [(str(held.path), held.descriptor) for held in staged],
         "control": [end.fileno() for end in (pipes.requests.reading, pipes.release.writing, pipes.answers.writing)],
         "limits": _limits(spec.limits),
+        "placed": pipes.placed.reading.fileno(),
         "host": os.getpid(),
         "command": [program, "--args", str(options), *arguments[program_start:]],
     }
     ends = [end.fileno() for end in pipes.ends_inside]
-    return [*generated.values(), *ends, options], memory_file(memory, marshal.dumps(plan)).fileno()
+    filters = [] if call_filter is None else [call_filter]
+    return [*generated.values(), *filters, *ends, options], memory_file(memory, marshal.dumps(plan)).fileno()
+
+
+async def _place(process: Process, cgroup: Cgroup | None, placed: BinaryIO) -> None:
+    """Move the launcher into a control group while it starts, and let it continue. The kernel takes some 10 ms for it.
+
+    Raises:
+        SandboxFailed: The control group cannot be made; the launcher ends.
+    """
+    if cgroup is not None:
+        try:
+            await asyncio.to_thread(cgroup.create, process.pid)
+        except OSError as error:
+            process.kill()
+            await process.wait()
+            raise SandboxFailed(f"the sandbox's control group {cgroup.directory} cannot be made: {error}") from error
+    with contextlib.suppress(BrokenPipeError):  # the launcher has died, which the next step reports
+        placed.write(b"!")
 
 
 async def _release(pipes: _Pipes, namespace: _Namespace) -> None:

@@ -29,6 +29,8 @@ class ProcessSandbox:
         terminate: Sends SIGTERM to the program itself.
         kill: Kills the process and all its descendants.
         on_end: Called once, after the process has ended.
+        was_out_of_memory: Returns whether the kernel killed a process at the sandbox's memory limit. Called before
+            `on_end`.
     """
 
     def __init__(
@@ -40,10 +42,12 @@ class ProcessSandbox:
         terminate: Callable[[], None],
         kill: Callable[[], None],
         on_end: Callable[[], None],
+        was_out_of_memory: Callable[[], bool] = lambda: False,
     ) -> None:
         self.pid = pid
         self._process, self._stderr = process, stderr
         self._terminate, self._kill, self._on_end = terminate, kill, on_end
+        self._was_out_of_memory = was_out_of_memory
         self._killed = False
         self._tail = bytearray()
         self._ended = asyncio.create_task(self._watch())
@@ -78,10 +82,13 @@ class ProcessSandbox:
         finally:
             drain.cancel()
             transport.close()
+        code = exit_code(status)
+        reason = "killed" if self._killed or code < 0 else "exited"
+        if code == -signal.SIGKILL and not self._killed and self._was_out_of_memory():
+            reason = "out of memory"
         self._on_end()
         tail = self._tail.decode("utf-8", "replace")[-STDERR_TAIL_CHARACTERS:]
-        code = exit_code(status)
-        return SandboxExit(code=code, reason="killed" if self._killed or code < 0 else "exited", stderr_tail=tail)
+        return SandboxExit(code=code, reason=reason, stderr_tail=tail)
 
     async def _drain(self, reader: asyncio.StreamReader) -> None:
         while chunk := await reader.read(65_536):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
-from nanoclaw_core import at_least
+from nanoclaw_core import between
 
 
 @frozen(kw_only=True)
@@ -23,4 +23,4 @@ class Settings:
     allow_unsandboxed: bool = False
     bubblewrap: str = "bwrap"
     run_as: int | None = None
-    temporary_bytes: int = field(default=1024**3, validator=at_least(1))
+    temporary_bytes: int = field(default=1024**3, validator=between(1_048_576, 1_099_511_627_776))
