@@ -21,6 +21,7 @@ from nanoclaw_core.delivery.notifier import Notifier
 from nanoclaw_core.descriptors.messages import Address
 from nanoclaw_core.errors import NanoclawError
 from nanoclaw_core.ids import SessionId
+from nanoclaw_core.mailbox.directories import QUARANTINE_SUFFIX, QUARANTINE_TIME
 from nanoclaw_core.mailbox.inbox import Addresses
 from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.sandboxes.health import MAX_TRIES
@@ -28,9 +29,9 @@ from nanoclaw_core.store import accepted, deliveries, messaging, sessions
 from nanoclaw_core.store.sessions import Session
 
 log = logging.getLogger(__name__)
-QUARANTINE_SUFFIX = ".broken-"
 MAX_NOTICE_ROOMS = 32  # rooms that get a notice of one damaged session; each costs a message to a platform
 RECENT_ROWS = 1_000  # chats with older messages get no notice; reading these rows takes milliseconds
+PAUSED = "This happened again, so from now on I try only once an hour, and keep your messages until then. "
 _RESET_COLUMNS = ("seq", "status", "tries", "process_after")
 
 
@@ -56,11 +57,14 @@ class SessionQuarantine:
     mailbox: Mailbox
     notifier: Notifier
 
-    async def quarantine(self, session: Session, reason: str) -> Session:
+    async def quarantine(self, session: Session, reason: str, *, earlier: int) -> Session:
         """Rename the files, and return a fresh session with the unanswered messages.
 
         The central database changes last, in one transaction with the notices to people. After a crash or an error
         before that, the session is still in use without its files. The next diagnosis finds this and sends the notices.
+
+        `earlier` is the number of quarantines of the same conversation shortly before. People read one notice of the
+        first and one of the second, which says that there is a pause now.
 
         Raises:
             NanoclawError, apsw.Error, OSError: The quarantine failed. The session is unchanged, or its files are
@@ -81,7 +85,7 @@ class SessionQuarantine:
             sessions.add(self.db, evolve(fresh, due_at=BEGINNING_OF_TIME) if salvaged.waiting else fresh)
             if salvaged.waiting is None:  # a platform that offers these messages again then gets an answer
                 accepted.forget_unanswered(self.db, session.agent_group_id, session.id)
-            self._notify_rooms(session, salvaged, given_up)
+            self._notify_rooms(session, salvaged, given_up, earlier)
         self.mailbox.due.update(session.id, None)
         return fresh
 
@@ -151,11 +155,16 @@ class SessionQuarantine:
                 at = max(message.process_after or now, now)
                 await self.mailbox.inbox.postpone(fresh.id, message.id, tries=message.tries + 1, process_after=at)
 
-    def _notify_rooms(self, session: Session, salvaged: SalvagedState, given_up: Sequence[InboundMessage]) -> None:
+    def _notify_rooms(
+        self, session: Session, salvaged: SalvagedState, given_up: Sequence[InboundMessage], earlier: int
+    ) -> None:
         """Send a notice in plain words to each chat that wrote lately (I12)."""
         for address in _chats(salvaged):
             waiting = [row for row in salvaged.waiting or () if row.trigger and row.status is Status.PENDING]
-            text, references = _notice(session, _of(waiting, address), _of(given_up, address))
+            given_up_here = _of(given_up, address)
+            if earlier > 1 and salvaged.waiting is not None and not given_up_here:
+                continue
+            text, references = _notice(session, _of(waiting, address), given_up_here, is_repeated=earlier > 0)
             self.notifier.send_failure(
                 address, f"{text}The operator finds the reason under this reference: {references}.", session.id
             )
@@ -177,16 +186,20 @@ def _of(messages: Sequence[InboundMessage], address: Address) -> list[InboundMes
     return [message for message in messages if (message.channel, message.room, message.thread) == own]
 
 
-def _notice(session: Session, waiting: Sequence[InboundMessage], given_up: Sequence[InboundMessage]) -> tuple[str, str]:
+def _notice(
+    session: Session, waiting: Sequence[InboundMessage], given_up: Sequence[InboundMessage], *, is_repeated: bool
+) -> tuple[str, str]:
     """Return the notice for one chat, and the references for the operator."""
     text = (
         "The files of this conversation were damaged. I have set them aside and start again, "
         "without the earlier conversation. "
     )
+    if is_repeated:
+        text += PAUSED
     if given_up:
         text += f"I could not answer {_counted(len(given_up))}; please use other words. "
     elif waiting:
-        text += "I will still answer your last message. "
+        text += "" if is_repeated else "I will still answer your last message. "
     else:  # even if inbound.db can be read: a mangled row may name another room or wake no agent
         text += "If your last message was not answered, please send it again. "
     return text, ", ".join((session.id, *(message.correlation_id or message.id for message in given_up)))
@@ -198,7 +211,7 @@ def _counted(messages: int) -> str:
 
 def _rename_files(root: Path, session_id: SessionId) -> Path | None:
     """Rename a session's directory and return its new path; None if it does not exist."""
-    name = f"{session_id}{QUARANTINE_SUFFIX}{clock.now():%Y%m%dT%H%M%SZ}"
+    name = f"{session_id}{QUARANTINE_SUFFIX}{clock.now():{QUARANTINE_TIME}}"
     try:
         (root / session_id).rename(root / name)
     except FileNotFoundError:

@@ -21,6 +21,7 @@ from nanoclaw_core.sandboxes.quarantine import MAX_TRIES
 from nanoclaw_core.testing.hosting import running_host
 from nanoclaw_core.testing.instance import Instance, quarantined_sessions
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, echo, silent
+from nanoclaw_core.timing import Timing
 
 
 @pytest.mark.invariant(number=4)
@@ -121,7 +122,7 @@ def test_damage_while_sandbox_runs_stops_it(instance: Instance) -> None:
 def test_message_that_damages_each_session_is_given_up(instance: Instance) -> None:
     """After `MAX_TRIES` fresh sessions the host stops.
 
-    People read that there is no answer.
+    From the second quarantine on there is a pause before each try. People read that there is no answer.
     """
 
     async def damages_outbound_db(runner: FakeRunner) -> int:
@@ -129,14 +130,19 @@ def test_message_that_damages_each_session_is_given_up(instance: Instance) -> No
         fill_with_garbage(runner.files.outbound_db)
         return 1
 
-    async def scenario() -> list[str]:
-        async with running_host(instance, runtime=ScriptedRuntime(damages_outbound_db)) as running:
-            await running.channel.say("hi")
-            return await running.channel.texts(MAX_TRIES + 1)
+    timing = Timing(requarantine_s=0.01, sweep_s=0.01)
 
-    texts = asyncio.run(scenario())
-    assert "I could not answer your last message; please use other words." in texts[-1]
-    assert "msg-" in texts[-1]
+    async def scenario() -> str:
+        async with running_host(instance, runtime=ScriptedRuntime(damages_outbound_db), timing=timing) as running:
+            texts: list[str] = []
+            await running.channel.say("hi")
+            while not texts or "I could not answer" not in texts[-1]:
+                texts = await running.channel.texts(len(texts) + 1)
+            return texts[-1]
+
+    text = asyncio.run(scenario())
+    assert "I could not answer your last message; please use other words." in text
+    assert "msg-" in text
     assert len(quarantined_sessions(instance.paths.home / "sessions")) == MAX_TRIES + 1
 
 

@@ -159,7 +159,7 @@ def test_chat_with_an_agent_saves_its_file_by_session(tmp_path):
     done = subprocess.run(
         [*ncl, "chat", "send it"], cwd=elsewhere, capture_output=True, text=True, check=False, timeout=WAIT_S
     )
-    (session,) = (path.name for path in (home / "sessions").iterdir())
+    (session,) = (path.name for path in (home / "sessions").glob("ses-*"))
     saved = home / "received" / session / "venv.py"
     assert (done.returncode, done.stdout) == (0, "sent\n"), done.stderr
     assert f"saved {saved} (29 bytes)\n" in done.stderr

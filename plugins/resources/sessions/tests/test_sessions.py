@@ -184,7 +184,7 @@ def test_delete_removes_files_and_keeps_deliveries(
             assert (code, f"Run `ncl sessions close {old}` first" in message) == ("forbidden", True)
             await host.operator.data("sessions", "close", old)
             assert files.is_dir()
-            assert await host.operator.data("sessions", "delete", old) == {"deleted": old}
+            assert await host.operator.data("sessions", "delete", old) == {"deleted": old, "files": "removed"}
             assert not files.exists()
             assert (await host.operator.refusal("sessions", "get", old))[0] == "not-found"
             sent = nanoclaw_instance.db.execute("SELECT session_id, status FROM deliveries").fetchall()

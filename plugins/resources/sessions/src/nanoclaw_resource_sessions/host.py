@@ -5,11 +5,9 @@ Without this plugin: conversations keep working, but `ncl` cannot list, read, cl
 
 from __future__ import annotations
 
-import shutil
+import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any
-
-from nanoclaw_wire.names import SESSIONS
 
 from nanoclaw_core import (
     Access,
@@ -39,6 +37,7 @@ COLUMNS = (
 )
 ID = Parameter(name="id", is_required=True, is_positional=True, help="the session, ses-…")
 DEFAULT_MESSAGES, MAX_MESSAGES = 50, 1_000
+REMOVAL_WAIT_S = 1.0  # the answer then says that the files are being removed
 
 
 @hookimpl
@@ -133,10 +132,12 @@ def _check_closed(arguments: Mapping[str, Any], caller: Caller, context: PluginC
 
 
 async def _delete(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> dict[str, Any]:
-    # Delete the row first: files without a row are harmless, but a row without files would be a broken session.
+    # Move the files first: a closed session without files can be deleted again, but files without a row stay for ever.
+    removal = await context.operations.discard_session_files(SessionId(arguments["id"]))
     rows.delete(context.database, arguments["id"])
-    shutil.rmtree(context.home / SESSIONS / arguments["id"], ignore_errors=True)  # does not follow links
-    return {"deleted": arguments["id"]}
+    await asyncio.wait([removal], timeout=REMOVAL_WAIT_S)
+    is_removed = removal.done() and removal.result()
+    return {"deleted": arguments["id"], "files": "removed" if is_removed else "being removed"}
 
 
 async def _messages(arguments: Mapping[str, Any], _caller: Caller, context: PluginContext) -> Any:
