@@ -1,5 +1,5 @@
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,14 @@ from nanoclaw_core.testing.instance import Instance, make_instance
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--flood-rows", type=int, default=12_000, help="number of rows that a hostile session writes")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Replace half characters in captured logs, because a worker of pytest-xdist cannot send them."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "replace").decode()) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shlex
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,21 @@ OTHER_USER = 12_345
 DIRECTORIES = ["", "data", "run", "logs", "groups", "sessions"]
 PARTS = [*DIRECTORIES, "nanoclaw.toml", "data/nanoclaw.db"]
 
+# The other user may not read this Python, so the first start imports everything.
+START_AS_OTHER_USER = """
+import asyncio, os, sys
+from pathlib import Path
+from nanoclaw_core import Host, Settings
+
+async def start(home):
+    async with Host(Settings(home=Path(home)), environment={}, use_installed_plugins=False):
+        pass
+
+first, home, user = sys.argv[1:]
+asyncio.run(start(first))
+os.setuid(int(user))
+asyncio.run(start(home))
+"""
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may change owners")
 
 
@@ -172,15 +188,8 @@ def test_ordinary_host_may_have_a_home_of_root(tmp_path: Path) -> None:
     create(home, {})
     for path in home.rglob("*"):
         os.chown(path, OTHER_USER, -1)
-    for path in (home, tmp_path, tmp_path.parent, tmp_path.parent.parent):
+    for path in (home, *home.parents[: -len(Path(tempfile.gettempdir()).parts)]):
         path.chmod(0o755)  # pytest closes its directories
-    child = os.fork()
-    if child == 0:
-        try:
-            os.setuid(OTHER_USER)
-            start(home)
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
+    command = [sys.executable, "-c", START_AS_OTHER_USER, str(tmp_path / "first"), str(home), str(OTHER_USER)]
+    subprocess.run(command, check=True)
     assert mode_of(home) == 0o755

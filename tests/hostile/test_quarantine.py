@@ -149,6 +149,7 @@ def test_session_is_quarantined_once(instance: Instance, caplog: pytest.LogCaptu
 
 
 def test_oldest_quarantined_sessions_are_removed(limited: Instance, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     names = [make_quarantined(limited, "one", days=days, size=LIMIT // 3) for days in (1, 2, 3)]
     assert asyncio.run(enforce_budget(limited)) == [names[1], names[0]]
     assert not (limited.paths.sessions / names[2]).exists()

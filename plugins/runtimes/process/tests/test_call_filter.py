@@ -63,7 +63,7 @@ def test_filter_refuses_the_listed_calls_only(machine: str) -> None:
 @machines
 @pytest.mark.parametrize("number", [470, 1_000, 0x3FFFFFFF])
 def test_filter_does_not_know_later_calls(machine: str, number: int) -> None:
-    """Nobody has judged them, and programs fall back to the older call."""
+    """They are not judged yet, and programs fall back to the older call."""
     assert answer(machine, number) == ENOSYS
 
 

@@ -79,7 +79,7 @@ def test_group_of_the_host_alone_is_chosen(tmp_path: Path) -> None:
 
 
 def test_group_with_processes_of_others_is_refused(tmp_path: Path) -> None:
-    """The shell of a terminal stays where it is."""
+    """The shell of a terminal keeps its group."""
     with pytest.raises(NoCgroup, match="also has processes of others"):
         choose_parent(group(tmp_path / "own", [9, 10]), family={10})
 
