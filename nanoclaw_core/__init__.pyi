@@ -1,5 +1,13 @@
 """The public names with their types. `__init__.py` reads this file, and imports each name at its first use."""
 
+from nanoclaw_settings.errors import InvalidSetting, SettingsError
+from nanoclaw_settings.rules import Rule, Secret, above, at_least, between, each, matches, not_empty, one_of
+from nanoclaw_untrusted.directories import DirectoryIdentity
+from nanoclaw_untrusted.errors import MigrationError
+from nanoclaw_untrusted.foreign_code import Checked
+from nanoclaw_untrusted.installed_plugins import InstalledPlugin
+from nanoclaw_wire.errors import NanoclawError
+
 from nanoclaw_core.budgets import Budgets
 from nanoclaw_core.contributions import installed_sandbox_requirements
 from nanoclaw_core.descriptors.administration import (
@@ -32,7 +40,6 @@ from nanoclaw_core.descriptors.providers import Provider, TokenCount, Upstream, 
 from nanoclaw_core.descriptors.resources import READ, WRITE, Column, Resource
 from nanoclaw_core.descriptors.runtimes import Runtime, RuntimeAdapter
 from nanoclaw_core.descriptors.sandboxes import (
-    DirectoryIdentity,
     Limits,
     Mount,
     Network,
@@ -59,23 +66,18 @@ from nanoclaw_core.errors import (
     DeliveryRefused,
     Forbidden,
     InvalidArguments,
-    InvalidSetting,
-    MigrationError,
-    NanoclawError,
     NotFound,
     PluginError,
     SandboxFailed,
     SandboxRefused,
-    SettingsError,
 )
 from nanoclaw_core.hookspecs import hookimpl
 from nanoclaw_core.host import Host
 from nanoclaw_core.ids import ApprovalId, DeliveryId, GroupId, MessagingGroupId, SessionId, UserId, WiringId, new_id
-from nanoclaw_core.inspection import Checked, Inspection, MountCheck, inspect_instance, plugin_reports
+from nanoclaw_core.inspection import Inspection, MountCheck, inspect_instance, plugin_reports
 from nanoclaw_core.instance import RESTORE, initialise, is_instance
 from nanoclaw_core.logs import log_values
-from nanoclaw_core.plugins import InstalledPlugin, PluginReport, PluginState, find_installed_plugins
-from nanoclaw_core.rules import Rule, Secret, above, at_least, between, each, matches, not_empty, one_of
+from nanoclaw_core.plugins import PluginReport, PluginState, find_installed_plugins
 from nanoclaw_core.sandboxes.held_mounts import HeldMount, change_owner, hold_mounts, require_mounted
 from nanoclaw_core.settings import CoreSettings, Settings, load_settings
 from nanoclaw_core.store.agents import ContainerConfig, config_of, save_config

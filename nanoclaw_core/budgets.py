@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from attrs import field, frozen
-
-from nanoclaw_core.rules import between
+from nanoclaw_settings.rules import between
 
 _BOUNDS = between(1, 1_000_000_000_000)
 
@@ -25,6 +24,9 @@ class Budgets:
         person_messages_per_minute: The maximum number of messages that a person sends to one agent.
         person_waiting_messages: The maximum number of a person's messages that wait for one agent.
         message_characters: The maximum length of the text of an incoming message.
+        quarantine_bytes: The maximum size of all quarantined sessions together. The oldest are removed first, but the
+            last one of each conversation keeps its databases and its log if they fit.
+        quarantine_days: The maximum age of a quarantined session in days.
     """
 
     session_bytes_per_day: int = field(default=64_000_000, validator=_BOUNDS)
@@ -36,3 +38,5 @@ class Budgets:
     person_messages_per_minute: int = field(default=30, validator=_BOUNDS)
     person_waiting_messages: int = field(default=500, validator=_BOUNDS)
     message_characters: int = field(default=100_000, validator=_BOUNDS)
+    quarantine_bytes: int = field(default=256_000_000, validator=_BOUNDS)
+    quarantine_days: int = field(default=30, validator=between(1, 36_500))

@@ -46,8 +46,10 @@ from nanoclaw_core.permissions import Permissions
 from nanoclaw_core.plugins import Contribution, Plugins
 from nanoclaw_core.routing.person_limits import PersonLimits
 from nanoclaw_core.routing.router import Router
+from nanoclaw_core.sandboxes.launcher import SandboxLauncher
 from nanoclaw_core.sandboxes.planner import SandboxPlanner
 from nanoclaw_core.sandboxes.quarantine import SessionQuarantine
+from nanoclaw_core.sandboxes.quarantine_budget import QuarantineBudget
 from nanoclaw_core.sandboxes.recovery import SessionRecovery
 from nanoclaw_core.sandboxes.supervisor import Supervisor
 from nanoclaw_core.scope import Scope
@@ -146,6 +148,7 @@ class Components(HostEvents):
             supervisor=self.supervisor,
             mailbox=self.mailbox,
             outbox_poller=self.outbox_poller,
+            recovery=self.recovery,
             usage=self.usage,
             timing=self.timing,
         )
@@ -178,8 +181,13 @@ class Components(HostEvents):
         self.supervisor = Supervisor(
             db=self.db,
             mailbox=self.mailbox,
-            planner=self._planner(),
-            gateway=self.gateway,
+            launcher=SandboxLauncher(
+                mailbox=self.mailbox,
+                planner=self._planner(),
+                gateway=self.gateway,
+                outbox_poller=self.outbox_poller,
+                timing=self.timing,
+            ),
             outbox_poller=self.outbox_poller,
             notifier=self.notifier,
             status=self.status,
@@ -194,6 +202,7 @@ class Components(HostEvents):
             db=self.db,
             mailbox=self.mailbox,
             quarantine=quarantine,
+            budget=QuarantineBudget(db=self.db, directories=self.directories, budgets=self.settings.core.budgets),
             supervisor=self.supervisor,
             timing=self.timing,
         )
@@ -240,7 +249,8 @@ class Components(HostEvents):
 
     async def close(self) -> None:
         """Stop the queues and close the files, after `finish`."""
-        await asyncio.gather(self.typing.close(), self.status.close(), self.queues.close())
+        trash = self.directories.trash
+        await asyncio.gather(self.typing.close(), self.status.close(), self.queues.close(), trash.close())
         self.dropped.close()
         self.mailbox.close()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import apsw
 from attrs import asdict, evolve, field, frozen
+from nanoclaw_untrusted.migrations import require_separate_prefixes, table_prefix
 
 from nanoclaw_core.descriptors.administration import Action, ApprovalHandler, Migration, Roster, Sweep, Verb
 from nanoclaw_core.descriptors.channels import Channel
@@ -22,7 +23,7 @@ from nanoclaw_core.errors import MigrationError, PluginError, SettingsError
 from nanoclaw_core.instance import InstancePaths
 from nanoclaw_core.plugins import Contribution, Plugins
 from nanoclaw_core.settings import Settings
-from nanoclaw_core.store.migrations import migrate_plugin, require_separate_prefixes, table_prefix
+from nanoclaw_core.store.migrations import migrate_plugin
 from nanoclaw_core.store.schema import core_tables
 
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
+from nanoclaw_settings.values import KIND_WORDS, as_number, as_word
 from nanoclaw_wire.frames import Answer, Code, Request
 from nanoclaw_wire.log_lines import describe
 from nanoclaw_wire.suggestions import did_you_mean
@@ -20,12 +21,10 @@ from nanoclaw_core.guard import Guard, permission_request
 from nanoclaw_core.ids import ApprovalId, GroupId
 from nanoclaw_core.plugins import Contribution
 from nanoclaw_core.scope import Scope, apply_scope, require_within_scope, scope_arguments
-from nanoclaw_core.settings import KIND_WORDS, as_number
 
 log = logging.getLogger(__name__)
 MAX_ERROR_CHARACTERS = 4_000  # an error may quote what it refuses
 MAX_WORDS = 6  # of a verb with its resource; a longer name is never found
-_TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
 
 
 @frozen(kw_only=True)
@@ -160,21 +159,12 @@ def _typed(verb: Verb, parameter: Parameter, value: Any) -> Any:
         return None
     if parameter.kind is list:
         return value if isinstance(value, list) else [value]
-    typed = as_number(parameter.kind, value) if parameter.kind in (int, float) else _as_word(parameter.kind, value)
+    typed = as_number(parameter.kind, value) if parameter.kind in (int, float) else as_word(parameter.kind, value)
     if typed is not None:
         return typed
     given = "several values" if isinstance(value, list) else quote(value) if value is not True else "no value"
     rule = f"{flag_of(parameter.name)} must be {KIND_WORDS[parameter.kind]}"
     raise InvalidArguments(f"{full_name(verb)}: {rule}, got {given}")
-
-
-def _as_word(kind: type, value: Any) -> Any:
-    """Convert a string or a boolean; None for others and for lone surrogates."""
-    if isinstance(value, str) and value.encode("utf-8", "replace").decode() != value:
-        return None
-    if kind is bool and isinstance(value, str) and value.lower() in _TRUE | _FALSE:
-        return value.lower() in _TRUE
-    return value if isinstance(value, kind) else None
 
 
 def _code(error: NanoclawError) -> Code:

@@ -1,70 +1,20 @@
-"""All error classes of nanoclaw. `code` is the frame error code for clients."""
+"""The error classes of the host. `code` is the frame error code for clients."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from nanoclaw_settings.errors import InvalidSetting as InvalidSetting
+from nanoclaw_settings.errors import NeedsSettings as NeedsSettings
+from nanoclaw_settings.errors import SettingsError as SettingsError
+from nanoclaw_settings.errors import quote as quote
+from nanoclaw_untrusted.errors import MigrationError as MigrationError
+from nanoclaw_wire.errors import NanoclawError as NanoclawError
 
 PLUGIN_ERRORS = (Exception, SystemExit)
 """Errors that an error boundary around a plugin's code catches, including `sys.exit`."""
 
 
-def quote(value: object) -> str:
-    """Return the beginning of a value's representation, for an error. No value makes it fail or long."""
-    try:
-        return f"{value!r:.80}"
-    except PLUGIN_ERRORS:  # nested too deeply, or of a class with a broken `__repr__`
-        return f"a {type(value).__name__}"
-
-
-class NanoclawError(Exception):
-    """An error that a person can fix.
-
-    The message names the fault, the value and the remedy.
-    """
-
-    code: ClassVar[str] = "handler-error"
-
-
 class PluginError(NanoclawError):
     """A plugin has a used name or a wrong hook, or a required plugin is absent."""
-
-
-class SettingsError(NanoclawError):
-    """nanoclaw.toml or a plugin's table in it is invalid. Nothing was started.
-
-    Args:
-        fault: The key, the rule and the value, without a full stop.
-        remedy: A sentence that says how to fix it. The message is the fault, then the remedy.
-    """
-
-    def __init__(self, fault: str, remedy: str = "") -> None:
-        super().__init__(f"{fault}. {remedy}" if remedy else fault)
-        self.fault, self.remedy = fault, remedy
-
-
-class NeedsSettings(SettingsError):
-    """A plugin only lacks required settings; the error names them."""
-
-
-class InvalidSetting(SettingsError):
-    """A value breaks the rule of its settings class. Validators raise it.
-
-    Args:
-        key: The name of the field.
-        rule: The rule, for example "must be at least 1". It must not contain the value, which may be a secret.
-        value: The value, which the message shows in a short form. A `Secret` stays hidden.
-    """
-
-    def __init__(self, key: str, rule: str, value: object) -> None:
-        super().__init__(f"{key}: {rule}, got {quote(value)}")
-        self.key, self.rule = key, rule
-
-
-class MigrationError(NanoclawError):
-    """A migration failed or touched a foreign object.
-
-    It left nothing behind; earlier steps stay applied.
-    """
 
 
 class AlreadyRunning(NanoclawError):

@@ -148,7 +148,10 @@ class Host:
                 {"session": session_id, "runtime": sandbox.runtime, "provider": sandbox.provider}
                 for session_id, sandbox in sorted(running.items())
             ],
-            "waiting_for_a_slot": list(components.supervisor.slots.waiting) if components else [],
+            "waiting_for_a_slot": [
+                {"session": session_id, "person": wait.claim.person, "reason": wait.reason.value}
+                for session_id, wait in (components.supervisor.slots.waiting if components else {}).items()
+            ],
             "waiting_to_be_sent": {messages.channel: messages.count for messages in waiting},
             "plugins_failed": [report.name for report in self.plugins.reports() if report.state is PluginState.FAILED],
         }

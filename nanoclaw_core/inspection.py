@@ -8,42 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
-import stat
-import tempfile
-import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import apsw
 from attrs import frozen
+from nanoclaw_untrusted.database_checks import page_damage_within
+from nanoclaw_untrusted.foreign_code import Checked, checked, checked_within
+from nanoclaw_untrusted.unchanged_databases import read_unchanged
 
 from nanoclaw_core.contributions import Contributions, collect_contributions, contexts, gateway_of, load_contributions
 from nanoclaw_core.descriptors.sandboxes import Mount, Readiness
 from nanoclaw_core.descriptors.services import Service
-from nanoclaw_core.errors import PLUGIN_ERRORS, NanoclawError
 from nanoclaw_core.instance import InstancePaths, core_schema_damage
+from nanoclaw_core.mailbox.directories import SessionDirectories
 from nanoclaw_core.plugins import Contribution, PluginReport, Plugins
 from nanoclaw_core.sandboxes.mounts import mount_policy, require_unexposed
-from nanoclaw_core.sandboxes.quarantine import QUARANTINE_SUFFIX
 from nanoclaw_core.sandboxes.selection import missing_reason
 from nanoclaw_core.settings import Settings, load_settings
-from nanoclaw_core.store import agents, deliveries, engage_patterns, integrity, usage
+from nanoclaw_core.store import agents, deliveries, engage_patterns, usage
 from nanoclaw_core.store.connection import BUSY_TIMEOUT_MS
 
 T = TypeVar("T")
 Query = Callable[[apsw.Connection], Any]
-MAX_COPY_BYTES = 100_000_000  # of a database with a log; a copy takes a tenth of a second
-
-
-@frozen
-class Checked(Generic[T]):
-    """The result of a check, and the error that ended it. One of them is None. Plugins and a runtime may have both."""
-
-    value: T | None = None
-    error: BaseException | None = None
 
 
 @frozen(kw_only=True)
@@ -109,7 +97,7 @@ async def inspect_instance(
     """
 
     def check(function: Callable[..., T], *arguments: Any) -> Awaitable[Checked[T]]:
-        return asyncio.to_thread(_checked, function, *arguments)
+        return asyncio.to_thread(checked, function, *arguments)
 
     plugins, settings = Plugins(), await check(load_settings, home, environment)
     valid = settings.value or Settings(home=home)
@@ -117,7 +105,7 @@ async def inspect_instance(
     offered, working = loaded.value or [collect_contributions(Plugins())] * 2
     queries: Mapping[str, Query] = {
         "agent_groups": lambda db: db.execute("SELECT count(*) FROM agent_groups").get,
-        "database_damage": lambda db: integrity.page_damage_within(db, page_check_s) or core_schema_damage(db),
+        "database_damage": lambda db: page_damage_within(db, page_check_s) or core_schema_damage(db),
         "pattern_problems": engage_patterns.problems,
         "mounts": lambda db: _check_mounts(db, valid),
         "waiting": deliveries.waiting_by_channel,
@@ -129,12 +117,13 @@ async def inspect_instance(
         plugins=Checked(plugins.reports(), loaded.error),
         offered=offered,
         working=working,
-        gateway=_checked(_check_gateway, offered, working, valid, environment),
+        gateway=checked(_check_gateway, offered, working, valid, environment),
         providers={
-            name: await _within(runtime_timeout_s, _missing, working, name, environment) for name in working.providers
+            name: await checked_within(runtime_timeout_s, _missing, working, name, environment)
+            for name in working.providers
         },
         runtimes=await _check_runtimes(working, valid, environment, runtime_timeout_s),
-        quarantined=await check(lambda: sorted(p.name for p in (home / "sessions").glob(f"*{QUARANTINE_SUFFIX}*"))),
+        quarantined=await check(lambda: sorted(SessionDirectories(home / "sessions").quarantined())),
         **(read.value or dict.fromkeys(queries, Checked[Any](error=read.error))),
     )
 
@@ -146,66 +135,17 @@ def plugin_reports(settings: Settings, environment: Mapping[str, str]) -> Checke
     offer one name; some plugins have no report then.
     """
     plugins = Plugins()
-    loaded = _checked(load_contributions, plugins, settings, environment)
+    loaded = checked(load_contributions, plugins, settings, environment)
     return Checked(plugins.reports(), loaded.error)
 
 
-def _checked(check: Callable[..., T], *arguments: Any) -> Checked[T]:
-    try:
-        return Checked(check(*arguments))
-    except (*PLUGIN_ERRORS, asyncio.CancelledError) as error:  # the error boundary of each part; it awaits nothing
-        return Checked(error=error.with_traceback(None))  # its frames hold connections
-
-
-async def _within(timeout_s: float, check: Callable[..., T], *arguments: Any) -> Checked[T]:
-    """Run a plugin's code in a thread that neither the caller nor the exit of the process waits for."""
-    done = Future[Checked[T]]()
-    done.set_running_or_notify_cancel()  # a late thread can then set its result
-    threading.Thread(target=lambda: done.set_result(_checked(check, *arguments)), daemon=True).start()
-    with contextlib.suppress(TimeoutError):
-        checked = await asyncio.wait_for(asyncio.wrap_future(done), 2 * timeout_s)  # the second half is for its `close`
-        if not isinstance(checked.error, TimeoutError):
-            return checked
-    return Checked(error=TimeoutError(f"did not answer within {timeout_s:g} s"))
-
-
 def _read(path: Path, queries: Mapping[str, Query]) -> dict[str, Checked[Any]]:
-    """Answer queries about the central database without changing its files.
+    """Answer queries about the central database without changing its files; `read_unchanged` names the exceptions."""
 
-    SQLite would create or rebuild a `-shm` beside a log that no host uses, so the queries read a copy. They read the
-    files themselves if a host writes them meanwhile, if they are larger than `MAX_COPY_BYTES`, or if no copy can be
-    stored. SQLite may then write the `-shm`.
-    """
+    def answer(db: apsw.Connection) -> dict[str, Checked[Any]]:
+        return {name: checked(query, db) for name, query in queries.items()}
 
-    def answer(read: Path, mode: str = "") -> dict[str, Checked[Any]]:
-        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-        with contextlib.closing(apsw.Connection(f"{read.absolute().as_uri()}{mode}", flags=flags)) as db:
-            db.set_busy_timeout(BUSY_TIMEOUT_MS)
-            return {name: _checked(query, db) for name, query in queries.items()}
-
-    stamps = _stamps(path)
-    if sum(size for size, *_ in stamps[1:]) == 0:
-        answers = answer(path, "?immutable=1")  # it keeps SQLite from creating files
-        if _stamps(path) == stamps:  # else a host began to write, which `immutable` shows as damage
-            return answers
-    elif sum(size for size, *_ in stamps) <= MAX_COPY_BYTES:
-        with contextlib.suppress(OSError), tempfile.TemporaryDirectory() as copies:
-            for suffix in ("", "-wal"):
-                shutil.copyfile(f"{path}{suffix}", Path(copies, path.name + suffix))
-            if _stamps(path) == stamps:
-                return answer(Path(copies, path.name))
-    return answer(path)
-
-
-def _stamps(path: Path) -> list[tuple[int, int, int]]:
-    """Return size, time and inode of the database and of its write-ahead log, if they exist."""
-    found = []
-    for file in (path, Path(f"{path}-wal")):
-        with contextlib.suppress(FileNotFoundError):
-            found.append(file.stat())
-    if not all(stat.S_ISREG(status.st_mode) for status in found):  # SQLite would wait for the other end of a pipe
-        raise NanoclawError(f"{path} or its -wal is not a regular file. Move it away.")
-    return [(status.st_size, status.st_mtime_ns, status.st_ino) for status in found]
+    return read_unchanged(path, answer, busy_timeout_ms=BUSY_TIMEOUT_MS)
 
 
 def _missing(working: Contributions, name: str, environment: Mapping[str, str]) -> str:
@@ -225,7 +165,7 @@ def _check_gateway(
 
 def _check_mounts(db: apsw.Connection, settings: Settings) -> Sequence[MountCheck]:
     check, mounts = mount_policy(db, settings).check, agents.all_mounts(db)
-    return [MountCheck(group_id=group, entry=entry, mount=_checked(check, entry)) for group, entry in mounts]
+    return [MountCheck(group_id=group, entry=entry, mount=checked(check, entry)) for group, entry in mounts]
 
 
 async def _check_runtimes(
@@ -246,7 +186,7 @@ async def _check_runtimes(
             require_unexposed(await adapter.shown_directories(), [], settings.home)
 
     async def check_within(name: str) -> Checked[Readiness]:
-        checked = await _within(timeout_s, lambda: asyncio.run(check(name)))
-        return Checked(readiness.get(name), checked.error)
+        answer = await checked_within(timeout_s, lambda: asyncio.run(check(name)))
+        return Checked(readiness.get(name), answer.error)
 
     return dict(zip(working.runtimes, await asyncio.gather(*map(check_within, working.runtimes)), strict=True))

@@ -11,6 +11,8 @@ from typing import Any
 
 import apsw
 from attrs import Factory, evolve, field, frozen
+from nanoclaw_untrusted.database_checks import page_damage_within, schema_damage
+from nanoclaw_untrusted.migrations import LEDGER, applied_steps
 from nanoclaw_wire.names import CENTRAL_DATABASE, CONTROL_SOCKET, SESSIONS, SETTINGS_FILE
 
 from nanoclaw_core.descriptors.names import CORE
@@ -19,9 +21,8 @@ from nanoclaw_core.settings import load_settings, require_private
 from nanoclaw_core.store import agents, messaging
 from nanoclaw_core.store.agents import AgentGroup, ContainerConfig
 from nanoclaw_core.store.connection import open_central
-from nanoclaw_core.store.integrity import page_damage_within, schema_damage
 from nanoclaw_core.store.messaging import EngageMode, MessagingGroup, Wiring
-from nanoclaw_core.store.migrations import LEDGER, applied_steps, migrate_core
+from nanoclaw_core.store.migrations import migrate_core
 from nanoclaw_core.store.schema import STEPS, core_migrations, core_scripts
 
 RESTORE = (

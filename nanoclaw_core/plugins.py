@@ -8,14 +8,13 @@ alone, without imports.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
-from importlib.metadata import EntryPoint, distributions
 from typing import Any, Generic, TypeVar
 
 import pluggy
 from attrs import frozen
+from nanoclaw_untrusted.installed_plugins import InstalledPlugin, find_entry_points
 from nanoclaw_wire.log_lines import describe
 
 from nanoclaw_core import hookspecs
@@ -25,7 +24,6 @@ from nanoclaw_core.errors import PLUGIN_ERRORS, NanoclawError, NeedsSettings, Pl
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-_ABOUT = re.compile(r"^(Name|Version): *(\S+)", re.MULTILINE)
 
 
 class PluginState(Enum):
@@ -35,19 +33,6 @@ class PluginState(Enum):
     DISABLED = "disabled"
     NEEDS_SETTINGS = "needs settings"
     FAILED = "failed"
-
-
-@frozen(kw_only=True)
-class InstalledPlugin:
-    """An installed plugin, known from metadata alone.
-
-    Args:
-        source: The distribution and its version, `nanoclaw-channel-terminal 0.1.0`.
-    """
-
-    name: str
-    source: str
-    entry_point: EntryPoint
 
 
 @frozen(kw_only=True)
@@ -79,30 +64,8 @@ class Contribution(Generic[T]):
 
 
 def find_installed_plugins() -> list[InstalledPlugin]:
-    """Return the installed plugins in name order; read metadata only.
-
-    If a distribution is on the path twice, only the first one counts, as for imports.
-    """
-    installed: dict[tuple[str, str], InstalledPlugin] = {}
-    seen: set[str] = set()
-    for distribution in distributions():
-        try:
-            # Do not use `name` and `version`: they parse the whole description, which takes milliseconds each time.
-            head = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
-            about = dict(_ABOUT.findall(head.partition("\n\n")[0]))
-            name = re.sub(r"[-_.]+", "-", about["Name"]).lower()
-            points = [] if name in seen else list(distribution.entry_points)
-            source = f"{about['Name']} {about['Version']}"
-        except Exception:  # error boundary: an interrupted installation can lack a name or its entry points
-            log.debug("metadata not readable", exc_info=True)
-            continue
-        seen.add(name)
-        installed |= {
-            (point.name, name): InstalledPlugin(name=point.name, source=source, entry_point=point)
-            for point in points
-            if point.group == hookspecs.GROUP
-        }
-    return [installed[key] for key in sorted(installed)]
+    """Return the installed plugins in name order; read metadata only."""
+    return find_entry_points(hookspecs.GROUP)
 
 
 class Plugins:

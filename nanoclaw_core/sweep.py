@@ -1,6 +1,6 @@
 """The sweep finds missed events once a minute.
 
-Its cost depends only on running and due sessions (⚠27).
+Its cost depends only on running and due sessions (⚠27), but once an hour it looks for quarantined ones.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.mailbox.outbox import UNREADABLE
 from nanoclaw_core.sandboxes.health import HealthSignals, stuck_reason
+from nanoclaw_core.sandboxes.recovery import SessionRecovery
 from nanoclaw_core.sandboxes.running import Running
 from nanoclaw_core.sandboxes.supervisor import Supervisor
 from nanoclaw_core.store import accepted, deliveries
@@ -28,6 +29,7 @@ from nanoclaw_core.timing import Timing
 
 log = logging.getLogger(__name__)
 DELIVERIES_KEPT = timedelta(days=30)
+QUARANTINE_EVERY_S = 3_600.0  # the search reads all of `sessions/`; each quarantine starts one, too
 ACCEPTED_KEPT = timedelta(days=7)  # platforms offer an unacknowledged message again for hours, some for a day
 
 
@@ -39,6 +41,7 @@ class Sweeper:
     supervisor: Supervisor
     mailbox: Mailbox
     outbox_poller: OutboxPoller
+    recovery: SessionRecovery
     usage: Usage
     timing: Timing
 
@@ -62,6 +65,8 @@ class Sweeper:
         deliveries.prune(self.db, clock.to_text(now - DELIVERIES_KEPT))
         self.usage.prune()
         accepted.prune(self.db, clock.to_text(now - ACCEPTED_KEPT))
+        self.mailbox.directories.trash.empty()
+        self.recovery.enforce_budget(every_s=QUARANTINE_EVERY_S)
 
     async def _check_session(self, session_id: SessionId, running: Running) -> None:
         self.outbox_poller.poll(session_id)

@@ -24,6 +24,7 @@ class Timing:
     endpoint_close_s: float = 1.0  # the last messages of a sandbox wait for its gateway endpoint
     fallback_poll_s: float = 1.0  # between polls until a runner connects; some machines cannot share the doorbell
     slot_notice_s: float = 10.0  # an idle sandbox frees its slot within a few seconds, which needs no notice
+    life_grace_s: float = 900.0  # after the longest life, for a turn to end by itself
     timer_limit_s: float = 120.0  # a message due within this time gets a timer; the sweep finds later ones
     # A run that ends on a full disk is a failed try only of messages older than this. Without a limit, an agent that
     # fills the disk itself would be started again for ever.
@@ -31,6 +32,7 @@ class Timing:
     max_silence_s: float = 1_800.0  # a busy runner without a heartbeat for this time is stuck
     claim_tolerance_s: float = 60.0  # four polls of a runner
     sweep_s: float = 60.0  # the sweep only finds missed events
+    requarantine_s: float = 3_600.0  # a conversation that is damaged again gets a new sandbox only after this time
     # Delivery.
     send_timeout_s: float = 120.0  # for one attempt; large files take minutes
     status_timeout_s: float = 10.0  # a status is only a hint, so one that hangs in a platform is dropped

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, is_typeddict
 
 import apsw
 import attrs
+from nanoclaw_settings.rules import Secret
 from nanoclaw_wire import session_files
 
 from nanoclaw_core import descriptors, hookspecs
@@ -34,7 +35,6 @@ from nanoclaw_core.descriptors.votes import Access, Caller
 from nanoclaw_core.dispatch import full_name
 from nanoclaw_core.ids import GroupId
 from nanoclaw_core.plugins import Plugins
-from nanoclaw_core.rules import Secret
 from nanoclaw_core.scope import is_visible, scope_arguments
 from nanoclaw_core.settings import AllowedMount, CoreSettings
 from nanoclaw_core.store.migrations import migrate_core, migrate_plugin
@@ -90,7 +90,7 @@ there, the host starts without that plugin, and the log, `ncl plugins` and `ncl 
 | `ANTHROPIC_API_KEY`, `ANTHROPIC_AUTH_TOKEN`, `CLAUDE_CODE_OAUTH_TOKEN` | \
 the key for claude; the first one that is set, unless `[plugins.claude]` has a key |
 | `ANTHROPIC_BASE_URL` | another address with the Messages API |
-| `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` | the http and https proxies between the gateway and its upstreams |
+| `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` | the http and https proxies before the upstreams |
 | `DOCKER_HOST` | the engine's address |
 | `TZ` | the machine's time zone, if `timezone` is not set |
 
@@ -229,9 +229,9 @@ def signature(function: Callable[..., Any], name: str | None = None) -> str:
 def descriptor_classes() -> Iterator[type]:
     """Yield the public classes of the descriptors in the order of their definition."""
     for module in pkgutil.iter_modules(descriptors.__path__, descriptors.__name__ + "."):
-        loaded = importlib.import_module(module.name)
-        for name, kind in vars(loaded).items():
-            if inspect.isclass(kind) and kind.__module__ == module.name and not name.startswith("_"):
+        homes = (module.name, "nanoclaw_untrusted.directories")  # descriptors have classes of a library as fields
+        for name, kind in vars(importlib.import_module(module.name)).items():
+            if inspect.isclass(kind) and kind.__module__ in homes and not name.startswith("_"):
                 yield kind
 
 

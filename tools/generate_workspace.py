@@ -3,8 +3,9 @@
 `--check` only compares.
 
 Each plugin is a folder `plugins/<kind>/<name>/` with a pyproject.toml of its own. The root names it in the extra
-`default`, in uv's sources and in the import contracts. This script writes those lists, so a new plugin is one new
-folder.
+`default`, in uv's sources and in the import contracts. A library in `plugins/libraries/` is no plugin: the core may
+import it, so it has a layer between the core and the wire. This script writes those lists, so a new plugin or library
+is one new folder.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from attrs import frozen
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "pyproject.toml"
+LIBRARIES = ROOT / "plugins" / "libraries"
 VERSIONS = ">=0.1,<0.2"
 EXTRAS = ("host", "runner")
 LAYERS = "The core never imports a plugin; plugins never import each other"
 PUBLIC = "Plugins use only the public surface of the core"
+HOST_ONLY = ("nanoclaw_core", "pluggy", "click", "docker")
 RUNNER = "The runner knows the wire and nothing of the host"
 DOCKER = "Only the docker runtime knows docker"
 
@@ -36,17 +39,20 @@ class Distribution:
     package: str
     extras: Sequence[str]
     is_plugin: bool
+    is_library: bool
     has_runner: bool
 
 
 def read(folder: Path) -> Distribution:
     """Read the declaration of a folder."""
     declared = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    is_library = folder.parent == LIBRARIES
     return Distribution(
         name=declared["name"],
         package=declared["name"].replace("-", "_"),
         extras=[extra for extra in EXTRAS if extra in declared.get("optional-dependencies", {})],
-        is_plugin=folder.is_relative_to(ROOT / "plugins"),
+        is_plugin=folder.is_relative_to(ROOT / "plugins") and not is_library,
+        is_library=is_library,
         has_runner="nanoclaw.runner" in declared.get("entry-points", {}),
     )
 
@@ -72,6 +78,7 @@ def generated(text: str, members: Sequence[Distribution]) -> str:
     """Return the root's declaration with the lists of these members."""
     document: Any = tomlkit.parse(text)
     plugins = [member for member in members if member.is_plugin]
+    libraries = [member.package for member in members if member.is_library]
     required = [text.split(">")[0] for text in document["project"]["dependencies"]]
     default = [
         member.name + (f"[{','.join(member.extras)}]" if member.extras else "") + VERSIONS
@@ -91,11 +98,13 @@ def generated(text: str, members: Sequence[Distribution]) -> str:
     linter["root_packages"] = multiline(packages)
     contracts = {contract["name"]: contract for contract in linter["contracts"]}
     contracts[LAYERS]["layers"][0] = " | ".join(plugin.package for plugin in plugins)
+    contracts[LAYERS]["layers"][-2] = " | ".join(libraries)
     contracts[PUBLIC]["source_modules"] = multiline(
         ["nanoclaw_cli.**", *(f"{plugin.package}.**" for plugin in plugins)]
     )
     halves = [f"{plugin.package}.runner" for plugin in plugins if plugin.has_runner]
     contracts[RUNNER]["source_modules"] = multiline(["nanoclaw_client", "nanoclaw_runner", "nanoclaw_wire", *halves])
+    contracts[RUNNER]["forbidden_modules"] = [*HOST_ONLY, *libraries]
     contracts[DOCKER]["source_modules"] = multiline([name for name in packages if name != "nanoclaw_runtime_docker"])
     return tomlkit.dumps(document)
 

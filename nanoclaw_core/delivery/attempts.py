@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from attrs import define, evolve, field, frozen
+from nanoclaw_untrusted.files import InvalidFile
 from nanoclaw_wire import clock
 from nanoclaw_wire.content import Malformed
 
@@ -27,7 +28,6 @@ from nanoclaw_core.delivery.delays import Delays
 from nanoclaw_core.delivery.recording import Recording
 from nanoclaw_core.errors import PLUGIN_ERRORS, DeliveryRefused
 from nanoclaw_core.ids import DeliveryId
-from nanoclaw_core.mailbox.outbox import InvalidOutboxFile
 from nanoclaw_core.store import deliveries
 from nanoclaw_core.store.deliveries import Delivery, DeliveryStatus
 
@@ -136,7 +136,7 @@ class Attempts:
             message = context.builder.build(delivery, entry.message)
             async with asyncio.timeout(context.timing.send_timeout_s):
                 answer = await adapter.deliver(address, message)
-        except (DeliveryRefused, InvalidOutboxFile, Malformed) as error:
+        except (DeliveryRefused, InvalidFile, Malformed) as error:
             return _Failure(str(error), is_final=True)
         except TimeoutError:
             return _Failure(f"the platform did not answer within {context.timing.send_timeout_s:.0f} s")

@@ -14,7 +14,7 @@ from nanoclaw_core.store.deliveries import Delivery
 
 def seconds_until(text: str | None) -> float:
     """Return the seconds until a date: 0 without a date, negative if it is over."""
-    at = _read(text)
+    at = clock.from_untrusted_text(text)
     return (at - clock.now()).total_seconds() if at else 0.0
 
 
@@ -40,11 +40,4 @@ def age_s(delivery: Delivery, otherwise: datetime) -> float:
 
 
 def _latest(*texts: str | None) -> datetime | None:
-    return max((at for text in texts if (at := _read(text)) is not None), default=None)
-
-
-def _read(text: str | None) -> datetime | None:
-    try:
-        return clock.from_text(text) if text else None
-    except ValueError:
-        return None
+    return max((at for text in texts if (at := clock.from_untrusted_text(text)) is not None), default=None)

@@ -31,7 +31,7 @@ class MessageBuilder:
 
         Raises:
             Malformed: The stored message cannot be sent; the error says why.
-            InvalidOutboxFile: A file cannot be read.
+            InvalidFile: A file cannot be read.
         """
         message = message or content.read_message(delivery.kind, delivery.content)
         files = []

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from attrs import field, frozen
+from nanoclaw_untrusted.directories import DirectoryIdentity as DirectoryIdentity
 
 from nanoclaw_core.descriptors.names import check_name
 from nanoclaw_core.ids import SessionId
@@ -19,41 +20,6 @@ class Network(Enum):
     GATEWAY = "gateway"
     OPEN = "open"
     NONE = "none"
-
-
-@frozen(kw_only=True)
-class DirectoryIdentity:
-    """The identity of a directory of this machine, independent of its name.
-
-    Args:
-        boot: The kernel's id of the boot in which the other two were read; empty if the kernel has none. A device
-            number can change with a reboot.
-    """
-
-    device: int
-    inode: int
-    boot: str = ""
-
-    def matches_approved(self, other: DirectoryIdentity) -> bool:
-        """Return True if this is the approved directory; of two boots compare only inodes."""
-        return self.inode == other.inode and (self.device == other.device or self.boot != other.boot)
-
-    def to_text(self) -> str:
-        """Return the identity as `device:inode:boot`."""
-        return f"{self.device}:{self.inode}:{self.boot}"
-
-    @classmethod
-    def from_text(cls, text: str) -> DirectoryIdentity:
-        """Parse the text of `to_text`.
-
-        Raises:
-            ValueError: The text has another form.
-        """
-        device, _, rest = text.partition(":")
-        inode, colon, boot = rest.partition(":")
-        if not (device.isdecimal() and inode.isdecimal() and colon):
-            raise ValueError(f"must be device:inode:boot, got {text!r}")
-        return cls(device=int(device), inode=int(inode), boot=boot)
 
 
 @frozen(kw_only=True)

@@ -5,16 +5,20 @@ Other users of the machine cannot enter `sessions/`. Below it `in/` belongs to t
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
-from attrs import frozen
+from attrs import Factory, field, frozen
 from nanoclaw_wire import session_files
 from nanoclaw_wire.atomic_files import sync_directory
 from nanoclaw_wire.layout import INBOX, OUTBOX, STATE, Layout, is_safe_name
 from nanoclaw_wire.names import SESSIONS
+from nanoclaw_wire.trash import Trash
 
 from nanoclaw_core.errors import InvalidArguments
 from nanoclaw_core.ids import SessionId
+
+QUARANTINE_SUFFIX, QUARANTINE_TIME = ".broken-", "%Y%m%dT%H%M%SZ"  # text order is time order
 
 
 @frozen
@@ -22,6 +26,7 @@ class SessionDirectories:
     """The `sessions/` directory of an instance; `root` is a real path without links."""
 
     root: Path
+    trash: Trash = field(init=False, default=Factory(lambda self: Trash(self.root / ".trash"), takes_self=True))
 
     def layout(self, session_id: SessionId) -> Layout:
         """Return the paths of a session's files, which need not exist.
@@ -56,6 +61,21 @@ class SessionDirectories:
         layout.outbound_db.lstat()
         _make_directories(layout)
         return layout
+
+    def quarantined(self, session_id: str = "*") -> list[str]:
+        """Return the names of the directories of quarantined sessions, or of one of them."""
+        return [path.name for path in self.root.glob(f"{session_id}{QUARANTINE_SUFFIX}*")]
+
+    def discard(self, session_id: SessionId) -> None:
+        """Move all files of a session into the trash; this is durable when it returns.
+
+        Raises:
+            OSError: Some files are still there.
+        """
+        directory = self.layout(session_id).incoming.parent
+        for name in (directory.name, *self.quarantined(session_id)):
+            with contextlib.suppress(FileNotFoundError):
+                self.trash.put(self.root / name, sync=True)
 
 
 def _make_directories(layout: Layout) -> None:

@@ -12,20 +12,16 @@ import stat
 from pathlib import Path
 
 import apsw
+from nanoclaw_untrusted.database_checks import damage_found_by, page_damage, schema_damage
 from nanoclaw_wire import PROTOCOL, outbound, session_files
 from nanoclaw_wire.layout import OUTBOX, STATE, Layout
 from nanoclaw_wire.session_files import NotARegularFile, WrongProtocol
 
 from nanoclaw_core.mailbox.outbox import open_outbound
-from nanoclaw_core.store import integrity
 from nanoclaw_core.store.sessions import Session
 
 CHECK_CPU_S = 5.0  # for the pages of one outbound.db; the check of a larger file ends there without damage
 MAX_PROTOCOL = 999  # a larger number was never a version, so the header is damaged
-_MANGLED = (
-    *(apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.SchemaChangeError, apsw.RangeError),
-    UnicodeDecodeError,  # SQLite's error message quotes the damaged text
-)
 
 
 def check_integrity(layout: Layout, session: Session) -> str:
@@ -39,19 +35,17 @@ def check_integrity(layout: Layout, session: Session) -> str:
 def _of_inbound(path: Path) -> str:
     if not path.exists():
         return f"{path.name} is missing"
-    try:
+
+    def check() -> str:
         # Use the system's own VFS: closing a second descriptor of the file would drop our writer's locks.
         # Open it writable: SQLite ignores every CHECK of a read-only file and would miss rows that break one.
         with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as db:
             db.set_busy_timeout(session_files.BUSY_TIMEOUT_MS)
             if db.pragma("user_version") != PROTOCOL:
                 return _of_header(db, path)
-            damage = integrity.schema_damage(db, [session_files.INBOUND_SCHEMA]) or integrity.page_damage(db)
-            return _named(path, damage)
-    except _MANGLED as error:
-        return f"{path.name}: {error}"
-    except apsw.Error:
-        return ""
+            return _named(path, schema_damage(db, [session_files.INBOUND_SCHEMA]) or page_damage(db))
+
+    return damage_found_by(check, path)
 
 
 def _of_header(db: apsw.Connection, path: Path) -> str:
@@ -73,26 +67,25 @@ def _of_directories(layout: Layout) -> str:
 def _of_outbound(path: Path, session: Session) -> str:
     if not os.path.lexists(path):
         return f"{path.name} is missing"
-    try:
-        with contextlib.closing(open_outbound(path)) as bounded:
-            if changed := integrity.schema_damage(bounded, [session_files.OUTBOUND_SCHEMA]):
-                return _named(path, changed)
-            outbound.messages_after(bounded, session.outbound_seq, limit=1)
-            outbound.acknowledgements_after(bounded, session.acknowledged_revision, limit=1)
-            outbound.claims(bounded, limit=1)
-            outbound.runner_state(bounded)
-            outbound.state(bounded, "")
-    except (*_MANGLED, apsw.TooBigError, apsw.InterruptError, NotARegularFile, WrongProtocol, ValueError) as error:
-        return f"{path.name}: {error}"
-    except (apsw.Error, OSError):
-        return ""
-    try:
+
+    def check_rows() -> str:
+        with contextlib.closing(open_outbound(path)) as db:
+            if damage := schema_damage(db, [session_files.OUTBOUND_SCHEMA]):
+                return _named(path, damage)
+            outbound.messages_after(db, session.outbound_seq, limit=1)
+            outbound.acknowledgements_after(db, session.acknowledged_revision, limit=1)
+            outbound.claims(db, limit=1)
+            outbound.runner_state(db)
+            outbound.state(db, "")
+            return ""
+
+    def check_pages() -> str:
         with contextlib.closing(open_outbound(path, cpu_s=CHECK_CPU_S)) as db:
-            return _named(path, integrity.page_damage(db))
-    except _MANGLED as error:
-        return f"{path.name}: {error}"
-    except (apsw.Error, NotARegularFile, WrongProtocol, OSError):
-        return ""
+            return _named(path, page_damage(db))
+
+    unusable = (NotARegularFile, WrongProtocol)
+    of_rows = (apsw.TooBigError, apsw.InterruptError, ValueError, *unusable)
+    return damage_found_by(check_rows, path, damage=of_rows) or damage_found_by(check_pages, path, no_damage=unusable)
 
 
 def _named(path: Path, damage: str) -> str:

@@ -8,22 +8,19 @@ without following links, and their size is limited.
 from __future__ import annotations
 
 import contextlib
-import os
-import stat
-import time
-from collections.abc import Callable, Iterable, Sequence, Set
-from itertools import islice
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
-from typing import TypeVar
 
 import apsw
 from attrs import frozen
+from nanoclaw_untrusted.bounded_databases import BoundedReaders, limit_cpu
+from nanoclaw_untrusted.bounded_databases import NeedsRecovery as NeedsRecovery
+from nanoclaw_untrusted.files import past_time_of, read_files
 from nanoclaw_wire import outbound, session_files
-from nanoclaw_wire.exhaustion import is_exhausted
 from nanoclaw_wire.layout import is_safe_name
 from nanoclaw_wire.outbound import Acknowledgement, Activity, OutboundMessage, RunnerState
 from nanoclaw_wire.session_files import NotARegularFile, WrongProtocol
-from nanoclaw_wire.untrusted_paths import open_directory, open_regular_file
+from nanoclaw_wire.untrusted_paths import open_directory
 
 from nanoclaw_core.descriptors.messages import OutboundFile
 from nanoclaw_core.ids import SessionId
@@ -34,21 +31,7 @@ ROW_BATCH = 100  # reading a batch blocks the event loop for 0.01 s
 MAX_ROW_BYTES = 8_000_000  # a million escaped characters of text, and some room
 MAX_READ_CHARACTERS = 32_000_000  # of one batch, which always has at least one row
 READ_CPU_S = 0.5  # an honest file takes 0.005 s; a hostile schema can make any row arbitrarily slow
-_STEPS_BETWEEN = 100
 MAX_FILES = 50
-CLOCK_SKEW_S = 10.0  # between a virtual machine's clock and ours
-T = TypeVar("T")
-
-
-class InvalidOutboxFile(Exception):
-    """A file of a message is missing, is not a regular file or is too large.
-
-    The error names it.
-    """
-
-
-class NeedsRecovery(Exception):
-    """outbound.db has a hot journal of a killed runner; the next runner repairs it."""
 
 
 UNREADABLE = (apsw.Error, NotARegularFile, WrongProtocol, NeedsRecovery, ValueError, OSError)
@@ -75,7 +58,9 @@ class OutboxReader:
 
     def __init__(self, directories: SessionDirectories, *, file_bytes: int) -> None:
         self._directories, self._file_bytes = directories, file_bytes
-        self._open: dict[SessionId, apsw.Connection] = {}
+        self._files = BoundedReaders[SessionId](
+            lambda session_id: open_outbound(directories.layout(session_id).outbound_db), cpu_s=READ_CPU_S
+        )
 
     def read_new(self, session_id: SessionId, after_seq: int, after_revision: int = 0) -> OutboxSnapshot:
         """Read the next messages, at most `ROW_BATCH`, and from an idle runner the finished messages.
@@ -99,83 +84,59 @@ class OutboxReader:
             has_more = bool(messages) and outbound.has_messages_after(db, messages[-1].seq)
             return OutboxSnapshot(messages=messages, has_more=has_more, finished=None if has_more else finished)
 
-        return self._query(session_id, read)
+        return self._files.query(session_id, read)
 
     def acknowledgements(self, session_id: SessionId, after_revision: int) -> list[Acknowledgement]:
         """Read the acknowledgements after a revision, at most `ROW_BATCH`.
 
         Raises as `read_new` does.
         """
-        return self._query(session_id, lambda db: outbound.acknowledgements_after(db, after_revision, limit=ROW_BATCH))
+        return self._files.query(
+            session_id, lambda db: outbound.acknowledgements_after(db, after_revision, limit=ROW_BATCH)
+        )
 
     def claims(self, session_id: SessionId) -> list[Acknowledgement]:
         """Read the messages that the runner works on. Raises as `read_new` does."""
-        return self._query(session_id, outbound.claims)
+        return self._files.query(session_id, outbound.claims)
 
     def finished(self, session_id: SessionId, message_ids: Iterable[str]) -> set[str]:
         """Return those of the messages that the runner has finished.
 
         Raises as `read_new` does.
         """
-        return self._query(session_id, lambda db: outbound.settled(db, message_ids))
+        return self._files.query(session_id, lambda db: outbound.settled(db, message_ids))
 
     def state(self, session_id: SessionId) -> RunnerState | None:
         """Read the runner's reported state. Raises as `read_new` does."""
-        return self._query(session_id, outbound.runner_state)
+        return self._files.query(session_id, outbound.runner_state)
 
     def files(self, session_id: SessionId, message_id: str, names: Sequence[object]) -> list[OutboundFile]:
         """Read the files of a message.
 
         Raises:
-            InvalidOutboxFile: A file cannot be read.
+            InvalidFile: A file cannot be read.
             OSError: The machine has no room, descriptors or memory.
         """
         if not names:
             return []
-        if len(names) > MAX_FILES or not is_safe_name(message_id):
-            raise InvalidOutboxFile(
-                f"{len(names)} files in folder {message_id!r:.80}; at most {MAX_FILES} in a safe folder"
-            )
-        try:
-            with (
-                open_directory(self._directories.layout(session_id).outbox) as outer,
-                open_directory(message_id, outer) as folder,
-            ):
-                return _read_all(folder, names, self._file_bytes)
-        except OSError as error:
-            if is_exhausted(error):  # not a fault of the message, so it waits
-                raise
-            raise InvalidOutboxFile(f"the folder outbox/{message_id} cannot be opened: {error.strerror}") from error
+        outbox = self._directories.layout(session_id).outbox
+        found = read_files(outbox, message_id, names, max_files=MAX_FILES, max_bytes=self._file_bytes)
+        return [OutboundFile(name=name, content=content) for name, content in found]
 
     def clear(self, session_id: SessionId, message_id: str) -> None:
-        """Remove a message's folder if possible.
+        """Move a message's folder into the trash if possible.
 
         Errors are ignored, because they must not send the message again.
-
-        A folder with more than `MAX_FILES` files stays; it only fills the sandbox's own disk space.
         """
         outbox = self._directories.layout(session_id).outbox
         if not is_safe_name(message_id):
             return
         with contextlib.suppress(OSError), open_directory(outbox) as outer:
-            with open_directory(message_id, outer) as folder, os.scandir(folder) as entries:
-                for entry in islice(entries, MAX_FILES):
-                    os.unlink(entry.name, dir_fd=folder)
-            os.rmdir(message_id, dir_fd=outer)
+            self._directories.trash.put(message_id, inside=outer)
 
     def heartbeat_at(self, session_id: SessionId) -> float | None:
-        """Return the time of the runner's last heartbeat in epoch seconds, or None if it is unknown.
-
-        The time is never in the future. A file time ahead of the clock counts as unknown: the clock was set back, or
-        the sandbox forged it.
-        """
-        try:
-            status = self._directories.layout(session_id).heartbeat.lstat()
-        except OSError:
-            return None
-        now = time.time()
-        is_known = stat.S_ISREG(status.st_mode) and status.st_mtime <= now + CLOCK_SKEW_S
-        return min(status.st_mtime, now) if is_known else None
+        """Return the time of the runner's last heartbeat in epoch seconds, or None if it is unknown."""
+        return past_time_of(self._directories.layout(session_id).heartbeat)
 
     def runner_log(self, session_id: SessionId) -> Path:
         """Return the path of the runner's log for people; the host itself never reads it."""
@@ -183,31 +144,11 @@ class OutboxReader:
 
     def release(self, session_id: SessionId) -> None:
         """Close the session's file."""
-        db = self._open.pop(session_id, None)
-        if db is not None:
-            db.close()
+        self._files.release(session_id)
 
     def close(self) -> None:
         """Close all files."""
-        for session_id in list(self._open):
-            self.release(session_id)
-
-    def _query(self, session_id: SessionId, query: Callable[[apsw.Connection], T]) -> T:
-        try:
-            if session_id not in self._open:
-                path = self._directories.layout(session_id).outbound_db
-                self._open[session_id] = open_outbound(path)
-            else:
-                _allow(self._open[session_id], READ_CPU_S)
-            return query(self._open[session_id])
-        except apsw.BusyError:
-            raise  # the connection is usable; the caller retries
-        except (apsw.ReadOnlyError, apsw.CantOpenError) as error:
-            self.release(session_id)
-            raise NeedsRecovery(str(error)) from error
-        except Exception:  # any other error: reopen the file next time, because it may have been replaced
-            self.release(session_id)
-            raise
+        self._files.close()
 
 
 def open_outbound(path: Path, *, cpu_s: float = READ_CPU_S) -> apsw.Connection:
@@ -216,37 +157,7 @@ def open_outbound(path: Path, *, cpu_s: float = READ_CPU_S) -> apsw.Connection:
     Raises as `open_readable` does.
     """
     db = session_files.open_readable(
-        path, busy_timeout_ms=BUSY_TIMEOUT_MS, prepare=lambda opened: _allow(opened, cpu_s)
+        path, busy_timeout_ms=BUSY_TIMEOUT_MS, prepare=lambda opened: limit_cpu(opened, cpu_s)
     )
     db.limit(apsw.SQLITE_LIMIT_LENGTH, MAX_ROW_BYTES)
     return db
-
-
-def _allow(db: apsw.Connection, cpu_s: float) -> None:
-    """Limit a connection's processor time in this thread from now on."""
-    until = time.thread_time() + cpu_s
-    db.set_progress_handler(lambda: time.thread_time() > until, _STEPS_BETWEEN)
-
-
-def _read_all(folder: int, names: Sequence[object], limit: int) -> list[OutboundFile]:
-    files: list[OutboundFile] = []
-    for name in names:
-        files.append(_read(folder, name, limit))
-        limit -= len(files[-1].content)
-    return files
-
-
-def _read(folder: int, name: object, limit: int) -> OutboundFile:
-    if not isinstance(name, str) or not is_safe_name(name):
-        raise InvalidOutboxFile(f"{name!r:.80} is not a safe file name")
-    try:
-        descriptor = open_regular_file(folder, name)
-    except OSError as error:
-        if is_exhausted(error):
-            raise
-        raise InvalidOutboxFile(f"the file {name!r:.80} cannot be opened: {error.strerror}") from error
-    with open(descriptor, "rb") as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:
-        raise InvalidOutboxFile(f"{name!r:.80} makes the message larger than {limit} bytes")
-    return OutboundFile(name=name, content=content)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 
 import apsw
+from nanoclaw_untrusted import patterns
+from nanoclaw_untrusted.patterns import SearchResult
 
-from nanoclaw_core import patterns
 from nanoclaw_core.descriptors.messages import Outcome
-from nanoclaw_core.patterns import SearchResult
 from nanoclaw_core.store import engage_patterns
 from nanoclaw_core.store.engage_patterns import MATCH_ANY
 from nanoclaw_core.store.messaging import EngageMode, IgnoredPolicy, Wiring

@@ -216,4 +216,4 @@ class Router:
         )
         if wakes:
             self.typing.start(session.id, message.address)
-            self.supervisor.wake(session.id)
+            self.supervisor.wake(session.id, person=message.user)

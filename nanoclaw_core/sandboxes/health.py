@@ -53,7 +53,7 @@ def stuck_reason(signals: HealthSignals, timing: Timing) -> str:
     if (signals.now - last_heartbeat).total_seconds() > max(timing.max_silence_s, allowed_s):
         return "absolute-ceiling"
     for claim in signals.claims:
-        claimed_at = _time_or_none(claim.changed_at)
+        claimed_at = clock.from_untrusted_text(claim.changed_at)
         if claimed_at is None or _is_heartbeat_since(signals.heartbeat_at, claimed_at):
             continue
         if (signals.now - claimed_at).total_seconds() > max(timing.claim_tolerance_s, allowed_s):
@@ -77,10 +77,3 @@ def _tool_timeout_s(state: RunnerState | None) -> float:
 
 def _is_heartbeat_since(heartbeat_at: datetime | None, claimed_at: datetime) -> bool:
     return heartbeat_at is not None and (claimed_at - heartbeat_at).total_seconds() <= CLOCK_TOLERANCE_S
-
-
-def _time_or_none(text: str) -> datetime | None:
-    try:
-        return clock.from_text(text)
-    except ValueError:
-        return None

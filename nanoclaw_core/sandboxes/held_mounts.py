@@ -9,20 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from attrs import frozen
-from nanoclaw_wire import untrusted_paths
+from nanoclaw_untrusted.directories import open_without_links
+from nanoclaw_untrusted.ownership import change_tree_owner
 
-from nanoclaw_core.descriptors.sandboxes import DirectoryIdentity, Mount
+from nanoclaw_core.descriptors.sandboxes import Mount
 from nanoclaw_core.errors import SandboxRefused
-
-# With O_PATH, Linux opens a directory without read permission. Other systems have no O_PATH.
-OPEN_DIRECTORY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
-MAX_DEPTH = 64  # each level holds a descriptor open, and a sandbox controls the depth of its directories
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @frozen(kw_only=True)
@@ -85,67 +80,17 @@ def change_owner(held: Iterable[HeldMount], user_id: int, group_id: int) -> None
     for directory in held:
         if not directory.mount.writable:
             continue
-        is_own = directory.mount.identity is None
-        new_owner = _NewOwner(user_id=user_id, group_id=group_id, takes_all=is_own, must_succeed=is_own)
         try:
-            with untrusted_paths.open_directory(".", directory.descriptor) as descriptor:
-                _change_tree(descriptor, new_owner)
+            change_tree_owner(directory.descriptor, user_id, group_id, takes_all=directory.mount.identity is None)
         except OSError as error:
             reason = f"its owner cannot be changed to user {user_id}: {error.strerror}"
             raise SandboxRefused(f"{directory.path}: {reason}") from error
 
 
-def open_directory(path: Path) -> tuple[int, Sequence[DirectoryIdentity]]:
-    """Open a directory by an absolute path without following links.
-
-    Returns:
-        The descriptor, which the caller closes, and the identities of all directories from `/` down to this one.
-
-    Raises:
-        OSError: A component is missing, a link or not a directory; no descriptor stays open.
-    """
-    descriptor, boot = os.open(path.anchor, OPEN_DIRECTORY), boot_id()
-    identities = [identity_of(os.fstat(descriptor), boot)]
-    try:
-        for name in path.parts[1:]:
-            below = os.open(name, OPEN_DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
-            os.close(descriptor)
-            descriptor = below
-            identities.append(identity_of(os.fstat(descriptor), boot))
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor, identities
-
-
-def lineage_of(path: Path) -> Sequence[DirectoryIdentity]:
-    """Return the identities of all directories from `/` down to an absolute path without links.
-
-    Raises:
-        OSError: A component is missing, a link or not a directory.
-    """
-    descriptor, identities = open_directory(path)
-    os.close(descriptor)
-    return identities
-
-
-def identity_of(status: os.stat_result, boot: str) -> DirectoryIdentity:
-    """Return the identity of a directory in a boot (see `boot_id`)."""
-    return DirectoryIdentity(device=status.st_dev, inode=status.st_ino, boot=boot)
-
-
-def boot_id() -> str:
-    """Return the kernel's id of this boot; an empty text if the system has none."""
-    try:
-        return BOOT_ID.read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
-
-
 def _open(mount: Mount) -> tuple[Path, int]:
     try:
         path = mount.source if mount.identity else mount.source.resolve(strict=True)
-        descriptor, identities = open_directory(path)
+        descriptor, identities = open_without_links(path)
     except OSError as error:
         raise SandboxRefused(f"{mount.source}, for {mount.target} in the sandbox: {error.strerror}") from error
     if mount.identity is None or identities[-1].matches_approved(mount.identity):
@@ -154,51 +99,3 @@ def _open(mount: Mount) -> tuple[Path, int]:
     raise SandboxRefused(
         f"{mount.source}: this is not the directory that was approved. Remove the mount and add it again."
     )
-
-
-def _change_tree(directory: int, new_owner: _NewOwner, depth: int = 0) -> None:
-    new_owner.apply(directory)
-    if depth == MAX_DEPTH:
-        return  # deeper files belong to a sandbox or to the people who made them
-    with os.scandir(directory) as entries:
-        names = [entry.name for entry in entries if new_owner.concerns(entry.stat(follow_symlinks=False))]
-    for name in names:
-        try:
-            # O_NONBLOCK: a pipe must not block the host. A link or a socket cannot be opened and keeps its owner.
-            below = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=directory)
-        except OSError:
-            continue  # removed or replaced since it was listed
-        with contextlib.ExitStack() as opened:
-            opened.callback(os.close, below)
-            if stat.S_ISDIR(os.fstat(below).st_mode):
-                _change_tree(below, new_owner, depth + 1)
-            else:
-                new_owner.apply(below)
-
-
-@frozen(kw_only=True)
-class _NewOwner:
-    user_id: int
-    group_id: int
-    takes_all: bool
-    must_succeed: bool
-
-    def concerns(self, status: os.stat_result) -> bool:
-        """Return True for a file that needs another owner, and for every directory."""
-        if stat.S_ISDIR(status.st_mode):
-            return True
-        has_one_name = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
-        return has_one_name and self._is_foreign(status)
-
-    def apply(self, descriptor: int) -> None:
-        status = os.fstat(descriptor)  # check again: the name may mean another file than when it was listed
-        if self.concerns(status) and self._is_foreign(status):
-            try:
-                os.fchown(descriptor, self.user_id, self.group_id)
-            except OSError:
-                if self.must_succeed:
-                    raise
-
-    def _is_foreign(self, status: os.stat_result) -> bool:
-        is_given = (status.st_uid, status.st_gid) == (self.user_id, self.group_id)
-        return not is_given and (self.takes_all or status.st_uid == os.getuid())

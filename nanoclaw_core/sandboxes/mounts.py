@@ -11,36 +11,21 @@ They are checked when a mount is requested, and again at every start of a sandbo
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import apsw
 from attrs import frozen
+from nanoclaw_untrusted.directories import DirectoryIdentity, Position, is_nested, lineage_of, position_of
+from nanoclaw_untrusted.mountable import forbidden_in, hidden_part, is_in_key_place, shown_of_system
 from nanoclaw_wire.layout import SANDBOX_EXTRA, is_safe_name
 
-from nanoclaw_core.descriptors.sandboxes import DirectoryIdentity, Mount
+from nanoclaw_core.descriptors.sandboxes import Mount
 from nanoclaw_core.errors import InvalidArguments, SandboxRefused, quote
-from nanoclaw_core.sandboxes.held_mounts import boot_id, identity_of, lineage_of
 from nanoclaw_core.settings import AllowedMount, Settings
 from nanoclaw_core.store import agents
-
-# Usual places for keys. A path with one of them in any part is never mounted, nor a directory that holds one.
-BLOCKED = (
-    ".ssh", ".gnupg", ".gpg", ".aws", ".azure", ".gcloud", ".kube", ".docker", "credentials", ".env", ".netrc", ".m2",
-    ".npmrc", ".pypirc", "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "private_key", ".secret", ".pgpass", ".my.cnf",
-    ".config/gcloud", ".config/gh", ".config/containers", ".config/rclone", ".config/op", ".config/google-chrome",
-    ".config/chromium", ".mozilla", ".thunderbird", ".claude.json", ".claude/.credentials.json", ".codex", ".gemini",
-    ".local/share/keyrings", ".password-store", ".vault-token", ".git-credentials", ".terraform.d",
-)  # fmt: skip
-HELD = tuple(f"/{place}" for place in BLOCKED)
-SYSTEM = ("/dev", "/proc", "/sys", "/run", "/var/run")
-KERNEL_TYPES = ("proc", "sysfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "bpf")
-MOUNTS = Path("/proc/self/mountinfo")
-LEVELS, MAX_ENTRIES = 3, 2_000  # of a mounted tree, which may be a whole disk; the check takes a few milliseconds
 
 
 class MountRefused(InvalidArguments):
@@ -74,9 +59,9 @@ class MountPolicy:
             MountRefused: The entry is malformed, breaks a rule, or is not the directory that was approved.
         """
         source, name = _source_and_name(raw)
-        if any(blocked in str(source).lower() for blocked in BLOCKED):
+        if is_in_key_place(source):
             raise MountRefused(f"{raw['path']} looks like a place for keys. Mount another directory.")
-        inside = [(part, allowed) for allowed in self.allowed if (part := _hidden_part(source, allowed)) is not None]
+        inside = [(part, root) for root in self.allowed if (part := hidden_part(source, root.path)) is not None]
         if not inside:
             link = "" if str(source) == raw["path"] else f" links to {source}, which"
             raise MountRefused(
@@ -85,12 +70,12 @@ class MountPolicy:
         hidden, root = min(inside, key=lambda pair: pair[0] != "")
         if hidden:
             raise MountRefused(f"{raw['path']} has the hidden part {hidden}. Name it in core.allowed_mounts.")
-        if shown := _shown_of_system(source):
+        if shown := shown_of_system(source):
             raise MountRefused(f"{raw['path']} shows {shown}. Mount another directory.")
         lineage = _lineage(source)
         if exposed := exposure_of(lineage, self.home):
             raise MountRefused(f"{raw['path']} {exposed}, which no sandbox may see. Mount another directory.")
-        if found := _forbidden_in(source):
+        if found := forbidden_in(source):
             raise MountRefused(f"{raw['path']} contains {found}. Mount a directory beside or below it.")
         is_writable = raw.get("writable") is True and root.writable
         self._require_apart(raw["path"], lineage, is_writable=is_writable)
@@ -129,11 +114,6 @@ def mount_policy(db: apsw.Connection, settings: Settings) -> MountPolicy:
     return MountPolicy(allowed=settings.core.allowed_mounts, home=settings.home, given=given)
 
 
-def is_nested(first: Sequence[DirectoryIdentity], second: Sequence[DirectoryIdentity]) -> bool:
-    """Return True if one directory lies below the other; False for the same directory."""
-    return first[-1] != second[-1] and (first[-1] in second or second[-1] in first)
-
-
 def exposure_of(lineage: Sequence[DirectoryIdentity], home: Path) -> str:
     """Return how a directory would expose the instance directory; an empty text if it does not.
 
@@ -141,22 +121,10 @@ def exposure_of(lineage: Sequence[DirectoryIdentity], home: Path) -> str:
         lineage: The identities from `/` down to the directory.
         home: The instance directory. If it does not exist yet, nothing is exposed.
     """
-    try:
-        instance = lineage_of(home.resolve(strict=True))
-    except FileNotFoundError:
+    position = position_of(lineage, home)
+    if position is None:
         return ""
-    if instance[-1] == lineage[-1]:
-        return "is the instance directory"
-    if instance[-1] in lineage or any(part in lineage for part in _parts_of(home)):
-        return f"lies in the instance directory {home}"
-    return f"holds the instance directory {home}" if lineage[-1] in instance else ""
-
-
-def _parts_of(home: Path) -> list[DirectoryIdentity]:
-    """Return the identities of the instance's subdirectories, which may also be mounted elsewhere."""
-    boot = boot_id()
-    with os.scandir(home) as entries:
-        return [identity_of(entry.stat(), boot) for entry in entries if entry.is_dir()]
+    return f"{position.value} the instance directory{'' if position is Position.SAME else f' {home}'}"
 
 
 def require_unexposed(shown: Iterable[Path], own: Iterable[Path], home: Path) -> None:
@@ -213,56 +181,7 @@ def _source_and_name(raw: Mapping[str, Any]) -> tuple[Path, str]:
 
 def _lineage(source: Path) -> Sequence[DirectoryIdentity]:
     try:
-        os.scandir(source).close()  # `_forbidden_in` must be able to list it
+        os.scandir(source).close()  # `forbidden_in` must be able to list it
         return lineage_of(source)
     except OSError as error:  # a directory was just replaced, or the host may not enter it
         raise MountRefused(f"{source} cannot be read: {error.strerror}") from error
-
-
-def _hidden_part(source: Path, allowed: AllowedMount) -> str | None:
-    """Return a hidden part of a path that an allowed directory does not name; None if the path is not inside it."""
-    try:
-        named = Path(allowed.path).expanduser()
-        root = named.resolve(strict=True)
-        below = source.relative_to(root).parts
-    except (OSError, RuntimeError, ValueError):
-        return None  # a missing allowed directory allows nothing
-    unnamed = [part for part in root.parts if part not in named.parts]  # of a link's target
-    return next((part for part in (*unnamed, *below) if part.startswith(".")), "")
-
-
-def _shown_of_system(source: Path) -> str:
-    """Return the place of the system, or the home directory, that a mount would show; an empty text if none."""
-    places = [Path(name).resolve() for name in (*SYSTEM, os.environ.get("XDG_RUNTIME_DIR") or "/run")]
-    with contextlib.suppress(OSError):  # other systems than Linux have no such file
-        mounts = [line.split() for line in MOUNTS.read_text(errors="replace").splitlines()]
-        places += [Path(item[4].replace(r"\040", " ")) for item in mounts if item[item.index("-") + 1] in KERNEL_TYPES]
-    for place in places:
-        if source.is_relative_to(place) or place.is_relative_to(source):
-            return f"{place}, which has processes, devices or sockets of the host"
-    home = Path(os.path.expanduser("~")).resolve()  # noqa: PTH111  # Path.home raises for a user without one
-    return f"the home directory {home}" if home.is_relative_to(source) else ""
-
-
-def _forbidden_in(directory: Path) -> str:
-    """Return a place for keys, a pipe, a socket or a device in a directory; an empty text if none is found.
-
-    Only the first `MAX_ENTRIES` entries of the first `LEVELS` levels are examined, the upper levels first, and no link
-    is followed, because it leads to nothing in a sandbox.
-    """
-    level, left = [os.fspath(directory)], MAX_ENTRIES
-    for _ in range(LEVELS):
-        entries = list(islice(chain.from_iterable(map(_entries, level)), left))
-        level, left = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)], left - len(entries)
-        for entry in entries:
-            is_key = entry.path.lower().endswith(HELD)
-            if is_key or not (entry.is_symlink() or entry.is_file() or entry.is_dir()):
-                kind = "a place for keys" if is_key else "a pipe, a socket or a device"
-                return f"{os.path.relpath(entry.path, directory)}, {kind}"
-    return ""
-
-
-def _entries(directory: str) -> list[os.DirEntry[str]]:
-    with contextlib.suppress(OSError), os.scandir(directory) as entries:  # removed, or closed to the host
-        return list(islice(entries, MAX_ENTRIES))
-    return []

@@ -16,12 +16,24 @@ from nanoclaw_core.delivery.notifier import Notifier
 from nanoclaw_core.errors import NanoclawError
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.mailbox import Mailbox
+from nanoclaw_core.sandboxes.claims import WaitReason
 
 log = logging.getLogger(__name__)
 MESSAGE_KEPT = "Your message is kept and will be answered once this is fixed."  # an accepted message must be kept (I3)
 NOT_NOW = f"The agent cannot be started right now. {MESSAGE_KEPT} I keep trying."
-ALL_BUSY = "All agents are busy with other conversations. Your message is kept and will be answered once one is free."
+WAITING = {
+    WaitReason.ALL: "All agents are busy with other conversations.",
+    WaitReason.PERSON: "I already work on {share} conversations with you, which is as many as I take from one person.",
+    WaitReason.ROOM: "I am busy with other conversations of this room.",
+    WaitReason.GROUP: "I am busy with other conversations.",
+}
+ONCE_FREE = "Your message is kept and will be answered once one of them has ended."
 REFERENCE_HINT = "The operator finds the reason with `ncl doctor`, or in the log under the reference"
+
+
+def waiting_text(reason: WaitReason, share: int) -> str:
+    """Return the notice to people whose conversation waits for a slot."""
+    return f"{WAITING[reason].format(share=share)} {ONCE_FREE}"
 
 
 @define

@@ -23,6 +23,7 @@ class Running:
         ignored: Due messages that the runner had not claimed at the last sweep, with the time of the first sweep that
             saw them unclaimed.
         idle_since: The time since its runner is idle, on the event loop's clock; None while it works.
+        is_expired: True if it reached the longest life, so that it stops once it is idle.
     """
 
     sandbox: Sandbox
@@ -35,6 +36,7 @@ class Running:
     is_drained: bool = True
     ignored: dict[str, datetime] = field(factory=dict)
     idle_since: float | None = None
+    is_expired: bool = False
 
     def is_failed_try(self, exit_code: int) -> bool:
         """Return True if its end counts as a failed try; a lack of room does not count."""

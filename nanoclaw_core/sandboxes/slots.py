@@ -1,79 +1,142 @@
 """Slots limit the number of running sandboxes.
 
-An idle sandbox gives its slot to a waiting conversation.
+An idle sandbox gives its slot to a waiting conversation, so only those that work count for a share.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
-from nanoclaw_core.ids import SessionId
+from attrs import define, evolve, field
+
+from nanoclaw_core.ids import SessionId, UserId
+from nanoclaw_core.sandboxes.claims import ALL, Claim, WaitReason, reason_to_wait
 from nanoclaw_core.sandboxes.running import Running
 
 
+@define
+class Wait:
+    """A conversation that waits for a slot, and why."""
+
+    claim: Claim
+    reason: WaitReason = WaitReason.ALL
+    granted: asyncio.Future[None] = field(factory=lambda: asyncio.get_running_loop().create_future())
+
+
 class Slots:
-    """A limited number of slots, granted in the order of the requests.
+    """A limited number of slots, granted in the order of the requests to those within their shares.
 
     Args:
-        wanted: Called if a conversation begins to wait.
+        count: The number of slots.
+        running: The running sandboxes. One that is starting or ending holds a slot, too.
+        wanted: Called with the number of waiting conversations that could work in the slots of idle sandboxes.
 
     Attributes:
-        waiting: The conversations that wait for a slot, oldest first.
+        held: The claims of the conversations that hold a slot.
+        waiting: The conversations that wait, oldest first.
     """
 
-    def __init__(self, count: int, wanted: Callable[[], None]) -> None:
-        self._free, self._wanted = count, wanted
-        self.waiting: dict[SessionId, asyncio.Future[None]] = {}
+    def __init__(self, count: int, running: Mapping[SessionId, Running], wanted: Callable[[int], None]) -> None:
+        self._count, self._running, self._wanted = count, running, wanted
+        self.held: dict[SessionId, Claim] = {}
+        self.waiting: dict[SessionId, Wait] = {}
 
     @contextlib.asynccontextmanager
-    async def held(
-        self, session_id: SessionId, while_waiting: Callable[[], Coroutine[Any, Any, None]]
+    async def hold(
+        self, session_id: SessionId, claim: Claim, while_waiting: Callable[[Wait], Coroutine[Any, Any, None]]
     ) -> AsyncIterator[None]:
         """Hold a slot during a `with` block.
 
-        `while_waiting` runs while no slot is free, and is cancelled then.
+        `while_waiting` runs while the conversation waits, and is cancelled then.
         """
-        if self._free and not self.waiting:
-            self._free -= 1
-        else:
-            await self._wait(session_id, while_waiting)
+        wait = self.waiting[session_id] = Wait(claim)
         try:
+            self.serve()
+            if not wait.granted.done():
+                announcement = asyncio.create_task(while_waiting(wait))
+                try:
+                    await wait.granted
+                finally:
+                    announcement.cancel()
             yield
         finally:
-            self._release()
-
-    async def _wait(self, session_id: SessionId, while_waiting: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        granted = self.waiting[session_id] = asyncio.get_running_loop().create_future()
-        announcement = asyncio.create_task(while_waiting())
-        try:
-            self._wanted()
-            await granted
-        except asyncio.CancelledError:
             self.waiting.pop(session_id, None)
-            if granted.done() and not granted.cancelled():
-                self._release()  # the slot was granted at the same moment
-            raise
-        finally:
-            announcement.cancel()
+            self.held.pop(session_id, None)
+            self.serve()
 
-    def _release(self) -> None:
-        while self.waiting:
-            granted = self.waiting.pop(next(iter(self.waiting)))
-            if not granted.done():
-                granted.set_result(None)
-                return
-        self._free += 1
+    def serve(self) -> None:
+        """Grant the free slots, and ask for more if idle sandboxes hold the rest."""
+        if not self.waiting:
+            return
+        free, taken = self._count - len(self.held), self._taken()
+        for session_id, wait in list(self.waiting.items()):
+            if taken[ALL] >= self._count:
+                break
+            reason = reason_to_wait(wait.claim, taken, self._count)
+            wait.reason = reason or WaitReason.ALL
+            if reason is None and not wait.granted.done():
+                taken.update(wait.claim.keys)
+                if free > 0:
+                    self.held[session_id] = self.waiting.pop(session_id).claim
+                    wait.granted.set_result(None)
+                free -= 1
+        if free < 0:
+            self._wanted(-free)
+
+    def assign(self, session_id: SessionId, person: UserId | None, *, is_owner: bool) -> bool:
+        """Assign a conversation to the person who wrote last; None changes nothing.
+
+        A working one keeps its claim until it is idle, so that no person exceeds a share. A waiting one keeps its claim
+        unless the new one helps it, so that others cannot delay it.
+
+        Returns:
+            False if an idle sandbox must not go on, because it would exceed a share.
+        """
+        wait = self.waiting.get(session_id)
+        old = wait.claim if wait is not None else self.held.get(session_id)
+        if old is None or (wait is None and self._is_working(session_id)):
+            return True
+        new = old if person is None else evolve(old, person=person, is_owner=is_owner)
+        if wait is not None and new == old:
+            return True
+        taken = self._taken()
+        reason = reason_to_wait(new, taken, self._count)
+        if wait is None:
+            self.held[session_id] = new
+        elif reason is None or reason_to_wait(old, taken, self._count) is WaitReason.PERSON:
+            wait.claim = new
+            self.serve()
+        return reason is None
+
+    def _taken(self) -> Counter[object]:
+        """Count the claims of the working sandboxes."""
+        taken: Counter[object] = Counter()
+        for session_id in filter(self._is_working, self.held):
+            taken.update(self.held[session_id].keys)
+        return taken
+
+    def _is_working(self, session_id: SessionId) -> bool:
+        """Return True if the sandbox of a conversation with a slot is starting, working or ending."""
+        current = self._running.get(session_id)
+        return current is None or current.idle_since is None
 
 
-def idle_to_end(running: dict[SessionId, Running], waiting: int) -> list[SessionId]:
-    """Return the idle sandboxes to stop for waiting conversations, longest idle first."""
+def idle_to_end(
+    running: Mapping[SessionId, Running], held: Mapping[SessionId, Claim], share: int, wanted: int
+) -> list[SessionId]:
+    """Return the idle sandboxes to stop for waiting conversations, longest idle first.
+
+    Those of people with more than a share of sandboxes stop before the others.
+    """
     ending = sum(bool(sandbox.ending) for sandbox in running.values())
+    counts = Counter(claim.person for claim in held.values())
     idle = [
-        (sandbox.idle_since, session_id)
+        (counts[held[session_id].person] <= share, sandbox.idle_since, session_id)
         for session_id, sandbox in running.items()
         if sandbox.idle_since is not None and not sandbox.ending
     ]
-    return [session_id for _, session_id in sorted(idle)][: max(0, waiting - ending)]
+    return [session_id for *_, session_id in sorted(idle)][: max(0, wanted - ending)]

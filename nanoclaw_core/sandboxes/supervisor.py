@@ -30,26 +30,26 @@ from nanoclaw_core.delivery.notifier import Notifier, note_row
 from nanoclaw_core.delivery.outbox_poller import OutboxPoller
 from nanoclaw_core.delivery.status_display import StatusDisplay
 from nanoclaw_core.descriptors.sandboxes import SandboxExit
-from nanoclaw_core.descriptors.services import Gateway, GatewayEndpoint
 from nanoclaw_core.errors import PLUGIN_ERRORS, SandboxRefused
 from nanoclaw_core.events import HostEvents
-from nanoclaw_core.ids import SessionId
+from nanoclaw_core.ids import SessionId, UserId
 from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.mailbox.outbox import UNREADABLE, NeedsRecovery
+from nanoclaw_core.sandboxes.claims import claim_of, share_of
 from nanoclaw_core.sandboxes.health import pause_before_start
-from nanoclaw_core.sandboxes.notices import ALL_BUSY, MESSAGE_KEPT, NOT_NOW, Notices
-from nanoclaw_core.sandboxes.planner import SandboxPlanner, write_runner_config
+from nanoclaw_core.sandboxes.launcher import SandboxLauncher
+from nanoclaw_core.sandboxes.notices import MESSAGE_KEPT, NOT_NOW, Notices, waiting_text
 from nanoclaw_core.sandboxes.running import Running
-from nanoclaw_core.sandboxes.slots import Slots, idle_to_end
+from nanoclaw_core.sandboxes.slots import Slots, Wait, idle_to_end
 from nanoclaw_core.sandboxes.tries import Tries
 from nanoclaw_core.settings import CoreSettings
 from nanoclaw_core.store import sessions
 from nanoclaw_core.store.connection import CentralDatabaseFailed
 from nanoclaw_core.store.outage import DatabaseOutage
-from nanoclaw_core.store.sessions import Session
 from nanoclaw_core.timing import Timing
 
 log = logging.getLogger(__name__)
+LONGEST_LIFE = "it reached the longest life"
 MAX_UNREADABLE_RUNS = 3  # runners that get the chance to repair their file
 
 
@@ -63,8 +63,7 @@ class Supervisor:
 
     db: apsw.Connection
     mailbox: Mailbox
-    planner: SandboxPlanner
-    gateway: Gateway | None
+    launcher: SandboxLauncher
     outbox_poller: OutboxPoller
     notifier: Notifier
     status: StatusDisplay
@@ -82,40 +81,55 @@ class Supervisor:
     _tries: Tries = field(init=False)
     _failed_starts: Counter[SessionId] = field(factory=Counter, init=False)
     _unreadable_runs: Counter[SessionId] = field(factory=Counter, init=False)
+    _cut_turns: Counter[SessionId] = field(factory=Counter, init=False)
     _draining: set[SessionId] = field(factory=set, init=False)
     _suspected_damage: dict[SessionId, str] = field(factory=dict, init=False)
     _stopped_sessions: set[SessionId] = field(factory=set, init=False)
     _is_closing: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.slots = Slots(self.core.max_sandboxes, self._make_room)
+        self.slots = Slots(self.core.max_sandboxes, self.running, self._make_room)
         self._notices = Notices(mailbox=self.mailbox, notifier=self.notifier)
         self._tries = Tries(mailbox=self.mailbox, notices=self._notices, first_pause_s=self.core.retry_pause_s)
 
-    def wake(self, session_id: SessionId, *, for_people: bool = True) -> None:
+    def wake(
+        self,
+        session_id: SessionId,
+        *,
+        for_people: bool = True,
+        person: UserId | None = None,
+        pause_s: float = 0.0,
+    ) -> None:
         """Ensure that a sandbox of a session runs or starts; return at once.
 
-        `for_people` is True if a person wrote: then an earlier notice about a missing answer is sent again.
+        `for_people` is True if a person wrote: then an earlier notice about a missing answer is sent again. The slot
+        of an idle sandbox counts for this `person` from now on. If that exceeds a share, the sandbox stops first. With
+        a `pause_s` no sandbox of a stopped session starts for that time. The next sweep wakes it if a message waits.
         """
         if self._is_closing:
             return
         if for_people:
             self._notices.repeat(session_id)
+        may_work = self.slots.assign(session_id, person, is_owner=person in self.core.owners)
         current = self.running.get(session_id)
-        if current is not None:
+        if current is not None and (may_work or current.ending):
             current.idle_since = None
             current.bell.ring()
+        elif current is not None:
+            self._tasks.spawn(self._end(session_id, "its conversation waits for a slot again"))
         if session_id not in self._supervisions:
             # A context of its own: the caller's log values do not apply to the whole run of the sandbox.
-            self._supervisions[session_id] = self._tasks.spawn(self._supervise(session_id), context=Context())
+            self._supervisions[session_id] = self._tasks.spawn(self._supervise(session_id, pause_s), context=Context())
 
     def note_idle(self, session_id: SessionId) -> None:
         """Note that a session's runner is idle, so that another conversation may get its slot."""
         current = self.running.get(session_id)
         if current is not None and current.idle_since is None:
             current.idle_since = asyncio.get_running_loop().time()
-        if self.slots.waiting:
-            self._make_room()
+            self._cut_turns.pop(session_id, None)
+            if current.is_expired:
+                self._tasks.spawn(self._end(session_id, LONGEST_LIFE))
+        self.slots.serve()
 
     def ring(self, session_id: str) -> None:
         """Ring a session's runner, if one runs, so that it reads its inbox."""
@@ -186,16 +200,19 @@ class Supervisor:
         await self._tasks.wait(self.timing.sandboxes_close_s)
         await self._tasks.close(self.timing.cancel_s)
 
-    async def _end(self, session_id: SessionId, reason: str) -> None:
+    async def _end(self, session_id: SessionId, reason: str, *, counts_as_failure: bool = False) -> None:
         try:
-            await self.stop(session_id, reason)
+            await self.stop(session_id, reason, counts_as_failure=counts_as_failure)
         except PLUGIN_ERRORS:  # error boundary: a sandbox that cannot be stopped must not keep the others running
             log.exception("sandbox could not be stopped", extra={"session": session_id})
 
-    async def _supervise(self, session_id: SessionId) -> None:
+    async def _supervise(self, session_id: SessionId, first_pause_s: float) -> None:
         """Run sandboxes one after the other as long as the session has work."""
         with logs.context(session=session_id):
             try:
+                if first_pause_s:
+                    await asyncio.sleep(first_pause_s)
+                    return
                 if not self.ready.is_set():
                     self.status.show(session_id, "stopping sandboxes of the previous host")
                 await self.ready.wait()
@@ -220,7 +237,8 @@ class Supervisor:
     async def _run_or_back_off(self, session_id: SessionId) -> float | None:
         """Run one sandbox; return the seconds before the next one, or None if none is needed now."""
         try:
-            async with self.slots.held(session_id, partial(self._announce_wait, session_id)):
+            claim = claim_of(self.db, self.mailbox, session_id, self.core.owners)
+            async with self.slots.hold(session_id, claim, partial(self._announce_wait, session_id)):
                 try:
                     has_run = await self._run_sandbox(session_id)
                 finally:
@@ -235,18 +253,35 @@ class Supervisor:
                 return None
             return await self._start_failed(session_id, error)
 
-    async def _announce_wait(self, session_id: SessionId) -> None:
-        self.status.show(session_id, "waiting for a free slot")
+    async def _announce_wait(self, session_id: SessionId, wait: Wait) -> None:
+        self.status.show(session_id, f"waiting for a slot: {wait.reason.value}")
         await asyncio.sleep(self.timing.slot_notice_s)
-        log.warning("no slot is free", extra={"waiting": len(self.slots.waiting), "slots": self.core.max_sandboxes})
+        log.warning("a conversation waits for a slot", extra={"reason": wait.reason.value, "person": wait.claim.person})
+        text = waiting_text(wait.reason, share_of(self.core.max_sandboxes))
         while True:  # people who write meanwhile get the notice too
-            self._notices.send(session_id, ALL_BUSY)
+            self._notices.send(session_id, text)
             await asyncio.sleep(self.timing.slot_notice_s)
 
-    def _make_room(self) -> None:
-        """Stop idle sandboxes, so that waiting conversations get their slots."""
-        for session_id in idle_to_end(self.running, len(self.slots.waiting) - len(self._draining)):
+    def _make_room(self, wanted: int) -> None:
+        """Stop idle sandboxes for a number of waiting conversations."""
+        share = share_of(self.core.max_sandboxes)
+        for session_id in idle_to_end(self.running, self.slots.held, share, wanted - len(self._draining)):
             self._tasks.spawn(self._end(session_id, "another conversation needs its slot"))
+
+    async def _limit_life(self, session_id: SessionId, current: Running) -> None:
+        """Stop a sandbox after the longest life, once it is idle or has had its grace. Nothing inside can stretch it.
+
+        The first turn that is cut is tried again. If further ones of a session follow, each counts as a failed try.
+        """
+        await asyncio.sleep(self.core.max_life_s)
+        while True:  # an engine may fail to stop it
+            if current.is_expired and current.idle_since is None:
+                self._cut_turns[session_id] += 1
+            if current.is_expired or current.idle_since is not None:
+                is_failure = self._cut_turns[session_id] > 1
+                self._tasks.spawn(self._end(session_id, LONGEST_LIFE, counts_as_failure=is_failure))
+            current.is_expired = True
+            await asyncio.sleep(self.timing.life_grace_s)
 
     async def _next_delay(self, session_id: SessionId) -> float | None:
         """Return the seconds before the session's next sandbox, or None if none is needed."""
@@ -277,40 +312,21 @@ class Supervisor:
             self.mailbox.due.update(session_id, None)
             return False
         self.status.show(session_id, "starting a sandbox")
-        current = await self._start(session)
+        current = await self.launcher.start(session)
         self.running[session_id] = current
         self.status.show(session_id, "the agent is at work")
         poll = asyncio.create_task(self._poll_until_connected(session_id, current.bell))
+        life = asyncio.create_task(self._limit_life(session_id, current))
         try:
             ended = await current.sandbox.wait()
         finally:
             poll.cancel()
+            life.cancel()
             del self.running[session_id]
             self._draining.add(session_id)
             await self._drain(session_id, current)
         await self._finish_run(session_id, current, ended)
         return True
-
-    async def _start(self, session: Session) -> Running:
-        files = self.mailbox.directories.reopen(session.id)
-        plan = await self.planner.plan(session, files)
-        write_runner_config(files.config, plan.config)
-        bell = DoorbellServer(files.bell, on_ring=partial(self.outbox_poller.notify, session.id))
-        try:
-            await bell.open()
-            if plan.upstreams and self.gateway is not None:
-                group_id, upstreams = session.agent_group_id, plan.upstreams
-                endpoint = GatewayEndpoint(
-                    session_id=session.id, agent_group_id=group_id, socket=files.gateway, upstreams=upstreams
-                )
-                await self.gateway.open_endpoint(endpoint)
-            sandbox = await plan.adapter.start(plan.spec)
-        except BaseException:
-            await self._close_session_io(session.id, bell)
-            raise
-        extra = {"runtime": plan.runtime, "provider": plan.provider, "sandbox": plan.spec.name}
-        log.info("sandbox started", extra=extra)
-        return Running(sandbox=sandbox, bell=bell, runtime=plan.runtime, provider=plan.provider)
 
     async def _poll_until_connected(self, session_id: SessionId, bell: DoorbellServer) -> None:
         """Poll until a runner connects, because some machines cannot share the doorbell."""
@@ -319,20 +335,10 @@ class Supervisor:
             self.outbox_poller.poll(session_id)
 
     async def _drain(self, session_id: SessionId, current: Running) -> None:
-        await self._close_session_io(session_id, current.bell)
+        await self.launcher.close_io(session_id, current.bell)
         # Deliver its last messages now, not at the next sweep (⚠24).
         current.is_drained = await self.outbox_poller.drain(session_id)
         self.outbox_poller.forget(session_id)
-
-    async def _close_session_io(self, session_id: SessionId, bell: DoorbellServer) -> None:
-        await bell.close()
-        if self.gateway is None:
-            return
-        try:
-            async with asyncio.timeout(self.timing.endpoint_close_s):
-                await self.gateway.close_endpoint(session_id)
-        except PLUGIN_ERRORS:  # error boundary: the last messages must be delivered anyway
-            log.exception("gateway endpoint could not be closed", extra={"session": session_id})
 
     async def _finish_run(self, session_id: SessionId, current: Running, ended: SandboxExit) -> None:
         """Record the results of a sandbox, and count a failed try of its messages if it died."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 
 import apsw
 import attrs
+from nanoclaw_untrusted.contended_databases import use_wal
 from nanoclaw_wire.exhaustion import original_error
 
 from nanoclaw_core.errors import NanoclawError
@@ -59,28 +59,11 @@ def open_central(path: Path) -> apsw.Connection:
     path.touch(mode=0o600)
     db = apsw.Connection(str(path))
     db.set_busy_timeout(BUSY_TIMEOUT_MS)
-    _use_wal(db)
+    use_wal(db, BUSY_TIMEOUT_MS / 1000)
     db.pragma("synchronous", "full")
     db.pragma("foreign_keys", "on")
     db.pragma("trusted_schema", 0)
     return db
-
-
-def _use_wal(db: apsw.Connection) -> None:
-    """Switch to the write-ahead log.
-
-    Retry here: SQLite ignores the busy timeout if two connections switch at once.
-    """
-    ends_at = time.monotonic() + BUSY_TIMEOUT_MS / 1000
-    while True:
-        try:
-            db.pragma("journal_mode", "wal")
-        except apsw.BusyError:
-            if time.monotonic() >= ends_at:
-                raise
-            time.sleep(0.005)
-        else:
-            return
 
 
 def rows(db: apsw.Connection, kind: type[T], source: str, bindings: Bindings = ()) -> list[T]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import apsw
 from attrs import frozen
+from nanoclaw_untrusted import patterns
 from nanoclaw_wire import clock
 
-from nanoclaw_core import patterns
 from nanoclaw_core.ids import WiringId
 
 MATCH_ANY = "."  # matches every message, even an empty text with a file

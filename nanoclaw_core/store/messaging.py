@@ -7,9 +7,9 @@ from enum import Enum
 
 import apsw
 from attrs import field, frozen
+from nanoclaw_untrusted import patterns
 from nanoclaw_wire import clock
 
-from nanoclaw_core import patterns
 from nanoclaw_core.errors import InvalidArguments
 from nanoclaw_core.ids import GroupId, MessagingGroupId, UserId, WiringId, new_id
 from nanoclaw_core.store.connection import insert, row, rows

@@ -9,7 +9,7 @@ from attrs import define, evolve
 
 from nanoclaw_core.budgets import Budgets
 from nanoclaw_core.instance import InstancePaths, create_agent_group, open_database
-from nanoclaw_core.sandboxes.quarantine import QUARANTINE_SUFFIX
+from nanoclaw_core.mailbox.directories import QUARANTINE_SUFFIX
 from nanoclaw_core.settings import CoreSettings, Settings
 from nanoclaw_core.store import agents, messaging
 from nanoclaw_core.store.agents import AgentGroup

@@ -104,7 +104,8 @@ def _installed(environment: Path) -> Path:
     """Install the core into a new environment, and return the directory of its packages."""
     venv.create(environment, with_pip=False)
     python = environment / "bin" / "python"
-    sources = [str(ROOT), str(ROOT / "container" / "nanoclaw_wire")]
+    libraries = map(str, (ROOT / "plugins" / "libraries").iterdir())
+    sources = [str(ROOT), str(ROOT / "container" / "nanoclaw_wire"), *libraries]
     subprocess.run([sys.executable, "-I", "-m", "pip", "--python", python, "install", "--quiet", *sources], check=True)
     (packages,) = environment.glob("lib/python*/site-packages")
     return packages

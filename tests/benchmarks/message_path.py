@@ -169,8 +169,8 @@ def delivering(home: Path, session_count: int, per_session: int) -> float:
     async def fill() -> Instance:
         async with with_silent_agent(home, rooms=session_count) as (_, channel):
             for number in range(session_count):
-                await channel.say("hello", room=f"room {number}")
-        return make_instance(home, max_sandboxes=session_count)
+                await channel.say("hello", room=f"room {number}", sender=f"person {number}")
+        return make_instance(home, max_sandboxes=session_count + 1)  # one slot is for owners
 
     async def one_batch(runner: FakeRunner) -> int:
         messages = await runner.take()

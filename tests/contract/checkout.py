@@ -9,6 +9,7 @@ from typing import Any
 from attrs import frozen
 
 ROOT = Path(__file__).resolve().parents[2]
+LIBRARIES = ROOT / "plugins" / "libraries"
 KINDS = {"channels": "channel", "providers": "provider", "resources": "resource", "runtimes": "runtime"}
 
 
@@ -47,7 +48,9 @@ def _members() -> list[Distribution]:
     members = [Distribution(ROOT / "cli", "nanoclaw-cli", None)]
     for folder in sorted(path.parent for path in ROOT.glob("container/*/pyproject.toml")):
         members.append(Distribution(folder, folder.name.replace("_", "-"), None))
-    for folder in sorted(path for path in ROOT.glob("plugins/*/*") if path.is_dir()):
+    for folder in sorted(LIBRARIES.iterdir()):
+        members.append(Distribution(folder, f"nanoclaw-{folder.name}", None))
+    for folder in sorted(path for path in ROOT.glob("plugins/*/*") if path.is_dir() and path.parent != LIBRARIES):
         members.append(Distribution(folder, f"nanoclaw-{KINDS[folder.parent.name]}-{folder.name}", folder.name))
     return members
 

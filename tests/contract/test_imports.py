@@ -13,7 +13,7 @@ from checkout import PLUGINS, ROOT
 
 import nanoclaw_core
 
-HOST_ONLY = ("nanoclaw_core", "pluggy", "click", "docker")
+HOST_ONLY = ("nanoclaw_core", "nanoclaw_settings", "nanoclaw_untrusted", "pluggy", "click", "docker")
 HEAVY = ("click", "attr", "cattrs", "apsw", "asyncio", "pluggy", "importlib.metadata")
 
 
@@ -75,7 +75,7 @@ def test_every_public_name_exists_and_is_typed():
     typed = [
         alias.asname or alias.name
         for node in ast.walk(source)
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nanoclaw_core")
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nanoclaw_")
         for alias in node.names
     ]
     assert sorted(typed) == sorted(nanoclaw_core.__all__)

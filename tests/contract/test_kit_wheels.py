@@ -1,4 +1,4 @@
-"""The test kit in a new environment that has only the wheels of the core, the wire and an example channel."""
+"""The test kit in a new environment with only the wheels of the core, its libraries and an example channel."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from checkout import ROOT
 pytestmark = pytest.mark.xdist_group("wheels")
 
 EXAMPLE = ROOT / "docs" / "examples" / "nanoclaw-channel-ntfy"
-PACKAGES = ("nanoclaw_core", "nanoclaw_wire", "nanoclaw_channel_ntfy")
+PACKAGES = ("nanoclaw_core", "nanoclaw_settings", "nanoclaw_untrusted", "nanoclaw_wire", "nanoclaw_channel_ntfy")
 OWN_MODULES = {"nanoclaw_core", "nanoclaw_core.testing", "nanoclaw_core.testing.pytest_plugin"}
 
 
 @pytest.fixture(scope="module")
 def python(wheelhouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The Python of an environment with the core, the wire, the example channel, and dependencies from an index."""
+    """The Python of an environment with the core, its libraries, the example channel, and their dependencies."""
     place = tmp_path_factory.mktemp("stranger")
     core, *others = (next(wheelhouse.glob(f"{package}-*.whl")) for package in PACKAGES)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", place / "environment"], check=True)

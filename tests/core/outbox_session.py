@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 from attrs import frozen
+from nanoclaw_untrusted.files import InvalidFile
 from nanoclaw_wire.layout import Layout
 
 from nanoclaw_core.ids import SessionId
-from nanoclaw_core.mailbox.outbox import InvalidOutboxFile, OutboxReader
+from nanoclaw_core.mailbox.outbox import OutboxReader
 
 SESSION = SessionId("ses-1")
 LIMIT = 1000
@@ -32,7 +33,7 @@ class Side:
         return [(file.name, file.content) for file in self.outbox.files(SESSION, message_id, names)]
 
     def refused(self, *names: object, message_id: str = "out-1") -> str:
-        with pytest.raises(InvalidOutboxFile) as caught:
+        with pytest.raises(InvalidFile) as caught:
             self.read(*names, message_id=message_id)
         return str(caught.value)
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nanoclaw_untrusted.files import PART
 from nanoclaw_wire.layout import is_safe_name
 
 from nanoclaw_core import Attachment
-from nanoclaw_core.mailbox.attachments import PART, file_name, store
+from nanoclaw_core.mailbox.attachments import file_name, store
 
 
 @pytest.fixture

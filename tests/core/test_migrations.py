@@ -7,6 +7,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+from nanoclaw_untrusted.migrations import require_separate_prefixes, table_prefix
 
 from nanoclaw_core import Budgets, InvalidArguments, Migration, MigrationError
 from nanoclaw_core.ids import GroupId, SessionId
@@ -14,7 +15,7 @@ from nanoclaw_core.store import agents, messaging, sessions
 from nanoclaw_core.store.connection import open_central
 from nanoclaw_core.store.dropped import DroppedMessage, DroppedMessages
 from nanoclaw_core.store.messaging import EngageMode, MessagingGroup, Wiring
-from nanoclaw_core.store.migrations import migrate_core, migrate_plugin, require_separate_prefixes, table_prefix
+from nanoclaw_core.store.migrations import migrate_core, migrate_plugin
 from nanoclaw_core.store.schema import core_migrations
 from nanoclaw_core.store.sessions import Session
 from nanoclaw_core.store.usage import Usage

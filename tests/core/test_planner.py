@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from attrs import evolve, frozen
+from nanoclaw_untrusted.directories import boot_id, identity_of
 from nanoclaw_wire import layout
 from nanoclaw_wire.config import McpServer, RunnerConfig, read_config
 
 from nanoclaw_core import Provider, SandboxSpec, hookimpl
 from nanoclaw_core.descriptors.sandboxes import Mount, Network
-from nanoclaw_core.sandboxes.held_mounts import boot_id, identity_of
 from nanoclaw_core.settings import AllowedMount
 from nanoclaw_core.store import agents
 from nanoclaw_core.testing.hosting import running_host

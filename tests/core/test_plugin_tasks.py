@@ -4,8 +4,9 @@ import asyncio
 import logging
 
 import pytest
+from nanoclaw_untrusted.foreign_code import FIRST_PAUSE_S, LONGEST_PAUSE_S
 
-from nanoclaw_core.tasks import FIRST_PAUSE_S, LONGEST_PAUSE_S, run_forever
+from nanoclaw_core.tasks import run_forever
 
 
 class Stopped(BaseException):

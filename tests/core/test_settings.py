@@ -283,3 +283,7 @@ def test_any_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, t
         load(home, text.encode("utf-8", "surrogatepass"))
     except SettingsError as error:
         assert "nanoclaw.toml" in str(error)  # noqa: PT017  # most texts are refused, some are read
+
+
+def test_raw_table_of_a_plugin_is_hidden_by_repr() -> None:
+    assert "secret" not in repr(Settings(home=Path("/nowhere"), plugins={"ntfy": {"token": "secret"}}))

@@ -12,17 +12,18 @@ from typing import Any
 import pytest
 
 from nanoclaw_core import SandboxFailed, SandboxSpec, Service, hookimpl
-from nanoclaw_core.ids import SessionId
-from nanoclaw_core.sandboxes.notices import ALL_BUSY
+from nanoclaw_core.ids import SessionId, UserId
+from nanoclaw_core.sandboxes.claims import Claim, WaitReason
+from nanoclaw_core.sandboxes.notices import waiting_text
 from nanoclaw_core.sandboxes.running import Running
-from nanoclaw_core.sandboxes.slots import Slots, idle_to_end
+from nanoclaw_core.sandboxes.slots import Slots, Wait, idle_to_end
 from nanoclaw_core.store.messaging import SessionMode
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance, make_instance
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, ScriptedSandbox, echo, unanswering
 from nanoclaw_core.timing import Timing
 
-ONE, TWO, THREE = (SessionId(f"ses-{number}") for number in (1, 2, 3))
+ONE, TWO, THREE, FOUR = (SessionId(f"ses-{number}") for number in (1, 2, 3, 4))
 
 
 def with_slots(tmp_path: Path, count: int, rooms: list[str]) -> Instance:
@@ -113,7 +114,8 @@ def test_working_sandbox_is_never_stopped_for_another(tmp_path: Path) -> None:
 
     texts, waiting = asyncio.run(scenario())
     query = "SELECT s.id FROM sessions s JOIN messaging_groups m ON m.id = s.messaging_group_id WHERE m.room = 'b'"
-    assert (texts, waiting) == ([ALL_BUSY], [instance.db.execute(query).get])
+    wait = {"session": instance.db.execute(query).get, "person": "recorder:ada", "reason": WaitReason.ALL.value}
+    assert (texts, waiting) == ([waiting_text(WaitReason.ALL, 2)], [wait])
 
 
 def test_each_message_during_a_wait_gets_one_notice(tmp_path: Path) -> None:
@@ -233,13 +235,13 @@ def test_slots_are_granted_in_waiting_order() -> None:
     order: list[str] = []
 
     async def scenario() -> None:
-        slots = Slots(1, lambda: None)
+        slots = Slots(1, {}, lambda _: None)
 
         async def hold(session_id: SessionId) -> None:
-            async with slots.held(session_id, asyncio.Event().wait):  # type: ignore[arg-type]  # never ends
+            async with slots.hold(session_id, Claim(), for_ever):
                 order.append(session_id)
 
-        async with slots.held(ONE, asyncio.Event().wait):  # type: ignore[arg-type]
+        async with slots.hold(ONE, Claim(), for_ever):
             second, third = asyncio.create_task(hold(TWO)), asyncio.create_task(hold(THREE))
             await asyncio.sleep(0)
             assert list(slots.waiting) == [TWO, THREE]
@@ -247,24 +249,40 @@ def test_slots_are_granted_in_waiting_order() -> None:
             await asyncio.wait([second])
             assert list(slots.waiting) == [THREE]
         await third
-        async with slots.held(TWO, asyncio.Event().wait):  # type: ignore[arg-type]
+        async with slots.hold(TWO, Claim(), for_ever):
             order.append("free again")
 
     asyncio.run(scenario())
     assert order == [THREE, "free again"]
 
 
+def test_slot_counts_for_the_person_who_woke_it() -> None:
+    """A person who joins a turn takes no slot, and one who wakes an idle sandbox does."""
+
+    async def scenario() -> list[str | None]:
+        running = {ONE: sandbox(None)}
+        slots, people = Slots(4, running, lambda _: None), list[str | None]()
+        async with slots.hold(ONE, Claim(person=UserId("ada")), for_ever):
+            for idle_since in (None, 1.0):
+                running[ONE].idle_since = idle_since
+                slots.assign(ONE, UserId("bob"), is_owner=False)
+                people.append(slots.held[ONE].person)
+        return people
+
+    assert asyncio.run(scenario()) == ["ada", "bob"]
+
+
 def test_slot_of_a_cancelled_wait_is_passed_on() -> None:
     """A session that is closed at the moment it gets its slot does not keep it."""
 
     async def scenario() -> list[SessionId]:
-        slots, got = Slots(1, lambda: None), []
+        slots, got = Slots(1, {}, lambda _: None), []
 
         async def hold(session_id: SessionId) -> None:
-            async with slots.held(session_id, asyncio.Event().wait):  # type: ignore[arg-type]
+            async with slots.hold(session_id, Claim(), for_ever):
                 got.append(session_id)
 
-        async with slots.held(ONE, asyncio.Event().wait):  # type: ignore[arg-type]
+        async with slots.hold(ONE, Claim(), for_ever):
             second, third = asyncio.create_task(hold(TWO)), asyncio.create_task(hold(THREE))
             await asyncio.sleep(0)
         second.cancel()
@@ -274,15 +292,28 @@ def test_slot_of_a_cancelled_wait_is_passed_on() -> None:
     assert asyncio.run(scenario()) == [THREE]
 
 
+async def for_ever(_wait: Wait) -> None:
+    await asyncio.Event().wait()
+
+
+def sandbox(idle_since: float | None, ending: str = "") -> Running:
+    nothing: Any = None  # the decision reads neither
+    return Running(sandbox=nothing, bell=nothing, runtime="r", provider="p", idle_since=idle_since, ending=ending)
+
+
 def test_only_as_many_sandboxes_stop_as_sessions_wait() -> None:
     """A sandbox that is already stopping counts."""
-
-    def sandbox(idle_since: float | None, ending: str = "") -> Running:
-        nothing: Any = None  # the decision reads neither
-        return Running(sandbox=nothing, bell=nothing, runtime="r", provider="p", idle_since=idle_since, ending=ending)
-
     running = {ONE: sandbox(2.0), TWO: sandbox(1.0), THREE: sandbox(None)}
-    assert idle_to_end(running, 0) == []
-    assert idle_to_end(running, 1) == [TWO]
-    assert idle_to_end(running, 5) == [TWO, ONE]
-    assert idle_to_end({**running, SessionId("ses-4"): sandbox(0.5, "stuck")}, 1) == []
+    claims = {session_id: Claim(person=UserId(session_id)) for session_id in (ONE, TWO, THREE, FOUR)}
+    assert idle_to_end(running, claims, 2, 0) == []
+    assert idle_to_end(running, claims, 2, 1) == [TWO]
+    assert idle_to_end(running, claims, 2, 5) == [TWO, ONE]
+    assert idle_to_end({**running, FOUR: sandbox(0.5, "stuck")}, claims, 2, 1) == []
+
+
+def test_idle_sandboxes_beyond_a_share_stop_first() -> None:
+    """A person who wrote in many threads costs others no warm sandbox."""
+    running = {session_id: sandbox(float(at)) for at, session_id in enumerate((ONE, TWO, THREE, FOUR))}
+    people = {ONE: "ada", TWO: "bob", THREE: "bob", FOUR: "bob"}
+    claims = {session_id: Claim(person=UserId(person)) for session_id, person in people.items()}
+    assert idle_to_end(running, claims, 2, 4) == [TWO, THREE, FOUR, ONE]

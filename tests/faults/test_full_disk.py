@@ -55,7 +55,7 @@ def small_disk() -> Iterator[Mounting]:
 
     def mount(path: Path) -> SmallDisk:
         path.mkdir(parents=True, exist_ok=True)
-        command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(path)]
+        command = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", str(path)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode:
             reason = f"needs the right to mount a file system: {result.stderr.strip()}"

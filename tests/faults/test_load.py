@@ -11,7 +11,7 @@ from harness import DIRECT, Room
 from kill_series import KillSeries
 from nanoclaw_wire.layout import Layout
 
-from nanoclaw_core import Attachment
+from nanoclaw_core import Attachment, Budgets
 from nanoclaw_core.testing.hosting import running_host
 from nanoclaw_core.testing.instance import make_instance
 from nanoclaw_core.testing.recorder import Delivered
@@ -26,7 +26,8 @@ def test_large_message_gets_a_shortened_answer(short_directory: Path) -> None:
 
     Its answer of that length is cut off at a million characters.
     """
-    series = KillSeries(short_directory, 0, ("host",), rooms=[DIRECT])
+    budgets = Budgets(message_characters=LARGE_BYTES)
+    series = KillSeries(short_directory, 0, ("host",), rooms=[DIRECT], core={"budgets": budgets})
     asyncio.run(series.run_flood([(DIRECT.name, "x" * LARGE_BYTES)]))
     answer = series.harness.platform.delivered[0].text
     assert len(answer) == 1_000_000

@@ -1,4 +1,4 @@
-"""Names that people choose: nobody speaks as the host, as another person, or to the model as its operator.
+"""Names that people choose: no name speaks as the host, as another person, or to the model as its operator.
 
 Each test sends messages through a real host and reads what the agent would read of the session's files.
 """

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from nanoclaw_untrusted.mountable import KEY_PLACES, LEVELS, MAX_ENTRIES
 from nanoclaw_wire.socket_path import short_path
 
-from nanoclaw_core.sandboxes.mounts import BLOCKED, LEVELS, MAX_ENTRIES, MountPolicy, MountRefused
+from nanoclaw_core.sandboxes.mounts import MountPolicy, MountRefused
 from nanoclaw_core.settings import AllowedMount
 
 NO_INSTANCE = Path("/nowhere/instance")
@@ -40,7 +41,7 @@ def refusal(path: Path, *allowed: Path) -> str:
 
 
 @pytest.mark.defect(number=59)
-@pytest.mark.parametrize("place", [*FOUND_MOUNTABLE, *BLOCKED])
+@pytest.mark.parametrize("place", [*FOUND_MOUNTABLE, *KEY_PLACES])
 def test_mount_in_a_place_for_keys_is_refused(user: Path, place: str) -> None:
     (user / place / "inner").mkdir(parents=True)
     for path in (user / place, user / place / "inner"):
@@ -48,7 +49,7 @@ def test_mount_in_a_place_for_keys_is_refused(user: Path, place: str) -> None:
 
 
 @pytest.mark.defect(number=59)
-@pytest.mark.parametrize("place", [place for place in (*FOUND_MOUNTABLE, *BLOCKED) if place != ".claude"])
+@pytest.mark.parametrize("place", [place for place in (*FOUND_MOUNTABLE, *KEY_PLACES) if place != ".claude"])
 def test_mount_above_a_place_for_keys_is_refused(user: Path, place: str) -> None:
     """`.claude` alone is also a folder of projects; `.claude/.credentials.json` in it is a key."""
     (user / place).parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shlex
 import subprocess
@@ -177,7 +178,15 @@ def test_new_instance_is_closed_under_any_umask(tmp_path: Path, open_umask: None
 
 
 def test_log_directory_is_closed_under_any_umask(tmp_path: Path, open_umask: None) -> None:
-    configure_logs("error", tmp_path / "logs", {}, to_stderr=False)
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    try:
+        configure_logs("error", tmp_path / "logs", {}, to_stderr=False)
+    finally:
+        for handler in [handler for handler in root.handlers if handler not in before]:
+            root.removeHandler(handler)
+            handler.close()
+        root.setLevel(level)
     assert mode_of(tmp_path / "logs") == 0o700
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import apsw
 import pytest
 from attrs import frozen
+from nanoclaw_untrusted.files import InvalidFile
 from nanoclaw_wire import outbound, session_files
 from nanoclaw_wire.layout import Layout
 from nanoclaw_wire.outbound import NewOutbound, OutKind
@@ -21,7 +22,7 @@ from nanoclaw_wire.untrusted_paths import is_single_link
 
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.directories import open_root
-from nanoclaw_core.mailbox.outbox import UNREADABLE, InvalidOutboxFile, OutboxReader
+from nanoclaw_core.mailbox.outbox import UNREADABLE, OutboxReader
 
 SESSION = SessionId("ses-1")
 ROUNDS = 3_000
@@ -116,7 +117,7 @@ def test_swapped_file_never_exposes_outside_content(target: Target) -> None:
 
     with meanwhile(swap):
         for _ in range(ROUNDS):
-            with contextlib.suppress(InvalidOutboxFile):
+            with contextlib.suppress(InvalidFile):
                 contents |= {file.content for file in target.outbox.files(SESSION, "out-1", ["a.txt"])}
     assert contents <= {b"mine", b""}
     assert snapshot(target.outside) == before
@@ -196,7 +197,7 @@ def test_swapped_directory_leads_nowhere(target: Target, place: str) -> None:
 
     with meanwhile(swap):
         for _ in range(ROUNDS):
-            with contextlib.suppress(InvalidOutboxFile):
+            with contextlib.suppress(InvalidFile):
                 contents |= {file.content for file in target.outbox.files(SESSION, "out-1", ["a.txt"])}
             target.outbox.clear(SESSION, "out-1")
     assert contents <= {b"mine", b""}

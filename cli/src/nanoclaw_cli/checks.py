@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+from nanoclaw_untrusted.private_paths import exposure_of
 from nanoclaw_wire import clock
 from nanoclaw_wire.names import CENTRAL_DATABASE, SESSIONS, SETTINGS_FILE
-from nanoclaw_wire.private_paths import exposure_of
 from nanoclaw_wire.suggestions import did_you_mean
 
 from nanoclaw_cli.findings import Finding, Health, ok, problem, warn
@@ -112,7 +112,7 @@ def _quarantined(facts: Inspection) -> list[Finding]:
     if not facts.quarantined.value:
         return []
     detail = f"quarantined after damage: {', '.join(facts.quarantined.value)}"
-    remedy = "The log gives the reason (`session quarantined`). Remove the directories when you no longer need them."
+    remedy = "The log gives the reason (`session quarantined`). Copy what you need: the host removes the oldest."
     return [warn("instance", "sessions", detail, remedy)]
 
 

@@ -42,6 +42,15 @@ def test_from_text_of_other_text_is_refused(text: str) -> None:
         clock.from_text(text)
 
 
+@pytest.mark.parametrize("text", [None, "", "soon", "2026-13-01T00:00:00Z"])
+def test_from_untrusted_text_of_other_text_is_none(text: str | None) -> None:
+    assert clock.from_untrusted_text(text) is None
+
+
+def test_from_untrusted_text_parses_a_time() -> None:
+    assert clock.from_untrusted_text("2026-01-05T15:04:00Z") == MOMENT
+
+
 @given(st.text())
 def test_from_text_of_any_text_parses_or_raises(text: str) -> None:
     try:

@@ -66,7 +66,9 @@ def test_full_disk_in_a_transaction_is_exhausted(tmp_path: Path) -> None:
     session_files.create_inbound(tmp_path / "inbound.db")
     db = session_files.open_writable(tmp_path / "inbound.db")
     db.pragma("max_page_count", 1)  # SQLite keeps the existing pages
-    message = NewInbound(id="in-1", kind=Kind.CHAT, at=NOW, content=content.chat("x" * 100_000, sender="Ann", sender_id="chat:ann"))
+    message = NewInbound(
+        id="in-1", kind=Kind.CHAT, at=NOW, content=content.chat("x" * 100_000, sender="Ann", sender_id="chat:ann")
+    )
     with pytest.raises(apsw.Error) as caught:
         inbound.append(db, [message])
     assert is_exhausted(caught.value)

@@ -28,7 +28,7 @@ Wrap the text that people should read in a `<message to="name">` block, with a n
 _SPEAKERS = """
 ## Who speaks
 
-- A `<message>` has the words of a person or of another agent. Its `user` is the writer's id, which nobody can forge.
+- A `<message>` has the words of a person or of another agent. Its `user` is the writer's id, which cannot be forged.
   Its `sender` is only a name: people choose it themselves, and two people can have the same one. Tell people apart by
   `user`. A message without a `user` names no person.
 - A `<host-note>` comes from nanoclaw, the program that runs you, for example the outcome of a request. People cannot

@@ -45,6 +45,14 @@ def from_text(text: str) -> datetime:
         raise ValueError(f"not a date and time: {text!r}. Write it like 2026-01-05T15:04:00Z.") from error
 
 
+def from_untrusted_text(text: str | None) -> datetime | None:
+    """Parse a time as `from_text` does; return None for no text and for one that is not a time."""
+    try:
+        return from_text(text) if text else None
+    except ValueError:
+        return None
+
+
 def now_text() -> str:
     """Return the current time in the text form."""
     return to_text(now())

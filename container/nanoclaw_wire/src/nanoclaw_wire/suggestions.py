@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-
 MAX_CHARACTERS = 200  # compared of a word; the time grows with the length
 
 

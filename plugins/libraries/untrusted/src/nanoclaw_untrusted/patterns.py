@@ -1,8 +1,7 @@
-"""Regular expressions from people, compiled and searched within limits, on the host's event loop.
+"""Regular expressions from people, compiled and searched within limits, on an event loop.
 
-A wiring's `engage_pattern` is searched in the texts of people in chats. The engine is `regex`: it has the dialect of
-`re` and stops after a given processor time (docs/decisions/0012). It is imported with the first pattern, because a host
-without patterns needs neither its memory nor its 18 ms of import time.
+The engine is `regex`: it has the dialect of `re` and stops after a given processor time (docs/decisions/0012). It is
+imported with the first pattern, because a host without patterns needs neither its memory nor its 18 ms of import time.
 """
 
 from __future__ import annotations

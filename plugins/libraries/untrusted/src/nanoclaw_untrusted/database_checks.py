@@ -9,17 +9,50 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from pathlib import Path
 
 import apsw
 
 Schema = Mapping[tuple[str, str], tuple[str, str]]
 MAX_OBJECTS = 200  # in one file; ours have a fifth of that
 MAX_DEFINITION = 10_000  # characters; the longest of ours has 1 500
+_MANGLED = (
+    *(apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.SchemaChangeError, apsw.RangeError),
+    UnicodeDecodeError,  # SQLite's error message quotes the damaged text
+)
 _COMMENT = re.compile(r"--[^\n]*")
 _BLANKS = re.compile(r"\s+")
 _STEPS_BETWEEN = 1_000
+
+
+def damage_found_by(
+    check: Callable[[], str],
+    path: Path,
+    *,
+    damage: tuple[type[Exception], ...] = (),
+    no_damage: tuple[type[Exception], ...] = (),
+) -> str:
+    """Call a check of a file and return its result, or the error as the damage.
+
+    Errors of SQLite and the system that do not show damage mean that the file cannot be checked now: the result is an
+    empty text.
+
+    Args:
+        check: Returns the damage; an empty text if there is none.
+        path: The file.
+        damage: More errors that are damage.
+        no_damage: More errors that are none.
+    """
+    damaged: tuple[type[Exception], ...] = (*_MANGLED, *damage)
+    unreadable: tuple[type[Exception], ...] = (apsw.Error, OSError, *no_damage)
+    try:
+        return check()
+    except damaged as error:
+        return f"{path.name}: {error}"
+    except unreadable:
+        return ""
 
 
 def page_damage(db: apsw.Connection) -> str:

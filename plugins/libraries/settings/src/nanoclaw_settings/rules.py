@@ -1,7 +1,7 @@
 """Validators and the `Secret` type for settings classes.
 
-attrs applies the validators to each new instance, from nanoclaw.toml or in Python. Each error names the key, the rule
-and the value. Each rule accepts None, and tests the text of a `Secret`, which the error does not show.
+attrs applies the validators to each new instance, from a file or in Python. Each error names the key, the rule and the
+value. Each rule accepts None, and tests the text of a `Secret`, which the error does not show.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 from attrs import frozen
 
-from nanoclaw_core.errors import InvalidSetting
+from nanoclaw_settings.errors import InvalidSetting
 
 
 @frozen(repr=False)

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import apsw
 import pytest
+from nanoclaw_untrusted.database_checks import page_damage, page_damage_within, schema_damage, schema_made_by
 from nanoclaw_wire import PROTOCOL, session_files
-
-from nanoclaw_core.store.integrity import page_damage, page_damage_within, schema_damage, schema_made_by
 
 DIGESTS = {(1, "inbound"): "a84ffc3c52aaa822", (1, "outbound"): "473117eb4ce69da0"}
 

@@ -1,0 +1,1 @@
+"""Uses files, directories, databases and patterns that others may have written, within limits."""
