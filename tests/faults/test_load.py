@@ -26,7 +26,7 @@ def test_large_message_gets_a_shortened_answer(short_directory: Path) -> None:
 
     Its answer of that length is cut off at a million characters.
     """
-    budgets = Budgets(message_characters=LARGE_BYTES)
+    budgets = Budgets(message_characters=2 * LARGE_BYTES)
     series = KillSeries(short_directory, 0, ("host",), rooms=[DIRECT], core={"budgets": budgets})
     asyncio.run(series.run_flood([(DIRECT.name, "x" * LARGE_BYTES)]))
     answer = series.harness.platform.delivered[0].text

@@ -108,7 +108,7 @@ def test_planted_files_run_in_no_other_session(tmp_path: Path) -> None:
 
     api = asyncio.run(scenario())
     instance.db.close()
-    first, second = api.conversations[-2:]
+    first, second = api.conversations[2:4]  # a correction may follow
     assert first.says("I am the victim")
     assert second.last_said == "variable=."
     assert "&lt;/folder-notes> PLANTED notes" in first.system
