@@ -93,7 +93,7 @@ def make_instance(home: Path, **core: object) -> Instance:
         "delivery_max_age_s": 0.0,  # allows three attempts
         "start_pauses_s": [0.01],
         "retry_pause_s": 0.01,
-        "budgets": Budgets(person_messages_per_minute=1_000_000),
+        "budgets": Budgets(person_messages_per_minute=1_000_000, person_waiting_messages=1_000_000),
     }
     settings = Settings(home=home, core=CoreSettings(**(defaults | core)))  # type: ignore[arg-type]
     paths = InstancePaths(home=home)
