@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence, Set
+from typing import Any
 
 import apsw
 from attrs import evolve, frozen
@@ -32,6 +33,9 @@ from nanoclaw_core.store.usage import Excess, Usage
 
 log = logging.getLogger(__name__)
 MAX_REFUSED_CHARACTERS = 2_000  # kept of a refused message, for the operator
+MAX_ID_CHARACTERS = 1_000  # of an id of a platform, as in an incoming message
+ROW_BYTES = 300  # of a stored row beside its content
+_IDS = ("id", "deliver_after", "in_reply_to", "channel", "room", "thread")
 MAX_REPORTED_REFUSALS = 5  # of one poll; the rest is reported as a number
 
 CheckedRow = Entry | ActionRequest | Delivery | Malformed
@@ -84,11 +88,12 @@ class OutboxImporter:
         if session is None:
             return ImportResult()
         snapshot = self.mailbox.outbox.read_new(session_id, session.outbound_seq, session.acknowledged_revision)
+        messages = [_cut(message) for message in snapshot.messages]
         rows: list[CheckedRow] = []
         try:
-            for message in snapshot.messages:
+            for message in messages:
                 rows.append(self._check(session, message))
-            result = self._store(session_id, snapshot.messages, rows) if rows else ImportResult()
+            result = self._store(session_id, messages, rows) if rows else ImportResult()
         except BaseException:
             for row in rows:
                 if isinstance(row, Entry):
@@ -130,7 +135,8 @@ class OutboxImporter:
 
     def _charge(self, session_id: SessionId, message: OutboundMessage) -> Excess | None:
         room = () if message.kind is OutKind.ACTION else (message.channel, message.room)
-        return self.usage.charge(session_id, len(message.content.encode("utf-8", "replace")), room)
+        size = len(message.content.encode("utf-8", "replace")) + ROW_BYTES
+        return self.usage.charge(session_id, size, room)
 
     def _refuse(self, row: CheckedRow, excess: Excess) -> ActionRequest | Delivery | Malformed:
         """Replace the content of a row that exceeds a limit by the reason (I14)."""
@@ -213,6 +219,14 @@ class OutboxImporter:
             self.guard.check_delivery(
                 DeliveryRequest(session_id=session.id, agent_group_id=session.agent_group_id, address=address)
             )
+
+
+def _cut(message: OutboundMessage) -> OutboundMessage:
+    """Cut ids, names and dates that no runner of ours writes; a cut one is unknown, so the row is refused (I14)."""
+    if all(len(getattr(message, name) or "") <= MAX_ID_CHARACTERS for name in _IDS):
+        return message
+    cut: dict[str, Any] = {name: (getattr(message, name) or "")[:MAX_ID_CHARACTERS] for name in _IDS}
+    return evolve(message, **cut)
 
 
 def _report_refusals(session_id: SessionId, failed: Sequence[Delivery | Malformed]) -> list[str]:

@@ -205,6 +205,24 @@ def test_answer_that_is_too_long_is_refused(instance: Instance) -> None:
     assert "Ask for less" in answer["error"]["message"]
 
 
+@pytest.mark.parametrize("column", ["room", "channel", "thread", "in_reply_to", "deliver_after"])
+def test_long_columns_of_a_row_are_cut(instance: Instance, column: str) -> None:
+    """Only the content counts for the budget, so nothing else may be long."""
+
+    async def attack(runner: FakeRunner) -> None:
+        columns = {"channel": "recorder", "room": ATTACKER, column: "r" * 2_000_000}
+        runner.write({"text": "boo"}, **columns)
+
+    async def scenario() -> None:
+        async with attacked_host(instance, attack) as host:
+            await host.running.channel.say("hi", room=ATTACKER)
+            await host.text_in(ATTACKER, "echo: hi")
+
+    asyncio.run(scenario())
+    pages, size = instance.db.pragma("page_count"), instance.db.pragma("page_size")
+    assert pages * size < 1_000_000
+
+
 def test_refused_message_is_cut(instance: Instance) -> None:
     async def attack(runner: FakeRunner) -> None:
         runner.write({"text": PAGE}, channel="recorder", room=HONEST)
