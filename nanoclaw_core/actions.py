@@ -76,11 +76,12 @@ class Actions:
             return
         del answer["id"]
         text = content.response(request.request_id, answer)
-        if len(text) > MAX_ANSWER_CHARACTERS:
+        may_answer = self.usage.may_answer(caller.session_id, len(text.encode()))
+        if len(text) > MAX_ANSWER_CHARACTERS or not may_answer:
             fault = f"the answer has {len(text)} characters, and at most {MAX_ANSWER_CHARACTERS} are sent. Ask for less"
+            fault = fault if may_answer else "too many long answers at a time. Make one request after the other"
             error = {"ok": False, "error": {"code": Code.HANDLER_ERROR.value, "message": fault}}
             text = content.response(request.request_id, error)
-        self.usage.note_answer(caller.session_id, len(text.encode()))
         row = NewInbound(id=new_id("sys"), kind=Kind.SYSTEM, at=clock.now_text(), content=text, trigger=False)
         await self.inbox.append(caller.session_id, [row])
         self.supervisor.ring(caller.session_id)

@@ -11,6 +11,7 @@ from typing import Any
 
 import apsw
 from attrs import define, field
+from nanoclaw_untrusted.database_outage import DatabaseOutage
 from nanoclaw_wire import clock, frames, inbound
 from nanoclaw_wire.content import ActionRequest
 
@@ -57,7 +58,6 @@ from nanoclaw_core.settings import Settings
 from nanoclaw_core.store import agents, sessions
 from nanoclaw_core.store.deliveries import Delivery
 from nanoclaw_core.store.dropped import DroppedMessages
-from nanoclaw_core.store.outage import DatabaseOutage
 from nanoclaw_core.store.usage import Usage
 from nanoclaw_core.sweep import Sweeper
 from nanoclaw_core.timing import Timing
@@ -140,7 +140,7 @@ class Components(HostEvents):
             supervisor=self.supervisor,
             recovery=self.recovery,
             dropped=self.dropped,
-            people=PersonLimits(inbox=self.mailbox.inbox, budgets=core.budgets),
+            people=PersonLimits(inbox=self.mailbox.inbox, budgets=core.budgets, owners=core.owners),
             attachment_bytes=core.attachment_bytes,
         )
         self.sweeper = Sweeper(

@@ -113,7 +113,8 @@ async def answer_errors(request_id: str, work: Awaitable[Any], what: str, *, is_
     except PLUGIN_ERRORS as error:  # error boundary: a verb or an action is a plugin's code
         level = logging.ERROR if is_trusted else logging.WARNING
         log.log(level, "request failed", extra={"what": what} | describe(error), exc_info=is_trusted)
-        return Answer(id=request_id, ok=False, code=Code.HANDLER_ERROR, message=f"{type(error).__name__}: {error}")
+        text = f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARACTERS]
+        return Answer(id=request_id, ok=False, code=Code.HANDLER_ERROR, message=text)
 
 
 def full_name(verb: Verb) -> str:

@@ -33,6 +33,7 @@ from nanoclaw_core.store.connection import insert
 from nanoclaw_core.store.messaging import is_wired
 
 MAX_PENDING = 100  # of one agent, so that it cannot bury the requests of others
+MAX_HELD = 20_000  # characters of a request's arguments, because each list of the pending ones reads them
 APPROVAL_AGE = timedelta(days=7)  # outlasts a long weekend; an older request would run by surprise
 
 
@@ -99,19 +100,20 @@ class Guard:
             ApprovalPending: It needs an approval; the error has the approval's id.
             Forbidden: It is denied; the error has the reason.
         """
-        objection = (
-            None if request.caller.operator else self.plugins.objection("nanoclaw_permit_action", request=request)
-        )
+        caller, name = request.caller, request.name
+        objection = None if caller.operator else self.plugins.objection("nanoclaw_permit_action", request=request)
         granted = objection is None and request.grant is not None and approvals.use(self.db, _as_approval(request))
         decision = decide(request, objection, grant_is_valid=granted)
         if decision.effect is Effect.DENY:
-            raise Forbidden(f"{request.name} is not allowed: {decision.reason}")
+            raise Forbidden(f"{name} is not allowed: {decision.reason}")
         if decision.effect is Effect.HOLD:
+            if (size := len(request.arguments_json)) > MAX_HELD:
+                raise Forbidden(f"{name} has {size} characters, and at most {MAX_HELD} can wait. Ask the operator.")
             mine = "SELECT count(*) FROM approvals WHERE status = 'pending' AND agent_group_id = ?"
-            if self.db.execute(mine, (request.caller.agent_group_id,)).get >= MAX_PENDING:
+            if self.db.execute(mine, (caller.agent_group_id,)).get >= MAX_PENDING:
                 raise Forbidden(f"{MAX_PENDING} requests of this agent already wait for a human. Ask again later.")
             insert(self.db, "approvals", asked := _as_approval(request))
-            raise ApprovalPending(f"{request.name} waits for a human: {asked.id}")
+            raise ApprovalPending(f"{name} waits for a human: {asked.id}")
 
     def check_delivery(self, request: DeliveryRequest) -> None:
         """Check that a session may write to a foreign room: it needs a wiring, or a vote that allows it.

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from attrs import field, frozen
 from nanoclaw_settings.errors import SettingsError
 from nanoclaw_settings.reader import Reader
-from nanoclaw_settings.rules import Rule, between, each, not_empty, one_of
+from nanoclaw_settings.rules import Rule, between, each, matches, not_empty, one_of
 from nanoclaw_untrusted.private_paths import exposure_of
 from nanoclaw_wire import clock
 from nanoclaw_wire.config import TURN_PAUSES_S
@@ -24,6 +24,8 @@ from nanoclaw_core.budgets import Budgets
 
 PAUSE = between(0.01, 86_400)  # a shorter one would be a busy loop, a longer one than a day is no retry
 T = TypeVar("T")
+
+DEFAULT_PROVIDER = "claude"
 
 
 @frozen(kw_only=True)
@@ -73,8 +75,8 @@ class CoreSettings:
         budgets: Budgets on everything that sandboxes and people in chats can make the host store.
     """
 
-    owners: list[str] = field(factory=list)
-    provider: str = "claude"
+    owners: list[str] = field(factory=list, validator=each(matches("(?s)[^:]+:.+", "must be like terminal:operator")))
+    provider: str = DEFAULT_PROVIDER
     fallback_provider: str = "mock"
     runtime: str = ""
     network: str = field(default="gateway", validator=one_of("gateway", "open", "none"))

@@ -63,7 +63,7 @@ class Sweeper:
         for session_id in self.mailbox.due.waiting(clock.to_text(now)):
             self.supervisor.wake(session_id, for_people=False)
         deliveries.prune(self.db, clock.to_text(now - DELIVERIES_KEPT))
-        self.usage.prune()
+        self.usage.prune(clock.to_text(now - DELIVERIES_KEPT))
         accepted.prune(self.db, clock.to_text(now - ACCEPTED_KEPT))
         self.mailbox.directories.trash.empty()
         self.recovery.enforce_budget(every_s=QUARANTINE_EVERY_S)

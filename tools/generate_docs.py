@@ -61,8 +61,8 @@ SETTINGS_HEAD = """\
 # Settings
 
 The settings of an instance are in `nanoclaw.toml` in the instance directory. The table `[core]` has the settings of the
-host, `[plugins.<name>]` those of a plugin. A string may be `env:NAME` or `file:PATH` (relative to the instance
-directory), so that keys stay out of the file. The host reads settings and environment when it starts.
+host, `[plugins.<name>]` those of a plugin. A string may be `env:NAME` or `file:PATH` (at most 64 KB, relative to the
+instance directory), so that keys stay out of the file. The host reads settings and environment when it starts.
 
 An error names the key, the rule and the value: `core.max_sandboxes: must be from 1 to 10000, got 0.` It
 shows `env:NAME` and `file:PATH` as they are in the file. No error, log or command shows a `Secret`.

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import apsw
 from attrs import frozen
+from nanoclaw_untrusted.database_outage import DatabaseOutage
 
 from nanoclaw_core.delivery.message_builder import MessageBuilder
 from nanoclaw_core.delivery.typing_indicator import TypingIndicator
 from nanoclaw_core.descriptors.channels import ChannelAdapter
 from nanoclaw_core.events import HostEvents
 from nanoclaw_core.plugins import Plugins
-from nanoclaw_core.store.outage import DatabaseOutage
 from nanoclaw_core.timing import Timing
 
 

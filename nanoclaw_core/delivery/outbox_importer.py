@@ -34,7 +34,7 @@ from nanoclaw_core.store.usage import Excess, Usage
 log = logging.getLogger(__name__)
 MAX_REFUSED_CHARACTERS = 2_000  # kept of a refused message, for the operator
 MAX_ID_CHARACTERS = 1_000  # of an id of a platform, as in an incoming message
-ROW_BYTES = 300  # of a stored row beside its content
+ROW_BYTES = 300  # of a stored row beside its texts
 _IDS = ("id", "deliver_after", "in_reply_to", "channel", "room", "thread")
 MAX_REPORTED_REFUSALS = 5  # of one poll; the rest is reported as a number
 
@@ -87,7 +87,12 @@ class OutboxImporter:
             session = sessions.get(self.db, session_id)
         if session is None:
             return ImportResult()
-        snapshot = self.mailbox.outbox.read_new(session_id, session.outbound_seq, session.acknowledged_revision)
+        after = session.outbound_seq
+        if self.usage.is_used_up(session_id) and (last := self.mailbox.outbox.last_seq(session_id)) > after:
+            after = last  # not even read
+            with central():
+                sessions.set_outbound_cursor(self.db, session_id, after)
+        snapshot = self.mailbox.outbox.read_new(session_id, after, session.acknowledged_revision)
         messages = [_cut(message) for message in snapshot.messages]
         rows: list[CheckedRow] = []
         try:
@@ -113,7 +118,7 @@ class OutboxImporter:
             sessions.set_outbound_cursor(self.db, session_id, messages[-1].seq)
             first = deliveries.next_position(self.db)
             for index, message in enumerate(messages):
-                excess = self._charge(session_id, message)
+                excess = self._charge(session_id, message, rows[index])
                 if excess is not None:
                     rows[index] = self._refuse(rows[index], excess)
                     exceeded += [excess.reason] if excess.is_first else []
@@ -133,10 +138,11 @@ class OutboxImporter:
         refused = _report_refusals(session_id, failed) if failed else ()
         return ImportResult(queued=queued, refused=refused, exceeded=exceeded, requests=requests)
 
-    def _charge(self, session_id: SessionId, message: OutboundMessage) -> Excess | None:
-        room = () if message.kind is OutKind.ACTION else (message.channel, message.room)
-        size = len(message.content.encode("utf-8", "replace")) + ROW_BYTES
-        return self.usage.charge(session_id, size, room)
+    def _charge(self, session_id: SessionId, message: OutboundMessage, row: CheckedRow) -> Excess | None:
+        room = (message.channel, message.room) if isinstance(row, Entry) else ()  # which may be written to
+        texts = (message.content, *(getattr(message, name) or "" for name in _IDS))
+        size = sum(len(text.encode("utf-8", "replace")) for text in texts)
+        return self.usage.charge(session_id, size + ROW_BYTES, room)
 
     def _refuse(self, row: CheckedRow, excess: Excess) -> ActionRequest | Delivery | Malformed:
         """Replace the content of a row that exceeds a limit by the reason (I14)."""
@@ -222,7 +228,7 @@ class OutboxImporter:
 
 
 def _cut(message: OutboundMessage) -> OutboundMessage:
-    """Cut ids, names and dates that no runner of ours writes; a cut one is unknown, so the row is refused (I14)."""
+    """Cut ids, names and dates that no runner of ours writes (I14)."""
     if all(len(getattr(message, name) or "") <= MAX_ID_CHARACTERS for name in _IDS):
         return message
     cut: dict[str, Any] = {name: (getattr(message, name) or "")[:MAX_ID_CHARACTERS] for name in _IDS}

@@ -11,12 +11,13 @@ import contextlib
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
 import apsw
-from attrs import define
+from attrs import define, field
+from nanoclaw_untrusted.database_outage import DatabaseOutage
 from nanoclaw_wire.log_lines import describe
 from nanoclaw_wire.task_set import TaskSet
 
@@ -27,7 +28,6 @@ from nanoclaw_core.events import HostEvents
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.outbox import UNREADABLE
 from nanoclaw_core.store.connection import CentralDatabaseFailed
-from nanoclaw_core.store.outage import DatabaseOutage
 from nanoclaw_core.timing import Timing
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ FREE_EMPTY_POLLS = 5  # empty polls without a pause: state changes and acknowled
 SLOW_POLL_CPU_S = 0.05  # an honest file takes at most a fifth of that
 COOLDOWN_FACTOR = 4  # the cool-down after a slow poll is this many times its duration
 MAX_BACKLOG = 2_000  # messages of one session on their way to working rooms, and its unfinished actions
+MAX_RUNNING_REQUESTS = 4  # of one session; more wait for their turn, so that none can make all others wait for it
 
 
 @define
@@ -42,6 +43,7 @@ class _PollState:
     is_scheduled: bool = False
     empty_polls: int = 0
     not_before: float = 0.0  # the event loop's time
+    slots: asyncio.Semaphore = field(factory=partial(asyncio.Semaphore, MAX_RUNNING_REQUESTS))
 
 
 class OutboxPoller:
@@ -156,7 +158,7 @@ class OutboxPoller:
             for reason in result.exceeded:
                 self._spawn(session_id, self._events.budget_exceeded(session_id, reason))
             for request in result.requests:
-                self._spawn(session_id, self._events.action_requested(session_id, request))
+                self._spawn(session_id, _run(state.slots, partial(self._events.action_requested, session_id, request)))
             has_rows = bool(result.queued or result.refused or result.requests)
             if has_rows and self._outage.refused:
                 self._outage.note_success()
@@ -167,7 +169,7 @@ class OutboxPoller:
         took_s, has_more = time.thread_time() - began, result is not None and result.has_more
         cooldown_s = COOLDOWN_FACTOR * took_s if took_s > SLOW_POLL_CPU_S else took_s if has_more else 0.0
         is_empty = state.empty_polls > FREE_EMPTY_POLLS
-        state.not_before = loop.time() + (self._timing.empty_poll_pause_s if is_empty else cooldown_s)
+        state.not_before = loop.time() + max(self._timing.empty_poll_pause_s if is_empty else 0.0, cooldown_s)
         return result
 
     def _spawn(self, session_id: SessionId, work: Coroutine[Any, Any, None]) -> None:
@@ -180,3 +182,9 @@ class OutboxPoller:
         self._unfinished[session_id] -= 1
         if not self._unfinished[session_id]:
             del self._unfinished[session_id]
+
+
+async def _run(slots: asyncio.Semaphore, request: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async with slots:
+        await request()
+        await asyncio.sleep(0)  # a request that never waited must not let the next one start in the same turn

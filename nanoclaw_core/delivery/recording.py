@@ -7,8 +7,9 @@ import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
+from nanoclaw_untrusted.database_outage import DatabaseOutage
+
 from nanoclaw_core.store.connection import CentralDatabaseFailed, central
-from nanoclaw_core.store.outage import DatabaseOutage
 
 T = TypeVar("T")
 

@@ -29,7 +29,7 @@ from nanoclaw_core.mailbox.directories import SessionDirectories
 BUSY_TIMEOUT_MS = 50  # a runner's commit takes 1 to 2 ms; a sandbox with a longer lock must not stop the host
 ROW_BATCH = 100  # reading a batch blocks the event loop for 0.01 s
 MAX_ROW_BYTES = 8_000_000  # a million escaped characters of text, and some room
-MAX_READ_CHARACTERS = 32_000_000  # of one batch, which always has at least one row
+MAX_READ_CHARACTERS = 2_000_000  # of one batch, which always has at least one row
 READ_CPU_S = 0.5  # an honest file takes 0.005 s; a hostile schema can make any row arbitrarily slow
 MAX_FILES = 50
 
@@ -85,6 +85,10 @@ class OutboxReader:
             return OutboxSnapshot(messages=messages, has_more=has_more, finished=None if has_more else finished)
 
         return self._files.query(session_id, read)
+
+    def last_seq(self, session_id: SessionId) -> int:
+        """Return the number of the last message, 0 if there is none. Raises as `read_new` does."""
+        return self._files.query(session_id, outbound.last_seq)
 
     def acknowledgements(self, session_id: SessionId, after_revision: int) -> list[Acknowledgement]:
         """Read the acknowledgements after a revision, at most `ROW_BATCH`.

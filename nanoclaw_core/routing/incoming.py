@@ -13,7 +13,7 @@ from nanoclaw_wire.inbound import Kind, NewInbound
 from nanoclaw_wire.labels import MAX_ID_CHARACTERS, label
 
 from nanoclaw_core.descriptors.channels import Channel
-from nanoclaw_core.descriptors.messages import Address, Inbound, Outcome, Receipt
+from nanoclaw_core.descriptors.messages import Address, Attachment, Inbound, Outcome, Quoted, Receipt
 from nanoclaw_core.errors import NanoclawError
 from nanoclaw_core.ids import UserId, new_id, user_id
 from nanoclaw_core.store.dropped import DroppedMessage
@@ -136,6 +136,14 @@ def find_problem(inbound: object) -> str:
         value = getattr(inbound, name)
         if value is not None and not isinstance(value, str):
             return f"`{name}` must be a string or None, got {type(value).__name__}"
+    for part in (*inbound.attachments, *filter(None, [inbound.quoted])):
+        for name, value in asdict(part).items() if isinstance(part, Attachment | Quoted) else [("", ...)]:
+            if value is not None and not isinstance(value, bytes if name == "content" else str):
+                return "an attachment or the quoted message has a value of a wrong type"
+    try:
+        clock.to_text(inbound.at or clock.now())
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return "`at` must be a datetime with a time zone, in the years 1 to 9999"
     ids = [text for text in (inbound.room, inbound.thread, inbound.sender, inbound.message_id) if text is not None]
     if any(len(text) > MAX_ID_CHARACTERS or readable(text) != text for text in ids):  # a cut one is another's (I14)
         return f"an id of the room, thread, sender or message is not valid Unicode or longer than {MAX_ID_CHARACTERS}"

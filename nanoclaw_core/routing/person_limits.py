@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from attrs import define, field, frozen
+from attrs import define, field
 from nanoclaw_wire import inbound
 from nanoclaw_wire.rates import MAX_KEYS, Rates
 
@@ -17,20 +17,8 @@ from nanoclaw_core.mailbox.outbox import UNREADABLE
 from nanoclaw_core.routing.incoming import IncomingMessage
 
 RECOUNT_S = 10.0  # a count of many sessions takes milliseconds
-TOLD_AGAIN_S = 60.0  # after the last refused message
-
-
-@frozen
-class TooMuch:
-    """The limit that a message exceeds.
-
-    Args:
-        reason: The reason for the person, with a remedy.
-        is_first: True if the person was not told for a while.
-    """
-
-    reason: str
-    is_first: bool
+TELL_S = 60.0  # between two sentences of the same reason
+PASSES = 10  # times the rate: messages that may be looked at, for example by a pattern
 
 
 @define
@@ -38,7 +26,6 @@ class _Person:
     sessions: dict[SessionId, None] = field(factory=dict)  # that may have waiting messages
     waiting: int = 0  # at most: the last count and the messages since then
     full_until: float = 0.0
-    told_until: float = 0.0
 
 
 @define(kw_only=True, eq=False)
@@ -46,35 +33,46 @@ class PersonLimits:
     """Limits the messages of each person to each agent. A message without a sender counts for its room.
 
     Args:
+        owners: User ids of the owners.
         now: A clock in seconds that never goes back; tests pass their own.
     """
 
     inbox: InboxWriter
     budgets: Budgets
+    owners: Collection[str]
     now: Callable[[], float] = time.monotonic
     _rates: Rates = field(init=False)
+    _passes: Rates = field(init=False)
+    _told: Rates = field(factory=lambda: Rates(count=1, per_s=TELL_S), init=False)
     _people: OrderedDict[tuple[str, GroupId, bool], _Person] = field(factory=OrderedDict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._rates = Rates(count=self.budgets.person_messages_per_minute, per_s=60.0)
+        self._passes = Rates(count=PASSES * self.budgets.person_messages_per_minute, per_s=60.0)
 
-    def excess(self, message: IncomingMessage, group_id: GroupId, *, wakes: bool) -> TooMuch | None:
-        """Return the limit that a message to an agent exceeds, or None.
+    def passes(self, message: IncomingMessage, group_id: GroupId) -> bool:
+        """Return False if a person sends so much that the host does not even look at the message."""
+        return self._passes.take(_key(message, group_id, wakes=True), self.now())
 
-        Messages that only add context have limits of their own, so that a lively room leaves a mention its place.
+    def excess(self, message: IncomingMessage, group_id: GroupId, *, wakes: bool) -> str | None:
+        """Return a sentence about the limit that a message to an agent exceeds, or None.
+
+        Messages that only add context have limits of their own, so that a lively room leaves a mention its place. An
+        owner has only the rate of `passes`.
         """
         person, now, budgets = self._person(message, group_id, wakes), self.now(), self.budgets
-        length, problem = len(message.inbound.text), None
-        if length > budgets.message_characters:
-            problem = f"it has {length} characters, and I take {budgets.message_characters}. Send a shorter one."
-        elif not self._rates.take(_key(message, group_id, wakes), now):
+        problem = None
+        if message.user not in self.owners and not self._rates.take(_key(message, group_id, wakes=wakes), now):
             problem = f"I take {budgets.person_messages_per_minute} a minute from you. Send it again in a minute."
+        elif len(message.inbound.text) > budgets.message_characters:
+            problem = f"it is longer than {budgets.message_characters} characters. Send a shorter one."
         elif self._waiting(person, message, wakes, now) >= budgets.person_waiting_messages:
             problem = f"{budgets.person_waiting_messages} of yours still wait for me. Send it again after my answers."
-        if problem is None:
-            return None
-        is_first, person.told_until = now >= person.told_until, now + TOLD_AGAIN_S
-        return TooMuch(f"I did not read your last message: {problem}", is_first)
+        return f"I did not read your last message: {problem}" if problem else None
+
+    def may_tell(self, message: IncomingMessage, text: str) -> bool:
+        """Return True if the writer was not told the same in this conversation for a minute."""
+        return self._told.take((message.address, message.user, text), self.now())
 
     def note_stored(self, message: IncomingMessage, group_id: GroupId, session_id: SessionId, *, wakes: bool) -> None:
         """Count a message that waits in a session."""
@@ -83,7 +81,7 @@ class PersonLimits:
         person.waiting += 1
 
     def _person(self, message: IncomingMessage, group_id: GroupId, wakes: bool) -> _Person:
-        key = _key(message, group_id, wakes)
+        key = _key(message, group_id, wakes=wakes)
         person = self._people.setdefault(key, _Person())
         self._people.move_to_end(key)
         if len(self._people) > MAX_KEYS:
@@ -107,5 +105,5 @@ class PersonLimits:
         return person.waiting
 
 
-def _key(message: IncomingMessage, group_id: GroupId, wakes: bool) -> tuple[str, GroupId, bool]:
+def _key(message: IncomingMessage, group_id: GroupId, *, wakes: bool) -> tuple[str, GroupId, bool]:
     return message.user or f"{message.address.channel} {message.address.room}", group_id, wakes

@@ -16,7 +16,7 @@ from functools import partial
 
 import apsw
 from attrs import evolve, frozen
-from nanoclaw_wire.commands import command_of
+from nanoclaw_wire import commands
 from nanoclaw_wire.inbound import BEGINNING_OF_TIME
 from nanoclaw_wire.session_files import WrongProtocol
 
@@ -32,7 +32,7 @@ from nanoclaw_core.mailbox import attachments
 from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.permissions import Permissions
 from nanoclaw_core.plugins import Plugins
-from nanoclaw_core.routing import commands, conversations, duplicates, engage, incoming
+from nanoclaw_core.routing import conversations, duplicates, engage, incoming
 from nanoclaw_core.routing.incoming import NOT_ENGAGED, IncomingMessage
 from nanoclaw_core.routing.person_limits import PersonLimits
 from nanoclaw_core.sandboxes.recovery import SessionRecovery
@@ -106,14 +106,15 @@ class Router:
 
     def _leave_unwired(self, message: IncomingMessage, room: WiredRoom | None) -> Receipt:
         """Record a mention in a room without a wiring, so that the operator can wire it."""
-        outcome, inbound, address = Outcome.IGNORED, message.inbound, message.address
+        outcome, inbound, address, is_known = Outcome.IGNORED, message.inbound, message.address, True
         if inbound.is_mention:
             if room is None:
                 # The name is not admitted, but the operator needs it to know the room.
                 name, is_group = message.room_name or None, inbound.is_group
                 new = MessagingGroup(channel=address.channel, room=address.room, name=name, is_group=is_group)
-                self.dropped.add_room(new)
-            self.dropped.record(message.as_dropped("no_agent_wired", ""))
+                is_known = self.dropped.add_room(new)
+            if is_known:
+                self.dropped.record(message.as_dropped("no_agent_wired", ""))
             outcome = Outcome.DROPPED
         self.plugins.notify("nanoclaw_room_unknown", address=address, mentioned=inbound.is_mention)
         return Receipt(outcome=outcome, reason=NOT_WIRED, correlation_id=message.correlation_id)
@@ -131,11 +132,12 @@ class Router:
         if message.is_identified and duplicates.was_accepted(self.db, self.mailbox, group_id, message):
             log.info("message offered again", extra={"group": group_id})
             return receipt
-        if too_much := self.people.excess(message, group_id, wakes=wakes):
+        is_stop = commands.command_of(inbound.text) == commands.STOP
+        if not is_stop and (too_much := self.people.excess(message, group_id, wakes=wakes)):
             self.dropped.record(message.as_dropped("too_many_messages", group_id))
-            if wakes and too_much.is_first:
-                self.notifier.send_failure(message.address, too_much.reason, message.correlation_id)
-            return evolve(receipt, outcome=Outcome.DROPPED, reason=too_much.reason)
+            return self._refuse(message, evolve(receipt, outcome=Outcome.DROPPED, reason=too_much), is_told=wakes)
+        if wiring.engage_mode is EngageMode.MENTION_STICKY and inbound.is_mention:
+            messaging.make_sticky(self.db, wiring.id, message.address.thread)
         if message.user is not None and not room.knows_sender:
             messaging.upsert_user(self.db, message.user, message.channel.name, message.sender_name)
         directories = self.mailbox.directories
@@ -183,25 +185,31 @@ class Router:
             self.plugins.notify("nanoclaw_sender_refused", admission=admission, reason=verdict.reason)
             return receipt(outcome=Outcome.DROPPED, reason=verdict.reason)
 
+        if not self.people.passes(message, group_id):
+            self.dropped.record(message.as_dropped("too_many_messages", group_id))
+            return receipt(outcome=Outcome.DROPPED, reason="too many messages")
         if message.room_name not in ("", room.name):  # only an admitted message renames a room (I15, ⚠44)
             messaging.rename(self.db, room.id, message.room_name)
         if outcome is None:
             outcome = engage.decide_matched(wiring, engages=engage.matches_text(self.db, wiring, inbound.text))
             if outcome is Outcome.IGNORED:
                 return receipt(outcome=outcome, reason=NOT_ENGAGED)
-        if mentions_stick and inbound.is_mention and not is_sticky:
-            messaging.make_sticky(self.db, wiring.id, thread)
 
-        command = command_of(inbound.text)
+        command = commands.command_of(inbound.text)
         if command in commands.FILTERED:
-            reason = f"agents do not take {command}; ask in plain words"
-            return receipt(outcome=Outcome.IGNORED, reason=reason)
+            reason = f"Agents do not take {command}. Ask in plain words."
+            return self._refuse(message, receipt(outcome=Outcome.IGNORED, reason=reason))
         if command in commands.ADMIN and not self.permissions.is_admin(message.user, group_id):
             denial = f"Permission denied: {command} requires admin access."
             self.dropped.record(message.as_dropped("command_needs_admin", group_id))
-            self.notifier.send_failure(message.address, denial, message.correlation_id)
-            return receipt(outcome=Outcome.DROPPED, reason=denial)
+            return self._refuse(message, receipt(outcome=Outcome.DROPPED, reason=denial))
         return receipt(outcome=outcome)
+
+    def _refuse(self, message: IncomingMessage, receipt: Receipt, *, is_told: bool = True) -> Receipt:
+        """Tell the writer why a message gets no answer (I13), unless it only adds context."""
+        if is_told and receipt.reason and self.people.may_tell(message, receipt.reason):
+            self.notifier.send_failure(message.address, receipt.reason, message.correlation_id)
+        return receipt
 
     def _announce(self, message: IncomingMessage, session: Session, *, wakes: bool) -> None:
         """Record, log and notify that a message is stored, and wake the agent if it is to answer."""

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from enum import Enum
 
 import apsw
-from attrs import frozen
+from attrs import evolve, frozen
 from nanoclaw_wire import clock, inbound
 from nanoclaw_wire.inbound import Kind
 
@@ -28,7 +28,7 @@ class WaitReason(str, Enum):
     GROUP = "the agent group has its share of the slots at work"
 
 
-ALL, OTHERS = "all", "others"  # counts of all working sandboxes, and of those that work for no owner
+ALL, OTHERS = "all", "others"  # counts of all working sandboxes, and of those that work not only for owners
 
 
 @frozen(kw_only=True)
@@ -36,26 +36,34 @@ class Claim:
     """The causes of a sandbox: its slot counts for each of them.
 
     Args:
-        person: The writer of the message that woke it; None if no person did.
+        person: The writer of the message that woke it; None if no person did. Beside owners, the first other writer.
         room: The channel and the room of that message; None if it has none.
         group_id: The agent group; None if the instance has no other.
-        is_owner: True if the person is one of the owners in the settings.
+        is_owner: True if one of the owners in the settings wrote a message that is not answered yet.
+        has_others: False if only owners have such messages. Another person or a task makes it True.
     """
 
     person: UserId | None = None
     room: tuple[str | None, str] | None = None
     group_id: GroupId | None = None
     is_owner: bool = False
+    has_others: bool = True
 
     @property
     def keys(self) -> tuple[object, ...]:
         """The keys of the counts that it adds to."""
-        causes = (None if self.is_owner else OTHERS, self.person, self.room, self.group_id)
+        causes = (OTHERS if self.has_others else None, self.person, self.room, self.group_id)
         return (ALL, *filter(None, causes))
+
+    def joined_by(self, person: UserId, *, is_owner: bool) -> Claim:
+        """Return the claim with a further writer, who cannot make it count only for owners."""
+        first = self.person if is_owner or self.has_others else person
+        has_others = self.has_others or not is_owner
+        return evolve(self, person=first, is_owner=self.is_owner or is_owner, has_others=has_others)
 
 
 def claim_of(db: apsw.Connection, mailbox: Mailbox, session_id: SessionId, owners: Collection[str]) -> Claim:
-    """Return the claim of a session that needs a sandbox, by the first of its waiting messages from people.
+    """Return the claim of a session that needs a sandbox, by its waiting messages.
 
     Raises:
         apsw.Error: A database cannot be read.
@@ -63,13 +71,15 @@ def claim_of(db: apsw.Connection, mailbox: Mailbox, session_id: SessionId, owner
     session = sessions.get_active(db, session_id)
     if session is None:
         return Claim()
-    waiting = inbound.waiting(mailbox.inbox.read(session_id), clock.now_text())
-    chats = [message for message in waiting if message.kind is Kind.CHAT and not message.is_host_note]
-    person = json.loads(chats[0].content).get("sender_id") if chats else None
-    room = next(((message.channel, message.room) for message in chats or waiting if message.room), None)
-    is_only_group = db.execute("SELECT count(*) FROM agent_groups").get == 1
-    group_id = None if is_only_group else session.agent_group_id
-    return Claim(person=person, room=room, group_id=group_id, is_owner=person in owners)
+    rows = [row for row in inbound.waiting(mailbox.inbox.read(session_id), clock.now_text()) if not row.is_host_note]
+    writers = [json.loads(row.content).get("sender_id") if row.kind is Kind.CHAT else None for row in rows]
+    others = [writer for writer in writers if writer not in owners]
+    person = next(filter(None, others or writers), None)
+    room = next(((row.channel, row.room) for row in rows if row.room), None)
+    has_other_groups = db.execute("SELECT count(*) FROM agent_groups").get > 1
+    group_id = session.agent_group_id if has_other_groups else None
+    is_owner = len(others) < len(writers)
+    return Claim(person=person, room=room, group_id=group_id, is_owner=is_owner, has_others=bool(others) or not writers)
 
 
 def share_of(count: int) -> int:
@@ -80,8 +90,9 @@ def share_of(count: int) -> int:
 def reason_to_wait(claim: Claim, taken: Mapping[object, int], count: int) -> WaitReason | None:
     """Return why a conversation must wait for one of `count` slots, or None if it may have the next one.
 
-    A room or an agent group exceeds its share only while more than a share is left for the others. Neither limit
-    applies to an owner. One slot of four or more is only for owners.
+    A room or an agent group exceeds its share only while more than a share is left for the others. No share applies to
+    an owner. One slot of four or more is only for owners. If another person joined an owner there, that conversation
+    has to stop for one to which only owners wrote.
 
     Args:
         claim: The claim of the conversation.
@@ -89,9 +100,10 @@ def reason_to_wait(claim: Claim, taken: Mapping[object, int], count: int) -> Wai
         count: The number of slots.
     """
     share, left = share_of(count), count - int(count >= 4) - taken.get(OTHERS, 0)
-    if claim.person is not None and taken.get(claim.person, 0) >= share:
+    if not claim.is_owner and claim.person is not None and taken.get(claim.person, 0) >= share:
         return WaitReason.PERSON
-    if taken.get(ALL, 0) >= count or (left <= 0 and not claim.is_owner):
+    takes_back = left < 0 and not claim.has_others  # the slot of the owners, in which others joined one
+    if taken.get(ALL, 0) >= count + takes_back or (left <= 0 and not claim.is_owner):
         return WaitReason.ALL
     if claim.is_owner or left > share:
         return None

@@ -65,7 +65,8 @@ class MountPolicy:
         if not inside:
             link = "" if str(source) == raw["path"] else f" links to {source}, which"
             raise MountRefused(
-                f"{raw['path']}{link} is not below a directory of core.allowed_mounts. Add one to nanoclaw.toml."
+                f"{raw['path']}{link} is not below a directory of core.allowed_mounts."
+                " Add one to nanoclaw.toml and restart."
             )
         hidden, root = min(inside, key=lambda pair: pair[0] != "")
         if hidden:
@@ -75,7 +76,7 @@ class MountPolicy:
         lineage = _lineage(source)
         if exposed := exposure_of(lineage, self.home):
             raise MountRefused(f"{raw['path']} {exposed}, which no sandbox may see. Mount another directory.")
-        if found := forbidden_in(source):
+        if found := forbidden_in(source, (root.path for root in self.allowed)):
             raise MountRefused(f"{raw['path']} contains {found}. Mount a directory beside or below it.")
         is_writable = raw.get("writable") is True and root.writable
         self._require_apart(raw["path"], lineage, is_writable=is_writable)

@@ -5,6 +5,7 @@ I12  People read plain words and a reference. The log has the reason under the r
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import apsw
@@ -19,6 +20,7 @@ from nanoclaw_core.mailbox.mailbox import Mailbox
 from nanoclaw_core.sandboxes.claims import WaitReason
 
 log = logging.getLogger(__name__)
+PAUSE_S = 60.0  # between two notices with the same text to a room and thread
 MESSAGE_KEPT = "Your message is kept and will be answered once this is fixed."  # an accepted message must be kept (I3)
 NOT_NOW = f"The agent cannot be started right now. {MESSAGE_KEPT} I keep trying."
 WAITING = {
@@ -37,54 +39,53 @@ def waiting_text(reason: WaitReason, share: int) -> str:
 
 
 @define
-class _SentNotice:
-    """The last notice of a session, with the newest message of each room and thread that got it."""
+class _SentNotices:
+    """The notices of a session: the last text, and the newest message and the time of each text, room and thread."""
 
-    text: str
-    is_current: bool = True
-    newest: dict[tuple[str | None, ...], int] = field(factory=dict)
+    text: str = ""
+    is_current: bool = False
+    newest: dict[tuple[str | None, ...], tuple[int, float]] = field(factory=dict)
 
 
 @define(kw_only=True, eq=False)
 class Notices:
-    """Tells people why they have no answer: each reason once for the messages written until then."""
+    """Tells people why they have no answer: each reason once for the messages written until then.
+
+    Further messages get the same text at most once a minute in each room and thread.
+    """
 
     mailbox: Mailbox
     notifier: Notifier
-    _sent: dict[SessionId, _SentNotice] = field(factory=dict, init=False)
+    _sent: dict[SessionId, _SentNotices] = field(factory=dict, init=False)
 
     def repeat(self, session_id: SessionId) -> None:
         """Note that a person wrote again, so that the same text is sent there once more."""
         if session_id in self._sent:
             self._sent[session_id].is_current = False
 
-    def send(self, session_id: SessionId, text: str, *, reason: str = "") -> bool:
+    def send(self, session_id: SessionId, text: str, *, reason: str = "") -> None:
         """Send a text to every room and thread with waiting messages.
 
         A `reason` for the operator is logged under a reference that people read. Without one they read no reference.
-
-        Returns:
-            False if the text could not be sent everywhere; the caller may send it again later.
+        If the text cannot be sent everywhere now, the next call sends the rest.
         """
-        sent = self._sent.get(session_id)
-        if sent is None or sent.text != text:
-            sent = _SentNotice(text, is_current=False)
-        if sent.is_current:
-            return True
+        sent = self._sent.setdefault(session_id, _SentNotices())
+        if sent.is_current and sent.text == text:
+            return
+        sent.text, sent.is_current, now = text, True, asyncio.get_running_loop().time()
         try:
             waiting = inbound.waiting(self.mailbox.inbox.read(session_id), clock.now_text())
-            for address, message in {(row.channel, row.room, row.thread): row for row in waiting}.items():
-                if message.seq > sent.newest.get(address, 0):
-                    self.notifier.reply_failure(
-                        message, f"{text} {_reference(session_id, message, reason)}" if reason else text
-                    )
-                    sent.newest[address] = message.seq
+            for key, message in {(text, row.channel, row.room, row.thread): row for row in waiting}.items():
+                newest, sent_at = sent.newest.get(key, (0, -PAUSE_S))
+                if message.seq > newest and now < sent_at + PAUSE_S:
+                    sent.is_current = False
+                elif message.seq > newest:
+                    notice = f"{text} {_reference(session_id, message, reason)}" if reason else text
+                    self.notifier.reply_failure(message, notice)
+                    sent.newest[key] = message.seq, now
         except (apsw.Error, NanoclawError, OSError) as error:
+            sent.is_current = False
             log.error("notice could not be sent", extra={"session": session_id, "error": str(error)})
-            return False
-        sent.is_current = True
-        self._sent[session_id] = sent
-        return True
 
     def send_given_up(self, session_id: SessionId, message: InboundMessage) -> None:
         """Tell the writer of a message that it will not be tried again.

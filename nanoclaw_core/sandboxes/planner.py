@@ -23,7 +23,7 @@ from nanoclaw_core.ids import new_id
 from nanoclaw_core.plugins import Contribution, Plugins
 from nanoclaw_core.sandboxes.mounts import MountRefused, mount_policy, require_unexposed
 from nanoclaw_core.sandboxes.selection import Candidate, choose_provider, choose_runtime, missing_reason
-from nanoclaw_core.settings import Settings
+from nanoclaw_core.settings import DEFAULT_PROVIDER, Settings
 from nanoclaw_core.store import agents
 from nanoclaw_core.store.agents import AgentGroup, ContainerConfig
 from nanoclaw_core.store.sessions import Session
@@ -115,7 +115,8 @@ class SandboxPlanner:
             session=session.provider,
             group=config.provider,
             default=self.settings.core.provider,
-            fallback=self.settings.core.fallback_provider,
+            # A provider that the operator chose is never replaced, so that a typing error is seen.
+            fallback=self.settings.core.fallback_provider if self.settings.core.provider == DEFAULT_PROVIDER else "",
             installed={name: contribution.value for name, contribution in self.providers.items()},
             missing=missing,
         )
@@ -131,19 +132,15 @@ class SandboxPlanner:
     async def _runtime(self, config: ContainerConfig, provider: Provider) -> str:
         candidates = await asyncio.gather(*map(self._candidate, sorted(self.runtimes)))
         wanted = config.runtime or self.settings.core.runtime
-        return choose_runtime(wanted=wanted, runs_tools=provider.runs_tools, candidates=candidates)
-
-    def _remedy_without_gateway(self) -> str:
-        if "gateway" in self.settings.core.disabled_plugins:
-            return 'Remove "gateway" from disabled_plugins in nanoclaw.toml and restart the host.'
-        return "Install it with `pip install nanoclaw-resource-gateway`. `ncl doctor` shows more."
+        return choose_runtime(wanted=wanted, runs_tools=_runs_tools(provider, config), candidates=candidates)
 
     def _require_gateway(self, provider: Provider, upstreams: Sequence[Upstream], network: Network) -> None:
         if upstreams and network is not Network.NONE and not self.has_gateway:
-            raise SandboxRefused(
-                f"The provider {provider.name!r} needs the model gateway, and no gateway is running. "
-                + self._remedy_without_gateway()
-            )
+            remedy = "Install it with `pip install nanoclaw-resource-gateway`. `ncl doctor` shows more."
+            if "gateway" in self.settings.core.disabled_plugins:
+                remedy = 'Remove "gateway" from disabled_plugins in nanoclaw.toml and restart the host.'
+            name = provider.name
+            raise SandboxRefused(f"The provider {name!r} needs the model gateway, and no gateway is running. {remedy}")
 
     def _spec(
         self,
@@ -174,7 +171,7 @@ class SandboxPlanner:
                 layout.EXTRA_DIR_VARIABLE: layout.SANDBOX_EXTRA,
                 "LANG": "C.UTF-8",
             },
-            runs_tools=provider.runs_tools or bool(config.mcp_servers),
+            runs_tools=_runs_tools(provider, config),
             network=network,
             limits=self._limits(config),
             image=config.image_tag,
@@ -254,3 +251,7 @@ class SandboxPlanner:
 def write_runner_config(path: Path, config: RunnerConfig) -> None:
     """Write the runner's config file, readable for the sandbox's user."""
     write_atomically(path, write_config(config).encode(), mode=0o644, sync=False)
+
+
+def _runs_tools(provider: Provider, config: ContainerConfig) -> bool:
+    return provider.runs_tools or bool(config.mcp_servers)  # a server is a program

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import Counter
 from datetime import timedelta
+from pathlib import Path
 
 import apsw
 from attrs import field, frozen
+from nanoclaw_untrusted.tree_budget import KeptTree, TreeBudget
 from nanoclaw_wire import clock
 from nanoclaw_wire.layout import Layout
-from nanoclaw_wire.untrusted_trees import tree_size
 
 from nanoclaw_core.budgets import Budgets
 from nanoclaw_core.ids import SessionId
@@ -20,64 +20,47 @@ from nanoclaw_core.mailbox.directories import QUARANTINE_SUFFIX, QUARANTINE_TIME
 from nanoclaw_core.store import sessions
 
 log = logging.getLogger(__name__)
+_REASONS = {"age": "older than `quarantine_days`", "size": "beyond `quarantine_bytes`"}
 
 
 @frozen(kw_only=True)
 class QuarantineBudget:
-    """Removes quarantined sessions. Each is measured once, in a thread, because nothing writes it any more."""
+    """Removes quarantined sessions."""
 
     db: apsw.Connection
     directories: SessionDirectories
     budgets: Budgets
-    _sizes: dict[str, int] = field(factory=dict, init=False)
+    _trees: TreeBudget = field(init=False)
     _lock: asyncio.Lock = field(factory=asyncio.Lock, init=False)
+
+    @_trees.default
+    def _make_trees(self) -> TreeBudget:
+        root, trash = self.directories.root, self.directories.trash
+        return TreeBudget(root=root, trash=trash, max_bytes=self.budgets.quarantine_bytes, reduce=self._reduce)
 
     async def enforce(self) -> None:
         """Remove the sessions that are too old, then those that do not fit.
 
-        The last one of each conversation counts before all others, so that a conversation whose files are damaged again
-        and again removes only its own. If it does not fit, its databases and its log are kept if they fit.
+        The last one of each conversation counts before all others. If it does not fit, its databases and its log are
+        kept if they fit.
 
         Raises:
             apsw.Error, OSError: Some sessions are still there; the next call removes them.
         """
         async with self._lock:
-            names = await asyncio.to_thread(self.directories.quarantined)
-            size, limit = 0, self.budgets.quarantine_bytes
+            trees = []
+            for name in await asyncio.to_thread(self.directories.quarantined):
+                session_id, _, at = name.partition(QUARANTINE_SUFFIX)
+                session = sessions.get(self.db, SessionId(session_id))
+                owner = (session.agent_group_id, session.conversation) if session else name
+                trees.append(KeptTree(name=name, at=at, owner=owner))
+                await asyncio.sleep(0)  # let other sessions run
             oldest = f"{clock.now() - timedelta(days=self.budgets.quarantine_days):{QUARANTINE_TIME}}"
-            for is_last, name in await self._in_order(names):
-                if _time_of(name) < oldest:
-                    self._remove(name, "older than `quarantine_days`")
-                    continue
-                if is_last and size + await self._measure(name) > limit:
-                    await asyncio.to_thread(self._reduce, name)
-                if size + await self._measure(name) > limit:
-                    self._remove(name, "beyond `quarantine_bytes`")
-                else:
-                    size += await self._measure(name)
+            await self._trees.enforce(trees, oldest, _log_removal)
             self.directories.trash.empty()
 
-    async def _in_order(self, names: list[str]) -> list[tuple[bool, str]]:
-        """Return each name, and whether it is the last of its conversation: first these, each part newest first."""
-        count: Counter[object] = Counter()
-        order = []
-        for name in sorted(names, key=_time_of, reverse=True):
-            session = sessions.get(self.db, SessionId(name.partition(QUARANTINE_SUFFIX)[0]))
-            conversation = (session.agent_group_id, session.conversation) if session else name
-            order.append((not count[conversation], name))
-            count[conversation] += 1
-            await asyncio.sleep(0)  # let other sessions run
-        return sorted(order, key=lambda item: not item[0])
-
-    async def _measure(self, name: str) -> int:
-        if name not in self._sizes:
-            limit = self.budgets.quarantine_bytes + 1
-            self._sizes[name] = await asyncio.to_thread(tree_size, self.directories.root / name, limit)
-        return self._sizes[name]
-
-    def _reduce(self, name: str) -> None:
+    def _reduce(self, directory: Path) -> None:
         """Move the databases and the log up into the session's directory, and the rest into the trash."""
-        directory = self.directories.root / name
         layout = Layout.below(directory)
         for path in (layout.inbound_db, layout.outbound_db, layout.runner_log):
             for kept in (path, path.with_name(f"{path.name}-journal")):
@@ -86,15 +69,8 @@ class QuarantineBudget:
         for path in (layout.incoming, layout.outgoing):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 self.directories.trash.put(path)
-        self._sizes.pop(name, None)
-
-    def _remove(self, name: str, reason: str) -> None:
-        with contextlib.suppress(FileNotFoundError):  # the operator was faster
-            self.directories.trash.put(self.directories.root / name)
-        self._sizes.pop(name, None)
-        session_id = name.partition(QUARANTINE_SUFFIX)[0]
-        log.warning("quarantined session removed", extra={"session": session_id, "files": name, "reason": reason})
 
 
-def _time_of(name: str) -> str:
-    return name.rpartition(QUARANTINE_SUFFIX)[2]
+def _log_removal(tree: KeptTree, reason: str) -> None:
+    session_id, why = tree.name.partition(QUARANTINE_SUFFIX)[0], _REASONS[reason]
+    log.warning("quarantined session removed", extra={"session": session_id, "files": tree.name, "reason": why})

@@ -1,6 +1,7 @@
 """Slots limit the number of running sandboxes.
 
-An idle sandbox gives its slot to a waiting conversation, so only those that work count for a share.
+An idle sandbox gives its slot to a waiting conversation, so only those that work count for a share. A working one does
+so only if other people joined an owner in the slot of the owners, which an owner needs elsewhere.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from attrs import define, evolve, field
 
 from nanoclaw_core.ids import SessionId, UserId
-from nanoclaw_core.sandboxes.claims import ALL, Claim, WaitReason, reason_to_wait
+from nanoclaw_core.sandboxes.claims import Claim, WaitReason, reason_to_wait
 from nanoclaw_core.sandboxes.running import Running
 
 
@@ -33,7 +34,7 @@ class Slots:
     Args:
         count: The number of slots.
         running: The running sandboxes. One that is starting or ending holds a slot, too.
-        wanted: Called with the number of waiting conversations that could work in the slots of idle sandboxes.
+        wanted: Called with the number of waiting conversations that could work in the slots of other sandboxes.
 
     Attributes:
         held: The claims of the conversations that hold a slot.
@@ -69,13 +70,11 @@ class Slots:
             self.serve()
 
     def serve(self) -> None:
-        """Grant the free slots, and ask for more if idle sandboxes hold the rest."""
+        """Grant the free slots, and ask for more if sandboxes that may be stopped hold the rest."""
         if not self.waiting:
             return
         free, taken = self._count - len(self.held), self._taken()
         for session_id, wait in list(self.waiting.items()):
-            if taken[ALL] >= self._count:
-                break
             reason = reason_to_wait(wait.claim, taken, self._count)
             wait.reason = reason or WaitReason.ALL
             if reason is None and not wait.granted.done():
@@ -88,29 +87,28 @@ class Slots:
             self._wanted(-free)
 
     def assign(self, session_id: SessionId, person: UserId | None, *, is_owner: bool) -> bool:
-        """Assign a conversation to the person who wrote last; None changes nothing.
+        """Assign a conversation to the person who wrote last; None is a task or a note.
 
-        A working one keeps its claim until it is idle, so that no person exceeds a share. A waiting one keeps its claim
-        unless the new one helps it, so that others cannot delay it.
+        A working one keeps its claim until it is idle, so that no person exceeds a share. Only that of an owner counts
+        for others once they wrote, too. A waiting one keeps its claim unless the new one helps it, so that others
+        cannot delay it.
 
         Returns:
             False if an idle sandbox must not go on, because it would exceed a share.
         """
-        wait = self.waiting.get(session_id)
-        old = wait.claim if wait is not None else self.held.get(session_id)
-        if old is None or (wait is None and self._is_working(session_id)):
-            return True
-        new = old if person is None else evolve(old, person=person, is_owner=is_owner)
-        if wait is not None and new == old:
-            return True
-        taken = self._taken()
-        reason = reason_to_wait(new, taken, self._count)
-        if wait is None:
+        old, wait = self.held.get(session_id), self.waiting.get(session_id)
+        if old is not None and not self._is_working(session_id):
+            new = evolve(old, person=person or old.person, is_owner=is_owner, has_others=not is_owner)
             self.held[session_id] = new
-        elif reason is None or reason_to_wait(old, taken, self._count) is WaitReason.PERSON:
-            wait.claim = new
-            self.serve()
-        return reason is None
+            return reason_to_wait(new, self._taken(), self._count) is None
+        if person is not None and old is not None:
+            self.held[session_id] = old.joined_by(person, is_owner=is_owner)
+        elif person is not None and wait is not None:
+            is_beyond = reason_to_wait(wait.claim, self._taken(), self._count) is WaitReason.PERSON
+            joined = wait.claim.joined_by(person, is_owner=is_owner)
+            wait.claim = evolve(joined, person=person) if is_beyond and not is_owner else joined
+        self.serve()
+        return True
 
     def _taken(self) -> Counter[object]:
         """Count the claims of the working sandboxes."""
@@ -128,15 +126,17 @@ class Slots:
 def idle_to_end(
     running: Mapping[SessionId, Running], held: Mapping[SessionId, Claim], share: int, wanted: int
 ) -> list[SessionId]:
-    """Return the idle sandboxes to stop for waiting conversations, longest idle first.
+    """Return the sandboxes to stop for waiting conversations: the idle ones, longest idle first.
 
-    Those of people with more than a share of sandboxes stop before the others.
+    Those of people with more than a share of sandboxes stop before the others. Working ones in which others joined an
+    owner stop last: only if the owners have no slot.
     """
     ending = sum(bool(sandbox.ending) for sandbox in running.values())
     counts = Counter(claim.person for claim in held.values())
-    idle = [
-        (counts[held[session_id].person] <= share, sandbox.idle_since, session_id)
+    to_stop = [
+        (sandbox.idle_since is None, counts[held[session_id].person] <= share, sandbox.idle_since or 0.0, session_id)
         for session_id, sandbox in running.items()
-        if sandbox.idle_since is not None and not sandbox.ending
+        if not sandbox.ending
+        and (sandbox.idle_since is not None or (held[session_id].is_owner and held[session_id].has_others))
     ]
-    return [session_id for *_, session_id in sorted(idle)][: max(0, wanted - ending)]
+    return [session_id for *_, session_id in sorted(to_stop)][: max(0, wanted - ending)]

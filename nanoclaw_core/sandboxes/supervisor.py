@@ -18,6 +18,7 @@ from functools import partial
 
 import apsw
 from attrs import define, field
+from nanoclaw_untrusted.database_outage import DatabaseOutage
 from nanoclaw_wire import clock
 from nanoclaw_wire.doorbell import DoorbellServer
 from nanoclaw_wire.exhaustion import EXIT_NO_ROOM, is_exhausted
@@ -45,7 +46,6 @@ from nanoclaw_core.sandboxes.tries import Tries
 from nanoclaw_core.settings import CoreSettings
 from nanoclaw_core.store import sessions
 from nanoclaw_core.store.connection import CentralDatabaseFailed
-from nanoclaw_core.store.outage import DatabaseOutage
 from nanoclaw_core.timing import Timing
 
 log = logging.getLogger(__name__)
@@ -93,12 +93,7 @@ class Supervisor:
         self._tries = Tries(mailbox=self.mailbox, notices=self._notices, first_pause_s=self.core.retry_pause_s)
 
     def wake(
-        self,
-        session_id: SessionId,
-        *,
-        for_people: bool = True,
-        person: UserId | None = None,
-        pause_s: float = 0.0,
+        self, session_id: SessionId, *, for_people: bool = True, person: UserId | None = None, pause_s: float = 0.0
     ) -> None:
         """Ensure that a sandbox of a session runs or starts; return at once.
 
@@ -257,13 +252,12 @@ class Supervisor:
         self.status.show(session_id, f"waiting for a slot: {wait.reason.value}")
         await asyncio.sleep(self.timing.slot_notice_s)
         log.warning("a conversation waits for a slot", extra={"reason": wait.reason.value, "person": wait.claim.person})
-        text = waiting_text(wait.reason, share_of(self.core.max_sandboxes))
         while True:  # people who write meanwhile get the notice too
-            self._notices.send(session_id, text)
+            self._notices.send(session_id, waiting_text(wait.reason, share_of(self.core.max_sandboxes)))
             await asyncio.sleep(self.timing.slot_notice_s)
 
     def _make_room(self, wanted: int) -> None:
-        """Stop idle sandboxes for a number of waiting conversations."""
+        """Stop sandboxes for a number of waiting conversations."""
         share = share_of(self.core.max_sandboxes)
         for session_id in idle_to_end(self.running, self.slots.held, share, wanted - len(self._draining)):
             self._tasks.spawn(self._end(session_id, "another conversation needs its slot"))
@@ -314,6 +308,7 @@ class Supervisor:
         self.status.show(session_id, "starting a sandbox")
         current = await self.launcher.start(session)
         self.running[session_id] = current
+        self.slots.serve()
         self.status.show(session_id, "the agent is at work")
         poll = asyncio.create_task(self._poll_until_connected(session_id, current.bell))
         life = asyncio.create_task(self._limit_life(session_id, current))

@@ -21,6 +21,7 @@ from nanoclaw_core.store.usage import Usage
 log = logging.getLogger(__name__)
 MAX_UNWRITTEN = 1_000
 FLUSH_S = 1.0
+ROOMS = 20  # all rooms together have at most this many times the refusals of one room
 REPORT_S = 3_600.0
 LOOK_AGAIN_S = 60.0  # after a channel had too many unknown rooms
 _COUNT = (
@@ -57,6 +58,7 @@ class DroppedMessages:
     _reports: Rates = field(factory=lambda: Rates(count=1, per_s=REPORT_S), init=False)
     _full_until: dict[str, float] = field(factory=dict, init=False)
     _flush: asyncio.TimerHandle | None = field(default=None, init=False)
+    _count: int = field(default=0, init=False)
 
     def record(self, drop: DroppedMessage) -> None:
         """Count a refused message at once, or within a second if many come.
@@ -74,11 +76,11 @@ class DroppedMessages:
         else:
             self._flush = loop.call_later(FLUSH_S, self.close)
 
-    def add_room(self, group: MessagingGroup) -> None:
-        """Record a room without an agent, unless its channel already has `unknown_rooms` of them."""
+    def add_room(self, group: MessagingGroup) -> bool:
+        """Record a room without an agent; return False if its channel already has `unknown_rooms` of them."""
         now = asyncio.get_running_loop().time()
         if now < self._full_until.get(group.channel, 0.0):
-            return
+            return False
         limit = self.usage.budgets.unknown_rooms
         query = (
             "SELECT count(*) FROM (SELECT 1 FROM messaging_groups m WHERE channel = ? AND NOT EXISTS"
@@ -86,11 +88,12 @@ class DroppedMessages:
         )
         if self.db.execute(query, (group.channel, limit)).get < limit and not self.usage.is_instance_full():
             add(self.db, group)
-            return
+            return True
         self._full_until[group.channel] = now + LOOK_AGAIN_S
         if self._reports.take(group.channel, now):
             about = {"channel": group.channel, "limit": limit}
             log.warning("more unknown rooms are not recorded; wire or remove some", extra=about)
+        return False
 
     def close(self) -> None:
         """Write the counts that wait."""
@@ -104,6 +107,7 @@ class DroppedMessages:
 
     def _write(self) -> None:
         now = clock.now_text()
+        self._count = self.db.execute("SELECT count(*) FROM dropped_messages").get
         with self.db:
             for drop, count in self._unwritten.items():
                 key = (drop.channel, drop.room, drop.sender, drop.reason, drop.agent_group_id)
@@ -117,7 +121,8 @@ class DroppedMessages:
         limit = self.usage.budgets.refused_senders
         query = "SELECT count(*) FROM (SELECT 1 FROM dropped_messages WHERE channel = ? AND room = ? LIMIT ?)"
         recorded = self.db.execute(query, (drop.channel, drop.room, limit)).get
-        if recorded < limit and not self.usage.is_instance_full():
+        if recorded < limit and self._count < ROOMS * limit and not self.usage.is_instance_full():
+            self._count += 1
             return True
         if self._reports.take((drop.channel, drop.room), asyncio.get_running_loop().time()):
             about = {"channel": drop.channel, "room": drop.room, "limit": limit}

@@ -5,6 +5,7 @@ The counts are written in the transaction of the rows that they count, so they c
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 
@@ -20,6 +21,7 @@ _ADD = (
     " ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes, rows = rows + 1 RETURNING bytes, rows"
 )
 INSTANCE = "instance"
+MAX_ANSWERED = 8_000_000  # bytes of the answers to requests of one batch
 SHARE_IF_FULL = 100  # if the instance is full, each session has this part of its day, so that one stops no other
 
 
@@ -45,10 +47,18 @@ class Usage:
     db: apsw.Connection
     budgets: Budgets
     _answered: Counter[SessionId] = field(factory=Counter, init=False)  # bytes of answers that no row has counted yet
+    _announced: set[tuple[str, SessionId, str]] = field(factory=set, init=False)
 
-    def note_answer(self, session_id: SessionId, size: int) -> None:
-        """Count the bytes of an answer to a request; they are stored with the session's next row."""
+    def may_answer(self, session_id: SessionId, size: int) -> bool:
+        """Count the bytes of an answer, which are stored with the session's next row; False if that must come first."""
         self._answered[session_id] += size
+        return self._answered[session_id] <= MAX_ANSWERED
+
+    def is_used_up(self, session_id: SessionId) -> bool:
+        """Return True if nothing of a session's further rows is stored today."""
+        query = "SELECT rows FROM usage WHERE day = ? AND source = ?"
+        rows = self.db.execute(query, (clock.now_text()[:10], f"session {session_id}")).get or 0
+        return bool(rows > self.budgets.session_rows_per_day)
 
     def charge(self, session_id: SessionId, size: int, room: Sequence[str | None] = ()) -> Excess | None:
         """Count a row of a session in the transaction that stores it.
@@ -56,26 +66,23 @@ class Usage:
         Args:
             session_id: The session.
             size: The size of the row in bytes.
-            room: The channel and the room of a message; empty for a request.
+            room: The channel and the room of a message that the session may write to; else empty.
 
         Returns:
             The limit that the row exceeds, so that its content must not be stored; None if it is within all budgets.
         """
         budgets, size = self.budgets, size + self._answered.pop(session_id, 0)
         written, count = self._add(f"session {session_id}", size)
-        in_room, _ = self._add(f"room {' '.join(map(str, room))}", size) if room else (0, 0)
         if count > budgets.session_rows_per_day:
-            reason = f"this session wrote {budgets.session_rows_per_day} rows today"
-            return _excess(reason, is_first=count == budgets.session_rows_per_day + 1, is_storable=False)
+            return self._excess(session_id, "rows", f"this session wrote {budgets.session_rows_per_day} rows today")
         if written > budgets.session_bytes_per_day:
-            reason = f"this session wrote {budgets.session_bytes_per_day} bytes today"
-            return _excess(reason, is_first=written - size <= budgets.session_bytes_per_day)
-        if in_room > budgets.room_bytes_per_day:
+            return self._excess(session_id, "bytes", f"this session wrote {budgets.session_bytes_per_day} bytes today")
+        if room and self._add(f"room {json.dumps(room)}", size)[0] > budgets.room_bytes_per_day:
             reason = f"the agents wrote {budgets.room_bytes_per_day} bytes to this room today"
-            return _excess(reason, is_first=in_room - size <= budgets.room_bytes_per_day)
+            return self._excess(session_id, "room", reason)
         if written > budgets.session_bytes_per_day // SHARE_IF_FULL and self.is_instance_full():
-            reason = f"the messages of all agents fill {budgets.instance_bytes} bytes"
-            return _excess(reason, is_first=self._add(INSTANCE, size)[1] == 1)
+            self._add(INSTANCE, size)
+            return self._excess(session_id, INSTANCE, f"the messages of all agents fill {budgets.instance_bytes} bytes")
         return None
 
     def is_instance_full(self) -> bool:
@@ -83,9 +90,19 @@ class Usage:
         pages, free = self.db.pragma("page_count"), self.db.pragma("freelist_count")
         return bool((pages - free) * self.db.pragma("page_size") > self.budgets.instance_bytes)
 
-    def prune(self) -> None:
-        """Remove the counts of earlier days."""
-        self.db.execute("DELETE FROM usage WHERE day < ?", (clock.now_text()[:10],))
+    def prune(self, before: str) -> None:
+        """Remove the counts of earlier days, and the refusals whose last one was before a time (clock text form)."""
+        today = clock.now_text()[:10]
+        self._announced.difference_update([key for key in self._announced if key[0] < today])
+        self.db.execute("DELETE FROM usage WHERE day < ?", (today,))
+        self.db.execute("DELETE FROM dropped_messages WHERE last_at < ?", (before,))
+
+    def _excess(self, session_id: SessionId, kind: str, reason: str) -> Excess:
+        key = (clock.now_text()[:10], session_id, kind)
+        is_first = key not in self._announced  # for each session, so that no other uses up the notice of its people
+        self._announced.add(key)
+        text = f"{reason}, which is the limit. More is refused until midnight UTC or until old messages are removed."
+        return Excess(reason=text, is_first=is_first, is_storable=kind != "rows")
 
     def _add(self, source: str, size: int) -> tuple[int, int]:
         counts: tuple[int, int] = self.db.execute(_ADD, (clock.now_text()[:10], source, size)).get
@@ -101,8 +118,3 @@ def full_sources(db: apsw.Connection, budgets: Budgets) -> list[str]:
     values = (clock.now_text()[:10], budgets.session_bytes_per_day, budgets.session_rows_per_day)
     found = db.execute(query, (*values, budgets.room_bytes_per_day))
     return [f"{source}: {written} bytes in {count} rows today" for source, written, count in found]
-
-
-def _excess(reason: str, *, is_first: bool, is_storable: bool = True) -> Excess:
-    text = f"{reason}, which is the limit. More is refused until midnight UTC or until old messages are removed."
-    return Excess(reason=text, is_first=is_first, is_storable=is_storable)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import apsw
+from nanoclaw_untrusted.database_outage import DatabaseOutage
 from nanoclaw_wire.content import ActionRequest, Message
 
 from nanoclaw_core import Address, Outbound, SessionId
@@ -17,7 +18,6 @@ from nanoclaw_core.mailbox.directories import open_root
 from nanoclaw_core.mailbox.outbox import OutboxReader
 from nanoclaw_core.plugins import Plugins
 from nanoclaw_core.store.deliveries import Delivery
-from nanoclaw_core.store.outage import DatabaseOutage
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.timing import Timing
 

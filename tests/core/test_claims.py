@@ -15,7 +15,8 @@ pytestmark = pytest.mark.invariant(number=14)
 def claim(number: int = 0, *, person: str = "", room: str = "", group: str = "", is_owner: bool = False) -> Claim:
     """Return a claim whose unnamed causes are its own."""
     own = (person or f"person {number}", ("chat", room or f"room {number}"), group or f"group {number}")
-    return Claim(person=UserId(own[0]), room=own[1], group_id=GroupId(own[2]), is_owner=is_owner)
+    person, group_id = UserId(own[0]), GroupId(own[2])
+    return Claim(person=person, room=own[1], group_id=group_id, is_owner=is_owner, has_others=not is_owner)
 
 
 def reason(new: Claim, *working: Claim, count: int) -> WaitReason | None:
@@ -58,6 +59,29 @@ def test_room_within_its_share_may_use_what_is_left() -> None:
 def test_no_share_of_a_room_or_group_stops_an_owner() -> None:
     same = [claim(number, room="busy", group="busy") for number in range(3)]
     assert reason(claim(3, room="busy", group="busy", is_owner=True), *same, count=4) is None
+
+
+def test_no_share_of_a_person_stops_an_owner() -> None:
+    own = [claim(number, person="operator", is_owner=True) for number in range(3)]
+    assert reason(claim(3, person="operator", is_owner=True), *own, count=4) is None
+
+
+def test_owner_takes_back_the_slot_that_others_joined() -> None:
+    """One more conversation of owners may start, because one with others has to stop. Only one does."""
+    eve, own = UserId("eve"), claim(4, is_owner=True)
+    working = [claim(number) for number in range(3)] + [claim(3, is_owner=True).joined_by(eve, is_owner=False)]
+    assert reason(own, *working, count=4) is None
+    assert reason(own.joined_by(eve, is_owner=False), *working, count=4) is WaitReason.ALL
+    assert reason(claim(5, is_owner=True), *working, own, count=4) is WaitReason.ALL
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_claim_with_an_owner_and_others_is_for_both(is_first: bool) -> None:
+    """It has the rights of the owner, and counts for the others."""
+    people = {"operator": True, "eve": False} if is_first else {"eve": False, "operator": True}
+    (first, is_owner), (second, is_second_owner) = people.items()
+    joined = claim(person=first, is_owner=is_owner).joined_by(UserId(second), is_owner=is_second_owner)
+    assert (joined.person, joined.is_owner, joined.has_others) == ("eve", True, True)
 
 
 def test_claims_without_a_cause_share_none() -> None:

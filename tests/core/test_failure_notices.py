@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from instance_state import message_statuses
 from runner_scripts import dying
+from simulated_time import simulated_time
 
 from nanoclaw_core import Address, Readiness, SandboxFailed, SandboxRefused
 from nanoclaw_core.sandboxes.notices import NOT_NOW, REFERENCE_HINT
@@ -65,8 +66,10 @@ def test_people_are_informed_of_repeated_start_failures(instance: Instance) -> N
 
 
 @pytest.mark.invariant(number=12)
-def test_people_are_informed_of_each_refusal(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
-    """People read plain words and a reference.
+def test_people_are_informed_of_each_refusal(
+    instance: Instance, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """People read plain words and a reference, at most once a minute.
 
     The log has cause and remedy under that reference.
     """
@@ -77,13 +80,18 @@ def test_people_are_informed_of_each_refusal(instance: Instance, caplog: pytest.
             await running.channel.say("hi")
             await running.channel.texts(1)
             await running.channel.say("still there?")
+            await asyncio.sleep(50.0)
+            assert len(running.channel.delivered) == 1
+            await asyncio.sleep(100.0)  # the sweep wakes the session
             return await running.channel.texts(2)
 
     sentences = {
         "The agent cannot be started right now",
         "Your message is kept and will be answered once this is fixed",
     }
-    for text in asyncio.run(scenario()):
+    with simulated_time(monkeypatch) as loop:
+        texts = loop.run_until_complete(scenario())
+    for text in texts:
         plain, _, reference = text.partition(f". {REFERENCE_HINT} ")
         assert set(plain.split(". ")) == sentences
         (logged,) = [record for record in caplog.records if getattr(record, "correlation", "") == reference.rstrip(".")]

@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 from delivery_doubles import QuietEvents, context_of
+from nanoclaw_untrusted.database_outage import DatabaseOutage
 from nanoclaw_wire.content import ActionRequest
 
 from nanoclaw_core.delivery.outbox_importer import ImportResult
@@ -16,6 +17,7 @@ from nanoclaw_core.delivery.outbox_poller import (
     COOLDOWN_FACTOR,
     FREE_EMPTY_POLLS,
     MAX_BACKLOG,
+    MAX_RUNNING_REQUESTS,
     SLOW_POLL_CPU_S,
     OutboxPoller,
 )
@@ -23,7 +25,6 @@ from nanoclaw_core.delivery.queues import DeliveryQueues
 from nanoclaw_core.ids import SessionId
 from nanoclaw_core.mailbox.outbox import ROW_BATCH
 from nanoclaw_core.store.connection import CentralDatabaseFailed
-from nanoclaw_core.store.outage import DatabaseOutage
 from nanoclaw_core.testing.hosting import until
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.recorder import WAIT_S
@@ -182,6 +183,25 @@ def test_poller_limits_unfinished_requests(instance: Instance) -> None:
             await until(partial(importer.has_polls, poll_count + 1))
 
     asyncio.run(scenario())
+
+
+@pytest.mark.invariant(number=6)
+def test_event_loop_turns_between_requests(instance: Instance) -> None:
+    """Requests that never wait leave the event loop to others after a few of them."""
+    importer = ScriptedImporter({HONEST: lambda: ImportResult(requests=[REQUEST] * ROW_BATCH)})
+
+    class Quick(QuietEvents):
+        async def action_requested(self, session_id: SessionId, request: ActionRequest) -> None:
+            importer.polls.append("request")
+
+    async def scenario() -> None:
+        async with poller_over(importer, instance, Quick()) as poller, turns_of_the_loop(importer):
+            assert poller.poll(HONEST)
+            await until(lambda: importer.polls.count("request") == ROW_BATCH)
+
+    asyncio.run(scenario())
+    runs = [len(list(run)) for what, run in itertools.groupby(importer.polls) if what == "request"]
+    assert max(runs) <= 2 * MAX_RUNNING_REQUESTS
 
 
 def test_close_leaves_an_action_that_does_not_end(instance: Instance) -> None:

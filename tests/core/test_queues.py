@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 from delivery_doubles import KeyBuilder, QuietEvents, RepairedDatabase, adapters_of, context_of
+from nanoclaw_untrusted.database_outage import DatabaseOutage
 from nanoclaw_wire.content import Message
 
 from nanoclaw_core import Address, Outbound, OutboundFile
@@ -15,7 +16,6 @@ from nanoclaw_core.delivery.queues import DeliveryQueues
 from nanoclaw_core.ids import DeliveryId
 from nanoclaw_core.store import deliveries
 from nanoclaw_core.store.deliveries import Delivery, DeliveryStatus
-from nanoclaw_core.store.outage import DatabaseOutage
 from nanoclaw_core.testing.hosting import until
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.recorder import WAIT_S

@@ -3,6 +3,10 @@
 import asyncio
 from pathlib import Path
 
+from attrs import evolve
+
+from nanoclaw_core import Readiness
+from nanoclaw_core.store import agents
 from nanoclaw_core.testing.hosting import running_host, until
 from nanoclaw_core.testing.instance import Instance, make_instance
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime
@@ -64,3 +68,36 @@ def test_sandbox_starts_after_leftovers_are_removed(instance: Instance) -> None:
             return runtime.started_while_reaping
 
     assert asyncio.run(scenario()) == 0
+
+
+def test_mistyped_provider_is_refused_and_not_replaced(tmp_path: Path) -> None:
+    """The fallback is only for a provider that the operator did not choose."""
+    instance = make_instance(tmp_path / "home", provider="scriptd", fallback_provider="scripted")
+    instance.wire()
+
+    async def scenario() -> list[str]:
+        async with running_host(instance) as running:
+            await running.channel.say("hi")
+            return await running.channel.texts(1)
+
+    (text,) = asyncio.run(scenario())
+    assert "The provider 'scriptd' is not installed" in text or "cannot be started" in text
+
+
+def test_server_needs_a_runtime_that_isolates(tmp_path: Path) -> None:
+    """An MCP server is a program, so the runtime is chosen as for a provider with tools."""
+    instance = make_instance(tmp_path / "home")
+    instance.wire()
+    config = agents.config_of(instance.db, instance.group().id)
+    agents.save_config(instance.db, evolve(config, mcp_servers={"maps": {"command": "maps"}}))
+    unconfined = Readiness(ready=True, isolates=False, detail="no walls")
+
+    async def scenario() -> tuple[list[str], int]:
+        runtime = ScriptedRuntime(readiness=unconfined)
+        async with running_host(instance, runtime=runtime) as running:
+            await running.channel.say("hi")
+            return await running.channel.texts(1), len(runtime.specs)
+
+    (text,), started = asyncio.run(scenario())
+    assert started == 0
+    assert "sandbox" in text or "cannot be started" in text

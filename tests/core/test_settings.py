@@ -99,6 +99,7 @@ def test_value_of_wrong_kind_is_refused_with_its_key(tmp_path: Path, line: str) 
         ("idle_stop_s = -1", "idle_stop_s: must be from 1 to 31536000, got -1"),
         ("owners = 'me'", "owners: must be a list, got 'me'"),
         ("owners = ['me', 7]", "owners[1]: must be a string, got 7"),
+        ("owners = ['terminal']", "owners: each item must be like terminal:operator, got ['terminal']"),
         ("log_level = 'loud'", "log_level: must be one of debug, info, warning, error, got 'loud'"),
         ("log_level = 'env:LEVEL'", "log_level: must be one of debug, info, warning, error, got 'env:LEVEL'"),
         ("timezone = 'PST'", "timezone: must be an IANA name like Europe/Berlin, got 'PST'"),

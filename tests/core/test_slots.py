@@ -118,8 +118,8 @@ def test_working_sandbox_is_never_stopped_for_another(tmp_path: Path) -> None:
     assert (texts, waiting) == ([waiting_text(WaitReason.ALL, 2)], [wait])
 
 
-def test_each_message_during_a_wait_gets_one_notice(tmp_path: Path) -> None:
-    """Each message gets the notice once, also in a second room of an agent-shared session."""
+def test_each_room_of_a_waiting_session_gets_one_notice(tmp_path: Path) -> None:
+    """A person in the second room of an agent-shared session reads it without a delay."""
     instance = with_slots(tmp_path, 1, ["a"])
     for room in ("b", "c"):
         instance.wire(room=room, folder="shared", session_mode=SessionMode.AGENT_SHARED)
@@ -130,12 +130,12 @@ def test_each_message_during_a_wait_gets_one_notice(tmp_path: Path) -> None:
         ) as running:
             await running.channel.say("work", room="a")
             await until(lambda: running.runtime.sandboxes)
-            for count, room in enumerate(["b", "c", "b"], 1):
+            for count, room in enumerate(["b", "c"], 1):
                 await running.channel.say("and me?", room=room)
                 await running.channel.texts(count)
             return [sent.address.room for sent in running.channel.delivered]
 
-    assert asyncio.run(scenario()) == ["b", "c", "b"]
+    assert asyncio.run(scenario()) == ["b", "c"]
 
 
 class SlowGateway:
@@ -272,6 +272,40 @@ def test_slot_counts_for_the_person_who_woke_it() -> None:
     assert asyncio.run(scenario()) == ["ada", "bob"]
 
 
+@pytest.mark.parametrize("person", [UserId("eve"), None])
+def test_idle_sandbox_of_an_owner_counts_for_others(person: UserId | None) -> None:
+    """A person or a task that wakes it has no right to the slot of the owners."""
+
+    async def scenario() -> tuple[bool, bool]:
+        slots = Slots(4, {ONE: sandbox(1.0)}, lambda _: None)
+        async with slots.hold(ONE, Claim(person=UserId("operator"), is_owner=True, has_others=False), for_ever):
+            slots.assign(ONE, person, is_owner=False)
+            return slots.held[ONE].is_owner, slots.held[ONE].has_others
+
+    assert asyncio.run(scenario()) == (False, True)
+
+
+def test_others_who_join_a_waiting_owner_count() -> None:
+    """The conversation of an owner who waits gets no slot for owners alone once others wrote in it, too."""
+
+    async def scenario() -> Claim:
+        slots, own = Slots(1, {}, lambda _: None), Claim(person=UserId("operator"), is_owner=True, has_others=False)
+
+        async def hold_own() -> None:
+            async with slots.hold(TWO, own, for_ever):
+                pass
+
+        async with slots.hold(ONE, Claim(), for_ever):
+            waiting = asyncio.create_task(hold_own())
+            await asyncio.sleep(0)
+            slots.assign(TWO, UserId("eve"), is_owner=False)
+            claim = slots.waiting[TWO].claim
+        await waiting
+        return claim
+
+    assert asyncio.run(scenario()) == Claim(person=UserId("eve"), is_owner=True, has_others=True)
+
+
 def test_slot_of_a_cancelled_wait_is_passed_on() -> None:
     """A session that is closed at the moment it gets its slot does not keep it."""
 
@@ -309,6 +343,13 @@ def test_only_as_many_sandboxes_stop_as_sessions_wait() -> None:
     assert idle_to_end(running, claims, 2, 1) == [TWO]
     assert idle_to_end(running, claims, 2, 5) == [TWO, ONE]
     assert idle_to_end({**running, FOUR: sandbox(0.5, "stuck")}, claims, 2, 1) == []
+
+
+def test_sandbox_that_others_joined_stops_last() -> None:
+    """It stops while it works, but only if no idle one is left."""
+    running = {ONE: sandbox(None), TWO: sandbox(None), THREE: sandbox(1.0)}
+    claims = dict.fromkeys(running, Claim(is_owner=True, has_others=False)) | {TWO: Claim(is_owner=True)}
+    assert idle_to_end(running, claims, 2, 3) == [THREE, TWO]
 
 
 def test_idle_sandboxes_beyond_a_share_stop_first() -> None:

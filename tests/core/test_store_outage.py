@@ -3,8 +3,7 @@
 import logging
 
 import pytest
-
-from nanoclaw_core.store.outage import LOG_REPEAT_S, DatabaseOutage
+from nanoclaw_untrusted.database_outage import LOG_REPEAT_S, DatabaseOutage
 
 REFUSES, WORKS = "central database refuses writes", "central database accepts writes again"
 FULL = OSError("database or disk is full")

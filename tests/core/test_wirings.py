@@ -52,7 +52,7 @@ def test_command_not_meant_for_agents_is_ignored(instance: Instance) -> None:
             return await running.channel.say("/login now")
 
     receipt = asyncio.run(scenario())
-    assert (receipt.outcome, receipt.reason) == (Outcome.IGNORED, "agents do not take /login; ask in plain words")
+    assert (receipt.outcome, receipt.reason) == (Outcome.IGNORED, "Agents do not take /login. Ask in plain words.")
     assert instance.sessions() == []
 
 

@@ -28,6 +28,7 @@ class RawRequest:
     target: str
     headers: list[tuple[bytes, bytes]] = field(repr=False)
     body: bytes = field(repr=False)
+    chunk_sizes: list[int] = field(factory=list, repr=False)
 
     def values(self, name: bytes) -> list[bytes]:
         return [value for other, value in self.headers if other == name]
@@ -76,16 +77,17 @@ async def _read(head: bytes, reader: asyncio.StreamReader) -> RawRequest:
     method, _, rest = first.decode("latin-1").partition(" ")
     headers = [(name.lower(), value.strip(b" \t")) for name, _, value in (line.partition(b":") for line in lines)]
     request = RawRequest(method=method, target=rest.rpartition(" ")[0], headers=headers, body=b"")
-    body = b""
+    body, chunk_sizes = b"", list[int]()
     if request.values(b"transfer-encoding"):
         while size := int((await reader.readline()).partition(b";")[0], 16):
+            chunk_sizes.append(size)
             body += await reader.readexactly(size)
             await reader.readline()
         while await reader.readline() != b"\r\n":
             pass  # a trailer
     elif request.values(b"content-length"):
         body = await reader.readexactly(int(request.values(b"content-length")[0]))
-    return RawRequest(method=method, target=request.target, headers=headers, body=body)
+    return RawRequest(method=method, target=request.target, headers=headers, body=body, chunk_sizes=chunk_sizes)
 
 
 async def close(writer: asyncio.StreamWriter) -> None:

@@ -148,7 +148,9 @@ def test_request_for_a_mount_shows_the_directory(instance: Instance, tmp_path: P
     assert change["before"] is None
     assert change["after"]["path"] == str(shared / "real")
     assert str(status.st_ino) in change["after"]["identity"]
-    assert refused == {"fails": "/etc is not below a directory of core.allowed_mounts. Add one to nanoclaw.toml."}
+    assert refused == {
+        "fails": "/etc is not below a directory of core.allowed_mounts. Add one to nanoclaw.toml and restart."
+    }
 
 
 def test_list_of_requests_shows_each_effect(instance: Instance) -> None:

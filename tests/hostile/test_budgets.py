@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from hostile_sandbox import ATTACKER, HONEST, AttackedHost, attacked_host
+from nanoclaw_wire.content import Malformed, read_message
 from nanoclaw_wire.outbound import OutKind
 
 from nanoclaw_core import Access, Action, Budgets, Caller, SessionId, hookimpl, inspect_instance
@@ -114,6 +115,53 @@ def test_bytes_for_a_room_are_limited(limited: Instance) -> None:
     (note,) = asyncio.run(flood(limited))
     assert "30000 bytes to this room" in note
     assert stored(limited)[1] < 35_000
+
+
+@budgets(room_bytes_per_day=30_000)
+def test_forbidden_rows_use_up_no_room(limited: Instance) -> None:
+    """Else a session ends the service of a room that it may not write to."""
+
+    async def attack(runner: FakeRunner) -> None:
+        for number in range(PAGES):
+            runner.write({"text": f"{number} {PAGE}"}, channel="recorder", room=HONEST)
+
+    async def scenario() -> list[str]:
+        async with attacked_host(limited, attack) as host:
+            await host.running.channel.say("hi", room=ATTACKER)
+            await host.text_in(ATTACKER, "echo: hi")
+            await host.honest_answer("after")
+            return host.texts(HONEST)
+
+    assert asyncio.run(scenario()) == ["echo: before", "echo: after"]
+
+
+@budgets(session_rows_per_day=10)
+def test_rows_beyond_the_budget_are_not_read(limited: Instance) -> None:
+    """The cursor passes them, so that a dead sandbox gives its slot back at once."""
+
+    async def attack(runner: FakeRunner) -> None:
+        for number in range(20):
+            runner.write({"text": f"{number}"}, channel="recorder", room=ATTACKER)
+        await until(lambda: limited.db.execute("SELECT max(rows) FROM usage").get > 10)
+        for _ in range(200):
+            runner.write("[" * 90_000, channel="recorder", room=ATTACKER)
+
+    async def scenario() -> int:
+        async with attacked_host(limited, attack) as host:
+            await host.running.channel.say("hi", room=ATTACKER)
+            cursor = "SELECT outbound_seq FROM sessions WHERE id = ?"
+            await until(lambda: limited.db.execute("SELECT max(outbound_seq) FROM sessions").get >= 2 * 220)
+            await host.honest_answer("after")
+            assert limited.db.execute(cursor, (attackers_session(limited),)).get >= 2 * 220
+            rows: int = limited.db.execute("SELECT max(rows) FROM usage").get
+            return rows
+
+    assert asyncio.run(scenario()) < 120
+
+
+def test_nested_row_is_refused_before_it_is_parsed() -> None:
+    with pytest.raises(Malformed, match="at most 100000 brackets"):
+        read_message("card", '{"card": [' + "[]," * 2_500_000 + "[]]}")
 
 
 @budgets(instance_bytes=600_000, session_bytes_per_day=1_000_000)

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from simulated_time import simulated_time
 
+from nanoclaw_core import SandboxSpec
 from nanoclaw_core.sandboxes.claims import WaitReason
 from nanoclaw_core.store.messaging import SessionMode
 from nanoclaw_core.testing.hosting import Running, running_host, until
 from nanoclaw_core.testing.instance import Instance, make_instance
 from nanoclaw_core.testing.recorder import RecorderChannel
-from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, silent
+from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, ScriptedSandbox, silent
 from nanoclaw_core.timing import Timing
 
 pytestmark = pytest.mark.invariant(number=14)
@@ -153,6 +154,91 @@ def test_operator_is_answered_while_others_hold_all_slots(four: Instance) -> Non
     texts, answer = asyncio.run(scenario())
     assert texts == [f"All agents are busy with other conversations. {KEPT}"]
     assert answer == "echo: hi"
+
+
+async def hijack(running: Running) -> None:
+    """Hold all slots of others, and then join the owner's turn in a shared room."""
+    for number, room in enumerate(("a", "b", "c")):
+        await running.channel.say(HOLD, room=room, sender=f"eve {number}")
+    await until(lambda: len(running.runtime.sandboxes) == 3)
+    await running.channel.say(HOLD, room="shared", sender="operator")
+    await until(lambda: len(running.host.components.supervisor.slots.held) == 4)
+    await running.channel.say(HOLD, room="shared", sender="eve 0")
+
+
+def test_others_who_join_an_owner_take_no_slot_of_owners(four: Instance) -> None:
+    """Their conversation stops as often as the owner needs the slot elsewhere."""
+    for room in ("a", "b", "c", "shared", "operator"):
+        four.wire(room=room)
+
+    async def scenario() -> list[str]:
+        async with running_host(four, runtime=ScriptedRuntime(obedient)) as running:
+            await hijack(running)
+            await answer_to(running, "operator", "operator")
+            await until(lambda: working(running) == 4)  # the stopped turn is tried again
+            await running.channel.say("again", room="operator", sender="operator")
+            return await running.channel.texts(2)
+
+    assert asyncio.run(scenario()) == ["echo: hi", "echo: again"]
+
+
+def test_joined_sandbox_stops_once_it_has_started(four: Instance) -> None:
+    """The owner writes elsewhere while the sandbox that others joined starts."""
+    for room in ("a", "b", "c", "shared", "operator"):
+        four.wire(room=room)
+
+    class Slow(ScriptedRuntime):
+        async def start(self, spec: SandboxSpec) -> ScriptedSandbox:
+            if len(self.sandboxes) == 3:
+                await may_start.wait()
+            return await super().start(spec)
+
+    async def scenario() -> str:
+        async with running_host(four, runtime=Slow(obedient)) as running:
+            await hijack(running)
+            await running.channel.say("help!", room="operator", sender="operator")
+            await until(lambda: waits(running))
+            may_start.set()
+            return (await running.channel.texts(1))[0]
+
+    may_start = asyncio.Event()
+    assert asyncio.run(scenario()) == "echo: help!"
+
+
+def test_followers_use_up_no_share_of_an_owner(four: Instance) -> None:
+    """Others keep two conversations at work that the owner began."""
+    for room in ("a", "b", "operator"):
+        four.wire(room=room)
+
+    async def scenario() -> str:
+        async with running_host(four, runtime=ScriptedRuntime(obedient), timing=SOON) as running:
+            for room, sender in (("a", "operator"), ("b", "operator"), ("a", "eve"), ("b", "eve")):
+                await running.channel.say(HOLD, room=room, sender=sender)
+            return await answer_to(running, "operator", "operator")
+
+    assert asyncio.run(scenario()) == "echo: hi"
+
+
+def test_flood_of_a_waiting_person_gets_a_notice_a_minute(four: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another person who writes in the room meanwhile reads the notice within that minute."""
+    for room in ("a", "b", "c", "d"):
+        four.wire(room=room)
+
+    async def scenario() -> list[int]:
+        async with running_host(four, runtime=ScriptedRuntime(silent)) as running:
+            for room in ("a", "b", "c"):
+                await running.channel.say(HOLD, room=room, sender=f"eve {room}")
+            counts = []
+            for sender in ["eve"] * 20 + ["bob"]:
+                await running.channel.say("flood", room="d", sender=sender)
+                await asyncio.sleep(1.0)
+            for pause_s in (30.0, 60.0, 600.0):
+                counts.append(len(running.channel.delivered))
+                await asyncio.sleep(pause_s)
+            return [*counts, len(running.channel.delivered)]
+
+    with simulated_time(monkeypatch) as loop:
+        assert loop.run_until_complete(scenario()) == [1, 1, 2, 2]
 
 
 def test_room_leaves_slots_to_other_rooms(eight: Instance) -> None:

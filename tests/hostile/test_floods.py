@@ -1,6 +1,6 @@
-"""Floods: during each of them, `ncl status` answers nearly as fast as on an idle host.
+"""Floods: during each of them, half of the answers of `ncl status` cost the host at most 6 ms of processor time.
 
-The comparison is a ratio of medians in one run. A host that serves a flood before a request misses it by far.
+The comparison is a ratio of medians in one run: three times the idle median, which counts as at least 2 ms.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from nanoclaw_core.testing.scripted import FakeRunner
 pytestmark = pytest.mark.invariant(number=14)
 MAX_RATIO = 3.0
 REQUESTS = 60
+PAUSE_S = 0.005
 FASTEST_S = 0.002  # a smaller median is compared as if it were this: a turn of the event loop takes as long
 
 
@@ -50,6 +51,7 @@ async def median_of_status(home: Path) -> float:
         while b'"ok"' not in await reader.readline():
             pass
         times.append(time.process_time() - began)
+        await asyncio.sleep(PAUSE_S)  # the flood goes on between two requests
     writer.close()
     return max(FASTEST_S, statistics.median(times))
 

@@ -8,8 +8,9 @@ import logging
 from pathlib import Path
 
 import pytest
+from nanoclaw_resource_gateway.body import MAX_SMALL_CHUNKS, PART_CHUNKS
 from nanoclaw_resource_gateway.settings import Settings
-from raw_upstream import WAIT_S, RawUpstream, close, gateway_sessions, raw_upstream, read_head
+from raw_upstream import WAIT_S, RawRequest, RawUpstream, close, gateway_sessions, raw_upstream, read_head
 
 ATTACKER, HONEST = "ses-attacker", "ses-honest"
 NOTHING = gzip.compress(b"", mtime=0)
@@ -125,6 +126,34 @@ def test_malformed_chunks_never_complete_a_body(tmp_path: Path) -> None:
             return upstream
 
     assert asyncio.run(scenario()).requests == []
+
+
+def one_byte_chunks(count: int) -> bytes:
+    head = b"POST /api/v1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + b"1\r\nx\r\n" * count + b"0\r\n\r\n"
+
+
+def test_call_of_too_many_small_chunks_ends(tmp_path: Path) -> None:
+    async def scenario() -> tuple[bytes, list[RawRequest], list[tuple[object, ...]]]:
+        async with raw_upstream() as upstream, gateway_sessions(tmp_path, upstream) as sessions:
+            reply = await sessions.send(ATTACKER, one_byte_chunks(2 * MAX_SMALL_CHUNKS))
+            return reply.split()[1], upstream.requests, await sessions.rows(ATTACKER)
+
+    assert asyncio.run(scenario()) == (b"400", [], [("POST", "/v1", 400, "small chunks")])
+
+
+def test_small_chunks_are_read_in_bounded_steps(tmp_path: Path) -> None:
+    """The other sessions have their turns between two steps."""
+
+    async def scenario() -> RawRequest:
+        async with raw_upstream() as upstream, gateway_sessions(tmp_path, upstream) as sessions:
+            await sessions.send(ATTACKER, one_byte_chunks(MAX_SMALL_CHUNKS // 2))
+            return upstream.requests[0]
+
+    request = asyncio.run(scenario())
+    assert request.body == b"x" * (MAX_SMALL_CHUNKS // 2)
+    assert max(request.chunk_sizes) <= PART_CHUNKS
+    assert len(request.chunk_sizes) < len(request.body) / 10
 
 
 def test_compression_bombs_arrive_packed(tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
-from nanoclaw_core import Attachment, Budgets, Inbound, Outcome, Receipt
+from nanoclaw_core import Attachment, Budgets, Inbound, Outcome, Quoted, Receipt
 from nanoclaw_core.mailbox.attachments import store
 from nanoclaw_core.store.messaging import EngageMode, IgnoredPolicy
 from nanoclaw_core.testing.hosting import Running, running_host, until
@@ -117,7 +118,7 @@ def test_length_of_a_message_is_limited(limited: Instance) -> None:
     receipt, texts = asyncio.run(scenario())
     assert receipt.outcome is Outcome.DROPPED
     assert texts == [receipt.reason]
-    assert "101 characters" in texts[0]
+    assert "longer than 100 characters" in texts[0]
 
 
 @budgets(person_messages_per_minute=3)
@@ -190,6 +191,137 @@ def test_unknown_rooms_of_a_channel_are_limited(limited: Instance) -> None:
 
     asyncio.run(scenario())
     assert limited.db.execute("SELECT count(*) FROM messaging_groups").get == 5
+
+
+def test_quoted_text_is_cut(instance: Instance) -> None:
+    instance.wire()
+
+    async def scenario() -> None:
+        async with running_host(instance, runtime=ScriptedRuntime(silent)) as running:
+            await running.channel.say("hi", quoted=Quoted(message_id="m", sender="bob", text="x" * 1_000_000))
+
+    asyncio.run(scenario())
+    (session,) = instance.sessions()
+    assert (instance.paths.sessions / session.id / "in" / "inbound.db").stat().st_size < 100_000
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"at": datetime.max.replace(tzinfo=timezone(timedelta(hours=-12)))},
+        {"at": datetime(2026, 1, 5)},  # noqa: DTZ001  # an adapter's fault
+        {"at": "yesterday"},
+        {"quoted": "text"},
+        {"quoted": Quoted(text=7)},  # type: ignore[arg-type]
+        {"attachments": ["text"]},
+        {"attachments": [Attachment(name="a", content="text")]},  # type: ignore[arg-type]
+    ],
+)
+def test_odd_value_of_a_message_is_dropped(instance: Instance, more: dict[str, object]) -> None:
+    """An error would make the platform offer it again for ever."""
+    instance.wire()
+
+    async def scenario() -> Receipt:
+        async with running_host(instance) as running:
+            return await running.channel.say("hi", **more)
+
+    assert asyncio.run(scenario()).outcome is Outcome.DROPPED
+
+
+@budgets(person_messages_per_minute=3)
+def test_person_is_told_in_each_room(limited: Instance) -> None:
+    for room in ("a", "b"):
+        limited.wire(room=room)
+
+    async def scenario() -> set[str]:
+        async with running_host(limited) as running:
+            for room in ("a", "a", "a", "a", "b", "b"):
+                await running.channel.say("hi", room=room)
+            told = lambda: {sent.address.room for sent in running.channel.delivered if sent.message.is_failure}  # noqa: E731
+            await until(lambda: told() == {"a", "b"})
+            return told()
+
+    assert asyncio.run(scenario()) == {"a", "b"}
+
+
+@budgets(person_messages_per_minute=3)
+def test_stop_and_owners_pass_the_rate(limited: Instance) -> None:
+    limited.settings.core.owners.append("recorder:olga")
+    limited.wire()
+
+    async def scenario() -> tuple[list[Receipt], Receipt]:
+        async with running_host(limited, runtime=ScriptedRuntime(silent)) as running:
+            await say_five(running)
+            stop = await running.channel.say("/stop")
+            return [await running.channel.say("hi", sender="olga") for _ in range(20)], stop
+
+    owner, stop = asyncio.run(scenario())
+    assert set(outcomes(owner)) == {Outcome.ROUTED}
+    assert stop.outcome is Outcome.ROUTED
+
+
+def test_denied_command_is_answered_once_a_minute(instance: Instance) -> None:
+    instance.wire()
+
+    async def scenario() -> list[str]:
+        async with running_host(instance) as running:
+            for _ in range(50):
+                await running.channel.say("/clear")
+            await running.channel.say("hi")
+            await until(lambda: "echo: hi" in [sent.message.text for sent in running.channel.delivered])
+            return [sent.message.text for sent in running.channel.delivered]
+
+    assert asyncio.run(scenario()).count("Permission denied: /clear requires admin access.") == 1
+
+
+def test_filtered_command_is_answered(instance: Instance) -> None:
+    instance.wire()
+
+    async def scenario() -> list[str]:
+        async with running_host(instance) as running:
+            await running.channel.say("/help me")
+            return await running.channel.texts(1)
+
+    assert asyncio.run(scenario()) == ["Agents do not take /help. Ask in plain words."]
+
+
+@budgets(person_messages_per_minute=3)
+def test_refused_mentions_are_not_recorded(limited: Instance) -> None:
+    limited.wire(engage_mode=EngageMode.MENTION_STICKY)
+
+    async def scenario() -> None:
+        async with running_host(limited, channel=RecorderChannel(has_threads=True)) as running:
+            for number in range(20):
+                await running.channel.say("hi", thread=f"t{number}", is_mention=True)
+
+    asyncio.run(scenario())
+    assert limited.db.execute("SELECT count(*) FROM sticky_threads").get == 3
+
+
+@budgets(refused_senders=1)
+def test_refusals_of_all_rooms_are_limited(limited: Instance) -> None:
+    """A stranger chooses the rooms."""
+    for number in range(60):
+        limited.wire(room=f"r{number}")
+
+    async def scenario() -> None:
+        async with running_host(limited, channel=RecorderChannel(refused=["eve"])) as running:
+            for number in range(60):
+                await running.channel.say("hi", room=f"r{number}", sender="eve")
+
+    asyncio.run(scenario())
+    assert len(drops(limited)) <= 21
+
+
+@budgets(unknown_rooms=5)
+def test_refusals_in_unknown_rooms_are_limited(limited: Instance) -> None:
+    async def scenario() -> None:
+        async with running_host(limited) as running:
+            for number in range(20):
+                await running.channel.say("hi", room=f"room-{number}", is_mention=True)
+
+    asyncio.run(scenario())
+    assert len(drops(limited)) == 5
 
 
 def test_files_of_a_message_are_limited(tmp_path: Path) -> None:

@@ -119,7 +119,8 @@ def _quarantined(facts: Inspection) -> list[Finding]:
 def _settings(facts: Inspection) -> Finding:
     error = facts.settings.error
     if error is None:
-        return ok("instance", "settings", "nanoclaw.toml is valid")
+        has_file = facts.settings.value is not None and (facts.settings.value.home / SETTINGS_FILE).exists()
+        return ok("instance", "settings", "nanoclaw.toml is valid" if has_file else "no nanoclaw.toml: defaults hold")
     remedy = error.remedy if isinstance(error, SettingsError) else ""
     detail = error.fault if isinstance(error, SettingsError) else _described(error)
     return problem("instance", "settings", detail, remedy or "Fix nanoclaw.toml.")

@@ -95,3 +95,28 @@ def test_message_after_a_raw_command_follows_it(tmp_path):
             assert [said(reply) for reply in host.sent()] == ["raw", "chat"]
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("word", ["/new", "/reset", "/model haiku", "/review", "/etc/hosts is fine"])
+def test_other_word_with_a_slash_is_a_text(tmp_path, word):
+    """The host checks no right for it, and a program has more commands and aliases than a list could name."""
+
+    async def run():
+        steps = ({"match": "^/", "reply": "raw"}, {"match": "<message ", "reply": "a text"})
+        async with HostSide(tmp_path, options=script(*steps, slash_commands="true")) as host:
+            await host.start()
+            await host.settled(host.say(word))
+            assert [said(reply) for reply in host.sent()] == ["a text"]
+
+    asyncio.run(run())
+
+
+def test_raw_command_without_output_is_answered(tmp_path):
+    async def run():
+        steps = ({"match": "^/", "text": ""}, {"reply": "chat"})
+        async with HostSide(tmp_path, options=script(*steps, slash_commands="true")) as host:
+            await host.start()
+            await host.settled(host.say("/compact"))
+            assert [said(reply) for reply in host.sent()] == ["Done."]
+
+    asyncio.run(run())

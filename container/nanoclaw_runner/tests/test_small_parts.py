@@ -71,6 +71,7 @@ def test_instructions_explain_who_speaks(destinations):
     text = write_instructions(CONFIG, destinations)
     assert "`<host-note>` comes from nanoclaw" in text
     assert "Tell people apart by\n  `user`" in text
+    assert "`<quoted_message>` in a message is only what its writer quotes" in text
 
 
 def test_instructions_explain_the_end_of_a_block():

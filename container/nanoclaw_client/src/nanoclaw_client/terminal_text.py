@@ -20,10 +20,11 @@ _BLANKS = re.compile(rf"[\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff{_NO_INK}]{{{MA
 
 
 def terminal_safe(text: str) -> str:
-    """Escape characters that control a terminal or change the text direction.
+    """Escape characters that control a terminal, change the text direction, or have no ink.
 
     The escapes are JSON's: JSON keeps its value, and a person who decides about a request sees them (⚠48).
     """
+    text = show_hidden(text)
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in _ALLOWED else json.dumps(c)[1:-1] for c in text)

@@ -14,7 +14,7 @@ from nanoclaw_wire.labels import exact, file_label, label
 
 
 class SlashCommand(Enum):
-    """A slash command. RAW is any word except `/clear` and `/stop`: only some providers have such commands."""
+    """A slash command. RAW is one of `nanoclaw_wire.commands.RAW`: only some providers have such commands."""
 
     CLEAR = "clear"
     STOP = "stop"
@@ -111,13 +111,13 @@ def _command(row: InboundMessage, text: str) -> SlashCommand | None:
     if not row.trigger or row.channel in (None, AGENT_CHANNEL):
         return None
     match commands.command_of(text):
-        case None:
-            return None
         case "/clear":
             return SlashCommand.CLEAR
         case "/stop":
             return SlashCommand.STOP
-    return SlashCommand.RAW
+        case command if command in commands.RAW:
+            return SlashCommand.RAW
+    return None
 
 
 def _chat(values: Mapping[str, Any]) -> Chat:

@@ -212,8 +212,8 @@ class QuerySession:
             await self._guarded(self._push(prompt, correction(prompt.destinations)))
             return
         replies = session.outbound.replies(parsed.blocks, turn.rows)
-        if turn.raw is not None and not replies and parsed.scratchpad:
-            replies = [text_message(target_of(turn.raw.rows[0]), parsed.scratchpad)]
+        if turn.raw is not None and not replies:  # a command may print nothing, and people wait for an answer (I13)
+            replies = [text_message(target_of(turn.raw.rows[0]), parsed.scratchpad or "Done.")]
         self._settle(turn.prompts, replies, is_busy=turn.others_wait)
 
     def _settle(self, prompts: Sequence[Prompt], replies: Sequence[NewOutbound], *, is_busy: bool) -> None:

@@ -14,6 +14,8 @@ from attrs import field, frozen
 from nanoclaw_wire.labels import MAX_ID_CHARACTERS, label
 from nanoclaw_wire.outbound import MAX_TEXT_CHARACTERS
 
+MAX_BRACKETS = 100_000  # of a row's JSON, those in its texts included: parsing takes 0.03 s
+MAX_QUOTED_CHARACTERS = 2_000  # kept of the text of a quoted message
 MAX_REQUEST_CHARACTERS = 256_000
 """Of one request. A runner refuses a longer one itself, because the host does not answer it."""
 
@@ -112,7 +114,8 @@ def chat(
     if quoted is not None:
         quoted_id, quoted_sender = str(quoted["message_id"] or ""), str(quoted["sender"] or "")
         quoted_id = quoted_id[:MAX_ID_CHARACTERS]
-        fields["reply_to"] = {"id": quoted_id, "sender": label(quoted_sender), "text": quoted["text"]}
+        text_of_quoted = (quoted["text"] or "")[:MAX_QUOTED_CHARACTERS]
+        fields["reply_to"] = {"id": quoted_id, "sender": label(quoted_sender), "text": text_of_quoted}
     return _write_json({key: value for key, value in fields.items() if value or key == "text"})
 
 
@@ -191,6 +194,8 @@ def _option(option: object) -> CardOption:
 
 
 def _object(content: str) -> dict[str, Any]:
+    if content.count("[") + content.count("{") > MAX_BRACKETS:  # a value of each takes much longer than a character
+        raise Malformed(f"the content must have at most {MAX_BRACKETS} brackets")
     try:
         fields = json.loads(content)
     except (ValueError, RecursionError) as error:

@@ -10,29 +10,43 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from nanoclaw_wire.rates import Rates
 from nanoclaw_wire.socket_path import short_path
+from nanoclaw_wire.task_set import TaskSet
 from nanoclaw_wire.unix_socket import bind_unix
 
 MAX_CONNECTIONS = 16  # a runner, and its successor for a moment, need two; more is abuse
-MAX_RINGS_PER_SECOND = 500  # from one connection; further rings are merged into one
+RINGS_BURST, RING_GAP_S = 100, 0.02  # rings and connections of one session; further rings are merged into one
+READ_BYTES = 256 * 1024  # as much as asyncio receives at once
+BACKLOG = 128
 RECONNECT_S = 1.0
+CLOSE_S = 0.5
 
 
 class DoorbellServer:
     """The host's side of one session's doorbell.
 
+    Rings and connections of the session share one rate. Beyond it, rings are merged, and nothing is read or accepted
+    until the next one is reported, because each costs time of the event loop.
+
     Args:
         path: The socket's path. A socket that a dead host left there is replaced.
-        on_ring: Called on the event loop for every ring and for every new connection, because a ring may have been lost
-            before it. It must be quick and must not raise.
+        on_ring: Called on the event loop for a ring and for a new connection, because a ring may have been lost before
+            it. It must be quick and must not raise.
     """
 
     def __init__(self, path: Path, on_ring: Callable[[], None]) -> None:
         self._path, self._on_ring = path, on_ring
-        self._server: asyncio.Server | None = None
+        self._rates = Rates(count=RINGS_BURST, per_s=RINGS_BURST * RING_GAP_S)
+        self._is_free = asyncio.Event()  # cleared while a ring waits for its moment
+        self._is_free.set()
+        self._delayed: asyncio.TimerHandle | None = None
+        self._bound: socket.socket | None = None
+        self._tasks = TaskSet()
         self._writers: set[asyncio.StreamWriter] = set()
 
     @property
@@ -43,10 +57,9 @@ class DoorbellServer:
     async def open(self) -> None:
         """Start to listen. Every process that can reach the directory may connect."""
         # The sandbox runs as another user; the directories above the socket control access.
-        bound = bind_unix(self._path, mode=0o666)
-        # Assigned before it serves, so that `close` works if this task is cancelled while it starts.
-        self._server = await asyncio.start_unix_server(self._serve, sock=bound, start_serving=False)
-        await self._server.start_serving()
+        self._bound = bind_unix(self._path, mode=0o666)
+        self._bound.listen(BACKLOG)
+        self._tasks.spawn(self._accept(self._bound))
 
     def ring(self) -> None:
         """Ring every connected runner. Does nothing if none is connected."""
@@ -56,37 +69,73 @@ class DoorbellServer:
 
     async def close(self) -> None:
         """Stop listening and close all connections."""
-        if self._server is not None:
-            self._server.close()
-        for writer in list(self._writers):
-            writer.close()
-        self._path.unlink(missing_ok=True)
+        try:
+            await self._tasks.close(CLOSE_S)
+        finally:
+            if self._delayed is not None:
+                self._delayed.cancel()
+            for writer in list(self._writers):
+                writer.close()
+            if self._bound is not None:
+                self._bound.close()
+            self._path.unlink(missing_ok=True)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._writers) >= MAX_CONNECTIONS:
-            writer.close()
-            return
+    async def _accept(self, bound: socket.socket) -> None:
+        loop, readable = asyncio.get_running_loop(), asyncio.Event()
+        while True:
+            await self._is_free.wait()
+            # A cancelled `loop.sock_accept` may lose an open socket.
+            loop.add_reader(bound, readable.set)
+            try:
+                await readable.wait()
+            finally:
+                loop.remove_reader(bound)
+            readable.clear()
+            try:
+                connection, _ = bound.accept()
+                if len(self._writers) >= MAX_CONNECTIONS:
+                    connection.close()
+                else:
+                    await self._connect(connection)
+            except BlockingIOError:
+                continue  # the sandbox hung up
+            except OSError:  # the host has too many open files; the runner polls meanwhile
+                await asyncio.sleep(RECONNECT_S)
+            self._report_ring()
+
+    async def _connect(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        # It reads at most two bytes ahead, so that a flood of rings waits in the socket.
+        reader, writer = await asyncio.open_unix_connection(sock=connection, limit=1)
         self._writers.add(writer)
         writer.write(b"!")  # for the rings between its connect and this line, which were lost
-        try:
-            self._on_ring()
-            await self._read_rings(reader)
-        except ConnectionError:
-            pass  # the runner died; the supervisor notices its exit
-        finally:
-            self._writers.discard(writer)
-            writer.close()
+        # Not in a `finally`, which does not run if the task is cancelled before its first step.
+        self._tasks.spawn(self._read_rings(reader)).add_done_callback(lambda _done: self._disconnect(writer))
+
+    def _disconnect(self, writer: asyncio.StreamWriter) -> None:
+        self._writers.discard(writer)
+        writer.close()
 
     async def _read_rings(self, reader: asyncio.StreamReader) -> None:
-        """Report rings until the other side disconnects, at most `MAX_RINGS_PER_SECOND`."""
+        """Report rings until the other side disconnects."""
+        with contextlib.suppress(ConnectionError):  # the runner died; the supervisor notices its exit
+            while await reader.read(READ_BYTES):
+                self._report_ring()
+                await self._is_free.wait()
+
+    def _report_ring(self) -> None:
+        """Report a ring now. If the rate is exceeded, report it later, merged with those that follow."""
+        if self._is_free.is_set():
+            self._report_if_free()
+
+    def _report_if_free(self) -> None:
         loop = asyncio.get_running_loop()
-        since, rings = loop.time(), 0
-        while await reader.read(4096):
+        if self._rates.take(self._path, loop.time()):
+            self._is_free.set()
             self._on_ring()
-            rings += 1
-            if rings >= MAX_RINGS_PER_SECOND:
-                await asyncio.sleep(max(0.0, since + 1.0 - loop.time()))
-                since, rings = loop.time(), 0
+        else:
+            self._is_free.clear()
+            self._delayed = loop.call_later(RING_GAP_S, self._report_if_free)
 
 
 class DoorbellClient:

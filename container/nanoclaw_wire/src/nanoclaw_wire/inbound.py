@@ -218,10 +218,10 @@ def by_id(db: apsw.Connection, message_id: str) -> InboundMessage | None:
     return _message(row) if row else None
 
 
-def latest(db: apsw.Connection, limit: int) -> list[InboundMessage]:
-    """Return the latest messages of any status, newest first."""
+def latest(db: apsw.Connection, limit: int) -> Iterable[InboundMessage]:
+    """Yield the latest messages of any status, newest first."""
     query = f"SELECT {_COLUMNS} FROM messages_in ORDER BY seq DESC LIMIT ?"
-    return [_message(row) for row in db.execute(query, (limit,))]
+    return (_message(row) for row in db.execute(query, (limit,)))
 
 
 def highest(db: apsw.Connection) -> int | None:

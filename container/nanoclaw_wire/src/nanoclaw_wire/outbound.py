@@ -116,6 +116,8 @@ INSERT INTO messages_out (seq, id, kind, at, deliver_after, in_reply_to, channel
 VALUES (:seq, :id, :kind, :at, :deliver_after, :in_reply_to, :channel, :room, :thread, :content)
 """
 _ACKNOWLEDGEMENT = "message_id, status, changed_at, revision"
+# Longer values are forged. This length needs no read of the value.
+_SHORT = f"octet_length(message_id) <= {MAX_ID_CHARACTERS} AND octet_length(changed_at) <= 40"
 _COLUMNS = ("seq", "id", "kind", "at", "deliver_after", "in_reply_to", "channel", "room", "thread", "content")
 
 
@@ -202,15 +204,27 @@ def has_messages_after(db: apsw.Connection, seq: int) -> bool:
     return db.execute("SELECT 1 FROM messages_out WHERE seq > ? LIMIT 1", (seq,)).fetchone() is not None
 
 
+def last_seq(db: apsw.Connection) -> int:
+    """Return the number of the last message; 0 if there is none.
+
+    Raises:
+        ValueError: It is no number that a runner of ours could have written.
+    """
+    row = {"seq": db.execute("SELECT max(seq) FROM messages_out").get or 0}
+    _check_types(row, integers=("seq",), strings=())
+    _check_number("seq", row["seq"], odd=False)
+    return row["seq"]
+
+
 def acknowledgements_after(db: apsw.Connection, revision: int, *, limit: int) -> list[Acknowledgement]:
     """Return the acknowledgements that changed after a revision, the oldest change first."""
-    query = f"SELECT {_ACKNOWLEDGEMENT} FROM acknowledgements WHERE revision > ? ORDER BY revision LIMIT ?"
+    query = f"SELECT {_ACKNOWLEDGEMENT} FROM acknowledgements WHERE revision > ? AND {_SHORT} ORDER BY revision LIMIT ?"
     return [_acknowledgement(row) for row in db.execute(query, (revision, limit))]
 
 
 def claims(db: apsw.Connection, *, limit: int = 1_000) -> list[Acknowledgement]:
     """Return the acknowledgements of the messages that the runner is working on."""
-    query = f"SELECT {_ACKNOWLEDGEMENT} FROM acknowledgements WHERE status = 'processing' LIMIT ?"
+    query = f"SELECT {_ACKNOWLEDGEMENT} FROM acknowledgements WHERE status = 'processing' AND {_SHORT} LIMIT ?"
     return [_acknowledgement(row) for row in db.execute(query, (limit,))]
 
 

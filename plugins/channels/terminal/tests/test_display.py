@@ -10,6 +10,10 @@ def test_message_text_escapes_control_characters():
     assert message_text(frame) == "a\\u001b[2Jb\\u009bc\\rd\te\nf \\u202eg"
 
 
+def test_message_text_shows_invisible_fillers():
+    assert message_text({"type": "message", "text": "a\u3164b\u2800\uffa0"}) == "a\\u3164b\\u2800\\uffa0"
+
+
 def test_message_text_keeps_other_scripts_and_emoji():
     text = "שלום 你好 — 👋🏽 café 👩\u200d🚀"
     assert message_text({"type": "message", "text": text}) == text

@@ -1,12 +1,13 @@
 """A TOML file, and values that a person wrote."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from attrs import field, frozen
 from nanoclaw_settings.errors import NeedsSettings, SettingsError
-from nanoclaw_settings.reader import Reader
+from nanoclaw_settings.reader import MAX_VALUE_BYTES, Reader
 from nanoclaw_settings.values import as_number, as_word
 
 
@@ -75,3 +76,34 @@ def test_number_is_read_from_text(kind: type, value: object, number: float | Non
 )
 def test_word_is_read_from_text(kind: type, value: object, word: object) -> None:
     assert as_word(kind, value) == word
+
+
+def refusal(folder: Path, path: Path) -> str:
+    with pytest.raises(SettingsError) as caught:
+        reader(folder).read({"room": f"file:{path}"}, Place, "place")
+    return str(caught.value)
+
+
+def test_named_file_gives_the_value(tmp_path: Path) -> None:
+    (tmp_path / "room").write_text("kitchen\n")
+    (tmp_path / "link").symlink_to("room")
+    assert reader(tmp_path).read({"room": "file:link"}, Place, "place").room == "kitchen"
+
+
+def test_named_device_or_pipe_is_not_read(tmp_path: Path) -> None:
+    """The first has no end, and the second would be waited for."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (Path("/dev/zero"), tmp_path / "pipe"):
+        assert f"place.room: {path} cannot be read: it is not a regular file" in refusal(tmp_path, path)
+
+
+def test_long_named_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "long").write_bytes(b"x" * MAX_VALUE_BYTES)
+    assert len(reader(tmp_path).read({"room": "file:long"}, Place, "place").room) == MAX_VALUE_BYTES
+    (tmp_path / "long").write_bytes(b"x" * (MAX_VALUE_BYTES + 1))
+    assert "long cannot be read: it has more than 65536 bytes" in refusal(tmp_path, tmp_path / "long")
+
+
+def test_settings_file_without_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="is not a regular file"):
+        Reader(file=Path("/dev/zero"), environment={}).load("a")

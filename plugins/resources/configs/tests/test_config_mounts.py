@@ -93,7 +93,7 @@ def test_forbidden_mount_is_refused_when_requested(allowed: Path, run) -> None:
         "shared/project": "contains .env, a place for keys",
         "shared/a:b": "path: must be a path without a colon",
         "outside": "path: must exist",
-        ".": "is not below a directory of core.allowed_mounts. Add one to nanoclaw.toml.",
+        ".": "is not below a directory of core.allowed_mounts. Add one to nanoclaw.toml and restart.",
     }
 
     async def scenario(host: Hosted, group_id: str) -> None:
@@ -137,7 +137,7 @@ def test_mount_of_an_agent_is_checked_after_its_approval(allowed: Path, nanoclaw
             wrong = await host.approved(session, *ask, path="/etc", name="x")
             assert (
                 wrong["error"]["message"]
-                == "/etc is not below a directory of core.allowed_mounts. Add one to nanoclaw.toml."
+                == "/etc is not below a directory of core.allowed_mounts. Add one to nanoclaw.toml and restart."
             )
             right = await host.approved(session, *ask, path=f"{allowed}/shared/notes")
             assert right["data"]["additional_mounts"] == host.config(session.agent_group_id).additional_mounts

@@ -11,6 +11,11 @@ def test_burst_passes_at_once_and_the_rest_at_the_rate() -> None:
     assert [pace.next_delay_s(50.0) for _ in range(5)] == pytest.approx([0, 0, 0, 0.1, 0.2])
 
 
+def test_many_events_at_once_take_their_share_of_the_rate() -> None:
+    pace = Pace(per_s=10, burst=3)
+    assert [pace.next_delay_s(50.0, 4) for _ in range(2)] == pytest.approx([0.1, 0.5])
+
+
 def test_burst_is_free_again_after_a_pause() -> None:
     pace = Pace(per_s=10, burst=3)
     for _ in range(6):

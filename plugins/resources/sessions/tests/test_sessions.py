@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,7 @@ import nanoclaw_resource_registry.host as registry
 import nanoclaw_resource_sessions.host as sessions
 import pytest
 from attrs import evolve, frozen
+from nanoclaw_resource_sessions.conversation import MAX_READ_CHARACTERS
 from nanoclaw_wire.outbound import OutKind
 from registry_host import Client, client
 
@@ -144,6 +146,23 @@ def test_invalid_limit_of_messages_is_refused(nanoclaw_instance: Instance, limit
         async with session_host(nanoclaw_instance) as host:
             await host.running.channel.say("one")
             assert (await host.operator.refusal("sessions", "messages", host.session, limit=limit))[0] == "invalid-args"
+
+    asyncio.run(scenario())
+
+
+def test_long_messages_are_not_read_at_once(nanoclaw_instance: Instance) -> None:
+    """The host would do nothing else meanwhile."""
+
+    async def scenario() -> None:
+        async with session_host(nanoclaw_instance) as host:
+            for count, text in enumerate(("one", "two"), 1):
+                await host.running.channel.say(text)
+                await host.running.channel.texts(count)
+            content = json.dumps({"text": "x" * (MAX_READ_CHARACTERS // 2)})
+            nanoclaw_instance.db.execute("UPDATE deliveries SET content = ?", (content,))
+            code, message = await host.operator.refusal("sessions", "messages", host.session)
+            assert (code, "a smaller --limit" in message) == ("invalid-args", True)
+            assert len(await host.operator.data("sessions", "messages", host.session, limit="1")) == 1
 
     asyncio.run(scenario())
 

@@ -6,7 +6,9 @@ the directory of the file), so that secrets stay out of the file.
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import tomllib
 import typing
 from collections.abc import Iterable, Mapping
@@ -23,6 +25,7 @@ from nanoclaw_settings.rules import BrokenRule, Secret
 from nanoclaw_settings.values import KIND_WORDS, as_number
 
 MAX_DEPTH = 20  # of tables and lists; the core's settings need 4
+MAX_FILE_BYTES, MAX_VALUE_BYTES = 1_048_576, 65_536  # of the file, and of one that `file:PATH` names
 MAX_FAULT_CHARACTERS = 1_000  # a key of the file and the text of a plugin's rule may be long
 
 
@@ -57,8 +60,8 @@ class Reader:
             SettingsError: The file is not TOML, has another table or nests too deeply.
         """
         try:
-            raw = tomllib.loads(self.file.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:  # ValueError: not UTF-8 or not TOML
+            raw = tomllib.loads(_read_text(self.file, MAX_FILE_BYTES))
+        except (ValueError, RecursionError) as error:  # ValueError: not UTF-8, not TOML, or too long
             raise self.unreadable(error) from error
         self._require_known_keys(raw, tables, "")
         if _is_deeper(raw, MAX_DEPTH):
@@ -137,10 +140,10 @@ class Reader:
         source, _, name = value.partition(":")
         path = self.file.parent / name
         try:
-            return self.environment[name] if source == "env" else path.read_text(encoding="utf-8").strip()
+            return self.environment[name] if source == "env" else _read_text(path, MAX_VALUE_BYTES).strip()
         except KeyError:
             raise self.fault(f"{key}: the environment variable {name} is not set") from None
-        except (OSError, ValueError) as error:  # ValueError: not UTF-8, or not a file name
+        except (OSError, ValueError) as error:  # ValueError: not UTF-8, not a file name, or too long
             raise self.fault(f"{key}: {path} cannot be read: {error}") from None
 
     def _invalid(self, error: Exception, raw: Any, kind: Any, key: str) -> SettingsError:
@@ -156,6 +159,22 @@ class Reader:
         if attrs.has(kind) and isinstance(raw, Mapping):  # it may be long
             return self.fault(f"{key}: {rule}")
         return self.fault(f"{key}: {rule}, got {quote(Secret() if is_secret else raw)}")
+
+
+def _read_text(path: Path, max_bytes: int) -> str:
+    """Return the text of a regular file. Open no pipe for long, and read no device, which may have no end.
+
+    Raises:
+        OSError: The file cannot be opened.
+        ValueError: It is not a regular file, too long, or not UTF-8.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is not a regular file")
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ValueError(f"it has more than {max_bytes} bytes")
+    return content.decode().replace("\r\n", "\n")
 
 
 def _typed(kind: type, value: Any) -> Any:

@@ -4,27 +4,49 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import stat
+from collections.abc import Collection, Iterable
 from itertools import chain, islice
 from pathlib import Path
 
-# Usual places for keys. A path with one of them in any part is never mounted, nor a directory that holds one.
+# Usual places for keys, as whole names. A path with one in any part is never mounted, nor a directory that holds one.
+# `PROJECT_PLACES` are also usual in projects: a directory that holds one is mounted if the operator names it.
+PROJECT_PLACES = (".env", ".npmrc", ".docker", "credentials")
 KEY_PLACES = (
-    ".ssh", ".gnupg", ".gpg", ".aws", ".azure", ".gcloud", ".kube", ".docker", "credentials", ".env", ".netrc", ".m2",
-    ".npmrc", ".pypirc", "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "private_key", ".secret", ".pgpass", ".my.cnf",
-    ".config/gcloud", ".config/gh", ".config/containers", ".config/rclone", ".config/op", ".config/google-chrome",
-    ".config/chromium", ".mozilla", ".thunderbird", ".claude.json", ".claude/.credentials.json", ".codex", ".gemini",
-    ".local/share/keyrings", ".password-store", ".vault-token", ".git-credentials", ".terraform.d",
+    *PROJECT_PLACES, ".docker/config.json",
+    ".ssh", ".gnupg", ".gpg", ".aws", ".azure", ".gcloud", ".kube", ".netrc", ".m2", ".pypirc", ".git-credentials",
+    "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "private_key", ".secret", ".pgpass", ".my.cnf", ".vault-token",
+    ".config/gcloud", ".config/gh", ".config/hub", ".config/glab-cli", ".config/github-copilot", ".config/doctl",
+    ".config/containers", ".config/rclone", ".config/op", ".config/sops", ".config/age", ".config/solana",
+    ".config/google-chrome", ".config/chromium", ".config/BraveSoftware", ".config/microsoft-edge", ".config/vivaldi",
+    ".mozilla", ".librewolf", ".thunderbird", ".claude.json", ".claude/.credentials.json", ".codex", ".gemini",
+    ".local/share/keyrings", ".local/share/kwalletd", ".gnome2/keyrings", ".password-store", ".pki", ".terraform.d",
+    ".cargo/credentials.toml", ".s3cfg", ".boto", ".oci", ".bitcoin", ".ethereum", ".electrum", ".monero",
 )  # fmt: skip
 LEVELS, MAX_ENTRIES = 3, 2_000  # of a mounted tree, which may be a whole disk; the check takes a few milliseconds
-_HELD = tuple(f"/{place}" for place in KEY_PLACES)
+# In a project, `kubeconfig` may be a folder of code, `.config/Code` settings, and `.env.example` has no keys.
+_KEY_FILES = ("kubeconfig", "credentials.json")
+_OF_HOMES = re.compile(r"/(root|(home|users)/[^/]+)/\.config/code(/|$)")
+_ENV = re.compile(r"\.env\.(?!(.*\.)?(example|sample|template|dist|defaults?)$).+")
+_HELD = tuple(f"/{place}".casefold() for place in KEY_PLACES)
 _SYSTEM = ("/dev", "/proc", "/sys", "/run", "/var/run")
 _KERNEL_TYPES = ("proc", "sysfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "bpf")
 _MOUNTS = Path("/proc/self/mountinfo")
+_Identity = tuple[int, int]  # device and inode
+_KEYS = "a place for keys"
+_OF_PROJECT = f"{_KEYS}, allowed only if core.allowed_mounts names"
 
 
 def is_in_key_place(path: Path) -> bool:
-    """Return True if a part of a path looks like a usual place for keys."""
-    return any(place in str(path).lower() for place in KEY_PLACES)
+    """Return True if a path leads through a usual place for keys, or through another name of the user's own one.
+
+    Args:
+        path: An absolute path without links.
+    """
+    text, own = f"{path}/".casefold(), _own_places()
+    is_named = any(f"{place}/" in text for place in _HELD) or _OF_HOMES.match(text) is not None
+    return is_named or any(_identity(part) in own for part in (path, *path.parents))
 
 
 def hidden_part(source: Path, allowed: str) -> str | None:
@@ -56,26 +78,65 @@ def shown_of_system(source: Path) -> str:
     for place in places:
         if source.is_relative_to(place) or place.is_relative_to(source):
             return f"{place}, which has processes, devices or sockets of the host"
-    home = Path(os.path.expanduser("~")).resolve()  # noqa: PTH111  # Path.home raises for a user without one
-    return f"the home directory {home}" if home.is_relative_to(source) else ""
+    home = _home().resolve()
+    is_home = home.is_relative_to(source) or _identity(source) == _identity(home)  # a bind mount gives it another name
+    return f"the home directory {home}" if is_home else ""
 
 
-def forbidden_in(directory: Path) -> str:
+def forbidden_in(directory: Path, allowed: Iterable[str] = ()) -> str:
     """Return a place for keys, a pipe, a socket or a device in a directory; an empty text if none is found.
 
     Only the first `MAX_ENTRIES` entries of the first `LEVELS` levels are examined, the upper levels first, and no link
     is followed, because it leads to nothing in a sandbox.
+
+    Args:
+        directory: An absolute path without links.
+        allowed: The paths of the allowed directories, as a person wrote them. If one is exactly this directory, it may
+            hold `.env`, `.npmrc` and other places of projects.
     """
-    level, left = [os.fspath(directory)], MAX_ENTRIES
+    is_named = directory in (Path(os.path.expanduser(path)) for path in allowed)  # noqa: PTH111  # as in `_home`
+    level, left, own = [os.fspath(directory)], MAX_ENTRIES, _own_places("")
     for _ in range(LEVELS):
         entries = list(islice(chain.from_iterable(map(_entries, level)), left))
         level, left = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)], left - len(entries)
+        folders = set(level)
         for entry in entries:
-            is_key = entry.path.lower().endswith(_HELD)
-            if is_key or not (entry.is_symlink() or entry.is_file() or entry.is_dir()):
-                kind = "a place for keys" if is_key else "a pipe, a socket or a device"
-                return f"{os.path.relpath(entry.path, directory)}, {kind}"
+            if kind := _kind(entry, is_folder=entry.path in folders, own=own):
+                if kind != _OF_PROJECT:
+                    return f"{os.path.relpath(entry.path, directory)}, {kind}"
+                if not is_named:
+                    return f"{os.path.relpath(entry.path, directory)}, {kind} {directory} itself"
     return ""
+
+
+def _kind(entry: os.DirEntry[str], *, is_folder: bool, own: Collection[_Identity]) -> str:
+    """Return the kind of an entry that no sandbox may see; an empty text for an ordinary one."""
+    name, path = entry.name.casefold(), entry.path.casefold()
+    if not (is_folder or entry.is_symlink() or entry.is_file()):
+        return "a pipe, a socket or a device"
+    if is_folder and _identity(entry.path) in own:
+        return _KEYS
+    if (name in PROJECT_PLACES and (is_folder or name != "credentials")) or _ENV.fullmatch(name):
+        return _OF_PROJECT
+    is_key_file = not is_folder and name in _KEY_FILES
+    return _KEYS if is_key_file or path.endswith(_HELD) or _OF_HOMES.match(path) else ""
+
+
+def _home() -> Path:
+    return Path(os.path.expanduser("~"))  # noqa: PTH111  # Path.home raises for a user without one
+
+
+def _own_places(*more: str) -> set[_Identity]:
+    """Return the identities of the directories for keys in the user's home directory, which may have other names."""
+    identities = (_identity(_home() / place) for place in (*KEY_PLACES, ".config/Code", *more))
+    return {identity for identity in identities if identity is not None}
+
+
+def _identity(directory: Path | str) -> _Identity | None:
+    with contextlib.suppress(OSError):  # missing, or closed to the host
+        status = Path(directory).stat()
+        return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
+    return None
 
 
 def _entries(directory: str) -> list[os.DirEntry[str]]:

@@ -13,6 +13,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from nanoclaw_wire.log_lines import describe
 
 from nanoclaw_core import SessionId
+from nanoclaw_resource_gateway.body import READ_BUFFER_BYTES
 from nanoclaw_resource_gateway.headers import MAX_FIELD_BYTES, MAX_HEADERS
 from nanoclaw_resource_gateway.pace import Pace
 
@@ -54,6 +55,7 @@ class _Connection(web.RequestHandler):
             max_line_size=MAX_FIELD_BYTES,
             max_field_size=MAX_FIELD_BYTES,
             max_headers=MAX_HEADERS,
+            read_bufsize=READ_BUFFER_BYTES,
             lingering_time=0,  # the endpoint itself reads the rest of a body
         )
         self._session_id = session_id

@@ -13,6 +13,7 @@ from nanoclaw_wire import clock
 from nanoclaw_wire.unix_socket import bind_unix
 
 from nanoclaw_core import GatewayEndpoint
+from nanoclaw_resource_gateway.body import CHUNKS_PER_S, BodyReader
 from nanoclaw_resource_gateway.door import BoundedServer, Listener
 from nanoclaw_resource_gateway.forward import Forwarding, open_client
 from nanoclaw_resource_gateway.headers import require_bounded_head
@@ -53,6 +54,7 @@ class EndpointServer:
         self._refusals: set[str] = set()
         self._max_connections = settings.max_calls * CONNECTIONS_PER_CALL
         self._pace = self._new_pace()
+        self._chunk_pace = Pace(per_s=CHUNKS_PER_S, burst=2 * CHUNKS_PER_S)
         self._server = BoundedServer(self._serve, endpoint.session_id)
         self._listener: Listener | None = None
 
@@ -84,16 +86,17 @@ class EndpointServer:
         self._tasks.add(task)
         try:
             await self._pace.wait()
-            reply = await self._answer(request)
-            await _read_the_rest(request, reply)
+            body = BodyReader(request, self._chunk_pace)
+            reply = await self._answer(request, body)
+            await _read_the_rest(request, body, reply)
             return reply
         finally:
             self._tasks.discard(task)
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, body: BodyReader) -> web.StreamResponse:
         self._running_calls += 1
         try:
-            return await self._forward(request, self._require_permitted(request))
+            return await self._forward(request, body, self._require_permitted(request))
         except NotServed as refusal:
             return _error_reply(request, refusal)
         finally:
@@ -130,10 +133,10 @@ class EndpointServer:
             raise NotServed(429, "rate_limit_error", message, record="too many calls")
         return target
 
-    async def _forward(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
+    async def _forward(self, request: web.BaseRequest, body: BodyReader, target: Target) -> web.StreamResponse:
         began_at, began_s = clock.now_text(), time.monotonic()
         session_id = self._endpoint.session_id
-        forwarding = Forwarding(request, target, self._client, self._settings, self._environment, session_id)
+        forwarding = Forwarding(request, body, target, self._client, self._settings, self._environment, session_id)
         try:
             return await forwarding.run()
         except NotServed as refusal:
@@ -166,7 +169,7 @@ class EndpointServer:
         log.debug("model call", extra=extra)
 
 
-async def _read_the_rest(request: web.BaseRequest, reply: web.StreamResponse) -> None:
+async def _read_the_rest(request: web.BaseRequest, body: BodyReader, reply: web.StreamResponse) -> None:
     """Send the reply, then read and discard the rest of an ordinary body.
 
     Many clients send their whole body before they read a reply. The connection closes if the body is longer.
@@ -178,8 +181,8 @@ async def _read_the_rest(request: web.BaseRequest, reply: web.StreamResponse) ->
         await reply.write_eof()
         left_bytes = LINGER_BYTES
         async with asyncio.timeout(LINGER_S):
-            while left_bytes > 0 and not request.content.at_eof():
-                left_bytes -= len(await request.content.readany())
+            while left_bytes > 0 and not body.is_at_end:
+                left_bytes -= len(await body.read(LINGER_S))
     except (TimeoutError, OSError, RequestPayloadError):
         pass  # the connection closes
 

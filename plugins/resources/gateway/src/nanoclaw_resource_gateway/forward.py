@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from nanoclaw_core import SessionId, TokenCount, UsageReader
+from nanoclaw_resource_gateway.body import SMALL_BYTES, BodyReader
 from nanoclaw_resource_gateway.headers import answer_headers, is_plain, request_headers
 from nanoclaw_resource_gateway.proxies import proxy_for
 from nanoclaw_resource_gateway.settings import Settings
@@ -44,6 +45,7 @@ class Forwarding:
 
     Args:
         request: The request of the sandbox.
+        body: The body of the request.
         target: The permitted target of the request.
         client: The HTTP client for the upstreams.
         settings: The limits of a session.
@@ -54,13 +56,14 @@ class Forwarding:
     def __init__(
         self,
         request: web.BaseRequest,
+        body: BodyReader,
         target: Target,
         client: ClientSession,
         settings: Settings,
         environment: Mapping[str, str],
         session_id: SessionId,
     ) -> None:
-        self._request, self._target, self._client = request, target, client
+        self._request, self._incoming, self._target, self._client = request, body, target, client
         self._settings, self._environment, self._session_id = settings, environment, session_id
         self._refusal: NotServed | None = None  # raised while the body is sent, where aiohttp replaces exceptions
         self._reply: web.StreamResponse | None = None
@@ -99,22 +102,23 @@ class Forwarding:
         if self._request.headers.get("expect", "").lower() == "100-continue":
             await self._request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._request.writer.output_size = 0  # the interim response does not count as output
-        content, declared_bytes, size_bytes = self._request.content, self._request.content_length, 0
-        while not content.at_eof():
-            chunk = await self._next_chunk()
-            size_bytes += len(chunk)
-            if size_bytes > self._settings.max_request_bytes:
+        body, declared_bytes = self._incoming, self._request.content_length
+        while not body.is_at_end:
+            part = await self._next_part()
+            if body.size_bytes > self._settings.max_request_bytes:
                 raise self._broken_by(too_large(self._settings.max_request_mib))
-            yield chunk
-        if declared_bytes is not None and size_bytes != declared_bytes:
+            if body.has_small_chunks:
+                message = f"the request body has too many chunks below {SMALL_BYTES} bytes. Send larger chunks"
+                raise self._broken_by(NotServed(400, "invalid_request_error", message, record="small chunks"))
+            yield part
+        if declared_bytes is not None and body.size_bytes != declared_bytes:
             # The upstream waits for the rest. On a reused connection it would take the next call for it.
-            message = f"the request body has {size_bytes} bytes, but its Content-Length says {declared_bytes}"
+            message = f"the request body has {body.size_bytes} bytes, but its Content-Length says {declared_bytes}"
             raise self._broken_by(NotServed(400, "invalid_request_error", message, record="cut body"))
 
-    async def _next_chunk(self) -> bytes:
+    async def _next_part(self) -> bytes:
         try:
-            async with asyncio.timeout(self._settings.idle_timeout_s):
-                return await self._request.content.readany()
+            return await self._incoming.read(self._settings.idle_timeout_s)
         except TimeoutError:
             message = f"no byte of the request body arrived for {self._settings.idle_timeout_s:g} s"
             raise self._broken_by(NotServed(408, "api_error", message, record="body timed out")) from None

@@ -21,14 +21,14 @@ class Pace:
         self._gap_s, self._burst_s = 1 / per_s, burst / per_s
         self._next_at_s = -math.inf
 
-    async def wait(self) -> None:
-        """Wait for the next free moment."""
-        delay_s = self.next_delay_s(time.monotonic())
+    async def wait(self, count: int = 1) -> None:
+        """Wait for the next free moment of some events."""
+        delay_s = self.next_delay_s(time.monotonic(), count)
         if delay_s > 0:
             await asyncio.sleep(delay_s)
 
-    def next_delay_s(self, now_s: float) -> float:
-        """Take the next free moment, and return the time until then."""
-        earliest_s = max(self._next_at_s, now_s - self._burst_s) + self._gap_s
+    def next_delay_s(self, now_s: float, count: int = 1) -> float:
+        """Take the next free moment of some events, and return the time until then."""
+        earliest_s = max(self._next_at_s, now_s - self._burst_s) + self._gap_s * count
         self._next_at_s = min(earliest_s, now_s + MAX_DELAY_S)
         return max(0.0, self._next_at_s - now_s)

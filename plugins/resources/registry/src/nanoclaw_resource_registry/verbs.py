@@ -30,6 +30,7 @@ from nanoclaw_resource_registry import rows, statements
 from nanoclaw_resource_registry.references import references_to
 from nanoclaw_resource_registry.statements import quoted
 
+MAX_LIST_CHARACTERS = 1_000_000  # of the values in an answer, because the host holds all of it in memory
 Run = Callable[[Mapping[str, Any], Caller, PluginContext], Awaitable[Any]]
 Check = Callable[[Mapping[str, Any], Caller, PluginContext], None]
 Preview = Callable[[Mapping[str, Any], Caller, PluginContext], Any]
@@ -86,15 +87,21 @@ def _list(resource: Resource) -> _Operation:
     async def run(arguments: Mapping[str, Any], caller: Caller, context: PluginContext) -> list[dict[str, Any]]:
         statement = statements.select_list(resource, {**arguments, **_scope_filter(resource, caller)})
         columns = [statements.column_of(resource, name) for name in statements.listed(resource, arguments)]
-        listed = context.database.execute(statement.sql, statement.values).fetchall()
+        listed, size = [], 0
+        for values in context.database.execute(statement.sql, statement.values):
+            size += sum(len(str(value)) for value in values)
+            _require_short(resource, size)
+            listed.append(values)
         if len(listed) == statements.limit_of(arguments):
             caller.progress(f"showing the first {len(listed)} rows; use --limit and --offset for more")
         shown = rows.shown(columns, listed)
         if resource.present is None:
             return shown
-        presented = []
+        presented, size = [], 0
         for row in shown:
             presented.append(dict(resource.present(row, caller, context)))
+            size += len(json.dumps(presented[-1], ensure_ascii=False))  # it may show more than the row
+            _require_short(resource, size)
             await asyncio.sleep(0)  # others get the event loop between two rows
         return presented
 
@@ -110,6 +117,13 @@ def _list(resource: Resource) -> _Operation:
     ]
     help_text = f"list {resource.name}; every column is also a filter"
     return _Operation(parameters=[*filters, *paging], run=run, check=check, help=help_text)
+
+
+def _require_short(resource: Resource, size: int) -> None:
+    """Require that a list is short, while it is built."""
+    if size > MAX_LIST_CHARACTERS:
+        fault = f"{resource.name} list: the values have more than {MAX_LIST_CHARACTERS} characters"
+        raise InvalidArguments(f"{fault}. Ask for fewer --columns or a smaller --limit")
 
 
 def _get(resource: Resource) -> _Operation:

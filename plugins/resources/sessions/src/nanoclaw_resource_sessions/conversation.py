@@ -19,10 +19,11 @@ from nanoclaw_wire.labels import exact, label
 from nanoclaw_wire.layout import Layout
 from nanoclaw_wire.names import SESSIONS
 
-from nanoclaw_core import NanoclawError, SessionId
+from nanoclaw_core import InvalidArguments, NanoclawError, SessionId
 from nanoclaw_resource_sessions import rows
 
 MAX_TEXT_CHARACTERS = 10_000  # a message may be a megabyte
+MAX_READ_CHARACTERS = 10_000_000  # in each direction, because the host does nothing else meanwhile
 
 
 def messages(db: apsw.Connection, home: Path, session_id: SessionId, limit: int) -> Sequence[dict[str, Any]]:
@@ -32,6 +33,7 @@ def messages(db: apsw.Connection, home: Path, session_id: SessionId, limit: int)
         Dicts with `at`, `number`, `direction`, `who`, `text` and `status`. The agent sees the same numbers.
 
     Raises:
+        InvalidArguments: The messages are too long to be read at once.
         NanoclawError: The inbox of the session cannot be read.
     """
     incoming, outgoing = _incoming(home, session_id, limit), _outgoing(db, session_id, limit)
@@ -49,10 +51,23 @@ def _incoming(home: Path, session_id: SessionId, limit: int) -> list[dict[str, A
         # locks of the host's writer.
         with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as db:
             db.set_busy_timeout(session_files.BUSY_TIMEOUT_MS)
-            latest = inbound.latest(db, limit)
+            size, incoming = 0, []
+            for message in inbound.latest(db, limit):
+                size = _counted(size, message.content)
+                if message.kind is not Kind.SYSTEM:
+                    incoming.append(_as_dict(message))
     except apsw.Error as error:
         raise NanoclawError(f"sessions: the messages of {session_id} cannot be read: {error}") from error
-    return [_as_dict(message) for message in latest if message.kind is not Kind.SYSTEM]
+    return incoming
+
+
+def _counted(size: int, content: str) -> int:
+    """Return the size with this content. Raise InvalidArguments if too much is read."""
+    size += len(content)
+    if size > MAX_READ_CHARACTERS:
+        fault = f"the latest messages have more than {MAX_READ_CHARACTERS} characters"
+        raise InvalidArguments(f"sessions messages: {fault}. Ask for a smaller --limit")
+    return size
 
 
 def _as_dict(message: InboundMessage) -> dict[str, Any]:
@@ -78,10 +93,12 @@ def _writer(message: InboundMessage, content: Mapping[str, Any]) -> str:
 
 
 def _outgoing(db: apsw.Connection, session_id: SessionId, limit: int) -> list[dict[str, Any]]:
-    return [
-        {"at": at, "number": seq, "direction": "out", "who": "agent", "text": _text_of(kind, content), "status": status}
-        for at, seq, kind, content, status in rows.sent(db, session_id, limit)
-    ]
+    size, outgoing = 0, []
+    for at, number, kind, content, status in rows.sent(db, session_id, limit):
+        size = _counted(size, content)
+        message = {"at": at, "number": number, "direction": "out", "who": "agent", "text": _text_of(kind, content)}
+        outgoing.append(message | {"status": status})
+    return outgoing
 
 
 def _text_of(kind: str, content: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import apsw
@@ -24,10 +25,10 @@ def described(db: apsw.Connection, session_id: str) -> dict[str, Any]:
     return dict(zip(names, db.execute(query, (session_id,)).fetchone(), strict=True))
 
 
-def sent(db: apsw.Connection, session_id: SessionId, limit: int) -> list[Any]:
-    """Return `(at, number, kind, content, status)` of each delivery, latest first."""
+def sent(db: apsw.Connection, session_id: SessionId, limit: int) -> Iterable[Any]:
+    """Yield `(at, number, kind, content, status)` of each delivery, latest first."""
     query = "SELECT created_at, message_seq, kind, content, status FROM deliveries WHERE session_id = ?"
-    return db.execute(f"{query} ORDER BY message_seq DESC LIMIT ?", (session_id, limit)).fetchall()
+    return db.execute(f"{query} ORDER BY message_seq DESC LIMIT ?", (session_id, limit))
 
 
 def answered(db: apsw.Connection, session_id: SessionId) -> set[str]:
