@@ -63,10 +63,7 @@ from nanoclaw_core.sweep import Sweeper
 from nanoclaw_core.timing import Timing
 
 log = logging.getLogger(__name__)
-OVER_BUDGET = (
-    "The agent wrote more than it may in one day, so I leave out what it writes now. It may write again after midnight"
-    " UTC. The operator can see the reason with `ncl doctor`."
-)
+OVER_BUDGET = "The agent wrote more than it may in one day, so I leave out what it writes until midnight UTC."
 NCL = "ncl"  # the action by which a sandbox asks for verbs
 
 

@@ -175,8 +175,8 @@ class OutboxImporter:
             if asked is None or (asked.channel, asked.room) != (message.channel, message.room):
                 self._require_permitted_target(session, Address(message.channel, message.room, message.thread or None))
             if message.deliver_after is not None:
-                _check_time(message.deliver_after)
-        except (Malformed, Forbidden) as error:
+                clock.from_text(message.deliver_after)
+        except (ValueError, Forbidden) as error:
             if isinstance(error, Malformed) and message.kind is OutKind.ACTION:
                 return error
             problem = str(error)[:MAX_REFUSED_CHARACTERS]
@@ -253,10 +253,3 @@ def _report_refusals(session_id: SessionId, failed: Sequence[Delivery | Malforme
     if len(lines) > MAX_REPORTED_REFUSALS:
         log.warning("more rows refused", extra={"session": session_id, "count": len(lines) - MAX_REPORTED_REFUSALS})
     return reasons
-
-
-def _check_time(text: str) -> None:
-    try:
-        clock.from_text(text)
-    except ValueError as error:
-        raise Malformed(f"deliver_after: {error}") from error

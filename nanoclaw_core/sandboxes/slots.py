@@ -101,12 +101,19 @@ class Slots:
             new = evolve(old, person=person or old.person, is_owner=is_owner, has_others=not is_owner)
             self.held[session_id] = new
             return reason_to_wait(new, self._taken(), self._count) is None
-        if person is not None and old is not None:
-            self.held[session_id] = old.joined_by(person, is_owner=is_owner)
-        elif person is not None and wait is not None:
-            is_beyond = reason_to_wait(wait.claim, self._taken(), self._count) is WaitReason.PERSON
-            joined = wait.claim.joined_by(person, is_owner=is_owner)
-            wait.claim = evolve(joined, person=person) if is_beyond and not is_owner else joined
+        claim = old if wait is None else wait.claim
+        if person is None or claim is None:
+            return True
+        joined = claim.joined_by(person, is_owner=is_owner)
+        if wait is not None and not is_owner:
+            is_beyond = reason_to_wait(claim, self._taken(), self._count) is WaitReason.PERSON
+            joined = evolve(joined, person=person) if is_beyond else joined
+        if joined == claim:  # nothing changes for those who wait
+            return True
+        if wait is not None:
+            wait.claim = joined
+        else:
+            self.held[session_id] = joined
         self.serve()
         return True
 
