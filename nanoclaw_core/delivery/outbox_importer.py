@@ -16,6 +16,7 @@ import apsw
 from attrs import evolve, frozen
 from nanoclaw_wire import clock, content, inbound
 from nanoclaw_wire.content import ActionRequest, Malformed
+from nanoclaw_wire.labels import MAX_ID_CHARACTERS
 from nanoclaw_wire.outbound import OutboundMessage, OutKind
 
 from nanoclaw_core.delivery.backlog import Backlog, Entry
@@ -33,7 +34,6 @@ from nanoclaw_core.store.usage import Excess, Usage
 
 log = logging.getLogger(__name__)
 MAX_REFUSED_CHARACTERS = 2_000  # kept of a refused message, for the operator
-MAX_ID_CHARACTERS = 1_000  # of an id of a platform, as in an incoming message
 ROW_BYTES = 300  # of a stored row beside its texts
 _IDS = ("id", "deliver_after", "in_reply_to", "channel", "room", "thread")
 MAX_REPORTED_REFUSALS = 5  # of one poll; the rest is reported as a number
@@ -85,10 +85,11 @@ class OutboxImporter:
         """
         with central():
             session = sessions.get(self.db, session_id)
+            is_used_up = self.usage.is_used_up(session_id)
         if session is None:
             return ImportResult()
         after = session.outbound_seq
-        if self.usage.is_used_up(session_id) and (last := self.mailbox.outbox.last_seq(session_id)) > after:
+        if is_used_up and (last := self.mailbox.outbox.last_seq(session_id)) > after:
             after = last  # not even read
             with central():
                 sessions.set_outbound_cursor(self.db, session_id, after)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from nanoclaw_core import Budgets
 from nanoclaw_core.testing.instance import Instance, make_instance
 
 
@@ -28,6 +29,14 @@ def flood_rows(request: pytest.FixtureRequest) -> int:
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[Instance]:
     made = make_instance(tmp_path / "home", start_pauses_s=[0.01])
+    yield made
+    made.db.close()
+
+
+@pytest.fixture
+def limited(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Instance]:
+    """Return an instance with the budgets of the mark `hostile_sandbox.budgets`."""
+    made = make_instance(tmp_path / "limited", budgets=Budgets(**request.param))
     yield made
     made.db.close()
 

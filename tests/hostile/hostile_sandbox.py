@@ -1,12 +1,15 @@
 """A host with a hostile session and an honest one side by side."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import apsw
+import pytest
 from attrs import frozen
 
+from nanoclaw_core import SessionId
 from nanoclaw_core.testing.hosting import Running, running_host, until
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.scripted import FakeRunner, ScriptedRuntime, echo
@@ -88,3 +91,22 @@ def flood(runner: FakeRunner, rows: int, *, content: str, columns: str) -> None:
         (rows, content),
     )
     db.close()
+
+
+def budgets(**values: int) -> pytest.MarkDecorator:
+    """Run a test on an instance with these budgets."""
+    return pytest.mark.parametrize("limited", [values], indirect=True, ids=[", ".join(values)])
+
+
+def session_of(instance: Instance, folder: str) -> SessionId:
+    """Return the only session of an agent group."""
+    group_id = instance.group(folder).id
+    (session,) = [session for session in instance.sessions() if session.agent_group_id == group_id]
+    return session.id
+
+
+def answers(host: AttackedHost) -> dict[str, str]:
+    """Return the answers to the attacker's requests as JSON texts, by request id."""
+    inbox = host.running.host.components.mailbox.inbox.read(session_of(host.running.instance, ATTACKER))
+    rows = inbox.execute("SELECT content FROM messages_in")
+    return {json.loads(text)["request_id"]: text for (text,) in rows if "request_id" in text}

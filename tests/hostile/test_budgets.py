@@ -2,36 +2,23 @@
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile_sandbox import ATTACKER, HONEST, AttackedHost, attacked_host
+from hostile_sandbox import ATTACKER, HONEST, AttackedHost, attacked_host, budgets, session_of
 from nanoclaw_wire.content import Malformed, read_message
 from nanoclaw_wire.outbound import OutKind
 
-from nanoclaw_core import Access, Action, Budgets, Caller, SessionId, hookimpl, inspect_instance
+from nanoclaw_core import Access, Action, Caller, hookimpl, inspect_instance
 from nanoclaw_core.actions import MAX_ANSWER_CHARACTERS
 from nanoclaw_core.testing.hosting import running_host, until
-from nanoclaw_core.testing.instance import Instance, make_instance
+from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.scripted import FakeRunner
 
 pytestmark = pytest.mark.invariant(number=14)
 PAGES, PAGE = 50, "x" * 4_000
-
-
-@pytest.fixture
-def limited(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Instance]:
-    made = make_instance(tmp_path / "limited", budgets=Budgets(**request.param))
-    yield made
-    made.db.close()
-
-
-def budgets(**values: int) -> pytest.MarkDecorator:
-    """Run a test on an instance with these budgets."""
-    return pytest.mark.parametrize("limited", [values], indirect=True, ids=[", ".join(values)])
 
 
 async def write_pages(runner: FakeRunner) -> None:
@@ -58,15 +45,9 @@ def has_answer(runner: FakeRunner, request_id: str) -> bool:
     return runner.received.execute(query, (request_id,)).fetchone() is not None
 
 
-def attackers_session(instance: Instance) -> SessionId:
-    group_id = instance.group(ATTACKER).id
-    (session,) = [session for session in instance.sessions() if session.agent_group_id == group_id]
-    return session.id
-
-
 def received(host: AttackedHost) -> list[dict[str, Any]]:
     """Return the content of everything that the attacker's session has received."""
-    inbox = host.running.host.components.mailbox.inbox.read(attackers_session(host.running.instance))
+    inbox = host.running.host.components.mailbox.inbox.read(session_of(host.running.instance, ATTACKER))
     return [json.loads(text) for (text,) in inbox.execute("SELECT content FROM messages_in ORDER BY seq")]
 
 
@@ -77,7 +58,7 @@ def notes(host: AttackedHost) -> list[str]:
 def stored(instance: Instance) -> tuple[int, int]:
     """Return the number and the size of the attacker's stored messages."""
     query = "SELECT count(*), coalesce(sum(length(content)), 0) FROM deliveries WHERE session_id = ?"
-    counts: tuple[int, int] = instance.db.execute(query, (attackers_session(instance),)).get
+    counts: tuple[int, int] = instance.db.execute(query, (session_of(instance, ATTACKER),)).get
     return counts
 
 
@@ -87,7 +68,7 @@ async def flood(instance: Instance) -> list[str]:
         await host.running.channel.say("hi", room=ATTACKER)
         cursor = "SELECT outbound_seq FROM sessions WHERE id = ?"
         written = 2 * PAGES + 1  # and the answer
-        await until(lambda: instance.db.execute(cursor, (attackers_session(instance),)).get >= written)
+        await until(lambda: instance.db.execute(cursor, (session_of(instance, ATTACKER),)).get >= written)
         await host.honest_answer("after")
         await until(lambda: notes(host))
         await host.text_in(ATTACKER, "The agent wrote more than it may")
@@ -152,7 +133,7 @@ def test_rows_beyond_the_budget_are_not_read(limited: Instance) -> None:
             cursor = "SELECT outbound_seq FROM sessions WHERE id = ?"
             await until(lambda: limited.db.execute("SELECT max(outbound_seq) FROM sessions").get >= 2 * 220)
             await host.honest_answer("after")
-            assert limited.db.execute(cursor, (attackers_session(limited),)).get >= 2 * 220
+            assert limited.db.execute(cursor, (session_of(limited, ATTACKER),)).get >= 2 * 220
             rows: int = limited.db.execute("SELECT max(rows) FROM usage").get
             return rows
 
@@ -195,7 +176,7 @@ def test_full_budget_is_shown_to_the_operator(limited: Instance) -> None:
     inspection = asyncio.run(inspect_instance(limited.paths.home, {}))
     assert inspection.full_budgets.value is not None
     (line,) = inspection.full_budgets.value
-    assert line.startswith(f"session {attackers_session(limited)}: ")
+    assert line.startswith(f"session {session_of(limited, ATTACKER)}: ")
 
 
 @budgets(session_bytes_per_day=2_000)

@@ -9,7 +9,7 @@ import nanoclaw_resource_approvals.host as approvals
 import nanoclaw_resource_configs.host as configs
 import nanoclaw_resource_registry.host as registry
 import pytest
-from hostile_sandbox import ATTACKER, AttackedHost, attacked_host
+from hostile_sandbox import ATTACKER, AttackedHost, answers, attacked_host
 from nanoclaw_wire.outbound import OutKind
 
 from nanoclaw_core import Access, Action, Parameter, Verb, hookimpl
@@ -72,15 +72,6 @@ def server(request_id: str, characters: int) -> dict[str, Any]:
     """Return a request that a human must approve, with arguments of about this length."""
     args = json.dumps(["x" * characters])
     return ncl(request_id, "groups", "config", "add-mcp-server", name=request_id, command="c", args=args)
-
-
-def answers(host: AttackedHost) -> dict[str, str]:
-    """Return the answers to the attacker's requests as JSON texts, by request id."""
-    instance = host.running.instance
-    group_id = instance.group(ATTACKER).id
-    (session,) = [session for session in instance.sessions() if session.agent_group_id == group_id]
-    rows = host.running.host.components.mailbox.inbox.read(session.id).execute("SELECT content FROM messages_in")
-    return {json.loads(text)["request_id"]: text for (text,) in rows if "request_id" in text}
 
 
 async def ask(host: AttackedHost, runner: FakeRunner, *requests: dict[str, Any]) -> Sequence[str]:

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 from attrs import define, field
-from hostile_sandbox import ATTACKER, HONEST, attacked_host, flood
+from hostile_sandbox import ATTACKER, HONEST, attacked_host, flood, session_of
 from nanoclaw_cli.log_entries import as_json, as_text, entry_of
 from nanoclaw_cli.log_setup import configure_logs
 from nanoclaw_client.terminal_text import terminal_safe
 from nanoclaw_wire.log_budget import ERROR_LINES, LINES
 from nanoclaw_wire.log_lines import MAX_LINE_BYTES, MAX_PLAIN_BYTES
 
-from nanoclaw_core import Access, Action, Caller, DeliveryRequest, SessionId, Verdict, hookimpl
+from nanoclaw_core import Access, Action, Caller, DeliveryRequest, Verdict, hookimpl
 from nanoclaw_core.testing.hosting import until
 from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.scripted import FakeRunner
@@ -105,12 +105,6 @@ FLOODS = {
     "requests of ncl": action("ncl", {HOSTILE: 1}),
     "actions that are not JSON": (row("action"), "nonsense"),
 }
-
-
-def session_of(instance: Instance, folder: str) -> SessionId:
-    group_id = instance.group(folder).id
-    (session,) = [session for session in instance.sessions() if session.agent_group_id == group_id]
-    return session.id
 
 
 def attack_host(instance: Instance, columns: str, content: str) -> None:

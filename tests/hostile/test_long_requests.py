@@ -1,11 +1,10 @@
 """Long requests, words and names: each has a limit before anything looks at it (audit S5)."""
 
 import asyncio
-import json
 from typing import Any
 
 import pytest
-from hostile_sandbox import ATTACKER, AttackedHost, attacked_host
+from hostile_sandbox import ATTACKER, answers, attacked_host
 from nanoclaw_wire.content import MAX_REQUEST_CHARACTERS, Malformed, read_request
 from nanoclaw_wire.outbound import OutKind
 from nanoclaw_wire.suggestions import did_you_mean
@@ -20,15 +19,6 @@ pytestmark = pytest.mark.invariant(number=14)
 
 def ncl(request_id: str, words: list[str], **options: Any) -> dict[str, object]:
     return {"action": "ncl", "request_id": request_id, "arguments": {"words": words, "options": options}}
-
-
-def answers(host: AttackedHost) -> dict[str, str]:
-    """Return the answers to the attacker's requests as JSON texts, by request id."""
-    instance = host.running.instance
-    group_id = instance.group(ATTACKER).id
-    (session,) = [session for session in instance.sessions() if session.agent_group_id == group_id]
-    rows = host.running.host.components.mailbox.inbox.read(session.id).execute("SELECT content FROM messages_in")
-    return {json.loads(text)["request_id"]: text for (text,) in rows if "request_id" in text}
 
 
 def answers_to(instance: Instance, requests: list[dict[str, object]]) -> dict[str, str]:

@@ -1,33 +1,22 @@
 """Limits of admitted people and of strangers: rates, waiting messages, lengths and recorded refusals (audit S4-S6)."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from hostile_sandbox import budgets
 
-from nanoclaw_core import Attachment, Budgets, Inbound, Outcome, Quoted, Receipt
+from nanoclaw_core import Attachment, Inbound, Outcome, Quoted, Receipt
 from nanoclaw_core.mailbox.attachments import store
 from nanoclaw_core.store.messaging import EngageMode, IgnoredPolicy
 from nanoclaw_core.testing.hosting import Running, running_host, until
-from nanoclaw_core.testing.instance import Instance, make_instance
+from nanoclaw_core.testing.instance import Instance
 from nanoclaw_core.testing.recorder import RecorderChannel
 from nanoclaw_core.testing.scripted import ScriptedRuntime, silent
 
 pytestmark = pytest.mark.invariant(number=14)
-
-
-@pytest.fixture
-def limited(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Instance]:
-    made = make_instance(tmp_path / "limited", budgets=Budgets(**request.param))
-    yield made
-    made.db.close()
-
-
-def budgets(**values: int) -> pytest.MarkDecorator:
-    """Run a test on an instance with these budgets."""
-    return pytest.mark.parametrize("limited", [values], indirect=True, ids=[", ".join(values)])
 
 
 def outcomes(receipts: Sequence[Receipt]) -> list[Outcome]:
