@@ -43,12 +43,12 @@ class PersonLimits:
     now: Callable[[], float] = time.monotonic
     _rates: Rates = field(init=False)
     _passes: Rates = field(init=False)
-    _told: Rates = field(factory=lambda: Rates(count=1, per_s=TELL_S), init=False)
+    _told: Rates = field(factory=lambda: Rates(count=1, fill_s=TELL_S), init=False)
     _people: OrderedDict[tuple[str, GroupId, bool], _Person] = field(factory=OrderedDict, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._rates = Rates(count=self.budgets.person_messages_per_minute, per_s=60.0)
-        self._passes = Rates(count=PASSES * self.budgets.person_messages_per_minute, per_s=60.0)
+        self._rates = Rates(count=self.budgets.person_messages_per_minute, fill_s=60.0)
+        self._passes = Rates(count=PASSES * self.budgets.person_messages_per_minute, fill_s=60.0)
 
     def passes(self, message: IncomingMessage, group_id: GroupId) -> bool:
         """Return False if a person sends so much that the host does not even look at the message."""

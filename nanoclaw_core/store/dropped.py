@@ -54,8 +54,8 @@ class DroppedMessages:
     db: apsw.Connection
     usage: Usage
     _unwritten: Counter[DroppedMessage] = field(factory=Counter, init=False)
-    _writes: Rates = field(factory=lambda: Rates(count=20, per_s=2.0), init=False)
-    _reports: Rates = field(factory=lambda: Rates(count=1, per_s=REPORT_S), init=False)
+    _writes: Rates = field(factory=lambda: Rates(count=20, fill_s=2.0), init=False)
+    _reports: Rates = field(factory=lambda: Rates(count=1, fill_s=REPORT_S), init=False)
     _full_until: dict[str, float] = field(factory=dict, init=False)
     _flush: asyncio.TimerHandle | None = field(default=None, init=False)
     _count: int = field(default=0, init=False)

@@ -41,7 +41,7 @@ class DoorbellServer:
 
     def __init__(self, path: Path, on_ring: Callable[[], None]) -> None:
         self._path, self._on_ring = path, on_ring
-        self._rates = Rates(count=RINGS_BURST, per_s=RINGS_BURST * RING_GAP_S)
+        self._rates = Rates(count=RINGS_BURST, fill_s=RINGS_BURST * RING_GAP_S)
         self._is_free = asyncio.Event()  # cleared while a ring waits for its moment
         self._is_free.set()
         self._delayed: asyncio.TimerHandle | None = None

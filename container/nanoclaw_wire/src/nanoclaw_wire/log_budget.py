@@ -122,4 +122,4 @@ class BudgetedHandler(logging.Handler):
 
 
 def _rates(count: int) -> Rates:
-    return Rates(count=count, per_s=MINUTE_S)
+    return Rates(count=count, fill_s=MINUTE_S)

@@ -16,17 +16,17 @@ class Rates:
 
     Args:
         count: The number of tokens of a full bucket.
-        per_s: Seconds in which an empty bucket fills.
+        fill_s: Seconds in which an empty bucket fills.
     """
 
     count: int
-    per_s: float
+    fill_s: float
     _buckets: OrderedDict[Hashable, tuple[float, float]] = field(factory=OrderedDict, init=False)
 
     def take(self, key: Hashable, now: float) -> bool:
         """Take a token at a time in seconds; return False if none is left."""
         left, at = self._buckets.pop(key, (float(self.count), now))
-        left = min(self.count, left + max(0.0, now - at) * self.count / self.per_s)
+        left = min(self.count, left + max(0.0, now - at) * self.count / self.fill_s)
         self._buckets[key] = (left - 1 if left >= 1 else left, now)
         if len(self._buckets) > MAX_KEYS:
             self._buckets.popitem(last=False)
